@@ -1,0 +1,1 @@
+"""L6: typed rows in, typed findings out. Pure."""

@@ -1,0 +1,109 @@
+"""What an engine adapter gives: everything hpcsweep knows of an engine, as data and pure functions."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from hpcsweep.spec.phases import OutcomeKind, Phase
+from hpcsweep.spec.server import ServerConfig
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+"""Colour codes; vLLM 0.11 writes them even into files."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How to start a server. `files`: relative name -> text, written into the attempt's folder before the start."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Where:
+    """What only the node knows: the executable, its version, the port and the folder of the attempt."""
+
+    executable: str
+    port: int
+    version: str | None = None
+    host: str = "127.0.0.1"
+    attempt_dir: str = "."
+
+
+@dataclass(frozen=True)
+class PhasePattern:
+    """A log line that tells that `phase` has begun (`at="start"`) or is over (`at="end"`: the next one begins)."""
+
+    regex: re.Pattern[str]
+    phase: Phase
+    at: str = "start"
+    seen_in: str = ""
+
+
+@dataclass(frozen=True)
+class FactPattern:
+    """A log line that carries a figure: group 1 is the value, times `factor` in `unit`.
+
+    `words`: the value is text; else a number, with thousands commas allowed. `total`: several lines of one attempt
+    add up (one per compiled graph); else the last one holds.
+    """
+
+    regex: re.Pattern[str]
+    name: str
+    unit: str = ""
+    factor: float = 1.0
+    words: bool = False
+    total: bool = False
+    group: int = 1
+    seen_in: str = ""
+
+
+@dataclass(frozen=True)
+class FailurePattern:
+    """A log line that tells why the server died. Earlier patterns win over later ones."""
+
+    regex: re.Pattern[str]
+    outcome: OutcomeKind
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Paths on the server. None: the engine has no such thing."""
+
+    health: str = "/health"
+    models: str = "/v1/models"
+    completions: str = "/v1/completions"
+    chat: str = "/v1/chat/completions"
+    metrics: str | None = "/metrics"
+    reset_prefix_cache: str | None = None
+
+
+class Engine(Protocol):
+    """One engine. All of it is pure; `node/` does what it says."""
+
+    name: str
+    endpoints: Endpoints
+    phase_patterns: Sequence[PhasePattern]
+    fact_patterns: Sequence[FactPattern]
+    failure_patterns: Sequence[FailurePattern]
+    noise: Sequence[re.Pattern[str]]
+    """Lines that an engine writes even when it is dead: no sign of progress."""
+    version_argv: tuple[str, ...]
+    """Arguments after the executable that make it print its version."""
+    help_argv: tuple[str, ...]
+    """Arguments after the executable that make it print all its flags."""
+
+    def unsupported(self, config: ServerConfig) -> list[str]:
+        """Why this engine cannot express `config`, a sentence each; empty: it can."""
+        ...
+
+    def launch(self, config: ServerConfig, where: Where) -> Launch:
+        """The command, its environment and files. The API key comes by the environment, never from here."""
+        ...
+
+    def parse_version(self, text: str) -> str | None:
+        """The version in the output of `version_argv`; None: not found."""
+        ...

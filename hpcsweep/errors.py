@@ -1,0 +1,61 @@
+"""L0: the one tree of errors. Whatever a user can act on is an `HpcsweepError`."""
+
+
+class HpcsweepError(Exception):
+    """An error the user can act on: the CLI prints it without a traceback and exits with 1.
+
+    `message` says what failed, with the value and the place; `detail` is the evidence (a tool's last
+    lines, argv and exit code); `hint` is the next thing to do.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", detail: str = "") -> None:
+        super().__init__(message)
+        self.message, self.hint, self.detail = message, hint, detail
+
+    def __str__(self) -> str:
+        lines = [self.message]
+        if self.detail:
+            lines += ["  " + line for line in self.detail.strip().splitlines()[-5:]]
+        if self.hint:
+            lines.append(f"hint: {self.hint}")
+        return "\n".join(lines)
+
+
+class SpecError(HpcsweepError):
+    """The experiment file, the cluster profile or an option of the command line is wrong."""
+
+
+class PlanError(HpcsweepError):
+    """The experiment is well-formed, but cannot be planned as asked."""
+
+
+class TemplateError(HpcsweepError):
+    """A template is missing, or uses a name that does not exist."""
+
+
+class EngineError(HpcsweepError):
+    """An engine cannot express or start what is asked."""
+
+
+class HostError(HpcsweepError):
+    """A host cannot be reached, or a file on it cannot be read or written."""
+
+
+class SchedulerError(HpcsweepError):
+    """The scheduler refused a request or does not answer."""
+
+
+class SchedulerParseError(SchedulerError):
+    """The scheduler's output has a form that this version does not know."""
+
+
+class EventError(HpcsweepError):
+    """An event log holds a line that cannot be read."""
+
+
+class DatasetError(HpcsweepError):
+    """A dataset is missing, damaged, or cannot give the requests that were asked for."""
+
+
+class StoreError(HpcsweepError):
+    """The store cannot be opened, migrated or written."""

@@ -1,0 +1,1 @@
+"""Datasets: one kind of prompts a file."""

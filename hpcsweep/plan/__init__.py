@@ -1,0 +1,1 @@
+"""L2: from an experiment to runs packed into jobs. Pure."""

@@ -1,0 +1,1 @@
+"""L7: the findings, rendered: one format a file."""

@@ -1,0 +1,96 @@
+"""What a scheduler gives: argv to run, and what its output means. Nothing here runs anything."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from hpcsweep.spec.phases import OutcomeKind
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command answered. `exit_code` None: it was stopped by our own time-out."""
+
+    argv: tuple[str, ...]
+    exit_code: int | None
+    stdout: str
+    stderr: str
+    wall_s: float = 0.0
+
+
+class JobState(str, Enum):
+    """State of one allocation, in the words of all schedulers. `unknown` is neither good nor bad."""
+
+    PENDING = "pending"
+    HELD = "held"
+    NEVER = "never"
+    RUNNING = "running"
+    ENDING = "ending"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+    @property
+    def final(self) -> bool:
+        """The allocation is over."""
+        return self in (JobState.COMPLETED, JobState.FAILED)
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """What one witness says of one allocation.
+
+    `job_id`: the scheduler's id of the submission; `index`: its array index, None for a single job.
+    `state` NEVER: accepted, but it can never start as it is. `outcome`: set when the scheduler itself says how it
+    ended (TIMEOUT, NODE_FAIL ...). `native`: the scheduler's own word. `reason`: in words, for a person.
+    """
+
+    job_id: str
+    index: int | None
+    state: JobState
+    native: str
+    reason: str = ""
+    hint: str = ""
+    outcome: OutcomeKind | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    node: str | None = None
+    restarts: int | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What one query told of all jobs asked for. `complete`: a job that is not in it is not known to this witness."""
+
+    statuses: Mapping[tuple[str, int | None], JobStatus] = field(default_factory=dict)
+    complete: bool = True
+    trouble: str = ""
+
+
+class Scheduler(Protocol):
+    """One scheduler: builders of argv and parsers of answers."""
+
+    name: str
+    template: str
+    array_index_variable: str
+
+    def submit_argv(self, script: str, job_dir: str) -> tuple[str, ...]:
+        """argv that submits `script`; everything else stands in the script's directives."""
+        ...
+
+    def parse_submit(self, answer: Answer) -> str:
+        """The job id. Raises SchedulerError with the scheduler's own words and what to change."""
+        ...
+
+    def cancel_argv(self, job_id: str, indexes: Sequence[int] | None) -> tuple[str, ...]:
+        """argv that cancels a job (`indexes` None) or elements of its array, in one call."""
+        ...
+
+    def queries(self, job_ids: Sequence[str], user: str) -> Sequence[tuple[str, ...]]:
+        """argv of each witness, the more trustworthy last; constant in the number of jobs."""
+        ...
+
+    def parse_query(self, number: int, answer: Answer) -> Listing:
+        """What query `number` told. Never raises: an answer that cannot be read is `complete=False` with trouble."""
+        ...

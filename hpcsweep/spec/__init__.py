@@ -1,0 +1,1 @@
+"""L1: what the user asks for, as validated and frozen models. Pure."""

@@ -1,0 +1,180 @@
+"""Axes: the built-in ones, neutral of the engine, and a user's own."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from hpcsweep.errors import SpecError
+from hpcsweep.spec.base import Model, nearest
+from hpcsweep.spec.server import FlagValue
+from hpcsweep.units import format_tokens, parse_tokens
+
+_TRUE = {"on", "yes", "true", "1"}
+_FALSE = {"off", "no", "false", "0"}
+
+
+@dataclass(frozen=True)
+class Level:
+    """One value of an axis: its label, and what it sets. `value` is the neutral one, for exports."""
+
+    label: str
+    value: Any
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    flags: Mapping[str, FlagValue] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    model: str | None = None
+    engine: str | None = None
+
+
+def _switch(words: tuple[str, str]) -> Callable[[Any], tuple[Any, str]]:
+    def read(raw: Any) -> tuple[Any, str]:
+        word = str(raw).lower()
+        if word in _TRUE or word in _FALSE:
+            return word in _TRUE, words[0] if word in _TRUE else words[1]
+        raise ValueError(f"{raw!r} is no switch: write {words[0]} or {words[1]}")
+
+    return read
+
+
+def _tokens(raw: Any) -> tuple[Any, str]:
+    tokens = parse_tokens(raw)
+    if tokens < 1:
+        raise ValueError(f"{raw!r}: at least 1 token")
+    return tokens, format_tokens(tokens)
+
+
+def _count(raw: Any) -> tuple[Any, str]:
+    if not re.fullmatch(r"[1-9]\d*", str(raw)):
+        raise ValueError(f"{raw!r} is not a whole number of at least 1")
+    return int(raw), str(raw)
+
+
+def _fraction(raw: Any) -> tuple[Any, str]:
+    try:
+        value = float(raw)
+    except (TypeError, ValueError):
+        value = -1.0
+    if not 0 < value <= 1:
+        raise ValueError(f"{raw!r} is not a fraction above 0 and up to 1")
+    return value, f"{value:g}"
+
+
+def _word(raw: Any) -> tuple[Any, str]:
+    if not isinstance(raw, str) or not raw.strip():
+        raise ValueError(f"{raw!r} is not a word")
+    return raw, raw
+
+
+@dataclass(frozen=True)
+class BuiltinAxis:
+    """An axis that every engine is asked about. `setting`: the field of `Settings`, or `model`, `engine`."""
+
+    name: str
+    setting: str
+    read: Callable[[Any], tuple[Any, str]]
+    meaning: str
+
+
+BUILTIN_AXES: Mapping[str, BuiltinAxis] = {
+    axis.name: axis
+    for axis in (
+        BuiltinAxis("ep", "expert_parallel", _switch(("on", "off")), "expert parallelism"),
+        BuiltinAxis("eager", "enforce_eager", _switch(("yes", "no")), "eager instead of compiled"),
+        BuiltinAxis("len", "max_model_len", _tokens, "context length, tokens"),
+        BuiltinAxis("tp", "tensor_parallel_size", _count, "tensor parallel size"),
+        BuiltinAxis("pp", "pipeline_parallel_size", _count, "pipeline parallel size"),
+        BuiltinAxis("dp", "data_parallel_size", _count, "data parallel size"),
+        BuiltinAxis("batched_tokens", "max_num_batched_tokens", _tokens, "tokens in one engine step at most"),
+        BuiltinAxis("seqs", "max_num_seqs", _count, "sequences in one engine step at most"),
+        BuiltinAxis("kv_dtype", "kv_cache_dtype", _word, "type of the KV cache"),
+        BuiltinAxis("quantization", "quantization", _word, "quantization of the weights"),
+        BuiltinAxis("gpu_memory", "gpu_memory_utilization", _fraction, "fraction of GPU memory to use"),
+        BuiltinAxis("prefix_cache", "prefix_caching", _switch(("on", "off")), "prefix caching"),
+        BuiltinAxis("chunked_prefill", "chunked_prefill", _switch(("on", "off")), "chunked prefill"),
+        BuiltinAxis("model", "model", _word, "model name or path"),
+        BuiltinAxis("engine", "engine", _word, "inference engine"),
+    )
+}
+
+
+class Bundle(Model):
+    """A named level that sets several things at once."""
+
+    set: dict[str, Any] = Field({}, description="built-in axis -> level")
+    flags: dict[str, FlagValue] = {}
+    env: dict[str, str] = {}
+
+
+class CustomAxis(Model):
+    """A user's own axis: an engine flag, an environment variable, or levels that are bundles of settings."""
+
+    flag: str | None = Field(None, pattern=r"^--[A-Za-z0-9][A-Za-z0-9._-]*$")
+    env: str | None = Field(None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    levels: list[Any] | dict[str, Bundle] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "CustomAxis":
+        bundles = isinstance(self.levels, dict)
+        kinds = [self.flag is not None, self.env is not None, bundles]
+        if sum(kinds) != 1:
+            raise ValueError("an axis of your own has either `flag`, or `env`, or levels that are bundles")
+        return self
+
+
+def builtin_level(axis: str, raw: Any) -> Level:
+    """The level of a built-in axis that `raw` writes. Raises SpecError with axis and value."""
+    builtin = BUILTIN_AXES[axis]
+    try:
+        value, label = builtin.read(raw)
+    except ValueError as exc:
+        raise SpecError(f"axis {axis} ({builtin.meaning}): {exc}") from exc
+    if builtin.setting == "model":
+        return Level(label, value, model=value)
+    if builtin.setting == "engine":
+        return Level(label, value, engine=value)
+    return Level(label, value, settings={builtin.setting: value})
+
+
+def custom_levels(name: str, axis: CustomAxis) -> list[Level]:
+    """The levels of a user's own axis, in the order of the file."""
+    if isinstance(axis.levels, dict):
+        return [_bundle_level(name, label, bundle) for label, bundle in axis.levels.items()]
+    return [custom_level(axis, raw) for raw in axis.levels]
+
+
+def custom_level(axis: CustomAxis, raw: Any) -> Level:
+    """The level of a flag or environment axis for one raw value, which need not stand in the file."""
+    if axis.flag is not None:
+        return Level(_label(raw), raw, flags={axis.flag: _flag_value(raw)})
+    return Level(_label(raw), raw, env={str(axis.env): _label(raw)})
+
+
+def _bundle_level(name: str, label: str, bundle: Bundle) -> Level:
+    settings: dict[str, Any] = {}
+    model = engine = None
+    for inner, raw in bundle.set.items():
+        if inner not in BUILTIN_AXES:
+            raise SpecError(f"axis {name}, level {label}: unknown setting {inner!r}", hint=nearest(inner, BUILTIN_AXES))
+        level = builtin_level(inner, raw)
+        settings |= level.settings
+        model, engine = level.model or model, level.engine or engine
+    return Level(label, label, settings, bundle.flags, bundle.env, model, engine)
+
+
+def _label(raw: Any) -> str:
+    if isinstance(raw, bool):
+        return "true" if raw else "false"
+    return "none" if raw is None else str(raw)
+
+
+def _flag_value(raw: Any) -> FlagValue:
+    if isinstance(raw, str) and raw.lower() in ("on", "yes", "true"):
+        return True
+    if isinstance(raw, str) and raw.lower() in ("off", "no", "false"):
+        return False
+    if raw is None or isinstance(raw, (bool, int, float, str)):
+        return raw
+    return [str(item) for item in raw] if isinstance(raw, list) else str(raw)

@@ -1,0 +1,96 @@
+"""The base of all models, and errors that say where in the file something is wrong."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from hpcsweep.errors import SpecError
+from hpcsweep.units import parse_bytes, parse_duration_s, parse_tokens
+
+
+class Model(BaseModel):
+    """A frozen model that refuses unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Record(BaseModel):
+    """A frozen model of something written by one version and read by another: unknown keys are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+Seconds = Annotated[float, BeforeValidator(parse_duration_s)]
+"""Seconds; read from `90`, `20m`, `02:00:00`."""
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes)]
+"""Bytes; read from `512G`."""
+
+Tokens = Annotated[int, BeforeValidator(parse_tokens)]
+"""Tokens; read from `8k`, `8192`; k = 1024."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint: the nearest of `known`, or all of them. Numbers and names alike are compared as text."""
+    names = [str(name) for name in known]
+    close = difflib.get_close_matches(str(word), names, n=1)
+    listed = ", ".join(names)
+    if close:
+        return f"did you mean {close[0]!r}? known: {listed}"
+    return f"known: {listed}" if names else "nothing is known here"
+
+
+def known_keys(model: type[BaseModel]) -> list[str]:
+    """Names of the fields of `model`, as a user writes them."""
+    fields: Mapping[str, FieldInfo] = model.model_fields
+    return [field.alias or name for name, field in fields.items()]
+
+
+def spec_error(
+    exc: ValidationError, model: type[BaseModel], where: str, lines: Mapping[tuple[Any, ...], int]
+) -> SpecError:
+    """One `SpecError` for the first fault of `exc`, with file, line, path and the nearest known key.
+
+    `lines` maps a path of keys, as in `exc.errors()[i]["loc"]`, to a line number of the file, 1-based.
+    """
+    first = exc.errors()[0]
+    loc = tuple(first["loc"])
+    line = next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), None)
+    place = f"{where}, line {line}" if line else where
+    path = ".".join(str(part) for part in loc)
+    hint = ""
+    if first["type"] == "extra_forbidden":
+        message = f"{place}: unknown key {path!r}"
+        owner = _model_at(model, loc[:-1])
+        if owner is not None:
+            hint = nearest(str(loc[-1]), known_keys(owner))
+    else:
+        text = first["msg"].removeprefix("Value error, ")
+        message = f"{place}: {path}: {text}" if path else f"{place}: {text}"
+        if first["type"] not in ("value_error", "missing"):
+            message += f" (got {first['input']!r})"
+    more = exc.error_count() - 1
+    return SpecError(message, hint=hint, detail=f"and {more} more errors in this file" if more else "")
+
+
+def _model_at(model: type[BaseModel], loc: tuple[Any, ...]) -> type[BaseModel] | None:
+    """The model that `loc` leads to from `model`; None when it leads into something else."""
+    here: type[BaseModel] | None = model
+    for part in loc:
+        if here is None:
+            return None
+        field = here.model_fields.get(str(part))
+        if field is None:
+            continue  # a key of a mapping, or an index of a list: its model was taken one step before
+        here = next((m for m in _models_in(field.annotation)), None)
+    return here
+
+
+def _models_in(annotation: Any) -> Iterable[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _models_in(inner)

@@ -1,0 +1,84 @@
+"""Cluster profiles: how jobs are asked for on one cluster."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, field_validator
+
+from hpcsweep.spec.base import Bytes, Model, Seconds
+
+# Values that land in #SBATCH and #PBS lines are not shell: quoting does not protect them, so a pattern does.
+Directive = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,:@%+=/\[\]&|*()-]*$", max_length=400)]
+"""A value in a directive line: no blank, quote, `#`, `$`, backslash or newline."""
+
+_EXTRA = re.compile(r"^-[^\n\r\0]*$")
+
+
+class Ssh(Model):
+    """A login node to reach over SSH. Keys and host keys are the user's own; nothing is accepted unseen."""
+
+    host: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$", description="a name of ~/.ssh/config, or a host")
+    user: str | None = None
+    port: int | None = Field(None, ge=1, le=65535)
+    key_file: str | None = None
+    home: str = Field(description="HPCSWEEP_HOME on that side: absolute, shared with its compute nodes")
+
+
+class Cluster(Model):
+    """One cluster profile: a key of `clusters:` in hpcsweep.yaml."""
+
+    scheduler: str = Field("local", description="local, slurm, pbs, or one of a plugin")
+    ssh: Ssh | None = Field(None, description="None: commands run here")
+    partition: Directive | None = Field(None, description="Slurm")
+    queue: Directive | None = Field(None, description="PBS")
+    account: Directive | None = None
+    qos: Directive | None = None
+    constraint: Directive | None = None
+    reservation: Directive | None = None
+    nodelist: Directive | None = None
+    exclude: Directive | None = Field(None, description="nodes never to use")
+    exclusive: bool = False
+    gpus_per_node: int | None = Field(None, ge=0)
+    gpu_type: Directive | None = None
+    gpu_memory: Bytes | None = Field(None, description="of one GPU")
+    gpu_directive: Literal["gres", "gpus-per-node"] = "gres"
+    cpus: int | None = Field(None, ge=1, description="per node")
+    memory: Bytes | None = Field(None, ge=1, description="per node")
+    walltime: Seconds | None = Field(None, gt=0, description="the longest that this cluster allows")
+    place: Directive | None = Field(None, description="PBS -l place")
+    requeue: bool = False
+    signal_margin: Seconds = Field(120, ge=0, description="the warning signal comes this long before the time limit")
+    directives: list[str] = Field([], description="extra directive lines, such as '--mail-type=END'")
+    setup: list[str] = Field([], description="shell lines that run before the agent: module load ...")
+    env: dict[str, str] = Field({}, description="environment of the job; never a secret")
+    parallel: int | None = Field(None, ge=1, description="elements that run at once; None: no limit")
+    max_array_size: int | None = Field(None, ge=1, description="None: asked of the cluster")
+    python: str | None = Field(None, description="interpreter on the nodes; None: the one that runs hpcsweep")
+    engines: dict[str, str] = Field({}, description="engine -> executable on the nodes")
+    simulate: Literal["auto", "always", "never"] = Field(
+        "never", description="auto: the simulated engine where the real one is not installed"
+    )
+
+    @field_validator("directives")
+    @classmethod
+    def _directive_lines(cls, value: list[str]) -> list[str]:
+        for line in value:
+            if not _EXTRA.match(line):
+                raise ValueError(f"directives: {line!r} must start with a dash and be one line")
+        return value
+
+    @field_validator("env", mode="before")
+    @classmethod
+    def _env_as_text(cls, value: Any) -> Any:
+        return {str(k): str(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+LOCAL = Cluster(scheduler="local", simulate="auto")
+"""The built-in profile `local`: this machine, no scheduler."""
+
+
+class Settings(Model):
+    """hpcsweep.yaml: the cluster profiles of a project or a user."""
+
+    default: str | None = Field(None, description="the profile that is used when --cluster is not given")
+    clusters: dict[str, Cluster] = {}

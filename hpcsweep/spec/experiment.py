@@ -1,0 +1,146 @@
+"""The experiment file: one study, as a frozen model."""
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from hpcsweep.spec.axes import BUILTIN_AXES, CustomAxis
+from hpcsweep.spec.base import Bytes, Model, Seconds, nearest
+from hpcsweep.spec.budgets import Budgets
+from hpcsweep.spec.server import FlagValue
+from hpcsweep.spec.workload import Workload
+
+_FLAG_KEY = re.compile(r"^(?:--)?[A-Za-z0-9][A-Za-z0-9._-]*$")
+
+
+class ModelRef(Model):
+    """The model to serve. `path`: where it lies on the nodes; None: its name is given to the engine."""
+
+    name: str = Field(min_length=1)
+    revision: str | None = None
+    path: str | None = None
+    served_name: str | None = None
+
+
+class EngineRef(Model):
+    """The engine, and which versions of it are acceptable."""
+
+    name: str = "vllm"
+    version: str | None = Field(None, description="a constraint such as '>=0.11,<0.12'")
+
+
+class ResourceRequest(Model):
+    """What one run asks for; the cluster profile fills in what is left out."""
+
+    nodes: int = Field(1, ge=1)
+    gpus: int | None = Field(None, ge=0, description="per node; None: as many as the variant's tp x pp x dp")
+    gpu_type: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    gpu_memory: Bytes | None = Field(None, description="of one GPU")
+    cpus: int | None = Field(None, ge=1)
+    memory: Bytes | None = Field(None, ge=1)
+    walltime: Seconds = Field(4 * 3600, gt=0)
+
+
+class NotRun(Model):
+    """A variant, or an idea, that stands in the report as not run, with its reason."""
+
+    title: str
+    set: dict[str, Any] = Field({}, description="axis -> level; empty: not a point of the grid")
+    reason: str
+
+
+class SimulatedRef(Model):
+    """The profile that the simulated engine plays for this experiment."""
+
+    profile: str = Field(description="beside the experiment file, or one that ships with hpcsweep")
+    time_scale: float = Field(100.0, gt=0, description="simulated seconds in one real second")
+
+
+class Objective(Model):
+    """What is best, for the recommendation."""
+
+    metric: Literal["output_tps_per_gpu", "total_tps_per_gpu", "tps", "ttft", "goodput", "startup", "weighted"] = "tps"
+    workload: str | None = Field(None, description="None: every workload of the experiment")
+    weights: dict[str, float] = Field({}, description="metric -> weight, for `weighted`")
+    samples: Literal["warm", "all"] = "warm"
+
+
+class Experiment(Model):
+    """One experiment file. Its keys are these fields; unknown ones are refused."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
+    title: str = ""
+    model: ModelRef
+    engine: EngineRef = EngineRef()
+    serve: dict[str, FlagValue] = Field({}, description="flags of all variants, in the engine's own names")
+    env: dict[str, str] = Field({}, description="environment of every server; never a secret")
+    axes: dict[str, list[Any] | CustomAxis] = Field(min_length=1)
+    baseline: dict[str, Any] = {}
+    workloads: list[Workload] = Field(min_length=1)
+    resources: ResourceRequest = ResourceRequest()
+    budgets: Budgets = Budgets()
+    compile_cache: Literal["shared", "node_local", "off"] = "shared"
+    repeats: int = Field(1, ge=1)
+    exclude: list[dict[str, Any]] = []
+    only: list[dict[str, Any]] = []
+    not_run: list[NotRun] = []
+    notes: list[str] = []
+    objective: Objective = Objective()
+    simulated: SimulatedRef | None = None
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _model_by_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("engine", mode="before")
+    @classmethod
+    def _engine_by_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("workloads", mode="before")
+    @classmethod
+    def _workloads_by_name(cls, value: Any) -> Any:
+        """`{8k: {…}}` is the same as `[{name: 8k, …}]`."""
+        if isinstance(value, dict):
+            return [{"name": str(name), **body} if isinstance(body, dict) else body for name, body in value.items()]
+        return value
+
+    @field_validator("serve")
+    @classmethod
+    def _flags_with_dashes(cls, value: dict[str, FlagValue]) -> dict[str, FlagValue]:
+        flags: dict[str, FlagValue] = {}
+        for key, setting in value.items():
+            if not _FLAG_KEY.match(key):
+                raise ValueError(f"serve: {key!r} is not the long name of a flag, such as max-num-seqs")
+            flags["--" + key.removeprefix("--")] = setting
+        return flags
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> "Experiment":
+        for axis, levels in self.axes.items():
+            if isinstance(levels, list):
+                if axis not in BUILTIN_AXES:
+                    raise ValueError(
+                        f"axes: {axis!r} is not built in, so say what it sets: "
+                        f"{{flag: --name, levels: [...]}}; {nearest(axis, BUILTIN_AXES)}"
+                    )
+                if not levels:
+                    raise ValueError(f"axes.{axis}: no levels")
+            elif axis in BUILTIN_AXES:
+                raise ValueError(f"axes.{axis} is built in: give it a plain list of levels, or another name")
+        known = self.axes.keys() | BUILTIN_AXES.keys()
+        for place, points in (("exclude", self.exclude), ("only", self.only), ("baseline", [self.baseline])):
+            for point in points:
+                for axis in point:
+                    if axis not in known:
+                        raise ValueError(f"{place}: unknown axis {axis!r}; {nearest(axis, self.axes)}")
+        names = [w.name for w in self.workloads]
+        if len(set(names)) < len(names):
+            raise ValueError(f"workloads: a name stands twice in {', '.join(names)}")
+        if self.objective.workload is not None and self.objective.workload not in names:
+            raise ValueError(
+                f"objective.workload {self.objective.workload!r}: {nearest(self.objective.workload, names)}"
+            )
+        return self

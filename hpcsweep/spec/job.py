@@ -1,0 +1,85 @@
+"""job.json: the contract between the login side, which writes it, and the node agent, which obeys it."""
+
+from pydantic import Field
+
+from hpcsweep.spec.base import Model, Record, Seconds
+from hpcsweep.spec.budgets import Budgets
+from hpcsweep.spec.server import ServerConfig
+from hpcsweep.spec.workload import DatasetFacts, Workload
+
+JOB_SCHEMA = 1
+
+
+class Resources(Model):
+    """What one job asks of the scheduler."""
+
+    nodes: int = Field(1, ge=1)
+    gpus: int = Field(0, ge=0, description="per node")
+    gpu_type: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="h200, h100, a100 ...")
+    gpu_memory_bytes: int | None = Field(None, description="of one GPU; None: not known")
+    cpus: int | None = Field(None, ge=1, description="per node; None: the cluster's default")
+    memory_bytes: int | None = Field(None, ge=1, description="per node; None: the cluster's default")
+    walltime_s: Seconds = Field(3600, gt=0)
+
+
+class Simulation(Model):
+    """Asks the node to start the simulated engine in place of the real one."""
+
+    profile: str = Field(description="path of the profile, as the node sees it")
+    time_scale: float = Field(1.0, gt=0, description="simulated seconds in one real second")
+
+
+class PlannedWorkload(Record):
+    """A workload of one run, with the data file that the node reads, or the reason why it is not sent."""
+
+    workload: Workload
+    facts: DatasetFacts
+    left_out: str | None = Field(None, description="such as 'does not fit'; None: it is sent")
+
+
+class RunSpec(Record):
+    """One variant to be measured once: everything the agent needs."""
+
+    run_id: str = Field(description="SWEEP/LABEL, unique in a store")
+    label: str = Field(description="name of the run's folder, such as ep-on_eager-yes_len-32k")
+    variant_id: str
+    repeat: int = Field(1, ge=1)
+    axes: dict[str, str] = Field(description="axis -> label of its level, every axis of the experiment")
+    server: ServerConfig
+    workloads: list[PlannedWorkload]
+    budgets: Budgets
+    run_dir: str = Field(description="absolute path of runs/LABEL, as the node sees it")
+    exports: dict[str, str] = Field({}, description="HPCSWEEP_AXIS_EP=on ... and EXP_NAME, ENFORCE_EAGER ...")
+    simulation: Simulation | None = Field(None, description="None: the real engine")
+    gpus: int = Field(0, ge=0, description="GPUs of this server on one node")
+    attempt_offset: int = Field(0, ge=0, description="attempts that the login side knows of; the next is at least +1")
+
+
+class Element(Record):
+    """One allocation: an element of a job array, or the whole of a single job."""
+
+    index: int = Field(ge=0)
+    runs: list[RunSpec]
+
+
+class JobSpec(Record):
+    """jobs/N/job.json: one submission, single or array."""
+
+    schema_version: int = JOB_SCHEMA
+    sweep: str
+    job: int = Field(ge=0, description="number of the folder below jobs/")
+    sweep_dir: str
+    name: str = Field(description="job name for the scheduler")
+    scheduler: str = Field(description="local, slurm, pbs")
+    resources: Resources
+    elements: list[Element]
+    engines: dict[str, str] = Field({}, description="engine -> executable; not named: $HPCSWEEP_<ENGINE>, then PATH")
+    cache_dir: str = Field(description="root of the compile caches")
+    compile_cache: str = Field("shared", description="shared, node_local or off")
+
+    def element(self, index: int) -> Element:
+        """The element of this index. KeyError if there is none."""
+        for element in self.elements:
+            if element.index == index:
+                return element
+        raise KeyError(index)

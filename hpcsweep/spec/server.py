@@ -1,0 +1,58 @@
+"""One server configuration: what the neutral axes mean, before an engine turns them into its own flags."""
+
+import hashlib
+import json
+
+from pydantic import Field
+
+from hpcsweep.spec.base import Model, Tokens
+
+FlagValue = bool | int | float | str | list[str] | None
+"""The value of an engine flag: True: the bare flag; False: its `--no-` form; None: the flag is left out."""
+
+
+class Settings(Model):
+    """What can be varied on every engine, by neutral names. None: left to the engine's default."""
+
+    tensor_parallel_size: int | None = Field(None, ge=1)
+    pipeline_parallel_size: int | None = Field(None, ge=1)
+    data_parallel_size: int | None = Field(None, ge=1)
+    expert_parallel: bool | None = None
+    enforce_eager: bool | None = None
+    max_model_len: Tokens | None = Field(None, ge=1, description="tokens")
+    max_num_batched_tokens: Tokens | None = Field(None, ge=1, description="tokens")
+    max_num_seqs: int | None = Field(None, ge=1)
+    kv_cache_dtype: str | None = None
+    quantization: str | None = None
+    gpu_memory_utilization: float | None = Field(None, gt=0, le=1, description="fraction of one GPU")
+    prefix_caching: bool | None = None
+    chunked_prefill: bool | None = None
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that the server needs: tensor x pipeline x data parallel size."""
+        return (self.tensor_parallel_size or 1) * (self.pipeline_parallel_size or 1) * (self.data_parallel_size or 1)
+
+
+class ServerConfig(Model):
+    """One variant of the server: engine, model, neutral settings, and what is passed through untouched."""
+
+    engine: str
+    engine_version: str | None = Field(None, description="a constraint such as '>=0.11,<0.12'; None: any version")
+    model: str = Field(description="name on the hub, or a path on the nodes")
+    revision: str | None = None
+    served_model_name: str | None = Field(None, description="None: the same as `model`")
+    settings: Settings = Settings()
+    flags: dict[str, FlagValue] = Field({}, description="long flags in the engine's own names, with their dashes")
+    env: dict[str, str] = {}
+
+    @property
+    def served_name(self) -> str:
+        """The name that a client puts into its requests."""
+        return self.served_model_name or self.model
+
+    @property
+    def variant_id(self) -> str:
+        """12 hex digits that name these settings: the same in any order of keys."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
