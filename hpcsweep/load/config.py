@@ -1,0 +1,29 @@
+"""What the load process is told on its standard input: one JSON object. The API key comes by HPCSWEEP_API_KEY."""
+
+from pydantic import Field
+
+from hpcsweep.spec.base import Record
+from hpcsweep.spec.job import PlannedWorkload
+
+API_KEY_VARIABLE = "HPCSWEEP_API_KEY"
+
+
+class LoadConfig(Record):
+    """One workload, sent once to one ready server."""
+
+    planned: PlannedWorkload
+    base_url: str = Field(description="http://127.0.0.1:PORT")
+    served_model: str
+    engine: str
+    completions_path: str = "/v1/completions"
+    chat_path: str = "/v1/chat/completions"
+    engine_executable: str | None = Field(None, description="for the vllm-bench client")
+    model: str = Field(description="name or path of the model, for its tokenizer")
+    repeat: int = 1
+    clock_origin_s: float = Field(description="CLOCK_MONOTONIC at which the attempt began")
+    time_scale: float = 1.0
+    request_timeout_s: float = Field(description="attempt seconds: budgets.request")
+    token_timeout_s: float = Field(description="attempt seconds: budgets.token")
+    first_of_server: bool = Field(False, description="no workload has been sent to this server yet")
+    after_reset: bool = Field(False, description="the prefix cache was reset just before")
+    work_dir: str = Field(description="for files of other clients; the attempt's folder")
