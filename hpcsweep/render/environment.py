@@ -7,9 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, PrefixLoader, StrictUndefined
+from jinja2 import (
+    ChoiceLoader,
+    Environment,
+    FileSystemLoader,
+    PackageLoader,
+    PrefixLoader,
+    StrictUndefined,
+    TemplateNotFound,
+    UndefinedError,
+)
 from jinja2 import TemplateError as JinjaError
-from jinja2 import TemplateNotFound, UndefinedError
 
 from hpcsweep.errors import SpecError, TemplateError
 from hpcsweep.units import hms

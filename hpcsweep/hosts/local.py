@@ -1,0 +1,88 @@
+"""This machine as a host."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpcsweep.errors import HostError
+from hpcsweep.hosts.base import leaks
+from hpcsweep.schedulers.base import Answer
+
+
+class LocalHost:
+    """Commands run here, files lie here."""
+
+    name = "local"
+
+    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: str | None = None) -> Answer:
+        """Run a command; see `Host.run`. Output that is no UTF-8 comes back with surrogates."""
+        env = {name: value for name, value in os.environ.items() if not leaks(name)}
+        started = time.monotonic()
+        try:
+            done = subprocess.run(
+                list(argv),
+                input=stdin,
+                stdin=subprocess.DEVNULL if stdin is None else None,
+                capture_output=True,
+                timeout=timeout_s,
+                env=env,
+                check=False,
+                encoding="utf-8",
+                errors="surrogateescape",
+            )
+        except subprocess.TimeoutExpired as exc:
+            return Answer(tuple(argv), None, _text(exc.stdout), _text(exc.stderr), time.monotonic() - started)
+        except FileNotFoundError:
+            return Answer(tuple(argv), 127, "", f"{argv[0]}: command not found", time.monotonic() - started)
+        except OSError as exc:
+            return Answer(tuple(argv), 126, "", f"{argv[0]}: {exc}", time.monotonic() - started)
+        return Answer(tuple(argv), done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+
+    def make_folder(self, path: str, *, exist_ok: bool = True) -> None:
+        """Make a folder and its parents; see `Host.make_folder`."""
+        try:
+            Path(path).mkdir(parents=True, exist_ok=exist_ok)
+        except FileExistsError:
+            if exist_ok:
+                raise HostError(f"{path} is there, but is no folder") from None
+            raise
+        except OSError as exc:
+            raise HostError(f"{path}: folder cannot be made: {exc}", hint="see HPCSWEEP_HOME and --home") from exc
+
+    def write_text(self, path: str, text: str, *, mode: int = 0o644) -> None:
+        """Write a file whole; see `Host.write_text`."""
+        target = Path(path)
+        beside = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_text(text, encoding="utf-8", errors="surrogateescape")
+            beside.chmod(mode)
+            beside.replace(target)
+        except OSError as exc:
+            beside.unlink(missing_ok=True)
+            raise HostError(f"{path} cannot be written: {exc}") from exc
+
+    def put_file(self, source: Path, path: str) -> None:
+        """Copy a file; see `Host.put_file`."""
+        target = Path(path)
+        beside = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, beside)
+            beside.replace(target)
+        except OSError as exc:
+            beside.unlink(missing_ok=True)
+            raise HostError(f"{source} cannot be copied to {path}: {exc}") from exc
+
+    def remove_tree(self, path: str) -> None:
+        """Remove a folder; see `Host.remove_tree`."""
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _text(data: bytes | str | None) -> str:
+    if isinstance(data, bytes):
+        return data.decode("utf-8", "surrogateescape")
+    return data or ""

@@ -1,0 +1,180 @@
+"""The points of a sweep: which level of every axis."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpcsweep.errors import PlanError, SpecError
+from hpcsweep.spec.axes import BUILTIN_AXES, CustomAxis, Level, builtin_level, custom_level, custom_levels
+from hpcsweep.spec.base import nearest
+from hpcsweep.spec.experiment import Experiment
+
+Point = Mapping[str, Level]
+"""A level for every axis of the experiment."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the command line picks of an experiment.
+
+    `grid`: the axes to vary, None: all of them. `levels`: axis -> levels that narrow or replace those of the file.
+    `fix`: axis -> the one level it is held at. `one_at_a_time`: from the baseline, one axis differs at a time.
+    """
+
+    grid: tuple[str, ...] | None = None
+    levels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    fix: Mapping[str, str] = field(default_factory=dict)
+    one_at_a_time: bool = False
+    repeats: int | None = None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The axes of a sweep with the levels they take in it, the baseline, and the points in order."""
+
+    axes: Mapping[str, tuple[Level, ...]]
+    baseline: Point
+    points: tuple[Point, ...]
+    excluded: tuple[tuple[Point, str], ...] = ()
+
+
+def read_level(experiment: Experiment, axis: str, raw: Any) -> Level:
+    """The level of `axis` that `raw` writes, in the file or on the command line. Raises SpecError with the known ones."""
+    spec = experiment.axes.get(axis)
+    if isinstance(spec, CustomAxis):
+        known = custom_levels(axis, spec)
+        for level in known:
+            if level.label == str(raw):
+                return level
+        if isinstance(spec.levels, dict):
+            raise SpecError(f"axis {axis}: unknown level {raw!r}", hint=nearest(raw, [level.label for level in known]))
+        return custom_level(spec, raw)
+    if axis not in BUILTIN_AXES:
+        raise SpecError(
+            f"unknown axis {axis!r} in experiment {experiment.name}",
+            hint=nearest(axis, [*experiment.axes, *(a for a in BUILTIN_AXES if a not in experiment.axes)]),
+        )
+    return builtin_level(axis, raw)
+
+
+def expand(experiment: Experiment, selection: Selection) -> Grid:
+    """The points of `experiment` under `selection`, last axis fastest, rules of the file applied.
+
+    Raises SpecError for an unknown axis or level, PlanError when no point is left.
+    """
+    _check_names(experiment, selection)
+    file_levels = {axis: _file_levels(experiment, axis) for axis in experiment.axes}
+    chosen = {
+        axis: _distinct([read_level(experiment, axis, raw) for raw in raws]) for axis, raws in selection.levels.items()
+    }
+    fixed = {axis: read_level(experiment, axis, raw) for axis, raw in selection.fix.items()}
+    baseline = _baseline(experiment, file_levels, chosen, fixed)
+    varied = [axis for axis in (selection.grid or tuple({**file_levels, **chosen})) if axis not in fixed]
+    axes: dict[str, tuple[Level, ...]] = {}
+    for axis, level in baseline.items():
+        axes[axis] = tuple(chosen.get(axis) or file_levels[axis]) if axis in varied else (level,)
+    points = list(_one_at_a_time(axes, baseline, varied) if selection.one_at_a_time else _product(axes, varied))
+    kept, excluded = _apply_rules(experiment, points)
+    if not kept:
+        raise PlanError(
+            f"experiment {experiment.name}: no variant is left: all {len(points)} points are excluded",
+            hint="look at `exclude` and `only` in the file, and at --fix and --levels",
+        )
+    return Grid(axes, baseline, tuple(kept), tuple(excluded))
+
+
+def _check_names(experiment: Experiment, selection: Selection) -> None:
+    for option, names in (("--grid", selection.grid or ()), ("--levels", selection.levels), ("--fix", selection.fix)):
+        for axis in names:
+            if axis in experiment.axes:
+                continue
+            if axis not in BUILTIN_AXES:
+                known = [*experiment.axes, *(a for a in BUILTIN_AXES if a not in experiment.axes)]
+                raise SpecError(f"{option}: unknown axis {axis!r}", hint=nearest(axis, known))
+            if option == "--grid" and axis not in selection.levels:
+                raise SpecError(
+                    f"--grid: experiment {experiment.name} gives no levels for axis {axis!r}",
+                    hint=f"add --levels {axis}=LEVEL,LEVEL; its own axes: {', '.join(experiment.axes)}",
+                )
+    twice = [axis for axis in selection.fix if axis in (selection.grid or ()) or axis in selection.levels]
+    if twice:
+        raise SpecError(f"--fix {twice[0]}={selection.fix[twice[0]]}: this axis is also to be varied")
+
+
+def _file_levels(experiment: Experiment, axis: str) -> list[Level]:
+    spec = experiment.axes[axis]
+    if isinstance(spec, CustomAxis):
+        return _distinct(custom_levels(axis, spec))
+    return _distinct([builtin_level(axis, raw) for raw in spec])
+
+
+def _distinct(levels: Sequence[Level]) -> list[Level]:
+    """The levels without repetition: `8k` and `8192` are one."""
+    return list({level.label: level for level in levels}.values())
+
+
+def _baseline(
+    experiment: Experiment,
+    file_levels: Mapping[str, list[Level]],
+    chosen: Mapping[str, list[Level]],
+    fixed: Mapping[str, Level],
+) -> dict[str, Level]:
+    baseline: dict[str, Level] = {}
+    for axis in {**file_levels, **experiment.baseline, **chosen, **fixed}:
+        if axis in fixed:
+            baseline[axis] = fixed[axis]
+        elif axis in experiment.baseline:
+            baseline[axis] = read_level(experiment, axis, experiment.baseline[axis])
+        else:
+            baseline[axis] = (file_levels.get(axis) or chosen[axis])[0]
+        offered = chosen.get(axis)
+        if offered and baseline[axis].label not in {level.label for level in offered}:
+            baseline[axis] = offered[0]  # replaced levels leave the file's baseline behind
+    return baseline
+
+
+def _product(axes: Mapping[str, tuple[Level, ...]], varied: Sequence[str]) -> Iterator[Point]:
+    order = [*(a for a in varied if a in axes), *(a for a in axes if a not in varied)]
+    for levels in itertools.product(*(axes[axis] for axis in order)):
+        yield dict(zip(order, levels, strict=True))
+
+
+def _one_at_a_time(axes: Mapping[str, tuple[Level, ...]], baseline: Point, varied: Sequence[str]) -> Iterator[Point]:
+    yield dict(baseline)
+    for axis in varied:
+        for level in axes[axis]:
+            if level.label != baseline[axis].label:
+                yield {**baseline, axis: level}
+
+
+def _apply_rules(experiment: Experiment, points: Sequence[Point]) -> tuple[list[Point], list[tuple[Point, str]]]:
+    exclude = [_read_rule(experiment, rule) for rule in experiment.exclude]
+    only = [_read_rule(experiment, rule) for rule in experiment.only]
+    kept: list[Point] = []
+    excluded: list[tuple[Point, str]] = []
+    for point in points:
+        hit = next((rule for rule in exclude if _matches(rule, point)), None)
+        if hit is not None:
+            excluded.append((point, f"excluded by the rule {_rule_text(hit)}"))
+        elif only and not any(_matches(rule, point) for rule in only):
+            excluded.append((point, f"not among `only`: {'; '.join(_rule_text(rule) for rule in only)}"))
+        else:
+            kept.append(point)
+    return kept, excluded
+
+
+def _read_rule(experiment: Experiment, rule: Mapping[str, Any]) -> dict[str, set[str]]:
+    read: dict[str, set[str]] = {}
+    for axis, raws in rule.items():
+        values = raws if isinstance(raws, list) else [raws]
+        read[axis] = {read_level(experiment, axis, raw).label for raw in values}
+    return read
+
+
+def _matches(rule: Mapping[str, set[str]], point: Point) -> bool:
+    return all(axis in point and point[axis].label in labels for axis, labels in rule.items())
+
+
+def _rule_text(rule: Mapping[str, set[str]]) -> str:
+    return ", ".join(f"{axis}={'|'.join(sorted(labels))}" for axis, labels in rule.items())

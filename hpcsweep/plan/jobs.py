@@ -1,0 +1,128 @@
+"""Packing runs into jobs: one array per resource shape, in chunks that the cluster takes."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from hpcsweep.errors import PlanError
+from hpcsweep.plan.runs import PlannedRun
+from hpcsweep.spec.cluster import Cluster
+from hpcsweep.spec.experiment import Experiment, ResourceRequest
+from hpcsweep.spec.job import Element, JobSpec, Resources, RunSpec, Simulation
+from hpcsweep.units import format_duration
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How runs become jobs. `first_job`: number of the first folder; `attempts`: run label -> attempts known of."""
+
+    sweep: str
+    sweep_dir: str
+    cache_dir: str
+    pack: int = 1
+    max_array_size: int | None = None
+    first_job: int = 0
+    attempts: Mapping[str, int] = field(default_factory=dict)
+    simulation: Simulation | None = None
+    data_files: Mapping[str, str] = field(default_factory=dict)  # path on this side -> path that the node sees
+
+
+def shape(run: PlannedRun, request: ResourceRequest, cluster: Cluster, pack: int = 1) -> Resources:
+    """What one job with `pack` runs of this kind asks for. Raises PlanError when the cluster cannot give it."""
+    nodes = request.nodes
+    gpus = request.gpus if request.gpus is not None else math.ceil(run.gpus / nodes)
+    if cluster.gpus_per_node is not None and gpus > cluster.gpus_per_node and cluster.scheduler != "local":
+        raise PlanError(
+            f"{run.label} asks for {gpus} GPUs per node; this cluster's nodes have {cluster.gpus_per_node}",
+            hint="lower tp, pp or dp, raise resources.nodes, or set gpus_per_node in the cluster profile",
+        )
+    walltime_s = request.walltime * pack
+    if cluster.walltime is not None and walltime_s > cluster.walltime:
+        raise PlanError(
+            f"{pack} runs of {format_duration(request.walltime)} need {format_duration(walltime_s)};"
+            f" this cluster allows {format_duration(cluster.walltime)}",
+            hint="lower --pack or resources.walltime",
+        )
+    return Resources(
+        nodes=nodes,
+        gpus=gpus,
+        gpu_type=request.gpu_type or cluster.gpu_type,
+        gpu_memory_bytes=request.gpu_memory or cluster.gpu_memory,
+        cpus=request.cpus or cluster.cpus,
+        memory_bytes=request.memory or cluster.memory,
+        walltime_s=walltime_s,
+    )
+
+
+def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Cluster, packing: Packing) -> list[JobSpec]:
+    """The jobs of all runs that are not refused: fewest submissions, order of the runs kept within each."""
+    groups: dict[Resources, list[PlannedRun]] = {}
+    for run in runs:
+        if run.refused is None:
+            groups.setdefault(shape(run, experiment.resources, cluster, packing.pack), []).append(run)
+    jobs: list[JobSpec] = []
+    for resources, members in groups.items():
+        elements = list(_chunks(members, packing.pack))
+        for part in _chunks(elements, packing.max_array_size or len(elements)):
+            number = packing.first_job + len(jobs)
+            jobs.append(
+                JobSpec(
+                    sweep=packing.sweep,
+                    job=number,
+                    sweep_dir=packing.sweep_dir,
+                    name=f"{packing.sweep}-{number}",
+                    scheduler=cluster.scheduler,
+                    resources=resources,
+                    elements=[
+                        Element(index=index, runs=[_run_spec(experiment, run, packing) for run in members_of])
+                        for index, members_of in enumerate(part)
+                    ],
+                    engines=cluster.engines,
+                    cache_dir=packing.cache_dir,
+                    compile_cache=experiment.compile_cache,
+                )
+            )
+    return jobs
+
+
+def gpu_hours(jobs: Sequence[JobSpec]) -> float:
+    """GPU-hours asked for at most: GPUs x walltime of every element."""
+    return sum(
+        job.resources.gpus * job.resources.nodes * job.resources.walltime_s / 3600 * len(job.elements) for job in jobs
+    )
+
+
+def _run_spec(experiment: Experiment, run: PlannedRun, packing: Packing) -> RunSpec:
+    workloads = [
+        planned.model_copy(
+            update={
+                "facts": planned.facts.model_copy(
+                    update={"files": {packing.data_files.get(p, p): sha for p, sha in planned.facts.files.items()}}
+                )
+            }
+        )
+        for planned in run.workloads
+    ]
+    return RunSpec(
+        run_id=f"{packing.sweep}/{run.label}",
+        label=run.label,
+        variant_id=run.variant_id,
+        repeat=run.repeat,
+        axes=dict(run.axes),
+        server=run.server,
+        workloads=workloads,
+        budgets=experiment.budgets,
+        run_dir=f"{packing.sweep_dir}/runs/{run.label}",
+        exports={**run.exports, "HPCSWEEP_SWEEP": packing.sweep},
+        simulation=packing.simulation,
+        gpus=run.gpus,
+        attempt_offset=packing.attempts.get(run.label, 0),
+    )
+
+
+def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,117 @@
+"""Reading YAML 1.2 (`on`, `off`, `yes`, `no` stay words) into models, with file and line in every error."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.scalarbool import ScalarBoolean
+from ruamel.yaml.scalarfloat import ScalarFloat
+from ruamel.yaml.scalarint import ScalarInt
+from ruamel.yaml.scalarstring import ScalarString
+
+from hpcsweep.errors import SpecError
+from hpcsweep.spec.base import nearest, spec_error
+from hpcsweep.spec.cluster import LOCAL, Cluster, Settings
+from hpcsweep.spec.experiment import Experiment
+
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
+Lines = dict[tuple[Any, ...], int]
+
+
+def parse_yaml(text: str, where: str) -> tuple[Any, Lines]:
+    """Plain values of a YAML document, and the line (1-based) of every key path.
+
+    Raises SpecError with file and line: bad syntax, and a key that stands twice.
+    """
+    try:
+        document = YAML(typ="rt", pure=True).load(text)
+    except MarkedYAMLError as exc:
+        mark = exc.problem_mark or exc.context_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = " ".join(str(part) for part in (exc.problem, exc.context) if part)
+        raise SpecError(f"{where}{line}: {problem or 'this is not YAML'}") from exc
+    except (YAMLError, ValueError) as exc:
+        raise SpecError(f"{where}: this is not YAML: {exc}") from exc
+    lines: Lines = {}
+    return _plain(document, (), lines), lines
+
+
+def parse_model(model: type[AnyModel], text: str, where: str, **extra: Any) -> AnyModel:
+    """A model read from YAML text. `extra` fills in top-level keys that the text leaves out. Raises SpecError."""
+    data, lines = parse_yaml(text, where)
+    if not isinstance(data, dict):
+        raise SpecError(f"{where}: expected keys and values, found {type(data).__name__}")
+    try:
+        return model.model_validate({**extra, **data})
+    except ValidationError as exc:
+        _number_workloads(data, lines)
+        raise spec_error(exc, model, where, lines) from exc
+
+
+def parse_experiment(text: str, where: str, name: str) -> Experiment:
+    """An experiment; `name` (of its file) holds when the text does not say one."""
+    return parse_model(Experiment, text, where, name=name)
+
+
+def choose_cluster(name: str | None, settings: Iterable[tuple[str, Settings]]) -> tuple[str, Cluster]:
+    """The profile `name`, or the default one, from (place, settings) pairs, the first pair wins. `local` is built in.
+
+    Raises SpecError that lists the known ones and the places that were read.
+    """
+    pairs = list(settings)
+    clusters: dict[str, Cluster] = {"local": LOCAL}
+    for _, found in reversed(pairs):
+        clusters |= found.clusters
+    wanted = name or next((s.default for _, s in pairs if s.default), "local")
+    if wanted not in clusters:
+        places = ", ".join(place for place, _ in pairs) or "no hpcsweep.yaml was found"
+        raise SpecError(
+            f"unknown cluster {wanted!r} ({places})",
+            hint=f"{nearest(wanted, clusters)}; `hpcsweep init` writes a profile",
+        )
+    return wanted, clusters[wanted]
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that the user named. Raises SpecError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SpecError(f"{path}: cannot be read: {exc}") from exc
+
+
+def _number_workloads(data: dict[str, Any], lines: Lines) -> None:
+    """Workloads may be written as a mapping but are a list in the model, whose errors number them."""
+    named = data.get("workloads")
+    if isinstance(named, dict):
+        for number, name in enumerate(named):
+            found = {path: line for path, line in lines.items() if path[:2] == ("workloads", name)}
+            lines.update({("workloads", number, *path[2:]): line for path, line in found.items()})
+
+
+def _plain(node: Any, path: tuple[Any, ...], lines: Lines) -> Any:
+    if isinstance(node, CommentedMap):
+        result: dict[Any, Any] = {}
+        for key, value in node.items():
+            key = _scalar(key)
+            lines[(*path, key)] = node.lc.key(key)[0] + 1 if key in (node.lc.data or {}) else node.lc.line + 1
+            result[str(key)] = _plain(value, (*path, key), lines)
+        return result
+    if isinstance(node, CommentedSeq):
+        for index in range(len(node)):
+            lines[(*path, index)] = node.lc.item(index)[0] + 1
+        return [_plain(value, (*path, index), lines) for index, value in enumerate(node)]
+    return _scalar(node)
+
+
+def _scalar(node: Any) -> Any:
+    if isinstance(node, ScalarBoolean):
+        return bool(node)
+    for kind, plain in ((ScalarInt, int), (ScalarFloat, float), (ScalarString, str)):
+        if isinstance(node, kind):
+            return plain(node)
+    return node
