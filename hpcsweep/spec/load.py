@@ -98,12 +98,14 @@ def _plain(node: Any, path: tuple[Any, ...], lines: Lines) -> Any:
         result: dict[Any, Any] = {}
         for key, value in node.items():
             key = _scalar(key)
-            lines[(*path, key)] = node.lc.key(key)[0] + 1 if key in (node.lc.data or {}) else node.lc.line + 1
-            result[str(key)] = _plain(value, (*path, key), lines)
+            here = (*path, key)
+            lines[here] = node.lc.key(key)[0] + 1 if key in (node.lc.data or {}) else node.lc.line + 1
+            result[str(key)] = _plain(value, here, lines)
         return result
     if isinstance(node, CommentedSeq):
         for index in range(len(node)):
-            lines[(*path, index)] = node.lc.item(index)[0] + 1
+            here = (*path, index)
+            lines[here] = node.lc.item(index)[0] + 1
         return [_plain(value, (*path, index), lines) for index, value in enumerate(node)]
     return _scalar(node)
 
