@@ -75,8 +75,12 @@ class Scheduler(Protocol):
     template: str
     array_index_variable: str
 
-    def submit_argv(self, script: str, job_dir: str) -> tuple[str, ...]:
-        """argv that submits `script`; everything else stands in the script's directives."""
+    def submit_argv(self, script: str, job_dir: str, text: str = "") -> tuple[str, ...]:
+        """argv that submits the file `script`; everything else stands in its directives.
+
+        `text`: what the file says, for a scheduler that wants its directives on the command line (PBS); it may
+        raise SpecError for a directive that the scheduler would refuse or ignore.
+        """
         ...
 
     def parse_submit(self, answer: Answer) -> str:
