@@ -3,8 +3,10 @@
 Plain frozen dataclasses, so that the analysis knows nothing of databases. All times in seconds, all sizes in bytes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from hpcsweep.analysis.columns import SampleColumns
 from hpcsweep.spec.phases import OutcomeKind, Phase, RunState
 
 
@@ -54,19 +56,26 @@ class SampleRow:
 
 @dataclass(frozen=True)
 class WorkloadRow:
-    """A workload of one attempt. `left_out`: why it was not sent; then there are no samples."""
+    """A workload of one attempt. `left_out`: why it was not sent; then there are no samples.
+
+    The samples stand in `samples`, or in `columns` where there may be many (a report over a large sweep): never in
+    both. `settings`: the workload as the experiment states it (`spec.workload.Workload` as JSON values); empty: not
+    known.
+    """
 
     workload: str
     client: str = "builtin"
     left_out: str | None = None
     samples_total: int = 0
-    samples: tuple[SampleRow, ...] = ()
+    samples: Sequence[SampleRow] = ()  # from the store: `columns.SampleColumns`, an array a field; read it as such
     durations_s: tuple[float, ...] = ()  # one per repeat of the workload; empty: it did not end
     warnings: tuple[str, ...] = ()
     client_figures: dict[str, float] = field(default_factory=dict)
     server_figures: dict[str, float] = field(default_factory=dict)
     telemetry: tuple[tuple[float, dict[str, float]], ...] = ()  # (t_s, figures)
     dataset_sha256: str | None = None
+    columns: SampleColumns | None = None
+    settings: dict[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,64 @@
+"""Samples as columns: a million of them as arrays, where a million `SampleRow` objects would cost seconds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from hpcsweep.analysis.rows import SampleRow
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class SampleColumns:
+    """The samples of one workload of one attempt: the fields of `SampleRow`, each a column, all of one length.
+
+    In numeric columns NaN stands for None. `itl_s` and `error_detail` may be empty when they were not asked for.
+    """
+
+    sample: Sequence[str]
+    index: Integers
+    sent_s: Floats
+    prompt_tokens: Floats
+    completion_tokens: Floats
+    ttft_s: Floats
+    e2e_s: Floats
+    error: Sequence[str | None]
+    warmup: Flags
+    cold: Sequence[str | None]
+    repeat: Integers
+    tokens_from: Sequence[str]
+    lateness_s: Floats
+    finish_reason: Sequence[str | None]
+    cached_tokens: Floats
+    itl_s: Sequence[Sequence[float]] = ()
+    error_detail: Sequence[str] = ()
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @classmethod
+    def from_rows(cls, rows: Sequence["SampleRow"]) -> "SampleColumns":
+        """The columns of `rows`, in their order."""
+        return cls.from_lists({field.name: [getattr(row, field.name) for row in rows] for field in fields(cls)})
+
+    @classmethod
+    def from_lists(cls, lists: dict[str, Sequence[Any]]) -> "SampleColumns":
+        """The columns of plain lists by field name, as a query returns them; None becomes NaN where it is a number."""
+        columns: dict[str, Any] = dict(lists)
+        for name in _FLOATS:
+            columns[name] = np.array(lists[name], dtype=np.float64)
+        for name in _INTEGERS:
+            columns[name] = np.array(lists[name], dtype=np.int64)
+        columns["warmup"] = np.array(lists["warmup"], dtype=np.bool_)
+        return cls(**columns)
+
+
+_FLOATS = ("sent_s", "prompt_tokens", "completion_tokens", "ttft_s", "e2e_s", "lateness_s", "cached_tokens")
+_INTEGERS = ("index", "repeat")
