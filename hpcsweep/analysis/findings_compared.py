@@ -1,0 +1,189 @@
+"""Findings that set variants against each other: verdicts, effects, waterfall, recommendation. Read `findings.py` first."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from hpcsweep.analysis.findings_measured import Condition, Figure, Validity
+
+
+class Verdict(str, Enum):
+    """What a comparison says of the second against the first."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    NO_DIFFERENCE = "no difference seen"
+    NOT_COMPARABLE = "not comparable"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`variant` against `reference` on one workload and metric.
+
+    `difference` in the metric's unit; `percent`: (variant / reference - 1) x 100, with its interval. `p_adjusted`:
+    by Holm over all comparisons of the same report section. `provisional`: a single run stands on a side, and the
+    spread between server starts had to be assumed. `reason`: why not comparable, or what the verdict rests on.
+    """
+
+    workload: str
+    metric: str
+    higher_is_better: bool
+    condition: Condition
+    reference: str
+    variant: str
+    reference_value: Figure
+    variant_value: Figure
+    difference: Figure
+    percent: Figure
+    verdict: Verdict
+    reason: str
+    p_value: float | None
+    p_adjusted: float | None
+    provisional: bool
+    simulated: bool
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The mean change of a metric, percent, from the reference level to this one, over pairs that differ in it alone."""
+
+    axis: str
+    level: str
+    reference: str
+    workload: str | None
+    metric: str
+    condition: Condition
+    percent: Figure
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True)
+class LevelFinding:
+    """One level of an axis: what became of its runs, and how it compares with the reference level.
+
+    `one_at_a_time`: the baseline with only this level changed, against the baseline; empty: not in the sweep.
+    `main_effects`: over all pairs of variants that differ in this axis alone; empty below 2 pairs.
+    """
+
+    level: str
+    is_reference: bool
+    runs: int
+    completed: int
+    outcomes: dict[str, int]
+    one_at_a_time: tuple[Comparison, ...]
+    main_effects: tuple[Effect, ...]
+    startup: tuple[Effect, ...]
+
+
+@dataclass(frozen=True)
+class AxisFinding:
+    """One axis. `levels` in the order of the experiment."""
+
+    axis: str
+    reference: str | None
+    levels: tuple[LevelFinding, ...]
+    statements: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """Two axes whose effects do not simply multiply: `percent` is how far the joint change is from the product."""
+
+    axes: tuple[str, str]
+    levels: tuple[str, str]
+    workload: str
+    metric: str
+    condition: Condition
+    percent: Figure
+    seen: bool
+
+
+@dataclass(frozen=True)
+class WaterfallStep:
+    """One option chosen after another. `comparison` None: no level of this axis could be measured beside the others."""
+
+    axis: str
+    before: str
+    after: str
+    variant: str
+    comparison: Comparison | None
+    kept: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Waterfall:
+    """Options added one after the other; `total` is the product of the kept steps, percent."""
+
+    workload: str
+    metric: str
+    condition: Condition
+    start: str
+    steps: tuple[WaterfallStep, ...]
+    total: Figure
+
+
+@dataclass(frozen=True)
+class ScaledResult:
+    """A variant on `gpus_total` GPUs: `replicas` servers of `gpus` each. Arithmetic, not a measurement."""
+
+    variant: str
+    workload: str
+    gpus: int
+    replicas: int
+    gpus_total: int
+    output_throughput: Figure
+    total_throughput: Figure
+    per_gpu: Figure
+
+
+@dataclass(frozen=True)
+class ParetoPoint:
+    """tok/s/user (1 / mean TPOT) against tok/s/GPU (output throughput / GPUs). `dominated_by`: None: on the front."""
+
+    variant: str
+    workload: str
+    tps_per_user: Figure
+    tps_per_gpu: Figure
+    dominated_by: str | None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A variant as the objective sees it. `rank` None: not ranked, and `reason` says why.
+
+    `chance_best`: share of draws from the intervals in which it comes out first. `against_winner` None: it is it.
+    """
+
+    variant: str
+    score: Figure
+    rank: int | None
+    chance_best: float | None
+    validity: Validity
+    against_winner: Comparison | None
+    equal_to_winner: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What to run. `chosen` None: nothing can be recommended, and `why` says so.
+
+    `best`: highest score; `chosen` differs from it when a simpler or cheaper variant cannot be told apart from it.
+    `argv`: the serve command without the run's own port, host and paths; `command`: the same as shell text.
+    """
+
+    objective: str
+    metric: str
+    workload: str | None
+    condition: Condition
+    chosen: str | None
+    best: str | None
+    why: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
+    not_measured: tuple[str, ...]
+    provisional: bool
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    command: str
+    simulated: bool
