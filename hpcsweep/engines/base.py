@@ -3,10 +3,10 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from hpcsweep.spec.phases import OutcomeKind, Phase
-from hpcsweep.spec.server import ServerConfig
+from hpcsweep.spec.server import ServerConfig, Settings
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 """Colour codes; vLLM 0.11 writes them even into files."""
@@ -30,24 +30,31 @@ class Where:
     version: str | None = None
     host: str = "127.0.0.1"
     attempt_dir: str = "."
+    startup_budget_s: float | None = None
+    """Our own budget: timeouts that the engine keeps for itself are set above it. None: left as they are."""
 
 
 @dataclass(frozen=True)
 class PhasePattern:
-    """A log line that tells that `phase` has begun (`at="start"`) or is over (`at="end"`: the next one begins)."""
+    """A log line that tells about a phase.
+
+    `start`: it has begun. `end`: it is over, the next one that is not absent begins. `absent`: this start has no
+    such phase (an eager server compiles nothing).
+    """
 
     regex: re.Pattern[str]
     phase: Phase
-    at: str = "start"
+    at: Literal["start", "end", "absent"] = "start"
     seen_in: str = ""
 
 
 @dataclass(frozen=True)
 class FactPattern:
-    """A log line that carries a figure: group 1 is the value, times `factor` in `unit`.
+    """A log line that carries a figure: `group` is the value, times `factor` in `unit`.
 
-    `words`: the value is text; else a number, with thousands commas allowed. `total`: several lines of one attempt
-    add up (one per compiled graph); else the last one holds.
+    `words`: the value is text; else a number, with thousands commas allowed. `total`: several lines of one process
+    add up (one per compiled graph), and the process with the most holds; else the last line holds. `value`: what
+    the line means when it carries no figure itself.
     """
 
     regex: re.Pattern[str]
@@ -57,16 +64,21 @@ class FactPattern:
     words: bool = False
     total: bool = False
     group: int = 1
+    value: float | str | None = None
     seen_in: str = ""
 
 
 @dataclass(frozen=True)
 class FailurePattern:
-    """A log line that tells why the server died. Earlier patterns win over later ones."""
+    """A log line that tells why the server died. Earlier patterns win over later ones.
+
+    `decided_by`: the engine's own rule, such as a timeout that it keeps itself; empty: no rule, a plain fault.
+    """
 
     regex: re.Pattern[str]
     outcome: OutcomeKind
     hint: str = ""
+    decided_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,6 +107,14 @@ class Engine(Protocol):
     """Arguments after the executable that make it print its version."""
     help_argv: tuple[str, ...]
     """Arguments after the executable that make it print all its flags."""
+    distributions: tuple[str, ...]
+    """Names of its Python distribution, the usual one first: their metadata tell the version without a start."""
+    api_key_env: str | None
+    """The environment variable that gives the server its API key. None: it can take none but by its arguments."""
+
+    def settings(self, config: ServerConfig) -> Settings:
+        """The neutral settings, completed by the flags of `config` that say the same in the engine's own names."""
+        ...
 
     def unsupported(self, config: ServerConfig) -> list[str]:
         """Why this engine cannot express `config`, a sentence each; empty: it can."""
