@@ -67,7 +67,7 @@ class WorkloadRow:
     client: str = "builtin"
     left_out: str | None = None
     samples_total: int = 0
-    samples: Sequence[SampleRow] = ()  # from the store: `columns.SampleColumns`, an array a field; read it as such
+    samples: Sequence[SampleRow] = ()
     durations_s: tuple[float, ...] = ()  # one per repeat of the workload; empty: it did not end
     warnings: tuple[str, ...] = ()
     client_figures: dict[str, float] = field(default_factory=dict)
