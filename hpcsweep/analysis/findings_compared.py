@@ -1,4 +1,4 @@
-"""Findings that set variants against each other: verdicts, effects, waterfall, recommendation. Read `findings.py` first."""
+"""Findings that set variants against each other: verdicts, effects, recommendation. Read `findings.py` first."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -44,7 +44,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Effect:
-    """The mean change of a metric, percent, from the reference level to this one, over pairs that differ in it alone."""
+    """The mean change of a metric, percent, from the reference level to this one, over pairs differing in it alone."""
 
     axis: str
     level: str
