@@ -1,0 +1,78 @@
+"""GPUs of this machine, handed out to one element at a time, across all sweeps and users of one HPCSWEEP_HOME."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+
+@dataclass(frozen=True)
+class Taken:
+    """GPUs that belong to us until their files are closed."""
+
+    names: list[str]
+    files: list[IO[str]]
+
+
+class GpuSlots:
+    """One lock file a GPU. No GPUs: `count` is 0, and nothing is handed out."""
+
+    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+        self._folder, self._names = folder, list(names)
+
+    @classmethod
+    def of_this_machine(cls, home: Path) -> "GpuSlots":
+        """The GPUs that this process may use: those of CUDA_VISIBLE_DEVICES, else all that nvidia-smi lists."""
+        return cls(home / "gpu-slots", visible_gpus())
+
+    @property
+    def count(self) -> int:
+        """How many GPUs there are in all."""
+        return len(self._names)
+
+    def take(self, number: int) -> Taken | None:
+        """`number` free GPUs; None: not as many are free now, and none was taken."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        names: list[str] = []
+        files: list[IO[str]] = []
+        for name in self._names:
+            if len(files) == number:
+                break
+            stream = (self._folder / f"{name}.lock").open("a")
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stream.close()
+                continue
+            names.append(name)
+            files.append(stream)
+        if len(files) == number:
+            return Taken(names, files)
+        for stream in files:
+            stream.close()
+        return None
+
+
+def visible_gpus() -> list[str]:
+    """Names for CUDA_VISIBLE_DEVICES of the GPUs that this process may use; empty: none."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name for name in (part.strip() for part in given.split(",")) if name and name != "-1"]
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    try:
+        answer = subprocess.run(
+            [tool, "--query-gpu=index", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [line.strip() for line in answer.stdout.splitlines() if line.strip().isdigit()]

@@ -1,0 +1,177 @@
+"""What lies below HPCSWEEP_HOME, and the small files that the login side keeps there."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from hpcsweep.errors import HpcsweepError, SpecError
+from hpcsweep.spec.base import Record, nearest
+from hpcsweep.spec.job import JobSpec
+
+HOME_VARIABLE = "HPCSWEEP_HOME"
+SWEEP_FILE = "sweep.json"
+SUBMISSION_FILE = "submission.json"
+_NUMBERED = re.compile(r"(.+)-(\d{4,})")
+
+
+class Submission(Record):
+    """jobs/N/submission.json: what the scheduler answered, and what we asked of it since.
+
+    `job_id` None: the submission was begun, and nobody knows whether it arrived. `cancelled`: indexes that we
+    cancelled ourselves: a scheduler may forget an element that is cancelled while it is pending.
+    """
+
+    job_id: str | None
+    cluster: str
+    scheduler: str
+    submitted_at: float
+    elements: int = Field(ge=1)
+    cancelled: list[int] = []
+
+
+@dataclass(frozen=True)
+class Home:
+    """HPCSWEEP_HOME as the login side sees it."""
+
+    path: Path
+
+    @property
+    def sweeps_dir(self) -> Path:
+        """The folder of all sweeps."""
+        return self.path / "sweeps"
+
+    @property
+    def cache_dir(self) -> Path:
+        """The root of the compile caches."""
+        return self.path / "cache"
+
+    def sweep_names(self) -> list[str]:
+        """Names of the sweeps, the oldest first."""
+        found = [p.parent for p in self.sweeps_dir.glob(f"*/{SWEEP_FILE}")]
+        return [p.name for p in sorted(found, key=lambda p: ((p / SWEEP_FILE).stat().st_mtime, p.name))]
+
+    def sweep(self, name: str | None) -> "SweepFolder":
+        """The sweep of this name; None: the latest. Raises SpecError that lists the known ones."""
+        names = self.sweep_names()
+        if not names:
+            raise SpecError(f"{self.path} holds no sweep yet", hint="`hpcsweep submit EXPERIMENT` makes one")
+        chosen = names[-1] if name is None else name
+        if chosen not in names:
+            raise SpecError(f"unknown sweep {chosen!r} in {self.path}", hint=nearest(chosen, names[-20:]))
+        return SweepFolder(self.sweeps_dir / chosen)
+
+    def claim(self, experiment: str) -> "SweepFolder":
+        """A new, empty sweep folder `EXPERIMENT-NNNN`: two submitters never get the same one."""
+        self.make()
+        number = self.next_number(experiment)
+        while True:
+            folder = self.sweeps_dir / f"{experiment}-{number:04d}"
+            try:
+                folder.mkdir()
+                return SweepFolder(folder)
+            except FileExistsError:
+                number += 1
+
+    def next_number(self, experiment: str) -> int:
+        """The number that the next sweep of this experiment gets, 1 for the first."""
+        numbers = [0]
+        if self.sweeps_dir.is_dir():
+            for entry in self.sweeps_dir.iterdir():
+                match = _NUMBERED.fullmatch(entry.name)
+                if match and match[1] == experiment:
+                    numbers.append(int(match[2]))
+        return max(numbers) + 1
+
+    def make(self) -> None:
+        """Make the folders. Raises SpecError when that is not possible."""
+        try:
+            self.sweeps_dir.mkdir(parents=True, exist_ok=True)
+            self.cache_dir.mkdir(exist_ok=True)
+        except OSError as exc:
+            raise SpecError(
+                f"HPCSWEEP_HOME {self.path} cannot be made: {exc}",
+                hint=f"choose another with --home or {HOME_VARIABLE}; it must be writable, and seen by all nodes",
+            ) from exc
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """One sweep's folder."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the sweep."""
+        return self.path.name
+
+    def job_dir(self, number: int) -> Path:
+        """The folder of job `number`."""
+        return self.path / "jobs" / str(number)
+
+    def job_numbers(self) -> list[int]:
+        """Numbers of the jobs that were written, in order."""
+        return sorted(int(p.parent.name) for p in self.path.glob("jobs/*/job.json") if p.parent.name.isdigit())
+
+    def read_sweep(self) -> dict[str, Any]:
+        """sweep.json. Raises HpcsweepError when it is damaged."""
+        return dict(read_json(self.path / SWEEP_FILE))
+
+    def read_job(self, number: int) -> JobSpec:
+        """jobs/N/job.json."""
+        return JobSpec.model_validate_json((self.job_dir(number) / "job.json").read_bytes())
+
+    def read_submission(self, number: int) -> Submission | None:
+        """jobs/N/submission.json; None: the job was never handed over."""
+        try:
+            return Submission.model_validate_json((self.job_dir(number) / SUBMISSION_FILE).read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def write_submission(self, number: int, submission: Submission) -> None:
+        """Write jobs/N/submission.json, whole."""
+        write_json(self.job_dir(number) / SUBMISSION_FILE, submission.model_dump())
+
+    def where_runs_are(self) -> dict[str, tuple[int, int]]:
+        """Run label -> (job, element index) of the latest job that carries it."""
+        places: dict[str, tuple[int, int]] = {}
+        for number in self.job_numbers():
+            for element in self.read_job(number).elements:
+                for run in element.runs:
+                    places[run.label] = (number, element.index)
+        return places
+
+    def attempts(self, label: str) -> int:
+        """The highest attempt number of a run; 0: none began."""
+        return max(self._attempt_numbers(label), default=0)
+
+    def _attempt_numbers(self, label: str) -> Iterator[int]:
+        for entry in (self.path / "runs" / label).glob("attempt-*"):
+            number = entry.name.removeprefix("attempt-")
+            if number.isdigit():
+                yield int(number)
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file of ours. Raises HpcsweepError that names it."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as exc:
+        raise HpcsweepError(f"{path} cannot be read: {exc}") from exc
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole: beside, to the disk, then renamed."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with beside.open("w", encoding="utf-8") as stream:
+        json.dump(value, stream, indent=1)
+        stream.write("\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.replace(path)

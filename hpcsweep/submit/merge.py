@@ -1,0 +1,131 @@
+"""What the witnesses say, merged: pure functions with a table of cases in the tests.
+
+Order of trust: our own marker in the run folder, then the accounting, then the queue. "Not in the queue" is unknown,
+never completed. States only move forward within one attempt.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from hpcsweep.schedulers.base import JobState, JobStatus, Listing
+from hpcsweep.spec.phases import OutcomeKind, RunState
+
+
+@dataclass(frozen=True)
+class RunEvidence:
+    """What the run folder says of a run, for its latest attempt.
+
+    `began`: an attempt was taken. `outcome`: the agent's own word of how it ended, None: no word. `not_run`: the
+    agent said that it did not get to this run, with the reason. `attempt`: number of the latest attempt, 0: none.
+    `known_attempts`: attempts that were there when the latest job was submitted; a new one must be above it.
+    """
+
+    attempt: int = 0
+    outcome: OutcomeKind | None = None
+    reason: str = ""
+    not_run: str | None = None
+    known_attempts: int = 0
+    owner_alive: bool | None = None
+
+
+@dataclass(frozen=True)
+class RunVerdict:
+    """Where a run stands. `settled_by`: the witness that decided, for `hpcsweep status`."""
+
+    state: RunState
+    outcome: OutcomeKind | None = None
+    reason: str = ""
+    hint: str = ""
+    settled_by: str = ""
+
+
+def merge_listings(listings: Sequence[Listing]) -> Listing:
+    """One listing of several, the most trustworthy last.
+
+    A later witness wins, with two exceptions: it says less than the earlier one (unknown), or it still calls running
+    what the earlier one has seen ended (the accounting trails the queue by seconds). Reason, hint and node are taken
+    from whoever has them. Complete when any witness was: it alone could have shown every job.
+    """
+    merged: dict[tuple[str, int | None], JobStatus] = {}
+    for listing in listings:
+        for key, status in listing.statuses.items():
+            merged[key] = _later(merged[key], status) if key in merged else status
+    trouble = "; ".join(listing.trouble for listing in listings if listing.trouble)
+    return Listing(merged, any(listing.complete for listing in listings), trouble)
+
+
+def _later(earlier: JobStatus, later: JobStatus) -> JobStatus:
+    stale = earlier.state.final and not later.state.final
+    winner, other = (earlier, later) if stale or later.state is JobState.UNKNOWN else (later, earlier)
+    same_state = winner.state is other.state
+    return replace(
+        winner,
+        reason=winner.reason or (other.reason if same_state else ""),
+        hint=winner.hint or (other.hint if same_state else ""),
+        node=winner.node or other.node,
+        outcome=winner.outcome or (other.outcome if same_state else None),
+        exit_code=winner.exit_code if winner.exit_code is not None else other.exit_code,
+        signal=winner.signal if winner.signal is not None else other.signal,
+        restarts=winner.restarts if winner.restarts is not None else other.restarts,
+    )
+
+
+def decide(run: RunEvidence, job: JobStatus | None, *, cancelled_by_us: bool, handed_over: bool) -> RunVerdict:
+    """Where a run stands, from its folder and the scheduler's word about its element.
+
+    `job` None: the scheduler says nothing of it (purged, not asked yet, or it does not answer). `cancelled_by_us`:
+    we cancelled the element. `handed_over`: the scheduler took the job.
+    """
+    fresh = run.attempt > run.known_attempts
+    if fresh and run.outcome is not None and not _requeued(run, job):
+        return RunVerdict(RunState.FINISHED, run.outcome, run.reason, settled_by="run folder")
+    if not fresh and run.not_run is not None:
+        return RunVerdict(RunState.FINISHED, OutcomeKind.NOT_RUN, run.not_run, settled_by="run folder")
+    if not handed_over:
+        return RunVerdict(RunState.PLANNED, reason="not handed over to the scheduler", settled_by="submission")
+    if job is None or job.state is JobState.UNKNOWN:
+        return _without_scheduler(run, job, fresh, cancelled_by_us)
+    if job.state.final:
+        return _ended(job, fresh, cancelled_by_us)
+    if job.state is JobState.NEVER:
+        return RunVerdict(RunState.HELD, reason=job.reason, hint=job.hint, settled_by="scheduler")
+    if job.state is JobState.HELD:
+        return RunVerdict(RunState.HELD, reason=job.reason, hint=job.hint, settled_by="scheduler")
+    if job.state is JobState.PENDING:
+        again = f"requeued after attempt {run.attempt}" if fresh else ""
+        return RunVerdict(RunState.QUEUED, reason=job.reason or again, hint=job.hint, settled_by="scheduler")
+    if fresh:
+        return RunVerdict(RunState.RUNNING, reason=job.reason, settled_by="run folder")
+    return RunVerdict(RunState.QUEUED, reason="its job is running, this run has not begun", settled_by="scheduler")
+
+
+def _requeued(run: RunEvidence, job: JobStatus | None) -> bool:
+    """A preempted or lost attempt whose job is alive again: the outcome of the attempt is not that of the run."""
+    again = job is not None and job.state in (JobState.PENDING, JobState.RUNNING, JobState.HELD)
+    return again and run.outcome in (OutcomeKind.PREEMPTED, OutcomeKind.LOST, OutcomeKind.CANCELLED)
+
+
+def _without_scheduler(run: RunEvidence, job: JobStatus | None, fresh: bool, cancelled_by_us: bool) -> RunVerdict:
+    if cancelled_by_us and not fresh:
+        return RunVerdict(
+            RunState.FINISHED, OutcomeKind.CANCELLED, "cancelled before it started", settled_by="our own cancellation"
+        )
+    if fresh and run.owner_alive:
+        return RunVerdict(RunState.RUNNING, settled_by="run folder")
+    reason = job.reason if job is not None and job.reason else "the scheduler does not know the job (any more)"
+    return RunVerdict(RunState.UNKNOWN, reason=reason, hint=job.hint if job else "", settled_by="nobody")
+
+
+def _ended(job: JobStatus, fresh: bool, cancelled_by_us: bool) -> RunVerdict:
+    """The allocation is over, but the agent left no word about this run."""
+    where = f" on {job.node}" if job.node else ""
+    if job.outcome is not None and job.outcome is not OutcomeKind.COMPLETED:
+        return RunVerdict(RunState.FINISHED, job.outcome, f"{job.reason or job.native}{where}", job.hint, "scheduler")
+    if cancelled_by_us:
+        return RunVerdict(RunState.FINISHED, OutcomeKind.CANCELLED, f"cancelled{where}", settled_by="our cancellation")
+    code = "" if job.exit_code is None else f", exit code {job.exit_code}"
+    if fresh:
+        reason = f"the agent left no end of this attempt, its job is over: {job.native}{code}{where}"
+        return RunVerdict(RunState.FINISHED, OutcomeKind.LOST, reason, job.hint, "scheduler")
+    reason = f"its job is over without having begun this run: {job.native}{code}{where}"
+    return RunVerdict(RunState.FINISHED, OutcomeKind.NOT_RUN, reason, job.hint, "scheduler")
