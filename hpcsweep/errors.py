@@ -45,6 +45,10 @@ class SchedulerError(HpcsweepError):
     """The scheduler refused a request or does not answer."""
 
 
+class SchedulerUnreachable(SchedulerError):
+    """The scheduler did not answer: whether it has done what was asked is not known."""
+
+
 class SchedulerParseError(SchedulerError):
     """The scheduler's output has a form that this version does not know."""
 

@@ -44,6 +44,8 @@ class JobStatus:
     `job_id`: the scheduler's id of the submission; `index`: its array index, None for a single job.
     `state` NEVER: accepted, but it can never start as it is. `outcome`: set when the scheduler itself says how it
     ended (TIMEOUT, NODE_FAIL ...). `native`: the scheduler's own word. `reason`: in words, for a person.
+    `name`: the job's name, None when the witness does not say it. Ids are reused: a status with another name than
+    that of our submission is about somebody else's job.
     """
 
     job_id: str
@@ -57,6 +59,7 @@ class JobStatus:
     signal: int | None = None
     node: str | None = None
     restarts: int | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,31 @@ class Listing:
     statuses: Mapping[tuple[str, int | None], JobStatus] = field(default_factory=dict)
     complete: bool = True
     trouble: str = ""
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A partition (Slurm) or queue (PBS). Figures are of one node, the largest where they differ; None: not known."""
+
+    name: str
+    default: bool
+    usable: bool
+    nodes: int
+    max_walltime_s: float | None = None
+    cpus: int | None = None
+    memory_bytes: int | None = None
+    gpus: Mapping[str, int] = field(default_factory=dict)  # GPU type ("" where it has none) -> GPUs of one node
+
+
+@dataclass(frozen=True)
+class ClusterFacts:
+    """What a cluster says of itself. `max_array_size`: elements of one array. None: not known."""
+
+    version: str = ""
+    partitions: tuple[Partition, ...] = ()
+    max_array_size: int | None = None
+    accounting: bool | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class Scheduler(Protocol):
@@ -84,7 +112,10 @@ class Scheduler(Protocol):
         ...
 
     def parse_submit(self, answer: Answer) -> str:
-        """The job id. Raises SchedulerError with the scheduler's own words and what to change."""
+        """The job id. Raises SchedulerError with the scheduler's own words and what to change.
+
+        Raises SchedulerUnreachable when the scheduler did not answer: the job may exist all the same (`find_argv`).
+        """
         ...
 
     def cancel_argv(self, job_id: str, indexes: Sequence[int] | None) -> tuple[str, ...]:
@@ -101,4 +132,24 @@ class Scheduler(Protocol):
 
     def parse_query(self, number: int, answer: Answer) -> Listing:
         """What query `number` told. Never raises: an answer that cannot be read is `complete=False` with trouble."""
+        ...
+
+    def parse_cancel(self, answer: Answer) -> None:
+        """Nothing, when the job is gone or going. Raises SchedulerError, SchedulerUnreachable when nothing is known."""
+        ...
+
+    def find_argv(self, name: str, user: str) -> tuple[str, ...]:
+        """argv that looks for jobs of this name: a submission whose answer was lost may have been carried out."""
+        ...
+
+    def parse_find(self, answer: Answer, job_dir: str) -> list[str]:
+        """Ids of the jobs that were submitted from `job_dir`, oldest first. Raises SchedulerError."""
+        ...
+
+    def probes(self) -> Sequence[tuple[str, ...]]:
+        """argv of the commands that tell what this cluster is."""
+        ...
+
+    def parse_probes(self, answers: Sequence[Answer]) -> ClusterFacts:
+        """What the answers to `probes`, in their order, tell. Never raises: what cannot be read is a warning."""
         ...

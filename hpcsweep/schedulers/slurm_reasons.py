@@ -1,0 +1,197 @@
+"""What Slurm's words mean: job states, pending reasons, refusals of sbatch."""
+
+import re
+from dataclasses import dataclass
+
+from hpcsweep.schedulers.base import JobState
+from hpcsweep.spec.phases import OutcomeKind
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a state of Slurm says. `outcome` None: Slurm does not say how it ended, or it has not ended."""
+
+    state: JobState
+    words: str
+    outcome: OutcomeKind | None = None
+
+
+# man squeue, JOB STATE CODES, and man sacct, JOB STATE CODES (22.05, with the additions up to 24.11).
+_STATES = {
+    "PENDING": Meaning(JobState.PENDING, "waits in the queue"),
+    "REQUEUED": Meaning(JobState.PENDING, "goes back into the queue"),
+    "REQUEUE_FED": Meaning(JobState.PENDING, "goes back into the queue of another cluster"),
+    "REQUEUE_HOLD": Meaning(JobState.HELD, "was requeued and is held"),
+    "RESV_DEL_HOLD": Meaning(JobState.HELD, "is held: its reservation was deleted"),
+    "SPECIAL_EXIT": Meaning(JobState.HELD, "was requeued in a special state and is held"),
+    "CONFIGURING": Meaning(JobState.PENDING, "has its nodes, which are starting up"),
+    "POWER_UP_NODE": Meaning(JobState.PENDING, "has its nodes, which are powered up"),
+    "RUNNING": Meaning(JobState.RUNNING, "runs"),
+    "RESIZING": Meaning(JobState.RUNNING, "runs, and is being resized"),
+    "SIGNALING": Meaning(JobState.RUNNING, "runs, and is being sent a signal"),
+    "SUSPENDED": Meaning(JobState.RUNNING, "is suspended: it holds its nodes and does not run"),
+    "STOPPED": Meaning(JobState.RUNNING, "is stopped by a signal: it holds its nodes and does not run"),
+    "COMPLETING": Meaning(JobState.ENDING, "is ending: some of its processes are still there"),
+    "STAGE_OUT": Meaning(JobState.ENDING, "is ending: its files are copied out"),
+    "COMPLETED": Meaning(JobState.COMPLETED, "its script ended with exit code 0"),
+    "FAILED": Meaning(JobState.FAILED, "its script failed"),
+    "CANCELLED": Meaning(JobState.FAILED, "was cancelled", OutcomeKind.CANCELLED),
+    "TIMEOUT": Meaning(JobState.FAILED, "reached its time limit", OutcomeKind.WALLTIME),
+    "DEADLINE": Meaning(JobState.FAILED, "reached its deadline", OutcomeKind.WALLTIME),
+    "PREEMPTED": Meaning(JobState.FAILED, "was preempted by another job", OutcomeKind.PREEMPTED),
+    "NODE_FAIL": Meaning(JobState.FAILED, "lost its node", OutcomeKind.LOST),
+    "BOOT_FAIL": Meaning(JobState.FAILED, "its node did not start up", OutcomeKind.LOST),
+    "LAUNCH_FAILED": Meaning(JobState.FAILED, "its node could not start it", OutcomeKind.LOST),
+    "RECONFIG_FAIL": Meaning(JobState.FAILED, "its node could not be configured", OutcomeKind.LOST),
+    "OUT_OF_MEMORY": Meaning(
+        JobState.FAILED, "used more main memory than it asked for", OutcomeKind.OUT_OF_MEMORY
+    ),
+    "REVOKED": Meaning(JobState.UNKNOWN, "was taken over by another cluster of the federation"),
+}  # fmt: skip
+
+_STATE_HINTS = {
+    "TIMEOUT": "raise resources.walltime, or pack fewer runs into a job",
+    "PREEMPTED": "hpcsweep retry runs what is missing; requeue: true in the profile lets Slurm do it",
+    "OUT_OF_MEMORY": "raise resources.memory (main memory of the node, not of the GPU)",
+    "NODE_FAIL": "hpcsweep retry --exclude-bad-nodes runs it on other nodes",
+    "BOOT_FAIL": "hpcsweep retry --exclude-bad-nodes runs it on other nodes",
+    "LAUNCH_FAILED": "hpcsweep retry --exclude-bad-nodes runs it on other nodes",
+}
+
+LAUNCH_FAILURE_SIGNAL = 53
+"""The signal in ExitCode 0:53: the node could not start the script (measured: log folder missing or not writable)."""
+
+
+def meaning(native: str) -> Meaning:
+    """The meaning of a state such as `RUNNING` or `CANCELLED by 1001`; one of a newer Slurm is unknown, not success."""
+    word = native.partition(" ")[0].rstrip("+")
+    found = _STATES.get(word)
+    if found is None:
+        return Meaning(JobState.UNKNOWN, f"is in a state that hpcsweep does not know: {native!r}")
+    who = re.search(r" by (\d+)$", native)
+    if who is None:
+        return found
+    return Meaning(found.state, f"{found.words} by {'root' if who[1] == '0' else 'user ' + who[1]}", found.outcome)
+
+
+def state_hint(native: str) -> str:
+    """What to change when a job ended in this state; empty: nothing general can be said."""
+    return _STATE_HINTS.get(native.partition(" ")[0], "")
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A reason for waiting. `state`: PENDING will pass by itself, HELD needs a person, NEVER a new submission."""
+
+    pattern: str
+    state: JobState
+    words: str
+    hint: str = ""
+
+
+_SHORTER = "lower resources.walltime, or choose another partition (sinfo -o '%P %l')"
+_SMALLER = "ask for less (resources), or choose another partition or QOS (hpcsweep doctor)"
+_OWN = "a limit on all jobs of a user or account: it starts when others end, unless this job alone is over it"
+
+# man squeue, JOB REASON CODES; the texts with blanks from src/common/slurm_errno.c, as seen on 22.05.8.
+# The first pattern that matches the whole reason counts.
+_PENDING = (
+    _Pending("None", JobState.PENDING, "the scheduler has not looked at it yet"),
+    _Pending("Resources", JobState.PENDING, "waits for free resources"),
+    _Pending("Priority", JobState.PENDING, "other jobs come first"),
+    _Pending("JobArrayTaskLimit", JobState.PENDING, "the array's own limit of elements at once (parallel)"),
+    _Pending("BeginTime", JobState.PENDING, "waits for its begin time (a requeued job waits about two minutes)"),
+    _Pending("Dependency", JobState.PENDING, "waits for the job that it depends on"),
+    _Pending("Licenses", JobState.PENDING, "waits for a licence"),
+    _Pending("Cleaning|Prolog|BurstBuffer.*", JobState.PENDING, "is being prepared"),
+    _Pending("PartitionDown|PartitionInactive", JobState.PENDING, "its partition takes no jobs at present",
+             "sinfo -s shows the partitions; another one can be chosen"),
+    _Pending("ReqNodeNotAvail.*", JobState.PENDING, "a node that it needs is reserved, draining or down",
+             "sinfo -R shows why; exclude the node in the cluster profile, or wait"),
+    _Pending("Nodes required for job are .*|NodeDown|FrontEndDown", JobState.PENDING, "nodes that it needs are down, "
+             "drained or reserved", "sinfo -R shows why"),
+    _Pending("Reservation", JobState.PENDING, "waits for its reservation to begin"),
+    _Pending("JobHeldUser", JobState.HELD, "is held by its user", "scontrol release JOBID"),
+    _Pending("JobHeldAdmin", JobState.HELD, "is held by an administrator", "ask the administrators of the cluster"),
+    _Pending("job requeued in held state|JobHoldMaxRequeue", JobState.HELD, "was requeued and is held",
+             "scontrol release JOBID, or hpcsweep cancel and retry"),
+    _Pending("launch failed requeued held", JobState.NEVER, "a node could not start it, and Slurm holds it for ever",
+             "hpcsweep cancel and retry; the log of the node's slurmd says why"),
+    _Pending("PartitionTimeLimit", JobState.NEVER, "its walltime is over the partition's MaxTime", _SHORTER),
+    _Pending("QOSMaxWallDurationPerJobLimit|AssocMaxWallDurationPerJobLimit", JobState.NEVER,
+             "its walltime is over the limit of its QOS or account", "lower resources.walltime, or choose another QOS"),
+    _Pending("PartitionNodeLimit", JobState.NEVER, "it asks for more nodes than the partition gives to one job",
+             "lower resources.nodes, or choose another partition"),
+    _Pending("PartitionConfig", JobState.NEVER, "it asks for more than the whole partition has", _SMALLER),
+    _Pending("BadConstraints", JobState.NEVER, "no node can ever meet what it asks for", _SMALLER),
+    _Pending("DependencyNeverSatisfied", JobState.NEVER, "the job that it depends on has failed"),
+    _Pending("InvalidAccount|AccountNotAllowed", JobState.NEVER, "its account may not be used here",
+             "set account in the cluster profile (sacctmgr show assoc user=$USER)"),
+    _Pending("InvalidQOS|QOSNotAllowed", JobState.NEVER, "its QOS may not be used here",
+             "set qos in the cluster profile (sacctmgr show qos)"),
+    _Pending("ReservationDeleted", JobState.NEVER, "its reservation was deleted", "change reservation in the profile"),
+    _Pending("DeadLine", JobState.NEVER, "its deadline cannot be met any more"),
+    _Pending("(QOS|Assoc)(Max|Min)[A-Za-z]*Per(Job|Node)(Limit)?|(QOS|Assoc)Min[A-Za-z]*|MaxMemPerLimit",
+             JobState.NEVER, "it asks for more, or less, than one job may have in its QOS or account", _SMALLER),
+    _Pending("(QOS|Assoc)[A-Za-z]*", JobState.PENDING, "a limit of its QOS or account is used up", _OWN),
+)  # fmt: skip
+_PENDING_PATTERNS = tuple((re.compile(row.pattern), row) for row in _PENDING)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Why a job waits: `state` PENDING, HELD or NEVER, in words, with what to change."""
+
+    state: JobState
+    words: str
+    hint: str = ""
+
+
+def waiting(reason: str) -> Waiting:
+    """What a pending reason says; one of a newer Slurm is quoted, and taken for something that passes."""
+    text = reason.replace("_", " ") if "_" in reason and " " not in reason else reason
+    for pattern, row in _PENDING_PATTERNS:
+        if pattern.fullmatch(text):
+            known = text in ("None", "Priority", "Resources")
+            return Waiting(row.state, row.words if known else f"{row.words} ({text})", row.hint)
+    return Waiting(JobState.PENDING, f"waits: {text}")
+
+
+# The last line of sbatch's stderr (errors.txt of 22.05.8) -> what to change.
+_REFUSALS = (
+    ("invalid partition", "set partition in the cluster profile; sinfo -s lists them"),
+    ("node configuration is not available", "ask for less, or another gpu_type, or another partition: hpcsweep doctor"),
+    ("generic resource (gres)", "set gpu_type and gpu_directive in the cluster profile: hpcsweep doctor"),
+    ("invalid feature", "change constraint in the cluster profile; sinfo -o '%P %f' lists the features"),
+    ("invalid node name", "change nodelist or exclude in the cluster profile; sinfo -N lists the nodes"),
+    ("invalid account", "set account in the cluster profile; sacctmgr show assoc user=$USER lists yours"),
+    ("invalid qos", "set qos in the cluster profile; sacctmgr show qos lists them"),
+    ("reservation is invalid", "change reservation in the cluster profile; scontrol show reservation lists them"),
+    ("invalid job array", "the array is over the cluster's MaxArraySize: set max_array_size in the cluster profile"),
+    ("required partition not available", "the partition is down: choose another one, or wait"),
+    ("invalid --time", "change resources.walltime"),
+    ("unrecognized option", "a line of directives: in the cluster profile is not one of this Slurm's sbatch"),
+    ("jobsubmitlimit", "cancel other jobs, or wait for them to end"),
+    ("dos line breaks", "a template has Windows line ends: convert it"),
+    ("unable to open file", "is HPCSWEEP_HOME on a file system of this host?"),
+    ("too long", "the script, its name or its comment is longer than Slurm takes: lower --pack, or shorten the path"),
+)  # fmt: skip
+
+
+def refusal_hint(stderr: str) -> str:
+    """What to change after sbatch refused a job; empty when its words are not known."""
+    text = stderr.lower()
+    return next((hint for words, hint in _REFUSALS if words in text), "")
+
+
+_UNREACHABLE = re.compile(
+    r"Unable to contact slurm controller|Socket timed out|Connection refused|Zero Bytes were transmitted"
+    r"|Unable to establish controller machine|Slurm backup controller in standby|communication connection failure"
+    r"|Slurm temporarily unable to accept job|Resource temporarily unavailable",
+    re.IGNORECASE,
+)
+
+
+def unreachable(text: str) -> bool:
+    """Whether these words of a Slurm command mean that its daemon did not answer, so that nothing is known."""
+    return _UNREACHABLE.search(text) is not None
