@@ -1,0 +1,78 @@
+"""sweep.json, submission.json and not_run.json: what the login side and the agent leave beside the runs."""
+
+from typing import Any
+
+from pydantic import Field
+
+from hpcsweep.spec.base import Record
+from hpcsweep.spec.phases import OutcomeKind
+
+SWEEP_SCHEMA = 1
+
+
+class PlannedRun(Record):
+    """One run of a sweep, and the allocation that carries it."""
+
+    label: str
+    variant_id: str = ""
+    repeat: int = 1
+    axes: dict[str, str] = {}
+    job: int | None = Field(None, description="number of the folder below jobs/; None: it is not submitted")
+    index: int | None = Field(None, description="index of the element in job.json; None: it is not submitted")
+    planned_only: bool = Field(False, description="stands in the sweep, and is not to be run")
+    outcome: OutcomeKind | None = Field(None, description="known before anything was queued: unsupported, not_run")
+    state_reason: str = ""
+
+
+class NotRunEntry(Record):
+    """A variant or an idea that is not run, and why."""
+
+    label: str | None = None
+    title: str | None = None
+    axes: dict[str, str] = {}
+    reason: str = ""
+    outcome: OutcomeKind = OutcomeKind.NOT_RUN
+
+
+class SweepFile(Record):
+    """sweep.json: enough to repeat the sweep. Written beside and renamed, so never seen half."""
+
+    schema_version: int = SWEEP_SCHEMA
+    sweep: str
+    experiment: dict[str, Any] = Field(description="the resolved `Experiment`, as JSON")
+    title: str = ""
+    cluster: str = "local"
+    profile: dict[str, Any] = Field({}, description="the `Cluster` profile, as JSON")
+    submitted_at: float = Field(description="Unix seconds")
+    axes: dict[str, list[str]] = Field({}, description="axis -> labels of its levels in this sweep")
+    baseline: dict[str, str] = {}
+    versions: dict[str, str] = {}
+    provenance: dict[str, Any] = Field({}, description="git revision and such")
+    simulated: bool = False
+    runs: list[PlannedRun] = []
+    not_run: list[NotRunEntry] = []
+
+
+class SchedulerWord(Record):
+    """The last that a scheduler said of one element, and when. Fields as in `schedulers.base.JobStatus`."""
+
+    state: str
+    at: float = Field(0.0, description="Unix seconds")
+    native: str = ""
+    reason: str = ""
+    hint: str = ""
+    outcome: OutcomeKind | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    node: str | None = None
+    restarts: int | None = None
+
+
+class SubmissionFile(Record):
+    """jobs/N/submission.json: what became of one submission."""
+
+    job_id: str | None = Field(None, description="None: the scheduler has not taken it yet")
+    submitted_at: float | None = None
+    array: bool = False
+    cancelled: list[int] = Field([], description="indexes that a person has cancelled")
+    status: dict[str, SchedulerWord] = Field({}, description="index of the element, as text -> what was last said")
