@@ -1,0 +1,105 @@
+"""PBS: OpenPBS and PBS Pro 20 and newer. Torque is recognised and refused.
+
+Everything here was read from a real OpenPBS (tests/transcripts/pbs). Polling is one `qstat -x -t -f -F dsv` with the
+ids of our own submissions: an array is one id, however many elements it has; dsv is right for several ids in every
+version, where JSON is not; nobody else's jobs are read.
+"""
+
+from collections.abc import Sequence
+
+from hpcsweep.errors import SchedulerError, SchedulerParseError
+from hpcsweep.schedulers.base import Answer, Listing
+from hpcsweep.schedulers.pbs_directives import PREFIX, directives, variables_option
+from hpcsweep.schedulers.pbs_json import parse_dsv
+from hpcsweep.schedulers.pbs_refusals import FINISHED, UNKNOWN_JOB, refusal, said
+from hpcsweep.schedulers.pbs_status import split_id, statuses, subjob_id
+
+_QSTAT = ("qstat", "-x", "-t", "-f", "-F", "dsv")
+_SHELL = ("--", "/bin/bash", "-l")
+
+
+class PbsScheduler:
+    """Builders of argv and parsers of answers for PBS."""
+
+    name = "pbs"
+    template = "pbs.sh.j2"
+    array_index_variable = "PBS_ARRAY_INDEX"
+
+    def submit_argv(self, script: str, job_dir: str, text: str = "") -> tuple[str, ...]:
+        """qsub of `script` without a login shell above it: options from the directives of `text`, then the command.
+
+        `bash -l` reads the site's profile (module ...) and, with `exec` at the end of the script, leaves the agent at
+        the top of the job: signals reach it, and its exit code is the job's. Without `text` the script is submitted in
+        the ordinary form, in which qsub reads the directives itself. Raises SpecError for a directive PBS would refuse.
+        """
+        if not text:
+            return ("qsub", "-C", PREFIX, script)
+        options = [word for word in directives(text) if word]
+        return ("qsub", *options, *_SHELL, script)
+
+    def submit_user_script_argv(
+        self, script: str, exports: dict[str, str], *, name: str | None = None, log_dir: str | None = None
+    ) -> tuple[str, ...]:
+        """qsub of a user's own script, with safe values by -v; the script's directives hold for all else.
+
+        `exports` must all be safe (see `safe_variables`). `name`, `log_dir`: None leaves them to the script.
+        """
+        named = ("-N", name) if name else ()
+        logged = ("-j", "oe", "-k", "od", "-o", f"{log_dir.rstrip('/')}/") if log_dir else ()
+        return ("qsub", *named, *logged, *variables_option(exports), script)
+
+    def parse_submit(self, answer: Answer) -> str:
+        """The full job id: `123.server`, or `123[].server` of an array. Raises SchedulerError with PBS's words."""
+        if answer.exit_code != 0:
+            raise refusal(answer, "submit the job")
+        lines = [line.strip() for line in answer.stdout.split("\n") if line.strip()]
+        try:
+            number, index, is_array, _ = split_id(lines[-1] if lines else "")
+        except ValueError as exc:
+            raise SchedulerParseError(
+                f"qsub answered no job id: {answer.stdout.strip()[:120]!r}",
+                detail=answer.stderr,
+                hint="the job may have been taken: look with qstat -u $USER",
+            ) from exc
+        if index is not None:
+            raise SchedulerParseError(f"qsub answered the id of a subjob: {number}[{index}], array {is_array}")
+        return lines[-1]
+
+    def cancel_argv(self, job_id: str, indexes: Sequence[int] | None) -> tuple[str, ...]:
+        """One qdel for a whole job (`indexes` None) or for elements of its array. Raises SchedulerError for none."""
+        if indexes is None:
+            return ("qdel", job_id)
+        if not indexes:
+            raise SchedulerError(f"there is nothing to cancel in {job_id}")
+        _, _, is_array, _ = split_id(job_id)
+        if not is_array:
+            return ("qdel", job_id)
+        return ("qdel", *(subjob_id(job_id, index) for index in indexes))
+
+    def parse_cancel(self, answer: Answer) -> None:
+        """Nothing when the jobs are, or already were, over. Raises SchedulerError otherwise."""
+        if answer.exit_code in (0, FINISHED, UNKNOWN_JOB):
+            return
+        raise refusal(answer, "delete the job")
+
+    def queries(self, job_ids: Sequence[str], user: str) -> Sequence[tuple[str, ...]]:
+        """One qstat for all submissions; none when there is nothing to ask about."""
+        return ((*_QSTAT, *job_ids),) if job_ids else ()
+
+    def parse_query(self, number: int, answer: Answer) -> Listing:
+        """What qstat told. An id that it does not know (history off or purged) is left out: unknown, not ended."""
+        if answer.exit_code is None:
+            return Listing(complete=False, trouble=f"qstat did not answer within {answer.wall_s:.0f} s")
+        told = answer.exit_code in (0, FINISHED, UNKNOWN_JOB)
+        trouble = _trouble(answer) if told else refusal(answer, "list the jobs").message
+        try:
+            found = statuses(parse_dsv(answer.stdout), answer.argv[len(_QSTAT) :])
+        except (SchedulerParseError, ValueError) as exc:
+            return Listing(complete=False, trouble=trouble or str(exc))
+        return Listing(found, complete=told, trouble=trouble)
+
+
+def _trouble(answer: Answer) -> str:
+    """Words on stderr that are about more than an id that is not known."""
+    words = said(answer)
+    return "" if "Unknown Job Id" in words or "Job has finished" in words else words

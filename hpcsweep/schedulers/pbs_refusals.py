@@ -1,0 +1,79 @@
+"""What PBS says when it refuses, and what to change. Words first: exit codes are PBS error numbers modulo 256."""
+
+import re
+
+from hpcsweep.errors import SchedulerError
+from hpcsweep.schedulers.base import Answer
+
+FINISHED = 35
+"""Exit code: the job is over (PBSE_HISTJOBID)."""
+UNKNOWN_JOB = 153
+"""Exit code: no such job, or its history is purged or switched off (PBSE_UNKJOBID)."""
+
+_REFUSALS: tuple[tuple[str, frozenset[int], str], ...] = (
+    (r"Unknown queue", frozenset({170}), "set `queue` of the cluster profile; qstat -Q lists the queues"),
+    (r"Queue is not enabled", frozenset({173}), "this queue takes no jobs now: choose another, or wait"),
+    (r"Unknown resource", frozenset({187}), "this cluster has no resource of that name; pbsnodes -a shows which"),
+    (r"Illegal attribute or resource value", frozenset({166}), "correct the value; walltime is HH:MM:SS, never D-HH"),
+    (
+        r"violates queue and/or server resource limits",
+        frozenset({188}),
+        "ask for less, or for a queue with higher limits: qstat -Q -f shows resources_max",
+    ),
+    (r"would exceed .* limit", frozenset({38}), "too many of your jobs are queued: wait, or lower the number of runs"),
+    (r"Array job exceeds", frozenset({3}), "set max_array_size in the cluster profile: qstat -B -f shows it"),
+    (r"illegal -J value", frozenset(), "PBS before 22 knows no -J 0-9%N: take `parallel` out of the profile"),
+    (r"cannot submit non-rerunable Array Job", frozenset(), "take -r n out of the directives"),
+    (r"illegal -N value|Job name is too long", frozenset(), "1 to 230 of: letters, digits, _ - . +"),
+    (r"illegal -W value", frozenset(), "depend=afterok:ID of a job or of a whole array; not of one subjob"),
+    (r"illegal -\w value|invalid option|directive error", frozenset(), "correct the directive of the cluster profile"),
+    (r"cannot send environment", frozenset(), "-v carries no commas or quotes: give such values by file"),
+    (r"cannot be used with .select.|Cannot be used with select", frozenset({5, 6}), "put it into select="),
+    (r"Bad UID for job execution", frozenset({175}), "submit as an ordinary user, not as root"),
+    (r"Unauthorized Request", frozenset({159}), "this needs the job's owner, or an operator of PBS"),
+    (r"Connection refused|cannot connect to server", frozenset({162}), "the PBS server does not answer: try later"),
+    (r"Unknown Host", frozenset({160}), "is PBS_SERVER, or the part of `queue` after the @, right?"),
+    (r"script contains cr, lf", frozenset(), "save the script with Unix line ends"),
+    (r"Error \(15002\)", frozenset({154}), "PBS does not know an attribute of -W in the directives"),
+    (r"could not connect to MOM", frozenset({222}), "its node is down; `qdel -W force ID` drops the job"),
+    (r"Request invalid for state of job", frozenset({168}), "the job is not running"),
+    (r"not rerunn?able", frozenset({190}), "it was submitted with -r n"),
+)
+
+
+def refusal(answer: Answer, what: str) -> SchedulerError:
+    """The error for an answer that is no success: PBS's own words, the command, and what to change.
+
+    `what`: what was asked, such as "submit job.sh".
+    """
+    command = answer.argv[0] if answer.argv else "PBS"
+    if answer.exit_code is None:
+        return SchedulerError(
+            f"{command} did not answer within {answer.wall_s:.0f} s: could not {what}",
+            hint="the PBS server hangs, or is overloaded; it may have taken the request: look with qstat -u $USER",
+        )
+    if answer.exit_code == 127 and not said(answer):
+        return SchedulerError(f"{command} is not installed here: could not {what}", hint="is this the login node?")
+    words = said(answer) or f"exit code {answer.exit_code}, and no word"
+    return SchedulerError(
+        f"{command} refused to {what}: {words}",
+        hint=hint_for(words, answer.exit_code),
+        detail=f"exit code {answer.exit_code}: {' '.join(answer.argv[:12])}",
+    )
+
+
+def said(answer: Answer) -> str:
+    """The telling line on stderr: the first that is no usage text."""
+    lines = [line.strip() for line in answer.stderr.split("\n") if line.strip()]
+    return next((line for line in lines if not line.startswith(("usage:", "qsub [", "["))), "")
+
+
+def hint_for(words: str, exit_code: int | None) -> str:
+    """What to change; empty when this refusal is not known."""
+    for pattern, _, hint in _REFUSALS:
+        if re.search(pattern, words):
+            return hint
+    for _, codes, hint in _REFUSALS:
+        if exit_code in codes:
+            return hint
+    return ""

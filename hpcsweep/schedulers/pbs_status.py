@@ -1,0 +1,149 @@
+"""What PBS says of one job, in the words of all schedulers: attributes -> JobStatus."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from hpcsweep.schedulers.base import JobState, JobStatus
+from hpcsweep.schedulers.pbs_exit import MOVED, ending, integer
+from hpcsweep.schedulers.pbs_json import Attributes
+
+_ID = re.compile(r"(?P<number>\d+)(?:\[(?P<index>\d*)\])?(?:\.(?P<server>[A-Za-z0-9][A-Za-z0-9_.-]*))?")
+_VNODE = re.compile(r"\(?([^():+]+)")
+NEVER = "Can Never Run: "
+WAITING = "Not Running: "
+
+_STATES = {  # job states, PBS Reference Guide, "Job States"
+    "Q": JobState.PENDING,
+    "W": JobState.PENDING,  # waits for its -a time, or for files
+    "T": JobState.PENDING,  # on its way to another queue
+    "H": JobState.HELD,
+    "R": JobState.RUNNING,
+    "B": JobState.RUNNING,  # an array that has begun
+    "S": JobState.RUNNING,  # suspended
+    "U": JobState.RUNNING,  # suspended: the workstation's owner is back
+    "E": JobState.ENDING,
+}
+_WORDS = {
+    "W": "waits for its start time",
+    "T": "is being moved to another queue",
+    "S": "suspended by PBS",
+    "U": "suspended: its node is in use by somebody else",
+    "E": "ending",
+}
+_HOLDS = {"u": "held by its owner", "o": "held by an operator", "s": "held by PBS", "p": "held: bad password"}
+
+
+def split_id(text: str) -> tuple[str, int | None, bool, str]:
+    """`69[2].pbshost` as ("69", 2, True, "pbshost"): number, index, whether it is of an array, server.
+
+    Raises ValueError for anything else.
+    """
+    match = _ID.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no PBS job id: 123.server, 123[].server or 123[4].server")
+    index = match["index"]
+    return match["number"], int(index) if index else None, index is not None, match["server"] or ""
+
+
+def subjob_id(array_id: str, index: int) -> str:
+    """`69[].pbshost`, 2 -> `69[2].pbshost`. Raises ValueError when it is no array's id."""
+    number, _, is_array, server = split_id(array_id)
+    if not is_array:
+        raise ValueError(f"{array_id!r} is no job array")
+    return f"{number}[{index}]" + (f".{server}" if server else "")
+
+
+def log_name(job_id: str, index: int | None) -> str:
+    """Name of the log that `-j oe -k od -o DIR/` writes: the full id and `.OU`."""
+    return (subjob_id(job_id, index) if index is not None and split_id(job_id)[2] else job_id) + ".OU"
+
+
+def statuses(jobs: Mapping[str, Attributes], asked_for: Iterable[str]) -> dict[tuple[str, int | None], JobStatus]:
+    """One entry per plain job and per subjob, under the id that was asked for.
+
+    An array itself has no entry: its Exit_status does not tell how its elements ended. Its hold and its comment
+    hold for every element that still waits.
+    """
+    names = {_number(job_id): job_id for job_id in asked_for}
+    arrays = {
+        _number(job_id): attributes for job_id, attributes in jobs.items() if job_id.partition(".")[0].endswith("[]")
+    }
+    found: dict[tuple[str, int | None], JobStatus] = {}
+    for job_id, attributes in jobs.items():
+        number, index, is_array, _ = split_id(job_id)
+        if is_array and index is None:
+            continue
+        name = names.get(number, job_id)
+        found[name, index] = status(name, index, attributes, arrays.get(number, {}) if is_array else {})
+    return found
+
+
+def status(job_id: str, index: int | None, attributes: Attributes, array: Attributes) -> JobStatus:
+    """The state of one job or subjob; `array`: what PBS says of the array it belongs to."""
+    native = attributes.get("job_state", "")
+    count = integer(attributes.get("run_count"))
+    restarts = count - 1 if count else None
+    node = first_node(attributes)
+    if native in ("F", "X") and attributes.get("substate") != MOVED:
+        end = ending(attributes)
+        state = JobState.COMPLETED if end.outcome is None else JobState.FAILED
+        return JobStatus(
+            job_id, index, state, native, end.reason, end.hint, end.outcome, end.exit_code, end.signal, node, restarts
+        )
+    state = _STATES.get(native, JobState.UNKNOWN)
+    comment = attributes.get("comment") or array.get("comment", "")
+    reason, hint = readable(comment), ""
+    if state is JobState.PENDING and array.get("job_state") == "H":
+        state, attributes = JobState.HELD, array
+    if state is JobState.HELD:
+        reason, hint = _hold(attributes)
+    elif state is JobState.PENDING and comment.startswith(NEVER):
+        state, reason, hint = JobState.NEVER, comment.removeprefix(NEVER), never_hint(comment)
+    elif state is JobState.PENDING and comment.startswith(WAITING):
+        reason = comment.removeprefix(WAITING)
+    elif state is JobState.RUNNING and native not in _WORDS:
+        reason = ""
+    elif state is JobState.UNKNOWN:
+        reason = (
+            "moved to another PBS server"
+            if native == "M" or attributes.get("substate") == MOVED
+            else f"state {native or 'missing'}"
+        )
+    reason = " ".join(part for part in (_WORDS.get(native, ""), readable(reason)) if part)
+    return JobStatus(job_id, index, state, native, reason, hint, node=node, restarts=restarts)
+
+
+def never_hint(comment: str) -> str:
+    """What to change so that a job that can never run as it is can run."""
+    what = comment.rpartition(": ")[2]
+    resource = what.split()[0].strip(":") if what.split() else ""
+    if "amount of resource" in comment:
+        return f"this cluster has less {resource} than one job asks for: ask for less (cancel it first)"
+    return "cancel it, change what it asks for, and submit again"
+
+
+def first_node(attributes: Attributes) -> str | None:
+    """The first vnode of the job; None before it was placed."""
+    match = _VNODE.match(attributes.get("exec_vnode", ""))
+    return match[1] if match else None
+
+
+def readable(text: str) -> str:
+    """Text of PBS for a terminal: one line, printable, bytes that were no UTF-8 as `?`."""
+    plain = text.encode("utf-8", "replace").decode("utf-8").replace("\\n", " ")
+    return "".join(c if c.isprintable() else "?" for c in plain)
+
+
+def _hold(attributes: Attributes) -> tuple[str, str]:
+    depend = attributes.get("depend", "")
+    if depend and "s" in attributes.get("Hold_Types", "s"):
+        return f"waits for {readable(depend)}", ""
+    holds = [words for letter, words in _HOLDS.items() if letter in attributes.get("Hold_Types", "")]
+    comment = readable(attributes.get("comment", ""))
+    reason = ", ".join(holds) or "held"
+    hint = "release it: qrls" if "u" in attributes.get("Hold_Types", "") else "ask the site why"
+    return (f"{reason}: {comment}" if comment else reason), hint
+
+
+def _number(job_id: str) -> str:
+    return job_id.partition(".")[0].partition("[")[0]
