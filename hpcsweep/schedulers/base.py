@@ -134,10 +134,6 @@ class Scheduler(Protocol):
         """What query `number` told. Never raises: an answer that cannot be read is `complete=False` with trouble."""
         ...
 
-    def parse_cancel(self, answer: Answer) -> None:
-        """Nothing, when the job is gone or going. Raises SchedulerError, SchedulerUnreachable when nothing is known."""
-        ...
-
     def find_argv(self, name: str, user: str) -> tuple[str, ...]:
         """argv that looks for jobs of this name: a submission whose answer was lost may have been carried out."""
         ...
