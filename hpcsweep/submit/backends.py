@@ -1,12 +1,12 @@
 """Backends: how jobs are handed over, cancelled and asked about. One for this machine, one for all schedulers."""
 
 import getpass
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from hpcsweep.errors import SchedulerError
+from hpcsweep.errors import SchedulerUnreachable
 from hpcsweep.hosts.base import Host
-from hpcsweep.schedulers.base import Answer, Listing, Scheduler
+from hpcsweep.schedulers.base import Answer, ClusterFacts, Listing, Scheduler
 from hpcsweep.spec.job import JobSpec
 from hpcsweep.submit.merge import merge_listings
 
@@ -22,7 +22,7 @@ class Backend(Protocol):
     def submit(self, job: JobSpec, job_dir: str, script: str) -> str:
         """Hand a job over whose files are in `job_dir`, `script` being the text of job.sh; the scheduler's id.
 
-        Raises SchedulerError.
+        Raises SchedulerError: it was refused, and no job exists. SchedulerUnreachable: nobody knows.
         """
         ...
 
@@ -30,8 +30,15 @@ class Backend(Protocol):
         """Cancel a job, or elements of it, in one call; what is over already is fine. Raises SchedulerError."""
         ...
 
-    def listing(self, job_ids: Sequence[str]) -> Listing:
-        """What is known of these jobs now: a constant number of calls, each under a time-out. Never raises."""
+    def listing(self, names: Mapping[str, str]) -> Listing:
+        """What is known now of these jobs (id -> name): a constant number of calls, each under a time-out.
+
+        Never raises.
+        """
+        ...
+
+    def max_array_size(self) -> int | None:
+        """Elements that one submission may have; None: no limit is known."""
         ...
 
 
@@ -45,29 +52,51 @@ class SchedulerBackend:
         self.calls: list[Answer] = []
 
     def submit(self, job: JobSpec, job_dir: str, script: str) -> str:
-        """One call of sbatch or qsub for all elements."""
+        """One call of sbatch or qsub for all elements; when its answer is lost, one more that looks for the job."""
         argv = self._scheduler.submit_argv(f"{job_dir}/job.sh", job_dir, script)
-        return self._scheduler.parse_submit(self._run(argv, SUBMIT_TIMEOUT_S))
+        try:
+            return self._scheduler.parse_submit(self._run(argv, SUBMIT_TIMEOUT_S))
+        except SchedulerUnreachable:
+            found = self.find(job.name, job_dir)
+            if not found:
+                raise
+            return found[-1]
+
+    def find(self, name: str, job_dir: str) -> list[str]:
+        """Ids of jobs that were submitted from this folder, the oldest first; empty: none, or nobody answers."""
+        answer = self._run(self._scheduler.find_argv(name, self._user), QUERY_TIMEOUT_S)
+        try:
+            return self._scheduler.parse_find(answer, job_dir)
+        except SchedulerUnreachable:
+            return []
 
     def cancel(self, job_id: str, indexes: Sequence[int] | None) -> None:
         """One call of scancel or qdel."""
-        answer = self._run(self._scheduler.cancel_argv(job_id, indexes), SUBMIT_TIMEOUT_S)
-        trouble = self._scheduler.cancel_trouble(answer)
-        if trouble:
-            raise SchedulerError(
-                f"cancelling {job_id}: {trouble}",
-                detail=answer.stderr,
-                hint="the jobs may still run: ask again with `hpcsweep status`",
-            )
+        self._scheduler.parse_cancel(self._run(self._scheduler.cancel_argv(job_id, indexes), SUBMIT_TIMEOUT_S))
 
-    def listing(self, job_ids: Sequence[str]) -> Listing:
-        """All witnesses of the scheduler, merged."""
-        if not job_ids:
+    def listing(self, names: Mapping[str, str]) -> Listing:
+        """All witnesses of the scheduler, merged; a job of another name that has got the id is left out."""
+        if not names:
             return Listing()
-        listings = []
-        for number, argv in enumerate(self._scheduler.queries(job_ids, self._user)):
-            listings.append(self._scheduler.parse_query(number, self._run(argv, QUERY_TIMEOUT_S)))
-        return merge_listings(listings)
+        listings = [
+            self._scheduler.parse_query(number, self._run(argv, QUERY_TIMEOUT_S))
+            for number, argv in enumerate(self._scheduler.queries(list(names), self._user))
+        ]
+        merged = merge_listings(listings)
+        ours = {
+            key: status
+            for key, status in merged.statuses.items()
+            if status.name is None or names.get(status.job_id) in (None, status.name)
+        }
+        return Listing(ours, merged.complete, merged.trouble)
+
+    def facts(self) -> ClusterFacts:
+        """What this cluster is."""
+        return self._scheduler.parse_probes([self._run(argv, QUERY_TIMEOUT_S) for argv in self._scheduler.probes()])
+
+    def max_array_size(self) -> int | None:
+        """As the cluster says it."""
+        return self.facts().max_array_size
 
     def _run(self, argv: Sequence[str], timeout_s: float) -> Answer:
         answer = self._host.run(argv, timeout_s=timeout_s)

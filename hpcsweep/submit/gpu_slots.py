@@ -52,8 +52,8 @@ class GpuSlots:
             files.append(stream)
         if len(files) == number:
             return Taken(names, files)
-        for stream in files:
-            stream.close()
+        for held in files:
+            held.close()
         return None
 
 

@@ -72,10 +72,14 @@ class LocalBackend:
             for key in keys:
                 _stop_orphan(elements.get(key, {}))
 
-    def listing(self, job_ids: Sequence[str]) -> Listing:
+    def max_array_size(self) -> int | None:
+        """No limit here."""
+        return None
+
+    def listing(self, names: Mapping[str, str]) -> Listing:
         """What the dispatchers' state files and the process table say."""
         statuses: dict[tuple[str, int | None], JobStatus] = {}
-        for job_id in job_ids:
+        for job_id in names:
             sweep, number = self._sweep(job_id)
             state = read_state(sweep)
             living = bool(state) and alive(state["pid"], state["created"])
