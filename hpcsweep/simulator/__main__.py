@@ -1,0 +1,69 @@
+"""`python -m hpcsweep.simulator`: start the simulated engine."""
+
+import argparse
+import json
+import sys
+
+from hpcsweep import __version__
+from hpcsweep.errors import HpcsweepError
+from hpcsweep.simulator.profile import read_profile
+from hpcsweep.simulator.server import Settings, serve
+
+
+def _variant(text: str) -> dict[str, str]:
+    try:
+        value = json.loads(text)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} is not JSON: {exc}") from exc
+    if not isinstance(value, dict) or not all(isinstance(level, str) for level in value.values()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object of texts")
+    return value
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def main() -> int:
+    """Serve until told to end. 1: the profile is wrong or the port is taken; 2: the arguments are wrong."""
+    parser = argparse.ArgumentParser(prog="hpcsweep.simulator", description="A server that behaves as a profile says.")
+    parser.add_argument("--version", action="version", version=f"hpcsweep.simulator {__version__}")
+    parser.add_argument("--model", required=True, help="name of the model; nothing of it is read")
+    parser.add_argument("--served-model-name", help="default: the same as --model")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--profile", required=True, help="YAML file with durations, speeds and faults")
+    parser.add_argument("--time-scale", type=_positive, default=1.0, help="simulated seconds in one real second")
+    parser.add_argument("--variant", type=_variant, default={}, help='JSON: axis -> level, such as {"ep": "on"}')
+    parser.add_argument("--repeat", type=int, default=1, help="of the run; the jitter differs from one to the next")
+    parser.add_argument("--max-model-len", type=int, default=131072, help="tokens")
+    parser.add_argument("--max-num-seqs", type=int, help="default: as the profile says")
+    parser.add_argument("--max-num-batched-tokens", type=int, help="default: as the profile says")
+    parser.add_argument("--no-enable-prefix-caching", action="store_true")
+    options = parser.parse_args()
+    try:
+        behaviour = read_profile(options.profile).resolve(options.variant, options.repeat)
+    except HpcsweepError as exc:
+        print(f"Error: {exc}", file=sys.stderr)  # noqa: T201
+        return 1
+    return serve(
+        Settings(
+            model=options.model,
+            served_name=options.served_model_name or options.model,
+            host=options.host,
+            port=options.port,
+            time_scale=options.time_scale,
+            max_model_len=options.max_model_len,
+            max_num_seqs=options.max_num_seqs,
+            max_num_batched_tokens=options.max_num_batched_tokens,
+            prefix_caching=not options.no_enable_prefix_caching,
+        ),
+        behaviour,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

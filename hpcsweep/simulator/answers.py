@@ -1,0 +1,88 @@
+"""The bytes of answers, in the form of vLLM's OpenAI API: whole ones, and streams of events."""
+
+import json
+import time
+from typing import Any
+
+_TEXT = (
+    "the model reads a long report and writes what it has learned from each page of the text in plain words so that "
+    "people can check every step before they act on it"
+)
+_VOCABULARY = _TEXT.split()
+
+
+def token_text(number: int) -> str:
+    """The text of the number-th token of an answer, from 1: a word and the blank before it."""
+    return ("" if number == 1 else " ") + _VOCABULARY[(number - 1) % len(_VOCABULARY)]
+
+
+def usage(prompt_tokens: int, completion_tokens: int, cached_tokens: int) -> dict[str, Any]:
+    """The `usage` object of an answer."""
+    return {
+        "prompt_tokens": prompt_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+        "completion_tokens": completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": cached_tokens},
+    }
+
+
+class Answer:
+    """One answer of the chat or the completions endpoint."""
+
+    def __init__(self, chat: bool, model: str, number: int) -> None:
+        self.chat = chat
+        self._number = number
+        self._id = f"{'chatcmpl' if chat else 'cmpl'}-simulated-{number}"
+        self._model = model
+        self._created = int(time.time())
+        # A token event differs from the next only in its text: the rest is made once.
+        marker = "\0"
+        head, _, tail = self._event(marker, None).partition(json.dumps(marker)[1:-1].encode())
+        self._head, self._tail = head, tail
+
+    def role(self) -> bytes:
+        """The first event of a chat stream; it carries no token."""
+        return self._data({"choices": [self._choice({"role": "assistant", "content": ""}, None)]})
+
+    def token(self, number: int) -> bytes:
+        """The event of one token."""
+        return self._head + token_text(number).encode() + self._tail
+
+    def last_token(self, number: int, reason: str) -> bytes:
+        """The event of the last token, with the reason why the answer ends."""
+        return self._event(token_text(number), reason)
+
+    def usage(self, figures: dict[str, Any]) -> bytes:
+        """The event with the numbers of tokens, which comes last when the client asked for it."""
+        return self._data({"choices": [], "usage": figures})
+
+    @staticmethod
+    def error(message: str) -> bytes:
+        """An error in the middle of a stream."""
+        return b"data: " + json.dumps(error_body(500, "InternalServerError", message)).encode() + b"\n\n"
+
+    def whole(self, tokens: int, reason: str, figures: dict[str, Any]) -> dict[str, Any]:
+        """The body of an answer that is not streamed."""
+        text = "".join(token_text(number) for number in range(1, tokens + 1))
+        choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": reason, "stop_reason": None}
+        choice |= {"message": {"role": "assistant", "content": text}} if self.chat else {"text": text}
+        kind = "chat.completion" if self.chat else "text_completion"
+        return {**self._common(kind), "choices": [choice], "usage": figures}
+
+    def _event(self, text: str, reason: str | None) -> bytes:
+        return self._data({"choices": [self._choice({"content": text} if self.chat else text, reason)]})
+
+    def _choice(self, content: Any, reason: str | None) -> dict[str, Any]:
+        return {"index": 0, "delta" if self.chat else "text": content, "logprobs": None, "finish_reason": reason}
+
+    def _data(self, body: dict[str, Any]) -> bytes:
+        kind = "chat.completion.chunk" if self.chat else "text_completion"
+        return b"data: " + json.dumps({**self._common(kind), **body}).encode() + b"\n\n"
+
+    def _common(self, kind: str) -> dict[str, Any]:
+        return {"id": self._id, "object": kind, "created": self._created, "model": self._model}
+
+
+def error_body(status: int, kind: str, message: str, param: str | None = None) -> dict[str, Any]:
+    """The body of an error."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": status}}

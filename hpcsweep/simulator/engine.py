@@ -1,0 +1,110 @@
+"""Continuous batching in steps, as in vLLM: each step gives one token to every running request."""
+
+import asyncio
+from collections import deque
+
+from hpcsweep.simulator.generation import Generation
+from hpcsweep.simulator.metrics import Metrics
+from hpcsweep.simulator.pace import Pace
+from hpcsweep.simulator.prefix_cache import PrefixCache
+from hpcsweep.simulator.profile import Behaviour
+
+
+class Engine:
+    """Takes generations in, and gives their tokens out at the pace of the profile."""
+
+    def __init__(self, behaviour: Behaviour, pace: Pace, metrics: Metrics) -> None:
+        self._speed, self._memory = behaviour.speed, behaviour.memory
+        self._pace, self._metrics = pace, metrics
+        self.prefix_cache = PrefixCache(self._memory.block_tokens, self._memory.kv_cache_tokens)
+        self.waiting: deque[Generation] = deque()
+        self.running: list[Generation] = []
+        self._wake = asyncio.Event()
+        self._cold = True
+
+    def submit(self, generation: Generation) -> None:
+        """Queue a request."""
+        self.waiting.append(generation)
+        self._wake.set()
+
+    def abort(self, generation: Generation) -> None:
+        """Drop a request whose client has gone; its tokens stop at the next step."""
+        generation.aborted = True
+
+    @property
+    def kv_cache_usage(self) -> float:
+        """The used fraction of the KV cache."""
+        used = sum(g.prompt_tokens + g.given for g in self.running)
+        return min(1.0, used / max(1, self._memory.kv_cache_tokens))
+
+    async def run(self) -> None:
+        """Do one step after the other, for ever."""
+        while True:
+            if not self.running and not self.waiting:
+                self._wake.clear()
+                await self._wake.wait()
+                self._pace.restart()
+            step_s = self._admit() + self._schedule()
+            await self._pace.sleep(self._pace.varied(step_s))
+            self._emit()
+
+    def _admit(self) -> float:
+        """Take waiting requests in while there is room. Seconds that this costs beyond the step itself."""
+        extra_s = 0.0
+        while self.waiting and len(self.running) < self._speed.max_num_seqs:
+            generation = self.waiting.popleft()
+            if generation.aborted:
+                self._metrics.finished(generation, "abort", self._pace.now_s())
+                continue
+            if self._speed.prefix_caching:
+                generation.cached_tokens = self.prefix_cache.take(generation.prompt)
+            generation.to_compute = generation.prompt_tokens - generation.cached_tokens
+            generation.scheduled_s = self._pace.now_s()
+            self.running.append(generation)
+            if self._cold and generation.number is not None:
+                self._cold = False
+                extra_s += self._speed.first_request_extra_s
+        return extra_s
+
+    def _schedule(self) -> float:
+        """Share one step's budget of tokens: decodes first, then prompts in their order. The step's seconds."""
+        speed = self._speed
+        decoding = sum(1 for g in self.running if g.to_compute == 0)
+        budget = max(1, speed.max_num_batched_tokens - decoding)
+        active, prompt_tokens = decoding, 0
+        for generation in self.running:
+            if generation.to_compute and budget:
+                part = min(generation.to_compute, budget)
+                generation.to_compute -= part
+                budget -= part
+                prompt_tokens += part
+                active += 1
+                self._metrics.prompt_tokens += part
+        return 1 / speed.decode_tps + max(0, active - 1) * speed.per_request_s + prompt_tokens / speed.prefill_tps
+
+    def _emit(self) -> None:
+        now_s = self._pace.now_s()
+        going: list[Generation] = []
+        for generation in self.running:
+            if generation.aborted:
+                self._metrics.finished(generation, "abort", now_s)
+            elif generation.to_compute or self._give(generation, now_s):
+                going.append(generation)
+        self.running = going
+
+    def _give(self, generation: Generation, now_s: float) -> bool:
+        """Give out one token. Whether the request goes on."""
+        if generation.given < generation.target:
+            if generation.given:
+                generation.gaps_s.append(now_s - generation.last_token_s)
+            else:
+                generation.first_token_s = now_s
+            generation.last_token_s = now_s
+            generation.given += 1
+            self._metrics.generation_tokens += 1
+            generation.on_token(generation.given)
+        if generation.given < generation.target:
+            return True
+        self._metrics.finished(generation, "length" if generation.given >= generation.max_tokens else "stop", now_s)
+        generation.on_end()
+        return False

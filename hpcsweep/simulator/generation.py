@@ -1,0 +1,34 @@
+"""One request inside the simulated engine."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(eq=False)
+class Generation:
+    """One request inside the engine. Times are simulated seconds since the server began.
+
+    `target`: tokens to give out before `on_end` is called. `number`: of the request, from 1; None: a probe.
+    """
+
+    prompt: Sequence[object]
+    max_tokens: int
+    target: int
+    number: int | None
+    on_token: Callable[[int], None]
+    on_end: Callable[[], None]
+    arrival_s: float
+    image_tokens: int = 0
+    aborted: bool = False
+    cached_tokens: int = 0
+    to_compute: int = 0
+    given: int = 0
+    scheduled_s: float = 0.0
+    first_token_s: float = 0.0
+    last_token_s: float = 0.0
+    gaps_s: list[float] = field(default_factory=list)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompt: its words, and those of its images."""
+        return len(self.prompt) + self.image_tokens

@@ -1,0 +1,146 @@
+"""The server process: play the start, listen, answer, and end when asked to."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from dataclasses import dataclass, replace
+
+from hpcsweep.simulator.api import Api, Served
+from hpcsweep.simulator.engine import Engine
+from hpcsweep.simulator.faults import Children, IgnoreSigterm
+from hpcsweep.simulator.http import Connection
+from hpcsweep.simulator.log import ServerLog
+from hpcsweep.simulator.metrics import Metrics
+from hpcsweep.simulator.pace import Pace
+from hpcsweep.simulator.profile import Behaviour
+from hpcsweep.simulator.startup import Startup
+
+_BACKLOG = 2048
+_STATS_EVERY_S = 10.0  # simulated: vLLM's VLLM_LOG_STATS_INTERVAL
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line says. None: as the profile says."""
+
+    model: str
+    served_name: str
+    host: str
+    port: int
+    time_scale: float
+    max_model_len: int
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    prefix_caching: bool = True
+
+
+def serve(settings: Settings, behaviour: Behaviour) -> int:
+    """Run the server until it ends. The exit code: 0 after SIGTERM or SIGINT, 1 if the port is taken."""
+    speed = behaviour.speed
+    behaviour = replace(
+        behaviour,
+        speed=replace(
+            speed,
+            max_num_seqs=settings.max_num_seqs or speed.max_num_seqs,
+            max_num_batched_tokens=settings.max_num_batched_tokens or speed.max_num_batched_tokens,
+            prefix_caching=speed.prefix_caching and settings.prefix_caching,
+        ),
+    )
+    for children in behaviour.having(Children):
+        _leave_children(children)
+    if behaviour.having(IgnoreSigterm):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return asyncio.run(_serve(settings, behaviour))
+
+
+async def _serve(settings: Settings, behaviour: Behaviour) -> int:
+    log = ServerLog()
+    arguments: dict[str, object] = {"model_tag": settings.model, "host": settings.host, "port": settings.port}
+    arguments |= {"model": settings.model, "max_model_len": settings.max_model_len}
+    log.banner(settings.model, {**arguments, "served_model_name": [settings.served_name]})
+    # vLLM binds its port before it loads the model, and listens after: until then connections are refused.
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host, settings.port))
+        except OSError as exc:
+            log.raw(f"OSError: [Errno {exc.errno}] {exc.strerror}")
+            return 1
+        return await _run(settings, behaviour, listener, log)
+
+
+async def _run(settings: Settings, behaviour: Behaviour, listener: socket.socket, log: ServerLog) -> int:
+    pace = Pace(settings.time_scale, behaviour.jitter, behaviour.seed)
+    startup = Startup(behaviour, pace, log, settings.model, settings.max_model_len)
+    await startup.play()
+    metrics = Metrics(settings.served_name)
+    engine = Engine(behaviour, pace, metrics)
+    served = Served(settings.served_name, settings.max_model_len, os.environ.get("VLLM_API_KEY"))
+    faults = [fault for fault in behaviour.faults if startup.befalls(fault)]
+    api = Api(served, behaviour.speed, faults, engine, metrics, pace, log)
+
+    log.line(f"Starting vLLM server on http://{settings.host}:{settings.port}", "entry.py:140")
+    log.raw(f"INFO:     Started server process [{os.getpid()}]")
+    log.raw("INFO:     Waiting for application startup.")
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Connection(api.handle, log.access), sock=listener, backlog=_BACKLOG)
+    log.raw("INFO:     Application startup complete.")
+
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGINT, stop.set)
+    if not behaviour.having(IgnoreSigterm):
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+    tasks = [asyncio.create_task(engine.run()), asyncio.create_task(_report(engine, metrics, pace, log))]
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        if task.done():
+            task.result()  # a fault of the simulator itself: its traceback belongs into the log
+        task.cancel()
+    log.raw("INFO:     Shutting down")
+    server.close()
+    log.raw("INFO:     Application shutdown complete.")
+    return 0
+
+
+async def _report(engine: Engine, metrics: Metrics, pace: Pace, log: ServerLog) -> None:
+    """Write vLLM's line of statistics for every interval in which something was done."""
+    before = (0, 0)
+    while True:
+        await asyncio.sleep(_STATS_EVERY_S / pace.scale)
+        now = (metrics.prompt_tokens, metrics.generation_tokens)
+        if now == before:
+            continue
+        prompt_tps, generation_tps = ((n - b) / _STATS_EVERY_S for n, b in zip(now, before, strict=True))
+        before = now
+        cache = engine.prefix_cache
+        rate = 100 * cache.hit_tokens / cache.queried_tokens if cache.queried_tokens else 0.0
+        log.line(
+            f"Engine 000: Avg prompt throughput: {prompt_tps:.1f} tokens/s, "
+            f"Avg generation throughput: {generation_tps:.1f} tokens/s, Running: {len(engine.running)} reqs, "
+            f"Waiting: {len(engine.waiting)} reqs, GPU KV cache usage: {100 * engine.kv_cache_usage:.1f}%, "
+            f"Prefix cache hit rate: {rate:.1f}%",
+            "loggers.py:281",
+        )
+
+
+def _leave_children(fault: Children) -> None:
+    """Start the processes of the fault. They hold the log open, as the workers of a killed vLLM do."""
+    sys.stdout.flush()
+    for _ in range(fault.count):
+        if os.fork():
+            continue
+        if fault.own_session:
+            os.setsid()
+        if fault.orphan and os.fork():
+            os._exit(0)
+        if fault.ignore_sigterm:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True:
+            signal.pause()
+    if fault.orphan:
+        for _ in range(fault.count):
+            os.wait()
