@@ -26,7 +26,7 @@ class Packing:
     max_array_size: int | None = None
     first_job: int = 0
     attempts: Mapping[str, int] = field(default_factory=dict)
-    simulation: Simulation | None = None
+    simulations: Mapping[str, Simulation] = field(default_factory=dict)  # engine -> what is played in its place
     data_files: Mapping[str, str] = field(default_factory=dict)  # path on this side -> path that the node sees
 
 
@@ -117,7 +117,7 @@ def _run_spec(experiment: Experiment, run: PlannedRun, packing: Packing) -> RunS
         budgets=experiment.budgets,
         run_dir=f"{packing.sweep_dir}/runs/{run.label}",
         exports={**run.exports, "HPCSWEEP_SWEEP": packing.sweep},
-        simulation=packing.simulation,
+        simulation=packing.simulations.get(run.server.engine),
         gpus=run.gpus,
         attempt_offset=packing.attempts.get(run.label, 0),
     )

@@ -122,6 +122,10 @@ class Scheduler(Protocol):
         """argv that cancels a job (`indexes` None) or elements of its array, in one call."""
         ...
 
+    def cancel_trouble(self, answer: Answer) -> str:
+        """Why a cancellation failed, for a person; empty: done, or everything asked for was over already."""
+        ...
+
     def queries(self, job_ids: Sequence[str], user: str) -> Sequence[tuple[str, ...]]:
         """argv of each witness, the more trustworthy last; constant in the number of jobs."""
         ...

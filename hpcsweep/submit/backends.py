@@ -4,7 +4,7 @@ import getpass
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from hpcsweep.errors import SchedulerUnreachable
+from hpcsweep.errors import SchedulerError, SchedulerUnreachable
 from hpcsweep.hosts.base import Host
 from hpcsweep.schedulers.base import Answer, ClusterFacts, Listing, Scheduler
 from hpcsweep.spec.job import JobSpec
@@ -72,7 +72,14 @@ class SchedulerBackend:
 
     def cancel(self, job_id: str, indexes: Sequence[int] | None) -> None:
         """One call of scancel or qdel."""
-        self._scheduler.parse_cancel(self._run(self._scheduler.cancel_argv(job_id, indexes), SUBMIT_TIMEOUT_S))
+        answer = self._run(self._scheduler.cancel_argv(job_id, indexes), SUBMIT_TIMEOUT_S)
+        trouble = self._scheduler.cancel_trouble(answer)
+        if trouble:
+            raise SchedulerError(
+                f"cancelling {job_id}: {trouble}",
+                detail=answer.stderr,
+                hint="its jobs may still run: `hpcsweep status` tells; cancel again later",
+            )
 
     def listing(self, names: Mapping[str, str]) -> Listing:
         """All witnesses of the scheduler, merged; a job of another name that has got the id is left out."""

@@ -2,12 +2,14 @@
 
 import fcntl
 import os
-import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+from hpcsweep.hosts.local import LocalHost
+
+_NVIDIA_SMI_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -62,17 +64,7 @@ def visible_gpus() -> list[str]:
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         return [name for name in (part.strip() for part in given.split(",")) if name and name != "-1"]
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    try:
-        answer = subprocess.run(
-            [tool, "--query-gpu=index", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return []
+    answer = LocalHost().run(
+        ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], timeout_s=_NVIDIA_SMI_TIMEOUT_S
+    )
     return [line.strip() for line in answer.stdout.splitlines() if line.strip().isdigit()]

@@ -1,0 +1,159 @@
+"""Submitting a sweep, cancelling and retrying runs of it: everything that changes something."""
+
+import shutil
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcsweep.errors import HostError, HpcsweepError, PlanError, SchedulerError, SchedulerUnreachable
+from hpcsweep.plan.runs import PlannedRun
+from hpcsweep.render.job import SCRIPT_FILE
+from hpcsweep.submit.backends import Backend
+from hpcsweep.submit.layout import SWEEP_FILE, Home, Submission, SweepFolder, write_json
+from hpcsweep.submit.prepare import Prepared, Rendered, render_sweep
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What was handed over: the sweep, and per job its scheduler id and number of elements."""
+
+    sweep: SweepFolder
+    jobs: tuple[tuple[int, str, int], ...]
+
+
+def submit(prepared: Prepared, home: Home, backend: Backend) -> Submitted:
+    """Write a sweep and hand its jobs over. Raises HpcsweepError.
+
+    When the first job is refused nothing is left behind. When a later one is, the ones before it run, and the error
+    names the rest, which `hpcsweep retry` submits.
+    """
+    if all(run.refused for run in prepared.runs):
+        raise PlanError(
+            f"none of the {len(prepared.runs)} variants can be served as asked",
+            detail="\n".join(f"{run.label}: {run.refused}" for run in prepared.runs[:5]),
+            hint="`--dry-run` shows the reason of each",
+        )
+    limit = prepared.cluster.max_array_size or backend.max_array_size()
+    sweep = home.claim(prepared.experiment.name)
+    try:
+        rendered = render_sweep(
+            prepared, sweep.name, str(sweep.path), str(home.cache_dir), backend.template, max_array_size=limit
+        )
+        _write(prepared, rendered, sweep)
+        jobs = _hand_over(prepared, rendered, sweep, backend)
+    except BaseException:
+        if not any(sweep.read_submission(number) for number in sweep.job_numbers()):
+            shutil.rmtree(sweep.path, ignore_errors=True)
+        raise
+    return Submitted(sweep, tuple(jobs))
+
+
+def retry(prepared: Prepared, sweep: SweepFolder, home: Home, backend: Backend, labels: Collection[str]) -> Submitted:
+    """Submit these runs of a sweep again, as further attempts. `prepared` is the sweep as it was planned.
+
+    Raises HpcsweepError.
+    """
+    runs: list[PlannedRun] = [run for run in prepared.runs if run.label in labels]
+    numbers = sweep.job_numbers()
+    rendered = render_sweep(
+        prepared,
+        sweep.name,
+        str(sweep.path),
+        str(home.cache_dir),
+        backend.template,
+        max_array_size=prepared.cluster.max_array_size or backend.max_array_size(),
+        runs=runs,
+        attempts={run.label: sweep.attempts(run.label) for run in runs},
+        first_job=numbers[-1] + 1 if numbers else 0,
+    )
+    _write_jobs(rendered, sweep)
+    return Submitted(sweep, tuple(_hand_over(prepared, rendered, sweep, backend)))
+
+
+def cancel(sweep: SweepFolder, backend: Backend, labels: Collection[str] | None) -> list[str]:
+    """Cancel runs (None: all of the sweep), one call a job; labels whose job was told to stop.
+
+    What we cancel is remembered first: a scheduler may forget an element that is cancelled while it is pending.
+    Raises SchedulerError.
+    """
+    places = sweep.where_runs_are()
+    wanted = {label: place for label, place in places.items() if labels is None or label in labels}
+    for number in sorted({job for job, _ in wanted.values()}):
+        submission = sweep.read_submission(number)
+        if submission is None or submission.job_id is None:
+            continue
+        indexes = sorted({index for job, index in wanted.values() if job == number})
+        remembered = sorted({*submission.cancelled, *indexes})
+        sweep.write_submission(number, submission.model_copy(update={"cancelled": remembered}))
+        for index in indexes:
+            (sweep.job_dir(number) / "elements" / f"{index}.cancel").touch()
+        whole = len(indexes) == submission.elements
+        backend.cancel(submission.job_id, None if whole else indexes)
+    return sorted(wanted)
+
+
+def neighbours(sweep: SweepFolder, labels: Collection[str]) -> list[str]:
+    """Runs that share an allocation with one of `labels` and would be cancelled with it."""
+    places = sweep.where_runs_are()
+    elements = {places[label] for label in labels if label in places}
+    return sorted(label for label, place in places.items() if place in elements and label not in labels)
+
+
+def _write(prepared: Prepared, rendered: Rendered, sweep: SweepFolder) -> None:
+    try:
+        (sweep.path / "data").mkdir()
+        (sweep.path / "runs").mkdir()
+        for source, target in prepared.data_files:
+            shutil.copyfile(source, sweep.path / "data" / target)
+        for run in prepared.runs:
+            (sweep.path / "runs" / run.label).mkdir()
+        _write_jobs(rendered, sweep)
+        write_json(sweep.path / SWEEP_FILE, rendered.document)
+    except OSError as exc:
+        raise HostError(f"{sweep.path} cannot be written: {exc}", hint="nothing was submitted") from exc
+
+
+def _write_jobs(rendered: Rendered, sweep: SweepFolder) -> None:
+    for job, rendered_job in zip(rendered.jobs, rendered.files, strict=True):
+        folder = sweep.job_dir(job.job)
+        (folder / "logs").mkdir(parents=True)
+        (folder / "elements").mkdir()
+        for name, text in rendered_job.files.items():
+            _write_text(folder / name, text)
+        (folder / SCRIPT_FILE).chmod(0o755)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def _hand_over(
+    prepared: Prepared, rendered: Rendered, sweep: SweepFolder, backend: Backend
+) -> Sequence[tuple[int, str, int]]:
+    handed: list[tuple[int, str, int]] = []
+    for job, files in zip(rendered.jobs, rendered.files, strict=True):
+        submission = Submission(
+            job_id=None,
+            cluster=prepared.cluster_name,
+            scheduler=prepared.cluster.scheduler,
+            submitted_at=time.time(),
+            elements=len(job.elements),
+        )
+        try:
+            job_id = backend.submit(job, str(sweep.job_dir(job.job)), files.script)
+        except SchedulerUnreachable:
+            sweep.write_submission(job.job, submission)  # it may have arrived all the same
+            raise
+        except SchedulerError as exc:
+            if not handed:
+                raise
+            raise HpcsweepError(
+                f"{len(handed)} of {len(rendered.jobs)} jobs of {sweep.name} were submitted, "
+                f"job {job.job} was refused: {exc.message}",
+                detail=exc.detail,
+                hint=exc.hint or f"`hpcsweep retry {sweep.name}` submits the rest",
+            ) from exc
+        sweep.write_submission(job.job, submission.model_copy(update={"job_id": job_id}))
+        handed.append((job.job, job_id, len(job.elements)))
+    return handed

@@ -1,0 +1,107 @@
+"""Finding and reading what the user names: experiments, cluster profiles, simulation profiles, data files."""
+
+import importlib.resources
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from hpcsweep.errors import SpecError
+from hpcsweep.load.datasets.registry import dataset_facts
+from hpcsweep.spec.base import nearest
+from hpcsweep.spec.cluster import Cluster, Settings
+from hpcsweep.spec.experiment import Experiment
+from hpcsweep.spec.load import choose_cluster, parse_experiment, parse_model, read_text
+from hpcsweep.spec.workload import DatasetFacts
+
+CONFIG_FILE = "hpcsweep.yaml"
+CONFIG_VARIABLE = "HPCSWEEP_CONFIG"
+DEFAULT_PROFILE = "default.yaml"
+
+
+def shipped_dir() -> Path:
+    """The folder of the experiments that ship with hpcsweep."""
+    return Path(str(importlib.resources.files("hpcsweep.experiments")))
+
+
+def shipped_experiments() -> list[str]:
+    """Names of the experiments that ship with hpcsweep."""
+    return sorted(path.stem for path in shipped_dir().glob("*.yaml"))
+
+
+def find_experiment(name: str) -> Path:
+    """The file of an experiment: a path, then ./experiments/NAME.yaml, then a shipped one. Raises SpecError."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        if path.is_file():
+            return path
+        raise SpecError(f"experiment file {name} is not there", hint=nearest(path.stem, known_experiments()))
+    for candidate in (path, Path("experiments") / f"{name}.yaml", shipped_dir() / f"{name}.yaml"):
+        if candidate.is_file():
+            return candidate
+    raise SpecError(f"unknown experiment {name!r}", hint=nearest(name, known_experiments()))
+
+
+def known_experiments() -> list[str]:
+    """Names that `find_experiment` knows without a path."""
+    own = {path.stem for path in Path("experiments").glob("*.yaml")}
+    return sorted(own | set(shipped_experiments()))
+
+
+def read_experiment(path: Path) -> Experiment:
+    """The experiment in a file. Raises SpecError."""
+    return parse_experiment(read_text(path), str(path), path.stem)
+
+
+def read_cluster(name: str | None) -> tuple[str, Cluster]:
+    """The cluster profile of this name (None: the default one), and its name. Raises SpecError."""
+    return choose_cluster(name, read_settings())
+
+
+def read_settings() -> list[tuple[str, Settings]]:
+    """(file, its settings) of every configuration file that is there, the one that wins first."""
+    found = []
+    for path in config_files():
+        if path.is_file():
+            found.append((str(path), parse_model(Settings, read_text(path), str(path))))
+    return found
+
+
+def config_files() -> list[Path]:
+    """Where profiles are looked for: $HPCSWEEP_CONFIG alone, or ./hpcsweep.yaml and the user's config folder."""
+    given = os.environ.get(CONFIG_VARIABLE)
+    if given:
+        path = Path(given)
+        if not path.is_file():
+            raise SpecError(f"{CONFIG_VARIABLE}={given}: there is no such file")
+        return [path]
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return [Path(CONFIG_FILE), config / "hpcsweep" / CONFIG_FILE]
+
+
+def read_facts(experiment: Experiment, experiment_file: Path) -> dict[str, DatasetFacts]:
+    """Workload name -> what is known of its dataset. Files are looked for beside the experiment, then shipped ones.
+
+    Raises DatasetError: a file that is missing or damaged.
+    """
+    folders = [experiment_file.resolve().parent, shipped_dir()]
+    return {w.name: dataset_facts(w.dataset, folders, w) for w in experiment.workloads}
+
+
+def find_simulation_profile(experiment: Experiment, experiment_file: Path) -> Path:
+    """The profile that the simulated engine plays; the default one when the experiment names none. Raises SpecError."""
+    name = experiment.simulated.profile if experiment.simulated else DEFAULT_PROFILE
+    folders = [experiment_file.resolve().parent, shipped_dir(), shipped_dir() / "simulated"]
+    for folder in folders:
+        if (folder / name).is_file():
+            return folder / name
+    shipped = sorted(path.name for path in (shipped_dir() / "simulated").glob("*.yaml"))
+    raise SpecError(f"simulated.profile {name!r} is not there", hint=nearest(name, shipped))
+
+
+def find_engine(engine: str, cluster: Cluster, variables: Mapping[str, str] = os.environ) -> str | None:
+    """The engine's executable on this machine: profile, $HPCSWEEP_<ENGINE>, PATH. None: not installed."""
+    named = cluster.engines.get(engine) or variables.get(f"HPCSWEEP_{engine.upper()}")
+    if named:
+        return shutil.which(named)
+    return shutil.which({"trtllm": "trtllm-serve"}.get(engine, engine))

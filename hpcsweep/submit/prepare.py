@@ -1,0 +1,249 @@
+"""From what the user typed to a sweep in memory: read, expand, check, pack, render. Nothing is written."""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+
+from hpcsweep.errors import SpecError
+from hpcsweep.plan.grid import Grid, Selection, expand
+from hpcsweep.plan.jobs import Packing, gpu_hours, pack_jobs, shape
+from hpcsweep.plan.runs import PlannedRun, plan_runs
+from hpcsweep.render.environment import make_environment
+from hpcsweep.render.job import RenderedJob, render_job
+from hpcsweep.spec.cluster import Cluster
+from hpcsweep.spec.experiment import Experiment
+from hpcsweep.spec.job import JobSpec, Simulation
+from hpcsweep.spec.server import ServerConfig
+from hpcsweep.spec.workload import DatasetFacts
+from hpcsweep.submit.checks import login_checks
+from hpcsweep.submit.inputs import (
+    find_engine,
+    find_experiment,
+    find_simulation_profile,
+    read_cluster,
+    read_experiment,
+    read_facts,
+)
+from hpcsweep.submit.provenance import provenance, versions
+
+SWEEP_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line of `submit` says."""
+
+    experiment: str
+    cluster: str | None = None
+    selection: Selection = field(default_factory=Selection)
+    pack: int = 1
+    parallel: int | None = None
+    template_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sweep that is planned and checked, but has no name and no folder yet."""
+
+    experiment_file: Path
+    experiment: Experiment
+    cluster_name: str
+    cluster: Cluster
+    grid: Grid
+    runs: tuple[PlannedRun, ...]
+    facts: Mapping[str, DatasetFacts]
+    simulated: Mapping[str, Path]  # engine -> profile that is played in its place
+    pack: int
+    parallel: int | None
+    environment: Environment
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def data_files(self) -> list[tuple[Path, str]]:
+        """(file on this machine, its name in the sweep's data folder) of all datasets and simulation profiles."""
+        named: dict[Path, str] = {}
+        for facts in self.facts.values():
+            for path, sha in facts.files.items():
+                named[Path(path)] = f"{sha[:12]}-{Path(path).name}"
+        for profile in self.simulated.values():
+            named[profile] = f"simulated-{profile.name}"
+        return list(named.items())
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """All files of a sweep, ready to be written, by the path that the nodes see."""
+
+    name: str
+    sweep_dir: str
+    jobs: tuple[JobSpec, ...]
+    files: tuple[RenderedJob, ...]
+    document: Mapping[str, Any] = field(default_factory=dict)  # sweep.json
+
+    @property
+    def gpu_hours(self) -> float:
+        """GPU-hours asked for at most."""
+        return gpu_hours(self.jobs)
+
+
+def prepare(request: Request) -> Prepared:
+    """Read and check everything that can be known here. Raises HpcsweepError; nothing has been written then."""
+    path = find_experiment(request.experiment)
+    experiment = read_experiment(path)
+    cluster_name, cluster = read_cluster(request.cluster)
+    grid = expand(experiment, request.selection)
+    facts = read_facts(experiment, path)
+    engines = {experiment.engine.name} | {
+        level.engine for point in grid.points for level in point.values() if level.engine
+    }
+    simulated = _simulated(experiment, path, cluster_name, cluster, sorted(engines))
+    warnings: list[str] = []
+
+    def check(server: ServerConfig) -> Sequence[str]:
+        errors, more = login_checks(server, experiment, cluster, simulated=server.engine in simulated)
+        warnings.extend(w for w in more if w not in warnings)
+        return errors
+
+    runs = plan_runs(experiment, grid, facts, check, request.selection.repeats)
+    for run in runs:
+        shape(run, experiment.resources, cluster, request.pack)
+    return Prepared(
+        path,
+        experiment,
+        cluster_name,
+        cluster,
+        grid,
+        tuple(runs),
+        facts,
+        simulated,
+        request.pack,
+        request.parallel or cluster.parallel,
+        make_environment(_template_folders(request.template_dir)),
+        tuple(warnings),
+    )
+
+
+def render_sweep(
+    prepared: Prepared,
+    name: str,
+    sweep_dir: str,
+    cache_dir: str,
+    template: str,
+    *,
+    max_array_size: int | None = None,
+    runs: Sequence[PlannedRun] | None = None,
+    attempts: Mapping[str, int] | None = None,
+    first_job: int = 0,
+) -> Rendered:
+    """The jobs of a sweep under a name and a folder. `runs`: only these (a retry); `first_job`: number of the first."""
+    data = {str(path): f"{sweep_dir}/data/{target}" for path, target in prepared.data_files}
+    scale = prepared.experiment.simulated.time_scale if prepared.experiment.simulated else 1.0
+    packing = Packing(
+        sweep=name,
+        sweep_dir=sweep_dir,
+        cache_dir=cache_dir,
+        pack=prepared.pack,
+        max_array_size=max_array_size or prepared.cluster.max_array_size,
+        first_job=first_job,
+        attempts=attempts or {},
+        simulations={
+            engine: Simulation(profile=data[str(profile)], time_scale=scale)
+            for engine, profile in prepared.simulated.items()
+        },
+        data_files=data,
+    )
+    jobs = pack_jobs(prepared.experiment, prepared.runs if runs is None else runs, prepared.cluster, packing)
+    files = [
+        render_job(
+            prepared.environment,
+            template,
+            job,
+            prepared.cluster,
+            python=prepared.cluster.python or sys.executable,
+            parallel=prepared.parallel,
+        )
+        for job in jobs
+    ]
+    return Rendered(name, sweep_dir, tuple(jobs), tuple(files), sweep_document(prepared, name, jobs))
+
+
+def sweep_document(prepared: Prepared, name: str, jobs: Sequence[JobSpec]) -> dict[str, Any]:
+    """sweep.json: enough to repeat the sweep, and to show what was planned and why something was left out."""
+    places = {run.label: (job.job, element.index) for job in jobs for element in job.elements for run in element.runs}
+    experiment = prepared.experiment
+    runs = []
+    for run in prepared.runs:
+        job, index = places.get(run.label, (None, None))
+        runs.append(
+            {
+                "label": run.label,
+                "variant_id": run.variant_id,
+                "repeat": run.repeat,
+                "axes": dict(run.axes),
+                "engine": run.server.engine,
+                "model": run.server.served_name,
+                "gpus": run.gpus,
+                "job": job,
+                "index": index,
+                "planned_only": run.refused is not None,
+                "outcome": "unsupported" if run.refused is not None else None,
+                "state_reason": run.refused or "",
+                "simulated": run.server.engine in prepared.simulated,
+                "workloads": {p.workload.name: p.left_out for p in run.workloads},
+                "server": run.server.model_dump(mode="json"),
+            }
+        )
+    return {
+        "schema_version": SWEEP_SCHEMA,
+        "sweep": name,
+        "experiment": experiment.model_dump(mode="json"),
+        "experiment_file": str(prepared.experiment_file),
+        "title": experiment.title or experiment.name,
+        "cluster": prepared.cluster_name,
+        "profile": prepared.cluster.model_dump(mode="json"),
+        "submitted_at": time.time(),
+        "axes": {axis: [level.label for level in levels] for axis, levels in prepared.grid.axes.items()},
+        "baseline": {axis: level.label for axis, level in prepared.grid.baseline.items()},
+        "versions": versions(),
+        "provenance": provenance(prepared.experiment_file),
+        "simulated": bool(prepared.simulated),
+        "pack": prepared.pack,
+        "parallel": prepared.parallel,
+        "facts": {workload: facts.model_dump(mode="json") for workload, facts in prepared.facts.items()},
+        "runs": runs,
+        "not_run": [
+            {"title": item.title, "axes": {a: str(v) for a, v in item.set.items()}, "reason": item.reason}
+            for item in experiment.not_run
+        ]
+        + [
+            {
+                "title": ", ".join(f"{axis}={level.label}" for axis, level in point.items()),
+                "axes": {axis: level.label for axis, level in point.items()},
+                "reason": reason,
+            }
+            for point, reason in prepared.grid.excluded
+        ],
+    }
+
+
+def _simulated(
+    experiment: Experiment, path: Path, cluster_name: str, cluster: Cluster, engines: Sequence[str]
+) -> dict[str, Path]:
+    if cluster.simulate == "never":
+        return {}
+    found: dict[str, Path] = {}
+    for engine in engines:
+        if engine == "simulated" or cluster.simulate == "always" or find_engine(engine, cluster) is None:
+            found[engine] = find_simulation_profile(experiment, path)
+    return found
+
+
+def _template_folders(given: Path | None) -> list[Path]:
+    if given is not None and not given.is_dir():
+        raise SpecError(f"--template-dir {given}: there is no such folder")
+    return [folder for folder in (given, Path("templates")) if folder is not None and folder.is_dir()]
