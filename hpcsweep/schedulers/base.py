@@ -83,6 +83,7 @@ class Partition:
     cpus: int | None = None
     memory_bytes: int | None = None
     gpus: Mapping[str, int] = field(default_factory=dict)  # GPU type ("" where it has none) -> GPUs of one node
+    gpus_free: int | None = None  # on all its nodes, now
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,15 @@ version, where JSON is not; nobody else's jobs are read.
 from collections.abc import Sequence
 
 from hpcsweep.errors import SchedulerError, SchedulerParseError
-from hpcsweep.schedulers.base import Answer, Listing
+from hpcsweep.schedulers.base import Answer, ClusterFacts, Listing
 from hpcsweep.schedulers.pbs_directives import PREFIX, directives, variables_option
 from hpcsweep.schedulers.pbs_json import parse_dsv
 from hpcsweep.schedulers.pbs_refusals import FINISHED, UNKNOWN_JOB, refusal, said
+from hpcsweep.schedulers.pbs_site import PROBES, site_facts
 from hpcsweep.schedulers.pbs_status import split_id, statuses, subjob_id
 
 _QSTAT = ("qstat", "-x", "-t", "-f", "-F", "dsv")
+_FIND = 'set -f; ids=$(qselect -x -N "$1" -u "$2") || exit; [ -z "$ids" ] || exec qstat -x -f -F dsv $ids'
 _SHELL = ("--", "/bin/bash", "-l")
 
 
@@ -76,11 +78,12 @@ class PbsScheduler:
             return ("qdel", job_id)
         return ("qdel", *(subjob_id(job_id, index) for index in indexes))
 
-    def parse_cancel(self, answer: Answer) -> None:
-        """Nothing when the jobs are, or already were, over. Raises SchedulerError otherwise."""
+    def cancel_trouble(self, answer: Answer) -> str:
+        """Why qdel failed, in words; empty when the jobs are, or already were, over."""
         if answer.exit_code in (0, FINISHED, UNKNOWN_JOB):
-            return
-        raise refusal(answer, "delete the job")
+            return ""
+        error = refusal(answer, "delete the job")
+        return f"{error.message} ({error.hint})" if error.hint else error.message
 
     def queries(self, job_ids: Sequence[str], user: str) -> Sequence[tuple[str, ...]]:
         """One qstat for all submissions; none when there is nothing to ask about."""
@@ -97,6 +100,32 @@ class PbsScheduler:
         except (SchedulerParseError, ValueError) as exc:
             return Listing(complete=False, trouble=trouble or str(exc))
         return Listing(found, complete=told, trouble=trouble)
+
+    def find_argv(self, name: str, user: str) -> tuple[str, ...]:
+        """Jobs of this name with all their attributes, ended ones too: qselect gives only ids, so qstat follows.
+
+        The shell's text is constant; name and user are its parameters. `set -f`: `69[].server` is no file pattern.
+        """
+        return ("/bin/sh", "-c", _FIND, "find", name, user)
+
+    def parse_find(self, answer: Answer, job_dir: str) -> list[str]:
+        """Ids of the jobs that log into `job_dir`, oldest first. Raises SchedulerError."""
+        if answer.exit_code not in (0, FINISHED, UNKNOWN_JOB):
+            raise refusal(answer, "look for the job")
+        own = [
+            job_id
+            for job_id, attributes in parse_dsv(answer.stdout).items()
+            if f"{job_dir.rstrip('/')}/" in attributes.get("Output_Path", "")
+        ]
+        return sorted(own, key=lambda job_id: int(split_id(job_id)[0]))
+
+    def probes(self) -> Sequence[tuple[str, ...]]:
+        """Version, server, queues, nodes."""
+        return PROBES
+
+    def parse_probes(self, answers: Sequence[Answer]) -> ClusterFacts:
+        """What this PBS is; Torque, a part that cannot be read and switched-off history are warnings."""
+        return site_facts(answers)
 
 
 def _trouble(answer: Answer) -> str:

@@ -2,7 +2,7 @@
 
 Formats: OpenPBS 20.0.1, 22.05.11, 23.06.06 and master. The dsv form is read first: it has one line per job in every
 version and is right for many ids. JSON of several ids shows only the first in master, and a user's variable can make
-it invalid in the releases; so it is asked for one thing at a time, and `read_job` falls back to dsv.
+it invalid in the releases; so JSON is asked for nodes, queues and servers, where no user's text stands.
 """
 
 import json
@@ -69,19 +69,6 @@ def section(document: Mapping[str, Any], name: str) -> dict[str, dict[str, str]]
     if not isinstance(found, dict):
         return {}
     return {key: _flat(value) for key, value in found.items() if isinstance(value, dict)}
-
-
-def read_job(text: str, dsv_text: str = "") -> dict[str, dict[str, str]]:
-    """The job of `qstat -f -F json ID`, with its subjobs when asked with -t; `dsv_text` where the JSON is unreadable.
-
-    Raises SchedulerParseError when neither can be read.
-    """
-    try:
-        return section(parse_json(text), "Jobs")
-    except SchedulerParseError:
-        if not dsv_text:
-            raise
-        return parse_dsv(dsv_text)
 
 
 def parse_plain(text: str) -> dict[str, dict[str, str]]:

@@ -2,7 +2,7 @@
 
 import re
 
-from hpcsweep.errors import SchedulerError
+from hpcsweep.errors import SchedulerError, SchedulerUnreachable
 from hpcsweep.schedulers.base import Answer
 
 FINISHED = 35
@@ -41,23 +41,29 @@ _REFUSALS: tuple[tuple[str, frozenset[int], str], ...] = (
 )
 
 
+_CUT_OFF = re.compile(r"End of File|Premature end of message|errno=15031|timed? ?out", re.IGNORECASE)
+"""The server took the connection and lost it: what was asked may have been done."""
+
+
 def refusal(answer: Answer, what: str) -> SchedulerError:
     """The error for an answer that is no success: PBS's own words, the command, and what to change.
 
-    `what`: what was asked, such as "submit job.sh".
+    `what`: what was asked, such as "submit the job". SchedulerUnreachable when it may have been done all the same;
+    a refused connection is a plain error: nothing was done.
     """
     command = answer.argv[0] if answer.argv else "PBS"
     if answer.exit_code is None:
-        return SchedulerError(
+        return SchedulerUnreachable(
             f"{command} did not answer within {answer.wall_s:.0f} s: could not {what}",
-            hint="the PBS server hangs, or is overloaded; it may have taken the request: look with qstat -u $USER",
+            hint="the PBS server hangs or is overloaded: try again later",
         )
-    if answer.exit_code == 127 and not said(answer):
+    if answer.exit_code == 127:
         return SchedulerError(f"{command} is not installed here: could not {what}", hint="is this the login node?")
     words = said(answer) or f"exit code {answer.exit_code}, and no word"
-    return SchedulerError(
+    kind = SchedulerUnreachable if _CUT_OFF.search(answer.stderr) else SchedulerError
+    return kind(
         f"{command} refused to {what}: {words}",
-        hint=hint_for(words, answer.exit_code),
+        hint=hint_for(answer.stderr, answer.exit_code),
         detail=f"exit code {answer.exit_code}: {' '.join(answer.argv[:12])}",
     )
 

@@ -4,12 +4,14 @@ Read from `qstat --version`, `pbsnodes -a -F json` (or the plain form), `qstat -
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hpcsweep.errors import SchedulerError, SchedulerParseError, SpecError
+from hpcsweep.schedulers.base import Answer, ClusterFacts, Partition
 from hpcsweep.schedulers.pbs_exit import integer
 from hpcsweep.schedulers.pbs_json import Attributes, parse_json, parse_plain, section
+from hpcsweep.schedulers.pbs_refusals import refusal
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.units import parse_bytes, parse_duration_s
 
@@ -17,6 +19,10 @@ VERSION_ARGV = ("qstat", "--version")
 NODES_ARGV = ("pbsnodes", "-a", "-F", "json")
 QUEUES_ARGV = ("qstat", "-Q", "-f", "-F", "json")
 SERVER_ARGV = ("qstat", "-B", "-f", "-F", "json")
+PROBES = (VERSION_ARGV, SERVER_ARGV, QUEUES_ARGV, NODES_ARGV)
+
+_GPU_TYPES = tuple(f"resources_available.{name}" for name in ("gpu_type", "gpu_model", "gputype", "accelerator_model"))
+"""PBS has no resource of its own for the type of a GPU; sites add one under such a name."""
 
 _PBS = re.compile(r"pbs_version\s*=\s*(\S+)")
 _TORQUE = re.compile(r"^\s*Version:\s*(\S+)", re.MULTILINE | re.IGNORECASE)
@@ -34,6 +40,8 @@ class PbsNode:
     gpus_free: int
     cpus: int
     memory_bytes: int | None
+    gpu_type: str = ""
+    queue: str | None = None
     comment: str = ""
 
     @property
@@ -42,26 +50,37 @@ class PbsNode:
         return bool(self.state) and all(word.strip() in _USABLE for word in self.state.split(","))
 
 
-@dataclass(frozen=True)
-class PbsQueue:
-    """One queue. `walltime_s`: the longest it takes; None: no limit. `executes` False: it hands jobs to others."""
-
-    name: str
-    enabled: bool
-    started: bool
-    executes: bool
-    walltime_s: float | None = None
-
-
-@dataclass(frozen=True)
-class PbsServer:
-    """The server. `history`: it remembers ended jobs. `max_array_size`: elements of one array."""
-
-    name: str
-    version: str
-    default_queue: str | None
-    max_array_size: int | None
-    history: bool
+def site_facts(answers: Sequence[Answer]) -> ClusterFacts:
+    """What the answers to `PROBES` tell, in their order. Never raises: what cannot be read is a warning."""
+    warnings: list[str] = []
+    server: dict[str, str] = {}
+    nodes: list[PbsNode] = []
+    queues: dict[str, dict[str, str]] = {}
+    version = ""
+    for answer, argv in zip(answers, PROBES, strict=False):
+        try:
+            if argv == VERSION_ARGV:
+                version = parse_version(answer.stdout + answer.stderr)
+            elif answer.exit_code != 0:
+                raise refusal(answer, f"tell about {'nodes' if argv == NODES_ARGV else 'queues and limits'}")
+            elif argv == NODES_ARGV:
+                nodes = parse_nodes(answer.stdout)
+            elif argv == QUEUES_ARGV:
+                queues = section(parse_json(answer.stdout), "Queue")
+            else:
+                server = next(iter(section(parse_json(answer.stdout), "Server").values()), {})
+        except SchedulerError as exc:
+            warnings.append(f"{exc.message} ({exc.hint})" if exc.hint else exc.message)
+    history = server.get("job_history_enable") == "True" if server else None
+    if history is False:
+        warnings.append("this PBS keeps no history of ended jobs: their end is known from the run folders alone")
+    return ClusterFacts(
+        version=version,
+        partitions=tuple(_queue(name, about, server, nodes) for name, about in queues.items() if _executes(about)),
+        max_array_size=integer(server.get("max_array_size")),
+        accounting=history,
+        warnings=tuple(warnings),
+    )
 
 
 def parse_version(text: str) -> str:
@@ -73,7 +92,7 @@ def parse_version(text: str) -> str:
     if torque is not None:
         raise SchedulerError(
             f"this is Torque {torque[1]}, not OpenPBS",
-            hint="Torque knows no select=, no -J and no -F dsv; submit your own script there by hand with hpcsweep-node",
+            hint="Torque knows no select=, no -J and no -F dsv: it is not supported (docs/pbs.md)",
         )
     raise SchedulerParseError(f"qstat --version said {text.strip()[:120]!r}", hint="is qstat that of PBS?")
 
@@ -86,33 +105,6 @@ def parse_nodes(text: str) -> list[PbsNode]:
     found = section(parse_json(text), "nodes") if text.lstrip().startswith("{") else parse_plain(text)
     nodes = [_node(name, attributes) for name, attributes in found.items()]
     return [node for node in nodes if node.cpus or node.gpus]
-
-
-def parse_queues(text: str) -> list[PbsQueue]:
-    """Queues of `qstat -Q -f -F json`."""
-    return [
-        PbsQueue(
-            name=name,
-            enabled=attributes.get("enabled") == "True",
-            started=attributes.get("started") == "True",
-            executes=attributes.get("queue_type", "Execution").startswith("E"),
-            walltime_s=_duration(attributes.get("resources_max.walltime")),
-        )
-        for name, attributes in section(parse_json(text), "Queue").items()
-    ]
-
-
-def parse_server(text: str) -> PbsServer:
-    """The server of `qstat -B -f -F json`. Raises SchedulerParseError when none is named."""
-    for name, attributes in section(parse_json(text), "Server").items():
-        return PbsServer(
-            name=name,
-            version=attributes.get("pbs_version", ""),
-            default_queue=attributes.get("default_queue"),
-            max_array_size=integer(attributes.get("max_array_size")),
-            history=attributes.get("job_history_enable") == "True",
-        )
-    raise SchedulerParseError("qstat -B named no server", hint="is the PBS server up?")
 
 
 def check_cluster(cluster: Cluster) -> None:
@@ -129,6 +121,36 @@ def check_cluster(cluster: Cluster) -> None:
             raise SpecError(f"the cluster profile says {name}: {value}, which PBS cannot do", hint=hint)
 
 
+def _executes(queue: Attributes) -> bool:
+    """Routing queues only hand jobs on."""
+    return queue.get("queue_type", "Execution").startswith("E")
+
+
+def _queue(name: str, queue: Attributes, server: Attributes, nodes: Sequence[PbsNode]) -> Partition:
+    """A queue with the nodes that are tied to it, or with all that are tied to none; figures are of one host."""
+    mine = [node for node in nodes if node.usable and node.queue == name]
+    mine = mine or [node for node in nodes if node.usable and node.queue is None]
+    hosts: dict[str, list[PbsNode]] = {}
+    for node in mine:
+        hosts.setdefault(node.host, []).append(node)
+    gpus: dict[str, int] = {}
+    for members in hosts.values():
+        for kind in {node.gpu_type for node in members if node.gpus}:
+            gpus[kind] = max(gpus.get(kind, 0), sum(node.gpus for node in members if node.gpu_type == kind))
+    memory = [sum(node.memory_bytes or 0 for node in members) for members in hosts.values()]
+    return Partition(
+        name=name,
+        default=server.get("default_queue") == name,
+        usable=queue.get("enabled") == "True" and queue.get("started") == "True",
+        nodes=len(hosts),
+        max_walltime_s=_duration(queue.get("resources_max.walltime", server.get("resources_max.walltime"))),
+        cpus=max((sum(node.cpus for node in members) for members in hosts.values()), default=None),
+        memory_bytes=max(memory, default=0) or None,
+        gpus=gpus,
+        gpus_free=sum(node.gpus_free for node in mine),
+    )
+
+
 def _node(name: str, attributes: Attributes) -> PbsNode:
     state = attributes.get("state", "")
     gpus = integer(attributes.get("resources_available.ngpus")) or 0
@@ -141,6 +163,8 @@ def _node(name: str, attributes: Attributes) -> PbsNode:
         gpus_free=max(0, gpus - taken),
         cpus=integer(attributes.get("resources_available.ncpus", attributes.get("np"))) or 0,
         memory_bytes=_bytes(attributes.get("resources_available.mem")),
+        gpu_type=next((attributes[name] for name in _GPU_TYPES if name in attributes), ""),
+        queue=attributes.get("queue"),
         comment=attributes.get("comment", ""),
     )
     return node if node.usable else PbsNode(**{**vars(node), "gpus_free": 0})

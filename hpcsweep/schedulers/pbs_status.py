@@ -84,11 +84,23 @@ def status(job_id: str, index: int | None, attributes: Attributes, array: Attrib
     count = integer(attributes.get("run_count"))
     restarts = count - 1 if count else None
     node = first_node(attributes)
+    name = attributes.get("Job_Name")
     if native in ("F", "X") and attributes.get("substate") != MOVED:
         end = ending(attributes)
         state = JobState.COMPLETED if end.outcome is None else JobState.FAILED
         return JobStatus(
-            job_id, index, state, native, end.reason, end.hint, end.outcome, end.exit_code, end.signal, node, restarts
+            job_id,
+            index,
+            state,
+            native,
+            end.reason,
+            end.hint,
+            end.outcome,
+            end.exit_code,
+            end.signal,
+            node,
+            restarts,
+            name,
         )
     state = _STATES.get(native, JobState.UNKNOWN)
     comment = attributes.get("comment") or array.get("comment", "")
@@ -110,7 +122,7 @@ def status(job_id: str, index: int | None, attributes: Attributes, array: Attrib
             else f"state {native or 'missing'}"
         )
     reason = " ".join(part for part in (_WORDS.get(native, ""), readable(reason)) if part)
-    return JobStatus(job_id, index, state, native, reason, hint, node=node, restarts=restarts)
+    return JobStatus(job_id, index, state, native, reason, hint, node=node, restarts=restarts, name=name)
 
 
 def never_hint(comment: str) -> str:
