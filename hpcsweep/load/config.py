@@ -2,10 +2,9 @@
 
 from pydantic import Field
 
+from hpcsweep.load.schedule import API_KEY_VARIABLE as API_KEY_VARIABLE
 from hpcsweep.spec.base import Record
 from hpcsweep.spec.job import PlannedWorkload
-
-API_KEY_VARIABLE = "HPCSWEEP_API_KEY"
 
 
 class LoadConfig(Record):
@@ -27,3 +26,4 @@ class LoadConfig(Record):
     first_of_server: bool = Field(False, description="no workload has been sent to this server yet")
     after_reset: bool = Field(False, description="the prefix cache was reset just before")
     work_dir: str = Field(description="for files of other clients; the attempt's folder")
+    processes: int | None = Field(None, ge=1, description="sending processes; None: by cores and concurrency")

@@ -1,0 +1,149 @@
+"""One streamed answer of an OpenAI-compatible server: what came, when, and whether it counts as a success.
+
+Success is strict. Whatever is not a whole, well-formed answer of at least one token is a failure with one cause of
+the closed list `CAUSES`, so that successes and causes add up to the requests sent.
+"""
+
+import json
+from typing import Any
+
+from hpcsweep.load.sse import EventSplitter
+
+try:
+    from orjson import loads
+except ImportError:  # the extra `fast` is not installed
+    loads = json.loads
+
+CAUSES = {
+    "connect": "no connection to the server",
+    "http_error": "the status was not 200",
+    "error_in_stream": "the stream brought an error in place of tokens",
+    "cut": "the connection closed before the answer was whole",
+    "ended_early": "the stream ended in order, but without a finish reason or [DONE]",
+    "not_streamed": "the answer came in one piece",
+    "bad_answer": "what came is no HTTP, or no JSON",
+    "no_tokens": "the answer was whole and had no token",
+    "wrong_usage": "the token counts of the server contradict what it sent, or the limit that was asked",
+    "short": "fewer tokens than asked for with ignore_eos",
+    "token_timeout": "nothing came for longer than the budget between two chunks",
+    "request_timeout": "the answer was not whole within the budget of a request",
+    "aborted": "the load was told to stop",
+}
+"""Causes of failure and what each means."""
+
+_TEXT_KEYS = ("content", "text", "reasoning_content", "reasoning", "tool_calls")
+
+
+class Failure(Exception):
+    """The answer is a failure: one of `CAUSES`, and the evidence."""
+
+    def __init__(self, cause: str, detail: str = "") -> None:
+        super().__init__(cause)
+        self.cause, self.detail = cause, detail[:300]
+
+
+class Answer:
+    """What one request got back. All times on the clock of the caller, in seconds."""
+
+    __slots__ = ("_events", "done", "finish_reason", "plain", "stamps", "texts", "usage")
+
+    def __init__(self) -> None:
+        self._events = EventSplitter()
+        self.stamps: list[float] = []  # one per event that brought tokens
+        self.texts = 0  # events whose text was not empty: never more than the tokens
+        self.finish_reason: str | None = None
+        self.usage: dict[str, Any] | None = None
+        self.done = False
+        self.plain = b""  # the beginning of a body that is no stream
+
+    def feed(self, body: bytes, at: float) -> None:
+        """Take a piece of the body that was received at `at`. Raises Failure."""
+        for name, data in self._events.feed(body):
+            if data == b"[DONE]":
+                self.done = True
+            elif data:
+                self._take(name, _parse(data), at)
+
+    def _take(self, name: bytes, event: Any, at: float) -> None:
+        if not isinstance(event, dict):
+            raise Failure("bad_answer", f"an event that is no object: {event!r}")
+        if name == b"error" or event.get("error") or event.get("object") == "error":
+            raise Failure("error_in_stream", json.dumps(event.get("error") or event))
+        if event.get("usage"):
+            self.usage = event["usage"]
+        try:
+            for choice in event.get("choices") or ():
+                delta = choice.get("delta", choice)
+                if _brings_tokens(delta):
+                    self.stamps.append(at)
+                    self.texts += any(delta.get(key) for key in _TEXT_KEYS)
+                self.finish_reason = choice.get("finish_reason") or self.finish_reason
+        except (AttributeError, TypeError):
+            raise Failure("bad_answer", f"choices of an unknown form: {event!r}") from None
+
+    def tokens(self) -> tuple[int | None, int | None, int | None, str]:
+        """(prompt tokens, completion tokens, cached prompt tokens, whence): from usage, else from chunks.
+
+        Chunks undercount where a server sends several tokens in one.
+        """
+        if self.usage is None:
+            return None, len(self.stamps) or None, None, "chunks" if self.stamps else "none"
+        details = self.usage.get("prompt_tokens_details")
+        cached = details.get("cached_tokens") if isinstance(details, dict) else None
+        return _count(self.usage, "prompt_tokens"), _count(self.usage, "completion_tokens"), cached, "usage"
+
+    def check(self, max_tokens: int | None, ignore_eos: bool) -> None:
+        """Raise Failure unless the answer, which has ended, is a success."""
+        if self._events.pending or not (self.done and self.finish_reason):
+            got = f"finish_reason {self.finish_reason}, [DONE] {'seen' if self.done else 'not seen'}"
+            raise Failure("ended_early", f"{got}, {len(self.stamps)} chunks")
+        completion = len(self.stamps)
+        if self.usage is not None:
+            completion = self._check_usage(max_tokens)
+        if completion == 0 or not self.stamps:
+            raise Failure("no_tokens", f"finish_reason {self.finish_reason}, usage {self.usage}")
+        if ignore_eos and max_tokens is not None and self.usage is not None and completion < max_tokens:
+            told = f"asked for {max_tokens} tokens with ignore_eos, got {completion}"
+            raise Failure("short", f"{told}, finish_reason {self.finish_reason}")
+
+    def _check_usage(self, max_tokens: int | None) -> int:
+        usage = self.usage or {}
+        prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+        total = usage.get("total_tokens")
+        if prompt is None or completion is None:
+            raise Failure("wrong_usage", f"usage {usage}")
+        if total is not None and total != prompt + completion:
+            raise Failure("wrong_usage", f"prompt {prompt} + completion {completion} is not total {total}")
+        if completion < self.texts:
+            raise Failure("wrong_usage", f"{self.texts} chunks with text, {completion} completion tokens")
+        if max_tokens is not None and completion > max_tokens:
+            raise Failure("wrong_usage", f"{completion} completion tokens, at most {max_tokens} were asked for")
+        return completion
+
+
+def _count(usage: dict[str, Any], key: str) -> int | None:
+    value = usage.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _brings_tokens(delta: dict[str, Any]) -> bool:
+    """Text, or empty text that is not the opening chunk with the role: a token that is half a character."""
+    for key in _TEXT_KEYS:
+        if delta.get(key):
+            return True
+    return delta.get("role") is None and ("content" in delta or "text" in delta) and _empty_text(delta)
+
+
+def _empty_text(delta: dict[str, Any]) -> bool:
+    return (delta.get("content") == "" or delta.get("text") == "") and not delta.get("finish_reason")
+
+
+def _parse(data: bytes) -> Any:
+    try:
+        return loads(data)
+    except ValueError:
+        pass
+    try:  # a server may cut a character in two between events: the tokens count all the same
+        return loads(data.decode("utf-8", "replace"))
+    except ValueError:
+        raise Failure("bad_answer", f"an event that is no JSON: {data[:200]!r}") from None

@@ -1,0 +1,133 @@
+"""`samples`: one's own prompts, a JSON list or JSON lines, an object each.
+
+`id` (default: the line's number), `prompt` or `messages` (as in the OpenAI API), `max_tokens` and `prompt_tokens`
+(optional; what somebody counted).
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field, ValidationError, model_validator
+
+from hpcsweep.errors import DatasetError
+from hpcsweep.load.datasets.base import FileOptions, Request, Tokenizer, sha256
+from hpcsweep.spec.base import Model, known_keys, nearest
+from hpcsweep.spec.workload import DatasetFacts
+
+
+class Sample(Model):
+    """One entry of the file."""
+
+    id: str | int | None = None
+    prompt: str | None = None
+    messages: list[dict[str, Any]] | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    prompt_tokens: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "Sample":
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("a sample has either `prompt` or `messages`")
+        return self
+
+
+class SamplesOptions(FileOptions):
+    """Options of `kind: samples`."""
+
+    only: list[str] | None = Field(None, description="ids of the samples to take; None: all")
+
+
+class Samples:
+    """Prompts of one's own."""
+
+    kind: ClassVar[str] = "samples"
+    options_model: ClassVar[type[Model]] = SamplesOptions
+
+    def facts(self, options: SamplesOptions, base_dir: Path, completion_tokens: int | None) -> DatasetFacts:
+        """Counts of the file; prompt tokens as stated there, else not known."""
+        path = (base_dir / options.path).resolve()
+        digest = sha256(path)
+        samples = _chosen(_read(path), options, path)
+        stated = [sample.prompt_tokens for sample in samples]
+        limits = [completion_tokens or sample.max_tokens for sample in samples]
+        return DatasetFacts(
+            requests=len(samples),
+            prompt_tokens_max=None if None in stated else max(tokens for tokens in stated if tokens is not None),
+            completion_tokens_max=None if None in limits else max(tokens for tokens in limits if tokens is not None),
+            files={str(path): digest},
+        )
+
+    def requests(
+        self,
+        options: SamplesOptions,
+        data_files: Sequence[Path],
+        tokenizer: Tokenizer | None,
+        count: int | None,
+        seed: int,
+    ) -> list[Request]:
+        """The samples in the file's order, begun again when more are asked for than there are."""
+        samples = _chosen(_read(data_files[0]), options, data_files[0])
+        total = len(samples) if count is None else count
+        requests = []
+        for index in range(total):
+            sample, turn = samples[index % len(samples)], index // len(samples)
+            name = str(sample.id)
+            requests.append(
+                Request(
+                    sample=name if turn == 0 else f"{name}#{turn + 1}",
+                    prompt=sample.prompt,
+                    messages=sample.messages,
+                    max_tokens=sample.max_tokens,
+                    prompt_tokens=sample.prompt_tokens,
+                )
+            )
+        return requests
+
+
+def _read(path: Path) -> list[Sample]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise DatasetError(f"{path}: cannot be read", detail=str(exc)) from exc
+    samples: list[Sample] = []
+    ids: set[str] = set()
+    for place, entry in _entries(text, path):
+        try:
+            sample = Sample.model_validate(entry)
+        except ValidationError as exc:
+            first = exc.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            hint = nearest(key, known_keys(Sample)) if first["type"] == "extra_forbidden" else ""
+            told = first["msg"].removeprefix("Value error, ")
+            raise DatasetError(f"{place}: {key}: {told}" if key else f"{place}: {told}", hint=hint) from exc
+        name = str(len(samples)) if sample.id is None else str(sample.id)
+        if name in ids:
+            raise DatasetError(f"{place}: the id {name!r} stands twice in this file")
+        ids.add(name)
+        samples.append(sample.model_copy(update={"id": name}))
+    if not samples:
+        raise DatasetError(f"{path}: no samples in this file")
+    return samples
+
+
+def _entries(text: str, path: Path) -> list[tuple[str, Any]]:
+    """(place, entry) of a JSON list or of JSON lines."""
+    try:
+        if text.lstrip().startswith("["):
+            return [(f"{path}, sample {n}", entry) for n, entry in enumerate(json.loads(text), 1)]
+        lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+        return [(f"{path}, line {n}", json.loads(line)) for n, line in lines]
+    except ValueError as exc:
+        raise DatasetError(f"{path}: neither a JSON list nor JSON lines", detail=str(exc)) from exc
+
+
+def _chosen(samples: list[Sample], options: SamplesOptions, path: Path) -> list[Sample]:
+    if options.only is None:
+        return samples
+    by_id = {str(sample.id): sample for sample in samples}
+    for name in options.only:
+        if name not in by_id:
+            raise DatasetError(f"{path}: no sample {name!r}", hint=nearest(name, by_id))
+    return [by_id[name] for name in options.only]

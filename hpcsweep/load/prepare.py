@@ -1,0 +1,150 @@
+"""From a LoadConfig to a schedule: every request as the JSON that will be sent, and when it is due."""
+
+import json
+import math
+import os
+from typing import Any
+from urllib.parse import urlsplit
+
+from hpcsweep.errors import DatasetError
+from hpcsweep.load.arrivals import due_times
+from hpcsweep.load.clock import Clock
+from hpcsweep.load.config import LoadConfig
+from hpcsweep.load.datasets.base import Request, check_files, estimate_tokens
+from hpcsweep.load.datasets.registry import read_options
+from hpcsweep.load.schedule import Item, Schedule
+from hpcsweep.spec.workload import Workload
+
+STREAMS_PER_PROCESS = 500
+
+
+def prepare(config: LoadConfig) -> tuple[Schedule, list[bytes]]:
+    """The schedule of one workload and the bodies of its requests. Raises DatasetError."""
+    workload = config.planned.workload
+    clock = Clock(config.time_scale, config.clock_origin_s)
+    warmups, measured, warnings = requests_of(config)
+    bodies = [_body(config, request) for request in warmups + measured]
+    places = _places(bodies)
+    dues = [0.0] * len(warmups) + _dues(workload, measured)
+    colds = _colds(config, warmups, measured)
+    items = [
+        Item(
+            sample=request.sample,
+            index=index,
+            due_s=clock.real(dues[index]),
+            max_tokens=_max_tokens(workload, request),
+            prompt_tokens=request.prompt_tokens,
+            body_at=places[index],
+            body_bytes=len(bodies[index]),
+            warmup=index < len(warmups),
+            cold=colds[index],
+        )
+        for index, request in enumerate(warmups + measured)
+    ]
+    url = urlsplit(config.base_url)
+    path = config.chat_path if workload.endpoint == "chat" else config.completions_path
+    limit = workload.arrival.max_concurrency
+    return Schedule(
+        workload=workload.name,
+        repeat=config.repeat,
+        host=url.hostname or "",
+        port=url.port or 80,
+        path=url.path.rstrip("/") + path,
+        max_concurrency=limit,
+        ignore_eos=workload.ignore_eos,
+        scale=config.time_scale,
+        origin_s=config.clock_origin_s,
+        request_timeout_s=clock.real(config.request_timeout_s),
+        token_timeout_s=clock.real(config.token_timeout_s),
+        processes=config.processes or _processes(min(len(measured), limit or len(measured))),
+        items=items,
+        warnings=warnings,
+    ), bodies
+
+
+def requests_of(config: LoadConfig) -> tuple[list[Request], list[Request], list[str]]:
+    """(warm-up requests, measured requests, warnings) of the workload. Raises DatasetError.
+
+    Warm-up requests are others than the measured ones where the dataset has enough: a prompt sent before would be
+    found in the prefix cache.
+    """
+    workload, facts = config.planned.workload, config.planned.facts
+    kind, options = read_options(workload.dataset)
+    files = check_files(facts.files)
+    count = workload.num_requests or facts.requests
+    found = kind.requests(options, files, None, count + workload.warmup, workload.seed)
+    measured, rest = found[:count], found[count:]
+    warnings = []
+    if not measured:
+        raise DatasetError(f"workload {workload.name}: the dataset gave no request")
+    if len(measured) < count:
+        warnings.append(f"workload {workload.name}: {len(measured)} requests in place of {count}: no more in the dataset")
+    warmups = [rest[i] if i < len(rest) else measured[i % len(measured)] for i in range(workload.warmup)]
+    return warmups, measured, warnings
+
+
+def _body(config: LoadConfig, request: Request) -> bytes:
+    workload = config.planned.workload
+    body: dict[str, Any] = {"model": config.served_model}
+    if workload.endpoint == "chat":
+        body["messages"] = request.messages or [{"role": "user", "content": request.prompt}]
+    else:
+        body["prompt"] = request.prompt
+    max_tokens = _max_tokens(workload, request)
+    if max_tokens is not None:
+        body["max_tokens"] = max_tokens
+    body |= {"stream": True, "stream_options": {"include_usage": True}}
+    if workload.temperature is not None:
+        body["temperature"] = workload.temperature
+    if workload.temperature:
+        body["seed"] = workload.seed
+    if workload.ignore_eos:
+        body["ignore_eos"] = True
+    return json.dumps(body | workload.extra_body, separators=(",", ":")).encode()
+
+
+def _max_tokens(workload: Workload, request: Request) -> int | None:
+    return workload.max_tokens or request.max_tokens
+
+
+def _dues(workload: Workload, measured: list[Request]) -> list[float]:
+    if all(request.due_s is not None for request in measured):
+        return [request.due_s or 0.0 for request in measured]
+    return due_times(workload.arrival, len(measured))
+
+
+def _places(bodies: list[bytes]) -> list[int]:
+    places, at = [], 0
+    for body in bodies:
+        places.append(at)
+        at += len(body)
+    return places
+
+
+def _colds(config: LoadConfig, warmups: list[Request], measured: list[Request]) -> list[str | None]:
+    """Why a request may meet a cold server: its first, the first after a reset, the first of its shape."""
+    colds: list[str | None] = []
+    seen: set[int] = set()
+    for request in warmups + measured:
+        shape = _shape(request)
+        if not colds and config.first_of_server:
+            cold: str | None = "first_of_server"
+        elif not colds and config.after_reset:
+            cold = "first_after_reset"
+        elif shape not in seen and config.repeat == 1:
+            cold = "first_of_shape"
+        else:
+            cold = None
+        seen.add(shape)
+        colds.append(cold)
+    return colds
+
+
+def _shape(request: Request) -> int:
+    """The prompt's length as the power of two that holds it: engines compile and tune by such steps."""
+    text = request.prompt if request.prompt is not None else json.dumps(request.messages)
+    return math.ceil(math.log2(request.prompt_tokens or estimate_tokens(len(text))))
+
+
+def _processes(streams: int) -> int:
+    return max(1, min(len(os.sched_getaffinity(0)), math.ceil(streams / STREAMS_PER_PROCESS)))

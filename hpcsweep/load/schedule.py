@@ -1,0 +1,77 @@
+"""What the sending processes are given: settings, and every request ready to be sent, in one anonymous file.
+
+The file lies in memory and is handed over by its descriptor. It begins with the length of a JSON header; the bodies
+of the requests follow. The API key is not in it.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+API_KEY_VARIABLE = "HPCSWEEP_API_KEY"
+_PREFIX_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Item:
+    """One request. `due_s`: real seconds after the clock starts; `body_at`, `body_bytes`: where its JSON lies."""
+
+    sample: str
+    index: int
+    due_s: float
+    max_tokens: int | None
+    prompt_tokens: int | None  # as the dataset says; None: not known
+    body_at: int
+    body_bytes: int
+    warmup: bool = False
+    cold: str | None = None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One workload, ready to be sent. Timeouts are real seconds; `scale` is the attempt's (see `Clock`)."""
+
+    workload: str
+    repeat: int
+    host: str
+    port: int
+    path: str
+    max_concurrency: int | None
+    ignore_eos: bool
+    scale: float
+    origin_s: float
+    request_timeout_s: float
+    token_timeout_s: float
+    processes: int
+    items: list[Item] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+def write_schedule(schedule: Schedule, bodies: Iterable[bytes]) -> int:
+    """Descriptor of the file, open and inheritable. `bodies` in the order in which `body_at` counts."""
+    header = json.dumps(asdict(schedule)).encode()
+    fd = os.memfd_create("hpcsweep-load", 0)
+    os.set_inheritable(fd, True)
+    with open(fd, "wb", closefd=False) as file:
+        file.write(b"%0*d" % (_PREFIX_BYTES, len(header)))
+        file.write(header)
+        for body in bodies:
+            file.write(body)
+    return fd
+
+
+class ScheduleFile:
+    """The schedule and its bodies, read from the descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        header_bytes = int(os.pread(fd, _PREFIX_BYTES, 0))
+        values: dict[str, Any] = json.loads(os.pread(fd, header_bytes, _PREFIX_BYTES))
+        items = [Item(**item) for item in values.pop("items")]
+        self.schedule = Schedule(**values, items=items)
+        self._fd, self._bodies_at = fd, _PREFIX_BYTES + header_bytes
+
+    def body(self, item: Item) -> bytes:
+        """JSON of one request."""
+        return os.pread(self._fd, item.body_bytes, self._bodies_at + item.body_at)

@@ -1,0 +1,54 @@
+"""Server-sent events: bytes in pieces of any length in, the data of whole events out."""
+
+
+class EventSplitter:
+    """Splits a stream into events by the rules of the HTML standard: CRLF, LF and CR end lines, an empty line an event.
+
+    Works on bytes: a character cut in two by the network is whole again before anybody decodes it.
+    """
+
+    __slots__ = ("_data", "_line", "_name", "_skip_lf")
+
+    def __init__(self) -> None:
+        self._line = b""
+        self._data: list[bytes] = []
+        self._name = b""
+        self._skip_lf = False
+
+    @property
+    def pending(self) -> bool:
+        """Bytes of an event that has not ended are there."""
+        return bool(self._line or self._data)
+
+    def feed(self, body: bytes) -> list[tuple[bytes, bytes]]:
+        """(name, data) of every event that ends in `body`; the name is empty where the server gives none."""
+        if not (self._line or self._data or self._name) and body[:6] == b"data: " and body[-2:] == b"\n\n":
+            inner = body[6:-2]
+            if b"\n" not in inner and b"\r" not in inner:  # nearly always: one event, whole
+                self._skip_lf = False
+                return [(b"", inner)]
+        events: list[tuple[bytes, bytes]] = []
+        if self._skip_lf and body[:1] == b"\n":
+            body = body[1:]
+        self._skip_lf = False
+        if not body:
+            return events
+        text = self._line + body
+        self._skip_lf = text.endswith(b"\r")
+        lines = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        self._line = lines.pop()
+        for line in lines:
+            if line:
+                self._take_line(line)
+            elif self._data or self._name:
+                events.append((self._name, b"\n".join(self._data)))
+                self._data, self._name = [], b""
+        return events
+
+    def _take_line(self, line: bytes) -> None:
+        field, _, value = line.partition(b":")
+        value = value[1:] if value[:1] == b" " else value
+        if field == b"data":
+            self._data.append(value)
+        elif field == b"event":
+            self._name = value
