@@ -60,6 +60,7 @@ class Engine:
                 generation.cached_tokens = self.prefix_cache.take(generation.prompt)
             generation.to_compute = generation.prompt_tokens - generation.cached_tokens
             generation.scheduled_s = self._pace.now_s()
+            generation.slowness = self._pace.varied(1.0)
             self.running.append(generation)
             if self._cold and generation.number is not None:
                 self._cold = False
@@ -80,7 +81,8 @@ class Engine:
                 prompt_tokens += part
                 active += 1
                 self._metrics.prompt_tokens += part
-        return 1 / speed.decode_tps + max(0, active - 1) * speed.per_request_s + prompt_tokens / speed.prefill_tps
+        step_s = 1 / speed.decode_tps + max(0, active - 1) * speed.per_request_s + prompt_tokens / speed.prefill_tps
+        return step_s * sum(g.slowness for g in self.running) / len(self.running) if self.running else 0.0
 
     def _emit(self) -> None:
         now_s = self._pace.now_s()

@@ -9,6 +9,7 @@ class Generation:
     """One request inside the engine. Times are simulated seconds since the server began.
 
     `target`: tokens to give out before `on_end` is called. `number`: of the request, from 1; None: a probe.
+    `slowness`: what the jitter makes of this request: its steps take so many times as long.
     """
 
     prompt: Sequence[object]
@@ -22,6 +23,7 @@ class Generation:
     aborted: bool = False
     cached_tokens: int = 0
     to_compute: int = 0
+    slowness: float = 1.0
     given: int = 0
     scheduled_s: float = 0.0
     first_token_s: float = 0.0

@@ -101,7 +101,7 @@ class Startup:
                 "backends.py:374",
             )
         else:
-            await self._middle("compile", rest_s)
+            await self._middle("compile", rest_s, before=0.0)
             rest_s = max(rest_s, pace.now_s() - begun_s - dynamo_s) if self._faults("compile") else rest_s
             self._worker(f"Cache the graph of {graphs} for later use", "backends.py:399")
             self._worker(f"Compiling a graph for {graphs} takes {rest_s:.2f} s", "backends.py:414")
@@ -143,12 +143,12 @@ class Startup:
         )
         await self._middle("warmup", duration_s)
 
-    async def _middle(self, phase: str, duration_s: float) -> None:
-        """Wait `duration_s`, with the faults of `phase` half-way through."""
-        await self._pace.sleep(duration_s / 2)
+    async def _middle(self, phase: str, duration_s: float, before: float = 0.5) -> None:
+        """Wait `duration_s`, with the faults of `phase` after a fraction of it."""
+        await self._pace.sleep(duration_s * before)
         for fault in self._faults(phase):
             await self._suffer(fault)
-        await self._pace.sleep(duration_s / 2)
+        await self._pace.sleep(duration_s * (1 - before))
 
     def _faults(self, phase: str) -> list[Fault]:
         return [
