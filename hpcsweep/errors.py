@@ -1,4 +1,7 @@
-"""L0: the one tree of errors. Whatever a user can act on is an `HpcsweepError`."""
+"""L0: the one tree of errors, and the nearest name for a misspelt one."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class HpcsweepError(Exception):
@@ -63,3 +66,13 @@ class DatasetError(HpcsweepError):
 
 class StoreError(HpcsweepError):
     """The store cannot be opened, migrated or written."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint: the nearest of `known`, or all of them. Numbers and names alike are compared as text."""
+    names = [str(name) for name in known]
+    close = difflib.get_close_matches(str(word), names, n=1)
+    listed = ", ".join(names)
+    if close:
+        return f"did you mean {close[0]!r}? known: {listed}"
+    return f"known: {listed}" if names else "nothing is known here"

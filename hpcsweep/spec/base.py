@@ -1,14 +1,15 @@
 """The base of all models, and errors that say where in the file something is wrong."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from hpcsweep.errors import SpecError
+from hpcsweep.errors import SpecError, nearest
 from hpcsweep.units import parse_bytes, parse_duration_s, parse_tokens
+
+__all__ = ["Bytes", "Model", "Record", "Seconds", "Tokens", "known_keys", "nearest", "spec_error"]
 
 
 class Model(BaseModel):
@@ -31,16 +32,6 @@ Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 
 Tokens = Annotated[int, BeforeValidator(parse_tokens)]
 """Tokens; read from `8k`, `8192`; k = 1024."""
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint: the nearest of `known`, or all of them. Numbers and names alike are compared as text."""
-    names = [str(name) for name in known]
-    close = difflib.get_close_matches(str(word), names, n=1)
-    listed = ", ".join(names)
-    if close:
-        return f"did you mean {close[0]!r}? known: {listed}"
-    return f"known: {listed}" if names else "nothing is known here"
 
 
 def known_keys(model: type[BaseModel]) -> list[str]:
