@@ -25,6 +25,18 @@ class SettingFlag:
     off: str | None = None
     aliases: tuple[str, ...] = ()
 
+    def switches(self) -> dict[str, bool]:
+        """For a switch: every flag that says it -> what it says. Empty for a flag with a value."""
+        if self.flag is not None:
+            return {}
+        yes = [name for name in (self.on, *self.aliases) if name is not None]
+        says = {name: True for name in yes} | {"--no-" + name.removeprefix("--"): False for name in yes}
+        return says | ({self.off: False, self.off.replace("--no-", "--", 1): True} if self.off is not None else {})
+
+    def names(self) -> list[str]:
+        """Every flag that says this setting."""
+        return [self.flag, *self.aliases] if self.flag is not None else list(self.switches())
+
 
 def canonical(flag: str) -> str:
     """`--max_model_len` as `--max-model-len`: the engines read both."""
@@ -75,28 +87,28 @@ def merged_settings(table: Sequence[SettingFlag], config: ServerConfig) -> Setti
     return Settings.model_validate(said | own)
 
 
-def conflicts(table: Sequence[SettingFlag], config: ServerConfig) -> list[str]:
-    """A sentence for each setting that an axis and a flag give different values."""
-    sentences = []
-    for setting, value in _said_by_flags(table, config.flags).items():
-        own = getattr(config.settings, setting)
-        if own is not None and own != value:
-            sentences.append(f"{setting} is {own} by its axis, but {value} by a flag of `serve`: take one of them out")
-    return sentences
+def passed_flags(table: Sequence[SettingFlag], config: ServerConfig) -> dict[str, FlagValue]:
+    """The flags of `config` that are passed on: all but those that say what an axis says, for the axis holds."""
+    taken = {
+        canonical(name)
+        for entry in table
+        if getattr(config.settings, entry.setting) is not None
+        for name in entry.names()
+    }
+    return {flag: value for flag, value in config.flags.items() if canonical(flag) not in taken}
 
 
 def _said_by_flags(table: Sequence[SettingFlag], flags: Mapping[str, FlagValue]) -> dict[str, Any]:
     given = {canonical(flag): value for flag, value in flags.items() if value is not None}
     said: dict[str, Any] = {}
     for entry in table:
-        for name in (entry.flag, *entry.aliases):
-            if name is not None and entry.flag is not None and canonical(name) in given:
-                value = _read(entry.setting, given[canonical(name)])
-                if value is not None:
-                    said[entry.setting] = value
-        for switch, meaning in ((entry.on, True), (entry.off, False), *((name, True) for name in entry.aliases)):
-            if switch is not None and entry.flag is None and canonical(switch) in given:
-                said[entry.setting] = meaning if given[canonical(switch)] is not False else not meaning
+        says = {canonical(name): meaning for name, meaning in entry.switches().items()}
+        for name in (canonical(name) for name in entry.names()):
+            if name not in given:
+                continue
+            value = _read(entry.setting, given[name]) if not says else says[name] is (given[name] is not False)
+            if value is not None:
+                said[entry.setting] = value
     return said
 
 

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from hpcsweep.engines.argv import SettingFlag, canonical, conflicts, flags_argv, merged_settings, settings_argv
+from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_settings, passed_flags, settings_argv
 from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, PhasePattern, Where
 from hpcsweep.engines.vllm_log import FACTS, FAILURES, NOISE, PHASES
 from hpcsweep.spec.server import ServerConfig, Settings
@@ -61,7 +61,6 @@ class Vllm:
         sentences = [
             f"{flag} is not for `serve`: {_OURS[canonical(flag)]}" for flag in config.flags if canonical(flag) in _OURS
         ]
-        sentences += conflicts(SETTING_FLAGS, config)
         settings = self.settings(config)
         batched, length = settings.max_num_batched_tokens, settings.max_model_len
         if settings.chunked_prefill is False and batched is not None and length is not None and batched < length:
@@ -78,7 +77,7 @@ class Vllm:
         if config.revision is not None:
             argv += ["--revision", config.revision]
         argv += settings_argv(SETTING_FLAGS, config.settings)
-        argv += flags_argv(config.flags, negatable=True)
+        argv += flags_argv(passed_flags(SETTING_FLAGS, config), negatable=True)
         env = {
             "VLLM_LOGGING_LEVEL": "INFO",  # WARNING would hide every line that tells a phase
             "VLLM_SERVER_DEV_MODE": "1",  # opens /reset_prefix_cache; the server is on loopback
