@@ -1,0 +1,140 @@
+"""Slurm: what to run, and what the answers mean."""
+
+import re
+from collections.abc import Sequence
+
+from hpcsweep.errors import SchedulerError, SchedulerParseError, SchedulerUnreachable
+from hpcsweep.schedulers.base import Answer, ClusterFacts, Listing
+from hpcsweep.schedulers.slurm_facts import CONFIG_ARGV, PARTITIONS_ARGV, parse_facts
+from hpcsweep.schedulers.slurm_output import (
+    SACCT_FORMAT,
+    SQUEUE_FORMAT,
+    expand_job_id,
+    fold_indexes,
+    parse_sacct,
+    parse_squeue,
+)
+from hpcsweep.schedulers.slurm_reasons import refusal_hint, unreachable
+
+COMMENT_PREFIX = "hpcsweep:"
+"""Begins the --comment of every job of ours; the path of its job folder follows."""
+
+_SUBMITTED = re.compile(r"(?:^|\n)(?:Submitted batch job )?(\d+)(?:;\S+)?\s*$")
+_NO_ACCOUNTING = "accounting storage is disabled"
+_UNKNOWN_ID = "Invalid job id specified"
+# The only error after which scancel still leaves nothing to do.
+_GONE = ("Invalid job id specified", "Job/step already completing or completed")
+
+
+class SlurmScheduler:
+    """Slurm 22.05 and later, by its text commands."""
+
+    name = "slurm"
+    template = "slurm.sh.j2"
+    array_index_variable = "SLURM_ARRAY_TASK_ID"
+
+    def submit_argv(self, script: str, job_dir: str, text: str = "") -> tuple[str, ...]:
+        """`sbatch` with nothing but the script and where it runs: the directives stand in the script."""
+        return ("sbatch", "--parsable", f"--chdir={job_dir}", script)
+
+    def parse_submit(self, answer: Answer) -> str:
+        """The job id of `12`, `12;cluster` or `Submitted batch job 12`; see `Scheduler.parse_submit`."""
+        _raise_if_unreachable(answer, "sbatch")
+        last = _last_line(answer.stderr)
+        if answer.exit_code != 0:
+            raise SchedulerError(
+                f"sbatch refused the job: {last or f'exit code {answer.exit_code}'}",
+                detail=f"{answer.stderr}\n{' '.join(answer.argv)} (exit code {answer.exit_code})",
+                hint=refusal_hint(answer.stderr),
+            )
+        match = _SUBMITTED.search(answer.stdout)
+        if match is None:
+            raise SchedulerParseError(
+                f"sbatch printed no job id: {answer.stdout!r}",
+                detail=answer.stderr,
+                hint="the job may be in the queue: squeue --me",
+            )
+        return match[1]
+
+    def cancel_argv(self, job_id: str, indexes: Sequence[int] | None) -> tuple[str, ...]:
+        """One `scancel`, of the whole job or of `12_[1,3-5]`."""
+        return ("scancel", job_id if indexes is None else f"{job_id}_[{fold_indexes(indexes)}]")
+
+    def cancel_trouble(self, answer: Answer) -> str:
+        """Why scancel failed; it is silent, with exit code 0, about jobs that are over or unknown."""
+        if answer.exit_code is None:
+            return "scancel did not answer in time"
+        lines = [line for line in answer.stderr.splitlines() if not any(words in line for words in _GONE)]
+        if answer.exit_code == 0 or (answer.stderr and not lines):
+            return ""
+        return _last_line("\n".join(lines)) or f"scancel ended with exit code {answer.exit_code}"
+
+    def queries(self, job_ids: Sequence[str], user: str) -> Sequence[tuple[str, ...]]:
+        """One squeue, which shows a job until MinJobAge after its end, and one sacct.
+
+        Array ranges are never cut off: squeue prints an element a line (-r), sacct is told by SLURM_BITSTR_LEN.
+        """
+        ids = ",".join(job_ids)
+        return (
+            ("squeue", "-h", "-r", "--states=all", "-j", ids, "-O", SQUEUE_FORMAT),
+            ("env", "SLURM_BITSTR_LEN=0", "sacct", "-X", "-n", "-P", "-j", ids, "-o", SACCT_FORMAT),
+        )
+
+    def parse_query(self, number: int, answer: Answer) -> Listing:
+        """What squeue (0) or sacct (1) told; see `Scheduler.parse_query`."""
+        command = ("squeue", "sacct")[number]
+        if answer.exit_code is None:
+            return Listing(complete=False, trouble=f"{command} did not answer within {answer.wall_s:.0f} s")
+        if answer.exit_code != 0:
+            if number == 0 and _UNKNOWN_ID in answer.stderr:
+                return Listing()  # squeue -j with one id that it does not know: an empty answer, not an error
+            if _NO_ACCOUNTING in answer.stderr:
+                return Listing(complete=False, trouble="this Slurm keeps no accounting")
+            last = _last_line(answer.stderr) or f"exit code {answer.exit_code}"
+            return Listing(complete=False, trouble=f"{command}: {last}")
+        try:
+            return Listing((parse_squeue, parse_sacct)[number](answer.stdout))
+        except SchedulerParseError as exc:
+            more = f" ({_last_line(answer.stderr)})" if answer.stderr.strip() else ""
+            return Listing(complete=False, trouble=exc.message + more)
+
+    def find_argv(self, name: str, user: str) -> tuple[str, ...]:
+        """squeue of the user's jobs of this name, also those that have just ended."""
+        return ("squeue", "-h", "--states=all", f"--user={user}", f"--name={name}", "-O", "JobArrayID:|,Comment:|")
+
+    def parse_find(self, answer: Answer, job_dir: str) -> list[str]:
+        """Ids of the jobs whose comment names `job_dir`; see `Scheduler.parse_find`."""
+        _raise_if_unreachable(answer, "squeue")
+        if answer.exit_code != 0:
+            raise SchedulerError(f"squeue: {_last_line(answer.stderr)}", detail=" ".join(answer.argv))
+        found: set[int] = set()
+        for line in answer.stdout.splitlines():
+            job_id, _, comment = line.partition("|")
+            if comment.rstrip("|") == COMMENT_PREFIX + job_dir:
+                found.update(int(key[0]) for key in expand_job_id(job_id))
+        return [str(job_id) for job_id in sorted(found)]
+
+    def probes(self) -> Sequence[tuple[str, ...]]:
+        """The configuration, and the partitions with their nodes."""
+        return (CONFIG_ARGV, PARTITIONS_ARGV)
+
+    def parse_probes(self, answers: Sequence[Answer]) -> ClusterFacts:
+        """What the cluster is; see `Scheduler.parse_probes`."""
+        return parse_facts(*answers)
+
+
+def _raise_if_unreachable(answer: Answer, command: str) -> None:
+    if answer.exit_code is None:
+        raise SchedulerUnreachable(
+            f"{command} did not answer within {answer.wall_s:.0f} s", hint="`scontrol ping` says whether Slurm is up"
+        )
+    if answer.exit_code != 0 and unreachable(answer.stderr):
+        raise SchedulerUnreachable(
+            f"{command}: {_last_line(answer.stderr)}", hint="`scontrol ping` says whether Slurm is up"
+        )
+
+
+def _last_line(text: str) -> str:
+    """The last line of a command's stderr, without the name of the command before it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return re.sub(r"^\w+: (error: |fatal: )?", "", lines[-1]) if lines else ""

@@ -1,0 +1,93 @@
+"""What a Slurm cluster says of itself: scontrol show config, and sinfo."""
+
+import re
+
+from hpcsweep.schedulers.base import Answer, ClusterFacts, Partition
+from hpcsweep.units import parse_duration_s
+
+CONFIG_ARGV = ("scontrol", "show", "config")
+PARTITIONS_ARGV = ("sinfo", "-h", "-o", "%P|%a|%l|%D|%c|%m|%G")
+"""Partition (`*`: the default), availability, time limit, nodes, CPUs, memory in MiB and GRES of one node: a line for
+each kind of node. `+` after a figure: at least."""
+
+_SETTING = re.compile(r"^(\w+)\s+= (.*)$", re.MULTILINE)
+_GPU = re.compile(r"gpu(?::(?P<type>[A-Za-z][\w.-]*))?:(?P<count>\d+)")
+
+
+def parse_facts(config: Answer, partitions: Answer) -> ClusterFacts:
+    """The facts in the answers to CONFIG_ARGV and PARTITIONS_ARGV; what cannot be read is a warning."""
+    warnings = [
+        f"{answer.argv[0]}: {answer.stderr.strip() or 'no answer in time'}"
+        for answer in (config, partitions)
+        if answer.exit_code != 0
+    ]
+    settings = dict(_SETTING.findall(config.stdout))
+    found, unread = _partitions(partitions.stdout)
+    warnings += [f"sinfo: a line of unknown form: {line!r}" for line in unread]
+    storage = settings.get("AccountingStorageType", "").strip()
+    return ClusterFacts(
+        version=settings.get("SLURM_VERSION", "").strip(),
+        partitions=found,
+        max_array_size=_max_array_size(settings),
+        accounting=None if not storage else storage not in ("accounting_storage/none", "(null)"),
+        warnings=tuple(warnings),
+    )
+
+
+def _max_array_size(settings: dict[str, str]) -> int | None:
+    """Elements of an array from index 0: MaxArraySize is one above the highest index (1001: 0-1000), and
+    SchedulerParameters may set max_array_tasks below it. 0 turns arrays off.
+    """
+    text = settings.get("MaxArraySize", "").strip()
+    if not text.isdigit():
+        return None
+    tasks = re.search(r"max_array_tasks=(\d+)", settings.get("SchedulerParameters", ""))
+    return min(int(text), int(tasks[1])) if tasks else int(text)
+
+
+def _partitions(text: str) -> tuple[tuple[Partition, ...], list[str]]:
+    """Partitions, in sinfo's order, and the lines that could not be read."""
+    found: dict[str, Partition] = {}
+    unread: list[str] = []
+    for line in filter(None, (line.strip() for line in text.splitlines())):
+        row = line.split("|")
+        counts = [_least(value) for value in row[3:6]]
+        if len(row) != 7 or None in counts:
+            unread.append(line)
+            continue
+        name = row[0].removesuffix("*")
+        nodes, cpus, memory_mib = (value or 0 for value in counts)
+        before = found.get(name)
+        gpus = dict(before.gpus) if before else {}
+        for kind, number in _gpus(row[6]).items():
+            gpus[kind] = max(gpus.get(kind, 0), number)
+        found[name] = Partition(
+            name=name,
+            default=row[0].endswith("*"),
+            usable=row[1] == "up",
+            nodes=nodes + (before.nodes if before else 0),
+            max_walltime_s=_time_limit_s(row[2]),
+            cpus=max(cpus, (before.cpus or 0) if before else 0),
+            memory_bytes=max(memory_mib << 20, (before.memory_bytes or 0) if before else 0),
+            gpus=gpus,
+        )
+    return tuple(found.values()), unread
+
+
+def _least(text: str) -> int | None:
+    digits = text.removesuffix("+")
+    return int(digits) if digits.isdigit() else None
+
+
+def _gpus(gres: str) -> dict[str, int]:
+    """GPU type -> number on one node, from `gpu:h200:8(S:0-1),gpu:a100:2`."""
+    return {match["type"] or "": int(match["count"]) for match in _GPU.finditer(gres)}
+
+
+def _time_limit_s(text: str) -> float | None:
+    """Seconds of `5:00` (minutes:seconds), `1:00:00`, `1-00:00:00`; None for `infinite` and `n/a`."""
+    if not text[:1].isdigit():
+        return None
+    if re.fullmatch(r"\d+:\d\d", text):
+        text = f"0:{text}"
+    return parse_duration_s(text)
