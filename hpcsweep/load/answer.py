@@ -5,14 +5,17 @@ the closed list `CAUSES`, so that successes and causes add up to the requests se
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from hpcsweep.load.sse import EventSplitter
 
 try:
-    from orjson import loads
+    import orjson
 except ImportError:  # the extra `fast` is not installed
-    loads = json.loads
+    loads: Callable[[bytes | str], Any] = json.loads
+else:
+    loads = orjson.loads
 
 CAUSES = {
     "connect": "no connection to the server",

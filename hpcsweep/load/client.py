@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from hpcsweep.load.answer import Failure
@@ -329,7 +330,7 @@ class Client:
         }
         if stamps:
             ttft_s = max(0.0, stamps[0] - sent_s)
-            gaps = [round((b - a) * scale, 6) for a, b in zip(stamps, stamps[1:], strict=False)]
+            gaps = [round((b - a) * scale, 6) for a, b in pairwise(stamps)]
             line |= {
                 "ttft_s": round(ttft_s * scale, 6),
                 "e2e_s": round(max(0.0, stamps[-1] - sent_s) * scale, 6),

@@ -1,7 +1,7 @@
 """What the client measures of itself, and when it says that it was the bottleneck."""
 
-import resource
 import time
+from pathlib import Path
 
 CPU_SHARE_LIMIT = 0.9
 LAG_SHARE_LIMIT = 0.1
@@ -53,7 +53,7 @@ class SelfMeasurement:
             "processes": 1.0,
             "cpu_s": cpu_s,
             "cpu_share_max": cpu_s / wall_s if wall_s > 0 else 0.0,
-            "rss_bytes": float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024),
+            "rss_bytes": _rss_bytes(),
             "loop_lag_p99_s": self.loop_lag.at(0.99) * scale,
             "lateness_p50_s": self.lateness.at(0.5) * scale,
             "lateness_p99_s": self.lateness.at(0.99) * scale,
@@ -70,16 +70,22 @@ class SelfMeasurement:
         return figures
 
 
+def _rss_bytes() -> float:
+    """Most memory that was resident: of this program alone, while getrusage counts the one before execve too."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return float(line.split()[1]) * 1024
+    return 0.0
+
+
 _SUMS = ("processes", "cpu_s", "rss_bytes", "reconnects")
 
 
 def merged(parts: list[dict[str, float]]) -> dict[str, float]:
     """Figures of several processes as one: CPU and memory add up; of everything else the worst process counts."""
     names = dict.fromkeys(name for part in parts for name in part)
-    return {
-        name: (sum if name in _SUMS else max)(part[name] for part in parts if name in part)  # type: ignore[operator]
-        for name in names
-    }
+    values = {name: [part[name] for part in parts if name in part] for name in names}
+    return {name: sum(of) if name in _SUMS else max(of) for name, of in values.items()}
 
 
 def limits(figures: dict[str, float]) -> list[str]:

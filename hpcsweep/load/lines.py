@@ -6,11 +6,14 @@ import stat
 from typing import Any
 
 try:
-    from orjson import dumps as _dumps
+    import orjson
 except ImportError:  # the extra `fast` is not installed
+    orjson = None  # type: ignore[assignment]
 
-    def _dumps(value: Any, /) -> bytes:
-        return json.dumps(value, separators=(",", ":")).encode()
+
+def dumps(value: Any) -> bytes:
+    """Compact JSON."""
+    return orjson.dumps(value) if orjson is not None else json.dumps(value, separators=(",", ":")).encode()
 
 
 class LineWriter:
@@ -24,7 +27,7 @@ class LineWriter:
 
     def add(self, record: dict[str, Any]) -> None:
         """Keep one record for the next `flush`."""
-        self._pending += _dumps(record)
+        self._pending += dumps(record)
         self._pending += b"\n"
 
     def add_lines(self, lines: bytes) -> None:

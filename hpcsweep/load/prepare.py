@@ -78,7 +78,7 @@ def requests_of(config: LoadConfig) -> tuple[list[Request], list[Request], list[
     if not measured:
         raise DatasetError(f"workload {workload.name}: the dataset gave no request")
     if len(measured) < count:
-        warnings.append(f"workload {workload.name}: {len(measured)} requests in place of {count}: no more in the dataset")
+        warnings.append(f"workload {workload.name}: the dataset has {len(measured)} requests, not {count}")
     warmups = [rest[i] if i < len(rest) else measured[i % len(measured)] for i in range(workload.warmup)]
     return warmups, measured, warnings
 

@@ -13,6 +13,7 @@ import struct
 import sys
 import time
 from dataclasses import asdict
+from types import FrameType
 from typing import Any
 
 from hpcsweep.load.client import Client, Tally
@@ -116,7 +117,13 @@ def _ended(schedule: Schedule, results: list[dict[str, Any]], samples: int) -> d
 def _send_by_several(file: ScheduleFile, out: LineWriter) -> list[dict[str, Any]]:
     """Fork the senders, start them together, pass their lines on; their results, in no order."""
     children = [_fork(file, process) for process in range(file.schedule.processes)]
-    signal.signal(signal.SIGTERM, lambda number, frame: [os.kill(child.pid, number) for child in children if child.alive])
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        for child in children:
+            if child.alive:
+                os.kill(child.pid, number)
+
+    signal.signal(signal.SIGTERM, pass_on)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     selector = selectors.DefaultSelector()
     for child in children:

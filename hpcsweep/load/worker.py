@@ -23,12 +23,12 @@ def main() -> int:
     try:
         config = LoadConfig.model_validate_json(sys.stdin.read())
     except ValidationError as exc:
-        print(f"no LoadConfig on standard input: {exc}", file=sys.stderr)
+        sys.stderr.write(f"no LoadConfig on standard input: {exc}\n")
         return 2
     try:
         return run(config)
     except HpcsweepError as exc:
-        print(f"Error: {exc}", file=sys.stderr)
+        sys.stderr.write(f"Error: {exc}\n")
         return 1
 
 

@@ -35,7 +35,7 @@ def dataset(kind: str) -> Dataset:
         if point.name == kind:
             try:
                 plugin: Dataset = point.load()()
-            except Exception as exc:  # noqa: BLE001  anything may go wrong in foreign code: the error below names it
+            except Exception as exc:
                 warnings.warn(f"dataset plugin {point.value} cannot be used: {exc!r}", stacklevel=2)
                 raise SpecError(f"dataset kind {kind!r}: its plugin {point.value} fails", detail=repr(exc)) from exc
             return plugin
