@@ -40,7 +40,7 @@ class Grid:
 
 
 def read_level(experiment: Experiment, axis: str, raw: Any) -> Level:
-    """The level of `axis` that `raw` writes, in the file or on the command line. Raises SpecError with the known ones."""
+    """The level of `axis` that `raw` writes, in the file or on the command line. Raises SpecError."""
     spec = experiment.axes.get(axis)
     if isinstance(spec, CustomAxis):
         known = custom_levels(axis, spec)

@@ -17,15 +17,13 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Packing:
-    """How runs become jobs. `first_job`: number of the first folder; `attempts`: run label -> attempts known of."""
+    """How runs become jobs."""
 
     sweep: str
     sweep_dir: str
     cache_dir: str
     pack: int = 1
     max_array_size: int | None = None
-    first_job: int = 0
-    attempts: Mapping[str, int] = field(default_factory=dict)
     simulations: Mapping[str, Simulation] = field(default_factory=dict)  # engine -> what is played in its place
     data_files: Mapping[str, str] = field(default_factory=dict)  # path on this side -> path that the node sees
 
@@ -67,7 +65,7 @@ def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Clust
     for resources, members in groups.items():
         elements = list(_chunks(members, packing.pack))
         for part in _chunks(elements, packing.max_array_size or len(elements)):
-            number = packing.first_job + len(jobs)
+            number = len(jobs)
             jobs.append(
                 JobSpec(
                     sweep=packing.sweep,
@@ -84,6 +82,28 @@ def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Clust
                     cache_dir=packing.cache_dir,
                     compile_cache=experiment.compile_cache,
                 )
+            )
+    return jobs
+
+
+def repack(
+    runs: Sequence[tuple[JobSpec, RunSpec]], attempts: Mapping[str, int], *, first_job: int, max_array_size: int | None
+) -> list[JobSpec]:
+    """Jobs that try runs of earlier jobs again, one run an element. `attempts`: run label -> attempts known of."""
+    groups: dict[Resources, list[tuple[JobSpec, RunSpec]]] = {}
+    for job, run in runs:
+        groups.setdefault(job.resources, []).append((job, run))
+    jobs: list[JobSpec] = []
+    for members in groups.values():
+        for part in _chunks(members, max_array_size or len(members)):
+            number = first_job + len(jobs)
+            elements = [
+                Element(index=index, runs=[run.model_copy(update={"attempt_offset": attempts.get(run.label, 0)})])
+                for index, (_, run) in enumerate(part)
+            ]
+            first = part[0][0]
+            jobs.append(
+                first.model_copy(update={"job": number, "name": f"{first.sweep}-{number}", "elements": elements})
             )
     return jobs
 
@@ -119,7 +139,6 @@ def _run_spec(experiment: Experiment, run: PlannedRun, packing: Packing) -> RunS
         exports={**run.exports, "HPCSWEEP_SWEEP": packing.sweep},
         simulation=packing.simulations.get(run.server.engine),
         gpus=run.gpus,
-        attempt_offset=packing.attempts.get(run.label, 0),
     )
 
 

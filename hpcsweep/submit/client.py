@@ -6,12 +6,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jinja2 import Environment
+
 from hpcsweep.errors import HostError, HpcsweepError, PlanError, SchedulerError, SchedulerUnreachable
-from hpcsweep.plan.runs import PlannedRun
-from hpcsweep.render.job import SCRIPT_FILE
+from hpcsweep.plan.jobs import repack
+from hpcsweep.render.job import SCRIPT_FILE, RenderedJob
+from hpcsweep.spec.cluster import Cluster
+from hpcsweep.spec.job import JobSpec
 from hpcsweep.submit.backends import Backend
 from hpcsweep.submit.layout import SWEEP_FILE, Home, Submission, SweepFolder, write_json
-from hpcsweep.submit.prepare import Prepared, Rendered, render_sweep
+from hpcsweep.submit.prepare import Prepared, Rendered, render_jobs, render_sweep
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ def submit(prepared: Prepared, home: Home, backend: Backend) -> Submitted:
             prepared, sweep.name, str(sweep.path), str(home.cache_dir), backend.template, max_array_size=limit
         )
         _write(prepared, rendered, sweep)
-        jobs = _hand_over(prepared, rendered, sweep, backend)
+        jobs = _hand_over(prepared.cluster_name, prepared.cluster, rendered.jobs, rendered.files, sweep, backend)
     except BaseException:
         if not any(sweep.read_submission(number) for number in sweep.job_numbers()):
             shutil.rmtree(sweep.path, ignore_errors=True)
@@ -49,26 +53,25 @@ def submit(prepared: Prepared, home: Home, backend: Backend) -> Submitted:
     return Submitted(sweep, tuple(jobs))
 
 
-def retry(prepared: Prepared, sweep: SweepFolder, home: Home, backend: Backend, labels: Collection[str]) -> Submitted:
-    """Submit these runs of a sweep again, as further attempts. `prepared` is the sweep as it was planned.
+def retry(
+    sweep: SweepFolder, cluster: Cluster, environment: Environment, backend: Backend, labels: Collection[str]
+) -> Submitted:
+    """Submit these runs of a sweep again, as further attempts, to the cluster as `cluster` now describes it.
 
     Raises HpcsweepError.
     """
-    runs: list[PlannedRun] = [run for run in prepared.runs if run.label in labels]
+    document = sweep.read_sweep()
     numbers = sweep.job_numbers()
-    rendered = render_sweep(
-        prepared,
-        sweep.name,
-        str(sweep.path),
-        str(home.cache_dir),
-        backend.template,
-        max_array_size=prepared.cluster.max_array_size or backend.max_array_size(),
-        runs=runs,
-        attempts={run.label: sweep.attempts(run.label) for run in runs},
-        first_job=numbers[-1] + 1 if numbers else 0,
+    latest = {run.label: (job, run) for job in map(sweep.read_job, numbers) for e in job.elements for run in e.runs}
+    jobs = repack(
+        [latest[label] for label in latest if label in labels],
+        {label: sweep.attempts(label) for label in labels},
+        first_job=numbers[-1] + 1,
+        max_array_size=cluster.max_array_size or backend.max_array_size(),
     )
-    _write_jobs(rendered, sweep)
-    return Submitted(sweep, tuple(_hand_over(prepared, rendered, sweep, backend)))
+    files = render_jobs(environment, backend.template, jobs, cluster, document.get("parallel"))
+    _write_jobs(jobs, files, sweep)
+    return Submitted(sweep, tuple(_hand_over(document["cluster"], cluster, jobs, files, sweep, backend)))
 
 
 def cancel(sweep: SweepFolder, backend: Backend, labels: Collection[str] | None) -> list[str]:
@@ -108,14 +111,14 @@ def _write(prepared: Prepared, rendered: Rendered, sweep: SweepFolder) -> None:
             shutil.copyfile(source, sweep.path / "data" / target)
         for run in prepared.runs:
             (sweep.path / "runs" / run.label).mkdir()
-        _write_jobs(rendered, sweep)
+        _write_jobs(rendered.jobs, rendered.files, sweep)
         write_json(sweep.path / SWEEP_FILE, rendered.document)
     except OSError as exc:
         raise HostError(f"{sweep.path} cannot be written: {exc}", hint="nothing was submitted") from exc
 
 
-def _write_jobs(rendered: Rendered, sweep: SweepFolder) -> None:
-    for job, rendered_job in zip(rendered.jobs, rendered.files, strict=True):
+def _write_jobs(jobs: Sequence[JobSpec], files: Sequence[RenderedJob], sweep: SweepFolder) -> None:
+    for job, rendered_job in zip(jobs, files, strict=True):
         folder = sweep.job_dir(job.job)
         (folder / "logs").mkdir(parents=True)
         (folder / "elements").mkdir()
@@ -129,19 +132,24 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _hand_over(
-    prepared: Prepared, rendered: Rendered, sweep: SweepFolder, backend: Backend
-) -> Sequence[tuple[int, str, int]]:
+    cluster_name: str,
+    cluster: Cluster,
+    jobs: Sequence[JobSpec],
+    files: Sequence[RenderedJob],
+    sweep: SweepFolder,
+    backend: Backend,
+) -> list[tuple[int, str, int]]:
     handed: list[tuple[int, str, int]] = []
-    for job, files in zip(rendered.jobs, rendered.files, strict=True):
+    for job, rendered in zip(jobs, files, strict=True):
         submission = Submission(
             job_id=None,
-            cluster=prepared.cluster_name,
-            scheduler=prepared.cluster.scheduler,
+            cluster=cluster_name,
+            scheduler=cluster.scheduler,
             submitted_at=time.time(),
             elements=len(job.elements),
         )
         try:
-            job_id = backend.submit(job, str(sweep.job_dir(job.job)), files.script)
+            job_id = backend.submit(job, str(sweep.job_dir(job.job)), rendered.script)
         except SchedulerUnreachable:
             sweep.write_submission(job.job, submission)  # it may have arrived all the same
             raise
@@ -149,7 +157,7 @@ def _hand_over(
             if not handed:
                 raise
             raise HpcsweepError(
-                f"{len(handed)} of {len(rendered.jobs)} jobs of {sweep.name} were submitted, "
+                f"{len(handed)} of {len(jobs)} jobs of {sweep.name} were submitted, "
                 f"job {job.job} was refused: {exc.message}",
                 detail=exc.detail,
                 hint=exc.hint or f"`hpcsweep retry {sweep.name}` submits the rest",

@@ -17,7 +17,9 @@ def make_backend(cluster: Cluster, home: Home, parallel: int | None = None) -> B
         from hpcsweep.submit.local import LocalBackend  # submitit is a heavy import that schedulers do without
 
         return LocalBackend(home, parallel or cluster.parallel)
-    return SchedulerBackend(get_scheduler(cluster.scheduler), make_host(cluster), cluster.ssh.user if cluster.ssh else None)
+    return SchedulerBackend(
+        get_scheduler(cluster.scheduler), make_host(cluster), cluster.ssh.user if cluster.ssh else None
+    )
 
 
 def make_host(cluster: Cluster) -> Host:

@@ -6,13 +6,13 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from hpcsweep.errors import SpecError
-from hpcsweep.load.datasets.registry import dataset_facts
+from hpcsweep.errors import DatasetError, SpecError
+from hpcsweep.load.datasets.registry import read_options
 from hpcsweep.spec.base import nearest
 from hpcsweep.spec.cluster import Cluster, Settings
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.load import choose_cluster, parse_experiment, parse_model, read_text
-from hpcsweep.spec.workload import DatasetFacts
+from hpcsweep.spec.workload import DatasetFacts, Workload
 
 CONFIG_FILE = "hpcsweep.yaml"
 CONFIG_VARIABLE = "HPCSWEEP_CONFIG"
@@ -82,10 +82,21 @@ def config_files() -> list[Path]:
 def read_facts(experiment: Experiment, experiment_file: Path) -> dict[str, DatasetFacts]:
     """Workload name -> what is known of its dataset. Files are looked for beside the experiment, then shipped ones.
 
-    Raises DatasetError: a file that is missing or damaged.
+    Raises DatasetError: a file that is missing or damaged; SpecError: an unknown kind or option.
     """
-    folders = [experiment_file.resolve().parent, shipped_dir()]
-    return {w.name: dataset_facts(w.dataset, folders, w) for w in experiment.workloads}
+    return {w.name: _facts(w, experiment_file.resolve().parent) for w in experiment.workloads}
+
+
+def _facts(workload: Workload, folder: Path) -> DatasetFacts:
+    dataset, options = read_options(workload.dataset)
+    try:
+        return dataset.facts(options, folder, workload.max_tokens)
+    except DatasetError:
+        try:
+            return dataset.facts(options, shipped_dir(), workload.max_tokens)
+        except DatasetError:
+            pass  # the user's own folder is what the error must name
+        raise
 
 
 def find_simulation_profile(experiment: Experiment, experiment_file: Path) -> Path:

@@ -123,7 +123,7 @@ def prepare(request: Request) -> Prepared:
         simulated,
         request.pack,
         request.parallel or cluster.parallel,
-        make_environment(_template_folders(request.template_dir)),
+        make_environment(template_folders(request.template_dir)),
         tuple(warnings),
     )
 
@@ -136,11 +136,8 @@ def render_sweep(
     template: str,
     *,
     max_array_size: int | None = None,
-    runs: Sequence[PlannedRun] | None = None,
-    attempts: Mapping[str, int] | None = None,
-    first_job: int = 0,
 ) -> Rendered:
-    """The jobs of a sweep under a name and a folder. `runs`: only these (a retry); `first_job`: number of the first."""
+    """The jobs of a sweep under a name and a folder."""
     data = {str(path): f"{sweep_dir}/data/{target}" for path, target in prepared.data_files}
     scale = prepared.experiment.simulated.time_scale if prepared.experiment.simulated else 1.0
     packing = Packing(
@@ -149,27 +146,23 @@ def render_sweep(
         cache_dir=cache_dir,
         pack=prepared.pack,
         max_array_size=max_array_size or prepared.cluster.max_array_size,
-        first_job=first_job,
-        attempts=attempts or {},
         simulations={
             engine: Simulation(profile=data[str(profile)], time_scale=scale)
             for engine, profile in prepared.simulated.items()
         },
         data_files=data,
     )
-    jobs = pack_jobs(prepared.experiment, prepared.runs if runs is None else runs, prepared.cluster, packing)
-    files = [
-        render_job(
-            prepared.environment,
-            template,
-            job,
-            prepared.cluster,
-            python=prepared.cluster.python or sys.executable,
-            parallel=prepared.parallel,
-        )
-        for job in jobs
-    ]
+    jobs = pack_jobs(prepared.experiment, prepared.runs, prepared.cluster, packing)
+    files = render_jobs(prepared.environment, template, jobs, prepared.cluster, prepared.parallel)
     return Rendered(name, sweep_dir, tuple(jobs), tuple(files), sweep_document(prepared, name, jobs))
+
+
+def render_jobs(
+    environment: Environment, template: str, jobs: Sequence[JobSpec], cluster: Cluster, parallel: int | None
+) -> list[RenderedJob]:
+    """The files of each job."""
+    python = cluster.python or sys.executable
+    return [render_job(environment, template, job, cluster, python=python, parallel=parallel) for job in jobs]
 
 
 def sweep_document(prepared: Prepared, name: str, jobs: Sequence[JobSpec]) -> dict[str, Any]:
@@ -243,7 +236,8 @@ def _simulated(
     return found
 
 
-def _template_folders(given: Path | None) -> list[Path]:
+def template_folders(given: Path | None) -> list[Path]:
+    """Folders whose templates come before the shipped ones. Raises SpecError."""
     if given is not None and not given.is_dir():
         raise SpecError(f"--template-dir {given}: there is no such folder")
     return [folder for folder in (given, Path("templates")) if folder is not None and folder.is_dir()]

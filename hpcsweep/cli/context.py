@@ -1,0 +1,79 @@
+"""What commands share: the home folder, the store, and bringing both up to date."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from hpcsweep.spec.cluster import Cluster
+from hpcsweep.store.ingest import ingest_sweep
+from hpcsweep.store.open import Store, default_home, default_store, open_store
+from hpcsweep.store.status import record_status, unfinished_sweeps
+from hpcsweep.submit.backends import Backend
+from hpcsweep.submit.factory import make_backend
+from hpcsweep.submit.layout import Home, SweepFolder
+
+
+@dataclass(frozen=True)
+class Session:
+    """The home folder and the open store of one command."""
+
+    home: Home
+    store: Store
+
+    def refresh(self, sweeps: Sequence[str] | None = None) -> list[str]:
+        """Ask the schedulers and read what is new in the run folders. `sweeps` None: all that have not ended.
+
+        Returns troubles in words: a scheduler that does not answer leaves the last known states standing.
+        """
+        names = self.home.sweep_names() if sweeps is None else list(sweeps)
+        for name in names:
+            ingest_sweep(self.store, self.home.sweeps_dir / name)
+        with self.store.reading() as connection:
+            open_ones = set(unfinished_sweeps(connection))
+        return self._ask_schedulers([SweepFolder(self.home.sweeps_dir / n) for n in names if n in open_ones])
+
+    def backend(self, sweep: SweepFolder) -> Backend:
+        """The backend that a sweep was submitted to, from the profile that it keeps."""
+        document = sweep.read_sweep()
+        return make_backend(Cluster.model_validate(document["profile"]), self.home, document.get("parallel"))
+
+    def _ask_schedulers(self, sweeps: Iterable[SweepFolder]) -> list[str]:
+        """One listing per cluster for all its sweeps."""
+        troubles: list[str] = []
+        groups: dict[str, list[SweepFolder]] = {}
+        for sweep in sweeps:
+            groups.setdefault(str(sweep.read_sweep()["profile"]), []).append(sweep)
+        for members in groups.values():
+            jobs = {
+                submission.job_id: (sweep, number)
+                for sweep in members
+                for number in sweep.job_numbers()
+                if (submission := sweep.read_submission(number)) is not None and submission.job_id is not None
+            }
+            names = {job_id: f"{sweep.name}-{number}" for job_id, (sweep, number) in jobs.items()}
+            listing = self.backend(members[0]).listing(names)
+            if listing.trouble:
+                troubles.append(listing.trouble)
+            at = time.time()
+            with self.store.writing() as connection:
+                for (job_id, index), status in listing.statuses.items():
+                    if job_id in jobs:
+                        sweep, number = jobs[job_id]
+                        record_status(connection, sweep.name, number, index or 0, status, at)
+        return troubles
+
+
+@contextmanager
+def session(ctx: click.Context) -> Iterator[Session]:
+    """The home and the store that the options of the command line name."""
+    options = ctx.obj or {}
+    home = Home(Path(options.get("home") or default_home()).absolute())
+    store = open_store(options.get("store") or default_store(home.path))
+    try:
+        yield Session(home, store)
+    finally:
+        store.close()

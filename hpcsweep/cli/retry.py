@@ -1,0 +1,94 @@
+"""`hpcsweep retry`: what is missing, again, as further attempts."""
+
+import json
+from pathlib import Path
+
+import click
+
+from hpcsweep.cli.context import Session, session
+from hpcsweep.cli.runs import choose_runs
+from hpcsweep.cli.wait import wait_for
+from hpcsweep.errors import SpecError
+from hpcsweep.render.environment import make_environment
+from hpcsweep.spec.cluster import Cluster
+from hpcsweep.spec.phases import OutcomeKind, RunState
+from hpcsweep.store.queries import load_sweep
+from hpcsweep.analysis.bad_nodes import BadNode, bad_nodes
+from hpcsweep.submit.client import retry as retry_runs
+from hpcsweep.submit.factory import make_backend
+from hpcsweep.submit.layout import SweepFolder
+from hpcsweep.submit.prepare import template_folders
+
+NOT_TRIED_AGAIN = {OutcomeKind.COMPLETED, OutcomeKind.UNSUPPORTED}
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[SWEEP] [RUN]...")
+@click.option("--failed", is_flag=True, help="Every run that has ended without completing.  [default]")
+@click.option(
+    "--outcome",
+    multiple=True,
+    type=click.Choice([kind.value for kind in OutcomeKind]),
+    help="Only runs that ended so (repeatable).",
+)
+@click.option("--exclude-bad-nodes", is_flag=True, help="Keep away from nodes on which several variants failed.")
+@click.option("--template-dir", type=click.Path(path_type=Path, file_okay=False), help="As for submit.")
+@click.option("--wait", is_flag=True, help="Show progress until all runs have ended.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was submitted as JSON.")
+@click.pass_context
+def retry(
+    ctx: click.Context,
+    names: tuple[str, ...],
+    failed: bool,
+    outcome: tuple[str, ...],
+    exclude_bad_nodes: bool,
+    template_dir: Path | None,
+    wait: bool,
+    as_json: bool,
+) -> None:
+    """Submit runs of a sweep again, as further attempts.
+
+    Without RUN: every run of the sweep that has ended without completing, --outcome narrowing it. A run that is still
+    queued or running is never submitted twice.
+    """
+    if failed and outcome:
+        raise click.UsageError("--failed and --outcome exclude each other")
+    with session(ctx) as opened:
+        chosen = choose_runs(opened.home, names)
+        if len(chosen) > 1:
+            raise SpecError("retry takes runs of one sweep at a time")
+        sweep, named = chosen[0]
+        opened.refresh([sweep.name])
+        labels, nodes = _missing(opened, sweep, named, {OutcomeKind(kind) for kind in outcome})
+        for node in nodes:
+            click.echo(f"node {node.node}: {node.reason}", err=True)
+        if not labels:
+            raise SpecError(f"{sweep.name}: nothing to retry", hint="`hpcsweep status` shows where every run stands")
+        cluster = Cluster.model_validate(sweep.read_sweep()["profile"])
+        if exclude_bad_nodes and nodes:
+            away = ",".join([*([cluster.exclude] if cluster.exclude else []), *(node.node for node in nodes)])
+            cluster = cluster.model_copy(update={"exclude": away})
+        backend = make_backend(cluster, opened.home, sweep.read_sweep().get("parallel"))
+        submitted = retry_runs(sweep, cluster, make_environment(template_folders(template_dir)), backend, labels)
+        if as_json:
+            jobs = [{"job": n, "job_id": i, "elements": e} for n, i, e in submitted.jobs]
+            click.echo(json.dumps({"sweep": sweep.name, "runs": sorted(labels), "jobs": jobs}, indent=1))
+            return
+        click.echo(f"{sweep.name}: {len(labels)} runs again, in {len(submitted.jobs)} job(s)")
+        if wait:
+            ctx.exit(wait_for(opened, sweep.name))
+
+
+def _missing(
+    opened: Session, sweep: SweepFolder, named: set[str] | None, outcomes: set[OutcomeKind]
+) -> tuple[set[str], list[BadNode]]:
+    with opened.store.reading() as connection:
+        rows = load_sweep(connection, sweep.name, samples=False).runs
+    ended = [row for row in rows if row.state is RunState.FINISHED and row.job is not None]
+    if named is not None:
+        alive = sorted(named - {row.run for row in ended})
+        if alive:
+            raise SpecError(f"{', '.join(alive)} has not ended", hint="`hpcsweep cancel` it first")
+        return named, bad_nodes(rows)
+    wanted = {row.run for row in ended if (row.outcome in outcomes if outcomes else row.outcome not in NOT_TRIED_AGAIN)}
+    return wanted, bad_nodes(rows)

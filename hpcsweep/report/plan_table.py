@@ -1,0 +1,60 @@
+"""A plan, before anything is submitted: the table of runs, reasons, GPU-hours, and the exact script."""
+
+from typing import IO, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from hpcsweep.submit.prepare import Prepared, Rendered
+
+
+def plan_document(prepared: Prepared, rendered: Rendered) -> dict[str, Any]:
+    """What `submit --dry-run --json` prints."""
+    return {
+        "sweep": rendered.name,
+        "cluster": prepared.cluster_name,
+        "simulated": sorted(prepared.simulated),
+        "gpu_hours_max": rendered.gpu_hours,
+        "runs": rendered.document["runs"],
+        "not_run": rendered.document["not_run"],
+        "jobs": [
+            {"job": job.job, "elements": len(job.elements), "resources": job.resources.model_dump(), "script": f.script}
+            for job, f in zip(rendered.jobs, rendered.files, strict=True)
+        ],
+        "warnings": list(prepared.warnings),
+    }
+
+
+def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
+    """The plan for a person."""
+    console = Console(file=stream, highlight=False, soft_wrap=True)
+    places = {
+        run.label: f"{job.job}/{element.index}"
+        for job in rendered.jobs
+        for element in job.elements
+        for run in element.runs
+    }
+    table = Table(title=f"{rendered.name} on {prepared.cluster_name}: {len(prepared.runs)} runs", title_justify="left")
+    for column in ("run", "job/element", "GPUs", "workloads", "left out"):
+        table.add_column(column, overflow="fold")
+    for run in prepared.runs:
+        sent = [p.workload.name for p in run.workloads if p.left_out is None]
+        out = [f"{p.workload.name}: n/a: {p.left_out}" for p in run.workloads if p.left_out is not None]
+        if run.refused is not None:
+            sent, out = [], [f"NOT SUBMITTED: {run.refused}"]
+        table.add_row(run.label, places.get(run.label, "-"), str(run.gpus), ", ".join(sent) or "-", "; ".join(out))
+    console.print(table)
+    for item in rendered.document["not_run"]:
+        console.print(f"not run: {item['title']}: {item['reason']}", markup=False)
+    for engine, profile in prepared.simulated.items():
+        console.print(f"SIMULATED: {engine} is played by the simulated engine ({profile.name})", markup=False)
+    for warning in prepared.warnings:
+        console.print(f"warning: {warning}", markup=False)
+    elements = sum(len(job.elements) for job in rendered.jobs)
+    console.print(
+        f"{len(rendered.jobs)} submission(s), {elements} element(s), at most {rendered.gpu_hours:.1f} GPU-hours"
+        " (GPUs x walltime)"
+    )
+    for job, files in zip(rendered.jobs, rendered.files, strict=True):
+        console.print(f"\n--- jobs/{job.job}/job.sh", markup=False)
+        console.print(files.script, markup=False)
