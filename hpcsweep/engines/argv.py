@@ -30,7 +30,7 @@ class SettingFlag:
         if self.flag is not None:
             return {}
         yes = [name for name in (self.on, *self.aliases) if name is not None]
-        says = {name: True for name in yes} | {"--no-" + name.removeprefix("--"): False for name in yes}
+        says = dict.fromkeys(yes, True) | {"--no-" + name.removeprefix("--"): False for name in yes}
         return says | ({self.off: False, self.off.replace("--no-", "--", 1): True} if self.off is not None else {})
 
     def names(self) -> list[str]:

@@ -39,13 +39,14 @@ class PhasePattern:
     """A log line that tells about a phase.
 
     `start`: it has begun. `end`: it is over, the next one that is not absent begins. `absent`: this start has no
-    such phase (an eager server compiles nothing).
+    such phase (an eager server compiles nothing). `after`: the line counts only once that phase was entered.
     """
 
     regex: re.Pattern[str]
     phase: Phase
     at: Literal["start", "end", "absent"] = "start"
     seen_in: str = ""
+    after: Phase | None = None
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,8 @@ class LogReader:
     def _phases(self, text: str, t_s: float) -> list[Seen]:
         seen: list[Seen] = []
         for pattern in self._engine.phase_patterns:
+            if pattern.after is not None and pattern.after not in self._entered:
+                continue
             if not pattern.regex.search(text):
                 continue
             if pattern.at == "absent":

@@ -7,13 +7,17 @@ from importlib.metadata import entry_points
 from types import MappingProxyType
 
 from hpcsweep.engines.base import Engine
+from hpcsweep.engines.sglang import Sglang
+from hpcsweep.engines.trtllm import TensorRtLlm
 from hpcsweep.engines.vllm import Vllm
 from hpcsweep.errors import EngineError
 from hpcsweep.spec.base import nearest
 
 GROUP = "hpcsweep.engines"
 
-BUILTIN_ENGINES: Mapping[str, Engine] = MappingProxyType({engine.name: engine for engine in (Vllm(),)})
+BUILTIN_ENGINES: Mapping[str, Engine] = MappingProxyType(
+    {engine.name: engine for engine in (Vllm(), Sglang(), TensorRtLlm())}
+)
 
 
 @cache

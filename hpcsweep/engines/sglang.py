@@ -1,0 +1,145 @@
+"""SGLang: `sglang serve`, or `python -m sglang.launch_server` where the executable is an interpreter.
+
+Flags and log lines were read in the wheels 0.5.3, 0.5.4.post2 and 0.5.23; no SGLang was run.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+
+from packaging.version import Version
+
+from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_settings, passed_flags, settings_argv
+from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, PhasePattern, Where
+from hpcsweep.engines.sglang_log import FACTS, FAILURES, NOISE, PHASES
+from hpcsweep.engines.versions import parse_version
+from hpcsweep.spec.server import FlagValue, ServerConfig, Settings
+
+SETTING_FLAGS = (
+    SettingFlag("tensor_parallel_size", "--tp-size", aliases=("--tensor-parallel-size", "--tp")),
+    SettingFlag("pipeline_parallel_size", "--pp-size", aliases=("--pipeline-parallel-size", "--pp")),
+    SettingFlag("data_parallel_size", "--dp-size", aliases=("--data-parallel-size", "--dp")),
+    SettingFlag("max_model_len", "--context-length"),
+    SettingFlag("max_num_seqs", "--max-running-requests"),
+    SettingFlag("kv_cache_dtype", "--kv-cache-dtype"),
+    SettingFlag("quantization", "--quantization"),
+    SettingFlag("gpu_memory_utilization", "--mem-fraction-static"),
+    SettingFlag("prefix_caching", off="--disable-radix-cache"),
+)
+"""The plain ones. Expert parallelism is a size here, eager depends on the version, and prefill has two flags."""
+
+_EXPERT_FLAGS = ("--ep-size", "--expert-parallel-size", "--ep")
+_EAGER_FLAG = "--disable-cuda-graph"
+_EAGER_SINCE = Version("0.5.23")
+_EAGER_ARGV = ["--cuda-graph-backend-decode", "disabled", "--cuda-graph-backend-prefill", "disabled"]
+_CHUNK_FLAG, _PREFILL_FLAG = "--chunked-prefill-size", "--max-prefill-tokens"
+_KV_DTYPES = {"fp8": "fp8_e4m3"}
+_OURS: Mapping[str, str] = {
+    "--host": "the server listens on the loopback interface of its node",
+    "--port": "a free port is chosen on the node",
+    "--api-key": "a key that an argument carries can be read by everyone on the node",
+    "--model": "the model is named by `model`",
+    "--model-path": "the model is named by `model`",
+    "--revision": "the revision is named by `model`",
+    "--served-model-name": "the name is given by `model.served_name`",
+}
+_VERSION = re.compile(r"(?:sglang version:\s*)?(\d+\.\d+\.\d+\S*)")
+
+
+class Sglang:
+    """The adapter of SGLang, 0.5.3 and later.
+
+    It takes an API key by an argument only, so its servers run without one, on loopback.
+    """
+
+    name: str = "sglang"
+    endpoints: Endpoints = Endpoints(reset_prefix_cache="/flush_cache")
+    phase_patterns: Sequence[PhasePattern] = PHASES
+    fact_patterns: Sequence[FactPattern] = FACTS
+    failure_patterns: Sequence[FailurePattern] = FAILURES
+    noise: Sequence[re.Pattern[str]] = NOISE
+    version_argv: tuple[str, ...] = ("version",)
+    help_argv: tuple[str, ...] = ("serve", "--help")
+    distributions: tuple[str, ...] = ("sglang",)
+    api_key_env: str | None = None
+
+    def settings(self, config: ServerConfig) -> Settings:
+        """See `Engine.settings`. With DP attention the data parallel ranks share the tensor parallel GPUs."""
+        flags = {canonical(flag): value for flag, value in config.flags.items() if value not in (None, False)}
+        said = merged_settings(SETTING_FLAGS, config).model_dump()
+        if said["expert_parallel"] is None and any(flag in flags for flag in _EXPERT_FLAGS):
+            said["expert_parallel"] = any(str(flags.get(flag, 1)) != "1" for flag in _EXPERT_FLAGS)
+        if said["enforce_eager"] is None and _EAGER_FLAG in flags:
+            said["enforce_eager"] = True
+        chunk = flags.get(_CHUNK_FLAG)
+        if said["chunked_prefill"] is None and chunk is not None:
+            said["chunked_prefill"] = str(chunk) != "-1"
+        if said["max_num_batched_tokens"] is None and str(chunk).isdigit():
+            said["max_num_batched_tokens"] = int(str(chunk))
+        if "--enable-dp-attention" in flags and config.settings.data_parallel_size is None:
+            said["data_parallel_size"] = None
+        return Settings.model_validate(said)
+
+    def unsupported(self, config: ServerConfig) -> list[str]:
+        """See `Engine.unsupported`."""
+        sentences = [
+            f"{flag} is not for `serve`: {_OURS[canonical(flag)]}" for flag in config.flags if canonical(flag) in _OURS
+        ]
+        if config.settings.expert_parallel and (self.settings(config).tensor_parallel_size or 1) == 1:
+            sentences.append(
+                "SGLang spreads experts over the tensor parallel GPUs: with one GPU there is nothing to do"
+            )
+        return sentences
+
+    def launch(self, config: ServerConfig, where: Where) -> Launch:
+        """See `Engine.launch`."""
+        argv = [where.executable]
+        argv += ["serve"] if PurePosixPath(where.executable).name == "sglang" else ["-m", "sglang.launch_server"]
+        argv += ["--model-path", config.model, "--host", where.host, "--port", str(where.port)]
+        argv += ["--served-model-name", config.served_name]
+        if config.revision is not None:
+            argv += ["--revision", config.revision]
+        argv += settings_argv(SETTING_FLAGS, _own_words(config.settings))
+        argv += self._special_argv(config, where.version)
+        flags = flags_argv(_passed(config), negatable=False)
+        argv += flags if "--enable-metrics" in flags else [*flags, "--enable-metrics"]
+        return Launch(tuple(argv), {"NO_COLOR": "1"} | config.env)
+
+    def _special_argv(self, config: ServerConfig, version: str | None) -> list[str]:
+        settings = config.settings
+        argv: list[str] = []
+        if settings.expert_parallel:
+            argv += ["--ep-size", str(self.settings(config).tensor_parallel_size or 1)]
+        if settings.enforce_eager:
+            found = parse_version(version) if version is not None else None
+            argv += _EAGER_ARGV if found is not None and found >= _EAGER_SINCE else [_EAGER_FLAG]
+        batched = settings.max_num_batched_tokens
+        if settings.chunked_prefill is False:
+            argv += [_CHUNK_FLAG, "-1"] + ([_PREFILL_FLAG, str(batched)] if batched is not None else [])
+        elif batched is not None:
+            argv += [_CHUNK_FLAG, str(batched), _PREFILL_FLAG, str(batched)]
+        return argv
+
+    def parse_version(self, text: str) -> str | None:
+        """See `Engine.parse_version`. `sglang version` prints `sglang version: 0.5.23`."""
+        found = [match[1] for line in text.splitlines() if (match := _VERSION.fullmatch(line.strip()))]
+        return found[0] if found else None
+
+
+def _own_words(settings: Settings) -> Settings:
+    """`fp8` is what vLLM calls the type that SGLang calls `fp8_e4m3`."""
+    dtype = settings.kv_cache_dtype
+    return settings if dtype is None else settings.model_copy(update={"kv_cache_dtype": _KV_DTYPES.get(dtype, dtype)})
+
+
+def _passed(config: ServerConfig) -> dict[str, FlagValue]:
+    """The user's flags, without those that an axis says."""
+    settings = config.settings
+    taken: set[str] = set()
+    if settings.expert_parallel is not None:
+        taken |= {*_EXPERT_FLAGS, "--enable-ep-moe"}
+    if settings.enforce_eager is not None:
+        taken |= {_EAGER_FLAG, *_EAGER_ARGV[::2]}
+    if settings.max_num_batched_tokens is not None or settings.chunked_prefill is not None:
+        taken |= {_CHUNK_FLAG, _PREFILL_FLAG}
+    return {flag: value for flag, value in passed_flags(SETTING_FLAGS, config).items() if canonical(flag) not in taken}

@@ -1,0 +1,215 @@
+"""TensorRT-LLM: `trtllm-serve`, with the PyTorch backend, which is its default since 1.0.
+
+Its configuration file overrides the command line, and replaces nested parts whole. So every setting goes into the
+file, and the file that is written, and recorded, is the merged result. Options were read in `commands/serve.py`;
+no TensorRT-LLM was run.
+"""
+
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_settings, passed_flags
+from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, PhasePattern, Where
+from hpcsweep.engines.trtllm_log import FACTS, FAILURES, NOISE, PHASES
+from hpcsweep.spec.server import FlagValue, ServerConfig, Settings
+
+CONFIG_FILE = "trtllm.yaml"
+
+SETTING_FLAGS = (
+    SettingFlag("tensor_parallel_size", "--tensor_parallel_size", aliases=("--tp_size",)),
+    SettingFlag("pipeline_parallel_size", "--pipeline_parallel_size", aliases=("--pp_size",)),
+    SettingFlag("max_model_len", "--max_seq_len"),
+    SettingFlag("max_num_batched_tokens", "--max_num_tokens"),
+    SettingFlag("max_num_seqs", "--max_batch_size"),
+    SettingFlag("kv_cache_dtype", "--kv_cache_config.dtype"),
+    SettingFlag(
+        "gpu_memory_utilization",
+        "--free_gpu_memory_fraction",
+        aliases=("--kv_cache_free_gpu_memory_fraction", "--kv_cache_config.free_gpu_memory_fraction"),
+    ),
+    SettingFlag("prefix_caching", on="--kv_cache_config.enable_block_reuse"),
+    SettingFlag("chunked_prefill", on="--enable_chunked_prefill"),
+)
+
+OPTIONS = frozenset(
+    (
+        "--backend",
+        "--chat_template",
+        "--cluster_size",
+        "--context_parallel_size",
+        "--cp_size",
+        "--custom_module_dirs",
+        "--custom_tokenizer",
+        "--disagg_cluster_uri",
+        "--fail_fast_on_attention_window_too_large",
+        "--gpus_per_node",
+        "--log_level",
+        "--max_beam_width",
+        "--media_io_kwargs",
+        "--metadata_server_config_file",
+        "--moe_cluster_parallel_size",
+        "--num_postprocess_workers",
+        "--otlp_traces_endpoint",
+        "--reasoning_parser",
+        "--server_role",
+        "--tokenizer",
+        "--tool_parser",
+        "--trust_remote_code",
+    )
+)
+"""Options of the command line. A flag that is none of these is a key of the configuration file; dots nest."""
+
+_EXPERT_FLAGS = ("--moe_expert_parallel_size", "--ep_size")
+_OURS: Mapping[str, str] = {
+    "--host": "the server listens on the loopback interface of its node",
+    "--port": "a free port is chosen on the node",
+    "--revision": "the revision is named by `model`",
+    "--config": "give its keys as flags of `serve`; hpcsweep writes the file",
+    "--extra_llm_api_options": "give its keys as flags of `serve`; hpcsweep writes the file",
+    "--served_model_name": "the name is given by `model.served_name`",
+}
+_OURS_CANONICAL = {canonical(flag): reason for flag, reason in _OURS.items()}
+_VERSION = re.compile(r"(?:.*\bversion:?\s*)?v?(\d+\.\d+\.\d+\S*)")
+
+
+class TensorRtLlm:
+    """The adapter of TensorRT-LLM, 1.0 and later. `trtllm-serve` takes no API key; its servers run on loopback."""
+
+    name: str = "trtllm"
+    endpoints: Endpoints = Endpoints(metrics=None)  # its /metrics is JSON, and empty unless asked for
+    phase_patterns: Sequence[PhasePattern] = PHASES
+    fact_patterns: Sequence[FactPattern] = FACTS
+    failure_patterns: Sequence[FailurePattern] = FAILURES
+    noise: Sequence[re.Pattern[str]] = NOISE
+    version_argv: tuple[str, ...] = ("--version",)
+    help_argv: tuple[str, ...] = ("serve", "--help")
+    distributions: tuple[str, ...] = ("tensorrt-llm", "tensorrt_llm")
+    api_key_env: str | None = None
+
+    def settings(self, config: ServerConfig) -> Settings:
+        """See `Engine.settings`."""
+        said = merged_settings(SETTING_FLAGS, config).model_dump()
+        flags = {flag: value for flag, value in config.flags.items() if value not in (None, False)}
+        if said["expert_parallel"] is None and any(flag in flags for flag in _EXPERT_FLAGS):
+            said["expert_parallel"] = any(str(flags.get(flag, 1)) != "1" for flag in _EXPERT_FLAGS)
+        if said["enforce_eager"] is None and "--cuda_graph_config" in config.flags:
+            said["enforce_eager"] = _value(config.flags["--cuda_graph_config"]) is None
+        return Settings.model_validate(said)
+
+    def unsupported(self, config: ServerConfig) -> list[str]:
+        """See `Engine.unsupported`."""
+        sentences = [
+            f"{flag} is not for `serve`: {_OURS_CANONICAL[canonical(flag)]}"
+            for flag in config.flags
+            if canonical(flag) in _OURS_CANONICAL
+        ]
+        settings = config.settings
+        if (settings.data_parallel_size or 1) > 1:
+            sentences.append("trtllm-serve has no data parallel replicas (enable_attention_dp is another thing)")
+        if settings.quantization is not None:
+            sentences.append("TensorRT-LLM takes the quantization from the checkpoint: name a quantized model instead")
+        name = _reported_name(config.model)
+        if config.served_name != name:
+            sentences.append(f"trtllm-serve calls this model {name!r}, not {config.served_name!r}, and cannot be told")
+        return sentences
+
+    def configuration(self, config: ServerConfig) -> dict[str, Any]:
+        """The keys of the configuration file: the user's own ones, and over them what the axes say."""
+        settings = self.settings(config)
+        content: dict[str, Any] = {}
+        for flag, value in self._own_flags(config).items():
+            if flag not in OPTIONS and value is not None:
+                _put(content, flag.removeprefix("--"), _value(value))
+        said = {
+            "tensor_parallel_size": settings.tensor_parallel_size,
+            "pipeline_parallel_size": settings.pipeline_parallel_size,
+            "max_seq_len": settings.max_model_len,
+            "max_num_tokens": settings.max_num_batched_tokens,
+            "max_batch_size": settings.max_num_seqs,
+            "enable_chunked_prefill": settings.chunked_prefill,
+            "kv_cache_config.dtype": settings.kv_cache_dtype,
+            "kv_cache_config.free_gpu_memory_fraction": settings.gpu_memory_utilization,
+            "kv_cache_config.enable_block_reuse": settings.prefix_caching,
+        }
+        for key, value in said.items():
+            if value is not None:
+                _put(content, key, value)
+        if config.settings.expert_parallel is not None:
+            size = settings.tensor_parallel_size or 1
+            content["moe_expert_parallel_size"] = size if config.settings.expert_parallel else 1
+        if config.settings.enforce_eager:
+            content["cuda_graph_config"] = None
+        return content
+
+    def launch(self, config: ServerConfig, where: Where) -> Launch:
+        """See `Engine.launch`. The file's text is in `files`, its path on the command line."""
+        argv = [where.executable, config.model, "--host", where.host, "--port", str(where.port)]
+        if config.revision is not None:
+            argv += ["--revision", config.revision]
+        flags = {flag: value for flag, value in self._own_flags(config).items() if flag in OPTIONS}
+        argv += flags_argv(flags, negatable=False)
+        files = {}
+        content = self.configuration(config)
+        if content:
+            # The older of its two names: every version knows it.
+            argv += ["--extra_llm_api_options", str(PurePosixPath(where.attempt_dir) / CONFIG_FILE)]
+            files[CONFIG_FILE] = _yaml(content)
+        return Launch(tuple(argv), {"TLLM_LOG_LEVEL": "INFO"} | config.env, files)
+
+    def parse_version(self, text: str) -> str | None:
+        """See `Engine.parse_version`. It also prints `[TensorRT-LLM] TensorRT-LLM version: 1.2.1` on import."""
+        found = [match[1] for line in text.splitlines() if (match := _VERSION.fullmatch(line.strip()))]
+        return found[-1] if found else None
+
+    def _own_flags(self, config: ServerConfig) -> dict[str, FlagValue]:
+        """The user's flags by their names with underscores, but for those that are neutral settings."""
+        neutral = {name for entry in SETTING_FLAGS for name in entry.names()}
+        if config.settings.expert_parallel is not None:
+            neutral |= set(_EXPERT_FLAGS)
+        if config.settings.enforce_eager is not None:
+            neutral.add("--cuda_graph_config")
+        passed = passed_flags(SETTING_FLAGS, config)
+        named = {"--" + flag.lstrip("-").replace("-", "_"): value for flag, value in passed.items()}
+        return {
+            "--moe_expert_parallel_size" if flag == "--ep_size" else flag: value
+            for flag, value in named.items()
+            if flag not in neutral
+        }
+
+
+def _reported_name(model: str) -> str:
+    """The name in /v1/models: the folder's for a path, else the model's (serve/openai_server.py)."""
+    return PurePosixPath(model).name if model.startswith(("/", ".")) else model
+
+
+def _value(value: FlagValue) -> Any:
+    """A flag's value as the file's: text that is JSON is read, so that `{"max_batch_size": 8}` and `null` nest."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _put(content: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = content.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            inner = content[parent] = {}
+        content = inner
+    content[last] = value
+
+
+def _yaml(content: dict[str, Any]) -> str:
+    writer, text = YAML(typ="safe", pure=True), io.StringIO()
+    writer.default_flow_style = False
+    writer.dump(content, text)
+    return text.getvalue()
