@@ -34,7 +34,6 @@ _TTFT = (
 )
 _GAP = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80)
 _LATENCY = (0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680)
-_TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000)
 
 
 class Histogram:
@@ -60,9 +59,10 @@ class Histogram:
 
 
 class Metrics:
-    """What the server counts."""
+    """What the server counts. `max_model_len`: tokens; the longest request that can be counted."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, max_model_len: int) -> None:
+        tokens = [m * 10**e for e in range(len(str(max_model_len))) for m in (1, 2, 5) if m * 10**e <= max_model_len]
         escaped = model.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
         self._model_label = f'model_name="{escaped}"'
         self.prompt_tokens = 0
@@ -78,8 +78,8 @@ class Metrics:
             "vllm:request_inference_time_seconds": Histogram(_LATENCY),
             "vllm:request_prefill_time_seconds": Histogram(_LATENCY),
             "vllm:request_decode_time_seconds": Histogram(_LATENCY),
-            "vllm:request_prompt_tokens": Histogram(_TOKENS),
-            "vllm:request_generation_tokens": Histogram(_TOKENS),
+            "vllm:request_prompt_tokens": Histogram(tokens),
+            "vllm:request_generation_tokens": Histogram(tokens),
         }
 
     def finished(self, generation: Generation, reason: str, now_s: float) -> None:

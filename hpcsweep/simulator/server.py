@@ -57,6 +57,9 @@ def serve(settings: Settings, behaviour: Behaviour) -> int:
 
 async def _serve(settings: Settings, behaviour: Behaviour) -> int:
     log = ServerLog()
+    pace = Pace(settings.time_scale, behaviour.jitter, behaviour.seed)
+    startup = Startup(behaviour, pace, log, settings.model, settings.max_model_len)
+    await startup.launch()
     arguments: dict[str, object] = {"model_tag": settings.model, "host": settings.host, "port": settings.port}
     arguments |= {"model": settings.model, "max_model_len": settings.max_model_len}
     log.banner(settings.model, {**arguments, "served_model_name": [settings.served_name]})
@@ -69,14 +72,14 @@ async def _serve(settings: Settings, behaviour: Behaviour) -> int:
         except OSError as exc:
             log.raw(f"OSError: [Errno {exc.errno}] {exc.strerror}")
             return 1
-        return await _run(settings, behaviour, listener, log)
+        await startup.play()
+        return await _run(settings, behaviour, startup, pace, listener, log)
 
 
-async def _run(settings: Settings, behaviour: Behaviour, listener: socket.socket, log: ServerLog) -> int:
-    pace = Pace(settings.time_scale, behaviour.jitter, behaviour.seed)
-    startup = Startup(behaviour, pace, log, settings.model, settings.max_model_len)
-    await startup.play()
-    metrics = Metrics(settings.served_name)
+async def _run(
+    settings: Settings, behaviour: Behaviour, startup: Startup, pace: Pace, listener: socket.socket, log: ServerLog
+) -> int:
+    metrics = Metrics(settings.served_name, settings.max_model_len)
     engine = Engine(behaviour, pace, metrics)
     served = Served(settings.served_name, settings.max_model_len, os.environ.get("VLLM_API_KEY"))
     faults = [fault for fault in behaviour.faults if startup.befalls(fault)]

@@ -13,6 +13,7 @@ from hpcsweep.simulator.pace import Pace
 from hpcsweep.simulator.profile import Behaviour
 from hpcsweep.spec.phases import STARTUP_PHASES
 
+_OPTIONAL = ("compile", "capture_graphs")
 _SHARDS = 8
 _CHORE_S = 0.05  # real seconds between two signs of life of a slow phase
 _BUSY_S = 0.01  # of CPU time at each: one tick of the kernel's accounting
@@ -24,7 +25,7 @@ _NO_BLOCK = (
 
 
 class Startup:
-    """The start of one server. `play` returns when it may listen; a fault may end the process before."""
+    """The start of one server. `play` returns when it may listen; a fault may end the process before that."""
 
     def __init__(self, behaviour: Behaviour, pace: Pace, log: ServerLog, model: str, max_model_len: int) -> None:
         self._behaviour, self._pace, self._log = behaviour, pace, log
@@ -34,8 +35,12 @@ class Startup:
         self._cache = Path(root) / "torch_compile_cache" / f"simulated-{behaviour.fingerprint}" if root else None
         self._starts = _count_start(self._cache)
 
+    async def launch(self) -> None:
+        """Wait until the first line is due: the time that imports take."""
+        await self._middle("launch", self._pace.varied(self._behaviour.startup.launch))
+
     async def play(self) -> None:
-        """Go through all phases that take place, in their order."""
+        """Go through all later phases that take place, in their order."""
         steps: dict[str, Callable[[float], Awaitable[None]]] = {
             "engine_init": self._engine_init,
             "load_weights": self._load_weights,
@@ -45,10 +50,9 @@ class Startup:
             "capture_graphs": self._capture_graphs,
             "warmup": self._warmup,
         }
-        await self._middle("launch", self._pace.varied(self._behaviour.startup.launch))
         for phase in STARTUP_PHASES[1:]:
             duration_s = getattr(self._behaviour.startup, phase)
-            if duration_s > 0 or self._faults(phase):
+            if phase not in _OPTIONAL or duration_s > 0 or self._faults(phase):
                 await steps[phase](self._pace.varied(duration_s))
 
     async def _engine_init(self, duration_s: float) -> None:
