@@ -137,8 +137,8 @@ class RunRow:
     gpu_type: str | None = None
     nodes: int = 1
     queued_s: float | None = None
-    server: dict[str, object] = field(default_factory=dict)  # `spec.server.ServerConfig` as JSON; empty: not known
     attempts: tuple[AttemptRow, ...] = ()
+    server: dict[str, object] = field(default_factory=dict)  # `spec.server.ServerConfig` as JSON; empty: not known
 
     @property
     def last(self) -> AttemptRow | None:
