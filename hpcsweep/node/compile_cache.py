@@ -1,0 +1,151 @@
+"""The compile cache as a step: where the engine keeps what it compiled, one folder a key, one writer at a time."""
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpcsweep.node.cache_lock import CacheLock
+from hpcsweep.node.identity import Identity
+from hpcsweep.spec.server import ServerConfig, Settings
+
+VARIABLES: Mapping[str, str] = {
+    "VLLM_CACHE_ROOT": "vllm",
+    "TORCHINDUCTOR_CACHE_DIR": "inductor",
+    "TRITON_CACHE_DIR": "triton",
+    "TORCH_EXTENSIONS_DIR": "torch_extensions",
+    "CUDA_CACHE_PATH": "cuda",
+    "FLASHINFER_WORKSPACE_BASE": "flashinfer",
+    "DG_JIT_CACHE_DIR": "deep_gemm",
+    "SGLANG_DG_CACHE_DIR": "deep_gemm",
+    "SGL_DG_CACHE_DIR": "deep_gemm",
+    "TLLM_CACHE_DIR": "tensorrt_llm",
+}
+"""Environment variables that move a compile cache -> folder below the key's. Sources: vllm/envs.py, PyTorch's
+torch/_inductor/runtime/cache_dir_utils.py, Triton's knobs.py, flashinfer/jit/env.py, deep_gemm's JIT, sglang."""
+
+_COUNT_LIMIT = 20_000
+_PRIVATE_PREFIX = "hpcsweep-cache-"
+
+
+@dataclass(frozen=True)
+class CacheSize:
+    """How much a cache holds, as far as it was counted."""
+
+    entries: int
+    bytes: int
+
+
+def cache_key(config: ServerConfig, settings: Settings, engine_version: str, gpu_name: str) -> str:
+    """The folder of a cache: what changes the compiled code is in its name. Safe as a path."""
+    parts = [
+        config.model,
+        config.revision or "",
+        f"tp{settings.tensor_parallel_size or 1}",
+        f"pp{settings.pipeline_parallel_size or 1}",
+        f"dp{settings.data_parallel_size or 1}",
+        f"ep{int(bool(settings.expert_parallel))}",
+        settings.quantization or "",
+        settings.kv_cache_dtype or "",
+        str(config.flags.get("--dtype", "")),
+    ]
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
+    engine = _safe(f"{config.engine}-{engine_version}")
+    return f"{engine}/{_safe(gpu_name or 'cpu')}/{_safe(config.model)[-60:]}-{digest}"
+
+
+def _safe(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "none"
+
+
+def measure(folder: Path) -> CacheSize:
+    """Files and bytes below `folder`; counting stops at 20,000 files, for the folder is looked at every few seconds."""
+    entries = size = 0
+    pending = [folder]
+    while pending and entries < _COUNT_LIMIT:
+        try:
+            with os.scandir(pending.pop()) as found:
+                for entry in found:
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(Path(entry.path))
+                    else:
+                        entries += 1
+                        size += entry.stat(follow_symlinks=False).st_size
+        except OSError:  # a compiler removes its scratch folders while we look
+            continue
+    return CacheSize(entries, size)
+
+
+class CompileCache:
+    """The cache of one attempt. `warm`: it held something when the server was started."""
+
+    def __init__(self, mode: str, root: Path, key: str, identity: Identity) -> None:
+        self.mode = mode
+        self._shared = root / key
+        self._lock = CacheLock(self._shared.with_name(self._shared.name + ".lock"), identity)
+        self._private: Path | None = None
+        self.folder = self._shared
+        self.warm = False
+        self.note = ""
+
+    def open(self) -> None:
+        """Make it ready for one server. Raises OSError when no folder can be made.
+
+        shared: the shared folder itself, if its lock is free. node_local, and shared when somebody else writes: a
+        copy on the node's own disk. off: an empty folder there, thrown away at the end.
+        """
+        if self.mode == "off":
+            self.folder = self._make_private()
+            return
+        holder = self._lock.take()
+        if holder is not None:
+            self.note = f"the compile cache is being written by {holder}: a private copy is used, and not kept"
+        if self.mode == "node_local" or holder is not None:
+            self.folder = self._make_private()
+            if self._shared.is_dir():
+                with contextlib.suppress(shutil.Error):  # a file that its writer removes while we copy
+                    shutil.copytree(self._shared, self.folder, symlinks=True, dirs_exist_ok=True)
+        else:
+            self._shared.mkdir(parents=True, exist_ok=True)
+        self.warm = measure(self.folder).entries > 0
+
+    def env(self) -> dict[str, str]:
+        """What is set for the server; the folders are there."""
+        found = {}
+        for name, below in VARIABLES.items():
+            path = self.folder / below
+            path.mkdir(parents=True, exist_ok=True)
+            found[name] = str(path)
+        return found
+
+    def close(self, *, keep: bool) -> None:
+        """Let others write. `keep`: a node-local copy takes the place of the shared one, by rename. Raises OSError."""
+        try:
+            if keep and self.mode == "node_local" and self._lock.held and self._private is not None:
+                self._publish(self._private)
+        finally:
+            self._lock.release()
+            if self._private is not None:
+                shutil.rmtree(self._private, ignore_errors=True)
+
+    def _make_private(self) -> Path:
+        self._private = Path(tempfile.mkdtemp(prefix=_PRIVATE_PREFIX))
+        return self._private
+
+    def _publish(self, source: Path) -> None:
+        beside = self._shared.with_name(f"{self._shared.name}.new-{os.getpid()}")
+        aside = self._shared.with_name(f"{self._shared.name}.old-{os.getpid()}")
+        shutil.rmtree(beside, ignore_errors=True)
+        try:
+            shutil.copytree(source, beside, symlinks=True)
+            if self._shared.is_dir():
+                self._shared.rename(aside)
+            beside.rename(self._shared)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,137 @@
+"""Attempt folders: who takes which number, who owns it, and what became of those that were left.
+
+The rule that keeps two lives of one job apart: an attempt's number is taken by an exclusive mkdir, and only the process
+that made the folder ever writes into it. Whoever finds a folder without exit.json asks its owner.json: an owner that
+is surely dead (same host, no such process, or the host was started anew) is closed as `lost`; one on another host may
+live, so its folder is left alone.
+"""
+
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hpcsweep.node.identity import Identity
+from hpcsweep.node.processes import kill_family, read_process
+from hpcsweep.node.records import EXIT_FILE, NOT_RUN_FILE, OWNER_FILE, read_json, write_json
+from hpcsweep.spec.phases import OutcomeKind
+
+_ATTEMPT = re.compile(r"attempt-(\d+)")
+_ENDED_FROM_OUTSIDE = frozenset(
+    kind.value
+    for kind in (
+        OutcomeKind.WALLTIME,
+        OutcomeKind.PREEMPTED,
+        OutcomeKind.CANCELLED,
+        OutcomeKind.LOST,
+        OutcomeKind.NOT_RUN,
+    )
+)
+
+
+@dataclass(frozen=True)
+class AttemptFolder:
+    """A folder that is ours. `token` marks all processes of the attempt."""
+
+    path: Path
+    number: int
+    token: str
+
+
+def attempt_numbers(run_dir: Path) -> list[int]:
+    """Numbers of the attempts that have a folder, smallest first."""
+    if not run_dir.is_dir():
+        return []
+    matches = (_ATTEMPT.fullmatch(entry.name) for entry in run_dir.iterdir())
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def take_attempt(run_dir: Path, attempt_offset: int, identity: Identity) -> AttemptFolder:
+    """Make the next attempt's folder, above `attempt_offset` and above all that are there. Raises OSError."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    while True:
+        number = max([attempt_offset, *attempt_numbers(run_dir)]) + 1
+        path = run_dir / f"attempt-{number}"
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue  # somebody was quicker: the next number is ours
+        break
+    token = secrets.token_hex(12)
+    write_json(path / OWNER_FILE, {**identity.as_dict(), "token": token, "taken_at": time.time()})
+    (run_dir / NOT_RUN_FILE).unlink(missing_ok=True)
+    return AttemptFolder(path, number, token)
+
+
+def ended_in_this_job(run_dir: Path, attempt_offset: int, job_id: str | None) -> str | None:
+    """The outcome with which this run already ended by itself in an earlier life of this job; None: it has to run.
+
+    By hand (no job id) a run is always done anew. So is one that was ended from outside: walltime, preempted,
+    cancelled, lost.
+    """
+    if job_id is None:
+        return None
+    for number in reversed(attempt_numbers(run_dir)):
+        folder = run_dir / f"attempt-{number}"
+        owner, ended = read_json(folder / OWNER_FILE), read_json(folder / EXIT_FILE)
+        if number <= attempt_offset or owner is None or ended is None or owner.get("job_id") != job_id:
+            continue
+        outcome = str(ended.get("outcome"))
+        if outcome not in _ENDED_FROM_OUTSIDE:
+            return outcome
+    return None
+
+
+def close_dead_attempts(run_dir: Path, identity: Identity) -> list[str]:
+    """Close attempts of this run whose owner is dead, and end what is left of their processes here.
+
+    Comes back with a sentence for each attempt without an end: closed, or left alone and why.
+    """
+    told = []
+    for number in attempt_numbers(run_dir):
+        folder = run_dir / f"attempt-{number}"
+        if (folder / EXIT_FILE).exists():
+            continue
+        owner = read_json(folder / OWNER_FILE)
+        if owner is None:
+            told.append(f"attempt-{number} has neither owner nor end: left alone")
+        elif owner.get("host") != identity.host:
+            told.append(f"attempt-{number} belongs to {owner.get('host')}, which may still work on it: left alone")
+        elif _alive(owner, identity):
+            told.append(f"attempt-{number} is being worked on by process {owner.get('pid')} of this host: left alone")
+        else:
+            killed, _ = kill_family(str(owner.get("token")))
+            close_as_lost(folder, owner, f"the agent (process {owner.get('pid')}) is gone", "the next agent", killed)
+            told.append(f"attempt-{number} was left by an agent that is gone: closed as lost, {len(killed)} killed")
+    return told
+
+
+def _alive(owner: dict[str, Any], identity: Identity) -> bool:
+    if owner.get("boot_id") != identity.boot_id:
+        return False
+    process = read_process(int(owner.get("pid") or 0))
+    return process is not None and process.started == owner.get("started_ticks")
+
+
+def close_as_lost(folder: Path, owner: dict[str, Any], reason: str, decided_by: str, killed: list[str]) -> None:
+    """Write exit.json for an attempt whose agent is dead. Nothing is added to its events: they were its own."""
+    ended_at = time.time()
+    write_json(
+        folder / EXIT_FILE,
+        {
+            "attempt": int(folder.name.removeprefix("attempt-")),
+            "outcome": OutcomeKind.LOST.value,
+            "phase": None,
+            "reason": reason,
+            "decided_by": decided_by,
+            "hint": "somebody killed the agent: the scheduler, the kernel for want of memory, or a person",
+            "evidence": [],
+            "exit_code": None,
+            "killed": killed,
+            "ended_at": ended_at,
+            "host": owner.get("host"),
+            "job_id": owner.get("job_id"),
+        },
+    )

@@ -1,0 +1,107 @@
+"""The GPUs of this job, by NVML where pynvml and a driver are there; else nothing is known and nothing is guessed."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class GpuState:
+    """One GPU now. None: the driver does not tell. `processes`: pid -> bytes of its memory."""
+
+    uuid: str
+    name: str
+    utilization: float | None
+    memory_used_bytes: int | None
+    memory_total_bytes: int | None
+    power_w: float | None
+    energy_j: float | None
+    processes: Mapping[int, int]
+
+
+def visible_names(env: Mapping[str, str]) -> list[str]:
+    """What CUDA_VISIBLE_DEVICES names: indexes or UUIDs; empty when it names none."""
+    return [word.strip() for word in env.get("CUDA_VISIBLE_DEVICES", "").split(",") if word.strip()]
+
+
+class Gpus:
+    """The GPUs that this job may use. `available` False: there is no NVML here."""
+
+    def __init__(self, env: Mapping[str, str] = os.environ) -> None:
+        self._nvml: Any = None
+        self._handles: list[Any] = []
+        try:
+            import pynvml
+        except ImportError:
+            return
+        try:
+            pynvml.nvmlInit()
+            self._handles = self._chosen(pynvml, visible_names(env))
+            self._nvml = pynvml
+        except pynvml.NVMLError:
+            return
+
+    @property
+    def available(self) -> bool:
+        """Whether anything can be asked."""
+        return self._nvml is not None and bool(self._handles)
+
+    def driver_version(self) -> str | None:
+        """Of the NVIDIA driver; None: not known."""
+        return self._ask(lambda: str(self._nvml.nvmlSystemGetDriverVersion())) if self._nvml else None
+
+    def states(self) -> list[GpuState]:
+        """Every GPU of the job, now."""
+        return [self._state(handle) for handle in self._handles] if self._nvml else []
+
+    def _chosen(self, nvml: Any, names: list[str]) -> list[Any]:
+        if not names:
+            return [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
+        return [
+            nvml.nvmlDeviceGetHandleByIndex(int(name)) if name.isdigit() else nvml.nvmlDeviceGetHandleByUUID(name)
+            for name in names
+        ]
+
+    def _state(self, handle: Any) -> GpuState:
+        nvml = self._nvml
+        memory = self._ask(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
+        utilization = self._ask(lambda: float(nvml.nvmlDeviceGetUtilizationRates(handle).gpu))
+        power_mw = self._ask(lambda: float(nvml.nvmlDeviceGetPowerUsage(handle)))
+        energy_mj = self._ask(lambda: float(nvml.nvmlDeviceGetTotalEnergyConsumption(handle)))
+        processes = self._ask(lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle)) or []
+        return GpuState(
+            uuid=str(self._ask(lambda: nvml.nvmlDeviceGetUUID(handle)) or ""),
+            name=str(self._ask(lambda: nvml.nvmlDeviceGetName(handle)) or ""),
+            utilization=utilization,
+            memory_used_bytes=int(memory.used) if memory is not None else None,
+            memory_total_bytes=int(memory.total) if memory is not None else None,
+            power_w=power_mw / 1000 if power_mw is not None else None,
+            energy_j=energy_mj / 1000 if energy_mj is not None else None,
+            processes={int(process.pid): int(process.usedGpuMemory or 0) for process in processes},
+        )
+
+    def _ask(self, question: Any) -> Any:
+        try:
+            return question()
+        except self._nvml.NVMLError:  # this GPU or driver does not tell it
+            return None
+
+
+def gpu_figures(states: list[GpuState]) -> dict[str, float]:
+    """Figures over all GPUs of the job: power and energy summed, utilization averaged, memory of the fullest."""
+    found: dict[str, float] = {}
+    for name, values in (
+        ("gpu_power_w", [s.power_w for s in states]),
+        ("gpu_energy_j", [s.energy_j for s in states]),
+    ):
+        known = [value for value in values if value is not None]
+        if known and len(known) == len(states):
+            found[name] = sum(known)
+    used = [s.memory_used_bytes for s in states if s.memory_used_bytes is not None]
+    if used:
+        found["gpu_memory_used_bytes"] = float(max(used))
+    busy = [s.utilization for s in states if s.utilization is not None]
+    if busy:
+        found["gpu_utilization"] = sum(busy) / len(busy)
+    return found

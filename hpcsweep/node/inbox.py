@@ -1,0 +1,78 @@
+"""What reaches the agent's one loop: lines of the server, lines of the load process, looks at HTTP, signals.
+
+Threads only put; the main thread alone takes, decides and writes events. A SimpleQueue may be put to from a signal
+handler.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+
+@dataclass(frozen=True)
+class ServerLine:
+    """A line of the server's output, and when it arrived (monotonic)."""
+
+    text: str
+    at_s: float
+
+
+@dataclass(frozen=True)
+class LoadLine:
+    """A JSON line of the load process."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class LoadClosed:
+    """The load process has closed its output."""
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """How far the readiness probe came. `ready_at_s`: monotonic; None: not ready yet, `problem` says why."""
+
+    ready_at_s: float | None
+    problem: str
+    first_token_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look at the server's metrics and the GPUs. `figures` None: the server did not answer."""
+
+    at_s: float
+    figures: Mapping[str, float] | None
+
+
+@dataclass(frozen=True)
+class Signalled:
+    """A signal came to the agent."""
+
+    signum: int
+
+
+Message = ServerLine | LoadLine | LoadClosed | ProbeResult | Look | Signalled
+
+
+class Inbox:
+    """The queue of the loop."""
+
+    def __init__(self) -> None:
+        self._queue: SimpleQueue[Message] = SimpleQueue()
+
+    def put(self, message: Message) -> None:
+        """From any thread, or a signal handler."""
+        self._queue.put(message)
+
+    def take(self, timeout_s: float, limit: int = 2000) -> list[Message]:
+        """Wait up to `timeout_s` real seconds for the first message; then everything that is there."""
+        found: list[Message] = []
+        try:
+            found.append(self._queue.get(timeout=max(timeout_s, 0.0)))
+            while len(found) < limit:
+                found.append(self._queue.get_nowait())
+        except Empty:
+            pass
+        return found

@@ -1,0 +1,79 @@
+"""Prometheus text of a server as a few neutral figures. Pure."""
+
+import math
+import re
+from collections.abc import Mapping
+
+_SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{[^}]*\})?\s+(\S+)")
+
+GAUGES: Mapping[str, tuple[str, ...]] = {
+    "running": ("vllm:num_requests_running", "sglang:num_running_reqs", "num_requests_running"),
+    "waiting": ("vllm:num_requests_waiting", "sglang:num_queue_reqs", "num_requests_waiting"),
+    "kv_cache_usage": ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc", "sglang:token_usage"),
+}
+"""Neutral name -> the engines' names, newest first. Over several engine cores: summed, usage: the largest."""
+
+COUNTERS: Mapping[str, tuple[str, ...]] = {
+    "prefix_cache_hits": ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"),
+    "prefix_cache_queries": ("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total"),
+    "preemptions": ("vllm:num_preemptions_total",),
+    "generation_tokens": ("vllm:generation_tokens_total", "sglang:generation_tokens_total"),
+    "prompt_tokens": ("vllm:prompt_tokens_total", "sglang:prompt_tokens_total"),
+}
+"""Neutral name -> the engines' names: counters, of which the difference over a workload is told."""
+
+_LARGEST = frozenset({"kv_cache_usage"})
+
+
+def parse_metrics(text: str) -> dict[str, list[float]]:
+    """Metric name -> its values over all labels. Lines of another form are left out (text format 0.0.4)."""
+    found: dict[str, list[float]] = {}
+    for line in text.splitlines():
+        match = _SAMPLE.match(line)
+        if match is None:
+            continue
+        try:
+            value = float(match[2])
+        except ValueError:
+            continue
+        if math.isfinite(value):
+            found.setdefault(match[1], []).append(value)
+    return found
+
+
+def figures(text: str) -> dict[str, float]:
+    """The neutral gauges and counters that a metrics page holds; what it does not show is left out."""
+    page = parse_metrics(text)
+    found = {}
+    for table in (GAUGES, COUNTERS):
+        for name, candidates in table.items():
+            values = next((page[metric] for metric in candidates if metric in page), None)
+            if values is not None:
+                found[name] = max(values) if name in _LARGEST else sum(values)
+    return found
+
+
+def differences(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """What the counters gained between two looks; a counter that went back (the server was restarted) is left out."""
+    return {
+        name: after[name] - before[name]
+        for name in (*COUNTERS, "gpu_energy_j")
+        if name in before and name in after and after[name] >= before[name]
+    }
+
+
+class Peaks:
+    """The highest value that each gauge had while a workload ran."""
+
+    def __init__(self) -> None:
+        self._highest: dict[str, float] = {}
+
+    def add(self, look: Mapping[str, float]) -> None:
+        """One more look."""
+        for name, value in look.items():
+            if name not in COUNTERS and name != "gpu_energy_j":
+                self._highest[name] = max(value, self._highest.get(name, value))
+
+    def figures(self) -> dict[str, float]:
+        """`peak_running`, `peak_kv_cache_usage` ..."""
+        return {f"peak_{name}": value for name, value in self._highest.items()}

@@ -1,0 +1,122 @@
+"""What ended an attempt: from an exit code, the log and the rule that fired to one outcome. Pure."""
+
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hpcsweep.engines.logs import FailureSeen
+from hpcsweep.spec.phases import OutcomeKind, Phase
+from hpcsweep.units import format_duration
+
+EVIDENCE_LINES = 12
+_USAGE_ERROR = 2
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An outcome with what a person needs to believe it. `exit_code`: of the server; None: it did not end by itself."""
+
+    kind: OutcomeKind
+    reason: str
+    decided_by: str
+    hint: str = ""
+    evidence: tuple[str, ...] = ()
+    exit_code: int | None = None
+
+
+class Ended(Exception):
+    """The attempt is over before its workloads are; carries the verdict."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        super().__init__(verdict.reason)
+        self.verdict = verdict
+
+
+def exit_text(exit_code: int) -> str:
+    """`exit code 1`, or `SIGKILL` for a process that a signal ended."""
+    if exit_code >= 0:
+        return f"exit code {exit_code}"
+    try:
+        return signal.Signals(-exit_code).name
+    except ValueError:
+        return f"signal {-exit_code}"
+
+
+def server_exited(exit_code: int, phase: Phase, failure: FailureSeen | None, last_lines: Sequence[str]) -> Verdict:
+    """The server ended although nobody asked it to. What its log says of the cause counts more than the exit code."""
+    by = exit_text(exit_code)
+    told = (failure.evidence,) if failure else ()
+    evidence = told + tuple(line for line in last_lines[-EVIDENCE_LINES:] if line not in told)
+    if failure is not None:
+        decided_by = f"{failure.decided_by}, {by}" if failure.decided_by else f"{by}, and its log"
+        reason = f"the server ended in phase {phase.value}: {failure.evidence}"
+        return Verdict(failure.outcome, reason, decided_by, failure.hint, evidence, exit_code)
+    if exit_code == _USAGE_ERROR and phase is Phase.LAUNCH:
+        reason = "the server refused its command line"
+        return Verdict(OutcomeKind.BAD_ARGUMENTS, reason, by, "server.log has its words", evidence, exit_code)
+    hint = "server.log has its last words"
+    if exit_code == -signal.SIGKILL:
+        hint = "somebody killed it: often the kernel, for want of main memory (dmesg); ask for more memory"
+    reason = f"the server ended in phase {phase.value} with {by}"
+    return Verdict(OutcomeKind.CRASHED, reason, by, hint, evidence, exit_code)
+
+
+def child_died(what: str, phase: Phase, failure: FailureSeen | None, last_lines: Sequence[str]) -> Verdict:
+    """The server's front end lives, but says that its engine is dead."""
+    evidence = tuple(last_lines[-EVIDENCE_LINES:])
+    if failure is not None:
+        return Verdict(failure.outcome, f"{what}: {failure.evidence}", "the server's log", failure.hint, evidence)
+    return Verdict(OutcomeKind.CRASHED, f"{what} in phase {phase.value}", "the agent", "", evidence)
+
+
+def stalled(phase: Phase, idle_s: float, budget_s: float, last_lines: Sequence[str]) -> Verdict:
+    """Nothing moved for the whole stall budget."""
+    reason = (
+        f"no sign of life for {format_duration(idle_s)} in phase {phase.value}: "
+        "no telling log line, no CPU time, no I/O, no GPU use, no growth of the compile cache"
+    )
+    hint = "diagnostics/ shows where each process was; budgets.stall is the time allowed without any sign"
+    return Verdict(
+        OutcomeKind.STALLED,
+        reason,
+        f"budget stall ({format_duration(budget_s)})",
+        hint,
+        tuple(last_lines[-EVIDENCE_LINES:]),
+    )
+
+
+def startup_timeout(
+    phase: Phase, budget_name: str, budget_s: float, idle_s: float, last_lines: Sequence[str]
+) -> Verdict:
+    """The startup, or one of its phases, took longer than its budget, though the server was alive."""
+    reason = (
+        f"not ready: the budget of {budget_name} ({format_duration(budget_s)}) is over in phase {phase.value}; "
+        f"the last sign of life is {format_duration(idle_s)} old"
+    )
+    name = "budgets.startup" if budget_name == "startup" else f"budgets.phases.{budget_name}"
+    hint = f"it was slow, not stuck: a larger {name}, a warmer compile cache, or on_startup_timeout: retry_warm"
+    return Verdict(
+        OutcomeKind.STARTUP_TIMEOUT,
+        reason,
+        f"budget {budget_name} ({format_duration(budget_s)})",
+        hint,
+        tuple(last_lines[-EVIDENCE_LINES:]),
+    )
+
+
+TIMEOUT_CAUSES = frozenset({"request_timeout", "token_timeout"})
+"""Causes of a failed request that are a budget of ours."""
+
+
+def workload_failed(workload: str, failures: Mapping[str, int], details: Sequence[str]) -> Verdict:
+    """Every request of a workload failed while the server was alive."""
+    total = sum(failures.values())
+    listed = ", ".join(f"{cause} ({number})" for cause, number in sorted(failures.items(), key=lambda x: -x[1]))
+    timeouts = sum(number for cause, number in failures.items() if cause in TIMEOUT_CAUSES)
+    evidence = tuple(dict.fromkeys(details))[:EVIDENCE_LINES]
+    if total and timeouts * 2 > total:
+        reason = f"all {total} requests of workload {workload} failed, most by our timeout: {listed}"
+        hint = "budgets.request and budgets.token are the times allowed"
+        return Verdict(OutcomeKind.REQUEST_TIMEOUT, reason, "budgets request and token", hint, evidence)
+    reason = f"all {total} requests of workload {workload} failed: {listed or 'none was sent'}"
+    return Verdict(OutcomeKind.FAILED, reason, "no request succeeded", "client.log and the samples tell more", evidence)

@@ -1,0 +1,199 @@
+"""Which processes belong to an attempt: its descendants, and whoever carries its token in the environment.
+
+A process that was re-parented, or that made a session of its own, is no descendant and no member of the group any
+more; the token in its environment still tells. All of it is read from /proc (`man 5 proc`): Linux only.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+TOKEN_VARIABLE = "HPCSWEEP_ATTEMPT_TOKEN"
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Process:
+    """One living process. `started`: clock ticks since boot; with the pid it names one process for ever."""
+
+    pid: int
+    ppid: int
+    session: int
+    name: str
+    cpu_s: float
+    started: int
+
+    def __str__(self) -> str:
+        return f"{self.pid} {self.name}"
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a set of processes has used so far. `io_bytes`: read and written, as far as the kernel tells."""
+
+    cpu_s: float
+    io_bytes: int
+    pids: frozenset[int]
+
+
+def become_subreaper() -> None:
+    """Orphaned descendants become children of this process, not of init."""
+    _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def die_with_parent() -> None:
+    """For a child, between fork and exec: the kernel kills it when the thread that started it ends."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def read_process(pid: int) -> Process | None:
+    """The process; None when it is gone, or only a zombie."""
+    fields = _stat_fields(pid)
+    if len(fields) < 20 or fields[0] in "ZX":
+        return None
+    ticks = sum(int(field) for field in fields[11:15])
+    try:
+        name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return None
+    return Process(pid, int(fields[1]), int(fields[3]), name, ticks / _TICKS_PER_S, int(fields[19]))
+
+
+def own_processes() -> list[Process]:
+    """Every living process of this user."""
+    uid = os.getuid()
+    found = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                if entry.stat().st_uid != uid:
+                    continue
+            except OSError:
+                continue
+            process = read_process(int(entry.name))
+            if process is not None:
+                found.append(process)
+    return found
+
+
+def carries(pid: int, token: str) -> bool:
+    """Whether the process was started with this token in its environment."""
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False
+    return f"{TOKEN_VARIABLE}={token}".encode() in environment.split(b"\0")
+
+
+def family(token: str, spare: Collection[int] | None = None) -> list[Process]:
+    """The living processes of an attempt: those that carry `token`, and all their descendants.
+
+    `spare` not None: this process's own children belong too, all but these (an orphan that cleared its environment
+    has become one of them).
+    """
+    everyone = own_processes()
+    me = os.getpid()
+    members = {process.pid for process in everyone if carries(process.pid, token)}
+    if spare is not None:
+        members |= {process.pid for process in everyone if process.ppid == me and process.pid not in spare}
+    children: dict[int, list[int]] = {}
+    for process in everyone:
+        children.setdefault(process.ppid, []).append(process.pid)
+    pending = list(members)
+    while pending:
+        for child in children.get(pending.pop(), ()):
+            if child not in members:
+                members.add(child)
+                pending.append(child)
+    return [process for process in everyone if process.pid in members and process.pid != me]
+
+
+def usage(processes: Iterable[Process]) -> Usage:
+    """CPU time (with that of children already waited for) and bytes of these processes."""
+    members = list(processes)
+    return Usage(
+        sum(process.cpu_s for process in members),
+        sum(_io_bytes(process.pid) for process in members),
+        frozenset(process.pid for process in members),
+    )
+
+
+def _io_bytes(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/io").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    wanted = ("rchar:", "wchar:", "read_bytes:")  # read_bytes: weights that are mapped, which rchar does not count
+    return sum(int(line.split()[1]) for line in lines if line.startswith(wanted))
+
+
+def command_line(pid: int) -> str:
+    """The command of a process, words apart; empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def kill_family(
+    token: str, spare: Collection[int] | None = None, *, waited_for: Collection[int] = (), within_s: float = 10.0
+) -> tuple[list[str], list[Process]]:
+    """Kill every process of an attempt (as `family` finds them), those too that appear meanwhile.
+
+    `waited_for`: own children that somebody else collects. Comes back with the ones that were killed, as `PID NAME`,
+    and with the ones that are still there after `within_s` real seconds (a process in uninterruptible sleep cannot be
+    killed).
+    """
+    killed: dict[int, str] = {}
+    deadline_s = time.monotonic() + within_s
+    while True:
+        alive = family(token, spare)
+        if not alive or time.monotonic() > deadline_s:
+            return list(killed.values()), alive
+        for process in alive:
+            killed.setdefault(process.pid, str(process))
+            send(process.pid, signal.SIGKILL)
+        if spare is not None:
+            reap_orphans({*spare, *waited_for})
+        time.sleep(0.02)
+
+
+def send(pid: int, signum: int, *, group: bool = False) -> None:
+    """Send a signal to a process, or to the group it leads; one that is gone needs none."""
+    try:
+        if group:
+            os.killpg(pid, signum)
+        else:
+            os.kill(pid, signum)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def reap_orphans(spare: Collection[int]) -> None:
+    """Collect dead children that were re-parented to this process. `spare`: pids that somebody else waits for."""
+    me = os.getpid()
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit() or int(entry.name) in spare:
+            continue
+        fields = _stat_fields(int(entry.name))
+        if fields and fields[0] == "Z" and int(fields[1]) == me:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(int(entry.name), os.WNOHANG)
+
+
+def _stat_fields(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat after the name: state, ppid ...; empty when there is no such process."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return text.rpartition(")")[2].split()

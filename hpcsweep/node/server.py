@@ -1,0 +1,131 @@
+"""The server process: started in a session of its own, its output stamped line by line, ended with all it started."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import IO
+
+from hpcsweep.node.processes import TOKEN_VARIABLE, die_with_parent, family, kill_family, reap_orphans, send
+
+SERVER_LOG = "server.log"
+_CHUNK_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Teardown:
+    """How a server ended. `killed`: what did not go by itself, as `PID NAME`; `left`: what could not be killed."""
+
+    exit_code: int | None
+    killed: list[str]
+    left: list[str]
+    lasted_s: float
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def new_api_key() -> str:
+    """A random key: it proves that an answer comes from our own server."""
+    return secrets.token_urlsafe(24)
+
+
+class Server:
+    """One server process and what descends from it. `on_line` gets each line and its time of arrival (monotonic)."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        folder: Path,
+        token: str,
+        on_line: Callable[[str, float], None],
+    ) -> None:
+        """Start it. Raises OSError when the executable cannot be run."""
+        self._token = token
+        self._on_line = on_line
+        self._log = (folder / SERVER_LOG).open("ab", buffering=0)
+        self.lost_log_lines = 0
+        try:
+            self._process = subprocess.Popen(
+                list(argv),
+                cwd=folder,
+                env={**env, TOKEN_VARIABLE: token},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+        except BaseException:
+            self._log.close()
+            raise
+        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started: the leader of its session and group."""
+        return self._process.pid
+
+    def exit_code(self) -> int | None:
+        """Of the process that was started; None while it lives; negative: ended by that signal."""
+        return self._process.poll()
+
+    def end(self, spare: Collection[int], grace_s: float) -> Teardown:
+        """SIGTERM, up to `grace_s` real seconds of patience, then SIGKILL to every process that is left.
+
+        `spare`: children of the agent that do not belong to the server. The server may be dead already: what it
+        started may not.
+        """
+        begun_s = time.monotonic()
+        if self._process.poll() is None and grace_s > 0:
+            send(self.pid, signal.SIGTERM, group=True)
+        kept = {*spare, self.pid}
+        while time.monotonic() - begun_s < grace_s:
+            reap_orphans(kept)
+            if self._process.poll() is not None and not family(self._token, spare):
+                break
+            time.sleep(0.05)
+        killed, left = kill_family(self._token, spare=spare, waited_for=(self.pid,))
+        try:
+            exit_code: int | None = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            exit_code = None
+        self._reader.join(timeout=5)
+        return Teardown(exit_code, killed, [str(process) for process in left], time.monotonic() - begun_s)
+
+    def drain(self, within_s: float = 2.0) -> None:
+        """Wait until the last lines of a dead server have been read (a child may still hold its output open)."""
+        self._reader.join(timeout=within_s)
+
+    def _read(self, pipe: IO[bytes]) -> None:
+        rest = b""
+        with pipe, self._log:
+            while chunk := os.read(pipe.fileno(), _CHUNK_BYTES):
+                arrived_s = time.monotonic()
+                *lines, rest = (rest + chunk).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+                self._take(lines, arrived_s)
+            if rest:
+                self._take([rest], time.monotonic())
+
+    def _take(self, lines: list[bytes], arrived_s: float) -> None:
+        stamp = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
+        told = [line for line in lines if line.strip()]
+        try:
+            self._log.write(b"".join(stamp + b" " + line + b"\n" for line in told))
+        except OSError:  # the disk is full: the run goes on, the events say how much of the log is missing
+            self.lost_log_lines += len(told)
+        for line in told:
+            self._on_line(line.decode(errors="replace"), arrived_s)

@@ -1,0 +1,221 @@
+"""The one loop of an attempt: takes what arrives, follows the phases, looks for signs of life, and ends it in time."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from hpcsweep.engines.base import Engine
+from hpcsweep.engines.logs import FactSeen, LogReader, PhaseSeen
+from hpcsweep.load.clock import Clock
+from hpcsweep.node import diagnostics
+from hpcsweep.node.compile_cache import measure
+from hpcsweep.node.gpus import Gpus, gpu_figures
+from hpcsweep.node.inbox import Inbox, Look, Message, ServerLine, Signalled
+from hpcsweep.node.journal import Journal
+from hpcsweep.node.outcome import Ended, Verdict, server_exited, stalled
+from hpcsweep.node.processes import Process, family, usage
+from hpcsweep.node.server import Server
+from hpcsweep.node.stall import Evidence, StallWatch
+from hpcsweep.node.stopper import Stopper
+from hpcsweep.spec.phases import STARTUP_PHASES, OutcomeKind, Phase
+
+_TICK_S = 0.05
+_LOOK_MIN_S, _LOOK_MAX_S, _LOOKS_PER_STALL = 0.1, 5.0, 20
+_PROGRESS_EVERY_S = 2.0
+_SIGNAL_RACE_S = 1.0
+
+T = TypeVar("T")
+
+
+class Supervisor:
+    """Watches one attempt. Whatever ends it early is raised as `Ended` from `pump`.
+
+    `spare`: children of the agent that are none of the server's: the guardian, the load process.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        journal: Journal,
+        clock: Clock,
+        inbox: Inbox,
+        stopper: Stopper,
+        gpus: Gpus,
+        folder: Path,
+        token: str,
+        spare: set[int],
+        stall_s: float,
+        say: Callable[[str], None],
+    ) -> None:
+        self.reader = LogReader(engine)
+        self.journal, self.clock, self.inbox, self.spare = journal, clock, inbox, spare
+        self.pending: list[Message] = []
+        self.phase, self.entered_s = Phase.LAUNCH, 0.0
+        self.server: Server | None = None
+        self.cache_folder: Path | None = None
+        self.samples = 0
+        self._stopper, self._gpus, self._folder, self._token = stopper, gpus, folder, token
+        self._stall_s, self._say = stall_s, say
+        self._budgets: dict[str, float] = {}
+        self._lines = 0
+        self._tokens: float | None = None
+        self._watch: StallWatch | None = None
+        self._cpu: dict[int, float] = {}
+        self._next_look_s = self._next_progress_s = 0.0
+        self._signs: dict[str, None] = {}
+
+    def watch_server(self, server: Server, phase_budgets: dict[str, float]) -> None:
+        """A server has been started: from now on its end, and the lack of any sign of life, end the attempt."""
+        self.server, self._budgets = server, phase_budgets
+        self._watch = StallWatch(self._evidence(self.processes()))
+        self.enter(Phase.LAUNCH)
+
+    def enter(self, phase: Phase, evidence: str = "", t_s: float | None = None) -> None:
+        """A phase begins, now or at `t_s`."""
+        self.phase = phase
+        self.entered_s = self.clock.t_s() if t_s is None else t_s
+        budget_s = self._budgets.get(phase.value)
+        self.journal.event("phase_entered", t_s=self.entered_s, phase=phase, budget_s=budget_s, evidence=evidence)
+        self._say(f"phase {phase.value} at {self.entered_s:.1f} s")
+
+    def fact(self, name: str, value: float | str | bool, unit: str = "", source: str = "agent") -> None:
+        """Record a figure or word that the agent itself found out."""
+        self.journal.event("fact", name=name, value=value, unit=unit, source=source)
+
+    def warn(self, message: str, detail: str = "") -> None:
+        """Record something odd that does not end the attempt."""
+        self.journal.event("warning", message=message, detail=detail)
+        self._say(f"warning: {message}")
+
+    def processes(self) -> list[Process]:
+        """The living processes of the server."""
+        return family(self._token, self.spare)
+
+    def idle_s(self) -> float:
+        """Attempt seconds since the last sign of life."""
+        return self.clock.scaled(self._watch.idle_s(time.monotonic())) if self._watch else 0.0
+
+    def pump(self) -> None:
+        """One round: what arrived is handled, or put into `pending` for whoever asked for it. Raises Ended."""
+        self.take()
+        stop = self._stopper.check()
+        if stop is not None:
+            raise Ended(Verdict(stop.kind, stop.reason, stop.decided_by))
+        error = self.journal.disk_error
+        if error is not None:
+            hint = "free some room (quota?) and retry; what was recorded before is kept"
+            reason = f"events.jsonl cannot be written: {error.strerror or error}"
+            raise Ended(Verdict(OutcomeKind.FAILED, reason, "the agent: disk", hint))
+        if self.server is not None:
+            exit_code = self.server.exit_code()
+            if exit_code is not None:
+                self._gone(self.server, exit_code)
+            self._look()
+
+    def take(self, timeout_s: float = _TICK_S) -> None:
+        """Handle what has arrived; nothing is decided."""
+        for message in self.inbox.take(timeout_s):
+            if isinstance(message, ServerLine):
+                self._line(message)
+            elif isinstance(message, Look):
+                self._looked(message)
+                self.pending.append(message)
+            elif not isinstance(message, Signalled):
+                self.pending.append(message)
+
+    def background(self, work: Callable[[], T]) -> T:
+        """The result of `work`, done in a thread while everything is watched. Raises what it raises, or Ended."""
+        results: list[T] = []
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                results.append(work())
+            except BaseException as exc:  # noqa: BLE001 - raised again in the main thread
+                errors.append(exc)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        while thread.is_alive():
+            self.pump()
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    def diagnose(self) -> None:
+        """Keep what a person needs to see why nothing moves."""
+        written = diagnostics.collect(self._folder, self.processes(), self.reader.last_lines, self._cpu)
+        self.fact("diagnostics", ", ".join(written))
+
+    def _line(self, message: ServerLine) -> None:
+        t_s = self.clock.t_s(message.at_s)
+        if not self.reader.is_noise(message.text):
+            self._lines += 1
+        for seen in self.reader.feed(message.text, t_s):
+            if isinstance(seen, PhaseSeen) and self.phase.value in STARTUP_PHASES:
+                self.enter(seen.phase, seen.evidence, t_s)
+            elif isinstance(seen, FactSeen):
+                self.journal.event(
+                    "fact", t_s=t_s, name=seen.name, value=seen.value, unit=seen.unit, source="log",
+                    evidence=seen.evidence,
+                )  # fmt: skip
+
+    def _looked(self, look: Look) -> None:
+        if look.figures is None or self._watch is None:
+            return
+        counted = [look.figures[name] for name in ("generation_tokens", "prompt_tokens") if name in look.figures]
+        self._tokens = sum(counted) if counted else None
+        busy = look.figures.get("running", 0.0) + look.figures.get("waiting", 0.0)
+        if self.phase is Phase.MEASURE and not busy:
+            self._watch.excuse(look.at_s)  # it answers, and has nothing to do
+
+    def _gone(self, server: Server, exit_code: int) -> None:
+        server.drain()
+        self.take(0.0)
+        deadline_s = time.monotonic() + _SIGNAL_RACE_S
+        while exit_code <= 0 and time.monotonic() < deadline_s:
+            # A scheduler signals the whole job at once: the server may be quicker than our own handler.
+            stop = self._stopper.check()
+            if stop is not None:
+                raise Ended(Verdict(stop.kind, stop.reason, stop.decided_by, exit_code=exit_code))
+            self.take()
+        raise Ended(server_exited(exit_code, self.phase, self.reader.failure, self.reader.last_lines))
+
+    def _look(self) -> None:
+        now_s = time.monotonic()
+        if self._watch is None or now_s < self._next_look_s:
+            return
+        stall_real_s = self.clock.real(self._stall_s)
+        self._next_look_s = now_s + min(max(stall_real_s / _LOOKS_PER_STALL, _LOOK_MIN_S), _LOOK_MAX_S)
+        members = self.processes()
+        self._signs |= dict.fromkeys(self._watch.look(self._evidence(members)))
+        if now_s >= self._next_progress_s:
+            self.journal.event("progress", sync=False, signs=list(self._signs), idle_s=self.idle_s())
+            self._next_progress_s, self._signs = now_s + _PROGRESS_EVERY_S, {}
+        if self._watch.idle_s(now_s) >= stall_real_s:
+            idle_s = self.idle_s()
+            self.diagnose()
+            raise Ended(stalled(self.phase, idle_s, self._stall_s, self.reader.last_lines))
+        self._cpu = {process.pid: process.cpu_s for process in members}
+
+    def _evidence(self, members: list[Process]) -> Evidence:
+        used = usage(members)
+        gpu = gpu_figures(self._gpus.states()) if self._gpus.available else {}
+        memory = gpu.get("gpu_memory_used_bytes")
+        cache = measure(self.cache_folder) if self.cache_folder and self.phase.value in STARTUP_PHASES else None
+        return Evidence(
+            at_s=time.monotonic(),
+            log_lines=self._lines,
+            cpu_s=used.cpu_s,
+            io_bytes=used.io_bytes,
+            pids=used.pids,
+            gpu_utilization=gpu.get("gpu_utilization"),
+            gpu_memory_bytes=int(memory) if memory is not None else None,
+            cache_entries=cache.entries if cache else None,
+            cache_bytes=cache.bytes if cache else None,
+            tokens=self._tokens,
+            samples=self.samples,
+        )
