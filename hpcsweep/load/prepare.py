@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import warnings
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,9 +11,10 @@ from hpcsweep.errors import DatasetError
 from hpcsweep.load.arrivals import due_times
 from hpcsweep.load.clock import Clock
 from hpcsweep.load.config import LoadConfig
-from hpcsweep.load.datasets.base import Request, check_files, estimate_tokens
+from hpcsweep.load.datasets.base import DatasetWarning, Request, check_files, estimate_tokens
 from hpcsweep.load.datasets.registry import read_options
 from hpcsweep.load.schedule import Item, Schedule
+from hpcsweep.load.tokenizer import find_tokenizer
 from hpcsweep.spec.workload import Workload
 
 STREAMS_PER_PROCESS = 500
@@ -22,7 +24,7 @@ def prepare(config: LoadConfig) -> tuple[Schedule, list[bytes]]:
     """The schedule of one workload and the bodies of its requests. Raises DatasetError."""
     workload = config.planned.workload
     clock = Clock(config.time_scale, config.clock_origin_s)
-    warmups, measured, warnings = requests_of(config)
+    warmups, measured, told = requests_of(config)
     bodies = [_body(config, request) for request in warmups + measured]
     places = _places(bodies)
     dues = [0.0] * len(warmups) + _dues(workload, measured)
@@ -58,7 +60,7 @@ def prepare(config: LoadConfig) -> tuple[Schedule, list[bytes]]:
         token_timeout_s=clock.real(config.token_timeout_s),
         processes=config.processes or _processes(min(len(measured), limit or len(measured))),
         items=items,
-        warnings=warnings,
+        warnings=told,
     ), bodies
 
 
@@ -72,15 +74,20 @@ def requests_of(config: LoadConfig) -> tuple[list[Request], list[Request], list[
     kind, options = read_options(workload.dataset)
     files = check_files(facts.files)
     count = workload.num_requests or facts.requests
-    found = kind.requests(options, files, None, count + workload.warmup, workload.seed)
+    tokenizer, why_none = find_tokenizer(config.model) if kind.needs_tokenizer else (None, "")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DatasetWarning)
+        found = kind.requests(options, files, tokenizer, count + workload.warmup, workload.seed)
+    told = [f"workload {workload.name}: {note.message}" for note in caught]
+    if caught and why_none:
+        told.append(f"workload {workload.name}: {why_none}")
     measured, rest = found[:count], found[count:]
-    warnings = []
     if not measured:
         raise DatasetError(f"workload {workload.name}: the dataset gave no request")
     if len(measured) < count:
-        warnings.append(f"workload {workload.name}: the dataset has {len(measured)} requests, not {count}")
+        told.append(f"workload {workload.name}: the dataset has {len(measured)} requests, not {count}")
     warmups = [rest[i] if i < len(rest) else measured[i % len(measured)] for i in range(workload.warmup)]
-    return warmups, measured, warnings
+    return warmups, measured, told
 
 
 def _body(config: LoadConfig, request: Request) -> bytes:

@@ -1,6 +1,7 @@
 """What a dataset is: options that it checks itself, facts for the login side, requests for the node."""
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,9 +41,18 @@ class Tokenizer(Protocol):
         """Text of `ids`."""
         ...
 
-    def ordinary_ids(self) -> list[int]:
-        """Ids that are no special tokens."""
+    def piece(self, token: int) -> str | None:
+        """The token as the vocabulary writes it; None for a special one."""
         ...
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of ids."""
+        ...
+
+
+class DatasetWarning(UserWarning):
+    """Something about a dataset that a person should know, and that does not end anything."""
 
 
 class FileOptions(Model):
@@ -56,6 +66,7 @@ class Dataset(Protocol):
 
     kind: ClassVar[str]
     options_model: ClassVar[type[Model]]
+    needs_tokenizer: ClassVar[bool]
 
     def facts(self, options: Any, base_dir: Path, completion_tokens: int | None) -> DatasetFacts:
         """What is known before anything is queued. `completion_tokens`: the workload's own; None: the samples'.
@@ -65,9 +76,13 @@ class Dataset(Protocol):
         ...
 
     def requests(
-        self, options: Any, data_files: Sequence[Path], tokenizer: Tokenizer | None, count: int | None, seed: int
+        self, options: Any, data_files: Sequence[Path], tokenizer: Tokenizer | None, count: int, seed: int
     ) -> list[Request]:
-        """At most `count` requests; None: all of them. The same for the same arguments. Raises DatasetError."""
+        """At most `count` requests, the same for the same arguments, fewer only when the dataset has no more.
+
+        `data_files`: those of the facts, in their order. What a person should know besides is given by
+        `warnings.warn`, and becomes a warning of the run. Raises DatasetError.
+        """
         ...
 
 
@@ -99,6 +114,16 @@ def check_files(files: dict[str, str]) -> list[Path]:
             )
         paths.append(path)
     return paths
+
+
+def warn_counts(message: str) -> None:
+    """Say that token counts are no counts; what the server counted is recorded all the same."""
+    warnings.warn(f"{message}, without the model's tokenizer", DatasetWarning, stacklevel=3)
+
+
+def count_tokens(text: str, tokenizer: Tokenizer | None) -> int:
+    """Tokens of `text`; without a tokenizer an estimate."""
+    return estimate_tokens(len(text)) if tokenizer is None else len(tokenizer.encode(text))
 
 
 def estimate_tokens(characters: int) -> int:

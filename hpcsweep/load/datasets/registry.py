@@ -15,7 +15,11 @@ from hpcsweep.spec.workload import Dataset as DatasetSpec
 ENTRY_POINT_GROUP = "hpcsweep.datasets"
 _BUILT_IN = {
     "samples": "hpcsweep.load.datasets.samples:Samples",
+    "sharegpt": "hpcsweep.load.datasets.sharegpt:Sharegpt",
     "random": "hpcsweep.load.datasets.random:Random",
+    "hf": "hpcsweep.load.datasets.hf:HuggingFace",
+    "trace": "hpcsweep.load.datasets.trace:Trace",
+    "shape": "hpcsweep.load.datasets.shapes:Shape",
 }
 
 

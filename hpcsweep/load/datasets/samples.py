@@ -44,6 +44,7 @@ class Samples:
 
     kind: ClassVar[str] = "samples"
     options_model: ClassVar[type[Model]] = SamplesOptions
+    needs_tokenizer: ClassVar[bool] = False
 
     def facts(self, options: SamplesOptions, base_dir: Path, completion_tokens: int | None) -> DatasetFacts:
         """Counts of the file; prompt tokens as stated there, else not known."""
@@ -64,14 +65,13 @@ class Samples:
         options: SamplesOptions,
         data_files: Sequence[Path],
         tokenizer: Tokenizer | None,
-        count: int | None,
+        count: int,
         seed: int,
     ) -> list[Request]:
         """The samples in the file's order, begun again when more are asked for than there are."""
         samples = _chosen(_read(data_files[0]), options, data_files[0])
-        total = len(samples) if count is None else count
         requests = []
-        for index in range(total):
+        for index in range(count):
             sample, turn = samples[index % len(samples)], index // len(samples)
             name = str(sample.id)
             requests.append(

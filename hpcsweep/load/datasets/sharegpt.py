@@ -1,0 +1,96 @@
+"""`sharegpt`: first questions of the ShareGPT file, sampled as `vllm bench serve --dataset-name sharegpt` does.
+
+vLLM 0.32, benchmarks/datasets/datasets.py, ShareGPTDataset and is_valid_sequence: entries of at least two turns,
+shuffled by the seed; the first turn is the prompt, the length of the second one the length of the answer; prompt and
+answer of at least 4 tokens, a prompt of at most 1,024, both of at most 2,048; too few: drawn again.
+"""
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from hpcsweep.errors import DatasetError
+from hpcsweep.load.datasets.base import FileOptions, Request, Tokenizer, count_tokens, sha256, warn_counts
+from hpcsweep.spec.base import Model, Tokens
+from hpcsweep.spec.workload import DatasetFacts
+
+MIN_TOKENS, MAX_PROMPT_TOKENS, MAX_TOTAL_TOKENS = 4, 1024, 2048
+
+
+class SharegptOptions(FileOptions):
+    """Options of `kind: sharegpt`."""
+
+    output_len: Tokens | None = Field(None, ge=1, description="tokens of every answer; None: as long as in the file")
+    requests: int = Field(1000, ge=1, description="how many, when the workload does not say num_requests")
+
+
+class Sharegpt:
+    """Conversations of the ShareGPT JSON file."""
+
+    kind: ClassVar[str] = "sharegpt"
+    options_model: ClassVar[type[Model]] = SharegptOptions
+    needs_tokenizer: ClassVar[bool] = True
+
+    def facts(self, options: SharegptOptions, base_dir: Path, completion_tokens: int | None) -> DatasetFacts:
+        """The filter's limits; how many conversations pass is known when the model's tokenizer has counted them."""
+        path = (base_dir / options.path).resolve()
+        digest = sha256(path)
+        return DatasetFacts(
+            requests=options.requests,
+            prompt_tokens_max=MAX_PROMPT_TOKENS,
+            completion_tokens_max=completion_tokens or options.output_len or MAX_TOTAL_TOKENS - MIN_TOKENS,
+            files={str(path): digest},
+        )
+
+    def requests(
+        self, options: SharegptOptions, data_files: Sequence[Path], tokenizer: Tokenizer | None, count: int, seed: int
+    ) -> list[Request]:
+        """Exactly `count` requests. Raises DatasetError when no conversation passes the filter."""
+        if tokenizer is None:
+            warn_counts("lengths of `sharegpt` were estimated from characters")
+        path = data_files[0]
+        entries = _conversations(path)
+        random.Random(seed).shuffle(entries)
+        requests: list[Request] = []
+        for entry in entries:
+            if len(requests) == count:
+                break
+            prompt, answer = (turn["value"] for turn in entry["conversations"][:2])
+            prompt_tokens = count_tokens(prompt, tokenizer)
+            output = options.output_len or count_tokens(answer, tokenizer)
+            if _is_valid(prompt_tokens, output, options.output_len is not None):
+                name = str(entry.get("id", len(requests)))
+                requests.append(Request(name, prompt=prompt, max_tokens=output, prompt_tokens=prompt_tokens))
+        if not requests:
+            raise DatasetError(f"{path}: no conversation passes the length filter of vLLM's benchmark")
+        draw = random.Random(seed)
+        again = [draw.choice(requests) for _ in range(count - len(requests))]
+        return requests + [replace(request, sample=f"{request.sample}#{n}") for n, request in enumerate(again, 2)]
+
+
+def _is_valid(prompt_tokens: int, output_tokens: int, output_stated: bool) -> bool:
+    if prompt_tokens < MIN_TOKENS or (output_tokens < MIN_TOKENS and not output_stated):
+        return False
+    return prompt_tokens <= MAX_PROMPT_TOKENS and prompt_tokens + output_tokens <= MAX_TOTAL_TOKENS
+
+
+def _conversations(path: Path) -> list[dict[str, Any]]:
+    """Entries with at least two turns. Raises DatasetError."""
+    try:
+        entries = json.loads(path.read_bytes())
+        long_enough = [e for e in entries if len(e.get("conversations") or ()) >= 2]
+        for entry in long_enough:
+            if not all(isinstance(turn["value"], str) for turn in entry["conversations"][:2]):
+                raise ValueError(f"entry {entry.get('id')!r}: a turn without text")
+    except (OSError, ValueError, AttributeError, TypeError, KeyError) as exc:
+        raise DatasetError(
+            f"{path}: not a ShareGPT file",
+            detail=f"{type(exc).__name__}: {exc}",
+            hint="expected: a JSON list of {id, conversations: [{from, value}, ...]}",
+        ) from exc
+    return long_enough
