@@ -7,7 +7,7 @@ version, where JSON is not; nobody else's jobs are read.
 
 from collections.abc import Sequence
 
-from hpcsweep.errors import SchedulerError, SchedulerParseError
+from hpcsweep.errors import SchedulerError, SchedulerParseError, SchedulerUnreachable
 from hpcsweep.schedulers.base import Answer, ClusterFacts, Listing
 from hpcsweep.schedulers.pbs_directives import PREFIX, directives, variables_option
 from hpcsweep.schedulers.pbs_json import parse_dsv
@@ -51,20 +51,23 @@ class PbsScheduler:
         return ("qsub", *named, *logged, *variables_option(exports), script)
 
     def parse_submit(self, answer: Answer) -> str:
-        """The full job id: `123.server`, or `123[].server` of an array. Raises SchedulerError with PBS's words."""
+        """The full job id: `123.server`, or `123[].server` of an array. Raises SchedulerError with PBS's words.
+
+        SchedulerUnreachable where the job may have been taken all the same: no answer in time, or one without an id.
+        """
         if answer.exit_code != 0:
             raise refusal(answer, "submit the job")
         lines = [line.strip() for line in answer.stdout.split("\n") if line.strip()]
         try:
-            number, index, is_array, _ = split_id(lines[-1] if lines else "")
+            _, index, _, _ = split_id(lines[-1] if lines else "")
         except ValueError as exc:
-            raise SchedulerParseError(
+            raise SchedulerUnreachable(
                 f"qsub answered no job id: {answer.stdout.strip()[:120]!r}",
                 detail=answer.stderr,
-                hint="the job may have been taken: look with qstat -u $USER",
+                hint="the job may have been taken: qselect -x -N NAME shows it",
             ) from exc
         if index is not None:
-            raise SchedulerParseError(f"qsub answered the id of a subjob: {number}[{index}], array {is_array}")
+            raise SchedulerParseError(f"qsub answered the id of a subjob: {lines[-1]!r}")
         return lines[-1]
 
     def cancel_argv(self, job_id: str, indexes: Sequence[int] | None) -> tuple[str, ...]:
