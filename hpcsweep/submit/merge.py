@@ -42,9 +42,10 @@ class RunVerdict:
 def merge_listings(listings: Sequence[Listing]) -> Listing:
     """One listing of several, the most trustworthy last.
 
-    A later witness wins, with two exceptions: it says less than the earlier one (unknown), or it still calls running
-    what the earlier one has seen ended (the accounting trails the queue by seconds). Reason, hint and node are taken
-    from whoever has them. Complete when any witness was: it alone could have shown every job.
+    Of how a job ended a later witness knows more: the accounting says who cancelled it. As long as the queue shows a
+    job alive, and as soon as it shows it ended, the accounting only trails it: it does not learn why a job waits, and
+    still holds the end of a life after which the job was requeued. What the winner leaves out comes from the other.
+    Complete when any witness was: it alone could have shown every job.
     """
     merged: dict[tuple[str, int | None], JobStatus] = {}
     for listing in listings:
@@ -55,8 +56,10 @@ def merge_listings(listings: Sequence[Listing]) -> Listing:
 
 
 def _later(earlier: JobStatus, later: JobStatus) -> JobStatus:
-    stale = earlier.state.final and not later.state.final
-    winner, other = (earlier, later) if stale or later.state is JobState.UNKNOWN else (later, earlier)
+    later_knows_more = earlier.state is JobState.UNKNOWN or (earlier.state.final and later.state.final)
+    winner, other = (later, earlier) if later_knows_more else (earlier, later)
+    if winner.state.final is not other.state.final:
+        return winner  # two lives of one job: what the other says of nodes and exit codes is not about this one
     same_state = winner.state is other.state
     return replace(
         winner,
