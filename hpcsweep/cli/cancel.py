@@ -30,7 +30,7 @@ def cancel(ctx: click.Context, names: tuple[str, ...], yes: bool, as_json: bool)
                     f"{', '.join(sorted(labels or ()))} shares its allocation with {', '.join(shared)}: "
                     "add --yes to cancel all of them"
                 )
-            done[sweep.name] = cancel_runs(sweep, opened.backend(sweep), labels)
+            done[sweep.name] = cancel_runs(sweep, opened.cluster(sweep), opened.backend(sweep), labels)
         opened.refresh([sweep.name for sweep, _ in chosen])
         if as_json:
             click.echo(json.dumps({"cancelled": done}, indent=1))

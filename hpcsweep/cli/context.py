@@ -11,7 +11,8 @@ import click
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.store.ingest import ingest_sweep
 from hpcsweep.store.open import Store, default_home, default_store, open_store
-from hpcsweep.store.status import record_status, unfinished_sweeps
+from hpcsweep.store.queries import unfinished_sweeps
+from hpcsweep.store.scheduler import record_listing
 from hpcsweep.submit.backends import Backend
 from hpcsweep.submit.factory import make_backend
 from hpcsweep.submit.layout import Home, SweepFolder
@@ -38,8 +39,11 @@ class Session:
 
     def backend(self, sweep: SweepFolder) -> Backend:
         """The backend that a sweep was submitted to, from the profile that it keeps."""
-        document = sweep.read_sweep()
-        return make_backend(Cluster.model_validate(document["profile"]), self.home, document.get("parallel"))
+        return make_backend(self.cluster(sweep), self.home, sweep.read_sweep().get("parallel"))
+
+    def cluster(self, sweep: SweepFolder) -> Cluster:
+        """The cluster profile that a sweep was submitted with."""
+        return Cluster.model_validate(sweep.read_sweep()["profile"])
 
     def _ask_schedulers(self, sweeps: Iterable[SweepFolder]) -> list[str]:
         """One listing per cluster for all its sweeps."""
@@ -48,22 +52,18 @@ class Session:
         for sweep in sweeps:
             groups.setdefault(str(sweep.read_sweep()["profile"]), []).append(sweep)
         for members in groups.values():
-            jobs = {
-                submission.job_id: (sweep, number)
-                for sweep in members
-                for number in sweep.job_numbers()
-                if (submission := sweep.read_submission(number)) is not None and submission.job_id is not None
-            }
-            names = {job_id: f"{sweep.name}-{number}" for job_id, (sweep, number) in jobs.items()}
+            names: dict[str, str] = {}
+            for sweep in members:
+                for number in sweep.job_numbers():
+                    submission = sweep.read_submission(number)
+                    if submission is not None and submission.job_id is not None:
+                        names[submission.job_id] = f"{sweep.name}-{number}"
             listing = self.backend(members[0]).listing(names)
             if listing.trouble:
                 troubles.append(listing.trouble)
             at = time.time()
-            with self.store.writing() as connection:
-                for (job_id, index), status in listing.statuses.items():
-                    if job_id in jobs:
-                        sweep, number = jobs[job_id]
-                        record_status(connection, sweep.name, number, index or 0, status, at)
+            for sweep in members:
+                record_listing(self.store, sweep.name, listing, at)
         return troubles
 
 

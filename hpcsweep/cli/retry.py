@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from hpcsweep.analysis.bad_nodes import BadNode, bad_nodes
 from hpcsweep.cli.context import Session, session
 from hpcsweep.cli.runs import choose_runs
 from hpcsweep.cli.wait import wait_for
@@ -13,7 +14,6 @@ from hpcsweep.render.environment import make_environment
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.phases import OutcomeKind, RunState
 from hpcsweep.store.queries import load_sweep
-from hpcsweep.analysis.bad_nodes import BadNode, bad_nodes
 from hpcsweep.submit.client import retry as retry_runs
 from hpcsweep.submit.factory import make_backend
 from hpcsweep.submit.layout import SweepFolder

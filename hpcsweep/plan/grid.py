@@ -137,7 +137,8 @@ def _baseline(
 def _product(axes: Mapping[str, tuple[Level, ...]], varied: Sequence[str]) -> Iterator[Point]:
     order = [*(a for a in varied if a in axes), *(a for a in axes if a not in varied)]
     for levels in itertools.product(*(axes[axis] for axis in order)):
-        yield dict(zip(order, levels, strict=True))
+        point = dict(zip(order, levels, strict=True))
+        yield {axis: point[axis] for axis in axes}  # names of runs do not depend on the order of --grid
 
 
 def _one_at_a_time(axes: Mapping[str, tuple[Level, ...]], baseline: Point, varied: Sequence[str]) -> Iterator[Point]:

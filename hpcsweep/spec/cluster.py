@@ -20,7 +20,8 @@ class Ssh(Model):
     host: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$", description="a name of ~/.ssh/config, or a host")
     user: str | None = None
     port: int | None = Field(None, ge=1, le=65535)
-    key_file: str | None = None
+    key_file: str | None = Field(None, description="None: those of ~/.ssh/config, the agent's, the usual ones")
+    known_hosts: str | None = Field(None, description="file of host keys; None: ~/.ssh/known_hosts")
     home: str = Field(description="HPCSWEEP_HOME on that side: absolute, shared with its compute nodes")
 
 

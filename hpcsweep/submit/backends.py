@@ -18,6 +18,7 @@ class Backend(Protocol):
     """Where jobs of a cluster go."""
 
     template: str
+    host: Host
 
     def submit(self, job: JobSpec, job_dir: str, script: str) -> str:
         """Hand a job over whose files are in `job_dir`, `script` being the text of job.sh; the scheduler's id.
@@ -46,7 +47,7 @@ class SchedulerBackend:
     """A scheduler on a host."""
 
     def __init__(self, scheduler: Scheduler, host: Host, user: str | None = None) -> None:
-        self._scheduler, self._host = scheduler, host
+        self._scheduler, self.host = scheduler, host
         self._user = user or getpass.getuser()
         self.template = scheduler.template
         self.calls: list[Answer] = []
@@ -106,6 +107,6 @@ class SchedulerBackend:
         return self.facts().max_array_size
 
     def _run(self, argv: Sequence[str], timeout_s: float) -> Answer:
-        answer = self._host.run(argv, timeout_s=timeout_s)
+        answer = self.host.run(argv, timeout_s=timeout_s)
         self.calls.append(answer)
         return answer

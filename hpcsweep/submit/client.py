@@ -15,6 +15,7 @@ from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import JobSpec
 from hpcsweep.submit.backends import Backend
 from hpcsweep.submit.layout import SWEEP_FILE, Home, Submission, SweepFolder, write_json
+from hpcsweep.submit.place import Place, claim, find_place
 from hpcsweep.submit.prepare import Prepared, Rendered, render_jobs, render_sweep
 
 
@@ -39,16 +40,18 @@ def submit(prepared: Prepared, home: Home, backend: Backend) -> Submitted:
             hint="`--dry-run` shows the reason of each",
         )
     limit = prepared.cluster.max_array_size or backend.max_array_size()
-    sweep = home.claim(prepared.experiment.name)
+    place = claim(home, prepared.experiment.name, prepared.cluster, backend)
+    sweep = place.sweep
     try:
         rendered = render_sweep(
-            prepared, sweep.name, str(sweep.path), str(home.cache_dir), backend.template, max_array_size=limit
+            prepared, sweep.name, place.sweep_dir, place.cache_dir, backend.template, max_array_size=limit
         )
         _write(prepared, rendered, sweep)
-        jobs = _hand_over(prepared.cluster_name, prepared.cluster, rendered.jobs, rendered.files, sweep, backend)
+        place.stage()
+        jobs = _hand_over(prepared.cluster_name, prepared.cluster, rendered.jobs, rendered.files, place, backend)
     except BaseException:
         if not any(sweep.read_submission(number) for number in sweep.job_numbers()):
-            shutil.rmtree(sweep.path, ignore_errors=True)
+            place.remove()
         raise
     return Submitted(sweep, tuple(jobs))
 
@@ -70,16 +73,19 @@ def retry(
         max_array_size=cluster.max_array_size or backend.max_array_size(),
     )
     files = render_jobs(environment, backend.template, jobs, cluster, document.get("parallel"))
+    place = find_place(sweep, cluster, backend)
     _write_jobs(jobs, files, sweep)
-    return Submitted(sweep, tuple(_hand_over(document["cluster"], cluster, jobs, files, sweep, backend)))
+    place.stage()
+    return Submitted(sweep, tuple(_hand_over(document["cluster"], cluster, jobs, files, place, backend)))
 
 
-def cancel(sweep: SweepFolder, backend: Backend, labels: Collection[str] | None) -> list[str]:
+def cancel(sweep: SweepFolder, cluster: Cluster, backend: Backend, labels: Collection[str] | None) -> list[str]:
     """Cancel runs (None: all of the sweep), one call a job; labels whose job was told to stop.
 
     What we cancel is remembered first: a scheduler may forget an element that is cancelled while it is pending.
     Raises SchedulerError.
     """
+    place = find_place(sweep, cluster, backend)
     places = sweep.where_runs_are()
     wanted = {label: place for label, place in places.items() if labels is None or label in labels}
     for number in sorted({job for job, _ in wanted.values()}):
@@ -90,7 +96,7 @@ def cancel(sweep: SweepFolder, backend: Backend, labels: Collection[str] | None)
         remembered = sorted({*submission.cancelled, *indexes})
         sweep.write_submission(number, submission.model_copy(update={"cancelled": remembered}))
         for index in indexes:
-            (sweep.job_dir(number) / "elements" / f"{index}.cancel").touch()
+            place.mark(f"jobs/{number}/elements/{index}.cancel")
         whole = len(indexes) == submission.elements
         backend.cancel(submission.job_id, None if whole else indexes)
     return sorted(wanted)
@@ -136,10 +142,11 @@ def _hand_over(
     cluster: Cluster,
     jobs: Sequence[JobSpec],
     files: Sequence[RenderedJob],
-    sweep: SweepFolder,
+    place: Place,
     backend: Backend,
 ) -> list[tuple[int, str, int]]:
     handed: list[tuple[int, str, int]] = []
+    sweep = place.sweep
     for job, rendered in zip(jobs, files, strict=True):
         submission = Submission(
             job_id=None,
@@ -149,7 +156,7 @@ def _hand_over(
             elements=len(job.elements),
         )
         try:
-            job_id = backend.submit(job, str(sweep.job_dir(job.job)), rendered.script)
+            job_id = backend.submit(job, f"{place.sweep_dir}/jobs/{job.job}", rendered.script)
         except SchedulerUnreachable:
             sweep.write_submission(job.job, submission)  # it may have arrived all the same
             raise

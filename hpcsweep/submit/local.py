@@ -13,6 +13,8 @@ from typing import Any
 import submitit
 
 from hpcsweep.errors import SchedulerError
+from hpcsweep.hosts.base import Host
+from hpcsweep.hosts.local import LocalHost
 from hpcsweep.schedulers.base import JobState, JobStatus, Listing
 from hpcsweep.spec.job import JobSpec
 from hpcsweep.spec.phases import OutcomeKind
@@ -29,6 +31,7 @@ class LocalBackend:
 
     def __init__(self, home: Home, parallel: int | None) -> None:
         self._home = home
+        self.host: Host = LocalHost()
         self._parallel = parallel or max(1, os.cpu_count() or 1)
 
     def submit(self, job: JobSpec, job_dir: str, script: str) -> str:

@@ -1,0 +1,158 @@
+"""Where a run stands, from three witnesses: a table of cases."""
+
+import pytest
+
+from hpcsweep.schedulers.base import JobState, JobStatus, Listing
+from hpcsweep.spec.phases import OutcomeKind, RunState
+from hpcsweep.submit.merge import RunEvidence, decide, merge_listings
+
+
+def job(state, **more):
+    return JobStatus("7", 3, JobState(state), more.pop("native", state.upper()), **more)
+
+
+def folder(**more):
+    return RunEvidence(**more)
+
+
+TIMEOUT = OutcomeKind.WALLTIME
+CASES = [  # (run folder, scheduler's word, cancelled by us, handed over) -> (state, outcome, part of the reason)
+    pytest.param(folder(), None, False, False, "planned", None, "not handed over", id="never handed over"),
+    pytest.param(folder(), job("pending", reason="Priority"), False, True, "queued", None, "Priority", id="queued"),
+    pytest.param(folder(), job("never", reason="over MaxTime"), False, True, "held", None, "MaxTime", id="never runs"),
+    pytest.param(folder(), None, False, True, "unknown", None, "does not know", id="gone from every tool is unknown"),
+    pytest.param(folder(), job("unknown", reason="no answer"), False, True, "unknown", None, "no answer", id="mute"),
+    pytest.param(folder(), None, True, True, "finished", "cancelled", "before it started", id="own cancel, pending"),
+    pytest.param(folder(attempt=1), job("running"), False, True, "running", None, "", id="running"),
+    pytest.param(folder(attempt=1, owner_alive=True), None, False, True, "running", None, "", id="only its own sign"),
+    pytest.param(folder(attempt=1), None, False, True, "unknown", None, "", id="began, then silence"),
+    pytest.param(
+        folder(attempt=1, outcome=OutcomeKind.COMPLETED),
+        job("running"),
+        False,
+        True,
+        "finished",
+        "completed",
+        "",
+        id="ours",
+    ),
+    pytest.param(
+        folder(attempt=1, outcome=OutcomeKind.STALLED, reason="silent in compile"),
+        job("failed", outcome=TIMEOUT),
+        False,
+        True,
+        "finished",
+        "stalled",
+        "silent",
+        id="our own word is above the accounting",
+    ),
+    pytest.param(
+        folder(attempt=1),
+        job("failed", outcome=TIMEOUT, native="TIMEOUT", node="hopper-1"),
+        False,
+        True,
+        "finished",
+        "walltime",
+        "TIMEOUT on hopper-1",
+        id="time limit, agent mute",
+    ),
+    pytest.param(
+        folder(attempt=1),
+        job("completed", exit_code=0),
+        False,
+        True,
+        "finished",
+        "lost",
+        "left no end",
+        id="never completed",
+    ),
+    pytest.param(
+        folder(),
+        job("completed", exit_code=0),
+        False,
+        True,
+        "finished",
+        "not_run",
+        "without having begun",
+        id="not begun",
+    ),
+    pytest.param(
+        folder(attempt=1), job("pending"), False, True, "queued", None, "requeued after attempt 1", id="requeue"
+    ),
+    pytest.param(
+        folder(attempt=1, outcome=OutcomeKind.PREEMPTED),
+        job("pending"),
+        False,
+        True,
+        "queued",
+        None,
+        "",
+        id="preempted and waiting again",
+    ),
+    pytest.param(
+        folder(attempt=1, outcome=OutcomeKind.PREEMPTED), None, False, True, "finished", "preempted", "", id="preempted"
+    ),
+    pytest.param(
+        folder(attempt=2, outcome=OutcomeKind.FAILED, known_attempts=2),
+        job("pending"),
+        False,
+        True,
+        "queued",
+        None,
+        "",
+        id="a retry waits: the old attempt does not count",
+    ),
+    pytest.param(
+        folder(not_run="walltime was near"),
+        job("failed"),
+        False,
+        True,
+        "finished",
+        "not_run",
+        "walltime",
+        id="not reached",
+    ),
+    pytest.param(folder(), job("running"), False, True, "queued", None, "has not begun", id="packed, its turn comes"),
+    pytest.param(folder(), job("failed"), True, True, "finished", "cancelled", "cancelled", id="own cancel, listed"),
+]
+
+
+@pytest.mark.parametrize(("run", "status", "ours", "handed", "state", "outcome", "reason"), CASES)
+def test_where_a_run_stands(run, status, ours, handed, state, outcome, reason):
+    verdict = decide(run, status, cancelled_by_us=ours, handed_over=handed)
+    assert verdict.state is RunState(state)
+    assert verdict.outcome == (OutcomeKind(outcome) if outcome else None)
+    assert reason in verdict.reason
+
+
+def test_no_case_says_completed_without_the_agents_word():
+    for state in JobState:
+        for attempt in (0, 1):
+            verdict = decide(folder(attempt=attempt), job(state.value), cancelled_by_us=False, handed_over=True)
+            assert verdict.outcome is not OutcomeKind.COMPLETED
+
+
+def merged(*statuses, complete=(True, True)):
+    listings = [Listing({("7", 3): s} if s else {}, ok) for s, ok in zip(statuses, complete, strict=True)]
+    return merge_listings(listings).statuses.get(("7", 3))
+
+
+def test_the_later_witness_wins():
+    queue, accounting = job("failed", node="n1"), job("failed", outcome=TIMEOUT, exit_code=0)
+    found = merged(queue, accounting)
+    assert found.outcome is TIMEOUT and found.node == "n1"
+
+
+def test_an_accounting_that_trails_does_not_move_a_job_back():
+    assert merged(job("failed", exit_code=3), job("running")).state is JobState.FAILED
+
+
+def test_a_witness_that_knows_nothing_does_not_win():
+    assert merged(job("running"), job("unknown")).state is JobState.RUNNING
+    assert merged(job("running"), None).state is JobState.RUNNING
+    assert merged(None, job("completed")).state is JobState.COMPLETED
+
+
+def test_troubles_are_kept_and_one_answer_is_enough():
+    both = merge_listings([Listing({}, False, "squeue does not answer"), Listing({}, True)])
+    assert both.complete and both.trouble == "squeue does not answer"
