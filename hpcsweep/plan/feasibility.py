@@ -1,0 +1,173 @@
+"""Can this variant be served with these GPUs? What the login side can tell before anything is queued. Pure."""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from hpcsweep.engines.base import Engine
+from hpcsweep.engines.flags import flag_problems
+from hpcsweep.plan.model_size import ModelFacts
+from hpcsweep.spec.job import Resources
+from hpcsweep.spec.server import ServerConfig, Settings
+
+_GIB = 2**30
+_GPU_MEMORY_GIB = {"h200": 141, "h100": 80, "h800": 80, "h20": 96, "a100": 80, "a800": 80, "gh200": 96}
+_GPU_MEMORY_GIB |= {"b200": 180, "l40s": 48, "l40": 48, "a40": 48, "a6000": 48, "l4": 24, "a10": 24, "v100": 32}
+"""What the vendor prints as GB is GiB, to within one part in a hundred (nvidia-smi: 81920 MiB for an A100-80G)."""
+_NO_FP8 = ("a100", "a800", "a40", "a6000", "a10", "v100")
+"""Below compute capability 8.9: no arithmetic in fp8 (CUDA C++ Programming Guide, Tensor Cores)."""
+_UTILIZATION = {"vllm": 0.9, "sglang": 0.9, "trtllm": 0.9}
+_SIZE_IN_NAME = re.compile(r"(\d+)\s*gi?b?(?![a-z0-9])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """`error`: it cannot work, so the variant is not submitted; `warning`: worth a look."""
+
+    severity: Literal["error", "warning"]
+    message: str
+    hint: str = ""
+
+
+def check(server: ServerConfig, resources: Resources, engine: Engine, model: ModelFacts | None) -> list[Problem]:
+    """Everything known against serving this variant with these resources; empty: nothing is.
+
+    `model` None: nothing is known of its size. Raises EngineError when the engine's version constraint is none.
+    Memory is only refused where it cannot fit: activations and CUDA graphs come on top of what is counted here.
+    """
+    settings = engine.settings(server)
+    problems = [Problem("error", sentence) for sentence in engine.unsupported(server)]
+    problems += _gpus(settings, resources)
+    problems += _flags(server)
+    memory_bytes = gpu_memory_bytes(resources)
+    if model is not None:
+        problems += _context(server, settings, model)
+        if memory_bytes is not None and resources.gpus:
+            problems += _memory(server, settings, model, memory_bytes)
+    problems += _fp8(server, settings, resources, model)
+    return problems
+
+
+def refusals(problems: list[Problem]) -> list[str]:
+    """The errors of `check`, a sentence each, with their hints."""
+    return [p.message + (f" ({p.hint})" if p.hint else "") for p in problems if p.severity == "error"]
+
+
+def gpu_memory_bytes(resources: Resources) -> int | None:
+    """Memory of one GPU: as stated, else by the size or the type in `gpu_type`; None: not known."""
+    if resources.gpu_memory_bytes is not None:
+        return resources.gpu_memory_bytes
+    name = (resources.gpu_type or "").lower()
+    if (size := _SIZE_IN_NAME.search(name)) is not None:
+        return int(size[1]) * _GIB
+    gib = next((size for kind, size in _GPU_MEMORY_GIB.items() if _is_kind(name, kind)), None)
+    return None if gib is None else gib * _GIB
+
+
+def _gpus(settings: Settings, resources: Resources) -> list[Problem]:
+    if resources.gpus == 0:
+        return []
+    need, have = settings.gpus, resources.gpus * resources.nodes
+    sizes = (settings.tensor_parallel_size, settings.pipeline_parallel_size, settings.data_parallel_size)
+    tp, pp, dp = (size or 1 for size in sizes)
+    product = f"tensor {tp} × pipeline {pp} × data {dp} = {need} GPUs"
+    asked = f"{resources.nodes} × {resources.gpus} = {have}" if resources.nodes > 1 else str(have)
+    if need > have:
+        return [Problem("error", f"{product}, but {asked} are asked for", "change the sizes or resources.gpus")]
+    if need > resources.gpus:
+        hint = "its own flags must say how (--nnodes of vLLM, or Ray)"
+        return [Problem("warning", f"{product}: the server spans {resources.nodes} nodes", hint)]
+    if need < have:
+        return [Problem("warning", f"{product}, {asked} are asked for: {have - need} stay idle")]
+    return []
+
+
+def _flags(server: ServerConfig) -> list[Problem]:
+    found = flag_problems(server.engine, server.flags, constraint=server.engine_version)
+    return [
+        Problem("error" if p.certain else "warning", p.sentence, f"engine.version is {server.engine_version or 'open'}")
+        for p in found
+    ]
+
+
+def _context(server: ServerConfig, settings: Settings, model: ModelFacts) -> list[Problem]:
+    length, limit = settings.max_model_len, model.max_position
+    if length is None or limit is None or length <= limit:
+        return []
+    stretched = "--hf-overrides" in server.flags or "--json-model-override-args" in server.flags
+    allowed = any(name in server.env for name in _LONGER_CONTEXT) or stretched
+    message = f"max_model_len {length} is more than the model's own {limit} tokens"
+    return [Problem("warning" if allowed else "error", message, "lower it, or override the model's configuration")]
+
+
+_LONGER_CONTEXT = ("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN")
+
+
+def _memory(server: ServerConfig, settings: Settings, model: ModelFacts, memory_bytes: int) -> list[Problem]:
+    model = _as_served(server, settings, model)
+    total = model.total_weight_bytes
+    if total is None:
+        return []
+    tp, pp = settings.tensor_parallel_size or 1, settings.pipeline_parallel_size or 1
+    # With expert parallelism the data parallel ranks share the experts: at best the weights are split over all.
+    holders = settings.gpus if settings.expert_parallel else tp * pp
+    gpu = f"{memory_bytes / _GIB:.4g} GB"
+    if total > holders * memory_bytes:
+        message = f"weights do not fit: {model.weight_arithmetic()} > {holders} × {gpu}"
+        return [Problem("error", message, "use more GPUs, or quantized weights")]
+    fraction = settings.gpu_memory_utilization or _UTILIZATION.get(server.engine, 1.0)
+    room = memory_bytes * (fraction if server.engine == "vllm" else 1.0) - total / holders
+    if room <= 0:
+        message = (
+            f"weights do not fit: {model.weight_arithmetic()} / {holders} = {total / holders / 1e9:.1f} GB a GPU"
+            f" > {fraction:g} × {memory_bytes / 1e9:.1f} GB"
+        )
+        return [Problem("error", message, "raise gpu_memory_utilization, use more GPUs, or quantized weights")]
+    return _kv_cache(settings, model, tp, pp, room)
+
+
+def _kv_cache(settings: Settings, model: ModelFacts, tp: int, pp: int, room: float) -> list[Problem]:
+    """One request of full length must fit, or the engine refuses to start."""
+    length = settings.max_model_len or model.max_position
+    width = 1.0 if (settings.kv_cache_dtype or "").startswith(("fp8", "int8")) else 2.0
+    per_token = model.kv_bytes_per_token(tp, pp, width)
+    if length is None or per_token is None or length * per_token <= room:
+        return []
+    message = (
+        f"the KV cache of one request does not fit: {length} tokens × {per_token / 1024:.1f} KiB = "
+        f"{length * per_token / 1e9:.1f} GB a GPU > {room / 1e9:.1f} GB beside the weights"
+    )
+    hint = "lower max_model_len, use an fp8 KV cache, or more GPUs"
+    return [Problem("error" if model.uniform_attention else "warning", message, hint)]
+
+
+def _fp8(server: ServerConfig, settings: Settings, resources: Resources, model: ModelFacts | None) -> list[Problem]:
+    name = (resources.gpu_type or "").lower()
+    kind = next((kind for kind in _NO_FP8 if _is_kind(name, kind)), None)
+    quantization = settings.quantization or (model.quantization if model is not None else None)
+    if quantization is None and re.search(r"[-_]fp8\b", server.model, re.IGNORECASE):
+        quantization = "fp8"
+    if kind is None or quantization is None or "fp8" not in quantization:
+        return []
+    if server.engine == "vllm":
+        message = f"{kind.upper()} has no fp8 arithmetic: vLLM computes in 16 bits (weight-only Marlin kernels)"
+        return [Problem("warning", message, "memory is saved all the same; speed is not that of fp8")]
+    said = {"sglang": "SGLang stops with `type fp8e4nv not supported in this architecture`"}
+    message = f"{kind.upper()} has no fp8 arithmetic: {said.get(server.engine, f'{server.engine} does not support it')}"
+    return [Problem("error", message, "use vLLM, other weights, or GPUs of compute capability 8.9 or more")]
+
+
+def _as_served(server: ServerConfig, settings: Settings, model: ModelFacts) -> ModelFacts:
+    """The model with weights quantized on loading, or in the type that a flag names."""
+    width: float | None = None
+    if settings.quantization == "fp8" and model.quantization is None:
+        width = 1.0
+    elif server.flags.get("--dtype") == "float32" and model.quantization is None:
+        width = 4.0
+    if width is None or model.parameters is None:
+        return model
+    return replace(model, bytes_per_parameter=width, weight_bytes=None)
+
+
+def _is_kind(name: str, kind: str) -> bool:
+    return re.search(rf"(?<![a-z0-9]){kind}(?![0-9])", name) is not None

@@ -1,0 +1,162 @@
+"""How large a model is: bytes of its weights and of its KV cache, from its own files or from a small table. Pure.
+
+Whoever calls reads the files: `config.json` and `model.safetensors.index.json` as parsed JSON.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+_DTYPE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "float8_e4m3fn": 1.0, "float8_e5m2": 1.0}
+_WIDTH_OF_METHOD = {
+    "fp8": 1.0,
+    "modelopt": 1.0,
+    "bitsandbytes": 0.5,
+    "mxfp4": 0.53,
+    "nvfp4": 0.56,
+    "modelopt_fp4": 0.56,
+}
+"""Bytes per weight of quantization methods that state no number of bits; four-bit ones with their block scales."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What is known of a model. None: not known.
+
+    `weight_bytes`: exact, from the safetensors index; `bytes_per_parameter`: what multiplies `parameters` otherwise.
+    `kv_values_per_token_layer`: numbers that one layer keeps of one token. `kv_heads`: None when the KV cache is not
+    split by heads (MLA). `uniform_attention`: every layer keeps every token.
+    """
+
+    name: str
+    source: str
+    parameters: float | None = None
+    bytes_per_parameter: float = 2.0
+    weight_bytes: int | None = None
+    quantization: str | None = None
+    layers: int | None = None
+    kv_values_per_token_layer: int | None = None
+    kv_heads: int | None = None
+    uniform_attention: bool = True
+    max_position: int | None = None
+
+    @property
+    def total_weight_bytes(self) -> float | None:
+        """Bytes of all weights; exact where the index is known. None: not known."""
+        if self.weight_bytes is not None:
+            return float(self.weight_bytes)
+        return None if self.parameters is None else self.parameters * self.bytes_per_parameter
+
+    def weight_arithmetic(self) -> str:
+        """How `total_weight_bytes` came about, such as `354.8e9 × 2 B = 709.6 GB`."""
+        total = (self.total_weight_bytes or 0.0) / 1e9
+        if self.weight_bytes is not None or self.parameters is None:
+            return f"{total:.1f} GB of weights ({self.source})"
+        return f"{self.parameters / 1e9:.1f}e9 × {self.bytes_per_parameter:g} B = {total:.1f} GB"
+
+    def kv_bytes_per_token(self, tensor_parallel: int, pipeline_parallel: int, value_bytes: float) -> float | None:
+        """Bytes of KV cache that one token takes on one GPU; None: not known.
+
+        Heads are split over the tensor parallel GPUs, but never finer than one head; layers over the pipeline.
+        """
+        if self.layers is None or self.kv_values_per_token_layer is None:
+            return None
+        share = 1.0 if self.kv_heads is None else max(1.0 / tensor_parallel, 1.0 / self.kv_heads)
+        return self.layers / pipeline_parallel * self.kv_values_per_token_layer * share * value_bytes
+
+
+def read_facts(name: str, config: Mapping[str, Any], index: Mapping[str, Any] | None = None) -> ModelFacts:
+    """The facts in a model's `config.json`, and in its safetensors index where there is one.
+
+    What a file does not say stays None; an unknown architecture is no error.
+    """
+    text = {**config, **(config.get("text_config") or {})}
+    dtype = str(text.get("torch_dtype") or text.get("dtype") or "bfloat16")
+    method, width = _quantization(config)
+    facts = ModelFacts(
+        name,
+        source="config.json",
+        parameters=_parameters(text),
+        bytes_per_parameter=width or _DTYPE_BYTES.get(dtype, 2.0),
+        quantization=method,
+        layers=_whole(text, "num_hidden_layers"),
+        kv_values_per_token_layer=_kv_values(text),
+        kv_heads=None if _mla_values(text) else _whole(text, "num_key_value_heads", "num_attention_heads"),
+        uniform_attention=not (
+            text.get("sliding_window") or text.get("layer_types") or text.get("linear_num_key_heads")
+        ),
+        max_position=_whole(text, "max_position_embeddings"),
+    )
+    total = ((index or {}).get("metadata") or {}).get("total_size")
+    if isinstance(total, (int, float)) and total > 0:
+        facts = replace(facts, weight_bytes=int(total), source="safetensors index")
+    return facts
+
+
+def _quantization(config: Mapping[str, Any]) -> tuple[str | None, float | None]:
+    """(method, bytes per weight); None: not quantized, or the width is not stated."""
+    described = config.get("quantization_config")
+    if not isinstance(described, Mapping):
+        return None, None
+    method = str(described.get("quant_method") or described.get("quant_algo") or "unknown").lower()
+    bits = described.get("bits") or described.get("w_bit")
+    if isinstance(bits, (int, float)):
+        return method, bits / 8
+    groups = described.get("config_groups")
+    if method == "compressed-tensors" and isinstance(groups, Mapping):
+        weights = next((g.get("weights") or {} for g in groups.values() if isinstance(g, Mapping)), {})
+        if isinstance(weights.get("num_bits"), int):
+            kind = "fp8" if weights.get("type") == "float" and weights["num_bits"] == 8 else method
+            return kind, weights["num_bits"] / 8
+    return method, _WIDTH_OF_METHOD.get(method)
+
+
+def _whole(config: Mapping[str, Any], *keys: str) -> int | None:
+    return next((config[key] for key in keys if isinstance(config.get(key), int)), None)
+
+
+def _head_dim(config: Mapping[str, Any]) -> int | None:
+    hidden, heads = _whole(config, "hidden_size"), _whole(config, "num_attention_heads")
+    return _whole(config, "head_dim") or (hidden // heads if hidden and heads else None)
+
+
+def _mla_values(config: Mapping[str, Any]) -> int | None:
+    """Multi-head latent attention keeps one compressed vector a token (DeepSeek-V2 report, section 2.1)."""
+    rank, rope = _whole(config, "kv_lora_rank"), _whole(config, "qk_rope_head_dim")
+    return None if rank is None or rope is None else rank + rope
+
+
+def _kv_values(config: Mapping[str, Any]) -> int | None:
+    if (mla := _mla_values(config)) is not None:
+        return mla
+    heads, dim = _whole(config, "num_key_value_heads", "num_attention_heads"), _head_dim(config)
+    return None if heads is None or dim is None else 2 * heads * dim
+
+
+def _parameters(config: Mapping[str, Any]) -> float | None:
+    """Parameters of a decoder-only transformer with gated MLPs, norms and biases left out (below 0.1 %).
+
+    None: a key is missing, or the attention is one that this formula does not know.
+    """
+    keys = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "intermediate_size")
+    sizes = [size for key in keys if (size := _whole(config, key)) is not None]
+    dim = _head_dim(config)
+    if len(sizes) < len(keys) or dim is None or _mla_values(config) is not None:
+        return None
+    hidden, layers, heads, vocab, wide = sizes
+    kv_heads = _whole(config, "num_key_value_heads") or heads
+    attention = 2 * hidden * dim * (heads + kv_heads)
+    experts = _whole(config, "n_routed_experts", "num_experts", "num_local_experts") or 0
+    dense_layers = layers
+    moe = 0.0
+    if experts:
+        expert = 3 * hidden * (_whole(config, "moe_intermediate_size") or wide)
+        first = _whole(config, "first_k_dense_replace") or 0
+        step = _whole(config, "decoder_sparse_step") or 1
+        only = set(config.get("mlp_only_layers") or ())
+        moe_layers = sum(1 for n in range(first, layers) if (n + 1) % step == 0 and n not in only)
+        dense_layers = layers - moe_layers
+        shared = _whole(config, "n_shared_experts") or 0
+        moe = float(moe_layers * (expert * (experts + shared) + hidden * experts))
+    embeddings = vocab * hidden * (1 if config.get("tie_word_embeddings") else 2)
+    return float(layers * attention + dense_layers * 3 * hidden * wide + moe + embeddings)
