@@ -8,7 +8,7 @@ from hpcsweep.engines.base import ANSI, Engine, FactPattern, FailurePattern
 from hpcsweep.spec.phases import STARTUP_PHASES, OutcomeKind, Phase
 
 _ORDER = {Phase(name): rank for rank, name in enumerate(STARTUP_PHASES)}
-_PROCESS = re.compile(r"\(([A-Za-z]\w*) pid=(\d+)\)")
+_PROCESS = re.compile(r"\([A-Za-z]\w* pid=\d+\)|\[[-\d: ]+ (?:(?:DP|TP|PP|EP)\d+ ?)+\]")
 _LONGEST = 16_000
 """Characters of a line that are searched: vLLM prints its whole configuration in one."""
 

@@ -95,7 +95,7 @@ FAILURES = (
         _rx(r"No space left on device"), OutcomeKind.CRASHED, "free space in the cache and temporary folders"
     ),
     FailurePattern(re.compile(r"^(?:\w+\.)*[A-Z]\w*(?:Error|Exception): "), OutcomeKind.CRASHED),
-    FailurePattern(_rx(r"Scheduler hit an exception|scheduler is dead|Received sigquit"), OutcomeKind.CRASHED),
+    FailurePattern(_rx(r"Scheduler hit an exception|scheduler (?:is dead|died)|Received sigquit"), OutcomeKind.CRASHED),
 )
 
 NOISE = (_rx(r'"(?:GET|POST) /(?:health|health_generate|metrics|v1/models|get_model_info|model_info)\b[^"]*" \d+'),)
