@@ -22,6 +22,15 @@ _SUBJOB = re.compile(r"\[\d+\]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SAFE_VALUE = re.compile(r"[A-Za-z0-9_./:@%+=-]*")
 
+_NOT_IN_PBS = {
+    "exclude": "PBS cannot keep a job away from nodes: ask for a resource that only the others have (constraint)",
+    "qos": "PBS has no QOS: choose a queue, or add your site's directive",
+    "partition": "PBS calls it queue",
+    "reservation": "a reservation of PBS is a queue: queue: R123",
+    "nodelist": "PBS takes one host for a chunk: constraint: host=NAME",
+}
+"""Options that templates/pbs.sh.j2 writes for what a profile says and PBS has no word for: better than silence."""
+
 _TAKES_VALUE = frozenset("aAcCehjJklmMNopPqrRSuvW")  # of qsub's usage; `e`, `o` ... with a value behind
 _FLAGS = frozenset("fhIVXz")
 
@@ -130,6 +139,9 @@ def _pairs(words: list[str], number: int) -> list[str]:
     while rest:
         word = rest.pop(0)
         letter = word[1:2]
+        name, _, wanted = word.removeprefix("--").partition("=")
+        if word.startswith("--") and name in _NOT_IN_PBS:
+            raise SpecError(f"the cluster profile says {name}: {wanted}, which PBS cannot do", hint=_NOT_IN_PBS[name])
         if not word.startswith("-") or letter not in _TAKES_VALUE | _FLAGS:
             raise SpecError(f"line {number} of the script: {word!r} is no option of qsub")
         if letter in _FLAGS:

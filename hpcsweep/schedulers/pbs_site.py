@@ -4,15 +4,14 @@ Read from `qstat --version`, `pbsnodes -a -F json` (or the plain form), `qstat -
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hpcsweep.errors import SchedulerError, SchedulerParseError, SpecError
+from hpcsweep.errors import SchedulerError, SchedulerParseError
 from hpcsweep.schedulers.base import Answer, ClusterFacts, Partition
 from hpcsweep.schedulers.pbs_exit import integer
 from hpcsweep.schedulers.pbs_json import Attributes, parse_json, parse_plain, section
 from hpcsweep.schedulers.pbs_refusals import refusal
-from hpcsweep.spec.cluster import Cluster
 from hpcsweep.units import parse_bytes, parse_duration_s
 
 VERSION_ARGV = ("qstat", "--version")
@@ -105,20 +104,6 @@ def parse_nodes(text: str) -> list[PbsNode]:
     found = section(parse_json(text), "nodes") if text.lstrip().startswith("{") else parse_plain(text)
     nodes = [_node(name, attributes) for name, attributes in found.items()]
     return [node for node in nodes if node.cpus or node.gpus]
-
-
-def check_cluster(cluster: Cluster) -> None:
-    """Raises SpecError for what a profile says that PBS has no word for: better than to leave it out in silence."""
-    missing: Mapping[str, tuple[object, str]] = {
-        "exclude": (cluster.exclude, "PBS cannot exclude nodes: ask for a resource that only the others have"),
-        "qos": (cluster.qos, "PBS has no QOS: choose a queue, or add a directive of your site"),
-        "partition": (cluster.partition, "PBS calls it queue"),
-        "reservation": (cluster.reservation, "a PBS reservation is a queue: queue: R123"),
-        "nodelist": (cluster.nodelist, "PBS takes one host of a chunk: constraint: host=NAME"),
-    }
-    for name, (value, hint) in missing.items():
-        if value:
-            raise SpecError(f"the cluster profile says {name}: {value}, which PBS cannot do", hint=hint)
 
 
 def _executes(queue: Attributes) -> bool:
