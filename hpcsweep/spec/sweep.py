@@ -1,4 +1,4 @@
-"""sweep.json, submission.json and not_run.json: what the login side and the agent leave beside the runs."""
+"""sweep.json: one submission of an experiment, enough to repeat it."""
 
 from typing import Any
 
@@ -17,8 +17,13 @@ class PlannedRun(Record):
     variant_id: str = ""
     repeat: int = 1
     axes: dict[str, str] = {}
-    job: int | None = Field(None, description="number of the folder below jobs/; None: it is not submitted")
-    index: int | None = Field(None, description="index of the element in job.json; None: it is not submitted")
+    engine: str = ""
+    model: str = ""
+    gpus: int = Field(0, description="of the whole run")
+    simulated: bool = False
+    server: dict[str, Any] = Field({}, description="the `ServerConfig`, as JSON; empty: not known")
+    job: int | None = Field(None, description="number of the folder below jobs/ at submission; None: it has no job")
+    index: int | None = Field(None, description="index of the element in job.json; None: it has no job")
     planned_only: bool = Field(False, description="stands in the sweep, and is not to be run")
     outcome: OutcomeKind | None = Field(None, description="known before anything was queued: unsupported, not_run")
     state_reason: str = ""
@@ -51,28 +56,3 @@ class SweepFile(Record):
     simulated: bool = False
     runs: list[PlannedRun] = []
     not_run: list[NotRunEntry] = []
-
-
-class SchedulerWord(Record):
-    """The last that a scheduler said of one element, and when. Fields as in `schedulers.base.JobStatus`."""
-
-    state: str
-    at: float = Field(0.0, description="Unix seconds")
-    native: str = ""
-    reason: str = ""
-    hint: str = ""
-    outcome: OutcomeKind | None = None
-    exit_code: int | None = None
-    signal: int | None = None
-    node: str | None = None
-    restarts: int | None = None
-
-
-class SubmissionFile(Record):
-    """jobs/N/submission.json: what became of one submission."""
-
-    job_id: str | None = Field(None, description="None: the scheduler has not taken it yet")
-    submitted_at: float | None = None
-    array: bool = False
-    cancelled: list[int] = Field([], description="indexes that a person has cancelled")
-    status: dict[str, SchedulerWord] = Field({}, description="index of the element, as text -> what was last said")

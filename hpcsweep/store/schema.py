@@ -59,7 +59,6 @@ SUBMISSION = Table(
     Column("id", Integer, primary_key=True),
     Column("sweep_id", ForeignKey("sweep.id", ondelete="CASCADE"), nullable=False),
     Column("job", Integer, nullable=False),
-    Column("job_dir", Text, nullable=False),
     Column("job_id", Text),
     Column("name", Text, nullable=False),
     Column("is_array", Boolean, nullable=False),
@@ -105,11 +104,14 @@ RUN = Table(
     Column("samples_total", Integer, nullable=False),
     Column("simulated", Boolean, nullable=False),
     Column("planned_only", Boolean, nullable=False),
-    Column("outcome", Text),  # known without an attempt: before the queue, or by the agent's not_run.json
+    Column("outcome", Text),  # known before anything was queued: unsupported, not_run
     Column("reason", Text, nullable=False),
+    Column("not_run", Text),  # the agent's own word that it did not get to this run
+    Column("known_attempts", Integer, nullable=False),  # that were there when its latest job was submitted
     Column("submission_id", ForeignKey("submission.id", ondelete="SET NULL")),
     Column("array_index", Integer),
-    Column("workloads", Json, nullable=False),  # name -> the workload as stated
+    Column("server", Json, nullable=False),  # spec.server.ServerConfig
+    Column("workloads", Json, nullable=False),  # in the order of the experiment: definition._workload
     UniqueConstraint("sweep_id", "label"),
 )
 
@@ -119,7 +121,6 @@ ATTEMPT = Table(
     Column("id", Integer, primary_key=True),
     Column("run_id", ForeignKey("run.id", ondelete="CASCADE"), nullable=False),
     Column("attempt", Integer, nullable=False),
-    Column("attempt_dir", Text, nullable=False),
     Column("last_seq", BigInteger, nullable=False),
     Column("host", Text),
     Column("pid", Integer),

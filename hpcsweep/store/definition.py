@@ -1,0 +1,193 @@
+"""What a sweep is: sweep.json, job.json, job.sh and submission.json into the tables sweep, submission and run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain, count
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from sqlalchemy import Connection, delete, select
+
+from hpcsweep.errors import StoreError
+from hpcsweep.spec.job import JobSpec, PlannedWorkload, RunSpec
+from hpcsweep.spec.phases import OutcomeKind
+from hpcsweep.spec.sweep import PlannedRun, SweepFile
+from hpcsweep.store.schema import INGEST_CURSOR, RUN, SUBMISSION, SWEEP
+from hpcsweep.store.statements import insert_new, save, update_rows
+from hpcsweep.submit.layout import SUBMISSION_FILE, SWEEP_FILE, Submission, SweepFolder
+
+SCRIPT_FILE = "job.sh"
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """The latest job that carries a run. None: nothing was submitted for it."""
+
+    submission_id: int
+    index: int
+    job: JobSpec
+    run: RunSpec
+
+
+def ingest_definition(connection: Connection, folder: SweepFolder, stamps: Mapping[str, str]) -> int:
+    """Read the files that define a sweep into the store; the sweep's id. `stamps`: as they were before the reading.
+
+    Raises StoreError when a file is damaged, or when another sweep of the same name stands in the store.
+    """
+    sweep = _read(SweepFile, folder.path / SWEEP_FILE)
+    sweep_id = _save_sweep(connection, folder, sweep)
+    places: dict[str, _Place] = {}
+    for number in folder.job_numbers():
+        job = _read(JobSpec, folder.job_dir(number) / "job.json")
+        submission_id = _save_submission(connection, sweep_id, folder, job)
+        for element in job.elements:
+            for run in element.runs:
+                places[run.label] = _Place(submission_id, element.index, job, run)
+    _save_runs(connection, sweep_id, sweep, places)
+    for path, stamp in stamps.items():
+        _save_stamp(connection, sweep_id, path, stamp)
+    return sweep_id
+
+
+def definition_stamps(folder: SweepFolder) -> dict[str, str]:
+    """Path below the sweep's folder -> inode, size and mtime of each file that defines it."""
+    stamps = {}
+    paths = [folder.path / SWEEP_FILE]
+    for number in folder.job_numbers():
+        paths += [folder.job_dir(number) / name for name in ("job.json", SUBMISSION_FILE)]
+    for path in paths:
+        try:
+            stat = path.stat()
+        except OSError:
+            continue
+        stamps[str(path.relative_to(folder.path))] = f"{stat.st_ino}-{stat.st_size}-{stat.st_mtime_ns}"
+    return stamps
+
+
+def _save_sweep(connection: Connection, folder: SweepFolder, sweep: SweepFile) -> int:
+    where = str(folder.path.absolute())
+    there = connection.execute(select(SWEEP).where(SWEEP.c.name == folder.name)).one_or_none()
+    if there is not None and there.submitted_at != sweep.submitted_at:
+        if there.sweep_dir != where and Path(there.sweep_dir).exists():
+            raise StoreError(
+                f"{where}: another sweep {folder.name} stands in this store, from {there.sweep_dir}",
+                hint="give each HPCSWEEP_HOME its own store",
+            )
+        connection.execute(delete(SWEEP).where(SWEEP.c.id == there.id))  # the folder was made anew
+    values = {
+        "sweep_dir": where,
+        "experiment": str(sweep.experiment.get("name") or folder.name),
+        "title": sweep.title,
+        "cluster": sweep.cluster,
+        "scheduler": str(sweep.profile.get("scheduler") or "local"),
+        "submitted_at": sweep.submitted_at,
+        "simulated": sweep.simulated,
+        "axes": sweep.axes,
+        "baseline": sweep.baseline,
+        "versions": sweep.versions,
+        "provenance": sweep.provenance,
+        "profile": sweep.profile,
+        "definition": sweep.experiment,
+    }
+    return save(connection, SWEEP, {"name": folder.name}, values)
+
+
+def _save_submission(connection: Connection, sweep_id: int, folder: SweepFolder, job: JobSpec) -> int:
+    submission_path = folder.job_dir(job.job) / SUBMISSION_FILE
+    submission = _read(Submission, submission_path) if submission_path.exists() else None
+    script_path = folder.job_dir(job.job) / SCRIPT_FILE
+    script = script_path.read_text(encoding="utf-8", errors="replace") if script_path.exists() else ""
+    values = {
+        "name": job.name,
+        "is_array": len(job.elements) > 1,
+        "resources": job.resources.model_dump(mode="json"),
+        "script": script,
+        "job_id": submission.job_id if submission else None,
+        "submitted_at": submission.submitted_at if submission else None,
+        "cancelled": submission.cancelled if submission else [],
+    }
+    return save(connection, SUBMISSION, {"sweep_id": sweep_id, "job": job.job}, values)
+
+
+def _save_runs(connection: Connection, sweep_id: int, sweep: SweepFile, places: Mapping[str, _Place]) -> None:
+    rows = [_run_row(position, run, places.get(run.label)) for position, run in enumerate(sweep.runs)]
+    taken = {run.label for run in sweep.runs}
+    for entry in sweep.not_run:
+        title = entry.label or entry.title or "not run"
+        label = next(name for name in chain([title], (f"{title} ({n})" for n in count(2))) if name not in taken)
+        taken.add(label)
+        run = PlannedRun(
+            label=label,
+            axes=entry.axes,
+            planned_only=True,
+            outcome=entry.outcome,
+            state_reason=entry.reason,
+        )
+        rows.append(_run_row(len(rows), run, None))
+    known = dict(connection.execute(select(RUN.c.label, RUN.c.id).where(RUN.c.sweep_id == sweep_id)).tuples().all())
+    insert_new(connection, RUN, [{**row, "sweep_id": sweep_id} for row in rows if row["label"] not in known])
+    update_rows(connection, RUN, "id", [{**row, "id": known[row["label"]]} for row in rows if row["label"] in known])
+
+
+def _run_row(position: int, run: PlannedRun, place: _Place | None) -> dict[str, Any]:
+    resources = place.job.resources if place else None
+    outcome = run.outcome or (OutcomeKind.NOT_RUN if run.planned_only else None)
+    return {
+        "label": run.label,
+        "position": position,
+        "variant_id": run.variant_id,
+        "repeat": run.repeat,
+        "axes": run.axes,
+        "engine": place.run.server.engine if place else run.engine,
+        "model": place.run.server.served_name if place else run.model,
+        "gpus": run.gpus or (place.run.gpus if place else 0),
+        "gpu_type": resources.gpu_type if resources else None,
+        "nodes": resources.nodes if resources else 1,
+        "samples_total": sum(map(planned_samples, place.run.workloads)) if place else 0,
+        "simulated": place.run.simulation is not None if place else run.simulated,
+        "planned_only": run.planned_only,
+        "outcome": outcome.value if outcome else None,
+        "reason": run.state_reason,
+        "submission_id": place.submission_id if place else None,
+        "array_index": place.index if place else None,
+        "known_attempts": place.run.attempt_offset if place else 0,
+        "server": place.run.server.model_dump(mode="json") if place else run.server,
+        "workloads": [_workload(planned) for planned in place.run.workloads] if place else [],
+    }
+
+
+def _workload(planned: PlannedWorkload) -> dict[str, Any]:
+    """What the column `run.workloads` keeps of one."""
+    return {
+        "settings": planned.workload.model_dump(mode="json"),
+        "left_out": planned.left_out,
+        "samples": planned_samples(planned),
+        "sha256": next(iter(planned.facts.files.values()), None),
+    }
+
+
+def planned_samples(planned: PlannedWorkload) -> int:
+    """Requests that a run will send of this workload, warm-up apart."""
+    if planned.left_out is not None:
+        return 0
+    requests = planned.workload.num_requests
+    return (planned.facts.requests if requests is None else requests) * planned.workload.repeats
+
+
+def _save_stamp(connection: Connection, sweep_id: int, path: str, stamp: str) -> None:
+    insert_new(connection, INGEST_CURSOR, [{"sweep_id": sweep_id, "path": path, "offset": 0, "stamp": stamp}])
+    where = (INGEST_CURSOR.c.sweep_id == sweep_id, INGEST_CURSOR.c.path == path)
+    connection.execute(INGEST_CURSOR.update().where(*where).values(stamp=stamp))
+
+
+def _read(model: type[_Model], path: Path) -> _Model:
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except OSError as exc:
+        raise StoreError(f"{path} cannot be read: {exc.strerror}") from exc
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise StoreError(f"{path} is damaged: {place}: {first['msg']}", hint="it is written once, by submit") from exc

@@ -1,0 +1,207 @@
+"""Run folders into the store: only what is new, in any number of processes at once, as often as one likes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, delete, select
+
+from hpcsweep.errors import StoreError
+from hpcsweep.spec.phases import OutcomeKind
+from hpcsweep.store.attempts import Found, Known, find_attempts, known_attempts
+from hpcsweep.store.definition import definition_stamps, ingest_definition
+from hpcsweep.store.events import Parsed, parse
+from hpcsweep.store.open import Store
+from hpcsweep.store.schema import ATTEMPT, INGEST_CURSOR, RUN, SWEEP
+from hpcsweep.store.statements import insert_new, update_rows
+from hpcsweep.store.write import write_events
+from hpcsweep.submit.layout import SWEEP_FILE, Home, SweepFolder
+
+_PIECE_BYTES = 8 << 20
+_BATCH_LINES = 30_000
+
+
+@dataclass
+class IngestCount:
+    """What was new. `troubles`: sweeps and files that could not be read, a sentence each."""
+
+    sweeps: int = 0
+    files: int = 0
+    events: int = 0
+    samples: int = 0
+    size_bytes: int = 0
+    troubles: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Parsed lines of one file that begin at byte `start`."""
+
+    attempt_id: int
+    cursor: str
+    start: int
+    parsed: Parsed
+
+
+def ingest_home(store: Store, home: Path, sweeps: Sequence[str] | None = None) -> IngestCount:
+    """Ingest these sweeps of a home, or all of them. A read-only store is left as it is. Raises StoreError."""
+    count = IngestCount()
+    if store.read_only:
+        return count
+    folder = Home(home)
+    for name in folder.sweep_names():
+        if sweeps is not None and name not in sweeps:
+            continue
+        try:
+            ingest_sweep(store, folder.sweeps_dir / name, count)
+        except StoreError as exc:
+            count.troubles.append(str(exc.message))
+    return count
+
+
+def ingest_sweep(store: Store, sweep_dir: Path, count: IngestCount | None = None) -> IngestCount:
+    """Ingest one sweep's folder; adds to `count` when given. Raises StoreError.
+
+    Files are read and parsed without a lock. A cursor moves only from where this process found it, in the transaction
+    that writes the rows: of two processes that read the same lines one writes them.
+    """
+    count = IngestCount() if count is None else count
+    folder = SweepFolder(sweep_dir)
+    sweep_id = _definition(store, folder)
+    count.sweeps += 1
+    with store.reading() as connection:
+        query = select(RUN.c.label, RUN.c.id, RUN.c.not_run).where(RUN.c.sweep_id == sweep_id, ~RUN.c.planned_only)
+        runs = {label: (run_id, not_run) for label, run_id, not_run in connection.execute(query)}
+        known = known_attempts(connection, sweep_id)
+    attempts: list[Found] = []
+    not_run: list[dict[str, Any]] = []
+    remembered = dict(runs.values())
+    for found in find_attempts(sweep_dir, {label: run_id for label, (run_id, _) in runs.items()}, known):
+        if isinstance(found, Found):
+            attempts.append(found)
+        elif remembered[found[0]] != found[1]:
+            not_run.append({"id": found[0], "not_run": found[1]})
+    new = [found for found in attempts if found.known is None or found.shrank]
+    if new or not_run:
+        with store.writing() as connection:
+            update_rows(connection, RUN, "id", not_run)
+            _begin_attempts(connection, sweep_id, new)
+        with store.reading() as connection:
+            known = known_attempts(connection, sweep_id)
+    _ingest_events(store, sweep_id, [found for found in attempts if found.grew or found.shrank], known, count)
+    _close_attempts(store, [found for found in attempts if found.known is None or not found.known.ended], known)
+    return count
+
+
+def _definition(store: Store, folder: SweepFolder) -> int:
+    stamps = definition_stamps(folder)
+    if SWEEP_FILE not in stamps:
+        raise StoreError(f"{folder.path} holds no {SWEEP_FILE}: it is no sweep, or its submission was interrupted")
+    with store.reading() as connection:
+        found = connection.execute(
+            select(SWEEP.c.id, SWEEP.c.sweep_dir).where(SWEEP.c.name == folder.name)
+        ).one_or_none()
+        if found is not None and found.sweep_dir == str(folder.path.absolute()):
+            query = select(INGEST_CURSOR.c.path, INGEST_CURSOR.c.stamp).where(INGEST_CURSOR.c.sweep_id == found.id)
+            known = dict(connection.execute(query).tuples().all())
+            if all(known.get(path) == stamp for path, stamp in stamps.items()):
+                return int(found.id)
+    with store.writing() as connection:
+        return ingest_definition(connection, folder, stamps)
+
+
+def _begin_attempts(connection: Connection, sweep_id: int, attempts: Sequence[Found]) -> None:
+    for found in attempts:
+        if found.shrank and found.known is not None:  # the folder was made anew: what stands there now holds
+            connection.execute(delete(ATTEMPT).where(ATTEMPT.c.id == found.known.attempt_id))
+            where = (INGEST_CURSOR.c.sweep_id == sweep_id, INGEST_CURSOR.c.path == found.cursor)
+            connection.execute(delete(INGEST_CURSOR).where(*where))
+    owners = [(found, found.owner()) for found in attempts]
+    rows = [
+        {
+            "run_id": found.run_id,
+            "attempt": found.attempt,
+            "last_seq": -1,
+            "host": owner.get("host"),
+            "pid": owner.get("pid"),
+            "job_id": owner.get("job_id"),
+            "started_at": owner.get("taken_at"),
+        }
+        for found, owner in owners
+    ]
+    insert_new(connection, ATTEMPT, rows)
+    cursors = [{"sweep_id": sweep_id, "path": found.cursor, "offset": 0, "stamp": ""} for found in attempts]
+    insert_new(connection, INGEST_CURSOR, cursors)
+
+
+def _ingest_events(
+    store: Store, sweep_id: int, attempts: Sequence[Found], known: Mapping[tuple[int, int], Known], count: IngestCount
+) -> None:
+    waiting: list[_Piece] = []
+    lines = 0
+    for found in attempts:
+        one = known[found.run_id, found.attempt]
+        for piece in _pieces(found, one.attempt_id, one.offset, count):
+            if waiting and (lines >= _BATCH_LINES or waiting[-1].attempt_id == piece.attempt_id):
+                _write(store, sweep_id, waiting, count)
+                waiting, lines = [], 0
+            waiting.append(piece)
+            lines += piece.parsed.lines
+        count.files += 1
+    if waiting:
+        _write(store, sweep_id, waiting, count)
+
+
+def _pieces(found: Found, attempt_id: int, start: int, count: IngestCount) -> Iterator[_Piece]:
+    """The new lines of a file, some megabytes at a time."""
+    piece_bytes = _PIECE_BYTES
+    path = found.path / "events.jsonl"
+    try:
+        with path.open("rb") as file:
+            while True:
+                file.seek(start)
+                data = file.read(piece_bytes)
+                parsed = parse(data, start)
+                if parsed.end == start:
+                    if len(data) < piece_bytes:
+                        return
+                    piece_bytes *= 2  # one line is longer than a piece
+                    continue
+                yield _Piece(attempt_id, found.cursor, start, parsed)
+                start = parsed.end
+    except OSError as exc:
+        count.troubles.append(f"{path} cannot be read: {exc.strerror}")
+
+
+def _write(store: Store, sweep_id: int, pieces: Sequence[_Piece], count: IngestCount) -> None:
+    with store.writing() as connection:
+        ours: dict[int, Parsed] = {}
+        for piece in pieces:
+            where = (INGEST_CURSOR.c.sweep_id == sweep_id, INGEST_CURSOR.c.path == piece.cursor)
+            move = INGEST_CURSOR.update().where(*where, INGEST_CURSOR.c.offset == piece.start)
+            if connection.execute(move.values(offset=piece.parsed.end)).rowcount == 1:
+                ours[piece.attempt_id] = piece.parsed
+                count.size_bytes += piece.parsed.end - piece.start
+                count.events += piece.parsed.lines
+        if ours:
+            count.samples += write_events(connection, ours)
+
+
+_CLOSING = ("outcome", "phase", "reason", "decided_by", "evidence", "exit_code", "hint", "killed", "ended_at")
+
+
+def _close_attempts(store: Store, attempts: Sequence[Found], known: Mapping[tuple[int, int], Known]) -> None:
+    """Take exit.json as the end of attempts whose events tell of none: a killed agent, a full disk."""
+    ends: list[dict[str, Any]] = []
+    for found in attempts:
+        end = found.ended()
+        if end is not None and end.get("outcome") in {kind.value for kind in OutcomeKind}:
+            ends.append(
+                {"id": known[found.run_id, found.attempt].attempt_id} | {name: end.get(name) for name in _CLOSING}
+            )
+    if not ends:
+        return
+    with store.writing() as connection:
+        open_ids = set(connection.scalars(select(ATTEMPT.c.id).where(ATTEMPT.c.outcome.is_(None))))
+        update_rows(connection, ATTEMPT, "id", [end for end in ends if end["id"] in open_ids])

@@ -1,0 +1,225 @@
+"""Opening a store: where it is, how SQLite is set up on its file system, migrations, stores that are read-only."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import NullPool, StaticPool
+
+from hpcsweep.errors import StoreError
+from hpcsweep.store.file_system import locks_are_local
+from hpcsweep.store.schema import SCHEMA_REVISION
+
+STORE_VARIABLE = "HPCSWEEP_STORE"
+HOME_VARIABLE = "HPCSWEEP_HOME"
+STORE_FILE = "hpcsweep.db"
+BUSY_TIMEOUT_S = 30.0
+_WRITING = "hpcsweep_writing"
+_MEMORY = ":memory:"
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store. `read_only`: nothing can be ingested into it; `notice` says why, for the user."""
+
+    engine: Engine
+    url: str
+    read_only: bool = False
+    notice: str = ""
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that sees one state of the store throughout."""
+        with self.engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that holds the write lock from its beginning. Raises StoreError when it cannot be had."""
+        try:
+            with self.engine.connect().execution_options(**{_WRITING: True}) as connection, connection.begin():
+                yield connection
+        except DBAPIError as exc:
+            raise StoreError(
+                f"{self.url}: cannot be written: {exc.orig}",
+                hint="another process may hold it for long, or the disk is full; nothing in the run folders is lost",
+            ) from exc
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+
+def default_home() -> Path:
+    """$HPCSWEEP_HOME, else `.hpcsweep` in the current folder."""
+    return Path(os.environ.get(HOME_VARIABLE) or ".hpcsweep")
+
+
+def default_store(home: Path) -> str:
+    """$HPCSWEEP_STORE, else the SQLite file in `home`."""
+    return os.environ.get(STORE_VARIABLE) or str(home / STORE_FILE)
+
+
+def open_store(where: str | Path) -> Store:
+    """The store at a SQLAlchemy URL, or in a SQLite file at a path; made or migrated when needed.
+
+    A SQLite file that cannot be written is opened for reading. Where there is none and none can be made, the store
+    lives in memory: what the run folders say can be shown all the same. Raises StoreError.
+    """
+    url = _url(str(where))
+    if url.get_backend_name() != "sqlite":
+        return _server_store(url)
+    if not url.database or url.database == _MEMORY:
+        return _memory_store("")
+    path = Path(url.database).absolute()
+    if path.exists():
+        return _file_store(path) if os.access(path, os.W_OK) else _read_only_store(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as exc:
+        return _memory_store(f"no store can be made at {path} ({exc.strerror}): what is read now is not kept")
+    return _file_store(path)
+
+
+def _url(where: str) -> URL:
+    if "://" not in where:
+        return URL.create("sqlite", database=where)
+    try:
+        url = make_url(where)
+        url.get_dialect()
+    except (ArgumentError, NoSuchModuleError) as exc:
+        raise StoreError(f"--store {where!r}: {exc}", hint="a path, or a URL such as postgresql+psycopg://…") from exc
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise StoreError(
+            f"--store: {url.get_backend_name()} is no database that a store can live in", hint="sqlite or postgresql"
+        )
+    return url
+
+
+def _server_store(url: URL) -> Store:
+    shown = url.render_as_string(hide_password=True)
+    try:
+        engine = create_engine(url)
+        _migrate(engine, shown)
+    except ModuleNotFoundError as exc:
+        raise StoreError(f"{shown}: its driver is not installed: {exc.name}", hint=f"pip install {exc.name}") from exc
+    except SQLAlchemyError as exc:
+        raise StoreError(f"{shown} cannot be opened", detail=str(exc)) from exc
+    return Store(engine, shown)
+
+
+def _file_store(path: Path) -> Store:
+    engine = _sqlite_engine(f"file:{quote(str(path))}", wal=locks_are_local(path))
+    try:
+        _migrate(engine, str(path))
+    except DBAPIError as exc:
+        engine.dispose()
+        raise StoreError(
+            f"{path} cannot be opened as a store: {exc.orig}",
+            hint="is it a SQLite file of hpcsweep? move it away: the next command reads all run folders again",
+        ) from exc
+    return Store(engine, str(path))
+
+
+def _read_only_store(path: Path) -> Store:
+    notice = f"{path} cannot be written: showing what was read into it before"
+    trouble: Exception | None = None
+    # In WAL mode reading takes a writable folder, or a promise that nobody writes meanwhile.
+    for option in ("mode=ro", "mode=ro&immutable=1"):
+        engine = _sqlite_engine(f"file:{quote(str(path))}?{option}", wal=False)
+        try:
+            with engine.connect() as connection:
+                revision = _revision(connection)
+        except DBAPIError as exc:
+            trouble = exc
+            engine.dispose()
+            continue
+        _refuse_unknown(revision, str(path))
+        if revision != SCHEMA_REVISION:
+            raise StoreError(
+                f"{path} is of an older hpcsweep (revision {revision}) and cannot be written, so not migrated",
+                hint="let its owner run `hpcsweep status` once, or name another store with --store",
+            )
+        return Store(engine, str(path), True, notice)
+    raise StoreError(f"{path} cannot be read", detail=str(trouble))
+
+
+def _memory_store(notice: str) -> Store:
+    engine = _sqlite_engine(_MEMORY, wal=False)
+    _migrate(engine, "memory")
+    return Store(engine, "memory", False, notice)
+
+
+def _sqlite_engine(name: str, *, wal: bool) -> Engine:
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(name, timeout=BUSY_TIMEOUT_S, uri=True, check_same_thread=False)
+
+    if name == _MEMORY:
+        engine = create_engine("sqlite://", creator=connect, poolclass=StaticPool)
+    else:
+        engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
+
+    def on_connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN comes too late, and never before DDL
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA foreign_keys=ON")
+        if wal and _write_ahead(cursor):
+            cursor.execute("PRAGMA synchronous=NORMAL")  # the run folders are the truth: a lost commit is read again
+        cursor.close()
+
+    def on_begin(connection: Connection) -> None:
+        writing = connection.get_execution_options().get(_WRITING)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    event.listen(engine, "connect", on_connect)
+    event.listen(engine, "begin", on_begin)
+    return engine
+
+
+def _write_ahead(cursor: sqlite3.Cursor) -> bool:
+    try:
+        return bool(cursor.execute("PRAGMA journal_mode=WAL").fetchone()[0] == "wal")
+    except sqlite3.OperationalError:
+        return False  # another process works in the older mode just now, which is as safe
+
+
+def _migrate(engine: Engine, shown: str) -> None:
+    with engine.connect() as connection:
+        revision = _revision(connection)
+    if revision == SCHEMA_REVISION:
+        return
+    _refuse_unknown(revision, shown)
+    from hpcsweep.store.migrations import upgrade  # Alembic takes half a second to import
+
+    with engine.connect().execution_options(**{_WRITING: True}) as connection, connection.begin():
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('hpcsweep migrations'))"))
+        upgrade(connection)
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
+    return None if row is None else str(row[0])
+
+
+def _refuse_unknown(revision: str | None, shown: str) -> None:
+    if revision is None or revision == SCHEMA_REVISION:
+        return
+    from hpcsweep.store.migrations import revisions
+
+    if revision not in revisions():
+        raise StoreError(
+            f"{shown} was written by a newer hpcsweep: its revision {revision} is unknown to this one, "
+            f"which knows up to {SCHEMA_REVISION}",
+            hint="upgrade hpcsweep, or name another store with --store: it is filled from the run folders again",
+        )

@@ -1,0 +1,49 @@
+"""The schedulers' last word about each element: written by whoever asked, read with every status."""
+
+from sqlalchemy import Connection, RowMapping, delete, select
+
+from hpcsweep.schedulers.base import JobState, JobStatus
+from hpcsweep.store.runs import read_runs
+from hpcsweep.store.schema import SCHEDULER_STATUS, SUBMISSION, SWEEP
+from hpcsweep.store.statements import insert_new
+
+_SAID = ("native", "reason", "hint", "exit_code", "signal", "node", "restarts")
+
+
+def record_status(connection: Connection, sweep: str, job: int, index: int, status: JobStatus, at: float) -> bool:
+    """Keep what a scheduler said at Unix time `at` of element `index` of a job of a sweep; True: it was news.
+
+    What is known stays where the new word is `unknown` or older. A final word stays too, unless the scheduler has
+    started the element again since.
+    """
+    query = select(SUBMISSION.c.id).join(SWEEP, SWEEP.c.id == SUBMISSION.c.sweep_id)
+    submission_id = connection.execute(query.where(SWEEP.c.name == sweep, SUBMISSION.c.job == job)).scalar_one_or_none()
+    if submission_id is None:
+        return False
+    table = SCHEDULER_STATUS
+    where = (table.c.submission_id == submission_id, table.c.array_index == index)
+    known = connection.execute(select(table).where(*where)).mappings().one_or_none()
+    if known is not None and not _news(known, status, at):
+        return False
+    row = {name: getattr(status, name) for name in _SAID} | {
+        "submission_id": submission_id,
+        "array_index": index,
+        "at": at,
+        "state": status.state.value,
+        "outcome": status.outcome.value if status.outcome else None,
+    }
+    connection.execute(delete(table).where(*where))
+    insert_new(connection, table, [row])
+    return True
+
+
+def unfinished_sweeps(connection: Connection) -> list[str]:
+    """Names of the sweeps that have a run which has not ended, the oldest first."""
+    return [sweep.name for sweep in read_runs(connection) if any(not run.verdict.state.final for run in sweep.runs)]
+
+
+def _news(known: RowMapping, status: JobStatus, at: float) -> bool:
+    if status.state is JobState.UNKNOWN or at < known["at"]:
+        return False
+    restarted = (status.restarts or 0) > (known["restarts"] or 0)
+    return status.state.final or not JobState(known["state"]).final or restarted

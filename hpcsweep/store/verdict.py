@@ -1,0 +1,71 @@
+"""Where a run stands: rows of the store laid before the rule of `submit.merge`."""
+
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hpcsweep.node.identity import boot_id
+from hpcsweep.node.processes import read_process
+from hpcsweep.node.records import OWNER_FILE, read_json
+from hpcsweep.schedulers.base import JobState, JobStatus
+from hpcsweep.spec.phases import OutcomeKind, RunState
+from hpcsweep.submit.merge import RunEvidence, RunVerdict, decide
+
+Row = Mapping[str, Any]
+
+
+def run_verdict(run: Row, attempt: Row | None, submission: Row | None, status: Row | None, run_dir: Path) -> RunVerdict:
+    """Where a run stands, by its folder first, then by the scheduler.
+
+    `attempt`: its latest; `submission`, `status`: of the latest job that carries it. None: there is none.
+    """
+    if run["planned_only"]:
+        outcome = OutcomeKind(run["outcome"] or OutcomeKind.NOT_RUN)
+        return RunVerdict(RunState.FINISHED, outcome, run["reason"], settled_by="plan")
+    job_id = submission["job_id"] if submission else None
+    job = _job_status(status, job_id or "") if status else None
+    number, outcome_word, reason = 0, None, ""
+    alive: bool | None = None
+    if attempt is not None:
+        number, outcome_word, reason = attempt["attempt"], attempt["outcome"], attempt["reason"] or ""
+        if outcome_word is None and job is None:
+            alive = owner_alive(run_dir / f"attempt-{number}")
+    evidence = RunEvidence(
+        attempt=number,
+        outcome=OutcomeKind(outcome_word) if outcome_word else None,
+        reason=reason,
+        not_run=run["not_run"],
+        known_attempts=run["known_attempts"],
+        owner_alive=alive,
+    )
+    cancelled = submission is not None and run["array_index"] in submission["cancelled"]
+    by_hand = job_id is None and number > run["known_attempts"]
+    return decide(evidence, job, cancelled_by_us=cancelled, handed_over=job_id is not None or by_hand)
+
+
+def owner_alive(attempt_dir: Path) -> bool | None:
+    """True while the agent that took this attempt lives on this host; None: it is on another, or nobody knows."""
+    owner = read_json(attempt_dir / OWNER_FILE)
+    if owner is None or owner.get("host") != socket.gethostname():
+        return None
+    if owner.get("boot_id") != boot_id():
+        return False
+    process = read_process(int(owner.get("pid") or 0))
+    return process is not None and process.started == owner.get("started_ticks")
+
+
+def _job_status(row: Row, job_id: str) -> JobStatus:
+    return JobStatus(
+        job_id=job_id,
+        index=row["array_index"],
+        state=JobState(row["state"]),
+        native=row["native"],
+        reason=row["reason"],
+        hint=row["hint"],
+        outcome=OutcomeKind(row["outcome"]) if row["outcome"] else None,
+        exit_code=row["exit_code"],
+        signal=row["signal"],
+        node=row["node"],
+        restarts=row["restarts"],
+    )
