@@ -54,7 +54,8 @@ class Effect:
     condition: Condition
     percent: Figure
     verdict: Verdict
-    reason: str
+    p_value: float
+    p_adjusted: float
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,11 @@ class WaterfallStep:
 
 @dataclass(frozen=True)
 class Waterfall:
-    """Options added one after the other; `total` is the product of the kept steps, percent."""
+    """Options added one after the other, percent.
+
+    `total`: product of the kept steps. `claimed`: product with every step's best level taken at face value, as a
+    study without intervals would state it.
+    """
 
     workload: str
     metric: str
@@ -121,6 +126,7 @@ class Waterfall:
     start: str
     steps: tuple[WaterfallStep, ...]
     total: Figure
+    claimed: Figure
 
 
 @dataclass(frozen=True)
@@ -152,7 +158,9 @@ class ParetoPoint:
 class Candidate:
     """A variant as the objective sees it. `rank` None: not ranked, and `reason` says why.
 
-    `chance_best`: share of draws from the intervals in which it comes out first. `against_winner` None: it is it.
+    `chance_best`: share of draws from the intervals in which it comes out first; None: it takes no part.
+    `against_best`: its score against the best, percent; None: it is the best, or takes no part. `equal_to_best`: no
+    difference is seen (Holm over all candidates).
     """
 
     variant: str
@@ -160,8 +168,8 @@ class Candidate:
     rank: int | None
     chance_best: float | None
     validity: Validity
-    against_winner: Comparison | None
-    equal_to_winner: bool
+    against_best: Figure | None
+    equal_to_best: bool
     reason: str
 
 
@@ -170,7 +178,8 @@ class Recommendation:
     """What to run. `chosen` None: nothing can be recommended, and `why` says so.
 
     `best`: highest score; `chosen` differs from it when a simpler or cheaper variant cannot be told apart from it.
-    `argv`: the serve command without the run's own port, host and paths; `command`: the same as shell text.
+    `argv`: the serve command without the run's own host and port; `env`: what must be set for it; `files`: relative
+    name -> text that must lie beside it; `command`: argv and env as shell text, empty where no command can be given.
     """
 
     objective: str
@@ -185,5 +194,6 @@ class Recommendation:
     provisional: bool
     argv: tuple[str, ...]
     env: dict[str, str]
+    files: dict[str, str]
     command: str
     simulated: bool

@@ -147,6 +147,7 @@ class Cell:
     workload: str
     client: str
     host: str | None
+    gpu_name: str | None
     gpus: int
     left_out: str | None
     validity: Validity
@@ -169,6 +170,7 @@ class Cell:
     server_figures: dict[str, float]
     client_figures: dict[str, float]
     settings: dict[str, object]
+    dataset_sha256: str | None
     warnings: tuple[str, ...]
     simulated: bool
 

@@ -1,0 +1,122 @@
+"""The command that serves a variant, and what a written command loses on its way through a shell."""
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from hpcsweep.analysis.rows import RunRow
+from hpcsweep.engines.base import Where
+from hpcsweep.engines.registry import get_engine
+from hpcsweep.errors import EngineError
+from hpcsweep.spec.server import ServerConfig
+
+EXECUTABLES = {"vllm": "vllm", "sglang": "sglang", "trtllm": "trtllm-serve"}
+"""Engine -> its command on PATH; any other engine: its own name."""
+
+_OF_THE_RUN = ("--host", "--port", "--api-key", "--uds")
+
+
+@dataclass(frozen=True)
+class ServeCommand:
+    """What starts the server. `files`: relative name -> text that must lie beside it. `trouble`: why there is none."""
+
+    argv: tuple[str, ...] = ()
+    env: Mapping[str, str] | None = None
+    files: Mapping[str, str] | None = None
+    trouble: str = ""
+
+
+def serve_command(run: RunRow) -> ServeCommand:
+    """The engine's own command for this run's settings, without what belongs to the run alone: host and port.
+
+    From the recorded configuration, as the adapter of the real engine writes it; else from the recorded arguments.
+    A simulated run without a configuration has no command of a real engine.
+    """
+    if run.server:
+        try:
+            config = ServerConfig.model_validate(run.server)
+            where = Where(executable=EXECUTABLES.get(config.engine, config.engine), port=8000, attempt_dir=".")
+            launch = get_engine(config.engine).launch(config, where)
+        except (ValidationError, EngineError) as exc:
+            return ServeCommand(trouble=f"the recorded configuration cannot be read: {exc}")
+        return ServeCommand(without_run_flags(launch.argv), config.env, launch.files)
+    last = run.last
+    if last is None or not last.argv:
+        return ServeCommand(trouble="no command was recorded")
+    if run.simulated or last.simulated:
+        return ServeCommand(trouble="only the simulated engine's command was recorded")
+    return ServeCommand(without_run_flags(last.argv), {})
+
+
+def without_run_flags(argv: Sequence[str]) -> tuple[str, ...]:
+    """The arguments without host, port and key, whose values are those of one measurement."""
+    kept: list[str] = []
+    skip = False
+    for argument in argv:
+        if skip:
+            skip = False
+        elif argument in _OF_THE_RUN:
+            skip = True
+        elif not argument.startswith(tuple(f"{flag}=" for flag in _OF_THE_RUN)):
+            kept.append(argument)
+    return tuple(kept)
+
+
+def shell_text(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
+    """The command as shell text, a flag a line. A continued line ends in its backslash: nothing may follow that."""
+    words = [f"{name}={shlex.quote(value)}" for name, value in sorted((env or {}).items())]
+    lines: list[list[str]] = [words] if words else []
+    for place, argument in enumerate(argv):
+        if place == 0 or argument.startswith("--"):
+            lines.append([])
+        lines[-1].append(shlex.quote(argument))
+    return " \\\n    ".join(" ".join(line) for line in lines)
+
+
+@dataclass(frozen=True)
+class LostFlags:
+    """Where a written command ends too early. `line`: 1-based; `flags`: what stands after it and never arrives."""
+
+    line: int
+    text: str
+    flags: tuple[str, ...]
+
+
+def lost_flags(script: str) -> tuple[LostFlags, ...]:
+    """Commands of a script that a blank or a comment after the backslash cuts off, with the flags that are lost.
+
+    Only a backslash that is the very last character continues a line. `\\ ` is a quoted blank: the command ends
+    there, and the shell runs the next line as a command of its own.
+    """
+    found = []
+    lines = script.splitlines()
+    for number, line in enumerate(lines, 1):
+        if _looks_continued(line):
+            flags = tuple(_flags_below(lines[number:]))
+            if flags:
+                found.append(LostFlags(number, line.strip(), flags))
+    return tuple(found)
+
+
+def _looks_continued(line: str) -> bool:
+    """A backslash with only blanks, or blanks and a comment, after it."""
+    if line.lstrip().startswith("#"):
+        return False
+    head, backslash, tail = line.rpartition("\\")
+    if backslash and tail and not tail.strip():
+        return bool(head.strip())
+    code, hash_sign, _ = line.partition(" #")
+    return bool(hash_sign) and code.rstrip().endswith("\\")
+
+
+def _flags_below(lines: Sequence[str]) -> Iterator[str]:
+    """The flags of the lines that were meant as continuations: up to the first line that is not continued."""
+    for line in lines:
+        stripped = line.strip()
+        if not stripped.startswith("-"):
+            return
+        yield stripped.split()[0].split("=")[0]
+        if not stripped.endswith("\\") and not _looks_continued(line):
+            return

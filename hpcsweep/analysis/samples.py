@@ -1,0 +1,186 @@
+"""Samples of one workload on one server: cold ones kept apart, drift and outliers named, metrics summarised."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hpcsweep.analysis.columns import Flags, Floats, SampleColumns
+from hpcsweep.analysis.findings_measured import ColdSample, Condition, Drift, Figure, Outlier, Summary
+from hpcsweep.analysis.measures import MEASURES, SAMPLE_MEASURES
+from hpcsweep.analysis.rows import AttemptRow, WorkloadRow
+from hpcsweep.analysis.statistics import Distribution, describe, robust_distances, trend
+
+FAR_STDEVS = 3.5
+"""An outlier is at least this many robust standard deviations from the median ..."""
+
+FAR_SHARE = 0.10
+"""... and at least this share of it: among nearly equal values, small differences are no outliers."""
+
+DRIFT_SHARE = 0.02
+"""A trend counts as drift when it is significant and changes the metric by at least this share."""
+
+FIRST = "first_of_server"
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The samples of a workload with what is derived of them. `good`: successful and no warm-up; `warm`: also not cold.
+
+    `matrix`: one row a metric of SAMPLE_MEASURES, one column a sample; NaN where it cannot be had.
+    """
+
+    columns: SampleColumns
+    matrix: Floats
+    good: Flags
+    warm: Flags
+
+    def values(self, metric: str, chosen: Flags) -> Floats:
+        """The finite values of a metric over the chosen samples, in the order of sending."""
+        row = self.matrix[SAMPLE_MEASURES.index(metric)][chosen]
+        finite: Floats = row[np.isfinite(row)]
+        return finite
+
+    def chosen(self, condition: Condition) -> Flags:
+        """Which samples a condition counts."""
+        return self.warm if condition == "warm" else self.good
+
+
+def columns_of(row: WorkloadRow) -> SampleColumns:
+    """The samples of a workload as columns, however they came."""
+    return row.columns if row.columns is not None else SampleColumns.from_rows(row.samples)
+
+
+def with_cold_marks(attempt: AttemptRow) -> list[SampleColumns]:
+    """The samples of each workload of an attempt, cold ones marked.
+
+    Where nothing is marked and nothing was warmed up (rows read from somebody's table), the first request that this
+    server answered is the cold one: it is so by its place.
+    """
+    workloads = [columns_of(row) for row in attempt.workloads]
+    sent = [c for c in workloads if len(c)]
+    if not sent or any(bool(c.warmup.any()) or any(c.cold) for c in sent):
+        return workloads
+    first = min(sent, key=lambda c: float(np.min(c.sent_s)))
+    place = int(np.argmin(first.sent_s))
+    marks: list[str | None] = [FIRST if number == place else None for number in range(len(first))]
+    return [replace(c, cold=marks) if c is first else c for c in workloads]
+
+
+def measure(columns: SampleColumns) -> Measured:
+    """The metrics of each sample, by the formulas of `vllm bench serve` (tps: tokens / e2e, 0 s gives NaN)."""
+    tokens, e2e, ttft = columns.completion_tokens, columns.e2e_s, columns.ttft_s
+    with np.errstate(divide="ignore", invalid="ignore"):
+        tps = np.where(e2e > 0, tokens / e2e, np.nan)
+        tpot = np.where(tokens > 1, (e2e - ttft) / (tokens - 1), np.nan)
+        decode_tps = np.where(tpot > 0, 1 / tpot, np.nan)
+    by_name = {"tps": tps, "decode_tps": decode_tps, "ttft_s": ttft, "tpot_s": tpot, "e2e_s": e2e}
+    failed = np.fromiter((error is not None for error in columns.error), np.bool_, len(columns))
+    cold = np.fromiter((mark is not None for mark in columns.cold), np.bool_, len(columns))
+    good = ~failed & ~columns.warmup
+    return Measured(columns, np.array([by_name[name] for name in SAMPLE_MEASURES]), good, good & ~cold)
+
+
+def summarise(measured: Measured, simulated: bool) -> tuple[Summary, ...]:
+    """One summary a metric and condition that has a value; none where nothing succeeded."""
+    found: list[Summary] = []
+    conditions: tuple[Condition, ...] = ("all", "warm")
+    for condition in conditions:
+        matrix = measured.matrix[:, measured.chosen(condition)]
+        if not matrix.shape[1]:
+            continue
+        whole = [bool(row.all()) for row in np.isfinite(matrix)]
+        complete = [place for place, is_whole in enumerate(whole) if is_whole]
+        described = describe(matrix[complete]) if complete else []
+        found += [
+            _summary(SAMPLE_MEASURES[p], condition, d, simulated) for p, d in zip(complete, described, strict=True)
+        ]
+        for place, is_whole in enumerate(whole):
+            values = matrix[place][np.isfinite(matrix[place])]
+            if not is_whole and len(values):
+                found.append(_summary(SAMPLE_MEASURES[place], condition, describe(values[None, :])[0], simulated))
+    return tuple(found)
+
+
+def _summary(name: str, condition: Condition, one: Distribution, simulated: bool) -> Summary:
+    return Summary(
+        metric=name,
+        unit=MEASURES[name].unit,
+        condition=condition,
+        n=one.n,
+        mean=one.mean,
+        median=one.median,
+        p90=one.p90,
+        p99=one.p99,
+        minimum=one.minimum,
+        maximum=one.maximum,
+        stdev=one.stdev,
+        spread=one.stdev / one.mean if one.stdev is not None and one.mean else None,
+        low=one.low,
+        high=one.high,
+        median_low=one.median_low,
+        median_high=one.median_high,
+        simulated=simulated,
+    )
+
+
+def cold_samples(measured: Measured) -> tuple[ColdSample, ...]:
+    """The cold samples that were counted, each against the median of the warm ones."""
+    columns = measured.columns
+    warm = measured.values("e2e_s", measured.warm)
+    median = float(np.median(warm)) if len(warm) else None
+    found = []
+    for place in np.flatnonzero(measured.good & ~measured.warm).tolist():
+        e2e, ttft = float(columns.e2e_s[place]), float(columns.ttft_s[place])
+        found.append(
+            ColdSample(
+                sample=columns.sample[place],
+                index=int(columns.index[place]),
+                kind=str(columns.cold[place]),
+                e2e_s=e2e if np.isfinite(e2e) else None,
+                ttft_s=ttft if np.isfinite(ttft) else None,
+                slower_by=e2e / median if median and np.isfinite(e2e) else None,
+            )
+        )
+    return tuple(found)
+
+
+def outliers(measured: Measured, metrics: Sequence[str] = ("e2e_s", "ttft_s")) -> tuple[Outlier, ...]:
+    """Warm samples far from the others; none below 5 samples, where nobody can tell."""
+    found: list[Outlier] = []
+    for metric in metrics:
+        row = measured.matrix[SAMPLE_MEASURES.index(metric)]
+        places = np.flatnonzero(measured.warm & np.isfinite(row))
+        if len(places) < 5:
+            continue
+        values = row[places]
+        median = float(np.median(values))
+        far = (robust_distances(values) > FAR_STDEVS) & (np.abs(values - median) > FAR_SHARE * median)
+        for place in places[far].tolist():
+            found.append(
+                Outlier(
+                    measured.columns.sample[place],
+                    int(measured.columns.index[place]),
+                    metric,
+                    float(row[place]),
+                    median,
+                )
+            )
+    return tuple(found)
+
+
+def drift(measured: Measured, simulated: bool, metrics: Sequence[str] = ("tps", "ttft_s")) -> tuple[Drift, ...]:
+    """The trend of each metric over the order of sending, warm samples only; none below 5 samples."""
+    found: list[Drift] = []
+    for metric in metrics:
+        values = measured.values(metric, measured.warm)
+        line = trend(values)
+        mean = float(values.mean()) if len(values) else 0.0
+        if line is None or mean == 0:
+            continue
+        percent, low, high = (100 * part / mean for part in (line.change, line.low, line.high))
+        figure = Figure(
+            percent, "%", len(values), "samples", "warm", low, high, method="least squares", simulated=simulated
+        )
+        found.append(Drift(metric, figure, seen=line.p_value < 0.01 and abs(percent) >= 100 * DRIFT_SHARE))
+    return tuple(found)

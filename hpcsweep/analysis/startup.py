@@ -1,0 +1,125 @@
+"""Startup of every run by phase, and what a warm compile cache is worth."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from hpcsweep.analysis.cells import label_of
+from hpcsweep.analysis.findings_measured import CacheEffect, Figure, PhaseFinding, Startup
+from hpcsweep.analysis.measures import MEASURES, STARTUP_MEASURES
+from hpcsweep.analysis.results import Estimate, Observation, estimate, pool
+from hpcsweep.analysis.rows import AttemptRow, PhaseRow, RunRow
+from hpcsweep.analysis.statistics import describe
+from hpcsweep.spec.phases import STARTUP_PHASES, Phase
+
+ASSUMED_STARTUP_SPREAD = 0.10
+"""Relative standard deviation between two starts of one variant, where none was repeated: page caches, file systems."""
+
+
+def build_startups(runs: Sequence[RunRow]) -> tuple[Startup, ...]:
+    """The startup of the attempt that counts, of every run that was started."""
+    return tuple(_startup(run, run.last) for run in runs if run.last is not None)
+
+
+def _startup(run: RunRow, attempt: AttemptRow) -> Startup:
+    phases = tuple(_phase(row, attempt) for row in attempt.phases)
+    return Startup(
+        run=run.run,
+        label=label_of(run),
+        variant=run.variant_id,
+        attempt=attempt.attempt,
+        startup_s=attempt.startup_s,
+        load_s=_seconds(attempt, phases, "load_s", Phase.LOAD_WEIGHTS),
+        compile_s=_seconds(attempt, phases, "compile_s", Phase.COMPILE),
+        gpu_memory_bytes=_number(attempt, "weights_bytes_per_gpu"),
+        kv_cache_tokens=_number(attempt, "kv_cache_tokens"),
+        compile_cache=_cache(attempt),
+        phases=tuple(phase for phase in phases if phase.phase.value in STARTUP_PHASES),
+        outcome=attempt.outcome,
+        ended_in=attempt.phase if attempt.startup_s is None else None,
+        simulated=run.simulated or attempt.simulated,
+    )
+
+
+def _phase(row: PhaseRow, attempt: AttemptRow) -> PhaseFinding:
+    """A phase that was cut by the end of the attempt lasts up to that end; None where that end is not known."""
+    cut = attempt.startup_s is None and attempt.phase is row.phase and row.phase.value in STARTUP_PHASES
+    end_s = attempt.duration_s if row.end_s is None else row.end_s
+    return PhaseFinding(
+        phase=row.phase,
+        start_s=row.start_s,
+        duration_s=None if end_s is None else max(end_s - row.start_s, 0.0),
+        ended=row.end_s is not None and not cut,
+        budget_s=row.budget_s,
+        evidence=row.evidence,
+    )
+
+
+def _number(attempt: AttemptRow, name: str) -> float | None:
+    fact = attempt.fact(name)
+    is_number = fact is not None and isinstance(fact.value, (int, float)) and not isinstance(fact.value, bool)
+    return float(fact.value) if fact is not None and is_number else None
+
+
+def _seconds(attempt: AttemptRow, phases: Sequence[PhaseFinding], fact: str, phase: Phase) -> float | None:
+    """The engine's own figure, else the length of the phase; None: neither was seen to its end."""
+    told = _number(attempt, fact)
+    if told is not None:
+        return told
+    lengths = [p.duration_s for p in phases if p.phase is phase and p.ended and p.duration_s is not None]
+    return sum(lengths) if lengths else None
+
+
+def _cache(attempt: AttemptRow) -> str | None:
+    fact = attempt.fact("compile_cache")
+    if fact is not None:
+        return str(fact.value)
+    if _number(attempt, "graphs_compiled"):
+        return "miss"
+    return "hit" if _number(attempt, "graphs_from_cache") else None
+
+
+def cache_effects(startups: Sequence[Startup]) -> tuple[CacheEffect, ...]:
+    """Startup time of each variant that was started both with a cold and with a warm compile cache."""
+    found = []
+    for variant in dict.fromkeys(one.variant for one in startups):
+        own = [one for one in startups if one.variant == variant and one.startup_s is not None]
+        cold = [one for one in own if one.compile_cache == "miss"]
+        warm = [one for one in own if one.compile_cache == "hit"]
+        if cold and warm:
+            found.append(CacheEffect(variant, startup_figure("startup_s", cold), startup_figure("startup_s", warm)))
+    return tuple(found)
+
+
+def startup_figure(metric: str, startups: Sequence[Startup]) -> Figure:
+    """The mean over starts that have this figure."""
+    values = [value for one in startups if (value := getattr(one, metric)) is not None]
+    simulated = any(one.simulated for one in startups)
+    if not values:
+        return Figure(None, MEASURES[metric].unit, 0, "starts", simulated=simulated, note="not seen")
+    one = describe(np.array([values]))[0]
+    return Figure(
+        one.mean,
+        MEASURES[metric].unit,
+        one.n,
+        "starts",
+        low=one.low,
+        high=one.high,
+        method="" if one.low is None else "t over starts",
+        simulated=simulated,
+        note="no interval from one start" if one.low is None else "",
+    )
+
+
+def startup_estimates(startups: Sequence[Startup], metric: str) -> dict[tuple[str, str | None], Estimate]:
+    """How well a startup time is known, by variant and state of the compile cache (times do not mix over it)."""
+    seen: dict[tuple[str, str | None], list[Observation]] = {}
+    for one in startups:
+        value = getattr(one, metric)
+        if value is not None and value > 0 and math.isfinite(value):
+            cache = one.compile_cache if metric in STARTUP_MEASURES and metric != "load_s" else None
+            seen.setdefault((one.variant, cache), []).append(Observation(value, None, 1))
+    spread = pool(seen.values(), ASSUMED_STARTUP_SPREAD)
+    estimates = {key: estimate(observations, spread, of_samples=False) for key, observations in seen.items()}
+    return {key: one for key, one in estimates.items() if one is not None}

@@ -1,0 +1,104 @@
+"""`analyse`: a sweep's rows to its findings."""
+
+from collections.abc import Sequence
+
+from hpcsweep.analysis.cells import build_cells
+from hpcsweep.analysis.compare import Field, Fields, compare, corrected
+from hpcsweep.analysis.costs import build_costs
+from hpcsweep.analysis.effects import build_axes
+from hpcsweep.analysis.findings import Findings
+from hpcsweep.analysis.findings_compared import Comparison
+from hpcsweep.analysis.findings_measured import Condition
+from hpcsweep.analysis.grid import Grid
+from hpcsweep.analysis.interactions import build_interactions
+from hpcsweep.analysis.measures import MEASURES, RUN_MEASURES
+from hpcsweep.analysis.objective import Goal, read_goal
+from hpcsweep.analysis.pareto import pareto_front, scale_to_equal_gpus
+from hpcsweep.analysis.recommend import recommend
+from hpcsweep.analysis.remarks import build_remarks
+from hpcsweep.analysis.results import build_results
+from hpcsweep.analysis.rows import SweepRow
+from hpcsweep.analysis.startup import build_startups, cache_effects
+from hpcsweep.analysis.variants import build_runs, build_variants, find_baseline, sweep_facts
+from hpcsweep.analysis.waterfall import build_waterfall
+
+COMPARED = ("tps", "ttft_s", "tpot_s", "e2e_s", "output_throughput", "total_throughput")
+"""Metrics on which every variant is compared with the baseline."""
+
+
+def analyse(sweep: SweepRow) -> Findings:
+    """All findings of a sweep. Pure: the same rows give the same findings, to the last digit."""
+    baseline = find_baseline(sweep)
+    variants = build_variants(sweep, baseline)
+    runs = build_runs(sweep.runs)
+    cells = build_cells(sweep.runs)
+    results = build_results(cells, [variant.variant for variant in variants])
+    fields = Fields(results, cells)
+    goal = read_goal(sweep.objective, fields.workloads)
+    comparisons = _against_baseline(fields, baseline, goal)
+    startups = build_startups(sweep.runs)
+    grid = Grid(variants, sweep.axes, sweep.baseline)
+    main = _main_fields(fields, goal)
+    scaling = scale_to_equal_gpus(results, variants)
+    return Findings(
+        sweep=sweep_facts(sweep, baseline, fields.workloads),
+        variants=variants,
+        runs=runs,
+        cells=cells,
+        results=results,
+        comparisons=comparisons,
+        axes=build_axes(grid, variants, runs, _effect_fields(fields, goal), comparisons, startups),
+        interactions=build_interactions(grid, main),
+        waterfalls=tuple(w for field in main if (w := build_waterfall(field, grid, variants)) is not None),
+        scaling=scaling,
+        pareto=pareto_front(results, variants),
+        startups=startups,
+        cache_effects=cache_effects(startups),
+        costs=build_costs(sweep.runs),
+        recommendation=recommend(goal, fields, variants, sweep.runs, runs, startups, sweep.axes),
+        remarks=build_remarks(variants, runs, cells, comparisons, scaling, startups),
+        index={variant.variant: variant for variant in variants},
+    )
+
+
+def _conditions(metric: str) -> tuple[Condition, ...]:
+    return ("all", "warm") if MEASURES[metric].of_samples else ("all",)
+
+
+def _metrics(goal: Goal) -> list[str]:
+    """The compared metrics, and those of the objective that a workload has."""
+    own = [term.metric for term in goal.terms if term.workload is not None]
+    return list(dict.fromkeys([*own, *COMPARED]))
+
+
+def _against_baseline(fields: Fields, baseline: str | None, goal: Goal) -> tuple[Comparison, ...]:
+    """Every variant against the baseline, one family of comparisons a metric and condition over all workloads."""
+    found: list[Comparison] = []
+    if baseline is None:
+        return ()
+    for metric in _metrics(goal):
+        for condition in _conditions(metric):
+            family = []
+            for workload in fields.workloads:
+                field = fields.get(workload, metric, condition)
+                if baseline in field.sides:
+                    family += [compare(field, baseline, name) for name in field.sides if name != baseline]
+            found += corrected(family)
+    return tuple(found)
+
+
+def _main_fields(fields: Fields, goal: Goal) -> list[Field]:
+    """The metric of the objective on each workload; TPS of warm samples where the objective is a startup time."""
+    on_load = goal.metric in RUN_MEASURES or MEASURES[goal.metric].of_samples
+    metric = goal.metric if on_load else "tps"
+    condition: Condition = goal.condition if MEASURES[metric].of_samples else "all"
+    return [fields.get(workload, metric, condition) for workload in fields.workloads]
+
+
+def _effect_fields(fields: Fields, goal: Goal) -> Sequence[Field]:
+    return [
+        fields.get(workload, metric, condition)
+        for metric in _metrics(goal)
+        for condition in _conditions(metric)
+        for workload in fields.workloads
+    ]
