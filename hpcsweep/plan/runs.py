@@ -147,7 +147,7 @@ def _variant(experiment: Experiment, point: Point, facts: Mapping[str, DatasetFa
         axes,
         server,
         workloads,
-        server.settings.gpus,
+        server.gpus,
         _exports(axes, server),
         "; ".join(reasons) or None,
     )

@@ -27,7 +27,7 @@ def plan_document(prepared: Prepared, rendered: Rendered) -> dict[str, Any]:
 
 def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
     """The plan for a person."""
-    console = Console(file=stream, highlight=False, soft_wrap=True)
+    console = Console(file=stream, highlight=False)
     places = {
         run.label: f"{job.job}/{element.index}"
         for job in rendered.jobs
@@ -36,14 +36,16 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
     }
     table = Table(title=f"{rendered.name} on {prepared.cluster_name}: {len(prepared.runs)} runs", title_justify="left")
     for column in ("run", "job/element", "GPUs", "workloads", "left out"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "run")
     for run in prepared.runs:
         sent = [p.workload.name for p in run.workloads if p.left_out is None]
-        out = [f"{p.workload.name}: n/a: {p.left_out}" for p in run.workloads if p.left_out is not None]
+        out = [f"{p.workload.name}: n/a: {str(p.left_out).partition(':')[0]}" for p in run.workloads if p.left_out]
         if run.refused is not None:
             sent, out = [], [f"NOT SUBMITTED: {run.refused}"]
         table.add_row(run.label, places.get(run.label, "-"), str(run.gpus), ", ".join(sent) or "-", "; ".join(out))
     console.print(table)
+    for name, reason in _left_out(prepared):
+        console.print(f"{name}: n/a: {reason}", markup=False)
     for item in rendered.document["not_run"]:
         console.print(f"not run: {item['title']}: {item['reason']}", markup=False)
     for engine, profile in prepared.simulated.items():
@@ -56,5 +58,10 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
         " (GPUs x walltime)"
     )
     for job, files in zip(rendered.jobs, rendered.files, strict=True):
-        console.print(f"\n--- jobs/{job.job}/job.sh", markup=False)
-        console.print(files.script, markup=False)
+        stream.write(f"\n--- jobs/{job.job}/job.sh\n{files.script}")
+
+
+def _left_out(prepared: Prepared) -> list[tuple[str, str]]:
+    """(workload, reason) of all that is not sent, each once."""
+    found = {(p.workload.name, p.left_out): None for run in prepared.runs for p in run.workloads if p.left_out}
+    return [(name, str(reason)) for name, reason in found]

@@ -10,6 +10,13 @@ from hpcsweep.spec.base import Model, Tokens
 FlagValue = bool | int | float | str | list[str] | None
 """The value of an engine flag: True: the bare flag; False: its `--no-` form; None: the flag is left out."""
 
+PARALLEL_FLAGS = {
+    "tensor_parallel_size": ("--tensor-parallel-size", "--tp-size", "--tensor_parallel_size", "--tp_size"),
+    "pipeline_parallel_size": ("--pipeline-parallel-size", "--pp-size", "--pipeline_parallel_size", "--pp_size"),
+    "data_parallel_size": ("--data-parallel-size", "--dp-size"),
+}
+"""Neutral setting -> the long flags by which vLLM, SGLang and TensorRT-LLM know it."""
+
 
 class Settings(Model):
     """What can be varied on every engine, by neutral names. None: left to the engine's default."""
@@ -28,11 +35,6 @@ class Settings(Model):
     prefix_caching: bool | None = None
     chunked_prefill: bool | None = None
 
-    @property
-    def gpus(self) -> int:
-        """GPUs that the server needs: tensor x pipeline x data parallel size."""
-        return (self.tensor_parallel_size or 1) * (self.pipeline_parallel_size or 1) * (self.data_parallel_size or 1)
-
 
 class ServerConfig(Model):
     """One variant of the server: engine, model, neutral settings, and what is passed through untouched."""
@@ -50,6 +52,21 @@ class ServerConfig(Model):
     def served_name(self) -> str:
         """The name that a client puts into its requests."""
         return self.served_model_name or self.model
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that the server needs in all: tensor x pipeline x data parallel size.
+
+        A size that no axis sets is looked for among the flags, in the spelling of any engine.
+        """
+        total = 1
+        for setting, flags in PARALLEL_FLAGS.items():
+            size = getattr(self.settings, setting)
+            if size is None:
+                size = next((self.flags[flag] for flag in flags if flag in self.flags), None)
+            if isinstance(size, (int, str)) and not isinstance(size, bool) and str(size).isdigit():
+                total *= max(1, int(size))
+        return total
 
     @property
     def variant_id(self) -> str:
