@@ -35,6 +35,11 @@ class Settings(Model):
     prefix_caching: bool | None = None
     chunked_prefill: bool | None = None
 
+    @property
+    def gpus(self) -> int:
+        """GPUs of these sizes in all: tensor x pipeline x data parallel size."""
+        return (self.tensor_parallel_size or 1) * (self.pipeline_parallel_size or 1) * (self.data_parallel_size or 1)
+
 
 class ServerConfig(Model):
     """One variant of the server: engine, model, neutral settings, and what is passed through untouched."""
@@ -59,14 +64,12 @@ class ServerConfig(Model):
 
         A size that no axis sets is looked for among the flags, in the spelling of any engine.
         """
-        total = 1
+        sizes = {}
         for setting, flags in PARALLEL_FLAGS.items():
-            size = getattr(self.settings, setting)
-            if size is None:
-                size = next((self.flags[flag] for flag in flags if flag in self.flags), None)
-            if isinstance(size, (int, str)) and not isinstance(size, bool) and str(size).isdigit():
-                total *= max(1, int(size))
-        return total
+            value = next((self.flags[flag] for flag in flags if flag in self.flags), None)
+            if getattr(self.settings, setting) is None and str(value).isdigit():
+                sizes[setting] = max(1, int(str(value)))
+        return self.settings.model_copy(update=sizes).gpus
 
     @property
     def variant_id(self) -> str:
