@@ -9,6 +9,7 @@ from hpcsweep.schedulers.pbs_json import Attributes
 
 _ID = re.compile(r"(?P<number>\d+)(?:\[(?P<index>\d*)\])?(?:\.(?P<server>[A-Za-z0-9][A-Za-z0-9_.-]*))?")
 _VNODE = re.compile(r"\(?([^():+]+)")
+_SHORT_OF = re.compile(r"amount of resource: (\w+)")
 NEVER = "Can Never Run: "
 WAITING = "Not Running: "
 
@@ -127,10 +128,9 @@ def status(job_id: str, index: int | None, attributes: Attributes, array: Attrib
 
 def never_hint(comment: str) -> str:
     """What to change so that a job that can never run as it is can run."""
-    what = comment.rpartition(": ")[2]
-    resource = what.split()[0].strip(":") if what.split() else ""
-    if "amount of resource" in comment:
-        return f"this cluster has less {resource} than one job asks for: ask for less (cancel it first)"
+    short = _SHORT_OF.search(comment)
+    if short is not None:
+        return f"this cluster has less {short[1]} than one job asks for: ask for less (cancel it first)"
     return "cancel it, change what it asks for, and submit again"
 
 

@@ -1,0 +1,375 @@
+"""What is handed to qsub: directives, limits that hold before anything is submitted, the template."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hpcsweep.errors import SchedulerError, SchedulerUnreachable, SpecError
+from hpcsweep.render.environment import make_environment
+from hpcsweep.render.job import render_job
+from hpcsweep.schedulers.base import Answer, JobState
+from hpcsweep.schedulers.pbs import PbsScheduler
+from hpcsweep.schedulers.pbs_directives import array_range, directives, job_name, safe_variables, variables_option
+from hpcsweep.schedulers.pbs_json import parse_dsv
+from hpcsweep.schedulers.pbs_status import log_name, split_id, statuses, subjob_id
+from hpcsweep.spec.budgets import Budgets
+from hpcsweep.spec.cluster import Cluster
+from hpcsweep.spec.job import Element, JobSpec, Resources, RunSpec
+from hpcsweep.spec.phases import OutcomeKind
+from hpcsweep.spec.server import ServerConfig
+
+PBS = PbsScheduler()
+
+
+def spec(elements: int, sweep_dir: str = "/shared/sweeps/exp-0001", **resources) -> JobSpec:
+    def run(index: int) -> RunSpec:
+        return RunSpec(
+            run_id=f"exp-0001/r{index}", label=f"r{index}", variant_id="v", axes={}, workloads=[], budgets=Budgets(),
+            server=ServerConfig(engine="vllm", model="m"), run_dir=f"{sweep_dir}/runs/r{index}",
+            exports={"EXP_NAME": f"it's run {index}"},
+        )  # fmt: skip
+
+    return JobSpec(
+        sweep="exp-0001", job=0, sweep_dir=sweep_dir, name="exp-0001-0", scheduler="pbs", cache_dir="/c",
+        resources=Resources(**{"gpus": 8, "walltime_s": 7200, **resources}),
+        elements=[Element(index=index, runs=[run(index)]) for index in range(elements)],
+    )  # fmt: skip
+
+
+def script(job: JobSpec, parallel: int | None = None, python: str = "/usr/bin/python3", **profile) -> str:
+    cluster = Cluster(scheduler="pbs", **profile)
+    return render_job(make_environment(), "pbs.sh.j2", job, cluster, python=python, parallel=parallel).script
+
+
+def options(text: str) -> dict[str, list[str]]:
+    words = directives(text)
+    found: dict[str, list[str]] = {}
+    for option, value in zip(words[::2], words[1::2], strict=True):
+        found.setdefault(option, []).append(value)
+    return found
+
+
+def test_an_array_with_everything():
+    job = spec(12, cpus=64, memory_bytes=512 << 30, nodes=2)
+    text = script(
+        job, 4, queue="gpuq", account="acc1", exclusive=True, constraint="gpu_type=h200",
+        directives=["-W depend=afterok:12.server", "-m n"],
+    )  # fmt: skip
+    assert options(text) == {
+        "-N": ["exp-0001-0"],
+        "-q": ["gpuq"],
+        "-A": ["acc1"],
+        "-l": [
+            "select=2:ncpus=64:ngpus=8:mem=536870912kb:gpu_type=h200",
+            "walltime=02:00:00",
+            "place=scatter:excl",
+        ],
+        "-J": ["0-11%4"],
+        "-j": ["oe"],
+        "-k": ["od"],
+        "-o": ["/shared/sweeps/exp-0001/jobs/0/logs/"],
+        "-W": ["depend=afterok:12.server"],
+        "-m": ["n"],
+    }
+
+
+@pytest.mark.parametrize(("requeue", "word"), [(False, "n"), (True, "y")])
+def test_one_run_is_a_plain_job(requeue, word):
+    found = options(script(spec(1), 4, requeue=requeue))
+    assert "-J" not in found
+    assert found["-r"] == [word]
+    assert found["-l"] == ["select=1:ngpus=8", "walltime=02:00:00"]
+
+
+def test_the_command_line_has_the_directives_and_no_login_shell():
+    text = script(spec(2))
+    argv = PBS.submit_argv("/shared/job.sh", "/shared", text)
+    assert argv[0] == "qsub"
+    assert argv[-4:] == ("--", "/bin/bash", "-l", "/shared/job.sh")
+    assert argv[1:3] == ("-N", "exp-0001-0")
+    assert list(argv[1:-4]) == directives(text)
+
+
+def test_without_the_text_qsub_reads_the_directives_itself():
+    assert PBS.submit_argv("/shared/job.sh", "/shared") == ("qsub", "-C", "#PBS", "/shared/job.sh")
+
+
+def test_the_script_runs_by_hand(tmp_path):
+    python = tmp_path / "it's $(id) python"
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@" "$EXP_NAME" "$HPCSWEEP_ARRAY_INDEX"\n')
+    python.chmod(0o755)
+    job = spec(4, str(tmp_path))
+    rendered = render_job(
+        make_environment(), "pbs.sh.j2", job, Cluster(scheduler="pbs"), python=str(python), parallel=None
+    )
+    for name, text in rendered.files.items():
+        path = tmp_path / "jobs" / "0" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    job_dir = str(tmp_path / "jobs" / "0")
+    done = subprocess.run(
+        ["bash", f"{job_dir}/job.sh"], env={"PBS_ARRAY_INDEX": "3", "PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split("\n")[:-1] == ["-m", "hpcsweep.node.agent", job_dir, "--index", "3", "it's run 3", "3"]
+
+
+def test_a_users_template_replaces_a_block(tmp_path):
+    (tmp_path / "pbs.sh.j2").write_text(
+        '{% extends "pbs.sh.j2" %}{% block resources %}#PBS -l select=1:ncpus=2\n{% endblock %}'
+    )
+    text = render_job(
+        make_environment([tmp_path]), "pbs.sh.j2", spec(1), Cluster(scheduler="pbs"), python="python", parallel=None
+    ).script
+    assert options(text)["-l"] == ["select=1:ncpus=2"]
+    assert options(text)["-N"] == ["exp-0001-0"]
+
+
+@pytest.mark.parametrize("name", ["two words", "it's", "a$(id)b", "a;b", "new\nline", "a#b"])
+def test_a_folder_that_no_directive_can_carry_is_refused(name):
+    with pytest.raises(SpecError, match="cannot stand in a scheduler's directive line"):
+        script(spec(1, f"/shared/{name}"))
+
+
+@pytest.mark.parametrize("name", ["a,b", "a:b"])
+def test_a_log_folder_that_qsub_would_misread_is_refused(name):
+    with pytest.raises(SpecError, match="cannot write the log"):
+        directives(script(spec(1, f"/shared/{name}")))
+
+
+MISSING = ["exclude", "qos", "partition", "reservation", "nodelist"]
+
+
+@pytest.mark.parametrize("option", MISSING)
+def test_what_pbs_has_no_word_for_is_refused(option):
+    with pytest.raises(SpecError, match=f"says {option}: n1, which PBS cannot do") as caught:
+        directives(script(spec(1), **{option: "n1"}))
+    assert caught.value.hint
+
+
+WRONG = [
+    pytest.param("#PBS -N two words", "'words' is no option", id="name in two words"),
+    pytest.param("#PBS -N " + "n" * 231, "231 characters", id="name too long"),
+    pytest.param("#PBS -N a/b", "does not take the job name 'a/b'", id="name with a slash"),
+    pytest.param("#PBS -J 5", "does not take -J 5", id="array of one"),
+    pytest.param("#PBS -J 5-5", "does not take -J 5-5", id="array of one, as a range"),
+    pytest.param("#PBS -J 1,3,5", "does not take -J 1,3,5", id="a list"),
+    pytest.param("#PBS -J 0-9%0", "limit of 0", id="limit of 0"),
+    pytest.param("#PBS -J 0-9:0", "does not take -J", id="step of 0"),
+    pytest.param("#PBS -r n\n#PBS -J 0-3", "refuses -r n for a job array", id="array that is not rerunnable"),
+    pytest.param("#PBS -l walltime=1-00:00:00", "does not take -l walltime=1-00:00:00", id="Slurm's days"),
+    pytest.param("#PBS -l select=1:ncpus=2 -l nodes=1", "refuses -l nodes=1 beside -l select", id="select and nodes"),
+    pytest.param("#PBS -l select=1\n#PBS -l ngpus=1", "refuses -l ngpus=1 beside", id="select and loose ngpus"),
+    pytest.param("#PBS -W depend=afterok:160[0].server", "does not take -W depend", id="depends on a subjob"),
+    pytest.param("#PBS -W depend=nosuch:1", "does not take -W depend", id="unknown kind of dependency"),
+    pytest.param("#PBS -Z x", "'-Z' is no option of qsub", id="unknown option"),
+    pytest.param("#PBS -q", "-q needs a value", id="no value"),
+    pytest.param("#PBS -N 'open", "No closing quotation", id="open quote"),
+    pytest.param("#PBS -o relative.log", "cannot write the log to 'relative.log'", id="relative log"),
+    pytest.param("#PBS -N a\r", "ends in a carriage return", id="CRLF"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), WRONG)
+def test_what_pbs_would_refuse_is_refused_before(text, message):
+    with pytest.raises(SpecError, match=message.replace("(", r"\(").replace("[", r"\[")):
+        directives(f"#!/bin/bash\n{text}\necho\n")
+
+
+def test_directives_after_the_first_command_are_not_read():
+    assert directives("#!/bin/bash\n#PBS -N a\n# text\n\necho\n#PBS -q late\n") == ["-N", "a"]
+
+
+def test_joined_options_and_flags():
+    assert directives('#PBS -lselect=1 -h -A "my account"\n') == ["-l", "select=1", "-h", "", "-A", "my account"]
+
+
+@pytest.mark.parametrize("name", ["1abc", "_x", "-dash", ".dot", "a+b", "qwen3-1.7b_tp8_ep", "n" * 230])
+def test_names_that_pbs_takes(name):
+    assert job_name(name) == name
+
+
+@pytest.mark.parametrize(
+    ("value", "indexes"), [("0-3", [0, 1, 2, 3]), ("0-9:3", [0, 3, 6, 9]), ("2-4%2", [2, 3, 4])], ids=str
+)
+def test_array_ranges(value, indexes):
+    assert list(array_range(value)) == indexes
+
+
+VALUES = [
+    pytest.param("1B_no_eager", True, id="plain"),
+    pytest.param("/shared/a.b/c", True, id="path"),
+    pytest.param("ep=on:32768", True, id="signs that are safe"),
+    pytest.param("", False, id="empty: swallows the next variable in some clients"),
+    pytest.param("a,b", False, id="comma"),
+    pytest.param("two words", False, id="blank"),
+    pytest.param('{"temperature":0.7}', False, id="JSON"),
+    pytest.param("it's", False, id="quote"),
+    pytest.param("back\\slash", False, id="backslash"),
+    pytest.param("l1\nl2", False, id="newline"),
+    pytest.param("模型", False, id="not ASCII"),
+    pytest.param("$HOME", False, id="dollar"),
+]
+
+
+@pytest.mark.parametrize(("value", "safe"), VALUES)
+def test_values_that_qsub_v_carries_unchanged(value, safe):
+    by_option, by_file = safe_variables({"A": value})
+    assert (by_option, by_file) == (({"A": value}, {}) if safe else ({}, {"A": value}))
+    if safe:
+        assert variables_option({"A": value, "B": "1"}) == ("-v", f"A={value},B=1")
+    else:
+        with pytest.raises(SpecError, match="qsub -v cannot carry A="):
+            variables_option({"A": value})
+
+
+def test_a_users_script_is_submitted_as_it_is():
+    argv = PBS.submit_user_script_argv("exp.pbs", {"EXP_NAME": "1B"}, name="exp-1B", log_dir="/shared/logs")
+    assert argv == (
+        "qsub", "-N", "exp-1B", "-j", "oe", "-k", "od", "-o", "/shared/logs/", "-v", "EXP_NAME=1B", "exp.pbs",
+    )  # fmt: skip
+    assert PBS.submit_user_script_argv("exp.pbs", {}) == ("qsub", "exp.pbs")
+
+
+def test_a_name_that_is_no_variable_is_refused():
+    with pytest.raises(SpecError, match="'A B' is no name"):
+        safe_variables({"A B": "1"})
+
+
+def test_ids():
+    assert split_id("69[2].pbshost") == ("69", 2, True, "pbshost")
+    assert split_id("12") == ("12", None, False, "")
+    assert subjob_id("69[].pbshost", 2) == "69[2].pbshost"
+    assert log_name("69[].pbshost", 2) == "69[2].pbshost.OU"
+    assert log_name("12.pbshost", 0) == "12.pbshost.OU"
+    for text in ("abc", "12[x]", "", "12.", "[1].h", "12 13"):
+        with pytest.raises(ValueError, match="no PBS job id"):
+            split_id(text)
+    with pytest.raises(ValueError, match="no job array"):
+        subjob_id("12.h", 1)
+
+
+def test_cancelling():
+    assert PBS.cancel_argv("69[].h", None) == ("qdel", "69[].h")
+    assert PBS.cancel_argv("69[].h", [0, 3]) == ("qdel", "69[0].h", "69[3].h")
+    assert PBS.cancel_argv("12.h", [0]) == ("qdel", "12.h")
+    with pytest.raises(SchedulerError, match="nothing to cancel"):
+        PBS.cancel_argv("12.h", [])
+
+
+def test_one_call_asks_about_all_submissions():
+    assert PBS.queries(["12.h", "69[].h"], "u") == (
+        ("qstat", "-x", "-t", "-f", "-F", "dsv", "12.h", "69[].h"),
+    )  # fmt: skip
+    assert PBS.queries([], "u") == ()
+
+
+def test_no_answer_in_time_is_not_a_refusal():
+    with pytest.raises(SchedulerUnreachable, match="did not answer within 60 s"):
+        PBS.parse_submit(Answer(("qsub",), None, "", "", 60.0))
+    with pytest.raises(SchedulerUnreachable, match="End of File"):
+        PBS.parse_submit(Answer(("qsub",), 255, "", "qsub: End of File"))
+    with pytest.raises(SchedulerUnreachable, match="answered no job id"):
+        PBS.parse_submit(Answer(("qsub",), 0, "", ""))
+    assert PBS.parse_query(0, Answer(("qstat",), None, "", "", 8.0)).complete is False
+
+
+def test_a_command_that_is_not_there():
+    with pytest.raises(SchedulerError, match="qsub is not installed here"):
+        PBS.parse_submit(Answer(("qsub",), 127, "", "qsub: command not found"))
+
+
+def test_a_profile_that_greets_does_not_hide_the_id():
+    assert PBS.parse_submit(Answer(("qsub",), 0, "Welcome!\n12.server\n", "")) == "12.server"
+
+
+def test_a_lost_submission_is_found_by_its_folder():
+    text = (
+        "Job Id: 13.h|Job_Name=exp|job_state=Q|Output_Path=h:/home/a/jobs/0/logs/\n"
+        "Job Id: 9[].h|Job_Name=exp|job_state=Q|Output_Path=h:/home/a/jobs/0/logs/\n"
+        "Job Id: 14.h|Job_Name=exp|job_state=Q|Output_Path=h:/home/a/jobs/00/logs/\n"
+    )
+    assert PBS.parse_find(Answer(("sh",), 0, text, ""), "/home/a/jobs/0") == ["9[].h", "13.h"]
+    assert PBS.parse_find(Answer(("sh",), 0, "", ""), "/home/a/jobs/0") == []
+    with pytest.raises(SchedulerError, match="Connection refused"):
+        PBS.parse_find(Answer(("sh",), 162, "", "Connection refused\nqselect: cannot connect"), "/x")
+
+
+DSV = [
+    pytest.param("A=x\\|job_state=F|job_state=R", {"A": "x|job_state=F", "job_state": "R"}, id="escaped delimiter"),
+    pytest.param("Account_Name=\udcff|job_state=Q", {"Account_Name": "\udcff", "job_state": "Q"}, id="8-bit"),
+    pytest.param("comment=a\x85b\u2028c|job_state=Q", {"comment": "a\x85b\u2028c", "job_state": "Q"}, id="odd breaks"),
+    pytest.param("Variable_List=A=1,job_state=F|job_state=R", {"job_state": "R"}, id="variables are not read"),
+    pytest.param("comment=|job_state=Q", {"comment": "", "job_state": "Q"}, id="empty value"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("fields", "expected"), DSV)
+def test_dsv(fields, expected):
+    assert parse_dsv(f"Job Id: 1.h|{fields}\n") == {"1.h": expected}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("Job id  Name\n", "line 1 does not begin"), ("Job Id: 1.h|no name here\n", "field without a name")],
+)
+def test_what_is_no_dsv_is_trouble_and_no_crash(text, words):
+    listing = PBS.parse_query(0, Answer(("qstat", "-x", "-t", "-f", "-F", "dsv", "1.h"), 0, text, ""))
+    assert not listing.complete
+    assert words in listing.trouble
+
+
+def test_elements_that_wait_share_the_hold_and_the_comment_of_their_array():
+    jobs = {
+        "7[].h": {"job_state": "H", "Hold_Types": "u", "comment": "Job held by me"},
+        "7[0].h": {"job_state": "X", "substate": "92", "Exit_status": "0", "run_count": "1"},
+        "7[1].h": {"job_state": "Q"},
+        "8[].h": {
+            "job_state": "Q",
+            "comment": "Can Never Run: Insufficient amount of resource: ngpus (R: 64 A: 0 T: 32)",
+        },
+        "8[0].h": {"job_state": "Q"},
+    }
+    found = statuses(jobs, ["7[].h", "8[].h"])
+    assert found["7[].h", 0].state is JobState.COMPLETED
+    assert (found["7[].h", 1].state, found["7[].h", 1].reason) == (JobState.HELD, "held by its owner: Job held by me")
+    assert found["8[].h", 0].state is JobState.NEVER
+    assert "less ngpus" in found["8[].h", 0].hint
+
+
+ENDS = [
+    pytest.param({"Exit_status": "271", "resources_used.walltime": "01:00:09", "Resource_List.walltime": "01:00:00"},
+                 OutcomeKind.WALLTIME, id="walltime on a release without -29"),
+    pytest.param({"Exit_status": "271", "resources_used.walltime": "00:10:00", "Resource_List.walltime": "01:00:00"},
+                 OutcomeKind.FAILED, id="SIGTERM before its time"),
+    pytest.param({"Exit_status": "-27"}, OutcomeKind.OUT_OF_MEMORY, id="memory"),
+    pytest.param({"Exit_status": "-99"}, OutcomeKind.FAILED, id="a code from a newer PBS"),
+    pytest.param({"comment": "Job run at x and exceeded resource mem", "Exit_status": "-27"}, OutcomeKind.OUT_OF_MEMORY,
+                 id="memory, in words too"),
+    pytest.param({"comment": "Job run at x and exceeded resource cput", "Exit_status": "271"}, OutcomeKind.FAILED,
+                 id="CPU time, in words only"),
+    pytest.param({}, OutcomeKind.LOST, id="ran, and no status is kept"),
+    pytest.param({"Exit_status": "junk"}, OutcomeKind.LOST, id="status that is no number"),
+    pytest.param({"Exit_status": "143"}, OutcomeKind.FAILED, id="143 without a deletion"),
+    pytest.param({"Exit_status": "0", "substate": "94", "job_state": "M"}, None, id="moved: unknown"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("attributes", "outcome"), ENDS)
+def test_how_jobs_end(attributes, outcome):
+    job = {"job_state": "F", "substate": "93", "run_count": "1", **attributes}
+    told = statuses({"1.h": job}, ["1.h"])["1.h", None]
+    assert told.outcome is outcome
+    assert told.state is (JobState.FAILED if outcome else JobState.UNKNOWN)
+    assert told.reason
+
+
+def test_hostile_comments_are_one_printable_line():
+    job = {"job_state": "Q", "comment": "Not Running: \x1b[31mred\\nnext\udcff\u202e"}
+    (told,) = statuses({"1.h": job}, ["1.h"]).values()
+    assert told.reason.isprintable()
+
+
+def test_the_template_stands_where_the_package_finds_it():
+    assert (Path(__file__).parents[2] / "templates" / PBS.template).is_file()
