@@ -42,8 +42,8 @@ class Journal:
         """Record JSON objects of the load process: ours are put before their own fields."""
         whole = []
         for line in lines:
-            head = json.dumps(self._stamp(None))
-            whole.append(f"{head[:-1]}, {line[1:]}")
+            head = json.dumps(self._stamp(None), separators=(",", ":"))
+            whole.append(f"{head[:-1]},{line[1:]}")
         self._append(whole, sync)
 
     def release(self) -> None:

@@ -88,13 +88,12 @@ class _Sending:
         self._name = planned.workload.name
         self._peaks = Peaks()
         self._before: Mapping[str, float] = {}
-        self._after: Mapping[str, float] = {}
         self._ended: dict[str, Any] | None = None
         self._details: list[str] = []
         self._total = 0
         self._said_s = time.monotonic()
         self._done = 0
-        self._closed = False
+        self._closed = self._stopping = False
 
     def run(self) -> Verdict | None:
         """Send it and wait. None: at least one request succeeded. Raises Ended."""
@@ -117,6 +116,7 @@ class _Sending:
                 self._handle()
             exit_code = load.end(_LOAD_GRACE_S)
         except Ended:
+            self._stopping = True
             load.ask_to_stop()
             load.end(_LOAD_GRACE_S)
             supervisor.take(0.0)
@@ -192,16 +192,16 @@ class _Sending:
             self._total = int(record.get("samples_total", 0))
             record["cache_reset"] = self._reset
         elif kind == "workload_ended":
-            after = self._settle()
-            figures = differences(self._before, after) | self._peaks.figures()
-            record["server_figures"] = {**record.get("server_figures", {}), **figures}
+            record["server_figures"] = {**record.get("server_figures", {}), **self._server_figures()}
             self._ended = record
         self._supervisor.journal.event(kind, **record)
 
-    def _settle(self) -> Mapping[str, float]:
-        """The server's counters after the last answer; empty when it does not answer."""
-        self._after = look(self._m._target, self._m._gpus).figures or {}
-        return self._after
+    def _server_figures(self) -> dict[str, float]:
+        """What the server counted for this workload; only the peaks when it is not asked, or does not answer."""
+        if self._stopping:
+            return self._peaks.figures()
+        after = look(self._m._target, self._m._gpus).figures or {}
+        return differences(self._before, after) | self._peaks.figures()
 
     def _look(self, message: Look) -> None:
         figures = message.figures or {}

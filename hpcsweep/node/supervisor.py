@@ -66,6 +66,7 @@ class Supervisor:
         self._cpu: dict[int, float] = {}
         self._next_look_s = self._next_progress_s = 0.0
         self._signs: dict[str, None] = {}
+        self._told: dict[str, float | str] = {}
 
     def watch_server(self, server: Server, phase_budgets: dict[str, float]) -> None:
         """A server has been started: from now on its end, and the lack of any sign of life, end the attempt."""
@@ -157,7 +158,8 @@ class Supervisor:
         for seen in self.reader.feed(message.text, t_s):
             if isinstance(seen, PhaseSeen) and self.phase.value in STARTUP_PHASES:
                 self.enter(seen.phase, seen.evidence, t_s)
-            elif isinstance(seen, FactSeen):
+            elif isinstance(seen, FactSeen) and self._told.get(seen.name) != seen.value:
+                self._told[seen.name] = seen.value  # eight workers print the same line eight times
                 self.journal.event(
                     "fact", t_s=t_s, name=seen.name, value=seen.value, unit=seen.unit, source="log",
                     evidence=seen.evidence,

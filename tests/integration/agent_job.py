@@ -1,5 +1,6 @@
 """A job for the node agent with the simulated engine: written to a folder, executed as a real process, read back."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -40,7 +41,8 @@ class Job:
         **more: Any,
     ) -> RunSpec:
         path = self.sweep_dir / f"{label}.profile.yaml"
-        path.write_text(json.dumps({"startup": QUICK_START, **(profile or {})}))
+        overlay = profile or {}
+        path.write_text(json.dumps({**overlay, "startup": {**QUICK_START, **overlay.get("startup", {})}}))
         return RunSpec(
             **{
                 "run_id": f"sweep/{label}",
@@ -64,8 +66,10 @@ class Job:
         path = self._samples.with_name(f"{name}.jsonl")
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         return PlannedWorkload(
-            workload=Workload(name=name, dataset=Dataset(kind="samples", path=str(path)), endpoint="completions", **more),
-            facts=DatasetFacts(requests=requests, files={}),
+            workload=Workload(
+                name=name, dataset=Dataset(kind="samples", path=str(path)), endpoint="completions", **more
+            ),
+            facts=DatasetFacts(requests=requests, files={str(path): hashlib.sha256(path.read_bytes()).hexdigest()}),
             left_out=left_out,
         )
 

@@ -1,0 +1,124 @@
+"""The agent with real processes: one case for every outcome that a node can produce."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from agent_job import Job
+
+
+@dataclass
+class Case:
+    outcome: str
+    profile: dict[str, Any] = field(default_factory=dict)
+    budgets: dict[str, Any] = field(default_factory=dict)
+    phase: str | None = None
+    reason: str = ""
+    decided_by: str = ""
+    diagnostics: bool = False
+
+
+ENDED_BY_THEMSELVES = {
+    "all workloads answered": Case("completed", phase="measure", reason="every workload"),
+    "every request is an error": Case(
+        "failed", {"faults": [{"kind": "error"}]}, phase="measure", reason=r"all 3 requests .* http_error \(3\)"
+    ),
+    "full GPU": Case("out_of_memory", {"faults": [{"kind": "out_of_memory"}]}, phase="kv_cache", reason="OutOfMemory"),
+    "usage error without a known text": Case(
+        "bad_arguments",
+        {"faults": [{"kind": "crash", "phase": "launch", "message": "usage: vllm serve [-h]", "exit_code": 2}]},
+        phase="launch",
+        decided_by="exit code 2",
+    ),
+    "model missing, as the engine says": Case(
+        "model_not_found",
+        {
+            "faults": [
+                {
+                    "kind": "crash",
+                    "phase": "launch",
+                    "message": "OSError: some/model is not a local folder and is not a valid model identifier listed "
+                    "on 'https://huggingface.co/models'",
+                }
+            ]
+        },
+    ),
+    "port taken, as the engine says": Case(
+        "port_in_use",
+        {"faults": [{"kind": "crash", "phase": "launch", "message": "OSError: [Errno 98] Address already in use"}]},
+    ),
+    "dies while loading": Case(
+        "crashed", {"faults": [{"kind": "crash"}]}, phase="load_weights", decided_by="exit code 1"
+    ),
+    "dies in the middle of an answer": Case(
+        "crashed",
+        {"faults": [{"kind": "exit", "only": [2], "exit_code": 3}]},
+        phase="measure",
+        decided_by="exit code 3",
+    ),
+    "killed by a signal": Case(
+        "crashed",
+        {"faults": [{"kind": "exit", "only": [1], "exit_code": -9, "message": "x"}]},
+        phase="measure",
+        decided_by="SIGKILL",
+    ),
+    "silent in compile": Case(
+        "stalled",
+        {"startup": {"compile": 30}, "faults": [{"kind": "stall", "phase": "compile"}]},
+        phase="compile",
+        decided_by="budget stall",
+        diagnostics=True,
+    ),
+    "only noise in the log": Case(
+        "stalled",
+        {"faults": [{"kind": "stall", "phase": "profile", "noise": True}]},
+        phase="profile",
+        decided_by="budget stall",
+    ),
+    "slow but alive, over the startup budget": Case(
+        "startup_timeout",
+        {"startup": {"compile": 30}, "faults": [{"kind": "slow", "phase": "compile"}]},
+        {"startup": 250, "stall": 100},
+        phase="compile",
+        decided_by="budget startup",
+        diagnostics=True,
+    ),
+    "slow but alive, over the budget of its phase": Case(
+        "startup_timeout",
+        {"faults": [{"kind": "slow", "phase": "load_weights", "cpu": False, "log": True}]},
+        {"phases": {"load_weights": 150}},
+        phase="load_weights",
+        decided_by="budget load_weights",
+    ),
+    "slow, alive, and ready in time": Case(
+        "completed",
+        {"startup": {"compile": 30}, "faults": [{"kind": "slow", "phase": "compile", "extra_s": 200}]},
+        {"stall": 100},
+    ),
+    "serves another model": Case(
+        "startup_timeout", {"faults": [{"kind": "wrong_model"}]}, {"startup": 80}, reason="startup"
+    ),
+    "answers hang": Case(
+        "request_timeout", {"faults": [{"kind": "hang"}]}, {"token": 20}, phase="measure", reason="token_timeout"
+    ),
+    "one of three requests hangs": Case("completed", {"faults": [{"kind": "hang", "only": [2]}]}, {"token": 20}),
+}
+
+
+@pytest.mark.parametrize("case", ENDED_BY_THEMSELVES.values(), ids=ENDED_BY_THEMSELVES.keys())
+def test_outcome(job: Job, case: Case):
+    job.write(job.run_spec(profile=case.profile, budgets=case.budgets))
+    code, err = job.execute()
+    ended = job.ended()
+    assert ended["outcome"] == case.outcome, (ended, err)
+    assert code == 0
+    assert case.phase in (None, ended["phase"])
+    assert case.decided_by in ended["decided_by"]
+    assert re.search(case.reason, ended["reason"])
+    last = job.events()[-1]
+    assert (last.kind, last.outcome.value) == ("attempt_ended", case.outcome)
+    assert [event.seq for event in job.events()] == list(range(len(job.events())))
+    assert job.left_processes() == []
+    if case.diagnostics:
+        assert {p.name for p in (job.attempt_dir() / "diagnostics").iterdir()} >= {"processes.txt", "last_lines.txt"}
