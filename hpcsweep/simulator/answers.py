@@ -26,6 +26,10 @@ def usage(prompt_tokens: int, completion_tokens: int, cached_tokens: int) -> dic
     }
 
 
+def _text(first: int, last: int) -> str:
+    return "".join(map(token_text, range(first, last + 1)))
+
+
 class Answer:
     """One answer of the chat or the completions endpoint."""
 
@@ -44,13 +48,13 @@ class Answer:
         """The first event of a chat stream; it carries no token."""
         return self._data({"choices": [self._choice({"role": "assistant", "content": ""}, None)]})
 
-    def token(self, number: int) -> bytes:
-        """The event of one token."""
-        return self._head + token_text(number).encode() + self._tail
+    def tokens(self, first: int, last: int) -> bytes:
+        """The event of some tokens."""
+        return self._head + _text(first, last).encode() + self._tail
 
-    def last_token(self, number: int, reason: str) -> bytes:
-        """The event of the last token, with the reason why the answer ends."""
-        return self._event(token_text(number), reason)
+    def last_tokens(self, first: int, last: int, reason: str) -> bytes:
+        """The event of the last tokens, with the reason why the answer ends."""
+        return self._event(_text(first, last), reason)
 
     def usage(self, figures: dict[str, Any]) -> bytes:
         """The event with the numbers of tokens, which comes last when the client asked for it."""
@@ -63,7 +67,7 @@ class Answer:
 
     def whole(self, tokens: int, reason: str, figures: dict[str, Any]) -> dict[str, Any]:
         """The body of an answer that is not streamed."""
-        text = "".join(token_text(number) for number in range(1, tokens + 1))
+        text = _text(1, tokens)
         choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": reason, "stop_reason": None}
         choice |= {"message": {"role": "assistant", "content": text}} if self.chat else {"text": text}
         kind = "chat.completion" if self.chat else "text_completion"

@@ -119,19 +119,27 @@ class Api:
             return
         self._answered += 1
         answer = Answer(chat, self._served.model, self._answered)
-        _Reply(connection, answer, wanted, fault, self._log).begin(self._engine, number, self._pace.now_s())
+        reply = _Reply(connection, answer, wanted, fault, self._speed.stream_interval, self._log)
+        reply.begin(self._engine, number, self._pace.now_s())
 
 
 class _Reply:
     """One answer on its way: writes the engine's tokens to the connection until the end, or until its fault."""
 
     def __init__(
-        self, connection: Connection, answer: Answer, wanted: Wanted, fault: RequestFault | None, log: ServerLog
+        self,
+        connection: Connection,
+        answer: Answer,
+        wanted: Wanted,
+        fault: RequestFault | None,
+        interval: int,
+        log: ServerLog,
     ) -> None:
         self._connection, self._answer, self._wanted, self._fault, self._log = connection, answer, wanted, fault, log
         after = getattr(fault, "after_tokens", wanted.tokens)
         self._befallen = after < wanted.tokens
         self._target = min(after, wanted.tokens)
+        self._interval, self._sent = interval, 0
 
     def begin(self, engine: Engine, number: int | None, now_s: float) -> None:
         """Hand the request to the engine."""
@@ -155,10 +163,14 @@ class _Reply:
         if number == 1:
             self._open_stream()
         ends = number == self._target and (not self._befallen or isinstance(self._fault, EarlyEnd))
+        first = self._sent + 1
         if ends:
-            self._connection.send(self._answer.last_token(number, self._reason()))
+            self._connection.send(self._answer.last_tokens(first, number, self._reason()))
+        elif first == 1 or number - self._sent >= self._interval or number == self._target:
+            self._connection.send(self._answer.tokens(first, number))
         else:
-            self._connection.send(self._answer.token(number))
+            return
+        self._sent = number
 
     def _open_stream(self) -> None:
         self._connection.start_stream()

@@ -98,7 +98,7 @@ class Engine:
         """Give out one token. Whether the request goes on."""
         if generation.given < generation.target:
             if generation.given:
-                generation.gaps_s.append(now_s - generation.last_token_s)
+                self._metrics.gap(now_s - generation.last_token_s)
             else:
                 generation.first_token_s = now_s
             generation.last_token_s = now_s

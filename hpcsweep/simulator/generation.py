@@ -1,7 +1,7 @@
 """One request inside the simulated engine."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(eq=False)
@@ -28,7 +28,6 @@ class Generation:
     scheduled_s: float = 0.0
     first_token_s: float = 0.0
     last_token_s: float = 0.0
-    gaps_s: list[float] = field(default_factory=list)
 
     @property
     def prompt_tokens(self) -> int:

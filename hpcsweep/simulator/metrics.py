@@ -82,6 +82,10 @@ class Metrics:
             "vllm:request_generation_tokens": Histogram(tokens),
         }
 
+    def gap(self, gap_s: float) -> None:
+        """Count the time between two tokens of one answer."""
+        self._histograms["vllm:inter_token_latency_seconds"].observe(gap_s)
+
     def finished(self, generation: Generation, reason: str, now_s: float) -> None:
         """Count a request that ended for `reason`: stop, length or abort."""
         self._finished[reason] += 1
@@ -91,8 +95,6 @@ class Metrics:
         decode_s = generation.last_token_s - generation.first_token_s
         self._cached_tokens += generation.cached_tokens
         observe("vllm:time_to_first_token_seconds", generation.first_token_s - generation.arrival_s)
-        for gap_s in generation.gaps_s:
-            observe("vllm:inter_token_latency_seconds", gap_s)
         if generation.given > 1:
             observe("vllm:request_time_per_output_token_seconds", decode_s / (generation.given - 1))
         observe("vllm:e2e_request_latency_seconds", now_s - generation.arrival_s)

@@ -71,6 +71,7 @@ class Speed:
     One engine step gives one token to every running request. It takes 1 / `decode_tps`, `per_request_s` more for each
     further request, and the time of the prompt tokens it takes in at `prefill_tps`. `answer_tokens`: length of an
     answer whose request does not say `ignore_eos`; None: as long as allowed. `image_tokens`: of one image.
+    `stream_interval`: tokens of one event after the first, as vLLM's flag of this name.
     """
 
     decode_tps: float = 50.0
@@ -82,6 +83,7 @@ class Speed:
     prefix_caching: bool = True
     answer_tokens: int | None = None
     image_tokens: int = 1000
+    stream_interval: int = 1
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ def _behaviour(raw: Mapping[str, Any], where: str, seed: str = "", fingerprint: 
     if jitter >= 1:
         raise SpecError(f"{where}: jitter: {jitter:g} is not below 1")
     speed = parts["speed"]
-    for name in ("decode_tps", "prefill_tps", "max_num_seqs", "max_num_batched_tokens"):
+    for name in ("decode_tps", "prefill_tps", "max_num_seqs", "max_num_batched_tokens", "stream_interval"):
         if getattr(speed, name) <= 0:
             raise SpecError(f"{where}: speed.{name}: must be above 0")
     if parts["memory"].block_tokens < 1:

@@ -219,6 +219,14 @@ def test_a_stream_has_an_event_a_token_then_usage_then_done(start, chat):
     assert body["usage"]["completion_tokens"] == 8
 
 
+def test_several_tokens_may_come_in_one_event(start):
+    server = start(QUICK + "speed: {decode_tps: 500, stream_interval: 4}")
+    _, events = ask(server, max_tokens=10)
+    words = [len(text.split()) for text in map(content, events[1:-2])]
+    assert words == [1, 4, 4, 1]
+    assert json.loads(events[-2])["usage"]["completion_tokens"] == 10
+
+
 def test_tokens_are_words_and_images_count_as_told(start):
     server = start(QUICK + "speed: {decode_tps: 500, image_tokens: 70}")
     content = [

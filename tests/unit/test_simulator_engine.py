@@ -176,8 +176,8 @@ def test_a_model_name_with_quotes_does_not_break_the_page():
 @pytest.mark.parametrize("model", ["org/Model", 'it\'s "x" \\ 模型'])
 def test_a_token_event_is_the_same_as_one_made_from_scratch(chat, model):
     answer = Answer(chat, model, 1)
-    event = json.loads(answer.token(7).removeprefix(b"data: "))
-    last = json.loads(answer.last_token(7, "stop").removeprefix(b"data: "))
+    event = json.loads(answer.tokens(7, 7).removeprefix(b"data: "))
+    last = json.loads(answer.last_tokens(7, 7, "stop").removeprefix(b"data: "))
     last["choices"][0]["finish_reason"] = None
     assert event == last
     assert event["model"] == model
