@@ -5,11 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from hpcsweep.engines.registry import get_engine
 from hpcsweep.errors import PlanError
 from hpcsweep.plan.runs import PlannedRun
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment, ResourceRequest
 from hpcsweep.spec.job import Element, JobSpec, Resources, RunSpec, Simulation
+from hpcsweep.spec.server import ServerConfig
 from hpcsweep.units import format_duration
 
 Item = TypeVar("Item")
@@ -28,13 +30,14 @@ class Packing:
     data_files: Mapping[str, str] = field(default_factory=dict)  # path on this side -> path that the node sees
 
 
-def shape(run: PlannedRun, request: ResourceRequest, cluster: Cluster, pack: int = 1) -> Resources:
-    """What one job with `pack` runs of this kind asks for. Raises PlanError when the cluster cannot give it."""
+def shape(server: ServerConfig, request: ResourceRequest, cluster: Cluster, pack: int = 1) -> Resources:
+    """What one job with `pack` runs of such a server asks for. Raises PlanError when the cluster cannot give it."""
     nodes = request.nodes
-    gpus = request.gpus if request.gpus is not None else math.ceil(run.gpus / nodes)
+    needed = get_engine(server.engine).settings(server).gpus
+    gpus = request.gpus if request.gpus is not None else math.ceil(needed / nodes)
     if cluster.gpus_per_node is not None and gpus > cluster.gpus_per_node and cluster.scheduler != "local":
         raise PlanError(
-            f"{run.label} asks for {gpus} GPUs per node; this cluster's nodes have {cluster.gpus_per_node}",
+            f"the server asks for {gpus} GPUs per node; this cluster's nodes have {cluster.gpus_per_node}",
             hint="lower tp, pp or dp, raise resources.nodes, or set gpus_per_node in the cluster profile",
         )
     walltime_s = request.walltime * pack
@@ -60,7 +63,7 @@ def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Clust
     groups: dict[Resources, list[PlannedRun]] = {}
     for run in runs:
         if run.refused is None:
-            groups.setdefault(shape(run, experiment.resources, cluster, packing.pack), []).append(run)
+            groups.setdefault(shape(run.server, experiment.resources, cluster, packing.pack), []).append(run)
     jobs: list[JobSpec] = []
     for resources, members in groups.items():
         elements = list(_chunks(members, packing.pack))

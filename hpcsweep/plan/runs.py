@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hpcsweep.engines.registry import get_engine
 from hpcsweep.plan.grid import Grid, Point
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.job import PlannedWorkload
 from hpcsweep.spec.server import ServerConfig, Settings
 from hpcsweep.spec.workload import DatasetFacts, Workload
-from hpcsweep.units import parse_tokens
 
 _LABEL_MAX = 120  # a folder name; file systems stop at 255 bytes
 _UNSAFE = re.compile(r"[^A-Za-z0-9.+-]+")
@@ -114,28 +114,14 @@ def does_not_fit(workload: Workload, facts: DatasetFacts, max_model_len: int | N
     )
 
 
-def context_length(server: ServerConfig) -> int | None:
-    """max_model_len in tokens, from the axis or from a flag in the engine's own name; None: the model's own."""
-    if server.settings.max_model_len is not None:
-        return server.settings.max_model_len
-    for flag in ("--max-model-len", "--context-length", "--max_seq_len"):
-        value = server.flags.get(flag)
-        if isinstance(value, (int, str)) and not isinstance(value, bool):
-            try:
-                return parse_tokens(value)
-            except ValueError:
-                return None
-    return None
-
-
 def _variant(experiment: Experiment, point: Point, facts: Mapping[str, DatasetFacts], check: Check) -> PlannedRun:
     server = build_server(experiment, point)
-    length = context_length(server)
+    settings = get_engine(server.engine).settings(server)  # what the engine's own flags say counts as well
     workloads = tuple(
         PlannedWorkload(
-            workload=workload, facts=facts[workload.name], left_out=does_not_fit(workload, facts[workload.name], length)
+            workload=w, facts=facts[w.name], left_out=does_not_fit(w, facts[w.name], settings.max_model_len)
         )
-        for workload in experiment.workloads
+        for w in experiment.workloads
     )
     reasons = list(check(server))
     if not reasons and all(planned.left_out for planned in workloads):
@@ -147,16 +133,15 @@ def _variant(experiment: Experiment, point: Point, facts: Mapping[str, DatasetFa
         axes,
         server,
         workloads,
-        server.gpus,
-        _exports(axes, server),
+        settings.gpus,
+        _exports(axes, settings),
         "; ".join(reasons) or None,
     )
 
 
-def _exports(axes: Mapping[str, str], server: ServerConfig) -> dict[str, str]:
+def _exports(axes: Mapping[str, str], settings: Settings) -> dict[str, str]:
     """The values of the axes for the job's environment, also by the names that the study's own script used."""
     exports = {f"HPCSWEEP_AXIS_{re.sub(r'[^A-Za-z0-9]', '_', axis).upper()}": label for axis, label in axes.items()}
-    settings = server.settings
     if settings.enforce_eager is not None:
         exports["ENFORCE_EAGER"] = "yes" if settings.enforce_eager else "no"
     if settings.expert_parallel is not None:

@@ -10,13 +10,6 @@ from hpcsweep.spec.base import Model, Tokens
 FlagValue = bool | int | float | str | list[str] | None
 """The value of an engine flag: True: the bare flag; False: its `--no-` form; None: the flag is left out."""
 
-PARALLEL_FLAGS = {
-    "tensor_parallel_size": ("--tensor-parallel-size", "--tp-size", "--tensor_parallel_size", "--tp_size"),
-    "pipeline_parallel_size": ("--pipeline-parallel-size", "--pp-size", "--pipeline_parallel_size", "--pp_size"),
-    "data_parallel_size": ("--data-parallel-size", "--dp-size"),
-}
-"""Neutral setting -> the long flags by which vLLM, SGLang and TensorRT-LLM know it."""
-
 
 class Settings(Model):
     """What can be varied on every engine, by neutral names. None: left to the engine's default."""
@@ -57,19 +50,6 @@ class ServerConfig(Model):
     def served_name(self) -> str:
         """The name that a client puts into its requests."""
         return self.served_model_name or self.model
-
-    @property
-    def gpus(self) -> int:
-        """GPUs that the server needs in all: tensor x pipeline x data parallel size.
-
-        A size that no axis sets is looked for among the flags, in the spelling of any engine.
-        """
-        sizes = {}
-        for setting, flags in PARALLEL_FLAGS.items():
-            value = next((self.flags[flag] for flag in flags if flag in self.flags), None)
-            if getattr(self.settings, setting) is None and str(value).isdigit():
-                sizes[setting] = max(1, int(str(value)))
-        return self.settings.model_copy(update=sizes).gpus
 
     @property
     def variant_id(self) -> str:

@@ -1,16 +1,36 @@
 """What the login side can know against a variant before anything is queued."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 from hpcsweep.engines.registry import get_engine
-from hpcsweep.spec.cluster import Cluster
-from hpcsweep.spec.experiment import Experiment
+from hpcsweep.errors import SpecError
+from hpcsweep.plan.feasibility import check, refusals
+from hpcsweep.plan.known_models import known_model
+from hpcsweep.plan.model_size import ModelFacts, read_facts
+from hpcsweep.spec.job import Resources
 from hpcsweep.spec.server import ServerConfig
 
 
-def login_checks(
-    server: ServerConfig, experiment: Experiment, cluster: Cluster, *, simulated: bool
-) -> tuple[list[str], list[str]]:
-    """(reasons why the variant cannot be served, warnings). A simulated one needs no memory and no GPUs.
+def login_checks(server: ServerConfig, resources: Resources) -> tuple[list[str], list[str]]:
+    """(reasons why the variant cannot be served with these resources, warnings). Raises EngineError, SpecError."""
+    problems = check(server, resources, get_engine(server.engine), model_facts(server))
+    warnings = [p.message + (f" ({p.hint})" if p.hint else "") for p in problems if p.severity == "warning"]
+    return refusals(problems), warnings
 
-    Raises EngineError when the engine is not known.
-    """
-    return get_engine(server.engine).unsupported(server), []
+
+def model_facts(server: ServerConfig) -> ModelFacts | None:
+    """Size and shape of the model: from its folder where that lies here, else of a known name. None: not known."""
+    folder = Path(server.model)
+    if not (folder / "config.json").is_file():
+        return known_model(server.model) or known_model(server.served_name)
+    index = folder / "model.safetensors.index.json"
+    return read_facts(server.model, _read(folder / "config.json"), _read(index) if index.is_file() else None)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        raise SpecError(f"{path}: cannot be read: {exc}", hint="is the model's download complete?") from exc

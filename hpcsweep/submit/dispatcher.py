@@ -63,7 +63,7 @@ class Dispatcher:
             for element in job.elements:
                 key = f"{number}_{element.index}"
                 self._elements[key] = {"state": "pending"}
-                self._needs[key] = max((run.gpus for run in element.runs), default=0)
+                self._needs[key] = max((run.gpus for run in element.runs if run.simulation is None), default=0)
             self._jobs.add(number)
         if queued:
             self._write()

@@ -105,13 +105,11 @@ def prepare(request: Request) -> Prepared:
     warnings: list[str] = []
 
     def check(server: ServerConfig) -> Sequence[str]:
-        errors, more = login_checks(server, experiment, cluster, simulated=server.engine in simulated)
+        errors, more = login_checks(server, shape(server, experiment.resources, cluster, request.pack))
         warnings.extend(w for w in more if w not in warnings)
         return errors
 
     runs = plan_runs(experiment, grid, facts, check, request.selection.repeats)
-    for run in runs:
-        shape(run, experiment.resources, cluster, request.pack)
     return Prepared(
         path,
         experiment,
