@@ -20,6 +20,9 @@ COMMENT_PREFIX = "hpcsweep:"
 """Begins the --comment of every job of ours; the path of its job folder follows."""
 
 _SUBMITTED = re.compile(r"(?:^|\n)(?:Submitted batch job )?(\d+)(?:;\S+)?\s*$")
+# Ranges of array indexes are cut off after 64 characters otherwise. `squeue -r`, one line an element, is no way out:
+# on 22.05.8 it leaves out the last index of a range with a step, such as 199 of 1-199:3.
+_WHOLE_RANGES = ("env", "SLURM_BITSTR_LEN=0")
 _NO_ACCOUNTING = "accounting storage is disabled"
 _UNKNOWN_ID = "Invalid job id specified"
 # The only error after which scancel still leaves nothing to do.
@@ -70,14 +73,11 @@ class SlurmScheduler:
         return _last_line("\n".join(lines)) or f"scancel ended with exit code {answer.exit_code}"
 
     def queries(self, job_ids: Sequence[str], user: str) -> Sequence[tuple[str, ...]]:
-        """One squeue, which shows a job until MinJobAge after its end, and one sacct.
-
-        Array ranges are never cut off: squeue prints an element a line (-r), sacct is told by SLURM_BITSTR_LEN.
-        """
+        """One squeue, which shows a job until MinJobAge after its end, and one sacct."""
         ids = ",".join(job_ids)
         return (
-            ("squeue", "-h", "-r", "--states=all", "-j", ids, "-O", SQUEUE_FORMAT),
-            ("env", "SLURM_BITSTR_LEN=0", "sacct", "-X", "-n", "-P", "-j", ids, "-o", SACCT_FORMAT),
+            (*_WHOLE_RANGES, "squeue", "-h", "--states=all", "-j", ids, "-O", SQUEUE_FORMAT),
+            (*_WHOLE_RANGES, "sacct", "-X", "-n", "-P", "-j", ids, "-o", SACCT_FORMAT),
         )
 
     def parse_query(self, number: int, answer: Answer) -> Listing:
@@ -89,7 +89,7 @@ class SlurmScheduler:
             if number == 0 and _UNKNOWN_ID in answer.stderr:
                 return Listing()  # squeue -j with one id that it does not know: an empty answer, not an error
             if _NO_ACCOUNTING in answer.stderr:
-                return Listing(complete=False, trouble="this Slurm keeps no accounting")
+                return Listing(complete=False)  # nothing is wrong: `hpcsweep doctor` says that there is none
             last = _last_line(answer.stderr) or f"exit code {answer.exit_code}"
             return Listing(complete=False, trouble=f"{command}: {last}")
         try:

@@ -89,5 +89,5 @@ def _time_limit_s(text: str) -> float | None:
     if not text[:1].isdigit():
         return None
     if re.fullmatch(r"\d+:\d\d", text):
-        text = f"0:{text}"
+        text = f"0:{text:0>5}"
     return parse_duration_s(text)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from hpcsweep.errors import SchedulerParseError
-from hpcsweep.schedulers.base import JobState, JobStatus
+from hpcsweep.schedulers.base import JobStatus
 from hpcsweep.schedulers.slurm_reasons import LAUNCH_FAILURE_SIGNAL, meaning, state_hint, waiting
 
 SQUEUE_FIELDS = ("JobArrayID", "State", "exit_code", "RestartCnt", "NodeList", "Reason", "Name")
@@ -43,6 +43,8 @@ def parse_sacct(text: str) -> Statuses:
         exit_text, _, signal_text = code.partition(":")
         exit_code = int(exit_text) if exit_text.isdigit() else None
         signal = int(signal_text) if signal_text.isdigit() else None
+        # Reason is that of the moment when the job was recorded, mostly None: no word about why it waits now.
+        reason = "" if native == "PENDING" and reason == "None" else reason
         for key in expand_job_id(job_id):
             found[key] = _status(key, native, reason, nodes, name, exit_code, signal, "")
     return found
@@ -115,10 +117,12 @@ def _status(
 ) -> JobStatus:
     found = meaning(native)
     state, words, hint, outcome = found.state, found.words, state_hint(native), found.outcome
-    if state is JobState.PENDING and native == "PENDING":
+    if native == "PENDING" and reason:
         why = waiting(reason)
         state, words, hint = why.state, why.words, why.hint
     elif native == "FAILED":
+        if not exit_code and not signal:
+            exit_code = None  # right after an outage of slurmdbd a failed job is told as 0:0
         words, hint = _failure(exit_code, signal, hint)
     return JobStatus(
         job_id=key[0],
@@ -144,4 +148,4 @@ def _failure(exit_code: int | None, signal: int | None, hint: str) -> tuple[str,
         )
     if signal:
         return f"its script was killed by signal {signal}", hint
-    return f"its script ended with exit code {exit_code}", hint
+    return f"its script ended with exit code {'unknown' if exit_code is None else exit_code}", hint

@@ -1,27 +1,32 @@
 """For people who program against submitit: its SlurmExecutor over hpcsweep's template, parsers and profiles."""
 
+import getpass
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import submitit
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from submitit.core import core, utils
 
-from hpcsweep.errors import SpecError
+import hpcsweep
+from hpcsweep.errors import SchedulerUnreachable, SpecError
 from hpcsweep.hosts.local import LocalHost
 from hpcsweep.render.environment import make_environment, render
-from hpcsweep.render.job import job_values
 from hpcsweep.schedulers.slurm import SlurmScheduler
-from hpcsweep.spec.base import nearest
+from hpcsweep.spec.base import nearest, spec_error
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Element, JobSpec, Resources
-from hpcsweep.submit.backends import SUBMIT_TIMEOUT_S, SchedulerBackend
+from hpcsweep.submit.backends import QUERY_TIMEOUT_S, SUBMIT_TIMEOUT_S
 from hpcsweep.submit.slurm_watcher import SlurmJob
 from hpcsweep.units import parse_bytes
 
 TEMPLATE = "slurm_submitit.sh.j2"
+
+_DEFAULT_TIME_MIN = 5  # submitit's own default
+
+Checked = TypeVar("Checked", bound=BaseModel)
 
 # submitit's parameter -> the field of the cluster profile that it overrides.
 _PROFILE = {
@@ -56,8 +61,8 @@ class SlurmExecutor(submitit.SlurmExecutor):
         super().__init__(folder, max_num_timeout=max_num_timeout, python=python)
         self.cluster = cluster or Cluster(scheduler="slurm")
         self._environment = make_environment(template_dirs)
-        self._backend = SchedulerBackend(SlurmScheduler(), LocalHost())
-        self._array_size: int | None = None  # of the array that is being submitted; None: a single job
+        self._scheduler, self._host = SlurmScheduler(), LocalHost()
+        self._array_size = 1  # of what is being submitted
 
     @classmethod
     def _valid_parameters(cls) -> set[str]:
@@ -71,50 +76,135 @@ class SlurmExecutor(submitit.SlurmExecutor):
         before = dict(self.parameters)
         self.parameters.update(kwargs)
         try:
-            self._make_submission_file_text("true", "")
+            self._make_submission_file_text("true", "checked-only")
         except BaseException:
             self.parameters = before
             raise
 
     def _internal_process_submissions(self, delayed_submissions: list[utils.DelayedSubmission]) -> list[core.Job[Any]]:
-        if len(delayed_submissions) == 1:
-            return super()._internal_process_submissions(delayed_submissions)
-        size = self.cluster.max_array_size or self._backend.max_array_size() or len(delayed_submissions)
+        total = len(delayed_submissions)
+        size = total if total == 1 else self.cluster.max_array_size or self._largest_array() or total
         return [
             job
-            for start in range(0, len(delayed_submissions), size)
+            for start in range(0, total, size)
             for job in self._submit_array(delayed_submissions[start : start + size])
         ]
 
-    def _submit_array(self, delayed_submissions: Sequence[utils.DelayedSubmission]) -> Iterator[core.Job[Any]]:
+    def _largest_array(self) -> int | None:
+        answers = [self._host.run(argv, timeout_s=QUERY_TIMEOUT_S) for argv in self._scheduler.probes()]
+        return self._scheduler.parse_probes(answers).max_array_size
+
+    def _submit_array(self, delayed_submissions: Sequence[utils.DelayedSubmission]) -> list[core.Job[Any]]:
         """submitit's own forgets subclasses here: it submits arrays through a plain SlurmExecutor."""
-        folder = utils.JobPaths.get_first_id_independent_folder(self.folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        if len(delayed_submissions) == 1:
+            return super()._internal_process_submissions(list(delayed_submissions))
+        folder = self._plain_folder()
         pickles = [folder / f"{uuid.uuid4().hex}.pkl" for _ in delayed_submissions]
         for delayed, path in zip(delayed_submissions, pickles, strict=True):
-            delayed.set_timeout(self.parameters.get("time", 5), self.max_num_timeout)
+            delayed.set_timeout(self.parameters.get("time", _DEFAULT_TIME_MIN), self.max_num_timeout)
             delayed.dump(path)
         self._throttle()
         self._array_size = len(delayed_submissions)
         try:
             whole = self._submit_command(self._submitit_command_str)
         finally:
-            self._array_size = None
+            self._array_size = 1
+        jobs: list[core.Job[Any]] = []
         for index, path in enumerate(pickles):
-            job: SlurmJob[Any] = self.job_class(self.folder, f"{whole.job_id}_{index}", list(range(whole.num_tasks)))
-            job.paths.move_temporary_file(path, "submitted_pickle")
-            yield job
+            jobs.append(self.job_class(self.folder, f"{whole.job_id}_{index}", list(range(self._num_tasks()))))
+            jobs[-1].paths.move_temporary_file(path, "submitted_pickle")
+        return jobs
 
     def _submit_command(self, command: str) -> core.Job[Any]:
         """Write the file and hand it over. Raises SchedulerError with Slurm's words and what to change."""
-        folder = utils.JobPaths.get_first_id_independent_folder(self.folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f".submission_file_{uuid.uuid4().hex}.sh"
-        path.write_text(self._make_submission_file_text(command, path.stem))
-        job_id = self._backend.submit(self._job(), str(folder), path)
-        job: SlurmJob[Any] = self.job_class(self.folder, job_id, list(range(self._num_tasks())))
+        path = self._plain_folder() / f".submission_file_{uuid.uuid4().hex}.sh"
+        path.write_text(self._make_submission_file_text(command, str(path)))
+        answer = self._host.run(self._scheduler.submit_argv(str(path), str(Path.cwd())), timeout_s=SUBMIT_TIMEOUT_S)
+        try:
+            job_id = self._scheduler.parse_submit(answer)
+        except SchedulerUnreachable:
+            find = self._scheduler.find_argv(self._job_name, getpass.getuser())
+            found = self._scheduler.parse_find(self._host.run(find, timeout_s=QUERY_TIMEOUT_S), str(path))
+            if not found:
+                raise
+            job_id = found[-1]
+        job: core.Job[Any] = self.job_class(self.folder, job_id, list(range(self._num_tasks())))
         job.paths.move_temporary_file(path, "submission_file", keep_as_symlink=True)
         return job
 
     def _make_submission_file_text(self, command: str, uid: str) -> str:
-        """The template with this executor's parameters. Raises SpecError, TemplateError."""
+        """The template with this executor's parameters; `uid` marks the job. Raises SpecError, TemplateError."""
+        given = self.parameters
+        array, tasks = self._array_size > 1, self._num_tasks()
+        paths = utils.JobPaths(self.folder)
+        stdout, stderr = (str(path).replace("%j", "%A_%a" if array else "%j") for path in (paths.stdout, paths.stderr))
+        srun: list[str] = []
+        if tasks > 1:
+            srun = ["srun", "--unbuffered", f"--output={stdout}", f"--error={stderr}", *given.get("srun_args", ())]
+        cluster = self._profile()
+        return render(
+            self._environment,
+            TEMPLATE,
+            job=self._job(),
+            cluster=cluster,
+            python=self.python,
+            parallel=cluster.parallel,
+            job_dir=uid,
+            log_dir=str(self.folder),
+            array=array,
+            version=hpcsweep.__version__,
+            command=command,
+            srun=srun,
+            stdout=stdout.replace("%t", "0"),
+            stderr="" if given.get("stderr_to_stdout") else stderr.replace("%t", "0"),
+            tasks_per_node=tasks // int(given.get("nodes", 1)),
+        )
+
+    def _profile(self) -> Cluster:
+        """The cluster profile under the parameters. A job that submitit checkpoints must be allowed to be requeued."""
+        given = self.parameters
+        document = self.cluster.model_dump()
+        document.update({field: given[name] for name, field in _PROFILE.items() if given.get(name) is not None})
+        document["requeue"] = document["requeue"] or self.max_num_timeout > 0
+        document["setup"] = [*document["setup"], *(given.get("setup") or ())]
+        extra: Mapping[str, Any] = given.get("additional_parameters") or {}
+        document["directives"] += [f"--{key}" if value is True else f"--{key}={value}" for key, value in extra.items()]
+        return _validated(Cluster, document)
+
+    def _job(self) -> JobSpec:
+        given, cluster = self.parameters, self.cluster
+        resources = {
+            "nodes": given.get("nodes", 1),
+            "gpus": given.get("gpus_per_node") or 0,
+            "gpu_type": given.get("gpu_type") or cluster.gpu_type,
+            "cpus": given.get("cpus_per_task") or cluster.cpus,
+            "memory_bytes": parse_bytes(given["mem"]) if given.get("mem") else cluster.memory,
+            "walltime_s": 60 * given.get("time", _DEFAULT_TIME_MIN),
+        }
+        return JobSpec(
+            sweep=self._job_name,
+            job=0,
+            sweep_dir=str(self.folder),
+            name=self._job_name,
+            scheduler="slurm",
+            resources=_validated(Resources, resources),
+            elements=[Element(index=index, runs=[]) for index in range(self._array_size)],
+            cache_dir="",
+        )
+
+    @property
+    def _job_name(self) -> str:
+        return str(self.parameters.get("job_name", "submitit"))
+
+    def _plain_folder(self) -> Path:
+        """The part of the folder before `%j` and its like; it is there afterwards."""
+        folder = utils.JobPaths.get_first_id_independent_folder(self.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+def _validated(model: type[Checked], document: Mapping[str, Any]) -> Checked:
+    try:
+        return model.model_validate(document)
+    except ValidationError as exc:
+        raise spec_error(exc, model, "SlurmExecutor", {}) from exc

@@ -6,6 +6,7 @@ from typing import Any
 
 import submitit
 from submitit.core import core
+from submitit.slurm.slurm import SlurmInfoWatcher
 
 from hpcsweep.hosts.base import Host
 from hpcsweep.hosts.local import LocalHost
@@ -28,7 +29,7 @@ _WORDS = {
 }
 
 
-class SlurmWatcher(core.InfoWatcher):
+class SlurmWatcher(SlurmInfoWatcher):
     """Asks squeue and sacct once for all jobs of the process; submitit's own asks sacct alone."""
 
     def __init__(self, delay_s: int = 30, scheduler: Scheduler | None = None, host: Host | None = None) -> None:

@@ -1,0 +1,237 @@
+"""Our own queries, as a real Slurm answered them, read back; and text that no Slurm should print."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from slurm_transcripts import read
+
+from hpcsweep.errors import SchedulerError, SchedulerParseError, SchedulerUnreachable
+from hpcsweep.schedulers.base import Answer, JobState, Listing
+from hpcsweep.schedulers.slurm import SlurmScheduler
+from hpcsweep.schedulers.slurm_output import (
+    SACCT_FORMAT,
+    SQUEUE_FORMAT,
+    expand_job_id,
+    fold_indexes,
+    parse_sacct,
+    parse_squeue,
+    split_wait_status,
+)
+from hpcsweep.spec.phases import OutcomeKind
+from hpcsweep.submit.merge import merge_listings
+
+SLURM = SlurmScheduler()
+QUEUE, ACCOUNTING = 0, 1
+
+
+def by_name(name, number):
+    """name of a recorded job -> its status; elements of an array as name_index."""
+    listing = SLURM.parse_query(number, read(name)[number])
+    assert listing.complete and not listing.trouble
+    return {s.name if s.index is None else f"{s.name}_{s.index}": s for s in listing.statuses.values()}
+
+
+LATE = [  # (recorded job, state, outcome, exit code, signal, words)
+    ("mixed_0", JobState.COMPLETED, None, 0, None, "exit code 0"),
+    ("mixed_5", JobState.FAILED, None, 2, None, "exit code 2"),
+    ("name | with; odd 'chars'", JobState.FAILED, None, 3, None, "exit code 3"),
+    ("killed", JobState.FAILED, None, 0, 9, "signal 9"),
+    ("no-log-folder", JobState.FAILED, None, 0, 53, "could not start the script"),
+    ("over-maxtime", JobState.NEVER, None, None, None, "over the partition's MaxTime"),
+    ("over-nodes", JobState.NEVER, None, None, None, "more nodes"),
+    ("over-qos-walltime", JobState.NEVER, None, None, None, "QOS"),
+    ("never", JobState.NEVER, None, None, None, "depends on has failed"),
+    ("later", JobState.PENDING, None, None, None, "begin time"),
+    ("held_199", JobState.HELD, None, None, None, "held by its user"),
+    ("timeout", JobState.FAILED, OutcomeKind.WALLTIME, 0, None, "time limit"),
+    ("node-fail", JobState.FAILED, OutcomeKind.LOST, 0, None, "node"),
+    ("preempted", JobState.FAILED, OutcomeKind.PREEMPTED, 0, None, "preempted"),
+    ("to-cancel", JobState.FAILED, OutcomeKind.CANCELLED, 0, None, "cancelled"),
+    ("to-cancel-pending", JobState.FAILED, OutcomeKind.CANCELLED, 0, None, "cancelled"),
+    ("runs", JobState.RUNNING, None, None, None, "runs"),
+    ("in-part_2", JobState.PENDING, None, None, None, "begin time"),
+]
+WAITING = [case[0] for case in LATE if case[1] in (JobState.NEVER, JobState.HELD) or case[0] == "later"]
+
+
+@pytest.mark.parametrize(("job", "state", "outcome", "exit_code", "signal", "words"), LATE, ids=[c[0] for c in LATE])
+@pytest.mark.parametrize("number", [QUEUE, ACCOUNTING], ids=["squeue", "sacct"])
+def test_what_became_of_each_job(number, job, state, outcome, exit_code, signal, words):
+    status = by_name("queries-late", number)[job]
+    if number == ACCOUNTING and job in WAITING and status.reason == "waits in the queue":
+        # The accounting holds the reason of the moment when the job was recorded, often none.
+        assert status.state is JobState.PENDING
+        return
+    assert (status.state, status.outcome, status.exit_code) == (state, outcome, exit_code)
+    # squeue shows the signal with which Slurm itself ended a job, sacct does not.
+    assert status.signal == signal or (number == QUEUE and outcome is not None and status.signal == 15)
+    assert words in status.reason
+
+
+def test_the_accounting_says_who_cancelled():
+    assert by_name("queries-late", ACCOUNTING)["to-cancel"].reason == "was cancelled by root"
+
+
+def test_merged_the_queue_says_why_a_job_waits_and_the_accounting_who_cancelled():
+    queue, accounting = (SLURM.parse_query(n, read("queries-late")[n]) for n in (QUEUE, ACCOUNTING))
+    merged = {status.name: status for status in merge_listings([queue, accounting]).statuses.values()}
+    assert merged["over-maxtime"].state is JobState.NEVER and "MaxTime" in merged["over-maxtime"].reason
+    assert merged["to-cancel"].reason == "was cancelled by root"
+    assert merged["node-requeue"].state is JobState.RUNNING and merged["node-requeue"].restarts == 1
+
+
+def test_a_pending_job_without_a_reason_in_the_accounting_just_waits():
+    (status,) = parse_sacct("50|PENDING|0:0|None assigned|None|over-maxtime\n").values()
+    assert (status.state, status.reason, status.node) == (JobState.PENDING, "waits in the queue", None)
+
+
+def test_a_requeued_job_is_alive_whatever_the_accounting_still_holds():
+    queue = Listing(parse_squeue("26|PENDING|0|1||BeginTime|a|\n"))
+    accounting = Listing(parse_sacct("26|NODE_FAIL|0:0|hopper-03|None|a\n"))
+    (status,) = merge_listings([queue, accounting]).statuses.values()
+    assert (status.state, status.outcome, status.node, status.restarts) == (JobState.PENDING, None, None, 1)
+
+
+def test_a_failure_without_a_code_is_not_exit_code_0():
+    (status,) = parse_sacct("107|FAILED|0:0|n1|None|a\n").values()
+    assert (status.exit_code, status.reason) == (None, "its script ended with exit code unknown")
+
+
+def test_both_witnesses_name_the_same_elements():
+    assert by_name("queries-late", QUEUE).keys() == by_name("queries-late", ACCOUNTING).keys()
+
+
+def test_elements_cancelled_while_pending_vanish_from_both():
+    for number in (QUEUE, ACCOUNTING):
+        left = {s.index for s in by_name("queries-late", number).values() if s.name == "in-part"}
+        assert left == {0, 2, 5}
+
+
+def test_a_requeue_is_counted_and_only_squeue_knows():
+    assert by_name("queries-late", QUEUE)["node-requeue"].restarts == 1
+    assert by_name("queries-late", QUEUE)["runs"].restarts == 0
+    assert by_name("queries-late", ACCOUNTING)["node-requeue"].restarts is None
+
+
+def test_nodes():
+    late = by_name("queries-late", QUEUE)
+    assert late["node-fail"].node == "hopper-03"
+    assert late["later"].node is None
+    assert by_name("queries-late", ACCOUNTING)["later"].node is None
+
+
+def test_a_range_with_a_step_is_whole_in_both():
+    """squeue -r of 22.05.8 leaves out the last index, 199."""
+    for number in (QUEUE, ACCOUNTING):
+        held = {s.index for s in by_name("queries-late", number).values() if s.name == "held"}
+        assert held == set(range(1, 200, 3))
+
+
+def test_the_queries_are_the_recorded_ones_and_two_for_any_number_of_jobs():
+    recorded = [" ".join(answer.argv) for answer in read("queries-late")]
+    ids = recorded[0].split(" -j ")[1].split()[0].split(",")
+    assert [" ".join(argv) for argv in SLURM.queries(ids, "somebody")] == recorded
+
+
+def test_unknown_ids_are_an_empty_answer():
+    one_squeue, one_sacct, two_squeue, two_sacct = read("queries-unknown-ids")
+    assert one_squeue.exit_code == 1
+    for number, answer in ((0, one_squeue), (1, one_sacct), (0, two_squeue), (1, two_sacct)):
+        listing = SLURM.parse_query(number, answer)
+        assert (dict(listing.statuses), listing.complete, listing.trouble) == ({}, True, "")
+
+
+TROUBLE = [
+    pytest.param(QUEUE, read("ctld-restart")[4], "Unable to contact slurm controller", id="slurmctld down"),
+    pytest.param(ACCOUNTING, read("dbd-down")[-3], "Problem talking to the database", id="slurmdbd down"),
+    pytest.param(QUEUE, Answer(("squeue",), None, "", "", 8.0), "squeue did not answer within 8 s", id="timed out"),
+    pytest.param(QUEUE, Answer(("squeue",), 127, "", "squeue: command not found"), "not found", id="no squeue"),
+    pytest.param(QUEUE, Answer(("squeue",), 1, "", ""), "exit code 1", id="no words"),
+    pytest.param(QUEUE, Answer(("squeue",), 0, "8_0|RUNNING|\n", ""), "squeue line 1 has 3 fields", id="cut off"),
+    pytest.param(
+        QUEUE,
+        Answer(("squeue",), 0, "8|RUNNING|0|n1|None|\n", "squeue: error: Invalid job format specification: exit_code"),
+        "Invalid job format specification: exit_code",
+        id="a Slurm without one of the fields",
+    ),
+    pytest.param(ACCOUNTING, Answer(("sacct",), 0, "8|RUNNING|0:0\n", ""), "sacct line 1 has 3 fields", id="short"),
+    pytest.param(QUEUE, Answer(("squeue",), 0, "8_[1-x]|RUNNING|0|0|n|None|a|\n", ""), "not a job id|range", id="id"),
+    pytest.param(QUEUE, Answer(("squeue",), 0, "slurm_load_jobs error\n", ""), "line 1", id="prose"),
+]
+
+
+@pytest.mark.parametrize(("number", "answer", "words"), TROUBLE)
+def test_an_answer_that_cannot_be_read_is_trouble_never_an_exception(number, answer, words):
+    listing = SLURM.parse_query(number, answer)
+    assert not listing.complete
+    assert not listing.statuses
+    assert any(word in listing.trouble for word in words.split("|"))
+
+
+def test_a_slurm_without_accounting_is_no_trouble():
+    listing = SLURM.parse_query(ACCOUNTING, read("no-accounting")[0])
+    assert (dict(listing.statuses), listing.complete, listing.trouble) == ({}, False, "")
+
+
+IDS = [
+    ("7", [("7", None)]),
+    ("8_0", [("8", 0)]),
+    ("8_[3-9%3]", [("8", i) for i in range(3, 10)]),
+    ("69_[3-4,6,9%3]", [("69", i) for i in (3, 4, 6, 9)]),
+    ("13_[1-199:3%2]", [("13", i) for i in range(1, 200, 3)]),
+    ("32_[0-1000]", [("32", i) for i in range(1001)]),
+    ("12_[1,4,...]", [("12", 1), ("12", 4)]),
+    ("15+0", [("15", None)]),
+]
+
+
+@pytest.mark.parametrize(("text", "keys"), IDS)
+def test_job_ids(text, keys):
+    assert expand_job_id(text) == keys
+
+
+@pytest.mark.parametrize("text", ["", "x", "8_", "8_x", "8_[", "8_[a]", "8_[1-]", "8.batch", "-8", "8_[1-2-3]"])
+def test_what_is_no_job_id_is_said(text):
+    with pytest.raises(SchedulerParseError):
+        expand_job_id(text)
+
+
+@given(st.sets(st.integers(0, 3000), min_size=1))
+def test_folded_indexes_expand_to_themselves(indexes):
+    assert [index for _, index in expand_job_id(f"5_[{fold_indexes(sorted(indexes))}]")] == sorted(indexes)
+
+
+WAIT_STATUSES = [(0, (0, 0)), (768, (3, 0)), (15, (0, 15)), (9, (0, 9)), (4021, (0, 53)), (0x8F00, (143, 0))]
+
+
+@pytest.mark.parametrize(("status", "parts"), WAIT_STATUSES)
+def test_wait_statuses(status, parts):
+    """768, 15 and 4021 as recorded in no-accounting.txt beside scontrol's 3:0, 0:15 and 0:53."""
+    assert split_wait_status(status) == parts
+
+
+def test_formats_ask_for_the_name_last():
+    assert SQUEUE_FORMAT.endswith("Name:|") and SACCT_FORMAT.endswith("JobName")
+    (status,) = parse_squeue("5|RUNNING|0|0|n1|None|a|b|\n").values()
+    assert status.name == "a|b"
+    (status,) = parse_sacct("5|RUNNING|0:0|n1|None|a|b\n").values()
+    assert status.name == "a|b"
+
+
+def test_steps_are_left_out():
+    assert parse_sacct("5|COMPLETED|0:0|n1|None|a\n5.batch|COMPLETED|0:0|n1||batch\n").keys() == {("5", None)}
+
+
+def test_lost_submissions_are_found_by_the_folder_they_came_from():
+    runs, in_part, mixed, nothing = read("find")
+    assert len(SLURM.parse_find(runs, "/sweeps/a/jobs/0")) == 1
+    assert len(SLURM.parse_find(in_part, "/sweeps/a/jobs/1")) == 1  # an array, told in several lines
+    for answer in (runs, in_part, mixed, nothing):
+        assert SLURM.parse_find(answer, "/sweeps/b/jobs/0") == []
+
+
+def test_looking_for_a_lost_submission_fails_loudly():
+    with pytest.raises(SchedulerUnreachable):
+        SLURM.parse_find(Answer(("squeue",), None, "", "", 8.0), "/x")
+    with pytest.raises(SchedulerError, match="Invalid user"):
+        SLURM.parse_find(Answer(("squeue",), 1, "", "squeue: error: Invalid user: nobody"), "/x")

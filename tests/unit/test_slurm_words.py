@@ -1,0 +1,229 @@
+"""What Slurm says -> what hpcsweep says: states, pending reasons, refusals, over every transcript."""
+
+import re
+
+import pytest
+from slurm_transcripts import all_names, read
+
+from hpcsweep.errors import SchedulerError, SchedulerParseError, SchedulerUnreachable
+from hpcsweep.schedulers.base import Answer, JobState
+from hpcsweep.schedulers.slurm import SlurmScheduler
+from hpcsweep.schedulers.slurm_reasons import meaning, waiting
+from hpcsweep.spec.phases import OutcomeKind
+
+SLURM = SlurmScheduler()
+_STATE = re.compile(
+    r"\|((?:PENDING|RUNNING|COMPLETING|[A-Z]+_FAIL|[A-Z]+ED(?: by \d+)?|TIMEOUT)\+?)(?:\||$)", re.MULTILINE
+)
+
+ENDS = [
+    pytest.param("COMPLETED", JobState.COMPLETED, None, id="completed"),
+    pytest.param("FAILED", JobState.FAILED, None, id="failed: the agent knows better"),
+    pytest.param("CANCELLED by 1001", JobState.FAILED, OutcomeKind.CANCELLED, id="cancelled by a user"),
+    pytest.param("CANCELLED", JobState.FAILED, OutcomeKind.CANCELLED, id="cancelled, by whom is not said"),
+    pytest.param("CANCELLED+", JobState.FAILED, OutcomeKind.CANCELLED, id="cut off by sacct without -P"),
+    pytest.param("TIMEOUT", JobState.FAILED, OutcomeKind.WALLTIME, id="time limit"),
+    pytest.param("DEADLINE", JobState.FAILED, OutcomeKind.WALLTIME, id="deadline"),
+    pytest.param("NODE_FAIL", JobState.FAILED, OutcomeKind.LOST, id="node"),
+    pytest.param("BOOT_FAIL", JobState.FAILED, OutcomeKind.LOST, id="node did not boot"),
+    pytest.param("LAUNCH_FAILED", JobState.FAILED, OutcomeKind.LOST, id="launch, 24.05"),
+    pytest.param("PREEMPTED", JobState.FAILED, OutcomeKind.PREEMPTED, id="preempted"),
+    pytest.param("OUT_OF_MEMORY", JobState.FAILED, OutcomeKind.OUT_OF_MEMORY, id="main memory"),
+    pytest.param("COMPLETING", JobState.ENDING, None, id="completing is not completed"),
+    pytest.param("SUSPENDED", JobState.RUNNING, None, id="suspended holds its nodes"),
+    pytest.param("REQUEUED", JobState.PENDING, None, id="requeued"),
+    pytest.param("REQUEUE_HOLD", JobState.HELD, None, id="requeued and held"),
+    pytest.param("SOME_NEW_STATE", JobState.UNKNOWN, None, id="a state of a newer Slurm is not success"),
+    pytest.param("", JobState.UNKNOWN, None, id="no state"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("native", "state", "outcome"), ENDS)
+def test_states(native, state, outcome):
+    found = meaning(native)
+    assert (found.state, found.outcome) == (state, outcome)
+    assert found.words
+
+
+def test_who_cancelled_is_said():
+    assert meaning("CANCELLED by 1001").words == "was cancelled by user 1001"
+    assert meaning("CANCELLED by 0").words == "was cancelled by root"
+
+
+@pytest.mark.parametrize("name", all_names())
+def test_every_state_in_every_transcript_is_known(name):
+    words = {m for answer in read(name) for m in _STATE.findall(answer.stdout)}
+    unknown = {word for word in words if meaning(word).state is JobState.UNKNOWN}
+    assert not unknown
+
+
+NEVER = [
+    "PartitionTimeLimit",
+    "PartitionNodeLimit",
+    "PartitionConfig",
+    "QOSMaxWallDurationPerJobLimit",
+    "BadConstraints",
+    "DependencyNeverSatisfied",
+    "QOSMaxCpuPerJobLimit",
+    "AssocMaxNodePerJobLimit",
+    "QOSMaxGRESPerJob",
+    "QOSMinGRES",
+    "AssocMaxWallDurationPerJobLimit",
+    "QOSMaxCpuPerNode",
+    "InvalidAccount",
+    "InvalidQOS",
+    "MaxMemPerLimit",
+]
+PASSES = [
+    "None",
+    "Resources",
+    "Priority",
+    "Dependency",
+    "BeginTime",
+    "JobArrayTaskLimit",
+    "PartitionInactive",
+    "PartitionDown",
+    "QOSMaxGRESPerUser",
+    "QOSGrpGRES",
+    "AssocGrpCpuLimit",
+    "QOSMaxJobsPerUserLimit",
+    "AssocMaxJobsLimit",
+    "Licenses",
+    "Reservation",
+    "SomethingNewer",
+]
+HELD = ["JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue"]
+IN_WORDS = [
+    ("launch failed requeued held", JobState.NEVER),
+    ("launch_failed_requeued_held", JobState.NEVER),
+    ("job requeued in held state", JobState.HELD),
+    ("ReqNodeNotAvail, UnavailableNodes:ampere-02", JobState.PENDING),
+    ("ReqNodeNotAvail, May be reserved for other job", JobState.PENDING),
+    ("ReqNodeNotAvail,_UnavailableNodes:hopper-[01-04]", JobState.PENDING),
+    ("Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions", JobState.PENDING),
+    ("Nodes_required_for_job_are_DOWN,_DRAINED_or_reserved_for_jobs_in_higher_priority_partitions", JobState.PENDING),
+]
+REASONS = [
+    *((reason, JobState.NEVER) for reason in NEVER),
+    *((reason, JobState.PENDING) for reason in PASSES),
+    *((reason, JobState.HELD) for reason in HELD),
+    *IN_WORDS,
+]
+
+
+@pytest.mark.parametrize(("reason", "state"), REASONS)
+def test_pending_reasons(reason, state):
+    found = waiting(reason)
+    assert found.state is state
+    assert found.words
+
+
+@pytest.mark.parametrize("reason", [reason for reason, state in REASONS if state is not JobState.PENDING])
+def test_what_needs_a_person_says_what_to_change_and_quotes_slurm(reason):
+    found = waiting(reason)
+    assert found.hint or reason == "DependencyNeverSatisfied"
+    assert reason.replace("_", " ") in found.words
+
+
+def test_a_reason_nobody_knows_is_quoted():
+    assert waiting("SomethingNewer").words == "waits: SomethingNewer"
+
+
+SBATCH = [
+    pytest.param(answer, id=f"{name}: {' '.join(answer.argv)[-60:]}")
+    for name in ("errors", "sbatch-basic", "sbatch-array", "pending-reasons", "pending-reasons2", "preempt")
+    for answer in read(name)
+    if answer.argv[0] == "sbatch" and "--test-only" not in answer.argv and "200000" not in answer.argv
+]
+
+
+@pytest.mark.parametrize("answer", SBATCH)
+def test_every_recorded_submission_gives_an_id_or_says_why_not(answer):
+    if re.match(r"(Submitted batch job )?\d", answer.stdout):
+        assert SLURM.parse_submit(answer) == re.search(r"\d+", answer.stdout)[0]
+        return
+    with pytest.raises(SchedulerError) as caught:
+        SLURM.parse_submit(answer)
+    assert not isinstance(caught.value, SchedulerUnreachable)
+    assert caught.value.message.startswith("sbatch refused the job: ")
+    assert answer.stderr.strip().splitlines()[-1].split("error: ")[-1].removeprefix("sbatch: ") in caught.value.message
+    assert f"exit code {answer.exit_code}" in caught.value.detail
+
+
+def test_all_kinds_of_submission_were_among_them():
+    assert len(SBATCH) > 50
+    assert sum(case.values[0].exit_code != 0 for case in SBATCH) > 20
+
+
+HINTS = [
+    ("invalid partition specified: nosuch", "partition"),
+    ("Requested node configuration is not available", "gpu_type"),
+    ("Invalid generic resource (gres) specification", "gpu_directive"),
+    ("Invalid feature specification", "constraint"),
+    ("Invalid node name specified", "nodelist"),
+    ("Invalid account or account/partition combination specified", "account"),
+    ("Invalid qos specification", "qos"),
+    ("Requested reservation is invalid", "reservation"),
+    ("Invalid job array specification", "max_array_size"),
+    ("sbatch: unrecognized option '--no-such'", "directives"),
+]
+
+
+@pytest.mark.parametrize(("words", "key"), HINTS)
+def test_a_refusal_names_the_key_to_change(words, key):
+    with pytest.raises(SchedulerError) as caught:
+        SLURM.parse_submit(Answer(("sbatch", "job.sh"), 1, "", f"sbatch: error: {words}\n"))
+    assert key in caught.value.hint
+
+
+LOST = [
+    pytest.param(read("ctld-restart")[5], id="slurmctld down, recorded"),
+    pytest.param(Answer(("sbatch",), None, "", "", 60.0), id="no answer in time"),
+    pytest.param(
+        Answer(("sbatch",), 1, "", "Batch job submission failed: Socket timed out on send/recv operation"),
+        id="the answer was lost: the job may be there",
+    ),
+]
+
+
+@pytest.mark.parametrize("answer", LOST)
+def test_a_lost_answer_is_not_a_refusal(answer):
+    with pytest.raises(SchedulerUnreachable):
+        SLURM.parse_submit(answer)
+
+
+@pytest.mark.parametrize("stdout", ["", "done\n", "Submitted batch job\n", "x12\n"])
+def test_success_without_an_id_is_an_error(stdout):
+    with pytest.raises(SchedulerParseError, match="no job id"):
+        SLURM.parse_submit(Answer(("sbatch",), 0, stdout, ""))
+
+
+def test_warnings_on_stderr_do_not_hide_the_id():
+    (victim,) = (a for a in read("preempt") if "victim" in a.argv)
+    assert "Warning" in victim.stderr
+    assert SLURM.parse_submit(victim) == "86"
+
+
+CANCELS = [
+    pytest.param(0, "", "", id="done"),
+    pytest.param(1, "scancel: error: Kill job error on job id 9: Invalid job id specified\n", "", id="gone already"),
+    pytest.param(8, read("ctld-restart")[7].stderr, "Unable to contact slurm controller", id="slurmctld down"),
+    pytest.param(1, "scancel: error: Invalid job id abc\n", "Invalid job id abc", id="not an id"),
+    pytest.param(1, "scancel: error: Kill job error on job id 5: Access/permission denied\n", "denied", id="not ours"),
+    pytest.param(1, "", "exit code 1", id="no words"),
+    pytest.param(None, "", "in time", id="no answer"),
+    pytest.param(1, "scancel: error: Kill job error on job id 9: Invalid job id specified\n"
+                 "scancel: error: Kill job error on job id 5: Access/permission denied\n", "denied", id="one of two"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "stderr", "trouble"), CANCELS)
+def test_cancel_trouble(code, stderr, trouble):
+    found = SLURM.cancel_trouble(Answer(("scancel", "5"), code, "", stderr))
+    assert trouble in found
+    assert bool(found) == bool(trouble)
+
+
+def test_one_call_cancels_elements():
+    assert SLURM.cancel_argv("12", [5, 1, 3, 4]) == ("scancel", "12_[1,3-5]")
+    assert SLURM.cancel_argv("12", None) == ("scancel", "12")
