@@ -1,21 +1,23 @@
 """What commands share: the home folder, the store, and bringing both up to date."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
 
+from hpcsweep.errors import HpcsweepError, StoreError
+from hpcsweep.schedulers.base import Listing
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.store.ingest import ingest_sweep
 from hpcsweep.store.open import Store, default_home, default_store, open_store
-from hpcsweep.store.queries import unfinished_sweeps
-from hpcsweep.store.scheduler import record_listing
+from hpcsweep.store.status import record_status, unfinished_sweeps
 from hpcsweep.submit.backends import Backend
 from hpcsweep.submit.factory import make_backend
 from hpcsweep.submit.layout import Home, SweepFolder
+from hpcsweep.submit.place import find_place
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Session:
 
     home: Home
     store: Store
+    _backends: dict[str, Backend] = field(default_factory=dict)
 
     def refresh(self, sweeps: Sequence[str] | None = None) -> list[str]:
         """Ask the schedulers and read what is new in the run folders. `sweeps` None: all that have not ended.
@@ -31,19 +34,43 @@ class Session:
         Returns troubles in words: a scheduler that does not answer leaves the last known states standing.
         """
         names = self.home.sweep_names() if sweeps is None else list(sweeps)
+        troubles: list[str] = []
         for name in names:
-            ingest_sweep(self.store, self.home.sweeps_dir / name)
+            troubles += self._ingest(SweepFolder(self.home.sweeps_dir / name))
         with self.store.reading() as connection:
             open_ones = set(unfinished_sweeps(connection))
-        return self._ask_schedulers([SweepFolder(self.home.sweeps_dir / n) for n in names if n in open_ones])
+        asked = [SweepFolder(self.home.sweeps_dir / name) for name in names if name in open_ones]
+        troubles += self._ask_schedulers(asked)
+        for sweep in asked:  # an agent may have left its last word just before the scheduler said that the job is over
+            troubles += self._ingest(sweep)
+        return list(dict.fromkeys(troubles))
 
     def backend(self, sweep: SweepFolder) -> Backend:
         """The backend that a sweep was submitted to, from the profile that it keeps."""
-        return make_backend(self.cluster(sweep), self.home, sweep.read_sweep().get("parallel"))
+        document = sweep.read_sweep()
+        key = f"{document['profile']} {document.get('parallel')}"
+        if key not in self._backends:
+            self._backends[key] = make_backend(self.cluster(sweep), self.home, document.get("parallel"))
+        return self._backends[key]
 
     def cluster(self, sweep: SweepFolder) -> Cluster:
         """The cluster profile that a sweep was submitted with."""
         return Cluster.model_validate(sweep.read_sweep()["profile"])
+
+    def _ingest(self, sweep: SweepFolder) -> list[str]:
+        """Read what is new in a sweep's folder; over SSH it is fetched first. A damaged sweep is a trouble, no end."""
+        troubles: list[str] = []
+        try:
+            cluster = self.cluster(sweep)
+            if cluster.ssh is not None:
+                find_place(sweep, cluster, self.backend(sweep)).fetch()
+        except HpcsweepError as exc:
+            troubles.append(f"{sweep.name}: {exc.message}")
+        try:
+            ingest_sweep(self.store, sweep.path)
+        except StoreError as exc:
+            troubles.append(f"{sweep.name}: {exc.message}")
+        return troubles
 
     def _ask_schedulers(self, sweeps: Iterable[SweepFolder]) -> list[str]:
         """One listing per cluster for all its sweeps."""
@@ -52,19 +79,27 @@ class Session:
         for sweep in sweeps:
             groups.setdefault(str(sweep.read_sweep()["profile"]), []).append(sweep)
         for members in groups.values():
-            names: dict[str, str] = {}
+            places: dict[str, tuple[str, int]] = {}
             for sweep in members:
                 for number in sweep.job_numbers():
                     submission = sweep.read_submission(number)
                     if submission is not None and submission.job_id is not None:
-                        names[submission.job_id] = f"{sweep.name}-{number}"
-            listing = self.backend(members[0]).listing(names)
+                        places[submission.job_id] = (sweep.name, number)
+            listing = self.backend(members[0]).listing({i: f"{name}-{n}" for i, (name, n) in places.items()})
             if listing.trouble:
                 troubles.append(listing.trouble)
-            at = time.time()
-            for sweep in members:
-                record_listing(self.store, sweep.name, listing, at)
+            self._record(listing, places)
         return troubles
+
+    def _record(self, listing: Listing, places: Mapping[str, tuple[str, int]]) -> None:
+        if self.store.read_only or not listing.statuses:
+            return
+        at = time.time()
+        with self.store.writing() as connection:
+            for (job_id, index), status in listing.statuses.items():
+                if job_id in places:
+                    sweep, number = places[job_id]
+                    record_status(connection, sweep, number, index or 0, status, at)
 
 
 @contextmanager
