@@ -124,18 +124,13 @@ def _throughput(row: WorkloadRow, measured: Measured, simulated: bool) -> dict[s
 
 def repeats_figure(name: str, values: Sequence[float], simulated: bool) -> Figure:
     """The mean of a throughput over the repeats of a workload on one server."""
+    unit = MEASURES[name].unit
+    if len(values) == 1:
+        return Figure(values[0], unit, 1, "repeats", simulated=simulated, note="no interval from one repeat")
     one = describe(np.array([values]))[0]
-    single = one.low is None
+    method = "t over repeats on one server"
     return Figure(
-        one.mean,
-        MEASURES[name].unit,
-        len(values),
-        "repeats",
-        low=one.low,
-        high=one.high,
-        method="" if single else "t over repeats on one server",
-        simulated=simulated,
-        note="no interval from one repeat" if single else "",
+        one.mean, unit, len(values), "repeats", low=one.low, high=one.high, method=method, simulated=simulated
     )
 
 

@@ -5,9 +5,10 @@ each; a verdict of better or worse needs p < 0.05 after Holm's correction over i
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from hpcsweep.analysis.conditions import Conditions, conditions_of, differing
 from hpcsweep.analysis.findings_compared import Comparison, Verdict
 from hpcsweep.analysis.findings_measured import Cell, Condition, Figure, Result
 from hpcsweep.analysis.measures import MEASURES
@@ -16,21 +17,19 @@ from hpcsweep.analysis.results import (
     ASSUMED_RUN_SPREAD,
     Estimate,
     Spread,
-    counting,
     estimate,
     observations_by_variant,
     pool,
 )
 from hpcsweep.analysis.statistics import holm
-from hpcsweep.analysis.validity import TOKENS_SHARE
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side of a comparison: a result, its cells, and how well its mean is known (None: not at all)."""
+    """One side of a comparison: a result, what it was measured on, and how well its mean is known (None: not)."""
 
     result: Result
-    cells: tuple[Cell, ...]
+    conditions: Conditions
     estimate: Estimate | None
 
     @property
@@ -50,29 +49,6 @@ class Field:
     spread: Spread
 
 
-def build_field(
-    results: Iterable[Result], cells: Sequence[Cell], workload: str, metric: str, condition: Condition
-) -> Field:
-    """The sides of all variants that have a result on this workload."""
-    seen = observations_by_variant(cells, workload, metric, condition)
-    spread = pool(seen.values())
-    grouped: dict[str, list[Cell]] = {}
-    for cell in cells:
-        if cell.workload == workload:
-            grouped.setdefault(cell.variant, []).append(cell)
-    of_samples = MEASURES[metric].of_samples
-    sides = {
-        result.variant: Side(
-            result,
-            tuple(grouped[result.variant]),
-            estimate(seen.get(result.variant, ()), spread, of_samples=of_samples),
-        )
-        for result in results
-        if result.workload == workload
-    }
-    return Field(workload, metric, condition, sides, spread)
-
-
 class Fields:
     """The fields of a sweep by workload, metric and condition, each built when it is first asked for."""
 
@@ -80,13 +56,32 @@ class Fields:
         self._results, self._cells = results, cells
         self._built: dict[tuple[str, str, Condition], Field] = {}
         self.workloads = tuple(dict.fromkeys(cell.workload for cell in cells))
+        grouped: dict[tuple[str, str], list[Cell]] = {}
+        for cell in cells:
+            grouped.setdefault((cell.variant, cell.workload), []).append(cell)
+        self._conditions = {key: conditions_of(group) for key, group in grouped.items()}
 
     def get(self, workload: str, metric: str, condition: Condition) -> Field:
         """The field; without sides where nothing was sent."""
         key = (workload, metric, condition)
         if key not in self._built:
-            self._built[key] = build_field(self._results, self._cells, *key)
+            self._built[key] = self._build(workload, metric, condition)
         return self._built[key]
+
+    def _build(self, workload: str, metric: str, condition: Condition) -> Field:
+        seen = observations_by_variant(self._cells, workload, metric, condition)
+        spread = pool(seen.values())
+        of_samples = MEASURES[metric].of_samples
+        sides = {
+            result.variant: Side(
+                result,
+                self._conditions[result.variant, workload],
+                estimate(seen.get(result.variant, ()), spread, of_samples=of_samples),
+            )
+            for result in self._results
+            if result.workload == workload
+        }
+        return Field(workload, metric, condition, sides, spread)
 
 
 def compare(
@@ -216,42 +211,4 @@ def incomparable(reference: Side, variant: Side) -> str:
             return f"{word}: n/a: {side.result.left_out}"
         if side.result.validity.status == "invalid":
             return f"{word} is set aside: " + "; ".join(r.text for r in side.result.validity.reasons)
-    a, b = counting(reference.cells), counting(variant.cells)
-    if {c.simulated for c in a} != {c.simulated for c in b}:
-        return "simulated against measured"
-    for what, value in _KEYS:
-        old, new = ({value(cell) for cell in cells} - {None} for cells in (a, b))
-        if old and new and old != new:
-            return f"{what}: {_listed(old)} against {_listed(new)}"
-    for what, tokens in (("prompt", "prompt_tokens"), ("generated", "completion_tokens")):
-        old_tokens, new_tokens = _mean(a, tokens), _mean(b, tokens)
-        if old_tokens and new_tokens and abs(new_tokens - old_tokens) > TOKENS_SHARE * old_tokens:
-            return f"{what} tokens a request differ: {old_tokens:.1f} against {new_tokens:.1f}"
-    return ""
-
-
-_KEYS: tuple[tuple[str, Callable[[Cell], str | None]], ...] = (
-    ("different client", lambda cell: cell.client),
-    ("different dataset (sha256)", lambda cell: cell.dataset_sha256[:12] if cell.dataset_sha256 else None),
-    ("different load", lambda cell: load_of(cell)),
-    ("different GPU", lambda cell: cell.gpu_name),
-)
-
-
-def load_of(cell: Cell) -> str | None:
-    """The arrival of requests as the experiment states it, as text; None: not known."""
-    arrival = cell.settings.get("arrival")
-    if not isinstance(arrival, dict):
-        return None
-    stated = (("request_rate", "rate {}/s"), ("max_concurrency", "concurrency {}"))
-    words = [text.format(arrival[key]) for key, text in stated if arrival.get(key) is not None]
-    return ", ".join(words) or "all at once"
-
-
-def _listed(values: set[str | None]) -> str:
-    return ", ".join(sorted(str(value) for value in values))
-
-
-def _mean(cells: Sequence[Cell], name: str) -> float | None:
-    values = [getattr(cell, name) for cell in cells if getattr(cell, name) is not None]
-    return sum(values) / len(values) if values else None
+    return differing(reference.conditions, variant.conditions)

@@ -108,6 +108,7 @@ def score_of(
     reasons: list[Reason] = []
     parts: list[tuple[Term, Estimate]] = []
     missing: list[str] = []
+    unfit = False
     figure: Figure | None = None
     for term in goal.terms:
         if term.workload is None:
@@ -122,6 +123,7 @@ def score_of(
             estimate = None if side is None else side.estimate
             if side is not None and side.result.left_out is not None:
                 what, estimate = f"workload {term.workload} (n/a: {side.result.left_out})", None
+                unfit = True
             elif side is not None:
                 reasons += [r for r in side.result.validity.reasons if r not in reasons]
                 figure = side.result.mean(term.metric, term.condition)
@@ -130,7 +132,7 @@ def score_of(
         else:
             parts.append((term, estimate))
     if missing:
-        reasons.append(Reason("not_measured", f"not measured: {', '.join(missing)}"))
+        reasons.append(Reason("does_not_fit" if unfit else "not_measured", f"not measured: {', '.join(missing)}"))
         return gate(reasons), None
     return gate(reasons), _combine(goal, parts, figure, variant.simulated) if parts else None
 

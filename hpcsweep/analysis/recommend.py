@@ -188,7 +188,7 @@ def _not_measured(
     variants: Sequence[Variant],
     runs: Sequence[RunFinding],
     validity: Mapping[str, Validity],
-    sweep_axes: Mapping[str, Sequence[str]],
+    axes: Mapping[str, Sequence[str]],
 ) -> Iterator[str]:
     """What could change the answer and was not measured."""
     for variant in variants:

@@ -59,8 +59,8 @@ def _misled_by_cold(
         yield Remark(
             "cold_in_average",
             c.variant,
-            f"{by_id[c.variant].exp} on {c.workload}: TPS {c.percent.value:+.1f}% against the baseline over all samples, "
-            f"{only_warm:+.1f}% over warm ones: a cold request of {cold_s:.2f} s stands in the average",
+            f"{by_id[c.variant].exp} on {c.workload}: TPS {c.percent.value:+.1f}% against the baseline over all "
+            f"samples, {only_warm:+.1f}% over warm ones: a cold request of {cold_s:.2f} s stands in the average",
         )
 
 
@@ -79,21 +79,25 @@ def _replicas(by_id: Mapping[str, Variant], scaling: Sequence[ScaledResult]) -> 
                     "replicas",
                     one.variant,
                     f"{one.replicas} replicas of {by_id[one.variant].exp} ({one.gpus} GPUs each) would give "
-                    f"{100 * (value / limit - 1):+.1f}% output throughput on {workload} against {by_id[best.variant].exp} "
-                    f"on the same {one.gpus_total} GPUs (arithmetic, not measured)",
+                    f"{100 * (value / limit - 1):+.1f}% output throughput on {workload} against "
+                    f"{by_id[best.variant].exp} on the same {one.gpus_total} GPUs (arithmetic, not measured)",
                 )
 
 
 def _cold_cells(cells: Sequence[Cell]) -> Iterator[Remark]:
-    for cell in cells:
-        for one in cell.cold:
-            if one.slower_by is not None and one.slower_by >= COLD_RATIO:
-                yield Remark(
-                    "cold_sample",
-                    cell.run,
-                    f"{cell.label}, {cell.workload}: {one.sample} is cold ({one.kind.replace('_', ' ')}): "
-                    f"{one.e2e_s:.2f} s, {one.slower_by:.2f} x the warm median",
-                )
+    """One remark a kind of cold request, with the slowest."""
+    seen = [(cell, one, one.slower_by) for cell in cells for one in cell.cold if one.slower_by is not None]
+    for kind in dict.fromkeys(one.kind for _, one, _ in seen):
+        slow = [(cell, one, ratio) for cell, one, ratio in seen if one.kind == kind and ratio >= COLD_RATIO]
+        if slow:
+            cell, worst, ratio = max(slow, key=lambda item: item[2])
+            total = sum(one.kind == kind for _, one, _ in seen)
+            yield Remark(
+                "cold_sample",
+                cell.run,
+                f"{len(slow)} of {total} {kind.replace('_', ' ')} requests took at least {COLD_RATIO:g} x the warm "
+                f"median; slowest: {cell.label}, {cell.workload}, {worst.sample}: {worst.e2e_s:.2f} s, {ratio:.2f} x",
+            )
 
 
 def _odd_cells(cells: Sequence[Cell]) -> Iterator[Remark]:

@@ -20,7 +20,8 @@ FAR_SHARE = 0.10
 DRIFT_SHARE = 0.02
 """A trend counts as drift when it is significant and changes the metric by at least this share."""
 
-FIRST = "first_of_server"
+SAME_SHAPE = 0.10
+"""Prompt lengths within this share of each other count as one shape."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,17 +55,25 @@ def columns_of(row: WorkloadRow) -> SampleColumns:
 def with_cold_marks(attempt: AttemptRow) -> list[SampleColumns]:
     """The samples of each workload of an attempt, cold ones marked.
 
-    Where nothing is marked and nothing was warmed up (rows read from somebody's table), the first request that this
-    server answered is the cold one: it is so by its place.
+    Where nothing is marked and nothing was warmed up (rows read from somebody's table), place decides: the first
+    request that this server answered is cold, and so is the first of a later workload with prompts of a new length.
     """
     workloads = [columns_of(row) for row in attempt.workloads]
-    sent = [c for c in workloads if len(c)]
-    if not sent or any(bool(c.warmup.any()) or any(c.cold) for c in sent):
+    if any(bool(c.warmup.any()) or any(c.cold) for c in workloads):
         return workloads
-    first = min(sent, key=lambda c: float(np.min(c.sent_s)))
-    place = int(np.argmin(first.sent_s))
-    marks: list[str | None] = [FIRST if number == place else None for number in range(len(first))]
-    return [replace(c, cold=marks) if c is first else c for c in workloads]
+    marked: list[SampleColumns] = []
+    lengths: list[float] = []
+    for columns in workloads:
+        if not len(columns):
+            marked.append(columns)
+            continue
+        first = int(np.argmin(columns.sent_s))
+        length = float(columns.prompt_tokens[first])
+        known = any(abs(length - other) <= SAME_SHAPE * other for other in lengths)
+        kind = None if known else "first_of_shape" if lengths else "first_of_server"
+        marked.append(replace(columns, cold=[kind if place == first else None for place in range(len(columns))]))
+        lengths.append(length)
+    return marked
 
 
 def measure(columns: SampleColumns) -> Measured:

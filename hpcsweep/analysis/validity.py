@@ -128,7 +128,7 @@ def _told(row: WorkloadRow, measured: Measured) -> list[Reason]:
 def prompt_reason(reference: Measured, measured: Measured) -> Reason | None:
     """Whether the same samples had other prompt lengths than in the reference run: another tokenizer or template."""
     ours, theirs = measured.columns, reference.columns
-    if list(ours.sample) == list(theirs.sample):
+    if ours.sample is theirs.sample or list(ours.sample) == list(theirs.sample):
         mine, other = ours.prompt_tokens, theirs.prompt_tokens
     else:
         known = dict(zip(theirs.sample, theirs.prompt_tokens.tolist(), strict=True))

@@ -30,15 +30,19 @@ def variant_name(axes: Mapping[str, str]) -> str:
 def find_baseline(sweep: SweepRow) -> str | None:
     """The variant with the baseline's level on every axis of the sweep; None: it is not among the runs."""
     for run in sweep.runs:
-        if run.axes and sweep.baseline and all(sweep.baseline.get(a, level) == level for a, level in run.axes.items()):
+        if run.planned_only or not (run.axes and sweep.baseline):
+            continue
+        if all(sweep.baseline.get(axis, level) == level for axis, level in run.axes.items()):
             return run.variant_id
     return None
 
 
 def build_variants(sweep: SweepRow, baseline: str | None) -> tuple[Variant, ...]:
-    """The variants in the order of their first run. A variant that is planned as not to be run is one too."""
+    """The variants in the order of their first run. What is only planned, and not to be run, is none."""
     grouped: dict[str, list[RunRow]] = {}
     for run in sweep.runs:
+        if run.planned_only:
+            continue
         grouped.setdefault(run.variant_id, []).append(run)
     base = grouped[baseline][0].axes if baseline is not None else sweep.baseline
     width = max(2, len(str(len(grouped))))
