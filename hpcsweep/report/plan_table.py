@@ -2,9 +2,9 @@
 
 from typing import IO, Any
 
-from rich.console import Console
 from rich.table import Table
 
+from hpcsweep.report.console import make_console
 from hpcsweep.submit.prepare import Prepared, Rendered
 
 
@@ -27,7 +27,7 @@ def plan_document(prepared: Prepared, rendered: Rendered) -> dict[str, Any]:
 
 def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
     """The plan for a person."""
-    console = Console(file=stream, highlight=False)
+    console = make_console(stream)
     places = {
         run.label: f"{job.job}/{element.index}"
         for job in rendered.jobs

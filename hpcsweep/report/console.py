@@ -1,0 +1,17 @@
+"""The terminal: colours only on one, NO_COLOR honoured, lines wide enough for tables where there is none."""
+
+import shutil
+from typing import IO
+
+from rich.console import Console
+
+PIPE_WIDTH = 160
+"""Columns where the output is no terminal: tables are read with grep and less -S, not squeezed into 80."""
+
+
+def make_console(stream: IO[str]) -> Console:
+    """A console over `stream`. COLUMNS, where set, is the width of a pipe too."""
+    if stream.isatty():
+        return Console(file=stream, highlight=False)
+    width = shutil.get_terminal_size((PIPE_WIDTH, 24)).columns
+    return Console(file=stream, highlight=False, no_color=True, width=width, force_terminal=False)
