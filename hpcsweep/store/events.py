@@ -1,13 +1,26 @@
-"""Bytes of events.jsonl to events, sorted by what becomes of them. Pure."""
+"""Bytes of events.jsonl to events and columns of samples. Pure.
 
-import json
+Of a million samples nothing is made that is not kept: their lines become tuples, the tuples columns, and the columns
+are checked as a whole. A line that does not fit goes the long way through the records of `hpcsweep.events`.
+"""
+
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from hpcsweep.events.records import EVENT, Event, Progress, SampleDone
+from hpcsweep.store.blocks import Samples, gather, mend, take, take_record
 
+try:
+    import orjson
+except ImportError:  # the extra `fast` is not installed
+    orjson = None  # type: ignore[assignment]
+
+_loads: Callable[[bytes], Any] = from_json if orjson is None else orjson.loads
 _LARGEST = 2**63 - 1  # of SQLite and PostgreSQL
 
 
@@ -15,23 +28,26 @@ _LARGEST = 2**63 - 1  # of SQLite and PostgreSQL
 class Parsed:
     """The events in some whole lines of one file.
 
-    `end`: offset of the first byte that was not read. `troubles`: offset and reason of each line that is no event.
-    `last`: the last event of all, whatever its kind.
+    `end`: offset of the first byte that was not read. `samples`: by workload and repeat. `last`: the last event of
+    all, whatever its kind. `troubles`: offset and reason of each line that is no event.
     """
 
     end: int
     events: list[Event] = field(default_factory=list)
-    samples: dict[tuple[str, int], list[SampleDone]] = field(default_factory=dict)
+    samples: dict[tuple[str, int], Samples] = field(default_factory=dict)
     progress: Progress | None = None
     last: Event | None = None
     largest_seq: int = -1
     troubles: list[tuple[int, str]] = field(default_factory=list)
     lines: int = 0
 
-    @property
-    def sample_count(self) -> int:
-        """Samples of all workloads."""
-        return sum(map(len, self.samples.values()))
+
+@dataclass
+class _Rows:
+    """Rows of one workload, and where their lines begin."""
+
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
 
 
 def parse(data: bytes, start: int) -> Parsed:
@@ -41,52 +57,98 @@ def parse(data: bytes, start: int) -> Parsed:
     """
     end = data.rfind(b"\n") + 1
     parsed = Parsed(start + end)
+    groups: dict[tuple[str, int], _Rows] = {}
     seen: set[int] = set()
     offset = start
-    for line in data[:end].split(b"\n"):
+    lines = data[:end].split(b"\n")
+    for line in lines:
         here, offset = offset, offset + len(line) + 1
         if not line:
             continue
         try:
-            event = EVENT.validate_json(line)
-            fault = _fault(event)
-        except ValidationError as exc:
-            fault = _why(line, exc)
-        if fault:
-            parsed.troubles.append((here, fault))
-            continue
-        if event.seq in seen:
-            continue
-        seen.add(event.seq)
-        parsed.lines += 1
-        parsed.last = event
-        parsed.largest_seq = max(parsed.largest_seq, event.seq)
-        if isinstance(event, SampleDone):
-            parsed.samples.setdefault((event.workload, event.repeat), []).append(event)
-        elif isinstance(event, Progress):
-            parsed.progress = event
-        else:
-            parsed.events.append(event)
+            document = _loads(line)
+            if document["kind"] != "sample":
+                raise KeyError("kind")
+            row, workload, repeat = take(document), document["workload"], document["repeat"]
+            if type(workload) is not str or type(repeat) is not int:
+                raise TypeError(workload)
+        except (ValueError, KeyError, TypeError):
+            event = _long_way(line, here, parsed)
+            if event is None:
+                continue
+            if not isinstance(event, SampleDone):
+                if event.seq not in seen:
+                    seen.add(event.seq)
+                    _keep(event, parsed)
+                continue
+            row, workload, repeat = take_record(event), event.workload, event.repeat
+        if type(row[0]) is not int or row[0] not in seen:
+            seen.add(row[0])
+            group = groups.setdefault((workload, repeat), _Rows())
+            group.rows.append(row)
+            group.offsets.append(here)
+    for key, group in groups.items():
+        _gather(key, group, parsed)
+    parsed.last = _last(lines)
     return parsed
 
 
-def _fault(event: Event) -> str:
-    """Why a well-formed event cannot be stored; empty: it can."""
-    if isinstance(event, SampleDone):
-        whole: tuple[object, ...] = (event.seq, event.index, event.repeat, event.completion_tokens)
-        times: tuple[float, ...] = (event.at, event.t_s, event.sent_s)
+def _keep(event: Event, parsed: Parsed) -> None:
+    parsed.lines += 1
+    parsed.largest_seq = max(parsed.largest_seq, event.seq)
+    if isinstance(event, Progress):
+        parsed.progress = event
     else:
-        whole = tuple(value for value in vars(event).values() if isinstance(value, int))
-        times = (event.at, event.t_s)
-    for number in whole:
-        if isinstance(number, int) and abs(number) > _LARGEST:
-            return f"{event.kind}: {number:.3g} does not fit into 64 bits"
-    return "" if all(map(math.isfinite, times)) else f"{event.kind}: a time is not finite"
+        parsed.events.append(event)
+
+
+def _gather(key: tuple[str, int], group: _Rows, parsed: Parsed) -> None:
+    try:
+        samples = gather(group.rows)
+    except ValueError:
+        mended = [mend(row, key[0]) for row in group.rows]
+        parsed.troubles += [(at, f"sample: {why}") for at, (_, why) in zip(group.offsets, mended, strict=True) if why]
+        rows = [row for row, _ in mended if row is not None]
+        if not rows:
+            return
+        samples = gather(rows)
+    parsed.samples[key] = samples
+    parsed.lines += len(samples)
+    parsed.largest_seq = max(parsed.largest_seq, int(samples.columns["seq"].max()))
+
+
+def _last(lines: list[bytes]) -> Event | None:
+    """The last of these lines that is an event with a time."""
+    for line in reversed(lines):
+        try:
+            event = EVENT.validate_json(line)
+        except ValidationError:
+            continue
+        if math.isfinite(event.at) and math.isfinite(event.t_s):
+            return event
+    return None
+
+
+def _long_way(line: bytes, offset: int, parsed: Parsed) -> Event | None:
+    """The event in a line; None: it is none that can be stored, and `parsed.troubles` says why."""
+    try:
+        event = EVENT.validate_json(line)
+    except ValidationError as exc:
+        parsed.troubles.append((offset, _why(line, exc)))
+        return None
+    numbers = [value for value in vars(event).values() if isinstance(value, int)]
+    if any(abs(number) > _LARGEST for number in numbers):
+        parsed.troubles.append((offset, f"{event.kind}: a number does not fit into 64 bits"))
+        return None
+    if not (math.isfinite(event.at) and math.isfinite(event.t_s)):
+        parsed.troubles.append((offset, f"{event.kind}: a time is not finite"))
+        return None
+    return event
 
 
 def _why(line: bytes, exc: ValidationError) -> str:
     try:
-        json.loads(line)
+        _loads(line)
     except ValueError:
         return f"not a whole line (was the disk full?): {line[:80]!r}"
     first = exc.errors()[0]

@@ -12,7 +12,6 @@ from hpcsweep.events.records import (
     Event,
     Fact,
     PhaseEntered,
-    SampleDone,
     ServerReady,
     Telemetry,
     Warned,
@@ -20,7 +19,7 @@ from hpcsweep.events.records import (
     WorkloadLeftOut,
     WorkloadStarted,
 )
-from hpcsweep.store.blocks import block, sums
+from hpcsweep.store.blocks import Samples
 from hpcsweep.store.events import Parsed
 from hpcsweep.store.schema import (
     ATTEMPT,
@@ -145,17 +144,14 @@ def _last_seqs(connection: Connection, attempt_ids: Sequence[int]) -> dict[int, 
 
 def _new_samples(
     connection: Connection, parsed: Mapping[int, Parsed], last_seqs: Mapping[int, int]
-) -> dict[tuple[int, str, int], Sequence[SampleDone]]:
-    found: dict[tuple[int, str, int], Sequence[SampleDone]] = {}
+) -> dict[tuple[int, str, int], Samples]:
+    found: dict[tuple[int, str, int], Samples] = {}
     for attempt_id, one in parsed.items():
-        seen: set[int] | None = None
         for (workload, repeat), samples in one.samples.items():
-            fresh: Sequence[SampleDone] = samples
-            if min(s.seq for s in samples) <= last_seqs[attempt_id]:
-                seen = _stored_seqs(connection, attempt_id) if seen is None else seen
-                fresh = [s for s in samples if s.seq not in seen]
-            if fresh:
-                found[attempt_id, workload, repeat] = fresh
+            if int(samples.columns["seq"].min()) <= last_seqs[attempt_id]:
+                samples = samples.without(_stored_seqs(connection, attempt_id))
+            if samples:
+                found[attempt_id, workload, repeat] = samples
     return found
 
 
@@ -164,9 +160,7 @@ def _stored_seqs(connection: Connection, attempt_id: int) -> set[int]:
     return {int(seq) for seqs in connection.scalars(query) for seq in seqs}
 
 
-def _write_workloads(
-    connection: Connection, rows: _Rows, samples: Mapping[tuple[int, str, int], Sequence[SampleDone]]
-) -> int:
+def _write_workloads(connection: Connection, rows: _Rows, samples: Mapping[tuple[int, str, int], Samples]) -> int:
     stated = [*rows.workload_started, *rows.workload_ended, *rows.workload_left_out]
     keys = {(row["attempt_id"], row["workload"], row["repeat"]) for row in stated} | samples.keys()
     ids = _result_ids(connection, keys)
@@ -177,8 +171,8 @@ def _write_workloads(
         return 0
     blocks, increments = [], []
     for key, some in samples.items():
-        blocks.append(block(some) | {"attempt_id": key[0], "result_id": ids[key]})
-        increments.append({f"_{name}": value for name, value in vars(sums(some)).items()} | {"_id": ids[key]})
+        blocks.append(some.block() | {"attempt_id": key[0], "result_id": ids[key]})
+        increments.append({f"_{name}": value for name, value in some.sums().items()} | {"_id": ids[key]})
     insert_new(connection, SAMPLE_BLOCK, blocks)
     _add_sums(connection, increments)
     return sum(map(len, samples.values()))
