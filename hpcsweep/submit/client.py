@@ -95,8 +95,7 @@ def cancel(sweep: SweepFolder, cluster: Cluster, backend: Backend, labels: Colle
         indexes = sorted({index for job, index in wanted.values() if job == number})
         remembered = sorted({*submission.cancelled, *indexes})
         sweep.write_submission(number, submission.model_copy(update={"cancelled": remembered}))
-        for index in indexes:
-            place.mark(f"jobs/{number}/elements/{index}.cancel")
+        place.stage()  # the agent reads there that it is we who cancel
         whole = len(indexes) == submission.elements
         backend.cancel(submission.job_id, None if whole else indexes)
     return sorted(wanted)

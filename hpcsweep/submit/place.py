@@ -34,12 +34,6 @@ class Place:
         if self.remote is not None:
             self.remote.fetch()
 
-    def mark(self, relative: str) -> None:
-        """Leave an empty file as a sign for the node."""
-        (self.sweep.path / relative).touch()
-        if self.remote is not None:
-            self.remote.mark(relative)
-
     def remove(self) -> None:
         """Remove the folder: nothing of it was handed over."""
         shutil.rmtree(self.sweep.path, ignore_errors=True)

@@ -46,10 +46,6 @@ class RemoteSweep:
             elif source.is_file() and there.get(relative) != source.stat().st_size and not _written_there(relative):
                 self.host.put_file(source, target)
 
-    def mark(self, relative: str) -> None:
-        """Leave an empty file there: a sign for the node. Raises HostError."""
-        self.host.write_text(posixpath.join(self.path, relative), "")
-
     def fetch(self) -> int:
         """Bring what the nodes have written since the last time; bytes that came. Raises HostError."""
         fetched = 0
