@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import time
 
 from fakepbs import history, mom, scheduling
 from fakepbs.listing import find
@@ -145,7 +146,8 @@ def qhold(argv: list[str]) -> int:
             raise Refused(f"qhold: Invalid request {full}", 156)
         job["a"]["Hold_Types"] = "u"
         if job["a"]["job_state"] in "QB":
-            job["a"] |= {"job_state": "H", "substate": "20", "comment": f"Job held by {user()} on {ctime(mom.time.time())}"}
+            job["a"] |= {"job_state": "H", "substate": "20"}
+            job["a"]["comment"] = f"Job held by {user()} on {ctime(time.time())}"
 
     return each("qhold", argv, one)
 
@@ -157,7 +159,7 @@ def qrls(argv: list[str]) -> int:
             begun = "subjobs" in job and any(sub["job_state"] != "Q" for sub in job["subjobs"].values())
             job["a"] |= {"job_state": "B" if begun else "Q", "substate": "70" if begun else "10"}
             job["a"].pop("comment", None)
-            job["a"].setdefault("etime", ctime(mom.time.time()))
+            job["a"].setdefault("etime", ctime(time.time()))
 
     return each("qrls", argv, one)
 

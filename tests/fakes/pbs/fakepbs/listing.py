@@ -7,7 +7,7 @@ from fakepbs import show
 from fakepbs.scheduling import free, ident
 from fakepbs.state import SERVER, VERSION, Refused, job_id, locked
 
-QSTAT_USAGE = """usage: 
+QSTAT_USAGE = """usage:\x20
 qstat [-f] [-J] [-p] [-t] [-x] [-E] [-F format | -w] [-D delim] [ job_identifier... | destination... ]
 qstat [-a|-i|-r|-H|-T] [-J] [-t] [-u user] [-n] [-s] [-G|-M] [-1] [-w]
 	[ job_identifier... | destination... ]
@@ -16,6 +16,7 @@ qstat -q [-G|-M] [ destination... ]
 qstat -B [-f] [-F format] [-D delim] [ server_name... ]
 qstat --version"""
 FINISHED = "{id} Job has finished, use -x or -H to obtain historical job information"
+WALLTIME = "resources_max.walltime"
 ID = re.compile(r"(\d+)(\[\d*\])?(?:\.(.+))?")
 
 
@@ -112,7 +113,7 @@ def about(state: dict, flags: set, form: str, names: list[str]) -> int:
         queues = {
             name: {
                 "queue_type": "Execution", "total_jobs": 0, "state_count": text,
-                **({"resources_max": {"walltime": q["resources_max.walltime"]}} if "resources_max.walltime" in q else {}),
+                **({"resources_max": {"walltime": q[WALLTIME]}} if WALLTIME in q else {}),
                 "enabled": str(q["enabled"]), "started": str(q["started"]),
             }
             for name, q in state["queues"].items()
@@ -162,13 +163,14 @@ def pbsnodes(argv: list[str]) -> int:
         if argv[:1] == ["-v"]:
             raise Refused(f"Node: {argv[1]},  Error: Unknown node ", 1)
         left = free(state)
-        nodes: dict = {SERVER: node(SERVER, {"arch": "linux", "host": SERVER, "mem": "0kb", "ncpus": 0, "vnode": SERVER})}
+        natural = {"arch": "linux", "host": SERVER, "mem": "0kb", "ncpus": 0, "vnode": SERVER}
+        nodes: dict = {SERVER: node(SERVER, natural)}
         for name, table in state["nodes"].items():
             up = state["moms"][name]
             jobs = [
                 job_id(job["number"], None if index is None else int(index))
                 for job in state["jobs"].values()
-                for index in ([None] if "subjobs" not in job else job["subjobs"])
+                for index in job.get("subjobs", [None])
                 if any(
                     vnode == name
                     for vnode, _ in (job["a"] if index is None else job["subjobs"][index]).get("_where", [])
@@ -178,7 +180,8 @@ def pbsnodes(argv: list[str]) -> int:
                 "arch": "linux", "host": name, "mem": f"{table['mem'] >> 20}gb", "ncpus": table["ncpus"],
                 "ngpus": table["ngpus"], "vnode": name,
             }  # fmt: skip
-            taken = {k: table[k] - left[name][k] for k in ("ncpus", "ngpus") if name in left and table[k] != left[name][k]}
+            used = {key: table[key] - left.get(name, table)[key] for key in ("ncpus", "ngpus")}
+            taken = {key: value for key, value in used.items() if value}
             nodes[name] = node(SERVER, available, taken, jobs, up)
     if "json" in argv:
         sys.stdout.write(show.write_json({**show.head(), "nodes": nodes}))
@@ -199,7 +202,8 @@ def node(mom: str, available: dict, assigned: dict | None = None, jobs: list | N
     down = {} if up else {"comment": "node down: communication closed"}
     running = {"jobs": jobs} if jobs else {}
     return {
-        "Mom": mom, "ntype": "PBS", "state": "free" if up else "down", **({"pcpus": 2} if not available["ncpus"] else {}),
-        **running, "resources_available": available, "resources_assigned": assigned or {}, **down,
+        "Mom": mom, "ntype": "PBS", "state": "free" if up else "down",
+        **({} if available["ncpus"] else {"pcpus": 2}), **running,
+        "resources_available": available, "resources_assigned": assigned or {}, **down,
         "resv_enable": "True", "sharing": "default_shared", "license": "l", "last_state_change_time": 1795223686,
     }  # fmt: skip

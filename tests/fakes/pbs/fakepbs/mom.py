@@ -78,8 +78,9 @@ class Mom:
             "ENVIRONMENT": "BATCH", "HOME": self.job["home"], "LOGNAME": account.pw_name, "USER": account.pw_name,
             "SHELL": "/bin/bash", "NCPUS": cpus, "OMP_NUM_THREADS": cpus, "TMPDIR": str(self.tmpdir),
             "PATH": f"/usr/local/bin:/usr/bin:/bin:{Path(__file__).resolve().parent.parent}",
-            "PBS_ENVIRONMENT": "PBS_BATCH", "PBS_JOBCOOKIE": secrets.token_hex(16).upper(), "PBS_JOBDIR": self.job["home"],
-            "PBS_JOBID": self.id, "PBS_JOBNAME": a["Job_Name"], "PBS_MOMPORT": "15003", "PBS_NODEFILE": str(nodefile),
+            "PBS_ENVIRONMENT": "PBS_BATCH", "PBS_JOBCOOKIE": secrets.token_hex(16).upper(),
+            "PBS_JOBDIR": self.job["home"], "PBS_JOBID": self.id, "PBS_JOBNAME": a["Job_Name"],
+            "PBS_MOMPORT": "15003", "PBS_NODEFILE": str(nodefile),
             "PBS_NODENUM": "0", "PBS_QUEUE": a["queue"], "PBS_TASKNUM": "1", **variables,
             **self.job["variables"], **self.job["fakes"], "FAKE_PBS_DIR": str(self.folder),
         }  # fmt: skip
@@ -108,10 +109,12 @@ class Mom:
             err = out if joined else self.err.open("ab")
         except OSError as exc:
             sys.stderr.write(f"{self.id}: {exc}\n")
-            return self.finish(-2)
+            self.finish(-2)
+            return
         argv, stdin = self.command(out)
         if argv is None:
-            return self.finish(254)
+            self.finish(254)
+            return
         env = self.environment()
         self.process = subprocess.Popen(
             argv, executable="/bin/bash" if stdin else None, stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
@@ -233,7 +236,7 @@ class Mom:
 def requeue(job: dict, index: str | None) -> None:
     """Back into the queue with the same id: run_count goes up when it starts again."""
     a = job["a"] if index is None else job["subjobs"][index]
-    for gone in ("_mom", "_sid", "_request", "_where", "exec_vnode", "exec_host", "session_id", "stime", "Stageout_status"):
+    for gone in "_mom _sid _request _where exec_vnode exec_host session_id stime Stageout_status".split():  # noqa: SIM905
         a.pop(gone, None)
     a |= {"job_state": "Q", "substate": "10"}
     if index is not None:

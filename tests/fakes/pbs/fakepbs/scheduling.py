@@ -89,7 +89,7 @@ def depends(state: dict, job: dict) -> bool:
         if other is None:
             met.append(None)
         elif kind == "after":
-            met.append(True if other["a"]["job_state"] in "RBEF" else False)
+            met.append(other["a"]["job_state"] in "RBEF")
         elif other["a"]["job_state"] != "F":
             met.append(False)
         else:
@@ -135,7 +135,8 @@ def _start(state: dict, job: dict, index: str | None) -> bool:
     a |= {
         "job_state": "R", "substate": "42", "exec_vnode": vnodes, "stime": ctime(now),
         "exec_host": "+".join(
-            f"pbshost/{slots + n}" + (f"*{part['ncpus']}" if part["ncpus"] > 1 else "") for n, (_, part) in enumerate(where)
+            f"pbshost/{slots + n}" + (f"*{part['ncpus']}" if part["ncpus"] > 1 else "")
+            for n, (_, part) in enumerate(where)
         ),
         "comment": f"Job run at {began(now)} on {vnodes}", "run_count": str(int(a.get("run_count", "0")) + 1),
         "mtime": ctime(now), "jobdir": job["home"],

@@ -7,18 +7,74 @@ import time
 from fakepbs.scheduling import ident
 from fakepbs.state import SERVER, VERSION, job_id
 
-ORDER = (
-    "Job_Name Job_Owner resources_used job_state queue server Account_Name Checkpoint ctime depend Error_Path exec_host "
-    "exec_vnode Hold_Types Join_Path Keep_Files Mail_Points mtime Output_Path Priority qtime Rerunable Resource_List "
-    "stime obittime session_id jobdir substate Variable_List comment etime run_count Stageout_status Exit_status "
-    "Submit_arguments executable argument_list array_id array_index array array_state_count array_indices_submitted "
-    "array_indices_remaining max_run_subjobs history_timestamp project Submit_Host"
-).split()
+ORDER = [
+    "Job_Name",
+    "Job_Owner",
+    "resources_used",
+    "job_state",
+    "queue",
+    "server",
+    "Account_Name",
+    "Checkpoint",
+    "ctime",
+    "depend",
+    "Error_Path",
+    "exec_host",
+    "exec_vnode",
+    "Hold_Types",
+    "Join_Path",
+    "Keep_Files",
+    "Mail_Points",
+    "mtime",
+    "Output_Path",
+    "Priority",
+    "qtime",
+    "Rerunable",
+    "Resource_List",
+    "stime",
+    "obittime",
+    "session_id",
+    "jobdir",
+    "substate",
+    "Variable_List",
+    "comment",
+    "etime",
+    "run_count",
+    "Stageout_status",
+    "Exit_status",
+    "Submit_arguments",
+    "executable",
+    "argument_list",
+    "array_id",
+    "array_index",
+    "array",
+    "array_state_count",
+    "array_indices_submitted",
+    "array_indices_remaining",
+    "max_run_subjobs",
+    "history_timestamp",
+    "project",
+    "Submit_Host",
+]
 NUMBERS = ("Priority", "session_id", "substate", "run_count", "Stageout_status", "Exit_status", "array_index")
-OF_PARENT = (
-    "Job_Name Job_Owner queue server ctime Join_Path Keep_Files Mail_Points Priority qtime Rerunable Variable_List etime "
-    "project Submit_Host Account_Name"
-).split()
+OF_PARENT = [
+    "Job_Name",
+    "Job_Owner",
+    "queue",
+    "server",
+    "ctime",
+    "Join_Path",
+    "Keep_Files",
+    "Mail_Points",
+    "Priority",
+    "qtime",
+    "Rerunable",
+    "Variable_List",
+    "etime",
+    "project",
+    "Submit_Host",
+    "Account_Name",
+]
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 TABLE_HEAD = (
     "Job id            Name             User              Time Use S Queue\n"
@@ -54,7 +110,7 @@ def table(rows: list[tuple[dict, str | None]]) -> str:
         started = index is not None or "subjobs" not in job
         used = a.get("resources_used.cput", "00:00:00" if "session_id" in a else "0") if started else "0"
         who = a["Job_Owner"].partition("@")[0][:15]
-        lines.append(f"{ident(job, index):<16}  {name:<15}  {who:<16} {used:>8} {a['job_state']} {a['queue']:<16}")
+        lines.append(f"{ident(job, index):<16}  {name:<15}  {who:<16}  {used:>8} {a['job_state']} {a['queue']:<16}")
     return "\n".join(lines) + "\n"
 
 

@@ -32,10 +32,10 @@ def qsub(argv: list[str]) -> int:
     direct = rest[1:] if rest[:1] == ["--"] else None
     text, name = "", "STDIN"
     if direct is not None:
-        name = os.path.basename(direct[0])
+        name = Path(direct[0]).name
     elif rest:
         try:
-            text, name = Path(rest[0]).read_text(errors="surrogateescape"), os.path.basename(rest[0])
+            text, name = Path(rest[0]).read_text(errors="surrogateescape"), Path(rest[0]).name
         except OSError:
             raise Refused("qsub: script file:: No such file or directory", 1) from None
     else:
@@ -127,11 +127,10 @@ def merge(script: list[tuple[str, str]], line: list[tuple[str, str]]) -> list[tu
 
 
 def build(state: dict, options, argv, text, direct, name) -> str:
-    one = {letter: value for letter, value in options}
+    one = dict(options)
     resources = resource_list([value for letter, value in options if letter == "l"])
     more = dict(value.split("=", 1) for letter, value in options if letter == "W")
-    unknown = [key for key in more if key not in ("depend", "umask", "sandbox", "max_run_subjobs", "group_list", "block")]
-    if unknown:
+    if set(more) - {"depend", "umask", "sandbox", "max_run_subjobs", "group_list", "block"}:
         raise Refused("qsub: Error (15002) submitting job", 154)
     array = array_indexes(one["J"]) if "J" in one else None
     queue = pick_queue(state, one.get("q", ""), resources, len(array[0]) if array else 1)
@@ -178,7 +177,7 @@ def build(state: dict, options, argv, text, direct, name) -> str:
         a |= {"job_state": "H", "Hold_Types": "s", "substate": "22"}
     job = {
         "number": number, "a": a, "script": str(script) if script else None, "argv": direct, "home": home,
-        "workdir": os.getcwd(), "variables": dict(variables), "fakes": {
+        "workdir": str(Path.cwd()), "variables": dict(variables), "fakes": {
             key: value for key, value in env.items() if key.startswith("FAKE_PBS_")
         },
     }  # fmt: skip
@@ -230,9 +229,7 @@ def resource_list(given: list[str]) -> dict[str, str]:
         if key not in (*RESOURCES, "select", "nodes"):
             raise Refused(f"qsub: Unknown resource Resource_List.{key}", 187)
         if key in ("ncpus", "ngpus", "mem") and ("select" in asked or "place" in asked):
-            raise Refused(
-                f'qsub: "-lresource=" cannot be used with "select" or "place", resource is: {key}', 5
-            )
+            raise Refused(f'qsub: "-lresource=" cannot be used with "select" or "place", resource is: {key}', 5)
     if "walltime" in asked and not re.fullmatch(r"(\d+:)?(\d+:)?\d+", asked["walltime"]):
         raise Refused("qsub: Illegal attribute or resource value Resource_List.walltime", 166)
     select = asked.get("select")
@@ -249,9 +246,9 @@ def resource_list(given: list[str]) -> dict[str, str]:
 def output_path(given: str | None, name: str, letter: str, number: int, array, env: dict) -> str:
     if given is None:
         tail = ".^array_index^" if array else ""
-        return f"{SERVER}:{os.getcwd()}/{name}.{letter}{number}{tail}"
-    path = given if given.startswith("/") else f"{os.getcwd()}/{given}"
-    if os.path.isdir(path) and not path.endswith("/"):
+        return f"{SERVER}:{Path.cwd()}/{name}.{letter}{number}{tail}"
+    path = given if given.startswith("/") else f"{Path.cwd()}/{given}"
+    if Path(path).is_dir() and not path.endswith("/"):
         path += "/"
     return f"{SERVER}:{path}"
 
@@ -261,6 +258,6 @@ def job_variables(env: dict, home: str, variables, queue: str) -> list[tuple[str
         ("PBS_O_HOME", home), ("PBS_O_LANG", env.get("LANG", "C.UTF-8")), ("PBS_O_LOGNAME", user()),
         ("PBS_O_PATH", env.get("PATH", "")), ("PBS_O_SHELL", "/bin/bash"),
         ("PBS_O_INTERACTIVE_AUTH_METHOD", "resvport"), ("PBS_O_INTERACTIVE_ENCRYPT_METHOD", ""),
-        ("PBS_O_WORKDIR", os.getcwd()), ("PBS_O_SYSTEM", "Linux"),
+        ("PBS_O_WORKDIR", str(Path.cwd())), ("PBS_O_SYSTEM", "Linux"),
     ]  # fmt: skip
     return [*fixed, *variables, ("PBS_O_QUEUE", queue), ("PBS_O_HOST", SERVER)]
