@@ -1,0 +1,77 @@
+"""The project itself: packages, imports, documentation that is true."""
+
+import configparser
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpcsweep.cli.main import COMMANDS, main
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_every_package_is_in_setup_cfg():
+    config = configparser.ConfigParser(interpolation=None)
+    config.read(ROOT / "setup.cfg")
+    listed = set(config["options"]["packages"].split())
+    there = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "hpcsweep").rglob("__init__.py")}
+    assert listed == there | {"hpcsweep.templates", "hpcsweep.experiments"}
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom hpcsweep.cli.main import main\nmain(['--help'], standalone_mode=False)\n"
+        "heavy = {'sqlalchemy', 'paramiko', 'submitit', 'pydantic', 'jinja2', 'rich', 'numpy'} & sys.modules.keys()\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_node_side_runs_without_the_login_side():
+    code = (
+        "import sys\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('sqlalchemy', 'alembic', 'paramiko', 'submitit', 'click', 'rich', 'jinja2'):\n"
+        "            raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+        "import hpcsweep.node.agent, hpcsweep.load.worker, hpcsweep.node.guardian, hpcsweep.simulator\n"
+        "bad = [m for m in sys.modules if m.startswith(('hpcsweep.store', 'hpcsweep.submit', 'hpcsweep.report', 'hpcsweep.cli'))]\n"
+        "sys.exit(str(bad) if bad else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_the_help_that_the_list_promises(name):
+    command = main.get_command(None, name)
+    assert command is not None
+    assert (command.help or "").strip().splitlines()[0] == COMMANDS[name][0]
+    for parameter in command.params:
+        assert getattr(parameter, "help", "argument"), f"{name} {parameter.name} has no help"
+
+
+def test_the_page_of_the_command_line_is_up_to_date():
+    done = subprocess.run([sys.executable, ROOT / "scripts" / "make-cli-docs", "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, "run scripts/make-cli-docs" + done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+        if not target.startswith(("http://", "https://", "mailto:")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_commands_in_the_readme_are_commands():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in re.findall(r"^\s*\$?\s*hpcsweep (?!-)([a-z]+)", text, flags=re.MULTILINE):
+        assert name in COMMANDS, name
+    for target in re.findall(r"^\s*make (\w+)", text, flags=re.MULTILINE):
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE), target
