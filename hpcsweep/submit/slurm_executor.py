@@ -69,10 +69,21 @@ class SlurmExecutor(submitit.SlurmExecutor):
         return {*_PROFILE, *_OWN}
 
     def _internal_update_parameters(self, **kwargs: Any) -> None:
-        """Check and take parameters, in submitit's names for Slurm. Raises SpecError."""
+        """Check and take parameters: submitit's generic names (timeout_min, mem_gb) or those of Slurm.
+
+        Raises SpecError that lists the known ones.
+        """
+        generic = self._equivalence_dict()
+        kwargs = {
+            **self._convert_parameters({name: kwargs.pop(name) for name in [*kwargs] if name in generic}),
+            **kwargs,
+        }
         for name in kwargs:
             if name not in self._valid_parameters():
-                raise SpecError(f"unknown parameter {name!r}", hint=nearest(name, sorted(self._valid_parameters())))
+                raise SpecError(
+                    f"SlurmExecutor: unknown parameter {name!r}",
+                    hint=nearest(name, sorted({*self._valid_parameters(), *generic})),
+                )
         before = dict(self.parameters)
         self.parameters.update(kwargs)
         try:
