@@ -8,13 +8,14 @@ live, so its folder is left alone.
 
 import re
 import secrets
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hpcsweep.node.identity import Identity
-from hpcsweep.node.processes import kill_family, read_process
+from hpcsweep.node.processes import kill_family, read_process, send
 from hpcsweep.node.records import EXIT_FILE, NOT_RUN_FILE, OWNER_FILE, read_json, write_json
 from hpcsweep.spec.phases import OutcomeKind
 
@@ -99,6 +100,12 @@ def close_dead_attempts(run_dir: Path, identity: Identity) -> list[str]:
             told.append(f"attempt-{number} has neither owner nor end: left alone")
         elif owner.get("host") != identity.host:
             told.append(f"attempt-{number} belongs to {owner.get('host')}, which may still work on it: left alone")
+        elif _alive(owner, identity) and identity.job_id is not None and owner.get("job_id") == identity.job_id:
+            # The scheduler lost sight of the node for a while and started the job anew: its first life still runs.
+            send(int(owner["pid"]), signal.SIGKILL)
+            killed, _ = kill_family(str(owner.get("token")))
+            close_as_lost(folder, owner, "the job was started anew on this host", "the next life of the job", killed)
+            told.append(f"attempt-{number} was still being worked on by this job's earlier life: stopped, {len(killed)} killed")
         elif _alive(owner, identity):
             told.append(f"attempt-{number} is being worked on by process {owner.get('pid')} of this host: left alone")
         else:

@@ -1,0 +1,199 @@
+"""What the agent finds out before it starts a real engine: a stand-in executable with vLLM's command line."""
+
+import json
+import os
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from agent_job import Job
+
+from hpcsweep.spec.job import Element
+from hpcsweep.spec.server import ServerConfig, Settings
+
+STAND_IN = """#!{python}
+import os, sys
+with open({calls!r}, "a") as calls:
+    print(" ".join(sys.argv[1:]), file=calls)
+if sys.argv[1:] == ["--version"]:
+    print("INFO 11-21 01:19:00 [importing.py:68] Triton is not installed")
+    print("0.32.0")
+elif sys.argv[1:] == ["serve", "--help=all"]:
+    print("--host HOST --port PORT --served-model-name NAME --max-model-len N --enforce-eager, --no-enforce-eager")
+    print("--revision R --enable-expert-parallel, --no-enable-expert-parallel")
+else:
+    given = sys.argv[3:]
+    wanted = [sys.executable, "-m", "hpcsweep.simulator", "--model", sys.argv[2], "--profile", {profile!r}]
+    for flag in ("--host", "--port", "--served-model-name"):
+        wanted += [flag, given[given.index(flag) + 1]]
+    os.execv(sys.executable, wanted)
+"""
+
+
+class Engine:
+    """A `vllm` on PATH that plays the simulated engine as if it were a real one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "bin" / "vllm"
+        self.path.parent.mkdir()
+        self._calls = folder / "calls"
+        profile = folder / "quick.yaml"
+        short = ["launch", "engine_init", "load_weights", "profile", "kv_cache", "warmup"]
+        profile.write_text(json.dumps({"startup": dict.fromkeys(short, 0.05)}))
+        self.path.write_text(STAND_IN.format(python=sys.executable, calls=str(self._calls), profile=str(profile)))
+        self.path.chmod(0o755)
+
+    @property
+    def calls(self) -> list[str]:
+        return self._calls.read_text().splitlines() if self._calls.exists() else []
+
+    def on_path(self) -> dict[str, str]:
+        return {"PATH": f"{self.path.parent}:{os.environ['PATH']}"}
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return Engine(tmp_path)
+
+
+def _server(**more: object) -> ServerConfig:
+    return ServerConfig(**{"engine": "vllm", "model": "some/model", **more})
+
+
+def test_a_real_engine_is_not_called_simulated(job: Job, engine: Engine):
+    job.write(job.run_spec(server=_server(settings=Settings(enforce_eager=True)), simulation=None))
+    code, err = job.execute(engine.on_path())
+    assert (code, job.ended()["outcome"]) == (0, "completed"), err
+    (started,) = job.of_kind("attempt_started")
+    assert (started.simulated, started.time_scale) == (False, 1.0)
+    assert started.versions["vllm"] == "0.32.0"
+    assert not any("key" in word.lower() for word in started.argv)
+    assert started.argv[:3] == [str(engine.path), "serve", "some/model"]
+
+
+def test_version_and_help_are_asked_once(job: Job, engine: Engine):
+    bad = _server(flags={"--no-such-flag": 1})
+    job.write(job.run_spec("one", server=bad, simulation=None), job.run_spec("two", server=bad, simulation=None))
+    job.execute(engine.on_path())
+    assert sorted(engine.calls) == ["--version", "serve --help=all"]
+
+
+REFUSED = {
+    "unknown flag": (
+        _server(flags={"--max-model-length": 8}),
+        "bad_arguments",
+        "--max-model-length",
+        "--max-model-len",
+    ),
+    "removed flag": (_server(flags={"--swap-space": 4}), "bad_arguments", "--swap-space", "taken out of vllm"),
+    "another version": (_server(engine_version=">=0.11,<0.12"), "unsupported", "0.32.0 is installed", "engines:"),
+    "model path": (_server(model="/nowhere/model"), "model_not_found", "/nowhere/model does not exist", "mount"),
+    "a flag that is ours": (_server(flags={"--port": 80}), "unsupported", "--port", ""),
+}
+
+
+@pytest.mark.parametrize(("server", "outcome", "reason", "hint"), REFUSED.values(), ids=REFUSED.keys())
+def test_refused_before_the_start(job: Job, engine: Engine, server: ServerConfig, outcome: str, reason: str, hint: str):
+    job.write(job.run_spec(server=server, simulation=None))
+    code, err = job.execute(engine.on_path())
+    ended = job.ended()
+    assert (code, ended["outcome"]) == (0, outcome), err
+    assert reason in ended["reason"]
+    assert hint in ended["hint"]
+    assert not any(call.startswith(("serve some", "serve /")) for call in engine.calls)
+    assert job.events()[0].kind == "attempt_started"
+
+
+def test_a_model_folder_without_config_is_told(job: Job, engine: Engine, tmp_path: Path):
+    (tmp_path / "model").mkdir()
+    job.write(job.run_spec(server=_server(model=str(tmp_path / "model")), simulation=None))
+    job.execute(engine.on_path())
+    assert "config.json" in job.ended()["reason"]
+
+
+def test_no_engine_on_this_node(job: Job):
+    job.write(job.run_spec(simulation=None), engines={"vllm": "/opt/nothing/bin/vllm"})
+    job.execute()
+    ended = job.ended()
+    assert (ended["outcome"], "/opt/nothing/bin/vllm" in ended["reason"]) == ("failed", True)
+    assert job.events()[-1].kind == "attempt_ended"
+
+
+def test_the_port_asked_for_is_taken(job: Job):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        job.write(job.run_spec())
+        job.execute({"HPCSWEEP_SERVER_PORT": str(taken.getsockname()[1])})
+    assert job.ended()["outcome"] == "port_in_use"
+
+
+def test_another_server_on_the_port_is_never_taken_for_ours(job: Job, engine: Engine, tmp_path: Path):
+    """The trap of a readiness probe that only asks /health: ours sleeps, a stranger answers."""
+    engine.path.write_text(
+        f"#!{sys.executable}\nimport subprocess, sys, time\n"
+        "if sys.argv[1:] == ['--version']:\n    print('0.32.0')\n"
+        "elif '--help=all' in sys.argv:\n    sys.exit(1)\n"
+        f"else:\n    open({str(tmp_path / 'port')!r}, 'w').write(sys.argv[sys.argv.index('--port') + 1])\n"
+        "    time.sleep(600)\n"
+    )
+    job.write(job.run_spec(simulation=None, budgets={"startup": 6, "stall": 300}))
+    agent = job.start(engine.on_path())
+    deadline_s = time.monotonic() + 30
+    while not (tmp_path / "port").exists() or not (tmp_path / "port").read_text():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+    profile, port = str(tmp_path / "quick.yaml"), (tmp_path / "port").read_text()
+    stranger = subprocess.Popen(
+        [sys.executable, "-m", "hpcsweep.simulator", "--model", "some/model", "--profile", profile, "--port", port]
+    )
+    try:
+        agent.communicate(timeout=60)
+    finally:
+        stranger.kill()
+        stranger.wait()
+    assert job.ended()["outcome"] == "startup_timeout"
+    assert any("not ours" in line for line in job.ended()["evidence"])
+
+
+def test_the_job_that_cannot_be_read(tmp_path: Path):
+    answer = subprocess.run(
+        [sys.executable, "-m", "hpcsweep.node.agent", str(tmp_path)], capture_output=True, text=True, timeout=60
+    )
+    assert answer.returncode == 1
+    assert "job.json cannot be read" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_an_element_that_does_not_exist(job: Job):
+    job.write(elements=[Element(index=4, runs=[job.run_spec()]), Element(index=7, runs=[])])
+    code, err = job.execute({"SLURM_ARRAY_TASK_ID": "5"})
+    assert (code, "it has 4, 7" in err) == (1, True)
+    code, err = job.execute()
+    assert (code, "which one?" in err) == (1, True)
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_a_run_folder_that_cannot_be_written(job: Job):
+    job.write(job.run_spec())
+    job.sweep_dir.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    code, err = job.execute()
+    job.sweep_dir.chmod(0o755)
+    assert (code, "cannot be written" in err) == (1, True)
+
+
+def test_the_agent_imports_nothing_of_the_login_side():
+    heavy = ["sqlalchemy", "alembic", "paramiko", "submitit", "jinja2", "click", "rich", "plotly", "numpy"]
+    layers = ["hpcsweep.store", "hpcsweep.submit", "hpcsweep.report", "hpcsweep.cli", "hpcsweep.hosts"]
+    code = (
+        "import sys\n"
+        f"for name in {heavy}: sys.modules[name] = None\n"
+        "import hpcsweep.node.agent, hpcsweep.node.guardian, hpcsweep.load.worker\n"
+        f"assert not [m for m in sys.modules for l in {layers} if m == l or m.startswith(l + '.')]\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert answer.returncode == 0, answer.stderr
