@@ -120,7 +120,7 @@ class Api:
         self._answered += 1
         answer = Answer(chat, self._served.model, self._answered)
         reply = _Reply(connection, answer, wanted, fault, self._speed.stream_interval, self._log)
-        reply.begin(self._engine, number, self._pace.now_s())
+        reply.begin(self._engine, number, self._pace.now_s(request.received_s))
 
 
 class _Reply:
@@ -141,7 +141,7 @@ class _Reply:
         self._target = min(after, wanted.tokens)
         self._interval, self._sent = interval, 0
 
-    def begin(self, engine: Engine, number: int | None, now_s: float) -> None:
+    def begin(self, engine: Engine, number: int | None, arrival_s: float) -> None:
         """Hand the request to the engine."""
         wanted = self._wanted
         self._generation = Generation(
@@ -151,7 +151,7 @@ class _Reply:
             number,
             self._token,
             self._end,
-            arrival_s=now_s,
+            arrival_s=arrival_s,
             image_tokens=wanted.image_tokens,
         )
         self._connection.on_lost = lambda: engine.abort(self._generation)

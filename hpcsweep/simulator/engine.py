@@ -43,7 +43,8 @@ class Engine:
             if not self.running and not self.waiting:
                 self._wake.clear()
                 await self._wake.wait()
-                self._pace.restart()
+                # The server's own work on a request, such as reading it, is no time of the engine that it plays.
+                self._pace.restart(self.waiting[0].arrival_s)
             step_s = self._admit() + self._schedule()
             await self._pace.sleep(self._pace.varied(step_s))
             self._emit()
@@ -58,6 +59,7 @@ class Engine:
                 continue
             if self._speed.prefix_caching:
                 generation.cached_tokens = self.prefix_cache.take(generation.prompt)
+                self._metrics.cached_tokens += generation.cached_tokens
             generation.to_compute = generation.prompt_tokens - generation.cached_tokens
             generation.scheduled_s = self._pace.now_s()
             generation.slowness = self._pace.varied(1.0)

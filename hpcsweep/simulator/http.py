@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import struct
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -15,12 +16,13 @@ _BODY_LIMIT = 64 << 20
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """One request; names of headers in small letters."""
+    """One request; names of headers in small letters. `received_s`: monotonic time at which it was complete."""
 
     method: str
     path: str
     headers: Mapping[str, str]
     body: bytes
+    received_s: float
 
 
 class Connection(asyncio.Protocol):
@@ -36,9 +38,9 @@ class Connection(asyncio.Protocol):
     ) -> None:
         self._handle, self._access = handle, access
         self._buffer = bytearray()
+        self._received_s = 0.0
         self._answering = False
         self._request: HttpRequest | None = None
-        self._streaming = False
         self._close_after = False
         self._transport: asyncio.Transport | None = None
         self.on_lost: Callable[[], None] | None = None
@@ -61,6 +63,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes of a request."""
         self._buffer += data
+        self._received_s = time.monotonic()
         self._next()
 
     def _next(self) -> None:
@@ -93,7 +96,7 @@ class Connection(asyncio.Protocol):
             del self._buffer[: begin + size]
             self._answering = True
             self._close_after = headers.get("connection", "").lower() == "close"
-            self._request = HttpRequest(words[0], words[1], headers, body)
+            self._request = HttpRequest(words[0], words[1], headers, body, self._received_s)
             self._handle(self._request, self)
 
     def respond(self, status: int, body: Any, content_type: str = "application/json") -> None:
@@ -105,7 +108,6 @@ class Connection(asyncio.Protocol):
     def start_stream(self) -> None:
         """Begin an answer of server-sent events."""
         self._head(200, "content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n")
-        self._streaming = True
 
     def send(self, event: bytes) -> None:
         """One chunk of the stream."""
@@ -137,7 +139,7 @@ class Connection(asyncio.Protocol):
             )
 
     def _done(self) -> None:
-        self._answering = self._streaming = False
+        self._answering = False
         self._request = self.on_lost = None
         if self._transport is not None and self._close_after:
             self._transport.close()

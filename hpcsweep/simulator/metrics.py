@@ -67,7 +67,7 @@ class Metrics:
         self._model_label = f'model_name="{escaped}"'
         self.prompt_tokens = 0
         self.generation_tokens = 0
-        self._cached_tokens = 0
+        self.cached_tokens = 0
         self._finished: Counter[str] = Counter()
         self._histograms = {
             "vllm:time_to_first_token_seconds": Histogram(_TTFT),
@@ -93,7 +93,6 @@ class Metrics:
             return
         observe = self._observe
         decode_s = generation.last_token_s - generation.first_token_s
-        self._cached_tokens += generation.cached_tokens
         observe("vllm:time_to_first_token_seconds", generation.first_token_s - generation.arrival_s)
         if generation.given > 1:
             observe("vllm:request_time_per_output_token_seconds", decode_s / (generation.given - 1))
@@ -123,8 +122,8 @@ class Metrics:
         add("vllm:prefix_cache_queries_total", "counter", [(labels, cache.queried_tokens)])
         add("vllm:prefix_cache_hits_total", "counter", [(labels, cache.hit_tokens)])
         add("vllm:num_preemptions_total", "counter", [(labels, 0)])
-        add("vllm:prompt_tokens_total", "counter", [(labels, self.prompt_tokens + self._cached_tokens)])
-        add("vllm:prompt_tokens_cached_total", "counter", [(labels, self._cached_tokens)])
+        add("vllm:prompt_tokens_total", "counter", [(labels, self.prompt_tokens + self.cached_tokens)])
+        add("vllm:prompt_tokens_cached_total", "counter", [(labels, self.cached_tokens)])
         add("vllm:generation_tokens_total", "counter", [(labels, self.generation_tokens)])
         reasons = [
             (f'engine="0",finished_reason="{reason}",{self._model_label}', self._finished[reason])

@@ -20,9 +20,9 @@ class Pace:
         self._random = random.Random(seed)
         self._origin = self._deadline = time.monotonic() - _process_age_s()
 
-    def now_s(self) -> float:
-        """Simulated seconds since the server began."""
-        return (time.monotonic() - self._origin) * self.scale
+    def now_s(self, monotonic_s: float | None = None) -> float:
+        """Simulated seconds since the server began, at a monotonic time; None: now."""
+        return ((time.monotonic() if monotonic_s is None else monotonic_s) - self._origin) * self.scale
 
     def varied(self, duration_s: float) -> float:
         """`duration_s` with the profile's jitter; the same for the same seed and order of calls."""
@@ -33,9 +33,9 @@ class Pace:
         self._deadline += duration_s / self.scale
         await asyncio.sleep(max(0.0, self._deadline - time.monotonic()))
 
-    def restart(self) -> None:
-        """Forget the time that passed outside `sleep`: the next wait begins now."""
-        self._deadline = max(self._deadline, time.monotonic())
+    def restart(self, at_s: float) -> None:
+        """Forget the time that passed outside `sleep`: the next wait begins at this moment of `now_s`."""
+        self._deadline = max(self._deadline, self._origin + at_s / self.scale)
 
 
 def _process_age_s() -> float:

@@ -197,7 +197,7 @@ class Startup:
             if fault.log and time.monotonic() - told >= 60 / self._pace.scale:
                 told = time.monotonic()
                 self._core(_NO_BLOCK, "shm_broadcast.py:871")
-        self._pace.restart()
+        self._pace.restart(self._pace.now_s())
 
     def _run_out_of_memory(self, fault: OutOfMemory) -> None:
         used_gib = self._behaviour.memory.weights_gib + self._behaviour.memory.kv_cache_gib

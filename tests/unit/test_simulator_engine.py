@@ -47,7 +47,7 @@ class StepPace(Pace):
         super().__init__(1.0, 0.0, "")
         self.time_s = 0.0
 
-    def now_s(self):
+    def now_s(self, monotonic_s=None):
         return self.time_s
 
     async def sleep(self, duration_s):
@@ -124,7 +124,7 @@ def test_no_error_adds_up_over_many_waits():
     pace = Pace(1000.0, 0.0, "")
 
     async def wait():
-        pace.restart()
+        pace.restart(pace.now_s())
         begun_s = pace.now_s()
         for _ in range(200):
             await pace.sleep(1.0)
