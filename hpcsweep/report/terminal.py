@@ -1,0 +1,90 @@
+"""The report on a terminal. Colours only on one, never with NO_COLOR; a large sweep's tables are cut, and say so."""
+
+from typing import IO
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from hpcsweep.analysis.findings import Findings
+from hpcsweep.report.chapters import build_document
+from hpcsweep.report.document import Block, Bullets, Code, Paragraph, Section, Table
+from hpcsweep.report.wording import SIMULATED
+
+MAX_ROWS = 40
+MAX_ITEMS = 20
+MAX_PARTS = 40
+"""Parts of one chapter, such as the details of each run."""
+
+PIPE_WIDTH = 200
+"""Columns where the width is not that of a terminal: lines for grep, not for the eye."""
+
+
+def write(findings: Findings, stream: IO[str]) -> None:
+    """Print the report. The width is the terminal's; into a file or a pipe, `PIPE_WIDTH`."""
+    on_terminal = stream.isatty()
+    console = Console(
+        file=stream,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=False,
+        width=None if on_terminal else PIPE_WIDTH,
+    )
+    document = build_document(findings, scripts=False)
+    console.print(Text(document.title, style="bold"))
+    parts = 0
+    for section in document.sections:
+        parts = parts + 1 if section.level > 2 else 0
+        if parts <= MAX_PARTS:
+            _print_section(console, section)
+        elif parts == MAX_PARTS + 1:
+            console.print(_more("parts"))
+
+
+def _more(what: str, number: int | None = None) -> Text:
+    count = "" if number is None else f"{number} "
+    return Text(f"… {count}more {what}: `hpcsweep report --format markdown` has all of them", style="dim")
+
+
+def _print_section(console: Console, section: Section) -> None:
+    console.print()
+    console.print(Text(section.title, style="bold cyan" if section.level == 2 else "bold"))
+    for block in section.blocks:
+        _print_block(console, block)
+
+
+def _print_block(console: Console, block: Block) -> None:
+    if isinstance(block, Paragraph):
+        console.print(_text(block.text, "bold" if block.strong else ""))
+    elif isinstance(block, Bullets):
+        for item in block.items[:MAX_ITEMS]:
+            console.print(Padding(_text(f"- {item}"), (0, 0, 0, 2)))
+        if len(block.items) > MAX_ITEMS:
+            console.print(_more("lines", len(block.items) - MAX_ITEMS))
+    elif isinstance(block, Code):
+        # As it is, so that it can be copied: no wrapping and no frame.
+        console.print(Text(block.text, style="green"), soft_wrap=True)
+    else:
+        _print_table(console, block)
+
+
+def _print_table(console: Console, block: Table) -> None:
+    table = RichTable(show_edge=False, pad_edge=False, header_style="bold")
+    for title in block.columns:
+        table.add_column(Text(title), overflow="fold")
+    for row in block.rows[:MAX_ROWS]:
+        table.add_row(*(_text(cell) for cell in row))
+    console.print(table)
+    if len(block.rows) > MAX_ROWS:
+        console.print(_more("rows", len(block.rows) - MAX_ROWS))
+    if block.note:
+        console.print(Text(block.note, style="dim"))
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Plain text, letter by letter, without control characters; the mark of simulated rows stands out."""
+    shown = Text("".join(c if c.isprintable() or c == "\n" else "?" for c in text), style=style)
+    shown.highlight_words([SIMULATED], "bold yellow")
+    return shown

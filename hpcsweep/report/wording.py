@@ -1,0 +1,109 @@
+"""How findings are worded: figures with n, unit, conditions and interval; verdicts; marks."""
+
+import math
+import time
+
+from hpcsweep.analysis.findings import RunFinding, Variant
+from hpcsweep.analysis.findings_compared import Comparison, Effect
+from hpcsweep.analysis.findings_measured import Condition, Figure, Validity
+from hpcsweep.units import format_duration
+
+SIMULATED = "SIMULATED"
+NOTHING = "-"
+
+CONDITION: dict[Condition, str] = {"all": "all samples", "warm": "warm only"}
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with at least `digits` significant ones, no exponent for what people read; `-` for none."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    if value == 0:
+        return "0"
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:.{min(decimals, 6)}f}"
+
+
+def fixed(value: float, decimals: int) -> str:
+    """A number with so many decimals; `-` for NaN."""
+    return f"{value:.{decimals}f}" if math.isfinite(value) else NOTHING
+
+
+def figure(one: Figure | None, *, digits: int = 3, unit: bool = False) -> str:
+    """`8.69 [8.38, 9.00] n=3`; `- (why)` for a figure that cannot be had."""
+    if one is None:
+        return NOTHING
+    if one.value is None:
+        return f"{NOTHING} ({one.note})" if one.note else NOTHING
+    text = number(one.value, digits)
+    if unit:
+        text += f" {one.unit}"
+    if one.low is not None and one.high is not None:
+        text += f" [{number(one.low, digits)}, {number(one.high, digits)}]"
+    return f"{text} n={one.n}" + ("" if one.of == "samples" else f" {one.of}")
+
+
+def percent(one: Figure) -> str:
+    """`-8.7% [-40.2, +39.5]`; `-` for none."""
+    if one.value is None:
+        return NOTHING
+    text = f"{one.value:+.1f}%"
+    return f"{text} [{one.low:+.1f}, {one.high:+.1f}]" if one.low is not None and one.high is not None else text
+
+
+def seconds(value: float | None) -> str:
+    """`155 s`, `5m10s`; `-` for none."""
+    return NOTHING if value is None else format_duration(value)
+
+
+def marked(text: str, simulated: bool) -> str:
+    """The text with its mark when a simulated run stands behind it."""
+    return f"{text} {SIMULATED}" if simulated else text
+
+
+def exp(variant: Variant) -> str:
+    """The short name of a variant, marked."""
+    return marked(variant.exp, variant.simulated)
+
+
+def outcome(run: RunFinding) -> str:
+    """`completed`, `stalled in compile`, `queued`."""
+    if run.outcome is None:
+        return run.state.value
+    if run.measured or run.phase is None:
+        return run.outcome.value
+    return f"{run.outcome.value} in {run.phase.value}"
+
+
+def status(variant: Variant, runs: list[RunFinding]) -> str:
+    """What became of a variant: one word when all its runs agree."""
+    words: dict[str, int] = {}
+    for run in runs:
+        words[outcome(run)] = words.get(outcome(run), 0) + 1
+    if len(words) == 1:
+        return next(iter(words))
+    return ", ".join(f"{count} {word}" for word, count in words.items()) or NOTHING
+
+
+def validity(of: Validity) -> str:
+    """Empty for a valid result; else its status and reasons."""
+    if of.status == "valid":
+        return ""
+    return f"{of.status}: " + "; ".join(reason.text for reason in of.reasons)
+
+
+def comparison(one: Comparison) -> str:
+    """`-0.9% [-6.3, +4.8]: no difference seen (provisional)`."""
+    if one.percent.value is None or one.p_value is None:
+        return f"{one.verdict.value}: {one.reason}"
+    return f"{percent(one.percent)}: {one.verdict.value}" + (" (provisional)" if one.provisional else "")
+
+
+def effect(one: Effect) -> str:
+    """The mean change with its interval, its pairs and the verdict."""
+    return f"{percent(one.percent)} n={one.percent.n} {one.percent.of}: {one.verdict.value}"
+
+
+def moment(unix_s: float) -> str:
+    """UTC, to the minute."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(unix_s))
