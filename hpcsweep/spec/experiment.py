@@ -15,7 +15,7 @@ _FLAG_KEY = re.compile(r"^(?:--)?[A-Za-z0-9][A-Za-z0-9._-]*$")
 
 
 class ModelRef(Model):
-    """The model to serve. `path`: where it lies on the nodes; None: its name is given to the engine."""
+    """The model to serve. `path`: where it lies on the nodes, `$NAME` is filled in; None: the engine gets its name."""
 
     name: str = Field(min_length=1)
     revision: str | None = None

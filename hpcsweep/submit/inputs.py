@@ -49,8 +49,15 @@ def known_experiments() -> list[str]:
 
 
 def read_experiment(path: Path) -> Experiment:
-    """The experiment in a file. Raises SpecError."""
-    return parse_experiment(read_text(path), str(path), path.stem)
+    """The experiment in a file, with `$NAME` in `model.path` taken from the environment. Raises SpecError.
+
+    A variable that is not set stays as it is: the node then names it as the path that it cannot read.
+    """
+    experiment = parse_experiment(read_text(path), str(path), path.stem)
+    model = experiment.model
+    if model.path is None:
+        return experiment
+    return experiment.model_copy(update={"model": model.model_copy(update={"path": os.path.expandvars(model.path)})})
 
 
 def read_cluster(name: str | None) -> tuple[str, Cluster]:

@@ -17,6 +17,7 @@ from hpcsweep.plan.runs import plan_runs
 from hpcsweep.simulator.faults import Crash, OutOfMemory, Stall
 from hpcsweep.simulator.profile import read_profile
 from hpcsweep.spec.load import parse_experiment
+from hpcsweep.submit.inputs import read_experiment
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"
@@ -149,3 +150,11 @@ def test_the_texts_have_no_article_before_a_vowel_and_end_as_sentences():
     text = runpy.run_path(str(ROOT / "scripts" / "make-samples"))["text_of"](random.Random(1), 5000)
     assert " a " not in text
     assert all(paragraph.endswith(".") for paragraph in text.split("\n\n"))
+
+
+def test_the_path_of_the_tiny_model_comes_from_the_environment(monkeypatch):
+    path = EXPERIMENTS / "cpu_smoke.yaml"
+    monkeypatch.setenv("HPCSWEEP_TINY_MODEL", "/models/it's tiny")
+    assert read_experiment(path).model.path == "/models/it's tiny"
+    monkeypatch.delenv("HPCSWEEP_TINY_MODEL")
+    assert read_experiment(path).model.path == "$HPCSWEEP_TINY_MODEL"
