@@ -34,6 +34,16 @@ def choose_runs(home: Home, names: Sequence[str]) -> list[tuple[SweepFolder, set
     return [(home.sweep(name), labels) for name, labels in chosen.items()]
 
 
+def choose_run(home: Home, name: str) -> tuple[SweepFolder, str]:
+    """The one run that `name` means, as for `choose_runs`. Raises SpecError."""
+    ((sweep, labels),) = choose_runs(home, [name])
+    if labels is None:
+        some = [str(run["label"]) for run in sweep.read_sweep()["runs"]][:6]
+        raise SpecError(f"{name} is a sweep: name one of its runs", hint=", ".join(f"{name}/{run}" for run in some))
+    (label,) = labels
+    return sweep, label
+
+
 def find_run(sweep: SweepFolder, name: str) -> str:
     """The label of the run that `name` means. Raises SpecError with the nearest ones."""
     labels = [str(run["label"]) for run in sweep.read_sweep()["runs"]]

@@ -112,7 +112,7 @@ def _save_submission(connection: Connection, sweep_id: int, folder: SweepFolder,
 
 
 def _save_runs(connection: Connection, sweep_id: int, sweep: SweepFile, places: Mapping[str, _Place]) -> None:
-    rows = [_run_row(position, run, places.get(run.label)) for position, run in enumerate(sweep.runs)]
+    rows = [_run_row(position, run, places.get(run.label)) | {"idea": False} for position, run in enumerate(sweep.runs)]
     taken = {run.label for run in sweep.runs}
     for entry in sweep.not_run:
         title = entry.label or entry.title or "not run"
@@ -125,7 +125,7 @@ def _save_runs(connection: Connection, sweep_id: int, sweep: SweepFile, places: 
             outcome=entry.outcome,
             state_reason=entry.reason,
         )
-        rows.append(_run_row(len(rows), run, None))
+        rows.append(_run_row(len(rows), run, None) | {"idea": True})
     known = dict(connection.execute(select(RUN.c.label, RUN.c.id).where(RUN.c.sweep_id == sweep_id)).tuples().all())
     insert_new(connection, RUN, [{**row, "sweep_id": sweep_id} for row in rows if row["label"] not in known])
     update_rows(connection, RUN, "id", [{**row, "id": known[row["label"]]} for row in rows if row["label"] in known])

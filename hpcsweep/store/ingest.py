@@ -45,10 +45,8 @@ class _Piece:
 
 
 def ingest_home(store: Store, home: Path, sweeps: Sequence[str] | None = None) -> IngestCount:
-    """Ingest these sweeps of a home, or all of them. A read-only store is left as it is. Raises StoreError."""
+    """Ingest these sweeps of a home, or all of them; one that cannot be read is told of in `troubles`."""
     count = IngestCount()
-    if store.read_only:
-        return count
     folder = Home(home)
     for name in folder.sweep_names():
         if sweeps is not None and name not in sweeps:
@@ -61,12 +59,14 @@ def ingest_home(store: Store, home: Path, sweeps: Sequence[str] | None = None) -
 
 
 def ingest_sweep(store: Store, sweep_dir: Path, count: IngestCount | None = None) -> IngestCount:
-    """Ingest one sweep's folder; adds to `count` when given. Raises StoreError.
+    """Ingest one sweep's folder; adds to `count` when given. A read-only store is left as it is. Raises StoreError.
 
     Files are read and parsed without a lock. A cursor moves only from where this process found it, in the transaction
     that writes the rows: of two processes that read the same lines one writes them.
     """
     count = IngestCount() if count is None else count
+    if store.read_only:
+        return count
     folder = SweepFolder(sweep_dir)
     sweep_id = _definition(store, folder)
     count.sweeps += 1

@@ -13,6 +13,7 @@ from hpcsweep.store.runs import RunStatus, read_runs
 from hpcsweep.store.schema import (
     ATTEMPT,
     FACT,
+    INGEST_TROUBLE,
     PHASE,
     RUN,
     SAMPLE_BLOCK,
@@ -47,7 +48,7 @@ def load_sweep(
         raise StoreError(f"the store has no sweep {name!r}", hint=nearest(name, known))
     status = found[0]
     sweep = connection.execute(select(SWEEP).where(SWEEP.c.id == status.sweep_id)).mappings().one()
-    chosen = [run for run in status.runs if runs is None or run.run in runs]
+    chosen = [run for run in (*status.runs, *status.ideas) if runs is None or run.run in runs]
     mine = RUN.c.sweep_id == status.sweep_id
     if runs is not None:
         mine &= RUN.c.id.in_([run.run_id for run in chosen])
@@ -74,6 +75,19 @@ def load_sweep(
         scripts={f"jobs/{row.job}/job.sh": row.script for row in submissions if row.script},
         sweep_dir=status.sweep_dir,
     )
+
+
+def file_troubles(connection: Connection, sweep: str, run: str) -> list[str]:
+    """Lines of a run's event files that could not be read, a sentence each."""
+    query = (
+        select(ATTEMPT.c.attempt, INGEST_TROUBLE.c.offset, INGEST_TROUBLE.c.message)
+        .join(ATTEMPT, ATTEMPT.c.id == INGEST_TROUBLE.c.attempt_id)
+        .join(RUN, RUN.c.id == ATTEMPT.c.run_id)
+        .join(SWEEP, SWEEP.c.id == RUN.c.sweep_id)
+        .where(SWEEP.c.name == sweep, RUN.c.label == run)
+        .order_by(ATTEMPT.c.attempt, INGEST_TROUBLE.c.offset)
+    )
+    return [f"attempt-{row.attempt}, byte {row.offset}: {row.message}" for row in connection.execute(query)]
 
 
 class _Parts:

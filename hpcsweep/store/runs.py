@@ -65,7 +65,7 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class SweepStatus:
-    """One sweep and where its runs stand, in the order of the plan."""
+    """One sweep and where its runs stand, in the order of the plan. `ideas`: told in the experiment, never planned."""
 
     sweep_id: int
     name: str
@@ -77,6 +77,7 @@ class SweepStatus:
     simulated: bool
     sweep_dir: str
     runs: tuple[RunStatus, ...]
+    ideas: tuple[RunStatus, ...] = ()
 
 
 def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> list[SweepStatus]:
@@ -134,7 +135,8 @@ def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> li
             submitted_at=row["submitted_at"],
             simulated=row["simulated"],
             sweep_dir=row["sweep_dir"],
-            runs=tuple(runs.get(row["id"], ())),
+            runs=tuple(run for run in runs.get(row["id"], ()) if not run.row["idea"]),
+            ideas=tuple(run for run in runs.get(row["id"], ()) if run.row["idea"]),
         )
         for row in chosen
     ]

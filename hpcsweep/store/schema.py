@@ -103,7 +103,8 @@ RUN = Table(
     Column("nodes", Integer, nullable=False),
     Column("samples_total", Integer, nullable=False),
     Column("simulated", Boolean, nullable=False),
-    Column("planned_only", Boolean, nullable=False),
+    Column("planned_only", Boolean, nullable=False),  # it is not to be run: refused before the queue, or an idea
+    Column("idea", Boolean, nullable=False),  # stands in the experiment only to be told: not part of the plan
     Column("outcome", Text),  # known before anything was queued: unsupported, not_run
     Column("reason", Text, nullable=False),
     Column("not_run", Text),  # the agent's own word that it did not get to this run

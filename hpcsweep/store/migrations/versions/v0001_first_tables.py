@@ -73,6 +73,7 @@ def upgrade() -> None:
         sa.Column("samples_total", sa.Integer(), nullable=False),
         sa.Column("simulated", sa.Boolean(), nullable=False),
         sa.Column("planned_only", sa.Boolean(), nullable=False),
+        sa.Column("idea", sa.Boolean(), nullable=False),
         sa.Column("outcome", sa.Text(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("not_run", sa.Text(), nullable=True),

@@ -1,0 +1,66 @@
+"""Sweeps shown again and again: a live table on a terminal, a line per change elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+import click
+from rich.console import Group
+from rich.live import Live
+
+from hpcsweep.cli.context import Session
+from hpcsweep.report.console import make_console
+from hpcsweep.report.live import run_line, status_table
+from hpcsweep.store.runs import SweepStatus, read_runs
+
+POLL_S = 1.0
+INTERRUPTED = 130
+
+
+def watch(opened: Session, names: Sequence[str]) -> int:
+    """Show these sweeps until their runs have ended: 0; or until Ctrl-C: 130. They go on in either case."""
+    try:
+        follow(opened, names)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+def follow(opened: Session, names: Sequence[str]) -> list[SweepStatus]:
+    """Show these sweeps until their runs have ended; where they stand then."""
+    console = make_console(sys.stdout)
+    last: list[SweepStatus] = []
+    if console.is_terminal:
+        with Live(console=console, refresh_per_second=2, transient=False) as live:
+            for last in _until_ended(opened, names):
+                shown = [sweep for sweep in last if sweep is last[-1] or not _ended(sweep)]
+                live.update(Group(*map(status_table, shown)))
+        return last
+    seen: dict[tuple[str, str], str] = {}
+    for last in _until_ended(opened, names):
+        for sweep in last:
+            for run in sweep.runs:
+                line = run_line(run) if len(names) == 1 else f"{sweep.name}  {run_line(run)}"
+                if seen.get((sweep.name, run.run)) != line:
+                    seen[sweep.name, run.run] = line
+                    click.echo(line)
+    return last
+
+
+def _until_ended(opened: Session, names: Sequence[str]) -> Iterator[list[SweepStatus]]:
+    told: set[str] = set()
+    while True:
+        for trouble in opened.refresh(names):
+            if trouble not in told:
+                told.add(trouble)
+                click.echo(f"warning: {trouble}", err=True)
+        with opened.store.reading() as connection:
+            sweeps = read_runs(connection, names)
+        yield sweeps
+        if all(map(_ended, sweeps)):
+            return
+        time.sleep(POLL_S)
+
+
+def _ended(sweep: SweepStatus) -> bool:
+    return all(run.verdict.state.final for run in sweep.runs)

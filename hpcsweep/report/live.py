@@ -1,0 +1,104 @@
+"""Where the runs of a sweep stand: a table for a terminal, a line a run for a log file."""
+
+import time
+from collections import Counter
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from hpcsweep.spec.phases import OutcomeKind, RunState
+from hpcsweep.store.runs import RunStatus, SweepStatus
+from hpcsweep.units import format_duration
+
+_STYLES = {RunState.RUNNING: "cyan", RunState.HELD: "yellow", RunState.UNKNOWN: "yellow"}
+
+
+def status_table(sweep: SweepStatus, now: float | None = None) -> RenderableType:
+    """The runs of a sweep at Unix time `now` (None: this moment), with a line that counts them."""
+    now = time.time() if now is None else now
+    title = f"{sweep.name} on {sweep.cluster}"
+    table = Table(title=Text(title), title_justify="left", title_style="bold", expand=False)
+    table.add_column("run", no_wrap=True)
+    table.add_column("job", overflow="fold")
+    table.add_column("node", overflow="fold")
+    table.add_column("phase, elapsed/budget", overflow="fold")
+    table.add_column("samples", justify="right", no_wrap=True)
+    table.add_column("tok/s", justify="right", no_wrap=True)
+    table.add_column("outcome", overflow="fold")
+    for run in sweep.runs:
+        table.add_row(
+            Text(run.run) + (Text(" SIMULATED", style="magenta") if run.simulated else Text("")),
+            Text(run.job or "-"),
+            Text(run.node or "-"),
+            Text(phase_words(run, now)),
+            samples_words(run),
+            "-" if run.progress.output_tps is None else f"{run.progress.output_tps:.1f}",
+            _outcome(run),
+        )
+    return Group(table, Text(summary(sweep)))
+
+
+def run_line(run: RunStatus) -> str:
+    """One run in one line; it changes when the run gets somewhere, not with every second or sample."""
+    parts = [run.run, run.verdict.outcome.value if run.verdict.outcome else run.verdict.state.value]
+    if run.simulated:
+        parts.insert(1, "SIMULATED")
+    if run.verdict.state is RunState.RUNNING and run.progress.phase:
+        parts.append(run.progress.phase)
+    if run.verdict.state.final and run.progress.samples_total:
+        parts.append(f"{samples_words(run)} samples")
+    if run.verdict.reason and run.verdict.outcome is not OutcomeKind.COMPLETED:
+        parts.append(run.verdict.reason)
+    return "  ".join(parts)
+
+
+def summary(sweep: SweepStatus) -> str:
+    """How many runs are where, in words."""
+    counts = Counter((run.verdict.outcome or run.verdict.state).value for run in sweep.runs)
+    told = ", ".join(f"{number} {word.replace('_', ' ')}" for word, number in sorted(counts.items()))
+    ideas = f"; {len(sweep.ideas)} more are told as not to be run" if sweep.ideas else ""
+    return f"{len(sweep.runs)} runs: {told}{ideas}" if sweep.runs else "no runs"
+
+
+def phase_words(run: RunStatus, now: float) -> str:
+    """The phase that a run is in and for how long, on the attempt's clock; of an ended one, where it ended."""
+    progress, state = run.progress, run.verdict.state
+    if state is RunState.FINISHED:
+        if run.verdict.outcome is OutcomeKind.COMPLETED and progress.startup_s is not None:
+            return f"startup {format_duration(progress.startup_s)}"
+        return progress.phase or "-"
+    if state is not RunState.RUNNING or progress.phase is None:
+        return str(state.value)
+    elapsed_s = phase_elapsed_s(run, now)
+    words = f"{progress.phase} {format_duration(elapsed_s)}" if elapsed_s is not None else progress.phase
+    return f"{words}/{format_duration(progress.phase_budget_s)}" if progress.phase_budget_s else words
+
+
+def phase_elapsed_s(run: RunStatus, now: float) -> float | None:
+    """Attempt seconds in the current phase; None: no phase, or the attempt is over."""
+    progress = run.progress
+    if run.verdict.state is not RunState.RUNNING or progress.phase_start_s is None or progress.last_t_s is None:
+        return None
+    since_s = max(0.0, now - (progress.last_at or now)) * progress.time_scale
+    return max(0.0, progress.last_t_s + since_s - progress.phase_start_s)
+
+
+def samples_words(run: RunStatus) -> str:
+    """`3/5`, `3/5 (1 failed)`; a dash where none is to be sent."""
+    progress = run.progress
+    if not progress.samples_total:
+        return "-"
+    failed = f" ({progress.samples_failed} failed)" if progress.samples_failed else ""
+    return f"{progress.samples_done}/{progress.samples_total}{failed}"
+
+
+def _outcome(run: RunStatus) -> Text:
+    outcome, reason = run.verdict.outcome, run.verdict.reason
+    if outcome is OutcomeKind.COMPLETED:
+        return Text("completed", style="green")
+    word = outcome.value if outcome is not None else run.verdict.state.value
+    style = (
+        _STYLES.get(run.verdict.state, "") if outcome is None else "dim" if outcome is OutcomeKind.NOT_RUN else "red"
+    )
+    return Text(word, style=style) + Text(f": {reason}" if reason else "")
