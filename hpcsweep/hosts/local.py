@@ -1,5 +1,6 @@
 """This machine as a host."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -62,7 +63,8 @@ class LocalHost:
             beside.chmod(mode)
             beside.replace(target)
         except OSError as exc:
-            beside.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                beside.unlink()
             raise HostError(f"{path} cannot be written: {exc}") from exc
 
     def put_file(self, source: Path, path: str) -> None:
@@ -74,7 +76,8 @@ class LocalHost:
             shutil.copyfile(source, beside)
             beside.replace(target)
         except OSError as exc:
-            beside.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                beside.unlink()
             raise HostError(f"{source} cannot be copied to {path}: {exc}") from exc
 
     def remove_tree(self, path: str) -> None:

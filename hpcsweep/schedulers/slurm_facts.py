@@ -17,7 +17,7 @@ _GPU = re.compile(r"gpu(?::(?P<type>[A-Za-z][\w.-]*))?:(?P<count>\d+)")
 def parse_facts(config: Answer, partitions: Answer) -> ClusterFacts:
     """The facts in the answers to CONFIG_ARGV and PARTITIONS_ARGV; what cannot be read is a warning."""
     warnings = [
-        f"{answer.argv[0]}: {answer.stderr.strip() or 'no answer in time'}"
+        f"{answer.argv[0]}: {(answer.stderr.strip().splitlines() or ['no answer in time'])[-1]}"
         for answer in (config, partitions)
         if answer.exit_code != 0
     ]

@@ -1,0 +1,137 @@
+"""What this machine is, as far as submitting from it goes: for `hpcsweep doctor` and `hpcsweep init`."""
+
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import hpcsweep
+from hpcsweep.engines.registry import engines
+from hpcsweep.hosts.local import LocalHost
+from hpcsweep.node.engine_install import installed_version
+from hpcsweep.schedulers.base import ClusterFacts
+from hpcsweep.schedulers.profile_check import profile_problems
+from hpcsweep.schedulers.registry import get_scheduler, scheduler_names
+from hpcsweep.spec.cluster import Cluster
+from hpcsweep.submit.backends import SchedulerBackend
+from hpcsweep.submit.gpu_slots import visible_gpus
+from hpcsweep.submit.inputs import find_engine, read_settings
+from hpcsweep.submit.layout import Home
+
+SHARED_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "lustre", "gpfs", "beegfs", "fhgfs", "ceph", "wekafs", "panfs", "pvfs2", "orangefs", "afs", "cifs",
+     "smb3", "glusterfs", "9p", "virtiofs", "daos", "quobyte", "ocfs2", "gfs2"}
+)  # fmt: skip
+"""Types in /proc/mounts of file systems that several machines see; the same with `fuse.` before them."""
+
+
+@dataclass(frozen=True)
+class HomeCheck:
+    """HPCSWEEP_HOME: `trouble` empty: it can be written. `shared`: its file system is one that other nodes can see."""
+
+    path: str
+    trouble: str
+    file_system: str
+    shared: bool
+    free_bytes: int
+
+
+@dataclass(frozen=True)
+class EngineCheck:
+    """An engine on this machine. `executable` None: not installed here. `version` None: it does not tell."""
+
+    name: str
+    executable: str | None
+    version: str | None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Everything that doctor and init know. `schedulers`: name -> what it says of its cluster."""
+
+    host: str
+    system: str
+    python: str
+    hpcsweep: str
+    gpus: tuple[str, ...]
+    schedulers: Mapping[str, ClusterFacts]
+    home: HomeCheck
+    engines: tuple[EngineCheck, ...]
+    profiles: Mapping[str, tuple[str, ...]]  # name -> what is wrong with it on this machine
+
+
+def look_around(home: Home, engine_versions: bool = True, profiles: bool = True) -> Machine:
+    """Ask this machine. `profiles`: read the configuration files too; raises SpecError when one is wrong."""
+    schedulers = {name: facts for name in scheduler_names() if (facts := ask_scheduler(name)) is not None}
+    settings = read_settings() if profiles else []
+    clusters = {name: cluster for _, found in reversed(settings) for name, cluster in found.clusters.items()}
+    return Machine(
+        host=platform.node(),
+        system=platform.platform(),
+        python=sys.executable,
+        hpcsweep=hpcsweep.__version__,
+        gpus=tuple(visible_gpus()),
+        schedulers=schedulers,
+        home=check_home(home.path),
+        engines=tuple(_check_engine(name, home, engine_versions) for name in sorted(engines())),
+        profiles={name: tuple(_check_profile(cluster, schedulers)) for name, cluster in clusters.items()},
+    )
+
+
+def ask_scheduler(name: str) -> ClusterFacts | None:
+    """What a scheduler on this machine says; None: its commands are not here."""
+    scheduler = get_scheduler(name)
+    if not any(shutil.which(argv[0]) for argv in scheduler.probes()):
+        return None
+    return SchedulerBackend(scheduler, LocalHost()).facts()
+
+
+def check_home(path: Path) -> HomeCheck:
+    """Whether a file can be written where HPCSWEEP_HOME is, or will be; the file is gone again afterwards."""
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    trouble = ""
+    try:
+        with tempfile.NamedTemporaryFile(dir=existing, prefix=".hpcsweep-doctor-"):
+            pass
+    except OSError as exc:
+        trouble = f"{existing}: {exc.strerror or exc}"
+    mounts = Path("/proc/mounts")
+    file_system = file_system_of(existing.resolve(), mounts.read_text() if mounts.exists() else "")
+    return HomeCheck(str(path), trouble, file_system, is_shared(file_system), shutil.disk_usage(existing).free)
+
+
+def file_system_of(path: Path, mounts: str) -> str:
+    """Type of the file system that `path` lies on, from the text of /proc/mounts; `unknown` where nothing matches."""
+    best, found = -1, "unknown"
+    for line in mounts.splitlines():
+        fields = line.split(" ")
+        if len(fields) < 3:
+            continue
+        point = Path(fields[1].replace("\\040", " "))
+        if (point == path or point in path.parents) and len(point.parts) >= best:
+            best, found = len(point.parts), fields[2]
+    return found
+
+
+def is_shared(file_system: str) -> bool:
+    """Whether file systems of this type are seen by several machines."""
+    return file_system.removeprefix("fuse.") in SHARED_FILE_SYSTEMS
+
+
+def _check_engine(name: str, home: Home, versions: bool) -> EngineCheck:
+    executable = find_engine(name, Cluster())
+    if executable is None or not versions:
+        return EngineCheck(name, executable, None)
+    return EngineCheck(name, executable, installed_version(engines()[name], executable, home.cache_dir))
+
+
+def _check_profile(cluster: Cluster, schedulers: Mapping[str, ClusterFacts]) -> list[str]:
+    if cluster.ssh is not None or cluster.scheduler == "local":
+        return []
+    facts = schedulers.get(cluster.scheduler)
+    if facts is None:
+        return [f"scheduler {cluster.scheduler!r} is not on this machine"]
+    return profile_problems(cluster, facts)
