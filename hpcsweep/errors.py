@@ -68,6 +68,10 @@ class StoreError(HpcsweepError):
     """The store cannot be opened, migrated or written."""
 
 
+class ReportError(HpcsweepError):
+    """A report, a comparison or an export cannot be made as asked."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint: the nearest of `known`, or all of them. Numbers and names alike are compared as text."""
     names = [str(name) for name in known]
