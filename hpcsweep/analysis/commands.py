@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
@@ -23,8 +23,8 @@ class ServeCommand:
     """What starts the server. `files`: relative name -> text that must lie beside it. `trouble`: why there is none."""
 
     argv: tuple[str, ...] = ()
-    env: Mapping[str, str] | None = None
-    files: Mapping[str, str] | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
     trouble: str = ""
 
 
@@ -47,7 +47,7 @@ def serve_command(run: RunRow) -> ServeCommand:
         return ServeCommand(trouble="no command was recorded")
     if run.simulated or last.simulated:
         return ServeCommand(trouble="only the simulated engine's command was recorded")
-    return ServeCommand(without_run_flags(last.argv), {})
+    return ServeCommand(without_run_flags(last.argv))
 
 
 def without_run_flags(argv: Sequence[str]) -> tuple[str, ...]:
@@ -64,9 +64,9 @@ def without_run_flags(argv: Sequence[str]) -> tuple[str, ...]:
     return tuple(kept)
 
 
-def shell_text(argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
+def shell_text(argv: Sequence[str], env: Mapping[str, str]) -> str:
     """The command as shell text, a flag a line. A continued line ends in its backslash: nothing may follow that."""
-    words = [f"{name}={shlex.quote(value)}" for name, value in sorted((env or {}).items())]
+    words = [f"{name}={shlex.quote(value)}" for name, value in sorted(env.items())]
     lines: list[list[str]] = [words] if words else []
     for place, argument in enumerate(argv):
         if place == 0 or argument.startswith("--"):

@@ -72,6 +72,8 @@ class Fields:
         seen = observations_by_variant(self._cells, workload, metric, condition)
         spread = pool(seen.values())
         of_samples = MEASURES[metric].of_samples
+        if of_samples and spread.sample_sd is None:
+            spread = replace(spread, sample_sd=self._sample_spread(metric, condition))
         sides = {
             result.variant: Side(
                 result,
@@ -82,6 +84,15 @@ class Fields:
             if result.workload == workload
         }
         return Field(workload, metric, condition, sides, spread)
+
+    def _sample_spread(self, metric: str, condition: Condition) -> float | None:
+        """The relative spread of single requests over all workloads: for one of which no server has two samples."""
+        everywhere = [
+            observations
+            for workload in self.workloads
+            for observations in observations_by_variant(self._cells, workload, metric, condition).values()
+        ]
+        return pool(everywhere).sample_sd
 
 
 def compare(

@@ -174,10 +174,22 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class WorkloadBest:
+    """The same decision for one workload alone. `equal`: variants that cannot be told apart from the best one."""
+
+    workload: str
+    best: str
+    chosen: str
+    equal: tuple[str, ...]
+    score: Figure
+
+
+@dataclass(frozen=True)
 class Recommendation:
     """What to run. `chosen` None: nothing can be recommended, and `why` says so.
 
     `best`: highest score; `chosen` differs from it when a simpler or cheaper variant cannot be told apart from it.
+    `by_workload`: one entry a workload where the objective is over several; else empty.
     `argv`: the serve command without the run's own host and port; `env`: what must be set for it; `files`: relative
     name -> text that must lie beside it; `command`: argv and env as shell text, empty where no command can be given.
     """
@@ -190,6 +202,7 @@ class Recommendation:
     best: str | None
     why: tuple[str, ...]
     candidates: tuple[Candidate, ...]
+    by_workload: tuple[WorkloadBest, ...]
     not_measured: tuple[str, ...]
     provisional: bool
     argv: tuple[str, ...]

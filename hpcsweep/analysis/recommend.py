@@ -1,19 +1,17 @@
-"""The recommendation: the best by the stated objective, what cannot be told apart from it, and what is not known."""
+"""The recommendation: the decision by the stated objective, its command, and what is not known."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from hpcsweep.analysis.commands import serve_command, shell_text
-from hpcsweep.analysis.compare import Fields, incomparable
+from hpcsweep.analysis.commands import ServeCommand, serve_command, shell_text
+from hpcsweep.analysis.compare import Fields
+from hpcsweep.analysis.decision import Decision, decide, mean_startup_s
 from hpcsweep.analysis.findings import RunFinding, Variant
-from hpcsweep.analysis.findings_compared import Candidate, Recommendation
-from hpcsweep.analysis.findings_measured import Figure, Startup, Validity
-from hpcsweep.analysis.objective import Goal, Score, score_of
-from hpcsweep.analysis.ratios import SIGNIFICANCE, basis, joint_df, percent_figure
-from hpcsweep.analysis.results import ASSUMED_RUN_SPREAD
+from hpcsweep.analysis.findings_compared import Recommendation, WorkloadBest
+from hpcsweep.analysis.findings_measured import Startup, Validity
+from hpcsweep.analysis.objective import Goal
 from hpcsweep.analysis.rows import RunRow
-from hpcsweep.analysis.startup import ASSUMED_STARTUP_SPREAD, startup_estimates
-from hpcsweep.analysis.statistics import chances_to_be_best, holm
 
 
 def recommend(
@@ -26,140 +24,52 @@ def recommend(
     axes: Mapping[str, Sequence[str]],
 ) -> Recommendation:
     """What to run, by `goal`."""
-    startup = startup_estimates(startups, "startup_s")
-    scores: dict[str, Score] = {}
-    validity: dict[str, Validity] = {}
-    for variant in variants:
-        validity[variant.variant], score = score_of(goal, fields, variant, startups, startup)
-        if score is not None and validity[variant.variant].status != "invalid":
-            scores[variant.variant] = score
-    ranked = [name for name in scores if validity[name].ranked]
-    pool = ranked or list(scores)
-    best = max(pool, key=lambda name: scores[name].log) if pool else None
-    candidates = _candidates(goal, variants, scores, validity, best, pool, fields)
-    equal = [c.variant for c in candidates if c.equal_to_best]
-    by_id = {variant.variant: variant for variant in variants}
-    chosen = min(equal, key=lambda name: _simplicity(by_id[name], startups)) if equal else None
-    why = _why(by_id, scores, validity, best, chosen, equal, startups)
-    command = next((serve_command(run) for run in runs if run.variant_id == chosen), None) if chosen else None
-    if command is not None and command.trouble:
+    decision = decide(goal, fields, variants, startups)
+    chosen = decision.chosen
+    why = _why({variant.variant: variant for variant in variants}, decision, startups)
+    command = next((serve_command(run) for run in runs if run.variant_id == chosen), ServeCommand())
+    if chosen is not None and command.trouble:
         why.append(f"no command can be given: {command.trouble}")
-    argv, env = (command.argv, dict(command.env or {})) if command is not None else ((), {})
     return Recommendation(
         objective=goal.text,
         metric=goal.metric,
         workload=goal.workload,
         condition=goal.condition,
         chosen=chosen,
-        best=best,
+        best=decision.best,
         why=tuple(why),
-        candidates=candidates,
-        not_measured=tuple(_not_measured(variants, findings, validity, axes)),
-        provisional=bool(chosen) and not validity[str(chosen)].ranked,
-        argv=argv,
-        env=env,
-        files=dict(command.files or {}) if command is not None else {},
-        command=shell_text(argv, env) if argv else "",
-        simulated=any(variant.simulated for variant in variants if variant.variant in (best, chosen)),
+        candidates=decision.candidates,
+        by_workload=tuple(_by_workload(goal, fields, variants, startups)),
+        not_measured=tuple(_not_measured(variants, findings, decision.validity, axes)),
+        provisional=chosen is not None and not decision.validity[chosen].ranked,
+        argv=command.argv,
+        env=dict(command.env),
+        files=dict(command.files),
+        command=shell_text(command.argv, command.env) if command.argv else "",
+        simulated=any(variant.simulated for variant in variants if variant.variant in (decision.best, chosen)),
     )
 
 
-def _candidates(
-    goal: Goal,
-    variants: Sequence[Variant],
-    scores: Mapping[str, Score],
-    validity: Mapping[str, Validity],
-    best: str | None,
-    pool: Sequence[str],
-    fields: Fields,
-) -> tuple[Candidate, ...]:
-    """All variants, the best first; those without a score last, in the order of the grid."""
-    chances = dict(
-        zip(
-            pool,
-            chances_to_be_best(
-                [scores[n].log for n in pool], [scores[n].se for n in pool], [scores[n].df for n in pool]
-            ),
-            strict=True,
-        )
-    )
-    order = sorted(pool, key=lambda name: -scores[name].log)
-    against = {name: _against(goal, scores[best], scores[name]) for name in order if best is not None and name != best}
-    adjusted = dict(zip(against, holm([p for _, p in against.values()]), strict=True))
-    rest = [v.variant for v in variants if v.variant not in chances]
-    rest.sort(key=lambda name: -scores[name].log if name in scores else math.inf)
-    found = []
-    for name in (*order, *rest):
-        problem = _problem(goal, fields, best, name) if name in against else ""
-        equal = name == best or (name in adjusted and adjusted[name] >= SIGNIFICANCE and not problem)
-        score = scores.get(name)
-        found.append(
-            Candidate(
-                variant=name,
-                score=Figure(None, "", note="no score") if score is None else score.figure,
-                rank=order.index(name) + 1 if validity[name].ranked and name in chances else None,
-                chance_best=chances.get(name),
-                validity=validity[name],
-                against_best=against[name][0] if name in against else None,
-                equal_to_best=equal,
-                reason=problem or "; ".join(reason.text for reason in validity[name].reasons),
-            )
-        )
-    return tuple(found)
+def _by_workload(
+    goal: Goal, fields: Fields, variants: Sequence[Variant], startups: Sequence[Startup]
+) -> Iterator[WorkloadBest]:
+    """The decision for each workload of the goal alone; nothing where there is only one."""
+    workloads = list(dict.fromkeys(term.workload for term in goal.terms if term.workload is not None))
+    for workload in workloads if len(workloads) > 1 else ():
+        terms = tuple(term for term in goal.terms if term.workload == workload)
+        alone = decide(replace(goal, workload=workload, terms=terms), fields, variants, startups)
+        if alone.best is not None and alone.chosen is not None:
+            equal = tuple(name for name in alone.equal if name != alone.best)
+            yield WorkloadBest(workload, alone.best, alone.chosen, equal, alone.scores[alone.best].figure)
 
 
-def _against(goal: Goal, best: Score, other: Score) -> tuple[Figure, float]:
-    """How much higher or lower the other scores, percent of the metric where there is one, and its p value."""
-    estimates = (*best.estimates, *other.estimates)
-    assumed = any(one.assumed for one in estimates)
-    share = ASSUMED_STARTUP_SPREAD if all(term.workload is None for term in goal.terms) else ASSUMED_RUN_SPREAD
-    return percent_figure(
-        goal.sign * (other.log - best.log) / goal.weight,
-        math.hypot(best.se, other.se) / goal.weight,
-        joint_df(estimates),
-        n=len(estimates),
-        of="values",
-        condition=goal.condition,
-        method=basis(assumed, share),
-        simulated=best.figure.simulated or other.figure.simulated,
-    )
-
-
-def _problem(goal: Goal, fields: Fields, best: str | None, name: str) -> str:
-    for term in goal.terms:
-        if term.workload is not None and best is not None:
-            sides = fields.get(term.workload, term.metric, term.condition).sides
-            problem = incomparable(sides[best], sides[name])
-            if problem:
-                return f"not comparable with the best: {problem}"
-    return ""
-
-
-def _startup_s(variant: str, startups: Sequence[Startup]) -> float:
-    """The mean startup of a variant, seconds; infinite where none was seen."""
-    known = [one.startup_s for one in startups if one.variant == variant and one.startup_s is not None]
-    return sum(known) / len(known) if known else math.inf
-
-
-def _simplicity(variant: Variant, startups: Sequence[Startup]) -> tuple[int, int, float]:
-    """Fewer GPUs, then fewer settings changed from the baseline, then the quicker start."""
-    return variant.gpus, len(variant.changed), _startup_s(variant.variant, startups)
-
-
-def _why(
-    by_id: Mapping[str, Variant],
-    scores: Mapping[str, Score],
-    validity: Mapping[str, Validity],
-    best: str | None,
-    chosen: str | None,
-    equal: Sequence[str],
-    startups: Sequence[Startup],
-) -> list[str]:
+def _why(by_id: Mapping[str, Variant], decision: Decision, startups: Sequence[Startup]) -> list[str]:
     """Sentences, the decision first."""
+    best, chosen, scores, validity = decision.best, decision.chosen, decision.scores, decision.validity
     if best is None or chosen is None:
         return ["no variant has a valid value of the objective: nothing can be recommended"]
     sentences = []
-    others = [by_id[name].exp for name in equal if name != best]
+    others = [by_id[name].exp for name in decision.equal if name != best]
     if others:
         sentences.append(f"{by_id[best].exp} scores best; no difference from {', '.join(others)} was seen")
     else:
@@ -181,7 +91,8 @@ def _simpler(chosen: Variant, best: Variant, startups: Sequence[Startup]) -> str
         return f"it needs {chosen.gpus} GPUs, not {best.gpus}"
     if len(chosen.changed) < len(best.changed):
         return "it is the baseline" if chosen.is_baseline else f"it changes fewer settings: {', '.join(chosen.changed)}"
-    return f"it starts in {_startup_s(chosen.variant, startups):.0f} s, not {_startup_s(best.variant, startups):.0f} s"
+    seconds = [mean_startup_s(variant.variant, startups) for variant in (chosen, best)]
+    return f"it starts in {seconds[0]:.0f} s, not {seconds[1]:.0f} s"
 
 
 def _not_measured(

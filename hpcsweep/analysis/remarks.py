@@ -137,7 +137,7 @@ def _cold_compiles(runs: Sequence[RunFinding], startups: Sequence[Startup]) -> I
         yield Remark(
             "cold_compile",
             cold[0].run,
-            f"{len(cold)} runs ended in compile with a cold compile cache: a retry with the warmer cache "
+            f"{len(cold)} {'run' if len(cold) == 1 else 'runs'} ended in compile with a cold compile cache: a retry with the warmer cache "
             "(on_stall: retry_warm) could change the answer",
         )
 

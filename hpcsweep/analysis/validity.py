@@ -44,9 +44,8 @@ def workload_reasons(attempt: AttemptRow, row: WorkloadRow, measured: Measured) 
     reasons += _told(row, measured)
     warm = int(measured.warm.sum())
     if measured.good.any() and warm < MIN_WARM_SAMPLES:
-        reasons.append(
-            _reason("too_few_samples", f"{warm} warm samples, at least {MIN_WARM_SAMPLES} are needed", "provisional")
-        )
+        told = f"{warm} warm {'sample' if warm == 1 else 'samples'}, at least {MIN_WARM_SAMPLES} are needed"
+        reasons.append(_reason("too_few_samples", told, "provisional"))
     return reasons
 
 

@@ -131,7 +131,7 @@ def _average(cell: Cell, condition: str, title: str) -> tuple[str, ...]:
         return (title, *(NOTHING,) * 5, "no such sample")
     n = max(s.n for s in summaries.values())
     values = (wording.fixed(summaries[m].mean, 2) if m in summaries else NOTHING for m in ("ttft_s", "e2e_s", "tps"))
-    return (title, NOTHING, NOTHING, *values, f"mean of {n} samples")
+    return (title, NOTHING, NOTHING, *values, f"mean of {n} {'sample' if n == 1 else 'samples'}")
 
 
 def failures(findings: Findings) -> list[Section]:
@@ -192,7 +192,7 @@ def costs(findings: Findings) -> Section:
 
 
 def _hours(one: Figure) -> str:
-    return f"{one.value or 0.0:.2f} {one.unit} (n={one.n} {one.of})"
+    return f"{one.value or 0.0:.2f} {one.unit} ({wording.counted(one)})"
 
 
 def appendix(findings: Findings, *, scripts: bool) -> Section | None:

@@ -115,7 +115,7 @@ def interactions(findings: Findings) -> Section | None:
         (
             wording.marked(f"{one.axes[0]}={one.levels[0]}, {one.axes[1]}={one.levels[1]}", one.percent.simulated),
             one.workload,
-            f"{wording.percent(one.percent)} n={one.percent.n} {one.percent.of}",
+            f"{wording.percent(one.percent)} {wording.counted(one.percent)}",
         )
         for one in seen
     )

@@ -100,7 +100,7 @@ def _summary_row(
     if warm is None and result.mean("tps", "all") is None and result.mean("output_throughput", "all") is not None:
         notes.append(f"output throughput {wording.figure(result.mean('output_throughput', 'all'), unit=True)}")
     compared = against.get((variant.variant, workload))
-    notes += [text for text in (wording.validity(result.validity),) if text]
+    notes += [text for text in (wording.validity_in_short(result.validity),) if text]
     if result.set_aside:
         notes.append(f"set aside: {', '.join(result.set_aside)}")
     if failed is not None:
@@ -137,10 +137,25 @@ def recommendation(findings: Findings) -> Section:
         blocks.append(Code(advice.command, "bash"))
     for name, text in advice.files.items():
         blocks += [Paragraph(f"with this file beside it, {name}:"), Code(text)]
+    if advice.by_workload:
+        blocks += [Paragraph("Each workload by itself:"), Bullets(tuple(_by_workload(findings)))]
     blocks.append(_candidates(findings))
     if advice.not_measured:
         blocks += [Paragraph("Not measured, and could change the answer:"), Bullets(advice.not_measured)]
     return Section("Recommended configuration", tuple(blocks))
+
+
+def _by_workload(findings: Findings) -> Iterator[str]:
+    for one in findings.recommendation.by_workload:
+        best, chosen = findings.variant(one.best), findings.variant(one.chosen)
+        text = f"{one.workload}: {wording.exp(best)} scores best, {wording.figure(one.score, unit=True)}"
+        if one.equal:
+            text += (
+                f"; no difference from {', '.join(wording.exp(findings.variant(name)) for name in one.equal)} was seen"
+            )
+        if chosen is not best:
+            text += f"; {wording.exp(chosen)} is simpler or cheaper"
+        yield text
 
 
 def _candidates(findings: Findings) -> Table:

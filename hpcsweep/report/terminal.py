@@ -60,7 +60,7 @@ def _print_block(console: Console, block: Block) -> None:
         console.print(_text(block.text, "bold" if block.strong else ""))
     elif isinstance(block, Bullets):
         for item in block.items[:MAX_ITEMS]:
-            console.print(Padding(_text(f"- {item}"), (0, 0, 0, 2)))
+            console.print(Padding(_text(f"- {item}"), (0, 0, 0, 2), expand=False))
         if len(block.items) > MAX_ITEMS:
             console.print(_more("lines", len(block.items) - MAX_ITEMS))
     elif isinstance(block, Code):

@@ -6,7 +6,6 @@ import time
 from hpcsweep.analysis.findings import RunFinding, Variant
 from hpcsweep.analysis.findings_compared import Comparison, Effect
 from hpcsweep.analysis.findings_measured import Condition, Figure, Validity
-from hpcsweep.units import format_duration
 
 SIMULATED = "SIMULATED"
 NOTHING = "-"
@@ -40,7 +39,13 @@ def figure(one: Figure | None, *, digits: int = 3, unit: bool = False) -> str:
         text += f" {one.unit}"
     if one.low is not None and one.high is not None:
         text += f" [{number(one.low, digits)}, {number(one.high, digits)}]"
-    return f"{text} n={one.n}" + ("" if one.of == "samples" else f" {one.of}")
+    return f"{text} n={one.n}" if one.of == "samples" else f"{text} {counted(one)}"
+
+
+def counted(one: Figure) -> str:
+    """`n=2 runs`, `n=1 run`: how many of what stand behind a figure."""
+    what, blank, rest = one.of.partition(" ")
+    return f"n={one.n} {what.removesuffix('s') if one.n == 1 else what}{blank}{rest}"
 
 
 def percent(one: Figure) -> str:
@@ -52,8 +57,8 @@ def percent(one: Figure) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """`155 s`, `5m10s`; `-` for none."""
-    return NOTHING if value is None else format_duration(value)
+    """`155 s`, `4.2 s`; `-` for none."""
+    return NOTHING if value is None else f"{fixed(value, 0 if abs(value) >= 10 else 1)} s"
 
 
 def marked(text: str, simulated: bool) -> str:
@@ -86,10 +91,18 @@ def status(variant: Variant, runs: list[RunFinding]) -> str:
 
 
 def validity(of: Validity) -> str:
-    """Empty for a valid result; else its status and reasons."""
+    """Empty for a valid result; else its status and reasons, with their numbers."""
     if of.status == "valid":
         return ""
     return f"{of.status}: " + "; ".join(reason.text for reason in of.reasons)
+
+
+def validity_in_short(of: Validity) -> str:
+    """Empty for a valid result; else its status and the kinds of its reasons: `provisional (one run only)`."""
+    if of.status == "valid":
+        return ""
+    kinds = dict.fromkeys(reason.kind.replace("_", " ") for reason in of.reasons)
+    return f"{of.status} ({', '.join(kinds)})"
 
 
 def comparison(one: Comparison) -> str:
@@ -101,7 +114,7 @@ def comparison(one: Comparison) -> str:
 
 def effect(one: Effect) -> str:
     """The mean change with its interval, its pairs and the verdict."""
-    return f"{percent(one.percent)} n={one.percent.n} {one.percent.of}: {one.verdict.value}"
+    return f"{percent(one.percent)} {counted(one.percent)}: {one.verdict.value}"
 
 
 def moment(unix_s: float) -> str:

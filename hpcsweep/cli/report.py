@@ -1,0 +1,77 @@
+"""`hpcsweep report`: a sweep's findings, in one of the formats."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from hpcsweep.analysis.findings import Findings
+from hpcsweep.analysis.summary import analyse
+from hpcsweep.cli.context import Session, session
+from hpcsweep.errors import ReportError, SpecError, nearest
+from hpcsweep.report.registry import Format, format_of_file, get_format
+from hpcsweep.store.queries import load_sweep
+
+
+@click.command()
+@click.argument("sweep", required=False)
+@click.option(
+    "--format",
+    "format_name",
+    metavar="NAME",
+    help="terminal, markdown, json, csv (one row a sample), csv-runs, html, or one of a plugin.  "
+    "[default: by the ending of --output, else terminal]",
+)
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write into this file.")
+@click.pass_context
+def report(ctx: click.Context, sweep: str | None, format_name: str | None, output: Path | None) -> None:
+    """Report a sweep: summary, startup, effects of each axis, recommendation, every run in detail.
+
+    SWEEP is a name as `hpcsweep status` shows it; without one: the latest sweep. What is new in the run folders is
+    read first, so a running sweep can be reported too.
+    """
+    chosen = _choose(format_name, output)
+    with session(ctx) as opened:
+        findings = load_findings(opened, sweep, telemetry=chosen.telemetry)
+    if output is None:
+        chosen.write(findings, sys.stdout)
+    else:
+        write_file(chosen, findings, output)
+        click.echo(f"{output}: {findings.sweep.sweep} as {chosen.name}", err=True)
+
+
+def _choose(name: str | None, output: Path | None) -> Format:
+    by_ending = format_of_file(output.name) if output is not None and name is None else None
+    if output is not None and name is None and by_ending is None:
+        raise click.UsageError(f"{output}: no format has this ending; say --format")
+    return by_ending or get_format(name or "terminal")
+
+
+def load_findings(opened: Session, name: str | None, *, telemetry: bool = False) -> Findings:
+    """The findings of a sweep, brought up to date; None: the latest one. Raises SpecError for an unknown name."""
+    sweep = find_sweep(opened, name)
+    for trouble in opened.refresh([sweep]):
+        click.echo(f"warning: {trouble}", err=True)
+    with opened.store.reading() as connection:
+        return analyse(load_sweep(connection, sweep, telemetry=telemetry))
+
+
+def find_sweep(opened: Session, name: str | None) -> str:
+    """The name of a sweep; None: the latest one. Raises SpecError with the nearest names."""
+    if name is not None and name not in opened.home.sweep_names():
+        raise SpecError(
+            f"there is no sweep {name!r} in {opened.home.path}", hint=nearest(name, opened.home.sweep_names())
+        )
+    return opened.home.sweep(name).name
+
+
+def write_file(chosen: Format, findings: Findings, output: Path) -> None:
+    """Write beside and rename, so that a reader never sees half a report. Raises ReportError."""
+    beside = output.with_name(f".{output.name}.part")
+    try:
+        with beside.open("w", encoding="utf-8", newline="") as stream:
+            chosen.write(findings, stream)
+        beside.replace(output)
+    except OSError as exc:
+        beside.unlink(missing_ok=True)
+        raise ReportError(f"{output} cannot be written: {exc.strerror}") from exc
