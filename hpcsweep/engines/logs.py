@@ -9,6 +9,8 @@ from hpcsweep.spec.phases import STARTUP_PHASES, OutcomeKind, Phase
 
 _ORDER = {Phase(name): rank for rank, name in enumerate(STARTUP_PHASES)}
 _PROCESS = re.compile(r"\([A-Za-z]\w* pid=\d+\)|\[[-\d: ]+ (?:(?:DP|TP|PP|EP)\d+ ?)+\]")
+_GRAPHS = ("graphs_compiled", "graphs_from_cache")
+"""Facts that tell, between them, whether a compile cache was of use: `compile_cache` is hit, miss or partial."""
 _LONGEST = 16_000
 """Characters of a line that are searched: vLLM prints its whole configuration in one."""
 
@@ -142,7 +144,15 @@ class LogReader:
             fact = FactSeen(pattern.name, value, pattern.unit, t_s, _short(text))
             self._facts[pattern.name] = fact
             seen.append(fact)
+        if any(isinstance(fact, FactSeen) and fact.name in _GRAPHS for fact in seen):
+            cache = FactSeen("compile_cache", self._compile_cache(), "", t_s, _short(text))
+            self._facts[cache.name] = cache
+            seen.append(cache)
         return seen
+
+    def _compile_cache(self) -> str:
+        compiled, loaded = (name in self._facts for name in _GRAPHS)
+        return "partial" if compiled and loaded else "miss" if compiled else "hit"
 
     def _add(self, name: str, text: str, value: float) -> float:
         process = _PROCESS.search(text)
@@ -172,7 +182,8 @@ def _value(pattern: FactPattern, match: re.Match[str]) -> float | str | None:
     if pattern.words:
         return str(raw)
     try:
-        return float(raw.replace(",", "")) * pattern.factor
+        number = float(raw.replace(",", "")) * pattern.factor
+        return float(round(number)) if pattern.unit in ("bytes", "tokens") else number
     except ValueError:
         return None
 
