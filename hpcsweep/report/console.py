@@ -1,6 +1,7 @@
 """The terminal: colours only on one, NO_COLOR honoured, lines wide enough for tables where there is none."""
 
 import shutil
+from io import TextIOWrapper
 from typing import IO
 
 from rich.console import Console
@@ -11,6 +12,8 @@ PIPE_WIDTH = 160
 
 def make_console(stream: IO[str]) -> Console:
     """A console over `stream`. COLUMNS, where set, is the width of a pipe too."""
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="replace")  # an engine's log lines in a C locale
     if stream.isatty():
         return Console(file=stream, highlight=False)
     width = shutil.get_terminal_size((PIPE_WIDTH, 24)).columns

@@ -12,8 +12,9 @@ from hpcsweep.analysis.rows import AttemptRow, FactRow, PhaseRow, RunRow, Worklo
 from hpcsweep.spec.phases import STARTUP_PHASES, OutcomeKind, Phase
 from hpcsweep.units import format_bytes, format_duration
 
-_BAR_CELLS = (16, 48)
-_OTHER_CELLS = 56  # of the timeline's other columns, with some of the evidence
+_FIGURE_CELLS = 7
+_BAR_CELLS = (12, 48)
+_EVIDENCE_CELLS = 24  # that are left to it before the bars shrink
 
 
 def run_page(
@@ -37,7 +38,7 @@ def run_page(
     if len(run.attempts) > 1:
         yield Text(f"attempt {attempt.attempt}, the one that counts:")
     if attempt.phases:
-        yield _timeline(attempt, cells=_bar_cells(width), block="█" if unicode else "#")
+        yield _timeline(attempt, width, "█" if unicode else "#")
     if attempt.facts:
         yield _facts(attempt.facts)
     yield from _command(attempt)
@@ -67,19 +68,24 @@ def _ending(attempt: AttemptRow) -> str:
     return f"{outcome}: {attempt.reason}" if attempt.reason else outcome
 
 
-def _timeline(attempt: AttemptRow, *, cells: int, block: str) -> Table:
+def _timeline(attempt: AttemptRow, width: int, block: str) -> Table:
     """A bar a phase, over the startup; the phases after it as durations."""
     startup = [phase for phase in attempt.phases if phase.phase.value in STARTUP_PHASES]
-    ends = [end for end in (*(phase.end_s for phase in startup), attempt.startup_s) if end is not None]
-    span_s = max([*ends, *(phase.start_s for phase in startup)], default=0.0)
+    begin_s = startup[0].start_s if startup else 0.0
+    ends = [phase.start_s if phase.end_s is None else phase.end_s for phase in startup]
+    span = (begin_s, max(ends, default=begin_s))
     clock = f", on a clock {attempt.time_scale:g} times faster" if attempt.time_scale != 1 else ""
     ready = f"ready after {format_duration(attempt.startup_s)}" if attempt.startup_s is not None else "never ready"
     table = Table(title=f"Startup: {ready}{clock}", title_justify="left", box=None, pad_edge=False)
-    table.add_column("phase", no_wrap=True, min_width=max(len(row.phase.value) for row in attempt.phases))
+    names = max(len(row.phase.value) for row in attempt.phases)
+    free = width - names - 3 * _FIGURE_CELLS - 5 * 2
+    cells = max(_BAR_CELLS[0], min(_BAR_CELLS[1], free - _EVIDENCE_CELLS))
+    table.add_column("phase", no_wrap=True, width=names)
     for name in ("from", "took", "budget"):
-        table.add_column(name, justify="right", no_wrap=True, min_width=6)
-    table.add_column("", no_wrap=True, min_width=cells)
-    table.add_column("evidence", overflow="ellipsis", no_wrap=True, style="dim")
+        table.add_column(name, justify="right", no_wrap=True, width=_FIGURE_CELLS)
+    table.add_column("", no_wrap=True, width=cells)
+    # Told its width: rich would shrink every column alike for the sake of a long line.
+    table.add_column("evidence", overflow="ellipsis", no_wrap=True, width=max(0, free - cells), style="dim")
     failed = attempt.phase if attempt.outcome not in (None, OutcomeKind.COMPLETED) else None
     for row in attempt.phases:
         table.add_row(
@@ -87,25 +93,22 @@ def _timeline(attempt: AttemptRow, *, cells: int, block: str) -> Table:
             format_duration(row.start_s),
             format_duration(row.end_s - row.start_s) if row.end_s is not None else "?",
             format_duration(row.budget_s) if row.budget_s is not None else "-",
-            bar(row, span_s, cells, block) if row in startup else "",
+            bar(row, span, cells, block) if row in startup else "",
             Text(row.evidence),
             style="red" if row.phase is failed else "",
         )
     return table
 
 
-def _bar_cells(width: int) -> int:
-    smallest, largest = _BAR_CELLS
-    return max(smallest, min(largest, width - _OTHER_CELLS))
-
-
-def bar(phase: PhaseRow, span_s: float, cells: int, block: str) -> str:
-    """The phase as a piece of a line of `cells` cells that stands for `span_s` seconds; at least one cell."""
-    if span_s <= 0:
+def bar(phase: PhaseRow, span: tuple[float, float], cells: int, block: str) -> str:
+    """The phase as a piece of a line of `cells` cells that stands for the seconds of `span`; at least one cell."""
+    begin_s, end_s = span
+    if end_s <= begin_s:
         return ""
-    first = min(cells - 1, int(phase.start_s / span_s * cells))
-    end_s = span_s if phase.end_s is None else phase.end_s
-    last = max(first + 1, min(cells, round(end_s / span_s * cells)))
+    scale = cells / (end_s - begin_s)
+    first = min(cells - 1, int((phase.start_s - begin_s) * scale))
+    last = cells if phase.end_s is None else round((phase.end_s - begin_s) * scale)
+    last = max(first + 1, min(cells, last))
     return " " * first + block * (last - first)
 
 

@@ -1,7 +1,6 @@
 """Run folders into the store: only what is new, in any number of processes at once, as often as one likes."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,38 +9,12 @@ from sqlalchemy import Connection, delete, select
 from hpcsweep.errors import StoreError
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.store.attempts import Found, Known, find_attempts, known_attempts
+from hpcsweep.store.counts import IngestCount
 from hpcsweep.store.definition import definition_stamps, ingest_definition
-from hpcsweep.store.events import Parsed, parse
 from hpcsweep.store.open import Store
 from hpcsweep.store.schema import ATTEMPT, INGEST_CURSOR, RUN, SWEEP
 from hpcsweep.store.statements import insert_new, update_rows
-from hpcsweep.store.write import write_events
 from hpcsweep.submit.layout import SWEEP_FILE, Home, SweepFolder
-
-_PIECE_BYTES = 8 << 20
-_BATCH_LINES = 30_000
-
-
-@dataclass
-class IngestCount:
-    """What was new. `troubles`: sweeps and files that could not be read, a sentence each."""
-
-    sweeps: int = 0
-    files: int = 0
-    events: int = 0
-    samples: int = 0
-    size_bytes: int = 0
-    troubles: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """Parsed lines of one file that begin at byte `start`."""
-
-    attempt_id: int
-    cursor: str
-    start: int
-    parsed: Parsed
 
 
 def ingest_home(store: Store, home: Path, sweeps: Sequence[str] | None = None) -> IngestCount:
@@ -89,7 +62,11 @@ def ingest_sweep(store: Store, sweep_dir: Path, count: IngestCount | None = None
             _begin_attempts(connection, sweep_id, new)
         with store.reading() as connection:
             known = known_attempts(connection, sweep_id)
-    _ingest_events(store, sweep_id, [found for found in attempts if found.grew or found.shrank], known, count)
+    changed = [found for found in attempts if found.grew or found.shrank]
+    if changed:
+        from hpcsweep.store.new_events import ingest_events  # and with it numpy: not for a status without news
+
+        ingest_events(store, sweep_id, changed, known, count)
     _close_attempts(store, [found for found in attempts if found.known is None or not found.known.ended], known)
     return count
 
@@ -133,59 +110,6 @@ def _begin_attempts(connection: Connection, sweep_id: int, attempts: Sequence[Fo
     insert_new(connection, ATTEMPT, rows)
     cursors = [{"sweep_id": sweep_id, "path": found.cursor, "offset": 0, "stamp": ""} for found in attempts]
     insert_new(connection, INGEST_CURSOR, cursors)
-
-
-def _ingest_events(
-    store: Store, sweep_id: int, attempts: Sequence[Found], known: Mapping[tuple[int, int], Known], count: IngestCount
-) -> None:
-    waiting: list[_Piece] = []
-    lines = 0
-    for found in attempts:
-        one = known[found.run_id, found.attempt]
-        for piece in _pieces(found, one.attempt_id, one.offset, count):
-            if waiting and (lines >= _BATCH_LINES or waiting[-1].attempt_id == piece.attempt_id):
-                _write(store, sweep_id, waiting, count)
-                waiting, lines = [], 0
-            waiting.append(piece)
-            lines += piece.parsed.lines
-        count.files += 1
-    if waiting:
-        _write(store, sweep_id, waiting, count)
-
-
-def _pieces(found: Found, attempt_id: int, start: int, count: IngestCount) -> Iterator[_Piece]:
-    """The new lines of a file, some megabytes at a time."""
-    piece_bytes = _PIECE_BYTES
-    path = found.path / "events.jsonl"
-    try:
-        with path.open("rb") as file:
-            while True:
-                file.seek(start)
-                data = file.read(piece_bytes)
-                parsed = parse(data, start)
-                if parsed.end == start:
-                    if len(data) < piece_bytes:
-                        return
-                    piece_bytes *= 2  # one line is longer than a piece
-                    continue
-                yield _Piece(attempt_id, found.cursor, start, parsed)
-                start = parsed.end
-    except OSError as exc:
-        count.troubles.append(f"{path} cannot be read: {exc.strerror}")
-
-
-def _write(store: Store, sweep_id: int, pieces: Sequence[_Piece], count: IngestCount) -> None:
-    with store.writing() as connection:
-        ours: dict[int, Parsed] = {}
-        for piece in pieces:
-            where = (INGEST_CURSOR.c.sweep_id == sweep_id, INGEST_CURSOR.c.path == piece.cursor)
-            move = INGEST_CURSOR.update().where(*where, INGEST_CURSOR.c.offset == piece.start)
-            if connection.execute(move.values(offset=piece.parsed.end)).rowcount == 1:
-                ours[piece.attempt_id] = piece.parsed
-                count.size_bytes += piece.parsed.end - piece.start
-                count.events += piece.parsed.lines
-        if ours:
-            count.samples += write_events(connection, ours)
 
 
 _CLOSING = ("outcome", "phase", "reason", "decided_by", "evidence", "exit_code", "hint", "killed", "ended_at")

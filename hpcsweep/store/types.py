@@ -1,12 +1,15 @@
 """Column types that hold a whole array or a JSON value in one cell."""
 
-import json
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+import json
+from typing import TYPE_CHECKING, Any
+
 from sqlalchemy import Dialect, LargeBinary, Text
 from sqlalchemy.types import TypeDecorator
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Json(TypeDecorator[Any]):
@@ -22,15 +25,21 @@ class Json(TypeDecorator[Any]):
         return None if value is None else json.loads(value)
 
 
-class _Packed(TypeDecorator[NDArray[Any]]):
+class _Packed(TypeDecorator[Any]):
+    """Arrays. numpy is imported where one is met: a status meets none, and is to be quick."""
+
     impl = LargeBinary
     cache_ok = True
     dtype = "<f8"
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> bytes:
+        import numpy as np
+
         return np.asarray(value, dtype=self.dtype).tobytes()
 
     def process_result_value(self, value: Any, dialect: Dialect) -> NDArray[Any]:
+        import numpy as np
+
         return np.frombuffer(value or b"", dtype=self.dtype)
 
 

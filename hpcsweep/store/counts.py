@@ -1,0 +1,15 @@
+"""What an ingest found."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class IngestCount:
+    """What was new. `troubles`: sweeps and files that could not be read, a sentence each."""
+
+    sweeps: int = 0
+    files: int = 0
+    events: int = 0
+    samples: int = 0
+    size_bytes: int = 0
+    troubles: list[str] = field(default_factory=list)
