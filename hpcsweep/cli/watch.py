@@ -11,9 +11,12 @@ from rich.live import Live
 from hpcsweep.cli.context import Session
 from hpcsweep.report.console import make_console
 from hpcsweep.report.live import run_line, status_table
+from hpcsweep.store.ingest import ingest_home
 from hpcsweep.store.runs import SweepStatus, read_runs
 
-POLL_S = 1.0
+_POLL_S = 1.0
+_ASK_LOCAL_S = 1.0
+_ASK_S = 15.0  # squeue and qstat every second would load a scheduler that all users share
 INTERRUPTED = 130
 
 
@@ -48,18 +51,27 @@ def follow(opened: Session, names: Sequence[str]) -> list[SweepStatus]:
 
 
 def _until_ended(opened: Session, names: Sequence[str]) -> Iterator[list[SweepStatus]]:
+    """Where the sweeps stand, again and again; run folders are looked at every time, schedulers not so often."""
     told: set[str] = set()
+    asked = float("-inf")
+    pause_s = _ASK_LOCAL_S
     while True:
-        for trouble in opened.refresh(names):
+        if time.monotonic() - asked >= pause_s:
+            troubles = opened.refresh(names)
+            asked = time.monotonic()
+        else:
+            troubles = ingest_home(opened.store, opened.home.path, names).troubles
+        for trouble in troubles:
             if trouble not in told:
                 told.add(trouble)
                 click.echo(f"warning: {trouble}", err=True)
         with opened.store.reading() as connection:
             sweeps = read_runs(connection, names)
+        pause_s = _ASK_LOCAL_S if all(sweep.scheduler == "local" for sweep in sweeps) else _ASK_S
         yield sweeps
         if all(map(_ended, sweeps)):
             return
-        time.sleep(POLL_S)
+        time.sleep(_POLL_S)
 
 
 def _ended(sweep: SweepStatus) -> bool:
