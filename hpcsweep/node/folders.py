@@ -105,7 +105,9 @@ def close_dead_attempts(run_dir: Path, identity: Identity) -> list[str]:
             send(int(owner["pid"]), signal.SIGKILL)
             killed, _ = kill_family(str(owner.get("token")))
             close_as_lost(folder, owner, "the job was started anew on this host", "the next life of the job", killed)
-            told.append(f"attempt-{number} was still being worked on by this job's earlier life: stopped, {len(killed)} killed")
+            told.append(
+                f"attempt-{number} was still being worked on by this job's earlier life: stopped, {len(killed)} killed"
+            )
         elif _alive(owner, identity):
             told.append(f"attempt-{number} is being worked on by process {owner.get('pid')} of this host: left alone")
         else:

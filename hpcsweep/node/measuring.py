@@ -21,7 +21,7 @@ from hpcsweep.spec.job import PlannedWorkload, RunSpec
 from hpcsweep.spec.phases import OutcomeKind, Phase
 
 _RESET_TIMEOUT_S = 10.0
-_LOAD_GRACE_S = 3.0
+_LOAD_GRACE_S = 2.0
 _SAY_EVERY_S = 5.0
 
 

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 
-_SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*)(?:\{[^}]*\})?\s+(\S+)")
+_SAMPLE = re.compile(r"([a-zA-Z_:][\w:]*)(?:\{(?:[^}\"]|\"(?:\\.|[^\"\\])*\")*\})?\s+(\S+)")
 
 GAUGES: Mapping[str, tuple[str, ...]] = {
     "running": ("vllm:num_requests_running", "sglang:num_running_reqs", "num_requests_running"),

@@ -1,0 +1,69 @@
+"""From the start of a server until it is ready, within the budgets of the startup and of its phases."""
+
+from hpcsweep.node.inbox import ProbeResult
+from hpcsweep.node.outcome import Ended, startup_timeout
+from hpcsweep.node.probe import Prober, Target, port_owner
+from hpcsweep.node.supervisor import Supervisor
+from hpcsweep.spec.budgets import Budgets
+from hpcsweep.spec.phases import Phase
+
+_PROBE_EVERY_S = 1.0  # attempt seconds
+_PROBE_AT_LEAST_S = 0.05  # real seconds
+
+
+def wait_until_ready(supervisor: Supervisor, target: Target, budgets: Budgets) -> None:
+    """Come back when the server is ready: alive, healthy, ours, with the right model, and one token came back.
+
+    Raises Ended: the server ended, a budget is over, nothing moves any more, or everything has to stop.
+    """
+    clock = supervisor.clock
+    begun_s = supervisor.entered_s
+    prober = Prober(
+        target,
+        lambda port: port_owner(port, lambda: [process.pid for process in supervisor.processes()]),
+        supervisor.inbox.put,
+        every_s=max(clock.real(_PROBE_EVERY_S), _PROBE_AT_LEAST_S),
+        request_timeout_s=clock.real(budgets.request) + 1,
+    )
+    problem = ""
+    try:
+        while True:
+            supervisor.pump()
+            messages, supervisor.pending = supervisor.pending, []
+            for message in messages:
+                if isinstance(message, ProbeResult):
+                    if message.ready_at_s is not None:
+                        _ready(supervisor, begun_s, message.ready_at_s, message.first_token_s)
+                        return
+                    problem = message.problem
+            _keep_to_budgets(supervisor, budgets, begun_s, problem)
+    finally:
+        prober.stop()
+
+
+def over_budget(budgets: Budgets, phase: Phase, in_phase_s: float, since_start_s: float) -> tuple[str, float] | None:
+    """Name and seconds of the budget that is over; None: none is. A phase's own budget comes before the startup's."""
+    phase_s = budgets.phases.get(phase.value)
+    if phase_s is not None and in_phase_s > phase_s:
+        return phase.value, phase_s
+    return ("startup", budgets.startup) if since_start_s > budgets.startup else None
+
+
+def _keep_to_budgets(supervisor: Supervisor, budgets: Budgets, begun_s: float, problem: str) -> None:
+    now_s, phase = supervisor.clock.t_s(), supervisor.phase
+    over = over_budget(budgets, phase, now_s - supervisor.entered_s, now_s - begun_s)
+    if over is None:
+        return
+    idle_s = supervisor.idle_s()
+    supervisor.diagnose()
+    lines = [*supervisor.reader.last_lines, *([f"readiness: {problem}"] if problem else [])]
+    raise Ended(startup_timeout(phase, *over, idle_s, lines))
+
+
+def _ready(supervisor: Supervisor, begun_s: float, ready_at_s: float, first_token_s: float | None) -> None:
+    ready_s = supervisor.clock.t_s(ready_at_s)
+    unseen = supervisor.reader.unseen_phases()
+    supervisor.journal.event("server_ready", t_s=ready_s, startup_s=ready_s - begun_s, unseen_phases=unseen)
+    supervisor.enter(Phase.READY, t_s=ready_s)
+    if first_token_s is not None:
+        supervisor.fact("first_token_s", supervisor.clock.scaled(first_token_s), "s")

@@ -1,0 +1,200 @@
+"""The agent's pure decisions: signs of life, outcomes, signals, the walltime, budgets."""
+
+import signal
+
+import pytest
+
+from hpcsweep.engines.logs import FailureSeen
+from hpcsweep.node.agent import EXIT_CODES, larger, retry_asked
+from hpcsweep.node.outcome import Verdict, server_exited, stalled, startup_timeout, workload_failed
+from hpcsweep.node.signals import meaning
+from hpcsweep.node.stall import Evidence, StallWatch, signs
+from hpcsweep.node.startup import over_budget
+from hpcsweep.node.stopper import Stopper
+from hpcsweep.node.walltime import Walltime, job_walltime
+from hpcsweep.spec.budgets import Budgets
+from hpcsweep.spec.phases import OutcomeKind, Phase
+
+REST = {"log_lines": 10, "cpu_s": 100.0, "io_bytes": 10**9, "pids": frozenset({1, 2})}
+
+SIGNS = {  # (what differs 5 s later, signs)
+    "nothing moves": ({}, []),
+    "a telling line": ({"log_lines": 11}, ["log"]),
+    "half a core": ({"cpu_s": 102.5}, ["cpu"]),
+    "an idle event loop": ({"cpu_s": 100.1}, []),
+    "a compiler comes": ({"pids": frozenset({1, 2, 3})}, ["cpu"]),
+    "a process goes": ({"pids": frozenset({1}), "cpu_s": 40.0}, []),
+    "weights are read": ({"io_bytes": 2 * 10**9}, ["io"]),
+    "our own health checks": ({"io_bytes": 10**9 + 5000}, []),
+    "GPU busy": ({"gpu_utilization": 60.0}, ["gpu"]),
+    "GPU not seen this time": ({"gpu_utilization": None}, []),
+    "GPU memory grows": ({"gpu_memory_bytes": 10**10 + 10**9}, ["gpu"]),
+    "GPU memory trembles": ({"gpu_memory_bytes": 10**10 + 4096}, []),
+    "the cache grows": ({"cache_bytes": 5001}, ["cache"]),
+    "tokens come": ({"tokens": 8.0}, ["tokens"]),
+    "metrics do not answer": ({"tokens": None}, []),
+    "a sample is done": ({"samples": 1}, ["samples"]),
+}
+
+
+@pytest.mark.parametrize(("change", "expected"), SIGNS.values(), ids=SIGNS.keys())
+def test_signs_of_life(change, expected):
+    base = {**REST, "gpu_utilization": 0.0, "gpu_memory_bytes": 10**10, "cache_entries": 3, "cache_bytes": 5000}
+    before = Evidence(at_s=0.0, **base, tokens=7.0)
+    after = Evidence(**{"at_s": 5.0, **base, "tokens": 7.0, **change})
+    assert signs(before, after) == expected
+
+
+def test_idle_time_counts_from_the_last_sign():
+    watch = StallWatch(Evidence(at_s=0.0))
+    assert watch.look(Evidence(at_s=5.0, log_lines=1)) == ["log"]
+    assert watch.look(Evidence(at_s=50.0, log_lines=1)) == []
+    assert watch.idle_s(60.0) == 55.0
+    watch.excuse(58.0)
+    assert watch.idle_s(60.0) == 2.0
+    watch.excuse(10.0)
+    assert watch.idle_s(60.0) == 2.0
+
+
+def test_a_silent_compile_at_full_cpu_is_no_stall_and_a_chatty_dead_engine_is_one():
+    busy, dead = StallWatch(Evidence(at_s=0.0)), StallWatch(Evidence(at_s=0.0))
+    for look in range(1, 200):
+        busy.look(Evidence(at_s=5.0 * look, cpu_s=9.0 * look))
+        dead.look(Evidence(at_s=5.0 * look, cpu_s=0.01 * look, io_bytes=300 * look))  # noise lines are not counted
+    assert busy.idle_s(995.0) == 0.0
+    assert dead.idle_s(995.0) == 995.0
+
+
+OOM = FailureSeen(OutcomeKind.OUT_OF_MEMORY, "use less", 1.0, "torch.OutOfMemoryError: CUDA out of memory")
+ENGINE_TIMEOUT = FailureSeen(OutcomeKind.STARTUP_TIMEOUT, "", 1.0, "Timed out waiting", "VLLM_ENGINE_READY_TIMEOUT_S")
+
+EXITS = {
+    "the log tells": (1, Phase.KV_CACHE, OOM, "out_of_memory", "exit code 1, and its log"),
+    "the engine's own timeout": (
+        1,
+        Phase.COMPILE,
+        ENGINE_TIMEOUT,
+        "startup_timeout",
+        "VLLM_ENGINE_READY_TIMEOUT_S, exit code 1",
+    ),
+    "usage error": (2, Phase.LAUNCH, None, "bad_arguments", "exit code 2"),
+    "exit code 2 later is a crash": (2, Phase.COMPILE, None, "crashed", "exit code 2"),
+    "exit code 0 is no success": (0, Phase.LOAD_WEIGHTS, None, "crashed", "exit code 0"),
+    "killed": (-9, Phase.LOAD_WEIGHTS, None, "crashed", "SIGKILL"),
+    "unknown signal": (-200, Phase.LOAD_WEIGHTS, None, "crashed", "signal 200"),
+}
+
+
+@pytest.mark.parametrize(("code", "phase", "failure", "kind", "by"), EXITS.values(), ids=EXITS.keys())
+def test_a_server_that_ended(code, phase, failure, kind, by):
+    verdict = server_exited(code, phase, failure, [f"line {n}" for n in range(50)])
+    assert (verdict.kind.value, verdict.decided_by, verdict.exit_code) == (kind, by, code)
+    assert phase.value in verdict.reason or kind == "bad_arguments"
+    assert "line 49" in verdict.evidence
+    if failure:
+        assert verdict.evidence[0] == failure.evidence
+    if code == -9:
+        assert "memory" in verdict.hint
+
+
+def test_whose_budget_fired_is_named():
+    assert stalled(Phase.COMPILE, 601.0, 600.0, []).decided_by == "budget stall (10m00s)"
+    slow = startup_timeout(Phase.COMPILE, "compile", 1800.0, 2.0, [])
+    assert (slow.decided_by, "budgets.phases.compile" in slow.hint) == ("budget compile (30m00s)", True)
+
+
+FAILED = {
+    "our timeouts": ({"request_timeout": 2, "http_error": 1}, "request_timeout"),
+    "errors": ({"http_error": 2, "token_timeout": 1}, "failed"),
+    "half and half": ({"http_error": 1, "token_timeout": 1}, "failed"),
+    "none was sent": ({}, "failed"),
+}
+
+
+@pytest.mark.parametrize(("failures", "kind"), FAILED.values(), ids=FAILED.keys())
+def test_a_workload_without_success(failures, kind):
+    assert workload_failed("8k", failures, ["x", "x"]).kind.value == kind
+
+
+TERM, USR1, INT = signal.SIGTERM, signal.SIGUSR1, signal.SIGINT
+MEANINGS = {
+    "scancel by a stranger": (TERM, False, False, "CANCELLED", "cancelled"),
+    "Slurm does not answer": (TERM, False, False, "", "cancelled"),
+    "preempted, by Slurm's word": (TERM, False, False, "PREEMPTED", "preempted"),
+    "requeued": (TERM, False, False, "REQUEUED", "preempted"),
+    "pending again": (TERM, False, False, "PENDING", "preempted"),
+    "time limit": (TERM, True, False, "", "walltime"),
+    "warning before the time limit": (USR1, True, False, "", "walltime"),
+    "early warning": (USR1, False, False, "RUNNING", "preempted"),
+    "our cancel": (TERM, True, True, "", "cancelled"),
+    "our cancel with USR1": (USR1, False, True, "", "cancelled"),
+    "Ctrl-C": (INT, True, False, "", "cancelled"),
+}
+
+
+@pytest.mark.parametrize(("signum", "near", "asked", "state", "kind"), MEANINGS.values(), ids=MEANINGS.keys())
+def test_what_a_signal_means(signum, near, asked, state, kind):
+    stop = meaning(signum, walltime_near=near, cancel_asked=asked, job_state=state)
+    assert stop.kind.value == kind
+    assert signal.Signals(signum).name in stop.decided_by
+    assert stop.kind in EXIT_CODES
+
+
+WALLTIMES = {
+    "start of the process": ({}, 1000.0, 120.0, 4600.0, 120.0),
+    "told start": ({"HPCSWEEP_JOB_STARTED_AT": "900"}, 1000.0, 120.0, 4500.0, 120.0),
+    "Slurm's own end": ({"SLURM_JOB_END_TIME": "4000"}, 1000.0, 120.0, 4000.0, 120.0),
+    "garbage": ({"SLURM_JOB_END_TIME": "soon"}, 1000.0, 120.0, 4600.0, 120.0),
+    "margin over a quarter": ({}, 1000.0, 3600.0, 4600.0, 900.0),
+}
+
+
+@pytest.mark.parametrize(("env", "started", "margin", "ends", "kept"), WALLTIMES.values(), ids=WALLTIMES.keys())
+def test_the_jobs_own_clock(env, started, margin, ends, kept):
+    clock = job_walltime(env, 3600.0, margin, started)
+    assert (clock.ends_at, clock.margin_s) == (ends, kept)
+    assert not clock.over(ends - kept - 1)
+    assert clock.over(ends - kept)
+    assert clock.near(ends - kept - 100)
+    assert not clock.near(ends - kept - 200)
+
+
+def test_the_first_reason_to_stop_holds():
+    asked = []
+    stopper = Stopper(Walltime(4e9, 1.0), lambda: False, lambda: asked.append(1) or "PREEMPTED")
+    assert stopper.check() is None
+    stopper.signalled(TERM)
+    stopper.signalled(INT)
+    assert stopper.check() is stopper.check()
+    assert stopper.check().kind is OutcomeKind.PREEMPTED
+    assert asked == [1]
+
+
+BUDGETS = Budgets(startup=100, phases={"compile": 30}, stall=10, retry_factor=3)
+
+
+@pytest.mark.parametrize(
+    ("phase", "in_phase_s", "since_start_s", "over"),
+    [
+        (Phase.COMPILE, 29, 90, None),
+        (Phase.COMPILE, 31, 90, ("compile", 30)),
+        (Phase.COMPILE, 31, 101, ("compile", 30)),
+        (Phase.LOAD_WEIGHTS, 99, 99, None),
+        (Phase.LOAD_WEIGHTS, 99, 101, ("startup", 100)),
+    ],
+)
+def test_budgets_of_the_startup(phase, in_phase_s, since_start_s, over):
+    assert over_budget(BUDGETS, phase, in_phase_s, since_start_s) == over
+
+
+def test_budgets_of_a_retry():
+    again = larger(BUDGETS)
+    assert (again.startup, again.phases, again.stall, again.request) == (300, {"compile": 90}, 30, BUDGETS.request)
+
+
+@pytest.mark.parametrize("kind", list(OutcomeKind))
+def test_what_is_tried_again(kind):
+    wanted = Budgets(on_stall="retry", on_startup_timeout="retry_warm")
+    again = kind in (OutcomeKind.STALLED, OutcomeKind.STARTUP_TIMEOUT)
+    assert retry_asked(Verdict(kind, "", ""), wanted) is again
+    assert not retry_asked(Verdict(kind, "", ""), Budgets())

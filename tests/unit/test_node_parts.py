@@ -1,0 +1,352 @@
+"""The smaller parts of the agent: processes, folders, metrics, caches, flags, environment, journal."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hpcsweep.engines.vllm import Vllm
+from hpcsweep.events.log import read_events
+from hpcsweep.load.clock import Clock
+from hpcsweep.node.cache_lock import STALE_S, CacheLock
+from hpcsweep.node.compile_cache import CompileCache, cache_key, measure
+from hpcsweep.node.engine_install import find_executable, installed_version, parse_flags
+from hpcsweep.node.environment import HIDDEN, command_text, server_environment
+from hpcsweep.node.folders import attempt_numbers, close_dead_attempts, ended_in_this_job, take_attempt
+from hpcsweep.node.identity import Identity, array_index, boot_id, job_id, process_started_at, restart_count
+from hpcsweep.node.journal import Journal
+from hpcsweep.node.metrics import Peaks, differences, figures
+from hpcsweep.node.preflight import unknown_flags, version_verdict
+from hpcsweep.node.processes import TOKEN_VARIABLE, carries, family, kill_family, read_process, usage
+from hpcsweep.node.records import read_json, write_json
+from hpcsweep.spec.server import ServerConfig, Settings
+
+JOB_IDS = {
+    "by hand": ({}, None, None, 0),
+    "ours": ({"HPCSWEEP_JOB_ID": "a", "SLURM_JOB_ID": "7"}, "a", None, 0),
+    "Slurm": ({"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "2"}, "7", None, 2),
+    "Slurm array": (
+        {"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "3"},
+        "7_3",
+        3,
+        0,
+    ),
+    "PBS": ({"PBS_JOBID": "12.server"}, "12.server", None, 0),
+    "PBS array": ({"PBS_JOBID": "12[3].server", "PBS_ARRAY_INDEX": "3"}, "12[3].server", 3, 0),
+    "template": ({"HPCSWEEP_ARRAY_INDEX": "0", "SLURM_ARRAY_TASK_ID": "3"}, None, 0, 0),
+    "garbage": ({"HPCSWEEP_ARRAY_INDEX": "x", "SLURM_RESTART_COUNT": "-"}, None, None, 0),
+}
+
+
+@pytest.mark.parametrize(("env", "job", "index", "restarts"), JOB_IDS.values(), ids=JOB_IDS.keys())
+def test_who_we_are(env, job, index, restarts):
+    assert (job_id(env), array_index(env), restart_count(env)) == (job, index, restarts)
+
+
+def test_when_a_process_was_made():
+    assert process_started_at(os.getpid()) <= time.time() + 0.1
+    child = subprocess.Popen(["sleep", "30"])
+    try:
+        assert abs(process_started_at(child.pid) - time.time()) < 5
+    finally:
+        child.kill()
+        child.wait()
+
+
+@pytest.fixture
+def token():
+    return f"test-{os.getpid()}-{time.monotonic_ns()}"
+
+
+def test_a_family_is_found_by_its_token_in_any_session(token):
+    env = {**os.environ, TOKEN_VARIABLE: token}
+    script = "setsid sleep 60 & (setsid sleep 61 &) ; sleep 62; true"
+    parent = subprocess.Popen(["bash", "-c", script], env=env, start_new_session=True)
+    try:
+        deadline_s = time.monotonic() + 20
+        while len(family(token)) < 4 and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        found = family(token)
+        assert len(found) == 4
+        assert len({process.session for process in found}) == 3
+        assert usage(found).pids == {process.pid for process in found}
+        assert all(carries(process.pid, token) for process in found)
+        killed, left = kill_family(token)
+        assert (len(killed), left, family(token)) == (4, [], [])
+    finally:
+        kill_family(token)
+        parent.wait()
+
+
+def test_a_child_that_cleared_its_environment_belongs_too(token):
+    env = {**os.environ, TOKEN_VARIABLE: token}
+    parent = subprocess.Popen(["bash", "-c", "env -i sleep 60; true"], env=env)
+    try:
+        deadline_s = time.monotonic() + 20
+        while len(family(token)) < 2 and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        assert {process.name for process in family(token)} >= {"sleep"}
+    finally:
+        kill_family(token)
+        parent.wait()
+
+
+def test_another_token_is_none_of_ours(token):
+    assert family(token) == []
+    assert not carries(os.getpid(), token)
+    assert read_process(2**22 + 1) is None
+
+
+ME = Identity("77", "here", boot_id(), os.getpid(), read_process(os.getpid()).started, 0)
+
+
+def test_numbers_of_attempts_are_never_used_twice(tmp_path: Path):
+    run = tmp_path / "runs" / "x"
+    taken = [take_attempt(run, 0, ME), take_attempt(run, 0, ME), take_attempt(run, 5, ME), take_attempt(run, 2, ME)]
+    assert [folder.number for folder in taken] == [1, 2, 6, 7]
+    assert len({folder.token for folder in taken}) == 4
+    (run / "attempt-x").mkdir()
+    assert attempt_numbers(run) == [1, 2, 6, 7]
+
+
+ENDS = {
+    "completed": ("completed", "77", 0, "completed"),
+    "a crash is an answer too": ("crashed", "77", 0, "crashed"),
+    "preempted": ("preempted", "77", 0, None),
+    "lost": ("lost", "77", 0, None),
+    "another job": ("completed", "78", 0, None),
+    "before this job was submitted": ("completed", "77", 1, None),
+}
+
+
+@pytest.mark.parametrize(("outcome", "owner", "offset", "expected"), ENDS.values(), ids=ENDS.keys())
+def test_what_a_requeued_job_skips(tmp_path: Path, outcome, owner, offset, expected):
+    folder = take_attempt(tmp_path, 0, ME).path
+    write_json(folder / "owner.json", {**ME.as_dict(), "job_id": owner})
+    write_json(folder / "exit.json", {"outcome": outcome})
+    assert ended_in_this_job(tmp_path, offset, "77") == expected
+    assert ended_in_this_job(tmp_path, offset, None) is None
+
+
+OWNERS = {
+    "another host": ({"host": "far"}, False, "may still work"),
+    "same host, other job, alive": ({"job_id": "78"}, False, "being worked on"),
+    "same host, dead": ({"pid": 2**22 + 1}, True, "closed as lost"),
+    "same number, another process": ({"started_ticks": 1}, True, "closed as lost"),
+    "the host was started anew": ({"boot_id": "old"}, True, "closed as lost"),
+}
+
+
+@pytest.mark.parametrize(("change", "closed", "told"), OWNERS.values(), ids=OWNERS.keys())
+def test_attempts_without_an_end(tmp_path: Path, change, closed, told):
+    folder = take_attempt(tmp_path, 0, ME).path
+    write_json(folder / "owner.json", {**(read_json(folder / "owner.json") or {}), **change})
+    (sentence,) = close_dead_attempts(tmp_path, ME)
+    assert told in sentence
+    assert ((read_json(folder / "exit.json") or {}).get("outcome") == "lost") is closed
+
+
+VLLM_PAGE = """# HELP vllm:num_requests_running Number of requests
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{engine="0",model_name="a b}"} 3.0
+vllm:num_requests_running{engine="1",model_name="a"} 2.0
+vllm:kv_cache_usage_perc{engine="0"} 0.25
+vllm:kv_cache_usage_perc{engine="1"} 0.75
+vllm:generation_tokens_total{engine="0"} 1.5e+03
+vllm:prefix_cache_hits_total{engine="0"} NaN
+garbage
+"""
+
+
+def test_a_metrics_page_as_figures():
+    assert figures(VLLM_PAGE) == {"running": 5.0, "kv_cache_usage": 0.75, "generation_tokens": 1500.0}
+
+
+def test_the_metrics_page_of_a_real_vllm():
+    page = (Path(__file__).parents[1] / "transcripts/vllm-metrics/vllm-0.32-cpu.txt").read_text()
+    found = figures(page)
+    assert set(found) >= {"running", "waiting", "kv_cache_usage", "generation_tokens", "prompt_tokens", "preemptions"}
+    assert found["prefix_cache_queries"] >= found["prefix_cache_hits"] >= 0
+
+
+def test_differences_leave_out_a_counter_that_went_back():
+    before = {"generation_tokens": 10.0, "preemptions": 5.0, "running": 1.0}
+    assert differences(before, {"generation_tokens": 30.0, "preemptions": 0.0, "running": 9.0}) == {
+        "generation_tokens": 20.0
+    }
+
+
+def test_peaks_are_of_gauges_only():
+    peaks = Peaks()
+    peaks.add({"running": 2.0, "generation_tokens": 9.0})
+    peaks.add({"running": 1.0})
+    assert peaks.figures() == {"peak_running": 2.0}
+
+
+def test_a_cache_key_is_a_safe_path_and_tells_what_matters():
+    config = ServerConfig(engine="vllm", model="../../etc/$(id) 'x'\n")
+    key = cache_key(config, Settings(), "0.32.0+cpu", "NVIDIA H200")
+    assert ".." not in key.split("/")
+    assert all(char.isalnum() or char in "._-/" for char in key)
+    assert key != cache_key(config, Settings(tensor_parallel_size=2), "0.32.0+cpu", "NVIDIA H200")
+    assert key != cache_key(config, Settings(), "0.33.0", "NVIDIA H200")
+
+
+def test_one_writer_a_cache(tmp_path: Path):
+    path = tmp_path / "key.lock"
+    mine = CacheLock(path, ME)
+    assert mine.take() is None
+    assert "here" in str(CacheLock(path, ME).take())
+    mine.release()
+    assert not path.exists()
+    path.write_text(json.dumps({**ME.as_dict(), "pid": 2**22 + 1}))
+    assert CacheLock(path, ME).take() is None
+
+
+def test_a_lock_of_another_host_is_lost_when_it_is_old(tmp_path: Path):
+    path = tmp_path / "key.lock"
+    path.write_text(json.dumps({"host": "far", "boot_id": "b", "pid": 1, "started_ticks": 1}))
+    assert "far" in str(CacheLock(path, ME).take())
+    old = time.time() - STALE_S - 1
+    os.utime(path, (old, old))
+    taken = CacheLock(path, ME)
+    assert taken.take() is None
+    taken.release()
+
+
+def test_a_node_local_cache_takes_the_place_of_the_shared_one(tmp_path: Path):
+    for keep in (True, False):
+        cache = CompileCache("node_local", tmp_path, "e/g/m", ME)
+        cache.open()
+        assert cache.warm is not keep
+        Path(cache.env()["VLLM_CACHE_ROOT"], f"kept-{keep}").write_text("x")
+        cache.close(keep=keep)
+        assert not cache.folder.exists()
+    assert measure(tmp_path / "e/g/m").entries == 1
+    assert sorted(path.name for path in (tmp_path / "e/g").iterdir()) == ["m"]
+
+
+HELP = """usage: vllm serve [model_tag] [options]
+  --headless, --no-headless
+  --api-server-count API_SERVER_COUNT, -asc API_SERVER_COUNT
+  --[no-]skip-warmup   text -- with dashes
+  --tp_size INTEGER
+"""
+
+
+def test_flags_of_a_help_text():
+    flags = parse_flags(HELP)
+    assert flags == {
+        "--headless", "--no-headless", "--api-server-count", "--skip-warmup", "--no-skip-warmup", "--tp_size"
+    }  # fmt: skip
+    argv = ["serve", "m", "--tp-size", "2", "--api_server_count=3", "--headless", "--nothing", "--", "-x"]
+    assert unknown_flags(argv, flags) == ["--nothing"]
+    assert unknown_flags(["--headless.key", "1"], flags) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "constraint", "refused"),
+    [
+        ("0.32.0+cpu", None, False),
+        (None, None, False),
+        (None, ">=0.11", True),
+        ("0.11.2", ">=0.11,<0.12", False),
+        ("0.12.0", ">=0.11,<0.12", True),
+        ("0.12.0rc1", ">=0.11", False),
+    ],
+)
+def test_versions_against_a_constraint(version, constraint, refused):
+    assert (version_verdict("vllm", version, constraint) is not None) is refused
+
+
+def test_the_version_is_read_from_the_python_of_the_executable(tmp_path: Path):
+    script = tmp_path / "vllm"
+    script.write_text(f"#!{sys.executable}\nraise SystemExit('must not be run')\n")
+    script.chmod(0o755)
+
+    class Other(Vllm):
+        distributions = ("no-such-distribution", "pydantic")
+
+    assert installed_version(Other(), str(script), tmp_path) == __import__("pydantic").VERSION
+    assert find_executable("vllm", {}, {"PATH": str(tmp_path)}) == str(script)
+    assert find_executable("vllm", {"vllm": str(script)}, {"PATH": ""}) == str(script)
+    assert find_executable("vllm", {}, {"PATH": "", "HPCSWEEP_VLLM": str(script)}) == str(script)
+    assert find_executable("vllm", {}, {"PATH": ""}) is None
+
+
+HOSTILE = ["plain", "two words", "it's", 'a"b', "$(id)", "back\\slash", "new\nline", "", "*"]
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_the_command_is_what_a_shell_gives_back(value):
+    told = {"V": value, "HPCSWEEP_AXIS_X": "1"}
+    text = command_text(["printenv", "V"], told, {"HPCSWEEP_AXIS_X": "1"})
+    answer = subprocess.run(["bash"], input=text, text=True, capture_output=True, check=True)
+    assert answer.stdout == value + "\n"
+    assert "AXIS" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("HF_TOKEN", True),
+        ("VLLM_API_KEY", True),
+        ("MY_PASSWORD", True),
+        ("TOKENIZERS_PARALLELISM", False),
+        ("KEYS", False),
+    ],
+)
+def test_secrets_are_passed_on_and_not_told(name, secret):
+    whole, told = server_environment({"PATH": "/bin"}, {}, {name: "v"}, {"VLLM_CACHE_ROOT": "/c"})
+    assert whole[name] == "v"
+    assert (told[name] == HIDDEN) is secret
+    assert "PATH" not in told
+    assert (HIDDEN in command_text(["x"], told, {})) is False
+
+
+def test_what_the_experiment_says_of_a_cache_folder_holds():
+    whole, _ = server_environment({}, {}, {"VLLM_CACHE_ROOT": "/mine"}, {"VLLM_CACHE_ROOT": "/ours"})
+    assert whole["VLLM_CACHE_ROOT"] == "/mine"
+
+
+def test_the_journal_numbers_what_it_writes(tmp_path: Path):
+    journal = Journal(tmp_path, "s/x", 2, Clock())
+    journal.event("warning", message="one")
+    journal.splice(['{"kind":"sample","workload":"w","sample":"a","index":0,"sent_s":1.0}'])
+    journal.event("warning", message="three", t_s=5.0)
+    journal.close()
+    events = list(read_events(tmp_path / "events.jsonl"))
+    assert [(event.seq, event.run_id, event.attempt, event.kind) for event in events] == [
+        (0, "s/x", 2, "warning"),
+        (1, "s/x", 2, "sample"),
+        (2, "s/x", 2, "warning"),
+    ]
+    assert events[2].t_s == 5.0
+    assert [path.name for path in tmp_path.iterdir()] == ["events.jsonl"]
+
+
+def test_the_journal_keeps_what_a_full_disk_refuses(tmp_path: Path, monkeypatch):
+    journal = Journal(tmp_path, "s/x", 1, Clock())
+    journal.event("warning", message="one")
+    real, full = os.write, [True]
+
+    def write(fd: int, data: bytes) -> int:
+        if full and data.endswith(b"}\n"):
+            return real(fd, data[: len(data) // 2])
+        if full:
+            raise OSError(28, "No space left on device")
+        return real(fd, data)
+
+    monkeypatch.setattr(os, "write", write)
+    journal.event("warning", message="two")
+    assert journal.disk_error is not None
+    full.clear()
+    journal.event("warning", message="three")
+    assert journal.disk_error is None
+    journal.close()
+    messages = [event.message for event in read_events(tmp_path / "events.jsonl")]
+    assert messages == ["one", "two", "three"]
