@@ -134,10 +134,11 @@ def _cold_compiles(runs: Sequence[RunFinding], startups: Sequence[Startup]) -> I
         if run.outcome in ended and run.phase is Phase.COMPILE and caches.get(run.run) in (None, "miss")
     ]
     if cold:
+        what = "1 run" if len(cold) == 1 else f"{len(cold)} runs"
         yield Remark(
             "cold_compile",
             cold[0].run,
-            f"{len(cold)} {'run' if len(cold) == 1 else 'runs'} ended in compile with a cold compile cache: a retry with the warmer cache "
+            f"{what} ended in compile with a cold compile cache: a retry with the warmer cache "
             "(on_stall: retry_warm) could change the answer",
         )
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import click
 
 from hpcsweep.analysis.findings import Findings
+from hpcsweep.analysis.rows import SweepRow
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.cli.context import Session, session
-from hpcsweep.errors import ReportError, SpecError, nearest
+from hpcsweep.errors import ReportError
 from hpcsweep.report.registry import Format, format_of_file, get_format
 from hpcsweep.store.queries import load_sweep
 
@@ -32,7 +33,7 @@ def report(ctx: click.Context, sweep: str | None, format_name: str | None, outpu
     """
     chosen = _choose(format_name, output)
     with session(ctx) as opened:
-        findings = load_findings(opened, sweep, telemetry=chosen.telemetry)
+        findings = analyse(load_rows(opened, sweep, telemetry=chosen.telemetry))
     if output is None:
         chosen.write(findings, sys.stdout)
     else:
@@ -47,22 +48,17 @@ def _choose(name: str | None, output: Path | None) -> Format:
     return by_ending or get_format(name or "terminal")
 
 
-def load_findings(opened: Session, name: str | None, *, telemetry: bool = False) -> Findings:
-    """The findings of a sweep, brought up to date; None: the latest one. Raises SpecError for an unknown name."""
-    sweep = find_sweep(opened, name)
-    for trouble in opened.refresh([sweep]):
-        click.echo(f"warning: {trouble}", err=True)
+def load_rows(opened: Session, name: str | None, *, telemetry: bool = False) -> SweepRow:
+    """A sweep brought up to date; None: the latest one. One without a folder here (imported) is read as it is.
+
+    Raises SpecError or StoreError, with the nearest names, for one that does not exist.
+    """
+    if name is None or name in opened.home.sweep_names():
+        name = opened.home.sweep(name).name
+        for trouble in opened.refresh([name]):
+            click.echo(f"warning: {trouble}", err=True)
     with opened.store.reading() as connection:
-        return analyse(load_sweep(connection, sweep, telemetry=telemetry))
-
-
-def find_sweep(opened: Session, name: str | None) -> str:
-    """The name of a sweep; None: the latest one. Raises SpecError with the nearest names."""
-    if name is not None and name not in opened.home.sweep_names():
-        raise SpecError(
-            f"there is no sweep {name!r} in {opened.home.path}", hint=nearest(name, opened.home.sweep_names())
-        )
-    return opened.home.sweep(name).name
+        return load_sweep(connection, name, telemetry=telemetry)
 
 
 def write_file(chosen: Format, findings: Findings, output: Path) -> None:

@@ -100,7 +100,11 @@ def _startup_values(one: Startup | None) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return ""
+        return int(value) if value.is_integer() else value
+    if value is None:
         return ""
     return safe(value) if isinstance(value, str) else value
 

@@ -16,6 +16,14 @@ from hpcsweep.analysis.measures import MEASURES
 
 SCHEMA = "hpcsweep.report/1"
 
+_STARTUP_KEYS = (
+    "startup_s", "load_s", "compile_s", "gpu_memory_bytes", "kv_cache_tokens", "compile_cache", "ended_in", "phases",
+)  # fmt: skip
+_OF_THE_RUN = {
+    "run", "label", "variant", "repeat", "workload", "host", "gpu_name", "gpus", "summaries", "samples", "tps", "tpot_s",
+}  # fmt: skip
+"""Fields of a cell that the run says, or that stand elsewhere in the object."""
+
 
 def write(findings: Findings, stream: IO[str]) -> None:
     """Write the object, one run at a time, so that the samples of a large sweep are never all in one string."""
@@ -68,36 +76,12 @@ def _run(run: RunFinding, startup: Startup | None, cells: list[Cell]) -> dict[st
 
 
 def _startup(one: Startup) -> dict[str, Any]:
-    names = (
-        "startup_s",
-        "load_s",
-        "compile_s",
-        "gpu_memory_bytes",
-        "kv_cache_tokens",
-        "compile_cache",
-        "ended_in",
-        "phases",
-    )
-    return {name: plain(getattr(one, name)) for name in names}
+    return {name: plain(getattr(one, name)) for name in _STARTUP_KEYS}
 
 
 def _cell(cell: Cell) -> dict[str, Any]:
     """A workload of a run: its metrics by name and condition, and its samples in the order of sending."""
-    own = {
-        "run",
-        "label",
-        "variant",
-        "repeat",
-        "workload",
-        "host",
-        "gpu_name",
-        "gpus",
-        "summaries",
-        "samples",
-        "tps",
-        "tpot_s",
-    }
-    body = {f.name: plain(getattr(cell, f.name)) for f in dataclasses.fields(cell) if f.name not in own}
+    body = {f.name: plain(getattr(cell, f.name)) for f in dataclasses.fields(cell) if f.name not in _OF_THE_RUN}
     metrics: dict[str, dict[str, Any]] = {}
     for one in cell.summaries:
         values = plain(one)

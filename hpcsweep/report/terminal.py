@@ -9,7 +9,7 @@ from rich.text import Text
 
 from hpcsweep.analysis.findings import Findings
 from hpcsweep.report.chapters import build_document
-from hpcsweep.report.document import Block, Bullets, Code, Paragraph, Section, Table
+from hpcsweep.report.document import Block, Bullets, Code, Document, Paragraph, Section, Table
 from hpcsweep.report.wording import SIMULATED
 
 MAX_ROWS = 40
@@ -22,17 +22,14 @@ PIPE_WIDTH = 200
 
 
 def write(findings: Findings, stream: IO[str]) -> None:
-    """Print the report. The width is the terminal's; into a file or a pipe, `PIPE_WIDTH`."""
-    on_terminal = stream.isatty()
-    console = Console(
-        file=stream,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        soft_wrap=False,
-        width=None if on_terminal else PIPE_WIDTH,
-    )
-    document = build_document(findings, scripts=False)
+    """Print the report."""
+    write_document(build_document(findings, scripts=False), stream)
+
+
+def write_document(document: Document, stream: IO[str]) -> None:
+    """Print a document. The width is the terminal's; into a file or a pipe, `PIPE_WIDTH`."""
+    width = None if stream.isatty() else PIPE_WIDTH
+    console = Console(file=stream, highlight=False, markup=False, emoji=False, width=width)
     console.print(Text(document.title, style="bold"))
     parts = 0
     for section in document.sections:

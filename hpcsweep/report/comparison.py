@@ -1,0 +1,56 @@
+"""Two sweeps side by side, for a terminal and as JSON."""
+
+from typing import Any
+
+from hpcsweep.analysis.findings_compared import Comparison, Verdict
+from hpcsweep.analysis.measures import MEASURES
+from hpcsweep.analysis.regressions import SweepComparison
+from hpcsweep.report import wording
+from hpcsweep.report.document import Block, Bullets, Document, Paragraph, Section, Table
+from hpcsweep.report.json_document import plain
+from hpcsweep.report.wording import CONDITION
+
+SCHEMA = "hpcsweep.comparison/1"
+
+
+def comparison_document(found: SweepComparison, tolerance_percent: float) -> Document:
+    """The verdict first, then every pair of variants."""
+    regressions = found.regressions(tolerance_percent)
+    verdict = f"{len(regressions)} regressions" if regressions else "No regression seen"
+    blocks: list[Block] = [Paragraph(f"{verdict}: {found.second} against {found.first}.", strong=True)]
+    if regressions:
+        blocks.append(Bullets(tuple(regressions)))
+    if found.changed_conditions:
+        blocks += [Paragraph("What else changed:"), Bullets(found.changed_conditions)]
+    rows = tuple(
+        (
+            wording.marked(pair.name, pair.simulated),
+            one.workload,
+            MEASURES[one.metric].title,
+            CONDITION[one.condition] if MEASURES[one.metric].of_samples else "all requests",
+            wording.figure(one.reference_value),
+            wording.figure(one.variant_value),
+            wording.comparison(one),
+            _held(one),
+        )
+        for pair in found.pairs
+        for one in pair.comparisons
+    )
+    columns = ("Config", "Dataset", "Metric", "Samples", found.first, found.second, "Change", "What it rests on")
+    note = "In brackets 95% intervals; verdicts are corrected for the number of comparisons of a metric (Holm)."
+    sections = [Section("Verdict", tuple(blocks)), Section("Variants", (Table(columns, rows, note),))]
+    alone = [f"only in {found.first}: {name}" for name in found.only_first]
+    alone += [f"only in {found.second}: {name}" for name in found.only_second]
+    if alone:
+        sections.append(Section("Not in both", (Bullets(tuple(alone)),)))
+    return Document(f"{found.first} and {found.second}", tuple(sections))
+
+
+def _held(one: Comparison) -> str:
+    return "" if one.verdict is Verdict.NOT_COMPARABLE else one.reason
+
+
+def comparison_json(found: SweepComparison, tolerance_percent: float) -> dict[str, Any]:
+    """The same as JSON values; see docs/report-json.md."""
+    body: dict[str, Any] = plain(found)
+    return {"schema": SCHEMA, "regressions": found.regressions(tolerance_percent), **body}
