@@ -50,6 +50,17 @@ class PbsScheduler:
         logged = ("-j", "oe", "-k", "od", "-o", f"{log_dir.rstrip('/')}/") if log_dir else ()
         return ("qsub", *named, *logged, *variables_option(exports), script)
 
+    def continue_argv(self, script: str, text: str, job_id: str, exports: dict[str, str]) -> tuple[str, ...]:
+        """qsub of a plain job that goes on with the work of `job_id`, a job or an element of an array.
+
+        It starts after a plain job is over; PBS takes no dependency on a single element. `exports`: safe values.
+        """
+        kept = directives(text)
+        pairs = [pair for pair in zip(kept[::2], kept[1::2], strict=True) if pair[0] not in ("-J", "-v")]
+        options = [word for pair in pairs for word in pair if word]
+        after = () if split_id(job_id)[2] else ("-W", f"depend=afterany:{job_id}")
+        return ("qsub", *options, *after, *variables_option(exports), *_SHELL, script)
+
     def parse_submit(self, answer: Answer) -> str:
         """The full job id: `123.server`, or `123[].server` of an array. Raises SchedulerError with PBS's words.
 
