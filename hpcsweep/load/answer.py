@@ -34,6 +34,7 @@ CAUSES = {
 }
 """Causes of failure and what each means."""
 
+_LESSONS = 8  # a server whose chunks all differ in more than their text is not worth more
 _TEXT_KEYS = ("content", "text", "reasoning_content", "reasoning", "tool_calls")
 
 
@@ -46,28 +47,41 @@ class Failure(Exception):
 
 
 class Answer:
-    """What one request got back. All times on the clock of the caller, in seconds."""
+    """What one request got back. Times are monotonic nanoseconds.
 
-    __slots__ = ("_events", "done", "finish_reason", "plain", "stamps", "texts", "usage")
+    `head` and `tail`: what the last plain chunk had before and after its text, from `data:` to the CRLF of the HTTP
+    chunk; empty: none yet. A read that differs only in its text needs no parser: it is the same JSON. (Inside a JSON
+    string a quote is escaped, so that `"text":` can only be a key, and a text without a quote ends where tail begins.)
+    """
+
+    __slots__ = ("_events", "done", "finish_reason", "head", "learnt", "plain", "stamps", "tail", "texts", "usage")
 
     def __init__(self) -> None:
         self._events = EventSplitter()
-        self.stamps: list[float] = []  # one per event that brought tokens
+        self.stamps: list[int] = []  # one per event that brought tokens
         self.texts = 0  # events whose text was not empty: never more than the tokens
         self.finish_reason: str | None = None
         self.usage: dict[str, Any] | None = None
         self.done = False
+        self.head = self.tail = b""
+        self.learnt = 0
         self.plain = b""  # the beginning of a body that is no stream
 
-    def feed(self, body: bytes, at: float) -> None:
-        """Take a piece of the body that was received at `at`. Raises Failure."""
+    def feed(self, body: bytes, at_ns: int) -> None:
+        """Take a piece of the body that was received at `at_ns`. Raises Failure."""
         for name, data in self._events.feed(body):
             if data == b"[DONE]":
                 self.done = True
             elif data:
-                self._take(name, _parse(data), at)
+                self._take(name, data, at_ns)
 
-    def _take(self, name: bytes, event: Any, at: float) -> None:
+    def add_plain(self, chunks: int, at_ns: int) -> None:
+        """Take chunks that are like the one that `head` and `tail` come from."""
+        self.texts += chunks
+        self.stamps.extend([at_ns] * chunks)
+
+    def _take(self, name: bytes, data: bytes, at_ns: int) -> None:
+        event = _parse(data)
         if not isinstance(event, dict):
             raise Failure("bad_answer", f"an event that is no object: {event!r}")
         if name == b"error" or event.get("error") or event.get("object") == "error":
@@ -78,11 +92,23 @@ class Answer:
             for choice in event.get("choices") or ():
                 delta = choice.get("delta", choice)
                 if _brings_tokens(delta):
-                    self.stamps.append(at)
+                    self.stamps.append(at_ns)
                     self.texts += any(delta.get(key) for key in _TEXT_KEYS)
                 self.finish_reason = choice.get("finish_reason") or self.finish_reason
         except (AttributeError, TypeError):
             raise Failure("bad_answer", f"choices of an unknown form: {event!r}") from None
+        if self.learnt < _LESSONS and not self.finish_reason and not event.get("usage"):
+            self._learn(data)
+
+    def _learn(self, data: bytes) -> None:
+        """Take the event as the pattern of those that follow, when it is one of one plain text."""
+        self.learnt += 1
+        for key in (b'"content":"', b'"text":"'):
+            before, found, rest = data.partition(key)
+            text, quote, after = rest.partition(b'"')
+            if found and text and quote and b"\\" not in text and data.count(b'"finish_reason":null') == 1:
+                self.head, self.tail = b"data: " + before + found, quote + after + b"\n\n\r\n"
+                return
 
     def tokens(self) -> tuple[int | None, int | None, int | None, str]:
         """(prompt tokens, completion tokens, cached prompt tokens, whence): from usage, else from chunks.

@@ -1,4 +1,4 @@
-"""One connection to the server, and the request that is on it."""
+"""One connection to the server, and the request that is on it. Times are monotonic nanoseconds."""
 
 import errno
 import socket
@@ -9,39 +9,52 @@ from hpcsweep.load.answer import Answer, Failure
 from hpcsweep.load.http1 import HttpError, ResponseReader
 from hpcsweep.load.schedule import Item
 
-READ_BYTES = 1 << 16
+READ_BYTES = 1 << 15
+CONTROL_BYTES = socket.CMSG_SPACE(16)
 SO_TIMESTAMPNS = 35  # linux/asm-generic/socket.h; the socket module does not name it
-_STAMP_BYTES = socket.CMSG_SPACE(16)
+_EARLY_NS = 10_000_000  # a stamp may be later than the begin of the batch in which it was read
 _STAMP = struct.Struct("qq")
+
+Received = tuple[bytes, list[tuple[int, int, bytes]], int, object]
+"""What `recvmsg` gives: data, control messages, flags, address."""
 
 
 class Connection:
-    """A non-blocking socket. `item` None: idle. Times are monotonic seconds."""
+    """A non-blocking socket. `item` None: idle.
+
+    While `streaming`, whoever waits on the socket only appends what `recvmsg` gives to `reads`, and calls `look` when
+    the answer may have ended or much has come: what an answer says can wait, what comes next on others cannot.
+    """
 
     __slots__ = (
         "answer",
-        "begun_s",
+        "begun_ns",
         "connecting",
         "fd",
+        "handed_ns",
         "item",
-        "last_s",
+        "last_ns",
         "out",
         "reader",
-        "ready_s",
+        "reads",
+        "ready_ns",
+        "recvmsg",
         "request",
         "rested",
-        "sent_s",
+        "sent_ns",
         "sock",
+        "stamped",
+        "streaming",
+        "wants_out",
     )
 
-    def __init__(self, address: tuple[str, int], kernel_stamps: bool) -> None:
+    def __init__(self, address: tuple[str, int]) -> None:
         """Begin to connect. Raises OSError when that fails at once."""
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if kernel_stamps:
-                self.sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            self.sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
             code = self.sock.connect_ex(address)
             if code not in (0, errno.EINPROGRESS):
                 raise OSError(code, errno.errorcode.get(code, str(code)))
@@ -49,14 +62,12 @@ class Connection:
             self.sock.close()
             raise
         self.fd = self.sock.fileno()
-        self.connecting = code != 0
-        self.reader = ResponseReader()
+        self.recvmsg = self.sock.recvmsg
+        self.connecting = self.wants_out = code != 0
         self.rested = False  # has been idle: the server may have closed it meanwhile
+        self.reader = ResponseReader()
         self.item: Item | None = None
-        self.request = b""
-        self.out = memoryview(b"")
-        self.answer = Answer()
-        self.ready_s = self.begun_s = self.sent_s = self.last_s = 0.0
+        self.begin(None, b"", 0)
 
     def connected(self) -> None:
         """The socket has become writable: connected, or not. Raises OSError."""
@@ -65,38 +76,63 @@ class Connection:
             raise OSError(code, errno.errorcode.get(code, str(code)))
         self.connecting = False
 
-    def begin(self, item: Item, request: bytes, ready_s: float) -> None:
-        """Take a request that could have been sent at `ready_s`."""
-        self.item, self.ready_s, self.begun_s = item, ready_s, time.monotonic()
-        self.sent_s = self.last_s = 0.0
+    def begin(self, item: Item | None, request: bytes, ready_ns: int) -> None:
+        """Take a request that could have been sent at `ready_ns`; None: nothing yet."""
+        self.item, self.ready_ns = item, ready_ns
+        self.begun_ns = time.monotonic_ns()
+        self.handed_ns = self.sent_ns = 0  # before and after the call that handed over the last byte
+        self.last_ns = 0  # when something was last received
         self.request, self.out = request, memoryview(request)
+        self.reads: list[Received] = []
+        self.streaming = self.stamped = False
         self.answer = Answer()
         self.reader.reset()
 
     def send(self) -> bool:
         """Hand over what is left of the request; True: the kernel has all of it. Raises OSError."""
+        self.handed_ns = time.monotonic_ns()
         try:
             self.out = self.out[self.sock.send(self.out) :]
         except BlockingIOError:
             return False
-        return not self.out
+        if self.out:
+            return False
+        self.sent_ns = time.monotonic_ns()
+        return True
 
-    def receive(self) -> bytes:
-        """What has come; empty: the peer has closed. Raises OSError, BlockingIOError when nothing is there."""
-        return self.sock.recv(READ_BYTES)
+    def look(self, offset_ns: int) -> bool:
+        """Read what was kept; True: the answer has ended, and as far as HTTP goes it is whole. Raises Failure.
 
-    def receive_stamped(self) -> tuple[bytes, int]:
-        """What has come, and when the kernel got the last of it: Unix nanoseconds; 0: it does not say."""
-        data, control, _, _ = self.sock.recvmsg(READ_BYTES, _STAMP_BYTES)
+        `offset_ns`: monotonic minus Unix time, for the kernel's stamps.
+        """
+        reads, self.reads = self.reads, []
+        answer = self.answer
+        ended = False
+        for data, control, _, _ in reads:
+            at_ns = self._stamp_ns(control, offset_ns)
+            if answer.head and self.reader.between_chunks:
+                # nearly every chunk is one event that is like the one before, but for its text
+                chunks, read_bytes = _like(data, answer.head, answer.tail)
+                answer.add_plain(chunks, at_ns)
+                data = data[read_bytes:] if read_bytes else data
+                if chunks and not data:
+                    continue
+            ended = self._take(data, at_ns)
+        self.streaming = self.reader.streaming
+        return ended
+
+    def _stamp_ns(self, control: list[tuple[int, int, bytes]], offset_ns: int) -> int:
+        """When the kernel got it; when it was read, where the kernel does not say or its clock was set in between."""
         if control and control[0][1] == SO_TIMESTAMPNS:
             seconds, nanoseconds = _STAMP.unpack(control[0][2])
-            return data, seconds * 1_000_000_000 + nanoseconds
-        return data, 0
+            at_ns: int = seconds * 1_000_000_000 + nanoseconds + offset_ns
+            if self.handed_ns <= at_ns <= self.last_ns + _EARLY_NS:
+                self.stamped = True
+                return at_ns
+        return self.last_ns
 
-    def take(self, data: bytes, at: float) -> bool:
-        """Read `data`, which came at `at`; True: the answer has ended and is a success. Raises Failure."""
+    def _take(self, data: bytes, at_ns: int) -> bool:
         reader, answer = self.reader, self.answer
-        self.last_s = at
         try:
             if data:
                 body = reader.feed(data)
@@ -109,7 +145,7 @@ class Connection:
             self._refused(body, at_end=reader.complete or not data)
             return False
         if body:
-            answer.feed(body, at)
+            answer.feed(body, at_ns)
         if reader.complete:
             return True
         if not data:
@@ -131,3 +167,23 @@ class Connection:
     def close(self) -> None:
         """Close the socket."""
         self.sock.close()
+
+
+def _like(data: bytes, head: bytes, tail: bytes) -> tuple[int, int]:
+    """(number of chunks with which `data` begins and that are `head`, a text and `tail`, their bytes)."""
+    chunks = at = 0
+    while at < len(data):
+        start = data.find(b"\r", at) + 2  # after the line with the chunk's size
+        begin = start + len(head)
+        end = data.find(b'"', begin)
+        # 92: a backslash, the quote may be part of the text
+        if not data.startswith(head, start) or end <= begin or data[end - 1] == 92 or not data.startswith(tail, end):
+            break
+        after = end + len(tail)
+        try:
+            if int(data[at : start - 2], 16) != after - start - 2:
+                break
+        except ValueError:
+            break
+        chunks, at = chunks + 1, after
+    return chunks, at

@@ -3,6 +3,8 @@
 import time
 from pathlib import Path
 
+from hpcsweep.load.connection import Connection
+
 CPU_SHARE_LIMIT = 0.9
 LAG_SHARE_LIMIT = 0.1
 LAG_FLOOR_S = 0.001
@@ -35,8 +37,8 @@ class Quantiles:
 class SelfMeasurement:
     """Lag, lateness, CPU and memory of one sending process."""
 
-    def __init__(self, kernel_stamps: bool) -> None:
-        self.kernel_stamps = kernel_stamps
+    def __init__(self) -> None:
+        self.kernel_stamps = True  # until an answer comes without
         self.loop_lag, self.read_lag, self.lateness = Quantiles(), Quantiles(), Quantiles()
         self.ttft, self.itl = Quantiles(), Quantiles()
         self.reconnects = 0
@@ -45,6 +47,17 @@ class SelfMeasurement:
     def begin(self) -> None:
         """The measured stretch begins."""
         self._cpu_s, self._wall_s = time.process_time(), time.monotonic()
+
+    def add(self, connection: Connection) -> None:
+        """Count one request that was sent."""
+        stamps, sent_ns = connection.answer.stamps, connection.sent_ns
+        self.lateness.add((sent_ns - connection.ready_ns) * 1e-9)
+        if stamps:
+            self.kernel_stamps &= connection.stamped
+            self.ttft.add((stamps[0] - sent_ns) * 1e-9)
+            self.read_lag.add(max(0, connection.last_ns - stamps[-1]) * 1e-9)
+        if len(stamps) > 1:
+            self.itl.add((stamps[-1] - stamps[0]) / (len(stamps) - 1) * 1e-9)
 
     def figures(self, scale: float) -> dict[str, float]:
         """Seconds, bytes and shares; lags and lateness on the attempt's clock, CPU in CPU seconds."""

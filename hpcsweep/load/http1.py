@@ -45,21 +45,22 @@ class ResponseReader:
         self.complete = False
 
     @property
+    def streaming(self) -> bool:
+        """A chunked body with status 200 is under way."""
+        return self._chunked and self.status == 200
+
+    @property
+    def between_chunks(self) -> bool:
+        """What comes next begins with the size of a chunk."""
+        return self._state == "size" and not self._buffer
+
+    @property
     def begun(self) -> bool:
         """A byte of the response has come."""
         return bool(self._buffer) or self.status is not None
 
     def feed(self, data: bytes) -> bytes:
         """The bytes of the body in `data`, without HTTP's framing. Raises HttpError."""
-        if self._state == "size" and not self._buffer:
-            # nearly every read of a stream is one whole chunk
-            end = data.find(b"\r\n")
-            if 0 < end < 9:
-                size = _chunk_size(data[:end])
-                if size and len(data) == end + size + 4:
-                    if not data.endswith(b"\r\n"):
-                        raise HttpError("a chunk does not end with CRLF")
-                    return data[end + 2 : -2]
         self._buffer += data
         if self._state == "head" and not self._read_head():
             return b""

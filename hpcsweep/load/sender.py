@@ -4,6 +4,7 @@ It imports nothing but small modules: what it needs to start is paid before the 
 processes, it forks them, starts their clocks together, and passes their lines on.
 """
 
+import gc
 import json
 import os
 import resource
@@ -12,17 +13,19 @@ import signal
 import struct
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from types import FrameType
 from typing import Any
 
-from hpcsweep.load.client import Client, Tally
+from hpcsweep.load.client import Client
 from hpcsweep.load.figures import limits, merged
 from hpcsweep.load.lines import LineWriter
+from hpcsweep.load.record import Tally
 from hpcsweep.load.schedule import API_KEY_VARIABLE, Item, Schedule, ScheduleFile
 
 _READY, _RESULT = b'{"kind":"ready"', b'{"kind":"result"'
-_START_DELAY_S = 0.02  # enough for every process to have read the common start
+_START_DELAY_NS = 20_000_000  # enough for every process to have read the common start
 
 
 def main(argv: list[str]) -> int:
@@ -41,7 +44,7 @@ def main(argv: list[str]) -> int:
     out.flush()
     try:
         if schedule.processes == 1:
-            results = [_send(file, 0, out, lambda: time.monotonic())]
+            results = [_send(file, 0, out, lambda: time.monotonic_ns())]
         else:
             results = _send_by_several(file, out)
         out.add(_ended(schedule, results, len(measured)))
@@ -52,8 +55,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _send(file: ScheduleFile, process: int, out: LineWriter, start: Any) -> dict[str, Any]:
-    """Send this process's share. `start`: waits until all are ready and gives the common start, monotonic seconds."""
+def _send(file: ScheduleFile, process: int, out: LineWriter, start: Callable[[], int]) -> dict[str, Any]:
+    """Send this process's share. `start` waits until all are ready and gives the common start, monotonic ns."""
     schedule = file.schedule
     share = schedule.items[process :: schedule.processes]
     limit = schedule.max_concurrency
@@ -64,15 +67,17 @@ def _send(file: ScheduleFile, process: int, out: LineWriter, start: Any) -> dict
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     warmups = [item for item in share if item.warmup]
     measured = [item for item in share if not item.warmup]
+    gc.freeze()  # nothing here makes cycles: looking for them would only cost time in the middle of a measurement
+    gc.disable()
     client.connect(_connections(schedule, measured, limit))
     if warmups:
-        client.run(warmups, time.monotonic())
+        client.run(warmups, time.monotonic_ns())
         if client.tally.failures:
             out.add({"kind": "warning", "message": f"warm-up requests failed: {client.tally.failures}"})
         client.tally = Tally()
-    start_s = start()
+    start_ns = start()
     client.measured.begin()
-    client.run(measured, start_s)
+    client.run(measured, start_ns)
     figures = client.measured.figures(schedule.scale)
     client.close()
     return {"tally": asdict(client.tally), "figures": figures}
@@ -91,8 +96,8 @@ def _ended(schedule: Schedule, results: list[dict[str, Any]], samples: int) -> d
     for tally in tallies:
         for cause, count in tally["failures"].items():
             failures[cause] = failures.get(cause, 0) + count
-    first_s = min((t["first_sent_s"] for t in tallies if t["first_sent_s"] is not None), default=0.0)
-    last_s = max((t["last_end_s"] for t in tallies if t["last_end_s"] is not None), default=first_s)
+    first_ns = min((t["first_sent_ns"] for t in tallies if t["first_sent_ns"] is not None), default=0)
+    last_ns = max((t["last_end_ns"] for t in tallies if t["last_end_ns"] is not None), default=first_ns)
     figures = merged([result["figures"] for result in results])
     warnings = limits(figures)
     missing = schedule.processes - len(results)
@@ -105,7 +110,7 @@ def _ended(schedule: Schedule, results: list[dict[str, Any]], samples: int) -> d
         "kind": "workload_ended",
         "workload": schedule.workload,
         "repeat": schedule.repeat,
-        "duration_s": round((last_s - first_s) * schedule.scale, 6),
+        "duration_s": round((last_ns - first_ns) * 1e-9 * schedule.scale, 6),
         "completed": completed,
         "failed": sum(failures.values()),
         "failures": failures,
@@ -145,9 +150,9 @@ def _send_by_several(file: ScheduleFile, out: LineWriter) -> list[dict[str, Any]
                 child.reap(out)
         if not started and all(child.ready or not child.alive for child in children):
             started = True
-            start_s = time.monotonic() + _START_DELAY_S
+            start_ns = time.monotonic_ns() + _START_DELAY_NS
             for child in children:
-                child.go(start_s)
+                child.go(start_ns)
         out.flush()
     return results
 
@@ -166,9 +171,9 @@ class _Child:
         *lines, self._torn = (self._torn + data).split(b"\n")
         return lines
 
-    def go(self, start_s: float) -> None:
+    def go(self, start_ns: int) -> None:
         if self.alive:
-            os.write(self._go_fd, struct.pack("d", start_s))
+            os.write(self._go_fd, struct.pack("q", start_ns))
 
     def reap(self, out: LineWriter) -> None:
         os.close(self.lines_fd)
@@ -192,11 +197,11 @@ def _fork(file: ScheduleFile, process: int) -> _Child:
         os.close(go_write)
         out = LineWriter(lines_write)
 
-        def start() -> float:
+        def start() -> int:
             out.add({"kind": "ready"})
             out.flush()
             told = os.read(go_read, 8)
-            return float(struct.unpack("d", told)[0]) if told else time.monotonic()
+            return int(struct.unpack("q", told)[0]) if told else time.monotonic_ns()
 
         result = _send(file, process, out, start)
         out.add({"kind": "result", **result})

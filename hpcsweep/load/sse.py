@@ -7,26 +7,17 @@ class EventSplitter:
     Works on bytes: a character cut in two by the network is whole again before anybody decodes it.
     """
 
-    __slots__ = ("_data", "_line", "_name", "_skip_lf")
+    __slots__ = ("_data", "_line", "_name", "_skip_lf", "pending")
 
     def __init__(self) -> None:
         self._line = b""
         self._data: list[bytes] = []
         self._name = b""
         self._skip_lf = False
-
-    @property
-    def pending(self) -> bool:
-        """Bytes of an event that has not ended are there."""
-        return bool(self._line or self._data)
+        self.pending = False  # bytes of an event that has not ended are there
 
     def feed(self, body: bytes) -> list[tuple[bytes, bytes]]:
         """(name, data) of every event that ends in `body`; the name is empty where the server gives none."""
-        if not (self._line or self._data or self._name) and body[:6] == b"data: " and body[-2:] == b"\n\n":
-            inner = body[6:-2]
-            if b"\n" not in inner and b"\r" not in inner:  # nearly always: one event, whole
-                self._skip_lf = False
-                return [(b"", inner)]
         events: list[tuple[bytes, bytes]] = []
         if self._skip_lf and body[:1] == b"\n":
             body = body[1:]
@@ -43,6 +34,7 @@ class EventSplitter:
             elif self._data or self._name:
                 events.append((self._name, b"\n".join(self._data)))
                 self._data, self._name = [], b""
+        self.pending = bool(self._line or self._data or self._name)
         return events
 
     def _take_line(self, line: bytes) -> None:
