@@ -10,7 +10,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Identity:
-    """One life of one job on one host. `job_id` None: started by hand. `boot_id` tells a host from its reboot."""
+    """One life of one job on one host. `job_id` None: started by hand. `boot_id` tells a host from its reboot.
+
+    `host`: as the scheduler calls it, which is what it can be told to keep away from.
+    """
 
     job_id: str | None
     host: str
@@ -65,4 +68,5 @@ def process_started_at(pid: int) -> float:
 
 def identify(env: Mapping[str, str], started_ticks: int) -> Identity:
     """This process as the owner of attempts."""
-    return Identity(job_id(env), socket.gethostname(), boot_id(), os.getpid(), started_ticks, restart_count(env))
+    host = env.get("SLURMD_NODENAME") or socket.gethostname()
+    return Identity(job_id(env), host, boot_id(), os.getpid(), started_ticks, restart_count(env))

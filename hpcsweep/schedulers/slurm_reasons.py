@@ -26,7 +26,7 @@ _STATES = {
     "SPECIAL_EXIT": Meaning(JobState.HELD, "was requeued in a special state and is held"),
     "CONFIGURING": Meaning(JobState.PENDING, "has its nodes, which are starting up"),
     "POWER_UP_NODE": Meaning(JobState.PENDING, "has its nodes, which are powered up"),
-    "RUNNING": Meaning(JobState.RUNNING, "runs"),
+    "RUNNING": Meaning(JobState.RUNNING, ""),
     "RESIZING": Meaning(JobState.RUNNING, "runs, and is being resized"),
     "SIGNALING": Meaning(JobState.RUNNING, "runs, and is being sent a signal"),
     "SUSPENDED": Meaning(JobState.RUNNING, "is suspended: it holds its nodes and does not run"),

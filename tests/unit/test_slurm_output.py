@@ -48,7 +48,7 @@ LATE = [  # (recorded job, state, outcome, exit code, signal, words)
     ("preempted", JobState.FAILED, OutcomeKind.PREEMPTED, 0, None, "preempted"),
     ("to-cancel", JobState.FAILED, OutcomeKind.CANCELLED, 0, None, "cancelled"),
     ("to-cancel-pending", JobState.FAILED, OutcomeKind.CANCELLED, 0, None, "cancelled"),
-    ("runs", JobState.RUNNING, None, None, None, "runs"),
+    ("runs", JobState.RUNNING, None, None, None, ""),
     ("in-part_2", JobState.PENDING, None, None, None, "begin time"),
 ]
 WAITING = [case[0] for case in LATE if case[1] in (JobState.NEVER, JobState.HELD) or case[0] == "later"]

@@ -45,6 +45,10 @@ def test_states(native, state, outcome):
     assert found.words
 
 
+def test_of_a_running_job_there_is_nothing_to_say():
+    assert (meaning("RUNNING").state, meaning("RUNNING").words) == (JobState.RUNNING, "")
+
+
 def test_who_cancelled_is_said():
     assert meaning("CANCELLED by 1001").words == "was cancelled by user 1001"
     assert meaning("CANCELLED by 0").words == "was cancelled by root"
