@@ -20,7 +20,8 @@ _STARTUP_KEYS = (
     "startup_s", "load_s", "compile_s", "gpu_memory_bytes", "kv_cache_tokens", "compile_cache", "ended_in", "phases",
 )  # fmt: skip
 _OF_THE_RUN = {
-    "run", "label", "variant", "repeat", "workload", "host", "gpu_name", "gpus", "summaries", "samples", "tps", "tpot_s",
+    "run", "label", "variant", "repeat", "workload", "host", "gpu_name", "gpus", "summaries", "samples", "tps",
+    "tpot_s",
 }  # fmt: skip
 """Fields of a cell that the run says, or that stand elsewhere in the object."""
 
