@@ -152,4 +152,5 @@ def _why(line: bytes, exc: ValidationError) -> str:
     except ValueError:
         return f"not a whole line (was the disk full?): {line[:80]!r}"
     first = exc.errors()[0]
-    return f"an event of unknown form: {first['msg']}: {line[:80]!r}"
+    place = ".".join(map(str, first["loc"]))
+    return f"an event of unknown form: {place}: {first['msg']}: {line[:80]!r}"

@@ -1,6 +1,7 @@
 """Opening a store: where it is, how SQLite is set up on its file system, migrations, stores that are read-only."""
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,7 +97,8 @@ def _url(where: str) -> URL:
         url = make_url(where)
         url.get_dialect()
     except (ArgumentError, NoSuchModuleError) as exc:
-        raise StoreError(f"--store {where!r}: {exc}", hint="a path, or a URL such as postgresql+psycopg://…") from exc
+        shown = re.sub(r"(://[^/@:]*):[^@]*@", r"\1:***@", where)
+        raise StoreError(f"--store {shown!r}: {exc}", hint="a path, or a URL such as postgresql+psycopg://…") from exc
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise StoreError(
             f"--store: {url.get_backend_name()} is no database that a store can live in", hint="sqlite or postgresql"
