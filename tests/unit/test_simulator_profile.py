@@ -1,16 +1,19 @@
 """Profiles of the simulated engine: what is refused, with which words, and which rule wins."""
 
+import re
 import textwrap
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from hpcsweep.errors import SpecError
-from hpcsweep.simulator.faults import FAULTS, Hang, OutOfMemory, Stall
-from hpcsweep.simulator.profile import MATCHABLE, read_profile
+from hpcsweep.simulator.faults import FAULTS, Hang, OutOfMemory, RequestFault, Stall
+from hpcsweep.simulator.profile import MATCHABLE, Behaviour, Compile, Memory, Speed, Startup, read_profile
 from hpcsweep.spec.axes import BUILTIN_AXES
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+DOCS = EXPERIMENTS.parent / "docs" / "simulation.md"
 
 
 def write(folder, text):
@@ -164,6 +167,40 @@ def test_which_requests_a_fault_befalls(fault, numbers):
 
 @pytest.mark.parametrize("path", sorted((EXPERIMENTS / "simulated").glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_profiles_can_be_read_and_say_where_their_figures_come_from(path):
-    profile = read_profile(path)
-    assert len(profile.about.split()) > 10
-    profile.resolve({"ep": "on", "eager": "no"})
+    assert len(read_profile(path).about.split()) > 10
+
+
+def test_the_documentation_lists_every_fault_with_its_options_and_defaults():
+    rows = {
+        match[1]: match[2]
+        for match in re.finditer(r"^\| `(\w+)` \| (.*?) \| .* \|$", DOCS.read_text(), re.MULTILINE)
+        if match[1] in FAULTS
+    }
+    assert rows.keys() == FAULTS.keys()
+    common = {item.name for item in fields(RequestFault)}
+    for kind, options in rows.items():
+        own = [item for item in fields(FAULTS[kind]) if item.name not in common]
+        assert re.findall(r"`(\w+)`", options) == [item.name for item in own], kind
+        for item in own:
+            if item.name != "message":
+                word = {True: "yes", False: "no"}.get(item.default, item.default) if item.type is bool else item.default
+                shown = f"{word:g}" if isinstance(word, float) else str(word)
+                assert re.search(rf"`{item.name}`[^()]*(?:, `\w+`)* \({re.escape(shown)}\)", options), (kind, item.name)
+
+
+def test_the_profile_in_the_documentation_shows_the_defaults(tmp_path):
+    block = next(b for b in re.findall(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL) if b.startswith("about:"))
+    path = tmp_path / "p.yaml"
+    path.write_text(block)
+    shown, default = read_profile(path), Behaviour()
+    found = shown.resolve({})
+    assert (found.startup, found.compile, found.memory, found.speed, found.faults) == (
+        default.startup,
+        default.compile,
+        default.memory,
+        default.speed,
+        default.faults,
+    )
+    for section, kind in (("startup", Startup), ("compile", Compile), ("memory", Memory), ("speed", Speed)):
+        assert set(shown.base[section]) == {item.name for item in fields(kind)}
+    assert shown.resolve({"eager": "no", "len": "32k"}).faults == (Stall(),)
