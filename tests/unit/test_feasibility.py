@@ -97,7 +97,8 @@ CASES = [  # (what is asked for, severity, piece of the message); None: nothing 
     ),
     pytest.param(
         {"model": "meta-llama/Llama-3.3-70B-Instruct", "gpus": 2, "gpu": "h100",
-         "settings": {"gpu_memory_utilization": 0.8}}, "error", "= 70.6 GB a GPU > 0.8 × 85.9 GB", id="weights beyond the share of memory",
+         "settings": {"gpu_memory_utilization": 0.8}},
+        "error", "= 70.6 GB a GPU > 0.8 × 85.9 GB", id="weights beyond the share of memory",
     ),
     pytest.param({"model": "me/unknown", "gpu": "h100"}, None, "", id="nothing is known of the model"),
     pytest.param({"gpu": "tpu-v9"}, None, "", id="nothing is known of the GPU"),
