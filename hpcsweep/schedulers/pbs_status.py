@@ -54,11 +54,6 @@ def subjob_id(array_id: str, index: int) -> str:
     return f"{number}[{index}]" + (f".{server}" if server else "")
 
 
-def log_name(job_id: str, index: int | None) -> str:
-    """Name of the log that `-j oe -k od -o DIR/` writes: the full id and `.OU`."""
-    return (subjob_id(job_id, index) if index is not None and split_id(job_id)[2] else job_id) + ".OU"
-
-
 def statuses(jobs: Mapping[str, Attributes], asked_for: Iterable[str]) -> dict[tuple[str, int | None], JobStatus]:
     """One entry per plain job and per subjob, under the id that was asked for.
 

@@ -12,7 +12,7 @@ from hpcsweep.schedulers.base import Answer, JobState
 from hpcsweep.schedulers.pbs import PbsScheduler
 from hpcsweep.schedulers.pbs_directives import array_range, directives, job_name, safe_variables, variables_option
 from hpcsweep.schedulers.pbs_json import parse_dsv
-from hpcsweep.schedulers.pbs_status import log_name, split_id, statuses, subjob_id
+from hpcsweep.schedulers.pbs_status import split_id, statuses, subjob_id
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Element, JobSpec, Resources, RunSpec
@@ -241,8 +241,6 @@ def test_ids():
     assert split_id("69[2].pbshost") == ("69", 2, True, "pbshost")
     assert split_id("12") == ("12", None, False, "")
     assert subjob_id("69[].pbshost", 2) == "69[2].pbshost"
-    assert log_name("69[].pbshost", 2) == "69[2].pbshost.OU"
-    assert log_name("12.pbshost", 0) == "12.pbshost.OU"
     for text in ("abc", "12[x]", "", "12.", "[1].h", "12 13"):
         with pytest.raises(ValueError, match="no PBS job id"):
             split_id(text)
