@@ -4,6 +4,7 @@ It owns `SWEEP_DIR/dispatcher/`: a lock held for its life, `state.json` (what ea
 which other processes make to have element K of job J stopped.
 """
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -30,7 +31,6 @@ _LOCK_WAIT_S = 2.0
 class _Running:
     process: subprocess.Popen[bytes]
     slots: list[IO[str]]
-    asked_to_stop_at: float | None = None
 
 
 class Dispatcher:
@@ -46,6 +46,7 @@ class Dispatcher:
 
     def run(self) -> None:
         """Until nothing is left to do. The caller holds the lock."""
+        self._take_over()
         while True:
             self._take_new_jobs()
             self._reap()
@@ -54,6 +55,14 @@ class Dispatcher:
             if not self._running and all(e["state"] not in ("pending", "running") for e in self._elements.values()):
                 return
             time.sleep(_POLL_S)
+
+    def _take_over(self) -> None:
+        """Go on from the state of a dispatcher that was killed: what it had not begun is left to `hpcsweep retry`."""
+        for key, element in read_state(self._sweep).get("elements", {}).items():
+            if element["state"] == "pending":
+                element["state"] = "abandoned"
+            self._elements[key] = element
+            self._jobs.add(int(key.split("_")[0]))
 
     def _take_new_jobs(self) -> None:
         new = [n for n in self._sweep.job_numbers() if n not in self._jobs]
@@ -70,7 +79,7 @@ class Dispatcher:
 
     def _start(self) -> None:
         for key, element in self._elements.items():
-            if len(self._running) >= self._parallel:
+            if sum(e["state"] == "running" for e in self._elements.values()) >= self._parallel:
                 return
             if element["state"] != "pending":
                 continue
@@ -117,22 +126,25 @@ class Dispatcher:
             del self._running[key]
             self._elements[key].update(state="ended", exit_code=code, ended_at=time.time())
             self._write()
+        for key, element in self._elements.items():
+            inherited = element["state"] == "running" and key not in self._running
+            if inherited and not alive(element["pid"], element.get("created")):
+                element.update(state="ended", ended_at=time.time())  # whose child it was is gone: no exit code
+                self._write()
 
     def _cancel(self) -> None:
         for key, element in self._elements.items():
             if element["state"] not in ("pending", "running") or not (self._folder / "cancel" / key).exists():
                 continue
-            running = self._running.get(key)
-            if running is None:
+            if element["state"] == "pending":
                 element.update(state="cancelled", ended_at=time.time())
                 self._write()
-            elif running.asked_to_stop_at is None:
-                running.asked_to_stop_at = time.monotonic()
-                element["cancelled"] = True
+            elif not element.get("cancelled_at"):
+                element["cancelled_at"] = time.time()
                 self._write()
-                running.process.send_signal(signal.SIGTERM)
-            elif time.monotonic() - running.asked_to_stop_at > _CANCEL_GRACE_S:
-                os.killpg(running.process.pid, signal.SIGKILL)
+                tell(element, signal.SIGTERM)
+            elif time.time() - element["cancelled_at"] > _CANCEL_GRACE_S:
+                tell(element, signal.SIGKILL)
 
     def _write(self) -> None:
         state = {"pid": os.getpid(), "created": created_at(os.getpid()), "elements": self._elements}
@@ -158,6 +170,13 @@ def alive(pid: int, created: float | None) -> bool:
         return bool(same and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
+
+
+def tell(element: Mapping[str, Any], signum: signal.Signals) -> None:
+    """Send a signal to the process of an element, if it is still the same one."""
+    if alive(element["pid"], element.get("created")):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(element["pid"], signum)
 
 
 def lock(folder: Path) -> IO[str] | None:

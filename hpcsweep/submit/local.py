@@ -18,7 +18,7 @@ from hpcsweep.hosts.local import LocalHost
 from hpcsweep.schedulers.base import JobState, JobStatus, Listing
 from hpcsweep.spec.job import JobSpec
 from hpcsweep.spec.phases import OutcomeKind
-from hpcsweep.submit.dispatcher import QUEUED_FILE, alive, lock, read_state
+from hpcsweep.submit.dispatcher import QUEUED_FILE, alive, lock, read_state, tell
 from hpcsweep.submit.layout import Home, SweepFolder
 
 _START_TIMEOUT_S = 60.0
@@ -73,7 +73,8 @@ class LocalBackend:
             return
         with free:
             for key in keys:
-                _stop_orphan(elements.get(key, {}))
+                if elements.get(key, {}).get("state") == "running":
+                    tell(elements[key], signal.SIGTERM)  # its agent cleans up by itself
 
     def max_array_size(self) -> int | None:
         """No limit here."""
@@ -141,9 +142,9 @@ def start_dispatcher(sweep_dir: str, parallel: int, home: str, cuda_visible_devi
 
 def _status(job_id: str, index: int, element: Mapping[str, Any], dispatcher_alive: bool) -> JobStatus:
     native = str(element["state"])
-    if native == "pending":
-        if dispatcher_alive:
-            return JobStatus(job_id, index, JobState.PENDING, native, "waits for a free lane")
+    if native == "pending" and dispatcher_alive:
+        return JobStatus(job_id, index, JobState.PENDING, native, "waits for a free lane")
+    if native in ("pending", "abandoned"):
         return JobStatus(
             job_id,
             index,
@@ -163,22 +164,16 @@ def _status(job_id: str, index: int, element: Mapping[str, Any], dispatcher_aliv
         )
     if native == "never":
         return JobStatus(job_id, index, JobState.NEVER, native, str(element.get("reason", "")))
-    code = int(element.get("exit_code", 0))
+    code = element.get("exit_code")
     state = JobState.COMPLETED if code == 0 else JobState.FAILED
-    cancelled = OutcomeKind.CANCELLED if element.get("cancelled") else None
+    cancelled = OutcomeKind.CANCELLED if element.get("cancelled_at") else None
     return JobStatus(
         job_id,
         index,
         state,
         native,
         outcome=cancelled,
-        exit_code=code if code >= 0 else None,
-        signal=-code if code < 0 else None,
+        exit_code=code if code is not None and code >= 0 else None,
+        signal=-code if code is not None and code < 0 else None,
         node=os.uname().nodename,
     )
-
-
-def _stop_orphan(element: Mapping[str, Any]) -> None:
-    """Tell an element whose dispatcher is gone to stop: its agent cleans up by itself."""
-    if element.get("state") == "running" and alive(element["pid"], element.get("created")):
-        os.kill(element["pid"], signal.SIGTERM)

@@ -121,7 +121,7 @@ BAD = [  # (arguments, exit code, what is said)
     pytest.param(("submit", "small.yaml", "--grid", ","), 2, "names no axis", id="empty grid"),
     pytest.param(("submit", "small.yaml", "--template-dir", "nosuch"), 1, "no such folder", id="templates"),
     pytest.param(("stats",), 2, "did you mean 'status'", id="command"),
-    pytest.param(("status", "nosuch-0001"), 1, "nosuch-0001", id="sweep"),
+    pytest.param(("status", "nosuch-0001"), 1, "no sweep", id="sweep"),
     pytest.param(("report",), 1, "no sweep", id="nothing to report"),
     pytest.param(("cancel",), 1, "no sweep", id="nothing to cancel"),
 ]
