@@ -277,7 +277,5 @@ def _check_keys(raw: Mapping[Any, Any], known: Iterable[str], where: str) -> Non
 def _unknown(where: str, word: str, known: Iterable[str], what: str = "key") -> SpecError:
     names = list(dict.fromkeys(known))
     close = difflib.get_close_matches(word, names, n=1)
-    listed = ", ".join(names)
-    return SpecError(
-        f"{where}: unknown {what} {word!r}", hint=f"did you mean {close[0]!r}? known: {listed}" if close else listed
-    )
+    meant = f"did you mean {close[0]!r}? " if close else ""
+    return SpecError(f"{where}: unknown {what} {word!r}", hint=f"{meant}known: {', '.join(names)}")

@@ -1,14 +1,18 @@
 """What the login side can know against a variant before anything is queued."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from hpcsweep.engines.registry import get_engine
+from hpcsweep.engines.simulated import SimulatedEngine
 from hpcsweep.errors import SpecError
 from hpcsweep.plan.feasibility import check, refusals
 from hpcsweep.plan.known_models import known_model
 from hpcsweep.plan.model_size import ModelFacts, read_facts
+from hpcsweep.plan.runs import PlannedRun
+from hpcsweep.simulator.profile import read_profile
 from hpcsweep.spec.job import Resources
 from hpcsweep.spec.server import ServerConfig
 
@@ -18,6 +22,14 @@ def login_checks(server: ServerConfig, resources: Resources) -> tuple[list[str],
     problems = check(server, resources, get_engine(server.engine), model_facts(server))
     warnings = [p.message + (f" ({p.hint})" if p.hint else "") for p in problems if p.severity == "warning"]
     return refusals(problems), warnings
+
+
+def check_simulation(profile: Path, runs: Iterable[PlannedRun]) -> None:
+    """Raises SpecError for a profile that is damaged, or has a rule on an axis that none of `runs` knows."""
+    found = read_profile(profile)
+    for run in runs:
+        engine = SimulatedEngine(get_engine(run.server.engine), str(profile), 1.0, run.axes, run.repeat)
+        found.resolve(engine.variant(run.server), run.repeat)
 
 
 def model_facts(server: ServerConfig) -> ModelFacts | None:

@@ -20,7 +20,7 @@ from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.job import JobSpec, Simulation
 from hpcsweep.spec.server import ServerConfig
 from hpcsweep.spec.workload import DatasetFacts
-from hpcsweep.submit.checks import login_checks
+from hpcsweep.submit.checks import check_simulation, login_checks
 from hpcsweep.submit.inputs import (
     find_engine,
     find_experiment,
@@ -110,6 +110,8 @@ def prepare(request: Request) -> Prepared:
         return errors
 
     runs = plan_runs(experiment, grid, facts, check, request.selection.repeats)
+    for engine, profile in simulated.items():
+        check_simulation(profile, [run for run in runs if run.server.engine == engine])
     return Prepared(
         path,
         experiment,

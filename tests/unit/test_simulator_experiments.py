@@ -11,12 +11,14 @@ import pytest
 
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.engines.simulated import SimulatedEngine
+from hpcsweep.errors import SpecError
 from hpcsweep.load.datasets.registry import read_options
 from hpcsweep.plan.grid import Selection, expand
 from hpcsweep.plan.runs import plan_runs
 from hpcsweep.simulator.faults import Crash, OutOfMemory, Stall
 from hpcsweep.simulator.profile import read_profile
 from hpcsweep.spec.load import parse_experiment
+from hpcsweep.submit.checks import check_simulation
 from hpcsweep.submit.inputs import read_experiment
 
 ROOT = Path(__file__).parents[2]
@@ -158,3 +160,14 @@ def test_the_path_of_the_tiny_model_comes_from_the_environment(monkeypatch):
     assert read_experiment(path).model.path == "/models/it's tiny"
     monkeypatch.delenv("HPCSWEEP_TINY_MODEL")
     assert read_experiment(path).model.path == "$HPCSWEEP_TINY_MODEL"
+
+
+def test_a_rule_on_an_axis_that_no_run_has_is_found_before_anything_is_submitted(tmp_path):
+    runs = runs_of(EXPERIMENTS / "glm45v_vision.yaml")
+    profile = tmp_path / "p.yaml"
+    profile.write_text("rules: [{when: {encoder: data}, jitter: 0.1}]")
+    check_simulation(profile, runs)
+    profile.write_text("rules: [{when: {encodr: data}, jitter: 0.1}]")
+    with pytest.raises(SpecError, match="unknown key 'encodr'") as caught:
+        check_simulation(profile, runs)
+    assert "did you mean 'encoder'" in caught.value.hint
