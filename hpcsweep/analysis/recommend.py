@@ -90,7 +90,8 @@ def _simpler(chosen: Variant, best: Variant, startups: Sequence[Startup]) -> str
     if chosen.gpus < best.gpus:
         return f"it needs {chosen.gpus} GPUs, not {best.gpus}"
     if len(chosen.changed) < len(best.changed):
-        return "it is the baseline" if chosen.is_baseline else f"it changes fewer settings: {', '.join(chosen.changed)}"
+        changed = ", ".join(chosen.changed)
+        return "it is the baseline" if chosen.is_baseline else f"it changes less of the baseline ({changed})"
     seconds = [mean_startup_s(variant.variant, startups) for variant in (chosen, best)]
     return f"it starts in {seconds[0]:.0f} s, not {seconds[1]:.0f} s"
 

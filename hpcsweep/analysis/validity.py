@@ -41,7 +41,7 @@ def workload_reasons(attempt: AttemptRow, row: WorkloadRow, measured: Measured) 
     reasons = _ending(attempt, row, measured)
     reasons += _failures(measured)
     reasons += _outputs(row.settings, measured)
-    reasons += _told(row, measured)
+    reasons += _told(row, measured, attempt.time_scale)
     warm = int(measured.warm.sum())
     if measured.good.any() and warm < MIN_WARM_SAMPLES:
         told = f"{warm} warm {'sample' if warm == 1 else 'samples'}, at least {MIN_WARM_SAMPLES} are needed"
@@ -111,14 +111,21 @@ def _outputs(settings: Mapping[str, object], measured: Measured) -> list[Reason]
     return reasons
 
 
-def _told(row: WorkloadRow, measured: Measured) -> list[Reason]:
-    """What the client said of itself, in its warnings and in how it counted tokens."""
+def _told(row: WorkloadRow, measured: Measured, time_scale: float) -> list[Reason]:
+    """What the client said of itself, in its warnings and in how it counted tokens.
+
+    On a clock that runs faster than real time, the client's own delays look that much longer: no verdict follows.
+    """
     reasons = []
     for warning in row.warnings:
         word = warning.split(":", 1)[0].strip().replace(" ", "_").replace("-", "_")
         if word in _SELF_TOLD:
             detail = warning.partition(":")[2].strip()
-            reasons.append(_reason(word, f"{_SELF_TOLD[word]}{': ' + detail if detail else ''}"))
+            own_clock = word == "client_limited" and time_scale > 1
+            told = f"{_SELF_TOLD[word]}{': ' + detail if detail else ''}"
+            if own_clock:
+                told += f" (on a clock {time_scale:g} times as fast as real time)"
+            reasons.append(_reason(word, told, "provisional" if own_clock else "invalid"))
     if "chunks" in set(measured.columns.tokens_from):
         reasons.append(_reason("tokens_from_chunks", "tokens were counted by chunks, not by the engine", "provisional"))
     return reasons

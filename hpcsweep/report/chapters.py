@@ -1,7 +1,7 @@
 """The report as a document: its chapters in the order of the studies."""
 
 from hpcsweep.analysis.findings import Findings
-from hpcsweep.report import details, effects_tables, overview
+from hpcsweep.report import advice, details, effects_tables, overview
 from hpcsweep.report.document import Document, Section
 
 MAX_RUNS_DETAILED = 200
@@ -15,7 +15,7 @@ def build_document(findings: Findings, *, scripts: bool) -> Document:
     chapters: list[Section | None] = [
         overview.head(findings),
         overview.summary(findings),
-        overview.recommendation(findings),
+        advice.recommendation(findings),
         overview.remarks(findings),
         details.startup(findings),
         *effects_tables.axes(findings),

@@ -69,8 +69,8 @@ def _outcomes(level: LevelFinding) -> str:
 def _alone_rows(findings: Findings, axis: str, level: LevelFinding) -> Iterator[tuple[str, ...]]:
     for one in level.one_at_a_time:
         if one.metric in _SHOWN or one.metric == findings.recommendation.metric:
-            if one.reference_value.value is None and one.variant_value.value is None and one.p_value is None:
-                continue
+            if one.reference_value.value is None or one.variant_value.value is None:
+                continue  # the summary says n/a, or that it failed
             yield (
                 level_name(axis, level.level),
                 wording.exp(findings.variant(one.variant)),

@@ -1,13 +1,13 @@
 """The first chapters: what was run, the summary of results, the recommendation, what to know before quoting."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from hpcsweep.analysis.findings import Findings, RunFinding, Variant
 from hpcsweep.analysis.findings_compared import Comparison
-from hpcsweep.analysis.findings_measured import Cell, Condition, Figure, Result
+from hpcsweep.analysis.findings_measured import Cell, Condition, Result
 from hpcsweep.analysis.measures import MEASURES
 from hpcsweep.report import wording
-from hpcsweep.report.document import Bullets, Code, Paragraph, Section, Table
+from hpcsweep.report.document import Bullets, Paragraph, Section, Table
 from hpcsweep.report.wording import NOTHING, SIMULATED
 
 FEW_SAMPLES = 5
@@ -50,11 +50,13 @@ def summary(findings: Findings) -> Section:
         for variant in findings.variants
         for workload in _workloads_of(variant, findings, by_key)
     ]
+    reasons = dict.fromkeys(result.left_out for result in findings.results if result.left_out is not None)
     note = (
         "TPS: mean of completion tokens / end-to-end time over the requests; latency: mean end-to-end seconds. "
         "In brackets the 95% interval, then n and what it counts. `all`: every successful request; `warm`: without "
-        "the cold first ones. n/a: the workload does not fit this variant, which is no failure."
+        "the cold first ones. n/a is no failure: the workload was not sent"
     )
+    note += f" ({'; '.join(reasons)})." if reasons else "."
     columns = (
         "Exp",
         "Config",
@@ -73,10 +75,11 @@ def _warm_comparisons(findings: Findings) -> dict[tuple[str, str], Comparison]:
     return {(c.variant, c.workload): c for c in findings.comparisons if c.metric == "tps" and c.condition == "warm"}
 
 
-def _workloads_of(variant: Variant, findings: Findings, by_key: dict[tuple[str, str], Result]) -> Sequence[str | None]:
-    """The workloads with a result; one empty row for a variant that has none."""
-    own = [workload for workload in findings.sweep.workloads if (variant.variant, workload) in by_key]
-    return own or [None]
+def _workloads_of(variant: Variant, findings: Findings, by_key: dict[tuple[str, str], Result]) -> list[str | None]:
+    """The workloads with a result; before them a row without one where nothing at all was measured."""
+    own: list[str | None] = [name for name in findings.sweep.workloads if (variant.variant, name) in by_key]
+    measured = any(by_key[variant.variant, name].left_out is None for name in own if name is not None)
+    return own if measured else [None, *own]
 
 
 def _summary_row(
@@ -90,21 +93,21 @@ def _summary_row(
     failed = next((run for run in runs if not run.measured and run.reason), None)
     notes = ["baseline"] if variant.is_baseline else []
     if workload is None:
-        notes += [failed.reason] if failed is not None else []
+        notes += [_in_short(failed.reason)] if failed is not None else []
         return (wording.exp(variant), variant.name, *(NOTHING,) * 5, state, "; ".join(notes))
     result = by_key[variant.variant, workload]
     if result.left_out is not None:
-        cells = (workload, *(NOTHING,) * 4, f"n/a: {result.left_out}")
+        cells = (workload, *(NOTHING,) * 4, wording.not_applicable(result.left_out))
         return (wording.exp(variant), variant.name, *cells, "; ".join(notes))
     warm = result.mean("tps", "warm")
     if warm is None and result.mean("tps", "all") is None and result.mean("output_throughput", "all") is not None:
         notes.append(f"output throughput {wording.figure(result.mean('output_throughput', 'all'), unit=True)}")
     compared = against.get((variant.variant, workload))
     notes += [text for text in (wording.validity_in_short(result.validity),) if text]
-    if result.set_aside:
+    if result.set_aside and result.runs:
         notes.append(f"set aside: {', '.join(result.set_aside)}")
     if failed is not None:
-        notes.append(failed.reason)
+        notes.append(_in_short(failed.reason))
     return (
         wording.exp(variant),
         variant.name,
@@ -112,81 +115,15 @@ def _summary_row(
         wording.figure(result.mean("tps", "all")),
         wording.figure(warm),
         wording.figure(result.mean("e2e_s", "warm")),
-        NOTHING if compared is None else wording.comparison(compared),
+        NOTHING if compared is None else wording.comparison_in_short(compared),
         state,
         "; ".join(notes),
     )
 
 
-def recommendation(findings: Findings) -> Section:
-    """The decision, its command, the candidates, and what could change it."""
-    advice = findings.recommendation
-    if advice.chosen is None:
-        title = "No configuration can be recommended"
-    else:
-        variant = findings.variant(advice.chosen)
-        title = f"Recommended: {wording.exp(variant)} ({variant.name})"
-    if advice.provisional:
-        title = title.replace("Recommended", "Provisionally recommended")
-    blocks: list[Paragraph | Bullets | Table | Code] = [
-        Paragraph(f"{title}.", strong=True),
-        Paragraph(f"Objective: {advice.objective}."),
-        Bullets(advice.why),
-    ]
-    if advice.command:
-        blocks.append(Code(advice.command, "bash"))
-    for name, text in advice.files.items():
-        blocks += [Paragraph(f"with this file beside it, {name}:"), Code(text)]
-    if advice.by_workload:
-        blocks += [Paragraph("Each workload by itself:"), Bullets(tuple(_by_workload(findings)))]
-    blocks.append(_candidates(findings))
-    if advice.not_measured:
-        blocks += [Paragraph("Not measured, and could change the answer:"), Bullets(advice.not_measured)]
-    return Section("Recommended configuration", tuple(blocks))
-
-
-def _by_workload(findings: Findings) -> Iterator[str]:
-    for one in findings.recommendation.by_workload:
-        best, chosen = findings.variant(one.best), findings.variant(one.chosen)
-        text = f"{one.workload}: {wording.exp(best)} scores best, {wording.figure(one.score, unit=True)}"
-        if one.equal:
-            text += (
-                f"; no difference from {', '.join(wording.exp(findings.variant(name)) for name in one.equal)} was seen"
-            )
-        if chosen is not best:
-            text += f"; {wording.exp(chosen)} is simpler or cheaper"
-        yield text
-
-
-def _candidates(findings: Findings) -> Table:
-    advice = findings.recommendation
-    rows = []
-    for one in advice.candidates:
-        variant = findings.variant(one.variant)
-        mark = " (chosen)" if one.variant == advice.chosen else ""
-        against = "best" if one.variant == advice.best else _against(one.against_best, one.equal_to_best)
-        rows.append(
-            (
-                NOTHING if one.rank is None else str(one.rank),
-                wording.exp(variant) + mark,
-                variant.name,
-                wording.figure(one.score, unit=True),
-                against,
-                NOTHING if one.chance_best is None else f"{one.chance_best:.0%}",
-                one.reason,
-            )
-        )
-    note = (
-        f"Score: {advice.objective}. Chance: share of 4,000 draws from the intervals in which the variant comes out "
-        "first. No rank: the result is provisional, invalid or missing, as the last column says."
-    )
-    return Table(("Rank", "Exp", "Config", "Score", "Against best", "Chance", "Held back by"), tuple(rows), note)
-
-
-def _against(one: Figure | None, equal: bool) -> str:
-    if one is None:
-        return NOTHING
-    return f"{wording.percent(one)}: {'no difference seen' if equal else 'different'}"
+def _in_short(reason: str) -> str:
+    """A reason without its particulars, which the chapter of failed runs has."""
+    return reason.partition(": ")[0]
 
 
 def remarks(findings: Findings) -> Section | None:
@@ -260,7 +197,13 @@ def throughput(findings: Findings) -> Section | None:
             variant = findings.variant(result.variant)
             cells = (wording.figure(one) for one in figures)
             rows.append(
-                (wording.exp(variant), variant.name, result.workload, *cells, wording.validity(result.validity))
+                (
+                    wording.exp(variant),
+                    variant.name,
+                    result.workload,
+                    *cells,
+                    wording.validity_in_short(result.validity),
+                )
             )
     if not rows:
         return None

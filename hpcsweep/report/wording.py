@@ -15,12 +15,14 @@ CONDITION: dict[Condition, str] = {"all": "all samples", "warm": "warm only"}
 
 def number(value: float | None, digits: int = 3) -> str:
     """A number with at least `digits` significant ones, no exponent for what people read; `-` for none."""
-    if value is None or not math.isfinite(value):
-        return NOTHING
-    if value == 0:
-        return "0"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    return f"{value:.{min(decimals, 6)}f}"
+    return NOTHING if value is None else fixed(value, _decimals(value, digits))
+
+
+def _decimals(value: float, digits: int) -> int:
+    """Decimals that show so many significant digits of a value, six at most."""
+    if value == 0 or not math.isfinite(value):
+        return 0
+    return min(max(0, digits - 1 - math.floor(math.log10(abs(value)))), 6)
 
 
 def fixed(value: float, decimals: int) -> str:
@@ -34,11 +36,12 @@ def figure(one: Figure | None, *, digits: int = 3, unit: bool = False) -> str:
         return NOTHING
     if one.value is None:
         return f"{NOTHING} ({one.note})" if one.note else NOTHING
-    text = number(one.value, digits)
+    decimals = _decimals(one.value, digits)
+    text = fixed(one.value, decimals)
     if unit:
         text += f" {one.unit}"
     if one.low is not None and one.high is not None:
-        text += f" [{number(one.low, digits)}, {number(one.high, digits)}]"
+        text += f" [{fixed(one.low, decimals)}, {fixed(one.high, decimals)}]"
     return f"{text} n={one.n}" if one.of == "samples" else f"{text} {counted(one)}"
 
 
@@ -110,6 +113,16 @@ def comparison(one: Comparison) -> str:
     if one.percent.value is None or one.p_value is None:
         return f"{one.verdict.value}: {one.reason}"
     return f"{percent(one.percent)}: {one.verdict.value}" + (" (provisional)" if one.provisional else "")
+
+
+def comparison_in_short(one: Comparison) -> str:
+    """The same without the reasons why two results do not compare."""
+    return comparison(one) if one.p_value is not None else one.verdict.value
+
+
+def not_applicable(left_out: str) -> str:
+    """`n/a: does not fit`: why a workload was not sent, without the arithmetic."""
+    return f"n/a: {left_out.partition(':')[0]}"
 
 
 def effect(one: Effect) -> str:

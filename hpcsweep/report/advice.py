@@ -1,0 +1,84 @@
+"""The chapter of the recommendation."""
+
+from collections.abc import Iterator
+
+from hpcsweep.analysis.findings import Findings
+from hpcsweep.analysis.findings_measured import Figure
+from hpcsweep.report import wording
+from hpcsweep.report.document import Block, Bullets, Code, Paragraph, Section, Table
+from hpcsweep.report.wording import NOTHING
+
+
+def recommendation(findings: Findings) -> Section:
+    """The decision, its command, the candidates, and what could change it."""
+    advice = findings.recommendation
+    if advice.chosen is None:
+        title = "No configuration can be recommended"
+    else:
+        variant = findings.variant(advice.chosen)
+        word = "Provisionally recommended" if advice.provisional else "Recommended"
+        title = f"{word}: {wording.exp(variant)} ({variant.name})"
+    blocks: list[Block] = [
+        Paragraph(f"{title}.", strong=True),
+        Paragraph(f"Objective: {advice.objective}."),
+        Bullets(advice.why),
+    ]
+    if advice.command:
+        blocks.append(Code(advice.command, "bash"))
+    for name, text in advice.files.items():
+        blocks += [Paragraph(f"with this file beside it, {name}:"), Code(text.rstrip("\n"))]
+    if advice.by_workload:
+        blocks += [Paragraph("Each workload by itself:"), Bullets(tuple(_by_workload(findings)))]
+    table = _candidates(findings)
+    blocks += [table] if table.rows else []
+    if advice.not_measured:
+        blocks += [Paragraph("Not measured, and could change the answer:"), Bullets(advice.not_measured)]
+    return Section("Recommended configuration", tuple(blocks))
+
+
+def _by_workload(findings: Findings) -> Iterator[str]:
+    for one in findings.recommendation.by_workload:
+        best, chosen = findings.variant(one.best), findings.variant(one.chosen)
+        name = wording.marked(one.workload, one.score.simulated)
+        text = f"{name}: {best.exp} scores best, {wording.figure(one.score, unit=True)}"
+        if one.equal:
+            text += f"; no difference from {', '.join(findings.variant(other).exp for other in one.equal)} was seen"
+        if chosen is not best:
+            text += f"; {chosen.exp} is simpler or cheaper"
+        yield text
+
+
+def _candidates(findings: Findings) -> Table:
+    advice = findings.recommendation
+    rows = []
+    absent = []
+    for one in advice.candidates:
+        variant = findings.variant(one.variant)
+        if one.score.value is None:
+            absent.append(variant.exp)
+            continue
+        mark = " (chosen)" if one.variant == advice.chosen else ""
+        rows.append(
+            (
+                NOTHING if one.rank is None else str(one.rank),
+                wording.exp(variant) + mark,
+                variant.name,
+                wording.figure(one.score, unit=True),
+                "best" if one.variant == advice.best else _against(one.against_best, one.equal_to_best),
+                NOTHING if one.chance_best is None else f"{one.chance_best:.0%}",
+                wording.validity_in_short(one.validity),
+            )
+        )
+    note = (
+        f"Score: {advice.objective}. Chance: share of 4,000 draws from the intervals in which the variant comes out "
+        "first. No rank: the result is not valid, as the last column says."
+    )
+    if absent:
+        note += f" Without a score, because a workload failed or does not fit: {', '.join(absent)}."
+    return Table(("Rank", "Exp", "Config", "Score", "Against best", "Chance", "Held back by"), tuple(rows), note)
+
+
+def _against(one: Figure | None, equal: bool) -> str:
+    if one is None:
+        return NOTHING
+    return f"{wording.percent(one)}: {'no difference seen' if equal else 'different'}"
