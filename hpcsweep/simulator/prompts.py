@@ -34,7 +34,7 @@ def read_request(body: bytes, chat: bool, model: str, max_model_len: int, speed:
     """The request in a JSON body. PromptError for all that vLLM refuses."""
     try:
         raw = json.loads(body)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise PromptError(f"JSON decode error: {exc}") from exc
     if not isinstance(raw, dict):
         raise PromptError("Input should be a valid dictionary")

@@ -344,6 +344,28 @@ def test_requests_on_one_connection_are_answered_in_order(start):
     assert received.index(b"text_completion") < received.index(b'"owned_by"')
 
 
+HOSTILE = [
+    pytest.param(b"", id="empty"),
+    pytest.param(b"{", id="half"),
+    pytest.param(b"\xff\xfe", id="no text"),
+    pytest.param(b"[" * 100_000, id="endless nesting"),
+    pytest.param(b'{"messages": [[]]}', id="message as a list"),
+    pytest.param(b'{"messages": [{"content": [7]}]}', id="part as a number"),
+    pytest.param(b'{"messages": [{"role": "user", "content": null}]}', id="no content"),
+]
+
+
+@pytest.mark.parametrize("body", HOSTILE)
+def test_hostile_bodies_are_refused(start, body):
+    server = start(QUICK)
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)) as connection:
+        connection.request("POST", "/v1/chat/completions", body, {"Authorization": f"Bearer {KEY}"})
+        answer = connection.getresponse()
+        assert (answer.status, json.loads(answer.read())["error"]["type"]) == (400, "BadRequestError")
+        connection.request("GET", "/health")
+        assert connection.getresponse().status == 200
+
+
 @pytest.mark.parametrize(
     "raw",
     [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"x" * 70_000,
