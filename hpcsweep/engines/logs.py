@@ -9,7 +9,7 @@ from hpcsweep.spec.phases import STARTUP_PHASES, OutcomeKind, Phase
 
 _ORDER = {Phase(name): rank for rank, name in enumerate(STARTUP_PHASES)}
 _PROCESS = re.compile(r"\([A-Za-z]\w* pid=\d+\)|\[[-\d: ]+ (?:(?:DP|TP|PP|EP)\d+ ?)+\]")
-_GRAPHS = ("graphs_compiled", "graphs_from_cache")
+_COMPILED, _LOADED = frozenset({"graphs_compiled", "graphs_saved"}), frozenset({"graphs_from_cache"})
 """Facts that tell, between them, whether a compile cache was of use: `compile_cache` is hit, miss or partial."""
 _LONGEST = 16_000
 """Characters of a line that are searched: vLLM prints its whole configuration in one."""
@@ -144,15 +144,16 @@ class LogReader:
             fact = FactSeen(pattern.name, value, pattern.unit, t_s, _short(text))
             self._facts[pattern.name] = fact
             seen.append(fact)
-        if any(isinstance(fact, FactSeen) and fact.name in _GRAPHS for fact in seen):
+        if any(isinstance(fact, FactSeen) and fact.name in _COMPILED | _LOADED for fact in seen):
             cache = FactSeen("compile_cache", self._compile_cache(), "", t_s, _short(text))
             self._facts[cache.name] = cache
             seen.append(cache)
         return seen
 
     def _compile_cache(self) -> str:
-        compiled, loaded = (name in self._facts for name in _GRAPHS)
-        return "partial" if compiled and loaded else "miss" if compiled else "hit"
+        if self._facts.keys() & _COMPILED:
+            return "partial" if self._facts.keys() & _LOADED else "miss"
+        return "hit"
 
     def _add(self, name: str, text: str, value: float) -> float:
         process = _PROCESS.search(text)

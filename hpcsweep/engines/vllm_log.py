@@ -24,16 +24,17 @@ PHASES = (
     PhasePattern(_rx(r"Initializing a V1 LLM engine \(v"), Phase.ENGINE_INIT, seen_in=_ALL),
     PhasePattern(_rx(r"with config: .*\benforce_eager=True"), Phase.COMPILE, "absent", _ALL),
     PhasePattern(_rx(r"with config: .*\benforce_eager=True"), Phase.CAPTURE_GRAPHS, "absent", _ALL),
-    PhasePattern(_rx(r"with config: .*\bdevice_config=(?:device\()?(?:type=)?'?cpu"), Phase.PROFILE, "absent", _ALL),
-    PhasePattern(
-        _rx(r"with config: .*\bdevice_config=(?:device\()?(?:type=)?'?cpu"), Phase.CAPTURE_GRAPHS, "absent", _ALL
-    ),
+    PhasePattern(_rx(r"with config: .*\benforce_eager=True\b.*\bdevice_config=cpu\b"), Phase.PROFILE, "absent", _ALL),
+    PhasePattern(_rx(r"with config: .*\bdevice_config=cpu\b"), Phase.CAPTURE_GRAPHS, "absent", _ALL),
     PhasePattern(_rx(r"Starting to load model .+\.\.\."), Phase.LOAD_WEIGHTS, seen_in=_ALL),
     PhasePattern(_rx(r"Model loading took [\d.]+ GiB"), Phase.LOAD_WEIGHTS, "end", _ALL),
     PhasePattern(_rx(r"Warming up model for the compilation"), Phase.COMPILE, seen_in=f"{_ALL}, on CPU"),
     PhasePattern(_rx(r"Starting torch\.compile"), Phase.COMPILE, seen_in="0.32 0.33"),
     PhasePattern(_rx(r"Using cache directory: \S+ for vLLM's torch\.compile"), Phase.COMPILE, seen_in=_ALL),
     PhasePattern(_rx(r"torch\.compile (?:takes|took) [\d.]+ s in total"), Phase.COMPILE, "end", _ALL),
+    PhasePattern(
+        _rx(r"(?:saved AOT compiled function to|Directly load AOT compilation)"), Phase.COMPILE, "end", "0.32"
+    ),
     PhasePattern(_rx(r"warmup run together took [\d.]+ s in total"), Phase.PROFILE, "end", "0.32 0.33"),
     PhasePattern(_rx(r"Initial profiling/warmup run took"), Phase.PROFILE, "end", "0.32 0.33"),
     PhasePattern(_rx(r"Available KV cache memory: "), Phase.KV_CACHE, seen_in=_ALL),
@@ -63,6 +64,13 @@ FACTS = (
     FactPattern(_rx(r"Dynamo bytecode transform time: ([\d.]+) s"), "dynamo_s", "s", total=True, seen_in=_ALL),
     FactPattern(_rx(r"Compiling a graph for .+ takes ([\d.]+) s"), "inductor_s", "s", total=True, seen_in=_ALL),
     FactPattern(_rx(r"Compiling a graph for .+ takes "), "graphs_compiled", value=1.0, total=True, seen_in=_ALL),
+    FactPattern(
+        _rx(r"saved AOT compiled function to"),
+        "graphs_saved",
+        value=1.0,
+        total=True,
+        seen_in="0.32 0.33",
+    ),
     FactPattern(
         _rx(r"Directly load (?:the compiled graph\(s\) for|AOT compilation from path)"),
         "graphs_from_cache", value=1.0, total=True, seen_in=_ALL,

@@ -44,6 +44,11 @@ REAL = [  # (file, phases, some facts, outcome of the failure, a piece of its ev
     pytest.param("eager-len2048.log", EAGER, {"init_engine_s": 63.57}, None, "", id="eager, SIGKILL of the parent"),
     pytest.param("eager-len2048-ready.log", EAGER, {"max_model_len_tokens": 2048}, None, "", id="eager, to ready"),
     pytest.param("compile-len512-cold.log", [*LOADED, "compile"], {"load_s": 1.43}, None, "", id="killed in compile"),
+    pytest.param(
+        "compile-len512-ready.log", [*LOADED, "compile", "profile", "kv_cache", "warmup"],
+        {**COMMON, "load_s": 0.03, "profile_s": 1.23, "init_engine_s": 114.4, "compile_cache": "miss"}, None, "",
+        id="compiled, to ready: vLLM prints no total on CPUs",
+    ),
     pytest.param("forced-compile-len512-cold.log", ["engine_init"], COMMON, None, "", id="cut short"),
     pytest.param(
         "fail-compile-error-forced.log", [*LOADED, "compile"], {"dynamo_s": 69.82}, "crashed",

@@ -1,0 +1,139 @@
+"""Faults on a real vLLM: what each is called, in which phase, on what evidence, how soon; and that nothing is left."""
+
+import signal
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from vllm_job import LABEL, VllmJob
+
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
+
+WITHIN_S = 1700
+STALL_S = 20
+
+
+@dataclass
+class Refused:
+    """A configuration that cannot work. `started`: the engine itself had to say so."""
+
+    outcome: str
+    run: dict[str, Any] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+    started: bool = True
+    phase: str | None = None
+    evidence: str = ""
+    decided_by: str = ""
+
+
+REFUSED = {
+    "model path missing": Refused(
+        "model_not_found", {"model": "/no/such/model"}, started=False, decided_by="preflight: the model's path"
+    ),
+    "model unknown to the hub": Refused(
+        "model_not_found", {"model": "nobody/no-such-model"}, phase="engine_init", evidence="Error"
+    ),
+    "unknown flag": Refused(
+        "bad_arguments", {"flags": {"--swap-space": 4}}, started=False, decided_by="preflight: the engine's own help"
+    ),
+    "max-model-len too large": Refused(
+        "bad_arguments",
+        {"settings": {"max_model_len": 100_000}},
+        phase="engine_init",
+        evidence="max_model_len (100000)",
+    ),
+    "KV cache too small": Refused(
+        "out_of_memory",
+        {"settings": {"max_model_len": 4096}, "flags": {"--kv-cache-memory-bytes": 200_000}},
+        evidence="larger than the available KV cache memory",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", REFUSED)
+def test_a_configuration_that_cannot_work(job, faults, fault):
+    case = REFUSED[fault]
+    begun = time.time()
+    told = job.declared(job.begin(job.vllm_run(**case.run)), begun, WITHIN_S)
+    faults[fault] = told
+    assert told.outcome == case.outcome
+    assert case.decided_by in told.decided_by and case.evidence in told.evidence
+    assert (job.attempt_dir(LABEL) / "server.log").exists() == case.started
+    assert case.phase in (None, told.phase)
+
+
+def test_a_port_that_is_taken(job, faults):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        begun = time.time()
+        told = job.declared(job.begin(job.vllm_run(), {"HPCSWEEP_SERVER_PORT": str(port)}), begun, WITHIN_S)
+    faults["port taken"] = told
+    assert (told.outcome, told.decided_by) == ("port_in_use", "preflight: port")
+
+
+def test_a_port_that_is_taken_while_vllm_starts(job, faults):
+    agent = job.begin(job.vllm_run())
+    argv = job.wait_for_event("attempt_started", LABEL, within_s=300).argv
+    with socket.create_server(("127.0.0.1", int(argv[argv.index("--port") + 1]))):
+        told = job.declared(agent, time.time(), WITHIN_S)
+    faults["port taken while vLLM starts"] = told
+    assert told.outcome == "port_in_use" and "Address already in use" in told.evidence
+
+
+def test_stopped_in_compile(job, faults):
+    run = job.vllm_run(settings={"enforce_eager": False}, budgets={"stall": STALL_S})
+    agent = job.begin(run, compile_cache="off")
+    job.wait_for_phase("compile", LABEL, within_s=900)
+    since = job.hit("VLLM::Worker", signal.SIGSTOP)
+    for process in job.engine_processes("/"):  # compilers that it had started
+        process.send_signal(signal.SIGSTOP)
+    told = job.declared(agent, since, WITHIN_S)
+    faults["SIGSTOP in compile"] = told
+    assert (told.outcome, told.phase, told.decided_by) == ("stalled", "compile", "budget stall")
+    assert told.after_s < STALL_S + 10
+    assert (job.attempt_dir(LABEL) / "diagnostics").is_dir()
+
+
+@dataclass
+class Struck:
+    """What is done to a server in the middle of a request."""
+
+    process: str
+    signum: signal.Signals
+    outcome: str
+    decided_by: str
+    budgets: dict[str, Any] = field(default_factory=dict)
+
+
+STRUCK = {
+    "EngineCore killed in a request": Struck("VLLM::EngineCore", signal.SIGKILL, "crashed", ""),
+    "SIGSTOP while serving": Struck("VLLM::EngineCore", signal.SIGSTOP, "stalled", "budget stall", {"stall": STALL_S}),
+    "parent killed (-9)": Struck("", signal.SIGKILL, "crashed", "SIGKILL"),
+}
+
+
+@pytest.mark.parametrize("fault", STRUCK)
+def test_struck_in_the_middle_of_a_request(job, faults, fault):
+    case = STRUCK[fault]
+    long_answers = job.workload(requests=200, max_tokens=400)
+    agent = job.begin(job.vllm_run(workloads=[long_answers], budgets=case.budgets))
+    job.wait_for_event("sample", LABEL, within_s=900)
+    since = hit_server(job, case)
+    told = job.declared(agent, since, WITHIN_S)
+    faults[fault] = told
+    assert (told.outcome, told.phase) == (case.outcome, "measure")
+    assert case.decided_by in told.decided_by
+    if case.outcome == "stalled":
+        assert told.after_s < STALL_S + 10
+
+
+def hit_server(job: VllmJob, case: Struck) -> float:
+    """Strike. The parent is the process whose port it is; its children must not outlive it."""
+    if case.process:
+        return job.hit(case.process, case.signum)
+    core = job.engine_processes("VLLM::EngineCore")[0]
+    at = time.time()
+    core.parent().send_signal(case.signum)
+    return at

@@ -1,0 +1,70 @@
+"""A real vLLM from launch to the last answer: phases, facts, figures, and the compile cache cold and warm."""
+
+import re
+
+import pytest
+from vllm_job import LABEL, VllmJob
+
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
+
+WITHIN_S = 1700
+
+
+def phases(job):
+    return [event.phase.value for event in job.of_kind("phase_entered", LABEL)]
+
+
+def facts(job):
+    return {event.name: event.value for event in job.of_kind("fact", LABEL)}
+
+
+def log_of(job):
+    return (job.attempt_dir(LABEL) / "server.log").read_text(errors="replace")
+
+
+def test_an_eager_server_answers_everything(job):
+    run = job.vllm_run(settings={"expert_parallel": True}, workloads=[job.workload(requests=4, max_tokens=24)])
+    told = job.declared(job.begin(run), 0.0, WITHIN_S)
+    assert told.outcome == "completed"
+    assert phases(job) == [
+        "launch",
+        "engine_init",
+        "load_weights",
+        "kv_cache",
+        "warmup",
+        "ready",
+        "measure",
+        "teardown",
+    ]
+    assert job.of_kind("server_ready", LABEL)[0].unseen_phases == []
+    found = facts(job)
+    assert found["engine_version"] == "0.32.0" and found["max_model_len_tokens"] == 512
+    assert found["kv_cache_bytes"] == 2**30 and found["kv_cache_tokens"] > 100_000
+    samples = job.of_kind("sample", LABEL)
+    assert [sample.error for sample in samples] == [None] * 4
+    assert all(sample.completion_tokens == 24 and sample.tokens_from == "usage" for sample in samples)
+    assert job.of_kind("workload_started", LABEL)[0].cache_reset is True
+    started = job.of_kind("attempt_started", LABEL)[0]
+    assert started.versions["vllm"].startswith("0.32.0") and not started.simulated
+    key = started.env.get("VLLM_API_KEY", "")
+    assert "--api-key" not in started.argv and key in ("", "(not written down)")
+
+
+def test_a_compile_that_is_silent_for_long_is_no_stall_and_the_second_start_finds_it_in_the_cache(
+    tmp_path, engine_cache
+):
+    init_s, cold, warm = [], None, None
+    for name in ("cold", "warm"):
+        job = VllmJob(tmp_path / name, engine_cache)
+        run = job.vllm_run(
+            settings={"enforce_eager": False}, budgets={"stall": 30}, workloads=[job.workload(requests=1)]
+        )
+        told = job.declared(job.begin(run), 0.0, WITHIN_S)
+        assert told.outcome == "completed", told
+        assert phases(job)[:4] == ["launch", "engine_init", "load_weights", "compile"]
+        printed = re.search(r"init engine .* took ([\d.]+) s", log_of(job))
+        assert facts(job)["init_engine_s"] == float(printed[1])
+        init_s.append(float(printed[1]))
+        cold, warm = warm, facts(job)
+    assert cold["compile_cache_at_start"] == "cold" and warm["compile_cache_at_start"] == "warm"
+    assert init_s[1] < init_s[0]

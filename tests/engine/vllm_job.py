@@ -1,0 +1,109 @@
+"""A job of the node agent with a real vLLM on CPUs, and what is needed to break it on purpose."""
+
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from integration.agent_job import Job
+
+from hpcsweep.spec.budgets import Budgets
+from hpcsweep.spec.job import RunSpec
+from hpcsweep.spec.server import ServerConfig, Settings
+
+LABEL = "real"
+# A start takes 45 s on an idle machine with two cores, and many times that on a busy one.
+BUDGETS = {"startup": 1500, "stall": 400, "request": 400, "token": 400, "teardown": 60, "margin": 5}
+ENV = {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_HOST_IP": "127.0.0.1"}
+
+
+@dataclass(frozen=True)
+class Declared:
+    """How an attempt was judged. `after_s`: wall-clock seconds from the fault to the verdict."""
+
+    outcome: str
+    phase: str | None
+    reason: str
+    decided_by: str
+    evidence: str
+    after_s: float
+
+
+class VllmJob(Job):
+    """One job with one run of the real engine. `engine_cache`: shared, so that vLLM is asked for its help once."""
+
+    def __init__(self, root: Path, engine_cache: Path) -> None:
+        super().__init__(root)
+        self.cache_dir = engine_cache
+
+    def vllm_run(
+        self,
+        settings: dict[str, Any] | None = None,
+        flags: dict[str, Any] | None = None,
+        model: str | None = None,
+        budgets: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> RunSpec:
+        server = ServerConfig(
+            engine="vllm",
+            model=model or os.environ["HPCSWEEP_TINY_MODEL"],
+            served_model_name="tiny",
+            settings=Settings(**{"enforce_eager": True, "max_model_len": 512, **(settings or {})}),
+            flags=flags or {},
+            env=ENV,
+        )
+        values = {"simulation": None, "server": server, "budgets": Budgets(**{**BUDGETS, **(budgets or {})}), **more}
+        return self.run_spec(LABEL, **values)
+
+    def begin(self, run: RunSpec, env: dict[str, str] | None = None, **more: Any) -> "subprocess.Popen[str]":
+        """Write the job and start its agent."""
+        self.write(run, **more)
+        return self.start({"HPCSWEEP_VLLM": os.environ["HPCSWEEP_VLLM"], **(env or {})})
+
+    def engine_processes(self, name: str = "") -> list[psutil.Process]:
+        """Processes below this job's agents whose name starts so, such as `VLLM::Worker`; all of them by default."""
+        found = []
+        for agent in self.processes:
+            for process in psutil.Process(agent.pid).children(recursive=True):
+                try:
+                    if process.cmdline()[:1] and process.cmdline()[0].startswith(name):
+                        found.append(process)
+                except psutil.NoSuchProcess:
+                    continue
+        return found
+
+    def hit(self, name: str, signum: signal.Signals) -> float:
+        """Send a signal to the engine's processes of this name. When that was, Unix seconds."""
+        processes = self.engine_processes(name)
+        assert processes, f"no process {name}"
+        at = time.time()
+        for process in processes:
+            process.send_signal(signum)
+        return at
+
+    def declared(self, agent: "subprocess.Popen[str]", since: float, within_s: float) -> Declared:
+        """The verdict, when the agent has ended; nothing of the engine is left then."""
+        agent.communicate(timeout=within_s)
+        end = self.of_kind("attempt_ended", LABEL)[0]
+        at = next((e.at for e in self.of_kind("phase_entered", LABEL) if e.phase.value == "teardown"), end.at)
+        assert self.left_behind() == []
+        return Declared(
+            end.outcome.value,
+            end.phase.value if end.phase else None,
+            end.reason,
+            end.decided_by,
+            end.evidence[0] if end.evidence else "",
+            round(at - since, 1),
+        )
+
+    def left_behind(self) -> list[str]:
+        """Processes that still work in a folder of this sweep: vLLM's rename themselves, but stay where they are."""
+        left = []
+        for process in psutil.process_iter(["cwd", "name"]):
+            if str(process.info["cwd"] or "").startswith(str(self.sweep_dir / "runs")):
+                left.append(f"{process.pid} {process.info['name']}")
+        return left
