@@ -31,6 +31,7 @@ CAUSES = {
     "token_timeout": "nothing came for longer than the budget between two chunks",
     "request_timeout": "the answer was not whole within the budget of a request",
     "aborted": "the load was told to stop",
+    "client_error": "another tool's client failed, or says that the request did; its words are in the detail",
 }
 """Causes of failure and what each means."""
 

@@ -83,7 +83,7 @@ class ResponseReader:
                 return False
             head, self._buffer = self._buffer[:end], self._buffer[end + 4 :]
             status = self._parse_head(head)
-            if status >= 200:  # 1xx: the real one follows
+            if status >= 200:
                 self.status = status
                 return True
 
@@ -93,6 +93,8 @@ class ResponseReader:
         code = rest[:3]
         if not version.startswith("HTTP/1.") or not (code.isascii() and code.isdigit()):
             raise HttpError(f"not an HTTP/1 response: {first[:60]!r}")
+        if code.startswith("1"):  # the real one follows
+            return int(code)
         headers: dict[str, str] = {}
         for line in lines:
             name, sep, value = line.partition(":")

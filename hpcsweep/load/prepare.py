@@ -28,18 +28,18 @@ def prepare(config: LoadConfig) -> tuple[Schedule, list[bytes]]:
     bodies = [_body(config, request) for request in warmups + measured]
     places = _places(bodies)
     dues = [0.0] * len(warmups) + _dues(workload, measured)
-    colds = _colds(config, warmups, measured)
+    cold = colds(config, warmups, measured)
     items = [
         Item(
             sample=request.sample,
             index=index,
             due_s=clock.real(dues[index]),
-            max_tokens=_max_tokens(workload, request),
+            max_tokens=max_tokens_of(workload, request),
             prompt_tokens=request.prompt_tokens,
             body_at=places[index],
             body_bytes=len(bodies[index]),
             warmup=index < len(warmups),
-            cold=colds[index],
+            cold=cold[index],
         )
         for index, request in enumerate(warmups + measured)
     ]
@@ -58,7 +58,7 @@ def prepare(config: LoadConfig) -> tuple[Schedule, list[bytes]]:
         origin_s=config.clock_origin_s,
         request_timeout_s=clock.real(config.request_timeout_s),
         token_timeout_s=clock.real(config.token_timeout_s),
-        processes=config.processes or _processes(min(len(measured), limit or len(measured))),
+        processes=config.processes or _processes(limit_of(config, len(measured))),
         items=items,
         warnings=told,
     ), bodies
@@ -95,9 +95,14 @@ def _body(config: LoadConfig, request: Request) -> bytes:
     body: dict[str, Any] = {"model": config.served_model}
     if workload.endpoint == "chat":
         body["messages"] = request.messages or [{"role": "user", "content": request.prompt}]
-    else:
+    elif request.prompt is not None:
         body["prompt"] = request.prompt
-    max_tokens = _max_tokens(workload, request)
+    else:
+        raise DatasetError(
+            f"workload {workload.name}: sample {request.sample} has messages: not for the completions endpoint",
+            hint="say `endpoint: chat`",
+        )
+    max_tokens = max_tokens_of(workload, request)
     if max_tokens is not None:
         body["max_tokens"] = max_tokens
     body |= {"stream": True, "stream_options": {"include_usage": True}}
@@ -110,7 +115,8 @@ def _body(config: LoadConfig, request: Request) -> bytes:
     return json.dumps(body | workload.extra_body, separators=(",", ":")).encode()
 
 
-def _max_tokens(workload: Workload, request: Request) -> int | None:
+def max_tokens_of(workload: Workload, request: Request) -> int | None:
+    """Completion tokens that are asked for: the workload's number, else the sample's; None: the server's limit."""
     return workload.max_tokens or request.max_tokens
 
 
@@ -128,29 +134,34 @@ def _places(bodies: list[bytes]) -> list[int]:
     return places
 
 
-def _colds(config: LoadConfig, warmups: list[Request], measured: list[Request]) -> list[str | None]:
+def colds(config: LoadConfig, warmups: list[Request], measured: list[Request]) -> list[str | None]:
     """Why a request may meet a cold server: its first, the first after a reset, the first of its shape."""
-    colds: list[str | None] = []
+    found: list[str | None] = []
     seen: set[int] = set()
     for request in warmups + measured:
         shape = _shape(request)
-        if not colds and config.first_of_server:
+        if not found and config.first_of_server:
             cold: str | None = "first_of_server"
-        elif not colds and config.after_reset:
+        elif not found and config.after_reset:
             cold = "first_after_reset"
         elif shape not in seen and config.repeat == 1:
             cold = "first_of_shape"
         else:
             cold = None
         seen.add(shape)
-        colds.append(cold)
-    return colds
+        found.append(cold)
+    return found
 
 
 def _shape(request: Request) -> int:
     """The prompt's length as the power of two that holds it: engines compile and tune by such steps."""
     text = request.prompt if request.prompt is not None else json.dumps(request.messages)
     return math.ceil(math.log2(request.prompt_tokens or estimate_tokens(len(text))))
+
+
+def limit_of(config: LoadConfig, requests: int) -> int:
+    """Requests in flight at most."""
+    return min(requests, config.planned.workload.arrival.max_concurrency or requests)
 
 
 def _processes(streams: int) -> int:

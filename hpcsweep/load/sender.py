@@ -96,8 +96,9 @@ def _ended(schedule: Schedule, results: list[dict[str, Any]], samples: int) -> d
     for tally in tallies:
         for cause, count in tally["failures"].items():
             failures[cause] = failures.get(cause, 0) + count
-    first_ns = min((t["first_sent_ns"] for t in tallies if t["first_sent_ns"] is not None), default=0)
-    last_ns = max((t["last_end_ns"] for t in tallies if t["last_end_ns"] is not None), default=first_ns)
+    sent_ns = [tally["first_sent_ns"] for tally in tallies if tally["first_sent_ns"] is not None]
+    ended_ns = [tally["last_end_ns"] for tally in tallies if tally["last_end_ns"] is not None]
+    duration_ns = max(ended_ns) - min(sent_ns) if sent_ns and ended_ns else 0
     figures = merged([result["figures"] for result in results])
     warnings = limits(figures)
     missing = schedule.processes - len(results)
@@ -110,7 +111,7 @@ def _ended(schedule: Schedule, results: list[dict[str, Any]], samples: int) -> d
         "kind": "workload_ended",
         "workload": schedule.workload,
         "repeat": schedule.repeat,
-        "duration_s": round((last_ns - first_ns) * 1e-9 * schedule.scale, 6),
+        "duration_s": round(max(0, duration_ns) * 1e-9 * schedule.scale, 6),
         "completed": completed,
         "failed": sum(failures.values()),
         "failures": failures,

@@ -1,11 +1,9 @@
 """The load process: `python -m hpcsweep.load.worker`, a LoadConfig on standard input, JSON lines on standard output.
 
 The lines are records of `events/records.py` (workload_started, sample, workload_ended, warning) without what the
-agent adds: run_id, attempt, seq, at, t_s. This module makes the requests ready; then the process becomes the sender,
-which holds nothing of what was needed for that. SIGTERM ends the load in order, with exit code 0.
+agent adds: run_id, attempt, seq, at, t_s. SIGTERM ends the load in order, with exit code 0.
 """
 
-import os
 import signal
 import sys
 
@@ -13,8 +11,7 @@ from pydantic import ValidationError
 
 from hpcsweep.errors import HpcsweepError
 from hpcsweep.load.config import LoadConfig
-from hpcsweep.load.prepare import prepare
-from hpcsweep.load.schedule import write_schedule
+from hpcsweep.load.drivers.registry import driver
 
 
 def main() -> int:
@@ -26,20 +23,10 @@ def main() -> int:
         sys.stderr.write(f"no LoadConfig on standard input: {exc}\n")
         return 2
     try:
-        return run(config)
+        return driver(config.planned.workload.client)(config)
     except HpcsweepError as exc:
         sys.stderr.write(f"Error: {exc}\n")
         return 1
-
-
-def run(config: LoadConfig) -> int:
-    """Send the workload. Does not return when this client itself sends: the process becomes the sender."""
-    schedule, bodies = prepare(config)
-    fd = write_schedule(schedule, bodies)
-    # a SIGTERM that comes while this process is between two programs waits for the sender's handler
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "hpcsweep.load.sender", str(fd)])
 
 
 if __name__ == "__main__":
