@@ -169,6 +169,8 @@ def test_the_log_tells_the_phases_and_figures_of_the_profile(start, eager, phase
 def test_a_filled_cache_shortens_the_compilation(start, tmp_path):
     profile = QUICK.replace("warmup: 0", "warmup: 0, compile: 10") + "compile: {dynamo_s: 1, warm_s: 3}"
     env = {"VLLM_CACHE_ROOT": str(tmp_path / "cache")}
+    start(QUICK, env=env)
+    assert not (tmp_path / "cache").exists(), "a server that compiles nothing leaves the cache alone"
     cold, warm = start(profile, env=env), start(profile, env=env)
     cold.wait_for("torch.compile took 10.00 s in total")
     warm.wait_for("from the cache, took 2.000 s")
