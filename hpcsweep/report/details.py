@@ -58,8 +58,10 @@ def _startup_row(findings: Findings, one: Startup) -> tuple[str, ...]:
 def details(findings: Findings) -> list[Section]:
     """A part for every run that measured something: host, memory, samples."""
     cells: dict[str, list[Cell]] = {}
+    sent = {cell.run for cell in findings.cells if cell.left_out is None}
     for cell in findings.cells:
-        cells.setdefault(cell.run, []).append(cell)
+        if cell.run in sent:
+            cells.setdefault(cell.run, []).append(cell)
     parts = [_run_details(findings, run, cells[run.run]) for run in findings.runs if run.run in cells]
     return [Section("Detailed results", ()), *parts] if parts else []
 
@@ -151,10 +153,15 @@ def failures(findings: Findings) -> list[Section]:
         lines += [_fact(name, fact.value, fact.unit) for name, fact in run.facts.items() if fact.unit == "s"]
         blocks: list[Block] = [Bullets(tuple(lines))]
         if run.evidence:
-            blocks.append(Code("\n".join(run.evidence[:_EVIDENCE_LINES])))
+            blocks.append(Code("\n".join(_evidence(run.evidence))))
         title = f"{wording.exp(findings.variant(run.variant))}: {run.label}"
         parts.append(Section(title, tuple(blocks), 3))
     return [Section("Failed runs", ()), *parts]
+
+
+def _evidence(lines: tuple[str, ...]) -> tuple[str, ...]:
+    """The telling line, which comes first, and the last ones."""
+    return lines if len(lines) <= _EVIDENCE_LINES else (lines[0], *lines[1 - _EVIDENCE_LINES :])
 
 
 def _fact(name: str, value: float | str | bool, unit: str) -> str:

@@ -13,9 +13,14 @@ from hpcsweep.report.document import Block
 
 TEMPLATE = "report.md.j2"
 
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|~$&])")
+_SPECIAL = re.compile(
+    r"[\\`*<|$]"  # always: escapes, code, emphasis, HTML, columns, formulas
+    r"|(?<![^\W_])_|_(?![^\W_])"  # an underscore inside a word is no emphasis
+    r"|~~|\](?=[(\[:])|&(?=#?\w+;)"  # struck out, links, entities
+)
 _BACKTICKS = re.compile(r"`+")
-_LINE_START = re.compile(r"^(\s*)([#+>-]|\d+[.)])(?=\s|$)")
+_LINE_START = re.compile(r"^(?:[#+>=-]|\d+[.)]|\[)")
+"""What would begin a heading, a list, a quotation or a box to tick."""
 
 
 def write(findings: Findings, stream: IO[str], templates: Sequence[Path] = ()) -> None:
@@ -35,14 +40,23 @@ def _environment(templates: Sequence[Path]) -> Environment:
         lstrip_blocks=True,
         autoescape=False,  # Markdown, not HTML: every value goes through `inline` or `fence`
     )
-    env.filters.update(inline=inline, fence=fence, kind=kind)
+    env.filters.update(inline=inline, cell=cell, fence=fence, kind=kind)
     return env
 
 
-def inline(text: str) -> str:
-    """Text that Markdown shows letter by letter, in a paragraph and in a cell of a table alike."""
+def cell(text: str) -> str:
+    """Text that Markdown shows letter by letter in a cell of a table: one line, no column of its own."""
     one_line = " ".join("".join(c if c.isprintable() or c.isspace() else "?" for c in text).split())
-    return _LINE_START.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", one_line))
+    return _SPECIAL.sub(lambda match: "".join("\\" + c for c in match[0]), one_line)
+
+
+def inline(text: str) -> str:
+    """The same at the beginning of a line, where some signs mean more."""
+    escaped = cell(text)
+    begins = _LINE_START.match(escaped)
+    if begins is None:
+        return escaped
+    return f"{escaped[: begins.end() - 1]}\\{escaped[begins.end() - 1 :]}"
 
 
 def fence(text: str, language: str = "") -> str:

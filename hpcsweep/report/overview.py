@@ -53,7 +53,7 @@ def summary(findings: Findings) -> Section:
     reasons = dict.fromkeys(result.left_out for result in findings.results if result.left_out is not None)
     note = (
         "TPS: mean of completion tokens / end-to-end time over the requests; latency: mean end-to-end seconds. "
-        "In brackets the 95% interval, then n and what it counts. `all`: every successful request; `warm`: without "
+        "In brackets the 95% interval, then n and what it counts. All: every successful request; warm: without "
         "the cold first ones. n/a is no failure: the workload was not sent"
     )
     note += f" ({'; '.join(reasons)})." if reasons else "."
@@ -152,7 +152,7 @@ def latency(findings: Findings) -> Section | None:
         "Max",
         "Spread",
     )
-    note = "Seconds, and tokens/s for TPS. Percentiles interpolate linearly, as `vllm bench serve` does. " + _formulas()
+    note = "Seconds, and tokens/s for TPS. Percentiles interpolate linearly, as vllm bench serve does. " + _formulas()
     return Section("Latency and speed of single requests", (Table(columns, tuple(rows), note),))
 
 
