@@ -3,7 +3,6 @@
 import itertools
 import json
 import random
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,6 +157,7 @@ def make_sweep(
     samples: int = 3,
     handed_over: bool = True,
     submitted_at: float = STARTED_AT - 60,
+    scheduler: str = "slurm",
 ) -> MadeSweep:
     """A sweep with a run for every point of the grid, one array job, and no attempt yet."""
     axes = axes if axes is not None else {"ep": ["on", "off"], "eager": ["yes", "no"]}
@@ -172,7 +172,7 @@ def make_sweep(
         job=0,
         sweep_dir=str(folder.path),
         name=name,
-        scheduler="slurm",
+        scheduler=scheduler,
         resources=Resources(gpus=8, gpu_type="h200", walltime_s=7200),
         elements=[Element(index=index, runs=[spec]) for index, spec in enumerate(specs)],
         cache_dir=str(home / "cache"),
@@ -181,7 +181,7 @@ def make_sweep(
     (job_dir / "job.sh").write_text("#!/bin/bash\nexec true\n", encoding="utf-8")
     for label in labels:
         (folder.path / "runs" / label).mkdir(parents=True)
-    write_small(folder.path / "sweep.json", _document(name, axes, specs, submitted_at))
+    write_small(folder.path / "sweep.json", _document(name, axes, specs, submitted_at, scheduler))
     if handed_over:
         hand_over(folder, 0, "12", len(specs))
     return MadeSweep(folder, tuple(labels))
@@ -198,6 +198,18 @@ def hand_over(folder: SweepFolder, job: int, job_id: str, elements: int, cancell
         cancelled=list(cancelled),
     )
     folder.write_submission(job, submission)
+
+
+def retry(sweep: MadeSweep, label: str, *, known_attempts: int, job_id: str = "13") -> None:
+    """A second job that carries one run of the first again."""
+    job_dir = sweep.folder.job_dir(1)
+    job_dir.mkdir()
+    job = sweep.folder.read_job(0)
+    spec = next(run for element in job.elements for run in element.runs if run.label == label)
+    again = spec.model_copy(update={"attempt_offset": known_attempts})
+    job = job.model_copy(update={"job": 1, "elements": [Element(index=0, runs=[again])]})
+    (job_dir / "job.json").write_text(job.model_dump_json(), encoding="utf-8")
+    hand_over(sweep.folder, 1, job_id, 1)
 
 
 def finish(sweep: MadeSweep, *, samples: int, chunks: int = 16) -> None:
@@ -239,14 +251,16 @@ def _run(sweep: str, sweep_dir: Path, label: str, point: dict[str, str], samples
     )
 
 
-def _document(name: str, axes: dict[str, list[str]], specs: list[RunSpec], submitted_at: float) -> dict[str, Any]:
+def _document(
+    name: str, axes: dict[str, list[str]], specs: list[RunSpec], submitted_at: float, scheduler: str
+) -> dict[str, Any]:
     return {
         "schema_version": 1,
         "sweep": name,
         "experiment": {"name": name.rpartition("-")[0], "notes": ["a note"], "objective": {"metric": "tps"}},
         "title": "GLM-4.6 on 8x H200",
         "cluster": "h200",
-        "profile": {"scheduler": "slurm"},
+        "profile": {"scheduler": scheduler},
         "submitted_at": submitted_at,
         "axes": axes,
         "baseline": {axis: levels[0] for axis, levels in axes.items()},
@@ -272,8 +286,3 @@ def _document(name: str, axes: dict[str, list[str]], specs: list[RunSpec], submi
         ],
         "not_run": [{"title": "FP8 on one node", "axes": {}, "reason": "no FP8 checkpoint at hand"}],
     }
-
-
-def wall_now() -> float:
-    """Unix seconds: for rows that are to look alive."""
-    return time.time()

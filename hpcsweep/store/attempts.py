@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select
 from hpcsweep.events.log import EVENTS_FILE
 from hpcsweep.node.records import EXIT_FILE, NOT_RUN_FILE, OWNER_FILE, read_json
 from hpcsweep.store.schema import ATTEMPT, INGEST_CURSOR, RUN
+from hpcsweep.store.statements import pairs
 
 _ATTEMPT = re.compile(r"attempt-([1-9]\d{0,8})")
 
@@ -75,7 +76,7 @@ def known_attempts(connection: Connection, sweep_id: int) -> dict[tuple[int, int
 def cursor_offsets(connection: Connection, sweep_id: int) -> dict[str, int]:
     """Path below the sweep's folder -> bytes that are read."""
     query = select(INGEST_CURSOR.c.path, INGEST_CURSOR.c.offset).where(INGEST_CURSOR.c.sweep_id == sweep_id)
-    return dict(connection.execute(query).tuples().all())
+    return pairs(connection, query)
 
 
 def cursor_path(label: str, attempt: int) -> str:

@@ -61,7 +61,8 @@ class Samples:
     def without(self, seqs: Collection[int]) -> "Samples":
         """Those whose seq is not among `seqs`."""
         keep = np.array([seq not in seqs for seq in self.columns["seq"].tolist()], np.bool_)
-        kept = {name: column[keep] for name, column in self.columns.items() if isinstance(column, np.ndarray)}
+        arrays = (*_WHOLE, *_FLOATS, "warmup", "itl_count")
+        kept = {name: self.columns[name][keep] for name in arrays}
         words = {name: [w for w, k in zip(self.columns[name], keep, strict=True) if k] for name in _WORDS}
         gaps = self.columns["itl_s"][np.repeat(keep, self.columns["itl_count"])]
         return Samples({**kept, **words, "itl_s": gaps})

@@ -14,7 +14,7 @@ from hpcsweep.spec.job import JobSpec, PlannedWorkload, RunSpec
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.sweep import PlannedRun, SweepFile
 from hpcsweep.store.schema import INGEST_CURSOR, RUN, SUBMISSION, SWEEP
-from hpcsweep.store.statements import insert_new, save, update_rows
+from hpcsweep.store.statements import insert_new, pairs, save, update_rows
 from hpcsweep.submit.layout import SUBMISSION_FILE, SWEEP_FILE, Submission, SweepFolder
 
 SCRIPT_FILE = "job.sh"
@@ -126,7 +126,7 @@ def _save_runs(connection: Connection, sweep_id: int, sweep: SweepFile, places: 
             state_reason=entry.reason,
         )
         rows.append(_run_row(len(rows), run, None) | {"idea": True})
-    known = dict(connection.execute(select(RUN.c.label, RUN.c.id).where(RUN.c.sweep_id == sweep_id)).tuples().all())
+    known = pairs(connection, select(RUN.c.label, RUN.c.id).where(RUN.c.sweep_id == sweep_id))
     insert_new(connection, RUN, [{**row, "sweep_id": sweep_id} for row in rows if row["label"] not in known])
     update_rows(connection, RUN, "id", [{**row, "id": known[row["label"]]} for row in rows if row["label"] in known])
 

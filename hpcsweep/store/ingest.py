@@ -13,7 +13,7 @@ from hpcsweep.store.counts import IngestCount
 from hpcsweep.store.definition import definition_stamps, ingest_definition
 from hpcsweep.store.open import Store
 from hpcsweep.store.schema import ATTEMPT, INGEST_CURSOR, RUN, SWEEP
-from hpcsweep.store.statements import insert_new, update_rows
+from hpcsweep.store.statements import insert_new, pairs, update_rows
 from hpcsweep.submit.layout import SWEEP_FILE, Home, SweepFolder
 
 
@@ -81,7 +81,7 @@ def _definition(store: Store, folder: SweepFolder) -> int:
         ).one_or_none()
         if found is not None and found.sweep_dir == str(folder.path.absolute()):
             query = select(INGEST_CURSOR.c.path, INGEST_CURSOR.c.stamp).where(INGEST_CURSOR.c.sweep_id == found.id)
-            known = dict(connection.execute(query).tuples().all())
+            known = pairs(connection, query)
             if all(known.get(path) == stamp for path, stamp in stamps.items()):
                 return int(found.id)
     with store.writing() as connection:

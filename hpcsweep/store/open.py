@@ -5,7 +5,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,22 +28,31 @@ _MEMORY = ":memory:"
 
 @dataclass(frozen=True)
 class Store:
-    """An open store. `read_only`: nothing can be ingested into it; `notice` says why, for the user."""
+    """An open store. `read_only`: nothing can be ingested into it; `notice` says why, for the user.
+
+    `unmade`: the file that the first use makes.
+    """
 
     engine: Engine
     url: str
     read_only: bool = False
     notice: str = ""
+    unmade: list[Path] = field(default_factory=list)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection that sees one state of the store throughout."""
-        with self.engine.connect() as connection, connection.begin():
-            yield connection
+        """A connection that sees one state of the store throughout. Raises StoreError when it cannot be read."""
+        self._make()
+        try:
+            with self.engine.connect() as connection, connection.begin():
+                yield connection
+        except DBAPIError as exc:
+            raise StoreError(f"{self.url}: cannot be read: {exc.orig}") from exc
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """A transaction that holds the write lock from its beginning. Raises StoreError when it cannot be had."""
+        self._make()
         try:
             with self.engine.connect().execution_options(**{_WRITING: True}) as connection, connection.begin():
                 yield connection
@@ -52,6 +61,16 @@ class Store:
                 f"{self.url}: cannot be written: {exc.orig}",
                 hint="another process may hold it for long, or the disk is full; nothing in the run folders is lost",
             ) from exc
+
+    def _make(self) -> None:
+        """Make the file of a new store: not before it is used, so that a dry run leaves nothing behind."""
+        while self.unmade:
+            path = self.unmade.pop()
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as exc:
+                raise StoreError(f"{path}: the folder cannot be made: {exc.strerror}") from exc
+            _migrate_file(self.engine, path)
 
     def close(self) -> None:
         """Give all connections back."""
@@ -80,14 +99,16 @@ def open_store(where: str | Path) -> Store:
     if not url.database or url.database == _MEMORY:
         return _memory_store("")
     path = Path(url.database).absolute()
-    if path.exists():
-        return _file_store(path) if os.access(path, os.W_OK) else _read_only_store(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    except OSError as exc:
-        return _memory_store(f"no store can be made at {path} ({exc.strerror}): what is read now is not kept")
-    return _file_store(path)
+    if not path.exists():
+        above = next(parent for parent in path.parents if parent.exists())
+        if not (above.is_dir() and os.access(above, os.W_OK)):
+            return _memory_store(f"no store can be made at {path}: what is read now is not kept")
+        return Store(_file_engine(path), str(path), unmade=[path])
+    if not os.access(path, os.W_OK):
+        return _read_only_store(path)
+    engine = _file_engine(path)
+    _migrate_file(engine, path)
+    return Store(engine, str(path))
 
 
 def _url(where: str) -> URL:
@@ -118,8 +139,11 @@ def _server_store(url: URL) -> Store:
     return Store(engine, shown)
 
 
-def _file_store(path: Path) -> Store:
-    engine = _sqlite_engine(f"file:{quote(str(path))}", wal=locks_are_local(path))
+def _file_engine(path: Path) -> Engine:
+    return _sqlite_engine(f"file:{quote(str(path))}", wal=locks_are_local(path))
+
+
+def _migrate_file(engine: Engine, path: Path) -> None:
     try:
         _migrate(engine, str(path))
     except DBAPIError as exc:
@@ -128,7 +152,6 @@ def _file_store(path: Path) -> Store:
             f"{path} cannot be opened as a store: {exc.orig}",
             hint="is it a SQLite file of hpcsweep? move it away: the next command reads all run folders again",
         ) from exc
-    return Store(engine, str(path))
 
 
 def _read_only_store(path: Path) -> Store:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Table, bindparam, select
+from sqlalchemy import Connection, Select, Table, bindparam, select
 from sqlalchemy.dialects import sqlite
 
 T = TypeVar("T")
@@ -14,6 +14,11 @@ def batched(values: Sequence[T]) -> Iterator[Sequence[T]]:
     """`values` in pieces that fit into one `IN (...)`."""
     for start in range(0, len(values), _MOST_PARAMETERS):
         yield values[start : start + _MOST_PARAMETERS]
+
+
+def pairs(connection: Connection, query: Select[Any]) -> dict[Any, Any]:
+    """The first column of the rows -> the second."""
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

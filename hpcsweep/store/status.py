@@ -14,7 +14,7 @@ def record_status(connection: Connection, sweep: str, job: int, index: int, stat
     """Keep what a scheduler said at Unix time `at` of element `index` of a job of a sweep; True: it was news.
 
     What is known stays where the new word is `unknown` or older. A final word stays too, unless the scheduler has
-    started the element again since.
+    started the element again since, or says more than `gone`.
     """
     query = select(SUBMISSION.c.id).join(SWEEP, SWEEP.c.id == SUBMISSION.c.sweep_id)
     submission_id = connection.execute(query.where(SWEEP.c.name == sweep, SUBMISSION.c.job == job)).scalar_one_or_none()
@@ -46,4 +46,6 @@ def _news(known: RowMapping, status: JobStatus, at: float) -> bool:
     if status.state is JobState.UNKNOWN or at < known["at"]:
         return False
     restarted = (status.restarts or 0) > (known["restarts"] or 0)
-    return status.state.final or not JobState(known["state"]).final or restarted
+    if not JobState(known["state"]).final or restarted:
+        return True
+    return status.state.final and status.state is not JobState.GONE

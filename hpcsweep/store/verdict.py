@@ -29,7 +29,7 @@ def run_verdict(run: Row, attempt: Row | None, submission: Row | None, status: R
     alive: bool | None = None
     if attempt is not None:
         number, outcome_word, reason = attempt["attempt"], attempt["outcome"], attempt["reason"] or ""
-        if outcome_word is None and job is None:
+        if outcome_word is None and (job is None or job.state is JobState.GONE):
             alive = owner_alive(run_dir / f"attempt-{number}")
     evidence = RunEvidence(
         attempt=number,

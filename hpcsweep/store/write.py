@@ -31,7 +31,7 @@ from hpcsweep.store.schema import (
     WARNING,
     WORKLOAD_RESULT,
 )
-from hpcsweep.store.statements import batched, insert_new, update_rows
+from hpcsweep.store.statements import batched, insert_new, pairs, update_rows
 
 Rows = list[dict[str, Any]]
 
@@ -138,7 +138,7 @@ def _last_seqs(connection: Connection, attempt_ids: Sequence[int]) -> dict[int, 
     found: dict[int, int] = {}
     for some in batched(attempt_ids):
         query = select(ATTEMPT.c.id, ATTEMPT.c.last_seq).where(ATTEMPT.c.id.in_(some))
-        found.update(connection.execute(query).tuples().all())
+        found |= pairs(connection, query)
     return found
 
 

@@ -64,6 +64,13 @@ def test_home_and_store_come_from_the_environment(monkeypatch):
     assert default_store(Path("/h")) == "postgresql+psycopg://db/x"
 
 
+def _made(path: Path) -> Path:
+    store = open_store(path)
+    _tables(store)
+    store.close()
+    return path
+
+
 def _tables(store: Store) -> set[str]:
     with store.reading() as connection:
         return set(connection.scalars(text("SELECT name FROM sqlite_master WHERE type='table'")))
@@ -77,6 +84,11 @@ def test_a_new_store_has_the_tables_whatever_its_name(tmp_path, name):
     assert path.exists()
     store.close()
     assert _tables(open_store(path)) == _tables(store)
+
+
+def test_a_store_that_is_never_used_leaves_nothing_behind(tmp_path):
+    open_store(tmp_path / "home" / "x.db").close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_migrations_make_what_the_schema_says(tmp_path):
@@ -110,8 +122,7 @@ def test_a_store_of_an_older_version_is_migrated_with_its_rows(tmp_path, dump):
 
 
 def test_a_store_of_a_newer_hpcsweep_is_refused(tmp_path):
-    path = tmp_path / "x.db"
-    open_store(path).close()
+    path = _made(tmp_path / "x.db")
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE alembic_version SET version_num='9999'")
     connection.close()
@@ -192,8 +203,7 @@ def test_a_password_is_never_shown():
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
 def test_a_store_that_cannot_be_written_is_read(tmp_path):
-    path = tmp_path / "home" / "x.db"
-    open_store(path).close()
+    path = _made(tmp_path / "home" / "x.db")
     path.chmod(0o444)
     path.parent.chmod(0o555)
     try:
@@ -206,8 +216,7 @@ def test_a_store_that_cannot_be_written_is_read(tmp_path):
 
 
 def test_a_read_only_store_is_read_and_never_written(tmp_path, monkeypatch):
-    path = tmp_path / "x.db"
-    open_store(path).close()
+    path = _made(tmp_path / "x.db")
     monkeypatch.setattr(os, "access", lambda *_: False)
     store = open_store(path)
     assert store.read_only
