@@ -160,7 +160,7 @@ class Attempt:
     def _start(self, supervisor: Supervisor, prepared: Prepared) -> Target:
         argv = prepared.launch.argv
         self._gpus_before = self._around.gpus.states()
-        self._around.guardian.watch(self._folder.token, self._folder.path)
+        self._around.guardian.watch(self._folder.token, self._folder.path, self._cache.scratch() if self._cache else [])
         try:
             self._server = Server(
                 argv, self._environment, self._folder.path, self._folder.token,

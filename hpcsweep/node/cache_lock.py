@@ -23,18 +23,18 @@ class CacheLock:
     """Held from `take` until `release`; refreshed by a thread meanwhile."""
 
     def __init__(self, path: Path, identity: Identity) -> None:
-        self._path, self._identity = path, identity
+        self.path, self._identity = path, identity
         self._released = threading.Event()
         self.held = False
 
     def take(self) -> str | None:
         """None: the lock is ours. Else who holds it. Raises OSError when the folder cannot be written."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(2):
             try:
-                handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+                handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
             except FileExistsError:
-                owner = read_json(self._path) or {}
+                owner = read_json(self.path) or {}
                 if not self._lost(owner):
                     return f"process {owner.get('pid', '?')} on {owner.get('host', '?')}"
                 self._break()
@@ -50,7 +50,7 @@ class CacheLock:
         """Somebody else may write now."""
         self._released.set()
         if self.held:
-            self._path.unlink(missing_ok=True)
+            self.path.unlink(missing_ok=True)
             self.held = False
 
     def _lost(self, owner: dict[str, Any]) -> bool:
@@ -60,15 +60,15 @@ class CacheLock:
             process = read_process(int(owner.get("pid") or 0))
             return process is None or process.started != owner.get("started_ticks")
         try:
-            return time.time() - self._path.stat().st_mtime > STALE_S
+            return time.time() - self.path.stat().st_mtime > STALE_S
         except FileNotFoundError:
             return True
 
     def _break(self) -> None:
         """Remove a lost lock; renamed first, so that of two who find it only one removes it."""
-        aside = self._path.with_name(f"{self._path.name}.lost-{self._identity.host}-{os.getpid()}")
+        aside = self.path.with_name(f"{self.path.name}.lost-{self._identity.host}-{os.getpid()}")
         try:
-            self._path.rename(aside)
+            self.path.rename(aside)
             aside.unlink()
         except FileNotFoundError:
             return
@@ -76,6 +76,6 @@ class CacheLock:
     def _refresh(self) -> None:
         while not self._released.wait(REFRESH_S):
             try:
-                os.utime(self._path)
+                os.utime(self.path)
             except OSError:  # gone or not writable: at worst somebody takes it after STALE_S
                 continue

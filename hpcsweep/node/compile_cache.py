@@ -123,6 +123,10 @@ class CompileCache:
             found[name] = str(path)
         return found
 
+    def scratch(self) -> list[Path]:
+        """What has to be removed when the agent is killed: the private copy and the lock."""
+        return [*([self._private] if self._private else []), *([self._lock.path] if self._lock.held else [])]
+
     def close(self, *, keep: bool) -> None:
         """Let others write. `keep`: a node-local copy takes the place of the shared one, by rename. Raises OSError."""
         try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcsweep.node.identity import Identity
-from hpcsweep.node.processes import kill_family, read_process, send
+from hpcsweep.node.processes import kill_attempt, read_process, send
 from hpcsweep.node.records import EXIT_FILE, NOT_RUN_FILE, OWNER_FILE, read_json, write_json
 from hpcsweep.spec.phases import OutcomeKind
 
@@ -103,7 +103,7 @@ def close_dead_attempts(run_dir: Path, identity: Identity) -> list[str]:
         elif _alive(owner, identity) and identity.job_id is not None and owner.get("job_id") == identity.job_id:
             # The scheduler lost sight of the node for a while and started the job anew: its first life still runs.
             send(int(owner["pid"]), signal.SIGKILL)
-            killed, _ = kill_family(str(owner.get("token")))
+            killed = kill_attempt(str(owner.get("token")))
             close_as_lost(folder, owner, "the job was started anew on this host", "the next life of the job", killed)
             told.append(
                 f"attempt-{number} was still being worked on by this job's earlier life: stopped, {len(killed)} killed"
@@ -111,7 +111,7 @@ def close_dead_attempts(run_dir: Path, identity: Identity) -> list[str]:
         elif _alive(owner, identity):
             told.append(f"attempt-{number} is being worked on by process {owner.get('pid')} of this host: left alone")
         else:
-            killed, _ = kill_family(str(owner.get("token")))
+            killed = kill_attempt(str(owner.get("token")))
             close_as_lost(folder, owner, f"the agent (process {owner.get('pid')}) is gone", "the next agent", killed)
             told.append(f"attempt-{number} was left by an agent that is gone: closed as lost, {len(killed)} killed")
     return told

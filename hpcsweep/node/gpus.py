@@ -37,7 +37,8 @@ class Gpus:
             return
         try:
             pynvml.nvmlInit()
-            self._handles = self._chosen(pynvml, visible_names(env))
+            hidden = "CUDA_VISIBLE_DEVICES" in env and not visible_names(env)
+            self._handles = [] if hidden else self._chosen(pynvml, visible_names(env))
             self._nvml = pynvml
         except pynvml.NVMLError:
             return

@@ -1,18 +1,23 @@
 """A small process that outlives a killed agent and ends what the agent left behind.
 
-The agent holds a pipe to it. While the agent lives it sends `["watch", TOKEN, FOLDER]` and `["forget", TOKEN]`, a
-JSON line each. When the pipe closes with something still watched, the agent was killed (kill -9, or the kernel for
-want of memory): the processes of that attempt are killed and its folder is closed as `lost`. It has a session of its
-own, so that a scheduler that kills the job's session or process tree leaves it the moment it needs.
+The agent holds a pipe to it. While the agent lives it sends `["watch", TOKEN, FOLDER, SCRATCH ...]` and
+`["forget", TOKEN]`, a JSON line each. When the pipe closes with something still watched, the agent was killed
+(kill -9, or the kernel for want of memory): the processes of that attempt are killed and its folder is closed as
+`lost`. It has a session of its own, so that a scheduler that kills the job's session or process tree leaves it the
+moment it needs.
 """
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
-from hpcsweep.node.processes import kill_family
+from hpcsweep.node.processes import kill_attempt
+from hpcsweep.node.records import EXIT_FILE, OWNER_FILE, read_json
 
 
 class Guardian:
@@ -33,9 +38,9 @@ class Guardian:
         """Of the guardian itself: it belongs to no attempt."""
         return self._process.pid
 
-    def watch(self, token: str, folder: Path) -> None:
-        """From now on this attempt is looked after."""
-        self._send(["watch", token, str(folder)])
+    def watch(self, token: str, folder: Path, scratch: Collection[Path] = ()) -> None:
+        """From now on this attempt is looked after. `scratch`: files and folders that must not outlive it."""
+        self._send(["watch", token, str(folder), *(str(path) for path in scratch)])
 
     def forget(self, token: str) -> None:
         """This attempt has been torn down by the agent."""
@@ -61,22 +66,31 @@ def main() -> int:
     """Watch until the pipe closes; then end what is still watched."""
     for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(one, signal.SIG_IGN)
-    watched: dict[str, Path] = {}
+    agent_pid = os.getppid()
+    watched: dict[str, list[Path]] = {}
     for line in sys.stdin:
         word, token, *rest = json.loads(line)
         if word == "watch":
-            watched[token] = Path(rest[0])
+            watched[token] = [Path(path) for path in rest]
         else:
             watched.pop(token, None)
-    for token, folder in watched.items():
-        killed, _ = kill_family(token)
-        _close(folder, killed)
+    for token, (folder, *scratch) in watched.items():
+        _close(folder, kill_attempt(token))
+        for path in scratch:
+            _remove(path, agent_pid)
     return 0
+
+
+def _remove(path: Path, agent_pid: int) -> None:
+    """Remove a folder, or a lock file if it is still the dead agent's and not that of its successor."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    elif (read_json(path) or {}).get("pid") == agent_pid:
+        path.unlink(missing_ok=True)
 
 
 def _close(folder: Path, killed: list[str]) -> None:
     from hpcsweep.node.folders import close_as_lost  # only now: a watching guardian stays small
-    from hpcsweep.node.records import EXIT_FILE, OWNER_FILE, read_json
 
     owner = read_json(folder / OWNER_FILE)
     if owner is not None and not (folder / EXIT_FILE).exists():

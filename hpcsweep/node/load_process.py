@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from hpcsweep.load.config import API_KEY_VARIABLE, LoadConfig
-from hpcsweep.node.processes import die_with_parent, send
+from hpcsweep.node.processes import LOAD_SUFFIX, TOKEN_VARIABLE, die_with_parent, kill_family, send
 
 CLIENT_LOG = "client.log"
 
@@ -22,6 +22,7 @@ class LoadProcess:
         self,
         config: LoadConfig,
         api_key: str | None,
+        token: str,
         env: Mapping[str, str],
         folder: Path,
         on_line: Callable[[str], None],
@@ -29,10 +30,11 @@ class LoadProcess:
     ) -> None:
         """Start it. Raises OSError when it cannot be started."""
         key = {API_KEY_VARIABLE: api_key} if api_key is not None else {}
+        self._token = token + LOAD_SUFFIX
         with (folder / CLIENT_LOG).open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "hpcsweep.load.worker"],
-                env={**env, **key},
+                env={**env, **key, TOKEN_VARIABLE: self._token},
                 cwd=folder,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -59,12 +61,13 @@ class LoadProcess:
         send(self.pid, signal.SIGTERM)
 
     def end(self, grace_s: float) -> int | None:
-        """Wait up to `grace_s` real seconds for it to end, then kill it. Its exit code."""
+        """Wait up to `grace_s` real seconds for it to end, then kill it and all that it started. Its exit code."""
         try:
             self._process.wait(timeout=grace_s)
         except subprocess.TimeoutExpired:
             send(self.pid, signal.SIGKILL, group=True)
             self._process.wait()
+        kill_family(self._token)
         self._reader.join(timeout=5)
         return self._process.returncode
 

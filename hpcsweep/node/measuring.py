@@ -102,6 +102,7 @@ class _Sending:
         load = LoadProcess(
             self._config(),
             measuring._target.api_key,
+            supervisor.token,
             os.environ,
             measuring._folder,
             lambda line: supervisor.inbox.put(LoadLine(line)),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TOKEN_VARIABLE = "HPCSWEEP_ATTEMPT_TOKEN"
+LOAD_SUFFIX = ".load"  # the load process has a token of its own: its CPU time is no sign of life of the server
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -165,6 +166,11 @@ def kill_family(
         if spare is not None:
             reap_orphans({*spare, *waited_for})
         time.sleep(0.02)
+
+
+def kill_attempt(token: str) -> list[str]:
+    """Kill what a dead agent left of an attempt, its load process too. The killed ones, as `PID NAME`."""
+    return kill_family(token)[0] + kill_family(token + LOAD_SUFFIX)[0]
 
 
 def send(pid: int, signum: int, *, group: bool = False) -> None:

@@ -51,13 +51,13 @@ class Supervisor:
         say: Callable[[str], None],
     ) -> None:
         self.reader = LogReader(engine)
-        self.journal, self.clock, self.inbox, self.spare = journal, clock, inbox, spare
+        self.journal, self.clock, self.inbox, self.spare, self.token = journal, clock, inbox, spare, token
         self.pending: list[Message] = []
         self.phase, self.entered_s = Phase.LAUNCH, 0.0
         self.server: Server | None = None
         self.cache_folder: Path | None = None
         self.samples = 0
-        self._stopper, self._gpus, self._folder, self._token = stopper, gpus, folder, token
+        self._stopper, self._gpus, self._folder = stopper, gpus, folder
         self._stall_s, self._say = stall_s, say
         self._budgets: dict[str, float] = {}
         self._lines = 0
@@ -93,7 +93,7 @@ class Supervisor:
 
     def processes(self) -> list[Process]:
         """The living processes of the server."""
-        return family(self._token, self.spare)
+        return family(self.token, self.spare)
 
     def idle_s(self) -> float:
         """Attempt seconds since the last sign of life."""

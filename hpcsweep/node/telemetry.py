@@ -10,7 +10,7 @@ from hpcsweep.node.inbox import Look
 from hpcsweep.node.metrics import figures
 from hpcsweep.node.probe import Target, ask
 
-_TIMEOUT_S = 5.0
+_TIMEOUT_S = 2.0  # of an answer that a live server gives in milliseconds
 
 
 def look(target: Target, gpus: Gpus) -> Look:

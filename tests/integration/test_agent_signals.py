@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from agent_job import Job
@@ -98,11 +99,15 @@ def test_our_own_cancel_is_told_from_a_strangers(job: Job, marker: str):
     assert "hpcsweep cancel" in job.ended()["decided_by"]
 
 
-def test_a_killed_agent_leaves_no_process_and_a_record(job: Job):
+def test_a_killed_agent_leaves_no_process_and_a_record(job: Job, tmp_path: Path):
     children = [{"kind": "children", "own_session": True, "orphan": True, "ignore_sigterm": True}]
-    job.write(job.run_spec(profile={**LONG, "faults": children}, workloads=[job.workload(requests=500)]))
-    agent = job.start()
+    spec = job.run_spec(profile={**LONG, "faults": children}, workloads=[job.workload(requests=500)])
+    job.write(spec, compile_cache="node_local")
+    local = tmp_path / "local"
+    local.mkdir()
+    agent = job.start({"TMPDIR": str(local)})
     job.wait_for_event("sample")
+    assert list(local.iterdir()) and list(job.cache_dir.rglob("*.lock"))
     assert len(job.left_processes()) >= 3
     agent.kill()
     agent.communicate()
@@ -114,6 +119,11 @@ def test_a_killed_agent_leaves_no_process_and_a_record(job: Job):
     assert (ended["outcome"], ended["decided_by"]) == ("lost", "the agent's guardian")
     assert ended["killed"]
     assert job.of_kind("sample")
+    deadline_s = time.monotonic() + 10
+    while (list(local.iterdir()) or list(job.cache_dir.rglob("*.lock"))) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert list(local.iterdir()) == []
+    assert list(job.cache_dir.rglob("*.lock")) == []
 
 
 def test_the_next_agent_closes_what_a_dead_one_left(job: Job):

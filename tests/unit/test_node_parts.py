@@ -17,10 +17,11 @@ from hpcsweep.node.compile_cache import CompileCache, cache_key, measure
 from hpcsweep.node.engine_install import find_executable, installed_version, parse_flags
 from hpcsweep.node.environment import HIDDEN, command_text, server_environment
 from hpcsweep.node.folders import attempt_numbers, close_dead_attempts, ended_in_this_job, take_attempt
+from hpcsweep.node.gpus import Gpus, gpu_figures
 from hpcsweep.node.identity import Identity, array_index, boot_id, job_id, process_started_at, restart_count
 from hpcsweep.node.journal import Journal
 from hpcsweep.node.metrics import Peaks, differences, figures
-from hpcsweep.node.preflight import unknown_flags, version_verdict
+from hpcsweep.node.preflight import busy_gpus, gpus_verdict, unknown_flags, version_verdict
 from hpcsweep.node.processes import TOKEN_VARIABLE, carries, family, kill_family, read_process, usage
 from hpcsweep.node.records import read_json, write_json
 from hpcsweep.spec.server import ServerConfig, Settings
@@ -350,3 +351,93 @@ def test_the_journal_keeps_what_a_full_disk_refuses(tmp_path: Path, monkeypatch)
     journal.close()
     messages = [event.message for event in read_events(tmp_path / "events.jsonl")]
     assert messages == ["one", "two", "three"]
+
+
+class Nvml:
+    """What pynvml gives on a node with two GPUs, one of which does not tell its energy."""
+
+    class NVMLError(Exception):
+        pass
+
+    class _Figures:
+        def __init__(self, **values):
+            self.__dict__.update(values)
+
+    def nvmlInit(self): ...
+
+    def nvmlDeviceGetCount(self):
+        return 2
+
+    def nvmlDeviceGetHandleByIndex(self, index):
+        if index > 1:
+            raise self.NVMLError("no such GPU")
+        return index
+
+    def nvmlDeviceGetHandleByUUID(self, uuid):
+        return {"GPU-a": 0, "GPU-b": 1}[uuid]
+
+    def nvmlSystemGetDriverVersion(self):
+        return "570.1"
+
+    def nvmlDeviceGetUUID(self, handle):
+        return ("GPU-a", "GPU-b")[handle]
+
+    def nvmlDeviceGetName(self, handle):
+        return "NVIDIA H200"
+
+    def nvmlDeviceGetMemoryInfo(self, handle):
+        return self._Figures(used=(5 << 30, 0)[handle], total=140 << 30)
+
+    def nvmlDeviceGetUtilizationRates(self, handle):
+        return self._Figures(gpu=(100, 50)[handle])
+
+    def nvmlDeviceGetPowerUsage(self, handle):
+        return 250_000
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle):
+        if handle == 1:
+            raise self.NVMLError("not supported")
+        return 7_000
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle):
+        return [self._Figures(pid=os.getpid(), usedGpuMemory=5 << 30)] if handle == 0 else []
+
+
+GPUS = {
+    "all": ({}, ["GPU-a", "GPU-b"]),
+    "by index": ({"CUDA_VISIBLE_DEVICES": "1"}, ["GPU-b"]),
+    "by UUID": ({"CUDA_VISIBLE_DEVICES": "GPU-b,GPU-a"}, ["GPU-b", "GPU-a"]),
+    "none": ({"CUDA_VISIBLE_DEVICES": ""}, []),
+    "one that is not there": ({"CUDA_VISIBLE_DEVICES": "7"}, []),
+}
+
+
+@pytest.mark.parametrize(("env", "uuids"), GPUS.values(), ids=GPUS.keys())
+def test_the_gpus_of_the_job(monkeypatch, env, uuids):
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml())
+    gpus = Gpus(env)
+    assert [state.uuid for state in gpus.states()] == uuids
+    assert gpus.available is bool(uuids)
+
+
+def test_figures_and_leftovers_of_gpus(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml())
+    states = Gpus({}).states()
+    assert gpu_figures(states) == {
+        "gpu_power_w": 500.0,
+        "gpu_memory_used_bytes": float(5 << 30),
+        "gpu_utilization": 75.0,
+    }  # energy is left out: one of the two does not tell it
+    (told,) = busy_gpus(states)
+    assert f"process {os.getpid()}" in told
+    refused = gpus_verdict(states, 4, visible=2)
+    assert refused is not None
+    assert "needs 4 GPUs, 2 are visible" in refused.reason
+    assert gpus_verdict(states, 2, visible=2) is None
+
+
+def test_without_nvml_nothing_is_guessed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert Gpus({}).states() == []
+    assert gpu_figures([]) == {}
+    assert gpus_verdict([], 8, visible=None) is None
