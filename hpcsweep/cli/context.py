@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from hpcsweep.errors import HpcsweepError, StoreError
-from hpcsweep.schedulers.base import Listing
+from hpcsweep.schedulers.base import JobStatus
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.store.ingest import ingest_sweep
 from hpcsweep.store.open import Store, default_home, default_store, open_store
@@ -17,6 +17,7 @@ from hpcsweep.store.status import record_status, unfinished_sweeps
 from hpcsweep.submit.backends import Backend
 from hpcsweep.submit.factory import make_backend
 from hpcsweep.submit.layout import Home, SweepFolder
+from hpcsweep.submit.merge import every_element
 from hpcsweep.submit.place import find_place
 
 
@@ -80,26 +81,27 @@ class Session:
             groups.setdefault(str(sweep.read_sweep()["profile"]), []).append(sweep)
         for members in groups.values():
             places: dict[str, tuple[str, int]] = {}
+            elements: dict[str, int] = {}
             for sweep in members:
                 for number in sweep.job_numbers():
                     submission = sweep.read_submission(number)
                     if submission is not None and submission.job_id is not None:
                         places[submission.job_id] = (sweep.name, number)
+                        elements[submission.job_id] = submission.elements
             listing = self.backend(members[0]).listing({i: f"{name}-{n}" for i, (name, n) in places.items()})
             if listing.trouble:
                 troubles.append(listing.trouble)
-            self._record(listing, places)
+            self._record(every_element(listing, elements), places)
         return troubles
 
-    def _record(self, listing: Listing, places: Mapping[str, tuple[str, int]]) -> None:
-        if self.store.read_only or not listing.statuses:
+    def _record(self, told: Mapping[tuple[str, int], JobStatus], places: Mapping[str, tuple[str, int]]) -> None:
+        if self.store.read_only or not told:
             return
         at = time.time()
         with self.store.writing() as connection:
-            for (job_id, index), status in listing.statuses.items():
-                if job_id in places:
-                    sweep, number = places[job_id]
-                    record_status(connection, sweep, number, index or 0, status, at)
+            for (job_id, index), status in told.items():
+                sweep, number = places[job_id]
+                record_status(connection, sweep, number, index, status, at)
 
 
 @contextmanager

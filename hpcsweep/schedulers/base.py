@@ -20,7 +20,10 @@ class Answer:
 
 
 class JobState(str, Enum):
-    """State of one allocation, in the words of all schedulers. `unknown` is neither good nor bad."""
+    """State of one allocation, in the words of all schedulers. `unknown` is neither good nor bad.
+
+    `gone`: the scheduler answered, and does not know the job (any more): it is over, nobody says how.
+    """
 
     PENDING = "pending"
     HELD = "held"
@@ -29,12 +32,13 @@ class JobState(str, Enum):
     ENDING = "ending"
     COMPLETED = "completed"
     FAILED = "failed"
+    GONE = "gone"
     UNKNOWN = "unknown"
 
     @property
     def final(self) -> bool:
         """The allocation is over."""
-        return self in (JobState.COMPLETED, JobState.FAILED)
+        return self in (JobState.COMPLETED, JobState.FAILED, JobState.GONE)
 
 
 @dataclass(frozen=True)

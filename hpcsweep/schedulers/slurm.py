@@ -89,7 +89,7 @@ class SlurmScheduler:
             if number == 0 and _UNKNOWN_ID in answer.stderr:
                 return Listing()  # squeue -j with one id that it does not know: an empty answer, not an error
             if _NO_ACCOUNTING in answer.stderr:
-                return Listing(complete=False)  # nothing is wrong: `hpcsweep doctor` says that there is none
+                return Listing()  # nothing is wrong: `hpcsweep doctor` says that there is none
             last = _last_line(answer.stderr) or f"exit code {answer.exit_code}"
             return Listing(complete=False, trouble=f"{command}: {last}")
         try:

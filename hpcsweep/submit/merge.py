@@ -4,7 +4,7 @@ Order of trust: our own marker in the run folder, then the accounting, then the 
 never completed. States only move forward within one attempt.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hpcsweep.schedulers.base import JobState, JobStatus, Listing
@@ -45,14 +45,32 @@ def merge_listings(listings: Sequence[Listing]) -> Listing:
     Of how a job ended a later witness knows more: the accounting says who cancelled it. As long as the queue shows a
     job alive, and as soon as it shows it ended, the accounting only trails it: it does not learn why a job waits, and
     still holds the end of a life after which the job was requeued. What the winner leaves out comes from the other.
-    Complete when any witness was: it alone could have shown every job.
+    Complete when all witnesses were: a job that none of them shows is not known to any.
     """
     merged: dict[tuple[str, int | None], JobStatus] = {}
     for listing in listings:
         for key, status in listing.statuses.items():
             merged[key] = _later(merged[key], status) if key in merged else status
     trouble = "; ".join(listing.trouble for listing in listings if listing.trouble)
-    return Listing(merged, any(listing.complete for listing in listings), trouble)
+    return Listing(merged, all(listing.complete for listing in listings), trouble)
+
+
+def every_element(listing: Listing, elements: Mapping[str, int]) -> dict[tuple[str, int], JobStatus]:
+    """(job id, element index) -> status of the elements of these jobs (id -> number of elements).
+
+    What is left of an array when its waiting elements were cancelled is told once, for all of them. A complete
+    listing without an element says that it is gone; an incomplete one says nothing of it.
+    """
+    told: dict[tuple[str, int], JobStatus] = {}
+    for job_id, number in elements.items():
+        whole = listing.statuses.get((job_id, None))
+        for index in range(number):
+            status = listing.statuses.get((job_id, index), whole)
+            if status is not None:
+                told[job_id, index] = replace(status, index=index)
+            elif listing.complete:
+                told[job_id, index] = JobStatus(job_id, index, JobState.GONE, "gone")
+    return told
 
 
 def _later(earlier: JobStatus, later: JobStatus) -> JobStatus:
@@ -88,6 +106,8 @@ def decide(run: RunEvidence, job: JobStatus | None, *, cancelled_by_us: bool, ha
         return RunVerdict(RunState.PLANNED, reason="not handed over to the scheduler", settled_by="submission")
     if job is None or job.state is JobState.UNKNOWN:
         return _without_scheduler(run, job, fresh, cancelled_by_us)
+    if job.state is JobState.GONE:
+        return _gone(run, fresh, cancelled_by_us)
     if job.state.final:
         return _ended(job, fresh, cancelled_by_us)
     if job.state is JobState.NEVER:
@@ -132,3 +152,17 @@ def _ended(job: JobStatus, fresh: bool, cancelled_by_us: bool) -> RunVerdict:
         return RunVerdict(RunState.FINISHED, OutcomeKind.LOST, reason, job.hint, "scheduler")
     reason = f"its job is over without having begun this run: {job.native}{code}{where}"
     return RunVerdict(RunState.FINISHED, OutcomeKind.NOT_RUN, reason, job.hint, "scheduler")
+
+
+def _gone(run: RunEvidence, fresh: bool, cancelled_by_us: bool) -> RunVerdict:
+    """The scheduler answers, and does not know the job any more."""
+    if fresh and run.owner_alive:
+        return RunVerdict(RunState.RUNNING, settled_by="run folder")
+    if cancelled_by_us:
+        reason = "cancelled" if fresh else "cancelled before it started"
+        return RunVerdict(RunState.FINISHED, OutcomeKind.CANCELLED, reason, settled_by="our own cancellation")
+    if fresh:
+        reason = "the agent left no end of this attempt, and the scheduler does not know its job any more"
+        return RunVerdict(RunState.FINISHED, OutcomeKind.LOST, reason, settled_by="scheduler")
+    reason = "it had not begun when its job vanished: cancelled by somebody while it waited, or forgotten since"
+    return RunVerdict(RunState.FINISHED, OutcomeKind.NOT_RUN, reason, settled_by="scheduler")

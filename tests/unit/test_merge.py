@@ -4,7 +4,7 @@ import pytest
 
 from hpcsweep.schedulers.base import JobState, JobStatus, Listing
 from hpcsweep.spec.phases import OutcomeKind, RunState
-from hpcsweep.submit.merge import RunEvidence, decide, merge_listings
+from hpcsweep.submit.merge import RunEvidence, decide, every_element, merge_listings
 
 
 def job(state, **more):
@@ -23,6 +23,14 @@ CASES = [  # (run folder, scheduler's word, cancelled by us, handed over) -> (st
     pytest.param(folder(), None, False, True, "unknown", None, "does not know", id="gone from every tool is unknown"),
     pytest.param(folder(), job("unknown", reason="no answer"), False, True, "unknown", None, "no answer", id="mute"),
     pytest.param(folder(), None, True, True, "finished", "cancelled", "before it started", id="own cancel, pending"),
+    pytest.param(
+        folder(), job("gone"), False, True, "finished", "not_run", "had not begun", id="vanished while waiting"
+    ),
+    pytest.param(folder(), job("gone"), True, True, "finished", "cancelled", "before it", id="vanished by our cancel"),
+    pytest.param(folder(attempt=1), job("gone"), False, True, "finished", "lost", "left no end", id="began, then gone"),
+    pytest.param(
+        folder(attempt=1, owner_alive=True), job("gone"), False, True, "running", None, "", id="gone, agent lives"
+    ),
     pytest.param(folder(attempt=1), job("running"), False, True, "running", None, "", id="running"),
     pytest.param(folder(attempt=1, owner_alive=True), None, False, True, "running", None, "", id="only its own sign"),
     pytest.param(folder(attempt=1), None, False, True, "unknown", None, "", id="began, then silence"),
@@ -153,6 +161,31 @@ def test_a_witness_that_knows_nothing_does_not_win():
     assert merged(None, job("completed")).state is JobState.COMPLETED
 
 
-def test_troubles_are_kept_and_one_answer_is_enough():
+def test_troubles_are_kept_and_all_must_answer_before_a_job_is_gone():
     both = merge_listings([Listing({}, False, "squeue does not answer"), Listing({}, True)])
-    assert both.complete and both.trouble == "squeue does not answer"
+    assert not both.complete and both.trouble == "squeue does not answer"
+    assert merge_listings([Listing(), Listing()]).complete
+
+
+def test_the_queue_knows_why_a_job_waits():
+    assert merged(job("never", reason="too long"), job("pending")).state is JobState.NEVER
+
+
+def test_the_end_of_an_earlier_life_is_not_that_of_a_requeued_job():
+    found = merged(job("pending", restarts=1), job("failed", outcome=OutcomeKind.LOST, node="n1", exit_code=0))
+    assert (found.state, found.outcome, found.node, found.exit_code) == (JobState.PENDING, None, None, None)
+
+
+def test_every_element_gets_a_word():
+    waits, runs = JobStatus("7", 1, JobState.PENDING, "PD"), JobStatus("7", 0, JobState.RUNNING, "R")
+    single, rest = JobStatus("8", None, JobState.RUNNING, "R"), JobStatus("9", None, JobState.FAILED, "CANCELLED")
+    rows = {("7", 1): waits, ("7", 0): runs, ("8", None): single, ("9", 0): JobStatus("9", 0, JobState.RUNNING, "R")}
+    told = every_element(Listing({**rows, ("9", None): rest}), {"7": 3, "8": 1, "9": 2, "10": 1})
+    assert {key: status.state.value for key, status in told.items()} == {
+        ("7", 0): "running", ("7", 1): "pending", ("7", 2): "gone", ("8", 0): "running", ("9", 0): "running",
+        ("9", 1): "failed", ("10", 0): "gone",
+    }  # fmt: skip
+
+
+def test_an_incomplete_listing_lets_nothing_vanish():
+    assert every_element(Listing({}, complete=False, trouble="down"), {"7": 3}) == {}
