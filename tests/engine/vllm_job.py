@@ -11,7 +11,6 @@ from typing import Any
 import psutil
 from integration.agent_job import Job
 
-from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.job import RunSpec
 from hpcsweep.spec.server import ServerConfig, Settings
 
@@ -56,7 +55,7 @@ class VllmJob(Job):
             flags=flags or {},
             env=ENV,
         )
-        values = {"simulation": None, "server": server, "budgets": Budgets(**{**BUDGETS, **(budgets or {})}), **more}
+        values = {"simulation": None, "server": server, "budgets": {**BUDGETS, **(budgets or {})}, **more}
         return self.run_spec(LABEL, **values)
 
     def begin(self, run: RunSpec, env: dict[str, str] | None = None, **more: Any) -> "subprocess.Popen[str]":
