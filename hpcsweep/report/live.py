@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from hpcsweep.report.console import safe_text
 from hpcsweep.spec.phases import OutcomeKind, RunState
 from hpcsweep.store.runs import RunStatus, SweepStatus
 from hpcsweep.units import format_duration
@@ -18,7 +19,7 @@ def status_table(sweep: SweepStatus, now: float | None = None) -> RenderableType
     """The runs of a sweep at Unix time `now` (None: this moment), with a line that counts them."""
     now = time.time() if now is None else now
     title = f"{sweep.name} on {sweep.cluster}"
-    table = Table(title=Text(title), title_justify="left", title_style="bold", expand=False)
+    table = Table(title=safe_text(title), title_justify="left", title_style="bold", expand=False)
     table.add_column("run", no_wrap=True)
     table.add_column("job", overflow="fold")
     table.add_column("node", overflow="fold")
@@ -28,15 +29,15 @@ def status_table(sweep: SweepStatus, now: float | None = None) -> RenderableType
     table.add_column("outcome", overflow="fold")
     for run in sweep.runs:
         table.add_row(
-            Text(run.run) + (Text(" SIMULATED", style="magenta") if run.simulated else Text("")),
-            Text(run.job or "-"),
-            Text(run.node or "-"),
-            Text(phase_words(run, now)),
+            safe_text(run.run) + (safe_text(" SIMULATED", style="magenta") if run.simulated else safe_text("")),
+            safe_text(run.job or "-"),
+            safe_text(run.node or "-"),
+            safe_text(phase_words(run, now)),
             samples_words(run),
             "-" if run.progress.output_tps is None else f"{run.progress.output_tps:.1f}",
             _outcome(run),
         )
-    return Group(table, Text(summary(sweep)))
+    return Group(table, safe_text(summary(sweep)))
 
 
 def run_line(run: RunStatus) -> str:
@@ -49,7 +50,7 @@ def run_line(run: RunStatus) -> str:
     if run.verdict.state.final and run.progress.samples_total:
         parts.append(f"{samples_words(run)} samples")
     if run.verdict.reason and run.verdict.outcome is not OutcomeKind.COMPLETED:
-        parts.append(run.verdict.reason)
+        parts.append(safe_text(run.verdict.reason).plain)
     return "  ".join(parts)
 
 
@@ -96,9 +97,9 @@ def samples_words(run: RunStatus) -> str:
 def _outcome(run: RunStatus) -> Text:
     outcome, reason = run.verdict.outcome, run.verdict.reason
     if outcome is OutcomeKind.COMPLETED:
-        return Text("completed", style="green")
+        return safe_text("completed", style="green")
     word = outcome.value if outcome is not None else run.verdict.state.value
     style = (
         _STYLES.get(run.verdict.state, "") if outcome is None else "dim" if outcome is OutcomeKind.NOT_RUN else "red"
     )
-    return Text(word, style=style) + Text(f": {reason}" if reason else "")
+    return safe_text(word, style=style) + safe_text(f": {reason}" if reason else "")

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from hpcsweep.analysis.columns import SampleColumns
 from hpcsweep.analysis.rows import AttemptRow, FactRow, PhaseRow, RunRow, WorkloadRow
+from hpcsweep.report.console import safe_text
 from hpcsweep.spec.phases import STARTUP_PHASES, OutcomeKind, Phase
 from hpcsweep.units import format_bytes, format_duration
 
@@ -25,18 +26,18 @@ def run_page(
     `samples`: rows shown of each workload. `unicode`: bars of blocks. `troubles`: lines of the run's files that could
     not be read.
     """
-    mark = Text(" SIMULATED", style="magenta") if run.simulated else Text("")
-    yield Text(f"{run.sweep}/{run.run}", style="bold") + mark
-    yield Text(_head(run))
+    mark = safe_text(" SIMULATED", style="magenta") if run.simulated else safe_text("")
+    yield safe_text(f"{run.sweep}/{run.run}", style="bold") + mark
+    yield safe_text(_head(run))
     attempt = run.last
     for other in run.attempts:
         if other is not attempt:
-            yield Text(f"attempt {other.attempt}: {_ending(other)}", style="dim")
+            yield safe_text(f"attempt {other.attempt}: {_ending(other)}", style="dim")
     if attempt is None:
         yield from _failure_of_run(run)
         return
     if len(run.attempts) > 1:
-        yield Text(f"attempt {attempt.attempt}, the one that counts:")
+        yield safe_text(f"attempt {attempt.attempt}, the one that counts:")
     if attempt.phases:
         yield _timeline(attempt, width, "█" if unicode else "#")
     if attempt.facts:
@@ -45,7 +46,7 @@ def run_page(
     for workload in attempt.workloads:
         yield from _workload(workload, samples)
     for warning in (*attempt.warnings, *troubles):
-        yield Text(f"warning: {warning}", style="yellow")
+        yield safe_text(f"warning: {warning}", style="yellow")
     yield from _failure(attempt)
     if attempt.outcome is None:
         yield from _failure_of_run(run)
@@ -94,7 +95,7 @@ def _timeline(attempt: AttemptRow, width: int, block: str) -> Table:
             format_duration(row.end_s - row.start_s) if row.end_s is not None else "?",
             format_duration(row.budget_s) if row.budget_s is not None else "-",
             bar(row, span, cells, block) if row in startup else "",
-            Text(row.evidence),
+            safe_text(row.evidence),
             style="red" if row.phase is failed else "",
         )
     return table
@@ -119,7 +120,7 @@ def _facts(facts: Sequence[FactRow]) -> Table:
     table.add_column("source", style="dim")
     last = {fact.name: fact for fact in facts}
     for fact in last.values():
-        table.add_row(fact.name, Text(fact_words(fact)), fact.source)
+        table.add_row(fact.name, safe_text(fact_words(fact)), fact.source)
     return table
 
 
@@ -142,20 +143,20 @@ def _command(attempt: AttemptRow) -> Iterator[RenderableType]:
     if not attempt.argv:
         return
     versions = ", ".join(f"{name} {version}" for name, version in attempt.versions.items())
-    yield Text(f"Command ({versions})" if versions else "Command")
+    yield safe_text(f"Command ({versions})" if versions else "Command")
     sets = " ".join(f"{name}={shlex.quote(value)}" for name, value in attempt.env.items())
-    yield Text(f"{sets} {shlex.join(attempt.argv)}".strip(), overflow="fold")
-    yield Text(f"files: {attempt.attempt_dir}", style="dim")
+    yield safe_text(f"{sets} {shlex.join(attempt.argv)}".strip())
+    yield safe_text(f"files: {attempt.attempt_dir}", style="dim")
 
 
 def _workload(workload: WorkloadRow, limit: int) -> Iterator[RenderableType]:
     if workload.left_out is not None:
-        yield Text(f"Workload {workload.workload}: n/a: {workload.left_out}")
+        yield safe_text(f"Workload {workload.workload}: n/a: {workload.left_out}")
         return
     columns = workload.columns or SampleColumns.from_rows(workload.samples)
     took = ", ".join(format_duration(duration_s) for duration_s in workload.durations_s) or "not ended"
     title = f"Workload {workload.workload}: {len(columns)} of {workload.samples_total} samples, {took}"
-    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False)
+    table = Table(title=safe_text(title), title_justify="left", box=None, pad_edge=False)
     for name in ("sample", "prompt", "completion", "TTFT s", "latency s", "tok/s", "ms/token"):
         table.add_column(name, justify="left" if name == "sample" else "right", no_wrap=True)
     table.add_column("", overflow="fold")
@@ -163,9 +164,9 @@ def _workload(workload: WorkloadRow, limit: int) -> Iterator[RenderableType]:
         table.add_row(*_sample(columns, i))
     yield table
     if len(columns) > limit:
-        yield Text(f"... and {len(columns) - limit} more: --samples {len(columns)} shows them", style="dim")
+        yield safe_text(f"... and {len(columns) - limit} more: --samples {len(columns)} shows them", style="dim")
     for warning in workload.warnings:
-        yield Text(f"warning: {workload.workload}: {warning}", style="yellow")
+        yield safe_text(f"warning: {workload.workload}: {warning}", style="yellow")
 
 
 def _sample(columns: SampleColumns, i: int) -> list[str | Text]:
@@ -177,14 +178,14 @@ def _sample(columns: SampleColumns, i: int) -> list[str | Text]:
         notes.append(columns.error_detail[i])
     good = columns.error[i] is None
     return [
-        Text(str(columns.sample[i])),
+        safe_text(str(columns.sample[i])),
         _number(prompt, "{:.0f}"),
         _number(completion, "{:.0f}"),
         _number(ttft_s, "{:.3f}"),
         _number(e2e_s, "{:.3f}"),
         _number(completion / e2e_s if good and e2e_s > 0 else float("nan"), "{:.2f}"),
         _number((e2e_s - ttft_s) / (completion - 1) * 1e3 if good and completion > 1 else float("nan"), "{:.2f}"),
-        Text(" ".join(notes), style="red" if not good else "dim"),
+        safe_text(" ".join(notes), style="red" if not good else "dim"),
     ]
 
 
@@ -196,19 +197,19 @@ def _failure(attempt: AttemptRow) -> Iterator[RenderableType]:
     if attempt.outcome in (None, OutcomeKind.COMPLETED):
         return
     phase = f" in {attempt.phase.value}" if isinstance(attempt.phase, Phase) else ""
-    yield Text(f"{attempt.outcome.value}{phase}: {attempt.reason}", style="bold red")
+    yield safe_text(f"{attempt.outcome.value}{phase}: {attempt.reason}", style="bold red")
     if attempt.decided_by:
         code = f", exit code {attempt.exit_code}" if attempt.exit_code is not None else ""
-        yield Text(f"decided by: {attempt.decided_by}{code}")
+        yield safe_text(f"decided by: {attempt.decided_by}{code}")
     for line in attempt.evidence:
-        yield Text(f"  {line}", style="dim")
+        yield safe_text(f"  {line}", style="dim")
     if attempt.killed:
-        yield Text(f"killed in the teardown: {', '.join(attempt.killed)}")
+        yield safe_text(f"killed in the teardown: {', '.join(attempt.killed)}")
     if attempt.hint:
-        yield Text(f"hint: {attempt.hint}", style="bold")
+        yield safe_text(f"hint: {attempt.hint}", style="bold")
 
 
 def _failure_of_run(run: RunRow) -> Iterator[RenderableType]:
     if run.reason:
         word = run.outcome.value if run.outcome else run.state.value
-        yield Text(f"{word}: {run.reason}")
+        yield safe_text(f"{word}: {run.reason}")
