@@ -1,0 +1,319 @@
+"""The main job on the fake PBS, and everything that PBS does to jobs: for each the outcome shown, nothing lost."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from cli import Cli
+from pbs_fixture import FakePbs, pbs  # noqa: F401
+from pbs_sweeps import LABELS, SWEEP, PbsSweep
+
+from hpcsweep.hosts.local import LocalHost
+from hpcsweep.schedulers.pbs import PbsScheduler
+
+
+@pytest.fixture
+def sweep(pbs: FakePbs, tmp_path: Path) -> PbsSweep:  # noqa: F811
+    pbs.admin("set server kill_delay=5.0")
+    made = PbsSweep(pbs, tmp_path)
+    yield made
+    pbs.admin("up")
+    pbs.admin("stop-all")
+    for process in made.processes():
+        process.kill()
+
+
+def outcomes(runs: dict) -> dict[str, str]:
+    return {label: run["outcome"] for label, run in runs.items()}
+
+
+@pytest.mark.timeout(400)
+def test_the_main_job(pbs, tmp_path):  # noqa: F811
+    """`hpcsweep submit exp_runner --grid ep,eager,len --cluster pbs-test --wait`: one array, four nodes."""
+    made = PbsSweep(pbs, tmp_path)
+    cli = Cli(tmp_path, made.cli.env)
+    done = cli.run("submit", "exp_runner", "--grid", "ep,eager,len", "--cluster", "pbs-test", "--wait", timeout=380)
+    assert "all 12 runs have ended, 6 completed" in done.stdout
+    runs = cli.runs()
+    assert len(runs) == 12
+    expected = {"yes": "completed", "no": "stalled"}
+    assert all(run["outcome"] == expected[run["axes"]["eager"]] and run["simulated"] for run in runs.values())
+    assert {run["job"].partition("[")[0] for run in runs.values()} == {"0"}
+    (record,) = pbs.state()["jobs"].values()
+    assert record["a"]["array_indices_submitted"] == "0-11"
+    placed = {sub["exec_vnode"] for sub in record["subjobs"].values()}
+    assert len(placed) == 4
+    assert "SIMULATED" in cli.run("report", "--format", "markdown").stdout
+    assert "phase compile" in cli.run("logs", "ep-on_eager-no_len-8k", "--job").stdout
+    made.wait_until_nothing_runs()
+
+
+def test_one_run_is_a_plain_job(sweep):
+    sweep.write(lengths=("1k",))
+    number = sweep.submit()
+    runs = sweep.wait_until_ended()
+    assert outcomes(runs) == {"len-1k": "completed"}
+    assert runs["len-1k"]["settled_by"] == "run folder"
+    a = sweep.pbs.attributes(number)
+    assert "array" not in a
+    assert (a["Exit_status"], a["Rerunable"]) == ("0", "False")
+    assert "/bin/bash" in a["executable"]
+
+
+def test_cancel_one_and_then_all_and_retry(sweep):
+    sweep.write(slow=True)
+    number = sweep.submit()
+    sweep.wait_until_measuring(*LABELS)
+    sweep.cli.run("cancel", SWEEP, "len-2k")
+    runs = sweep.wait(lambda runs: runs["len-2k"]["state"] == "finished")
+    assert runs["len-2k"]["outcome"] == "cancelled"
+    assert {runs["len-1k"]["state"], runs["len-3k"]["state"]} == {"running"}
+    sweep.cli.run("cancel", SWEEP)
+    assert set(outcomes(sweep.wait_until_ended()).values()) == {"cancelled"}
+    sweep.wait_until_nothing_runs()
+    assert sweep.pbs.wait_for(number, "F")["substate"] == "91"
+    runs = sweep.retry_completes()
+    assert {run["attempt"] for run in runs.values()} == {2}
+    assert sweep.pbs.attributes(str(int(number) + 1))["array_indices_submitted"] == "0-2"
+
+
+def test_runs_that_wait_are_cancelled_and_the_failed_ones_retried_as_a_smaller_array(sweep):
+    sweep.write(slow=True, parallel=1)
+    number = sweep.submit()
+    sweep.wait_until_measuring("len-1k")
+    sweep.cli.run("cancel", SWEEP, "len-3k")
+    runs = sweep.wait(lambda runs: runs["len-3k"]["state"] == "finished")
+    assert (runs["len-3k"]["outcome"], runs["len-3k"]["attempt"]) == ("cancelled", None)
+    assert runs["len-2k"]["state"] == "queued"
+    sweep.cli.run("cancel", SWEEP, "len-2k")
+    sweep.cli.run("retry", SWEEP, "len-2k", "len-3k")
+    again = sweep.pbs.attributes(str(int(number) + 1))
+    assert (again["array_indices_submitted"], again["max_run_subjobs"]) == ("0-1", "1")
+
+
+def test_somebody_deletes_a_running_element(sweep):
+    sweep.write(slow=True)
+    number = sweep.submit()
+    sweep.wait_until_measuring(*LABELS)
+    sweep.pbs.out(f"qdel '{number}[1]'")
+    runs = sweep.wait(lambda runs: runs["len-2k"]["state"] == "finished")
+    assert (runs["len-2k"]["outcome"], runs["len-2k"]["phase"]) == ("cancelled", "measure")
+    assert runs["len-1k"]["state"] == "running"
+
+
+def test_somebody_deletes_an_element_that_waits(sweep):
+    sweep.write(slow=True, parallel=1)
+    number = sweep.submit()
+    sweep.wait_until_measuring("len-1k")
+    sweep.pbs.out(f"qdel '{number}[2]'")
+    runs = sweep.wait(lambda runs: runs["len-3k"]["state"] == "finished")
+    assert (runs["len-3k"]["outcome"], runs["len-3k"]["attempt"]) == ("cancelled", None)
+    assert "deleted before it ran" in runs["len-3k"]["reason"]
+    assert runs["len-2k"]["state"] == "queued"
+
+
+def test_the_whole_array_is_deleted_by_force(sweep):
+    sweep.write(slow=True)
+    number = sweep.submit()
+    sweep.wait_until_measuring(*LABELS)
+    sweep.pbs.out(f"qdel -W force '{number}[]'")
+    runs = sweep.wait_until_ended()
+    assert set(outcomes(runs).values()) == {"cancelled"}
+    assert all("deleted by hpcuser@pbshost" in run["reason"] for run in runs.values())
+    sweep.wait_until_nothing_runs()
+    sweep.retry_completes()
+
+
+def test_a_held_array_says_so_and_can_be_released(sweep):
+    sweep.write(directives=["-h"])
+    number = sweep.submit()
+    runs = sweep.runs()
+    assert {run["state"] for run in runs.values()} == {"held"}
+    assert all("held by its owner" in run["reason"] for run in runs.values())
+    sweep.pbs.out(f"qrls '{number}[]'")
+    assert set(outcomes(sweep.wait_until_ended()).values()) == {"completed"}
+
+
+def test_a_dependency_holds_and_then_lets_go(sweep):
+    first = sweep.pbs.out("qsub -h -- /bin/true")
+    sweep.write(lengths=("1k",), directives=[f"-W depend=afterok:{first}"])
+    sweep.submit()
+    (run,) = sweep.runs().values()
+    assert (run["state"], run["reason"]) == ("held", f"waits for afterok:{first}@pbshost")
+    sweep.pbs.out(f"qrls {first}")
+    assert set(outcomes(sweep.wait_until_ended()).values()) == {"completed"}
+
+
+def test_a_dependency_that_can_no_longer_come_true(sweep):
+    first = sweep.pbs.out("qsub -h -- /bin/false")
+    sweep.write(lengths=("1k",), directives=[f"-W depend=afterok:{first}"])
+    sweep.submit()
+    sweep.pbs.out(f"qrls {first}")
+    (run,) = sweep.wait_until_ended().values()
+    assert run["outcome"] == "not_run"
+    assert "can no longer come true" in run["reason"]
+
+
+def test_the_agents_own_clock_ends_the_attempt_before_the_walltime(sweep):
+    sweep.write(lengths=("1k",), slow=True, walltime="20s", margin="5s")
+    number = sweep.submit()
+    (run,) = sweep.wait_until_ended().values()
+    assert (run["outcome"], run["settled_by"]) == ("walltime", "run folder")
+    assert "PBS: job killed" not in "".join(p.read_text() for p in (sweep.sweep_dir / "jobs/0/logs").iterdir())
+    assert sweep.pbs.wait_for(number, "F")["substate"] in ("92", "93")
+    sweep.wait_until_nothing_runs()
+
+
+def test_an_agent_that_hangs_is_killed_at_the_walltime(sweep):
+    sweep.write(lengths=("1k",), slow=True, walltime="12s", margin="1s")
+    sweep.submit()
+    sweep.wait(lambda runs: runs["len-1k"]["phase"] == "measure")
+    sweep.agent("len-1k").send_signal(signal.SIGSTOP)
+    (run,) = sweep.wait_until_ended().values()
+    assert (run["outcome"], run["settled_by"]) == ("walltime", "scheduler")
+    assert "killed at its walltime of 00:00:12" in run["reason"]
+
+
+def test_a_killed_agent(sweep):
+    sweep.write(lengths=("1k",), slow=True)
+    sweep.submit()
+    sweep.wait_until_measuring("len-1k")
+    sweep.agent("len-1k").kill()
+    (run,) = sweep.wait_until_ended().values()
+    assert run["outcome"] in ("lost", "failed")
+    sweep.wait_until_nothing_runs()
+    sweep.retry_completes()
+
+
+def test_a_rerun_is_a_second_attempt_and_the_first_keeps_its_record(sweep):
+    sweep.write(lengths=("1k",), slow=True, requeue=True)
+    number = sweep.submit()
+    sweep.wait_until_measuring("len-1k")
+    first = sweep.agent("len-1k")
+    for path in (sweep.sweep_dir / "data").glob("simulated-*"):
+        path.write_text(path.read_text().replace("decode_tps: 0.2", "decode_tps: 10000"))
+    sweep.pbs.out(f"qrerun {number}", operator=True)
+    runs = sweep.wait(lambda runs: runs["len-1k"]["state"] == "finished")
+    assert (runs["len-1k"]["outcome"], runs["len-1k"]["attempt"]) == ("completed", 2)
+    assert not first.is_running()
+    assert sweep.pbs.wait_for(number, "F")["run_count"] == "2"
+    assert (sweep.sweep_dir / "runs/len-1k/attempt-1/events.jsonl").exists()
+
+
+def test_a_lost_node_reruns_the_elements_of_an_array(sweep):
+    sweep.write(slow=True)
+    number = sweep.submit()
+    sweep.wait_until_measuring(*LABELS)
+    node = sweep.pbs.attributes(f"{number}[0]")["exec_vnode"].strip("()").partition(":")[0]
+    sweep.pbs.admin(f"mom {node} kill")
+    assert sweep.runs()["len-1k"]["state"] == "running"  # PBS goes on saying R
+    sweep.pbs.admin(f"mom {node} start")
+    runs = sweep.wait(lambda runs: runs["len-1k"]["attempt"] == 2 and runs["len-1k"]["phase"] == "measure")
+    assert runs["len-1k"]["state"] == "running"
+    assert runs["len-2k"]["attempt"] == 1
+
+
+def test_a_lost_node_ends_a_job_that_may_not_be_rerun(sweep):
+    sweep.write(lengths=("1k",), slow=True)
+    sweep.submit()
+    sweep.wait_until_measuring("len-1k")
+    sweep.pbs.admin("mom gpunode1 kill")
+    failed = sweep.cli.run("cancel", SWEEP, code=1)
+    assert "could not connect to MOM" in failed.stderr
+    sweep.pbs.admin("mom gpunode1 start")
+    (run,) = sweep.wait_until_ended().values()
+    assert run["outcome"] in ("lost", "cancelled")
+    sweep.wait_until_nothing_runs()
+    sweep.retry_completes()
+
+
+def test_without_history_the_run_folder_decides(sweep):
+    sweep.pbs.admin("set server job_history_enable=False")
+    sweep.write(lengths=("1k",))
+    number = sweep.submit()
+    runs = sweep.wait_until_ended()
+    assert (outcomes(runs), runs["len-1k"]["settled_by"]) == ({"len-1k": "completed"}, "run folder")
+    assert number not in sweep.pbs.state()["jobs"]
+
+
+def test_without_history_and_without_a_word_it_stays_unknown(sweep):
+    sweep.pbs.admin("set server job_history_enable=False")
+    sweep.write(lengths=("1k",), directives=["-h"])
+    number = sweep.submit()
+    sweep.pbs.out(f"qdel {number}")
+    (run,) = sweep.runs().values()
+    assert (run["state"], run["outcome"]) == ("unknown", None)
+    assert run["reason"]
+
+
+def test_a_server_that_is_down_kills_nothing(sweep):
+    sweep.write(slow=True)
+    sweep.submit()
+    sweep.wait_until_measuring(*LABELS)
+    sweep.pbs.admin("down")
+    for _ in range(3):
+        done = sweep.cli.run("status", SWEEP)
+        assert "Connection refused" in done.stdout + done.stderr
+    assert {run["state"] for run in sweep.runs().values()} == {"running"}
+    refused = sweep.cli.run("submit", "study.yaml", "--cluster", "pbs-test", code=1)
+    assert "Connection refused" in refused.stderr
+    sweep.pbs.admin("up")
+    assert {run["state"] for run in sweep.runs().values()} == {"running"}
+    assert len(list((sweep.cli.home / "sweeps").iterdir())) == 1
+
+
+def test_status_of_a_server_that_hangs_comes_back(sweep):
+    sweep.write(lengths=("1k",), directives=["-h"])
+    sweep.submit()
+    sweep.pbs.admin("freeze")
+    started = time.monotonic()
+    done = sweep.cli.run("status", SWEEP, timeout=60)
+    assert time.monotonic() - started < 30
+    assert "did not answer within" in done.stdout + done.stderr
+
+
+def test_what_can_never_run_says_so(sweep):
+    sweep.write(gpus=64)
+    sweep.submit()
+    runs = sweep.runs()
+    assert {run["state"] for run in runs.values()} == {"held"}
+    assert all("ngpus (R: 64 A: 32 T: 32)" in run["reason"] for run in runs.values())
+    assert "less ngpus than one job asks for" in sweep.cli.run("status", SWEEP, "--json").stdout
+
+
+REFUSED = [
+    pytest.param({"queue": "nosuch"}, "Unknown queue", "qstat -Q", id="queue"),
+    pytest.param({"constraint": "nosuch=1"}, "Unknown resource: nosuch", "pbsnodes", id="resource"),
+    pytest.param({"exclude": "gpunode1"}, "which PBS cannot do", "constraint", id="exclude"),
+    pytest.param({"directives": ["-l walltime=1-00:00:00"]}, "does not take -l walltime", "48:00:00", id="walltime"),
+]
+
+
+@pytest.mark.parametrize(("profile", "words", "hint"), REFUSED)
+def test_a_refusal_leaves_nothing_behind(sweep, profile, words, hint):
+    sweep.write(**profile)
+    done = sweep.cli.run("submit", "study.yaml", "--cluster", "pbs-test", code=1)
+    assert words in done.stderr
+    assert hint in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not sweep.sweep_dir.exists()
+    assert sweep.pbs.run("qstat -x").stdout == ""
+
+
+def test_a_submission_whose_answer_was_lost_is_found(sweep):
+    sweep.write(directives=["-h"])
+    number = sweep.submit()
+    host, scheduler = LocalHost(), PbsScheduler()
+    job_dir = str(sweep.sweep_dir / "jobs" / "0")
+    answer = host.run(scheduler.find_argv(f"{SWEEP}-0", "hpcuser"), timeout_s=20)
+    assert scheduler.parse_find(answer, job_dir) == [f"{number}[].pbshost"]
+    assert scheduler.parse_find(answer, job_dir + "0") == []
+    nobody = host.run(scheduler.find_argv("no'such $(name)", "hpcuser"), timeout_s=20)
+    assert scheduler.parse_find(nobody, job_dir) == []
+
+
+def test_doctor_knows_the_site(sweep):
+    done = sweep.cli.run("doctor", code=None)
+    assert "pbs 23.06.06" in done.stdout
+    assert "gpuq: 4 nodes with 8 GPUs" in done.stdout
