@@ -1,0 +1,117 @@
+"""`hpcsweep data`: data files of workloads: fetched and checked on the login side, never by a compute node."""
+
+import hashlib
+import os
+import tempfile
+import urllib.request
+from importlib import import_module
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.parse import unquote, urlsplit
+
+import click
+
+from hpcsweep.errors import DatasetError, SpecError
+from hpcsweep.load.datasets.base import sha256
+from hpcsweep.load.datasets.shapes import SHAPES, SHAREGPT, example
+from hpcsweep.spec.base import nearest
+from hpcsweep.units import format_bytes
+
+KNOWN_FILES = {
+    "sharegpt": "https://huggingface.co/datasets/anon8231489123/ShareGPT_Vicuna_unfiltered/resolve/main/"
+    "ShareGPT_V3_unfiltered_cleaned_split.json",
+}
+"""Short names of files that studies of serving use."""
+
+_TIMEOUT_S = 60
+
+
+@click.group()
+def data() -> None:
+    """Fetch and check data files of workloads."""
+
+
+@data.command()
+@click.argument("source")
+@click.option(
+    "--to", "folder", default=".", type=click.Path(file_okay=False, path_type=Path), help="Folder to write to."
+)
+@click.option("--sha256", "expected", help="Digest that the file must have.")
+def fetch(source: str, folder: Path, expected: str | None) -> None:
+    """Fetch SOURCE: an URL, `sharegpt`, or `hf:REPO` for a dataset of the Hugging Face hub, into its cache.
+
+    A file that is there already is kept when it has the stated digest, else replaced once the new one is whole.
+    """
+    if source.startswith("hf:"):
+        click.echo(_fetch_repository(source.removeprefix("hf:")))
+        return
+    url = KNOWN_FILES.get(source, source)
+    if urlsplit(url).scheme not in ("http", "https", "file"):
+        raise SpecError(f"{source!r} is no URL", hint=f"{nearest(source, KNOWN_FILES)}; or hf:REPO")
+    path = folder / (unquote(Path(urlsplit(url).path).name) or "data")
+    if not (expected and path.is_file() and sha256(path) == expected):
+        _fetch_file(url, path, expected)
+    click.echo(f"{path}  {format_bytes(path.stat().st_size)}  sha256 {sha256(path)}")
+
+
+@data.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def check(files: tuple[Path, ...]) -> None:
+    """Print size and sha256 of FILES, as they are recorded with a sweep."""
+    for path in files:
+        click.echo(f"{path}  {format_bytes(path.stat().st_size)}  sha256 {sha256(path)}")
+
+
+@data.command()
+@click.argument("names", nargs=-1)
+def shapes(names: tuple[str, ...]) -> None:
+    """Print the named workloads as YAML to paste into an experiment; without NAMES, list them."""
+    known = (*SHAPES, SHAREGPT, "batch_sweep")
+    if not names:
+        for name in known:
+            lengths = SHAPES.get(name)
+            click.echo(f"{name:14} {lengths[0]} prompt, {lengths[1]} completion tokens" if lengths else name)
+        return
+    for name in names:
+        if name not in known:
+            raise SpecError(f"unknown shape {name!r}", hint=nearest(name, known))
+    click.echo("workloads:\n" + "".join(example(name) for name in names), nl=False)
+
+
+def _fetch_file(url: str, path: Path, expected: str | None) -> None:
+    """Write beside, check, rename: a file that is there is whole. Raises DatasetError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    fd, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(fd, "wb") as out, urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
+            stated = answer.headers.get("Content-Length")
+            while block := answer.read(1 << 20):
+                digest.update(block)
+                out.write(block)
+            written = out.tell()
+        if stated is not None and written != int(stated):
+            raise DatasetError(f"{url}: {written} bytes came, {stated} were announced", hint="try again")
+        if expected and digest.hexdigest() != expected.lower():
+            raise DatasetError(f"{url}: sha256 is {digest.hexdigest()}, not {expected}")
+        Path(beside).chmod(0o644)
+        Path(beside).replace(path)
+    except HTTPError as exc:
+        exc.close()  # the error holds the connection
+        raise DatasetError(f"{url}: cannot be fetched", detail=f"HTTP status {exc.code} {exc.reason}") from exc
+    except (URLError, OSError) as exc:
+        raise DatasetError(f"{url}: cannot be fetched", detail=str(exc), hint="is there a proxy to set?") from exc
+    finally:
+        Path(beside).unlink(missing_ok=True)
+
+
+def _fetch_repository(name: str) -> str:
+    """Fetch a dataset into the hub's cache; its folder."""
+    try:
+        hub = import_module("huggingface_hub")
+    except ImportError as exc:
+        raise DatasetError("the package huggingface_hub is not installed", hint="pip install 'hpcsweep[hf]'") from exc
+    try:
+        return str(hub.snapshot_download(name, repo_type="dataset"))
+    except Exception as exc:  # the package has many kinds of errors for what it cannot get
+        raise DatasetError(f"hf:{name}: cannot be fetched", detail=str(exc)) from exc
