@@ -35,7 +35,9 @@ _OURS: Mapping[str, str] = {
     "--served-model-name": "the name is given by `model.served_name`",
 }
 _VERSION = re.compile(r"(?<![\w.])v?(\d+\.\d+(?:\.\d+)?(?:[.+-]?[0-9A-Za-z]+)*)")
-_READY_MARGIN_S = 600
+_OWN_TIMEOUT_S = 7 * 86400
+"""vLLM's own timeouts are set out of the way, so that ours decide. The same value for every budget: vLLM 0.32 has
+VLLM_ENGINE_READY_TIMEOUT_S in the key of its compile cache (envs.py, compile_factors), and a retry would find it cold."""
 
 
 class Vllm:
@@ -84,8 +86,8 @@ class Vllm:
             "VLLM_NO_USAGE_STATS": "1",
             "NO_COLOR": "1",
         }
-        if where.startup_budget_s is not None:
-            env["VLLM_ENGINE_READY_TIMEOUT_S"] = str(math.ceil(where.startup_budget_s) + _READY_MARGIN_S)
+        timeout_s = max(_OWN_TIMEOUT_S, 2 * math.ceil(where.startup_budget_s or 0))
+        env |= {name: str(timeout_s) for name in ("VLLM_ENGINE_READY_TIMEOUT_S", "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS")}
         return Launch(tuple(argv), env | config.env)
 
     def parse_version(self, text: str) -> str | None:

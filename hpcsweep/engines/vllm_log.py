@@ -172,8 +172,14 @@ FAILURES = (
     FailurePattern(
         _rx(r"Did not receive response from front-end process within \d+ minutes"),
         OutcomeKind.STARTUP_TIMEOUT,
-        "vLLM 0.11 waits 5 minutes for its own handshake and cannot be told otherwise: use a later version",
+        "vLLM's processes wait 5 minutes for each other at the start, and cannot be told otherwise: is the node overloaded?",
         "engine: HANDSHAKE_TIMEOUT_MINS",
+    ),
+    FailurePattern(
+        _rx(r"TimeoutError: RPC call to \w+ timed out"),
+        OutcomeKind.STALLED,
+        "a worker did not answer its engine: raise VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS if the step was only slow",
+        "engine: VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS",
     ),
     FailurePattern(
         _rx(r"operator torchvision::nms does not exist"),

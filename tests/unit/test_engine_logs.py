@@ -149,6 +149,7 @@ FAILURES = [  # (engine, line, outcome)
     ("vllm", "OSError: [Errno 98] Address already in use", "port_in_use"),
     ("vllm", "TimeoutError: Timed out waiting for engine core processes to start.", "startup_timeout"),
     ("vllm", "RuntimeError: Did not receive response from front-end process within 5 minutes", "startup_timeout"),
+    ("vllm", "TimeoutError: RPC call to execute_model timed out.", "stalled"),
     ("vllm", "RuntimeError: operator torchvision::nms does not exist", "crashed"),
     ("vllm", "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.", "crashed"),
     ("vllm", "KeyError: 'some.new.fault'", "crashed"),
