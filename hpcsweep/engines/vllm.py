@@ -37,7 +37,7 @@ _OURS: Mapping[str, str] = {
 _VERSION = re.compile(r"(?<![\w.])v?(\d+\.\d+(?:\.\d+)?(?:[.+-]?[0-9A-Za-z]+)*)")
 _OWN_TIMEOUT_S = 7 * 86400
 """vLLM's own timeouts are set out of the way, so that ours decide. The same value for every budget: vLLM 0.32 has
-VLLM_ENGINE_READY_TIMEOUT_S in the key of its compile cache (envs.py, compile_factors), and a retry would find it cold."""
+VLLM_ENGINE_READY_TIMEOUT_S in the key of its compile cache (envs.py, compile_factors): a retry would find it cold."""
 
 
 class Vllm:

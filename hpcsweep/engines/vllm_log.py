@@ -172,7 +172,7 @@ FAILURES = (
     FailurePattern(
         _rx(r"Did not receive response from front-end process within \d+ minutes"),
         OutcomeKind.STARTUP_TIMEOUT,
-        "vLLM's processes wait 5 minutes for each other at the start, and cannot be told otherwise: is the node overloaded?",
+        "vLLM's processes wait 5 minutes for each other, and cannot be told otherwise: is the node overloaded?",
         "engine: HANDSHAKE_TIMEOUT_MINS",
     ),
     FailurePattern(
