@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -29,6 +30,7 @@ VARIABLES: Mapping[str, str] = {
 """Environment variables that move a compile cache -> folder below the key's. Sources: vllm/envs.py, PyTorch's
 torch/_inductor/runtime/cache_dir_utils.py, Triton's knobs.py, flashinfer/jit/env.py, deep_gemm's JIT, sglang."""
 
+_COMPILED = re.compile(r"compil|graph|dtype|backend|quant|attention|moe|optimization|speculative|lora")
 _COUNT_LIMIT = 20_000
 _PRIVATE_PREFIX = "hpcsweep-cache-"
 
@@ -42,19 +44,14 @@ class CacheSize:
 
 
 def cache_key(config: ServerConfig, settings: Settings, engine_version: str, gpu_name: str) -> str:
-    """The folder of a cache: what changes the compiled code is in its name. Safe as a path."""
-    parts = [
-        config.model,
-        config.revision or "",
-        f"tp{settings.tensor_parallel_size or 1}",
-        f"pp{settings.pipeline_parallel_size or 1}",
-        f"dp{settings.data_parallel_size or 1}",
-        f"ep{int(bool(settings.expert_parallel))}",
-        settings.quantization or "",
-        settings.kv_cache_dtype or "",
-        str(config.flags.get("--dtype", "")),
-    ]
-    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:10]
+    """The folder of a cache: engine version, GPU and model in its name, the rest in a hash. Safe as a path.
+
+    The hash covers all neutral settings, for sizes and lengths change the graphs too, and the flags that name what is
+    compiled. So two variants that run side by side do not wait for one another's cache.
+    """
+    flags = {name: value for name, value in config.flags.items() if _COMPILED.search(name)}
+    parts = [config.model, config.revision, settings.model_dump(mode="json"), flags]
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:10]
     engine = _safe(f"{config.engine}-{engine_version}")
     return f"{engine}/{_safe(gpu_name or 'cpu')}/{_safe(config.model)[-60:]}-{digest}"
 

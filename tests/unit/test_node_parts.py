@@ -195,6 +195,10 @@ def test_a_cache_key_is_a_safe_path_and_tells_what_matters():
     assert all(char.isalnum() or char in "._-/" for char in key)
     assert key != cache_key(config, Settings(tensor_parallel_size=2), "0.32.0+cpu", "NVIDIA H200")
     assert key != cache_key(config, Settings(), "0.33.0", "NVIDIA H200")
+    other = config.model_copy(update={"flags": {"--attention-backend": "FLASHINFER"}})
+    assert key != cache_key(other, Settings(), "0.32.0+cpu", "NVIDIA H200")
+    parser = config.model_copy(update={"flags": {"--tool-call-parser": "glm45"}})
+    assert key == cache_key(parser, Settings(), "0.32.0+cpu", "NVIDIA H200")
 
 
 def test_one_writer_a_cache(tmp_path: Path):
