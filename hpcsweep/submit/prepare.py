@@ -231,7 +231,7 @@ def _simulated(
         return {}
     found: dict[str, Path] = {}
     for engine in engines:
-        if engine == "simulated" or cluster.simulate == "always" or find_engine(engine, cluster) is None:
+        if cluster.simulate == "always" or find_engine(engine, cluster) is None:
             found[engine] = find_simulation_profile(experiment, path)
     return found
 
