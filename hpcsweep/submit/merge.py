@@ -146,11 +146,11 @@ def _ended(job: JobStatus, fresh: bool, cancelled_by_us: bool) -> RunVerdict:
         return RunVerdict(RunState.FINISHED, job.outcome, f"{job.reason or job.native}{where}", job.hint, "scheduler")
     if cancelled_by_us:
         return RunVerdict(RunState.FINISHED, OutcomeKind.CANCELLED, f"cancelled{where}", settled_by="our cancellation")
-    code = "" if job.exit_code is None else f", exit code {job.exit_code}"
+    told = job.reason or (job.native if job.exit_code is None else f"{job.native}, exit code {job.exit_code}")
     if fresh:
-        reason = f"the agent left no end of this attempt, its job is over: {job.native}{code}{where}"
+        reason = f"the agent left no end of this attempt, its job is over: {told}{where}"
         return RunVerdict(RunState.FINISHED, OutcomeKind.LOST, reason, job.hint, "scheduler")
-    reason = f"its job is over without having begun this run: {job.native}{code}{where}"
+    reason = f"its job is over without having begun this run: {told}{where}"
     return RunVerdict(RunState.FINISHED, OutcomeKind.NOT_RUN, reason, job.hint, "scheduler")
 
 

@@ -52,7 +52,7 @@ class Sweep:
             "axes": {"len": list(lengths)},
             "baseline": {"len": lengths[0]},
             "workloads": {"w": {"dataset": {"kind": "samples", "path": "samples.jsonl"}, "endpoint": "completions"}},
-            "resources": {"gpus": 1, "walltime": profile.pop("walltime", "10m")},
+            "resources": {"gpus": 1, "nodes": profile.pop("nodes", 1), "walltime": profile.pop("walltime", "10m")},
             "budgets": {"startup": "5m", "stall": "4m", "margin": profile.pop("margin", "5s"), "teardown": "5s"},
             "simulated": {"profile": "engine.yaml", "time_scale": 1},
         }
@@ -130,6 +130,13 @@ class Sweep:
         for path in (self.sweep_dir / "data").glob("simulated-*"):
             path.write_text(path.read_text().replace(SLOW, "decode_tps: 10000"))
 
+    def set_profile(self, **profile: Any) -> None:
+        """Change the cluster profile that the sweep keeps for a retry."""
+        path = self.sweep_dir / "sweep.json"
+        document = json.loads(path.read_text())
+        document["profile"].update(profile)
+        path.write_text(json.dumps(document))
+
     def attempt_dir(self, label: str, number: int = 1) -> Path:
         return self.sweep_dir / "runs" / label / f"attempt-{number}"
 
@@ -198,3 +205,28 @@ def accounting() -> bool:
         re.search(r"AccountingStorageType\s*= accounting_storage/slurmdbd", slurm("scontrol", "show", "config"))
         is not None
     )
+
+
+def wait_for(condition: Callable[[], bool], within_s: float, what: str) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
+        time.sleep(0.2)
+
+
+def daemon(name: str) -> psutil.Process:
+    """A daemon of the test Slurm, by its pid file."""
+    return psutil.Process(int((SERVICE / "run" / f"{name}.pid").read_text()))
+
+
+def start_daemon(name: str, *argv: str) -> None:
+    """Start a daemon again; it goes into the background by itself."""
+    subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: _alive(name), 20, f"{name} is up")
+
+
+def _alive(name: str) -> bool:
+    try:
+        return daemon(name).is_running()
+    except (psutil.Error, OSError, ValueError):
+        return False

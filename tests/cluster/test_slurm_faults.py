@@ -1,0 +1,272 @@
+"""What clusters do to jobs, done to real ones: each time the outcome is right, nothing is lost, and retry finishes."""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from slurm_sweeps import LABELS, SERVICE, SWEEP, Sweep, daemon, node_of, slurm, start_daemon, wait_for
+
+pytestmark = [pytest.mark.slurm]
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="stops daemons of Slurm: needs root")
+
+
+def test_killed_agent(sweep: Sweep) -> None:
+    sweep.write(slow=True)
+    sweep.submit()
+    sweep.wait_until_measuring(*LABELS)
+    sweep.agent("len-2k").kill()
+    runs = sweep.wait(lambda runs: runs["len-2k"]["state"] == "finished")
+    assert runs["len-2k"]["outcome"] == "lost"
+    assert runs["len-1k"]["state"] == "running"
+    sweep.cli("cancel", SWEEP)
+    sweep.wait_until_ended()
+    sweep.wait_until_nothing_runs()
+    runs = sweep.retry_completes()
+    assert sweep.attempt_dir("len-2k", 1).is_dir() and runs["len-2k"]["attempt"] == 2
+
+
+def test_killed_server(sweep: Sweep) -> None:
+    sweep.write(slow=True, lengths=("1k", "2k"))
+    sweep.submit()
+    sweep.wait_until_measuring("len-1k", "len-2k")
+    sweep.server("len-1k").kill()
+    runs = sweep.wait(lambda runs: runs["len-1k"]["state"] == "finished")
+    assert (runs["len-1k"]["outcome"], runs["len-1k"]["phase"]) == ("crashed", "measure")
+    assert runs["len-2k"]["state"] == "running"
+    sweep.cli("cancel", SWEEP)
+    sweep.wait_until_ended()
+    sweep.wait_until_nothing_runs()
+    sweep.retry_completes()
+
+
+def test_killed_child_of_the_server(sweep: Sweep) -> None:
+    sweep.write(slow=True, lengths=("1k",), rules="faults:\n  - {kind: children, count: 2}\n")
+    sweep.submit()
+    sweep.wait_until_measuring("len-1k")
+    child = sweep.server("len-1k").children()[0]
+    child.kill()
+    wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 10, "the child is dead")
+    assert sweep.runs()["len-1k"]["state"] == "running"
+    sweep.cli("cancel", SWEEP)
+    assert sweep.wait_until_ended()["len-1k"]["outcome"] == "cancelled"
+    sweep.wait_until_nothing_runs()
+
+
+REFUSALS = [
+    pytest.param({"partition": "nosuch"}, "invalid partition specified: nosuch", "partition", id="partition"),
+    pytest.param({"gpu_type": "b300"}, "Requested node configuration is not available", "gpu_type", id="GPU type"),
+    pytest.param({"constraint": "nosuch"}, "Invalid feature specification", "constraint", id="feature"),
+    pytest.param({"directives": ["--nosuch"]}, "unrecognized option '--nosuch'", "directives", id="unknown directive"),
+    pytest.param({"gpus_per_node": 0}, "this cluster's nodes have 0", "gpus_per_node", id="too many GPUs: told by us"),
+]
+
+
+@pytest.mark.parametrize(("profile", "words", "hint"), REFUSALS)
+def test_refused(sweep: Sweep, profile: dict[str, object], words: str, hint: str) -> None:
+    sweep.write(**profile)
+    told = sweep.cli("submit", "study.yaml", "--cluster", "slurm", code=1)
+    assert words in told
+    assert hint in told.partition("hint:")[2]
+    assert "Traceback" not in told
+    assert not list(sweep.home.glob("sweeps/*"))
+
+
+NEVER = [
+    pytest.param({"partition": "debug", "walltime": "10m"}, "over the partition's MaxTime", id="over MaxTime"),
+    pytest.param({"nodes": 5}, "more nodes than the partition gives", id="too many nodes"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), NEVER)
+def test_accepted_but_it_can_never_run(sweep: Sweep, change: dict[str, object], words: str) -> None:
+    sweep.write(**change)
+    sweep.submit()
+    runs = sweep.wait(lambda runs: all(run["state"] == "held" for run in runs.values()))
+    for run in runs.values():
+        assert words in run["reason"]
+        assert "lower resources." in run["hint"]
+    sweep.cli("cancel", SWEEP)
+    assert {run["outcome"] for run in sweep.wait_until_ended().values()} == {"cancelled"}
+
+
+def test_the_log_folder_is_gone_when_the_job_starts(sweep: Sweep) -> None:
+    sweep.write(lengths=("1k", "2k"), directives=["--begin=now+5"])
+    sweep.submit()
+    shutil.rmtree(sweep.sweep_dir / "jobs" / "0" / "logs")
+    runs = sweep.wait_until_ended()
+    assert {run["outcome"] for run in runs.values()} == {"not_run"}
+    assert "0:53" in runs["len-1k"]["reason"] and "log folder" in runs["len-1k"]["hint"]
+    sweep.retry_completes()
+
+
+def test_a_home_that_cannot_be_written(sweep: Sweep) -> None:
+    sweep.home.write_text("a file where the folder should be")
+    told = sweep.cli("submit", "study.yaml", "--cluster", "slurm", code=1)
+    assert str(sweep.home) in told and "hint:" in told and "Traceback" not in told
+
+
+def test_walltime(sweep: Sweep) -> None:
+    """Three runs in one allocation of 75 s: the first one never ends by itself."""
+    sweep.write(slow=True, walltime="25s", margin="15s")
+    sweep.submit("--pack", "3")
+    runs = sweep.wait_until_ended(120)
+    assert (runs["len-1k"]["outcome"], runs["len-1k"]["phase"]) == ("walltime", "measure")
+    assert {runs["len-2k"]["outcome"], runs["len-3k"]["outcome"]} == {"not_run"}
+    assert "walltime" in runs["len-2k"]["reason"]
+    sweep.wait_until_nothing_runs()
+    runs = sweep.retry_completes()
+    assert {label: run["attempt"] for label, run in runs.items()} == {"len-1k": 2, "len-2k": 1, "len-3k": 1}
+
+
+def test_requeue_goes_on_where_it_was(sweep: Sweep) -> None:
+    """The first run of the allocation completes, the second is under way when the job is requeued."""
+    sweep.write(slow=True, requeue=True, rules="rules:\n  - when: {len: 1k}\n    speed: {decode_tps: 10000}\n")
+    job_id = sweep.submit("--pack", "3")
+    sweep.wait_until_measuring("len-2k")
+    first = (sweep.attempt_dir("len-1k") / "exit.json").read_bytes()
+    sweep.shorten()
+    slurm("scontrol", "requeue", job_id)
+    runs = sweep.wait_until_ended(90)
+    assert {run["outcome"] for run in runs.values()} == {"completed"}
+    assert {label: run["attempt"] for label, run in runs.items()} == {"len-1k": 1, "len-2k": 2, "len-3k": 1}
+    assert (sweep.attempt_dir("len-1k") / "exit.json").read_bytes() == first
+    assert '"preempted"' in (sweep.attempt_dir("len-2k") / "exit.json").read_text()
+    sweep.wait_until_nothing_runs()
+
+
+@pytest.fixture
+def urgent() -> Iterator[list[str]]:
+    """Jobs of the preempting partition; cancelled afterwards."""
+    jobs: list[str] = []
+    yield jobs
+    if jobs:
+        slurm("scancel", *jobs)
+
+
+def preempt(node: str, seconds: int) -> str:
+    """A job that pushes everything else off a node for a while."""
+    return slurm("sbatch", "--parsable", "-p", "urgent", "-w", node, "--exclusive", "--mem=10", "-t", "2",
+                 "-o", "/dev/null", f"--wrap=sleep {seconds}")  # fmt: skip
+
+
+@pytest.mark.parametrize("requeue", [False, True])
+def test_preemption(sweep: Sweep, urgent: list[str], requeue: bool) -> None:
+    sweep.write(slow=True, requeue=requeue, lengths=("1k", "2k"), nodelist="hopper-04", exclusive=False)
+    job_id = sweep.submit()
+    sweep.wait_until_measuring("len-1k", "len-2k")
+    sweep.shorten()
+    urgent.append(preempt(node_of(job_id, 0), 5))
+    if requeue:
+        runs = sweep.wait_until_ended(120)
+        assert {(run["outcome"], run["attempt"]) for run in runs.values()} == {("completed", 2)}
+        return
+    runs = sweep.wait_until_ended(60)
+    assert {run["outcome"] for run in runs.values()} == {"preempted"}
+    sweep.wait_until_nothing_runs()
+    sweep.retry_completes()
+
+
+@needs_root
+def test_node_failure(sweep: Sweep) -> None:
+    """The node's daemon dies, its processes go on: a retry must not meet them."""
+    sweep.write(slow=True, lengths=("1k", "2k"), nodelist="hopper-03", requeue=False)
+    job_id = sweep.submit()
+    sweep.wait_until_measuring("len-1k", "len-2k")
+    assert node_of(job_id, 0) == "hopper-03"
+    daemon("slurmd.hopper-03").send_signal(signal.SIGKILL)
+    try:
+        runs = sweep.wait_until_ended(100)
+        for run in runs.values():
+            assert (run["outcome"], run["node"]) == ("lost", "hopper-03")
+            assert "lost its node" in run["reason"]
+        assert sweep.agent("len-1k").is_running()
+        before = sorted(path.name for path in sweep.attempt_dir("len-1k").iterdir())
+        sweep.write(lengths=("1k", "2k"))
+        sweep.shorten()
+        sweep.set_profile(nodelist=None)
+        sweep.cli("retry", SWEEP)
+        runs = sweep.wait_until_ended(90)
+        assert {(run["outcome"], run["attempt"]) for run in runs.values()} == {("completed", 2)}
+        assert sorted(path.name for path in sweep.attempt_dir("len-1k").iterdir()) == before
+    finally:
+        start_daemon("slurmd.hopper-03", "slurmd", "-N", "hopper-03")
+    sweep.wait_until_nothing_runs()
+    assert {(run["outcome"], run["attempt"]) for run in sweep.runs().values()} == {("completed", 2)}
+
+
+@needs_root
+def test_slurmctld_down_for_a_while(sweep: Sweep) -> None:
+    sweep.write(slow=True, lengths=("1k", "2k"), parallel=1)
+    sweep.submit()
+    sweep.wait_until_measuring("len-1k")
+    controller = daemon("slurmctld")
+    controller.terminate()
+    try:
+        controller.wait(30)
+        began = time.monotonic()
+        told = sweep.cli("status", SWEEP)
+        assert time.monotonic() - began < 30
+        assert "squeue" in told and "warning" in told
+        runs = sweep.runs()
+        assert (runs["len-1k"]["state"], runs["len-2k"]["state"]) == ("running", "queued")
+        refused = sweep.cli("submit", "study.yaml", "--cluster", "slurm", code=1, timeout_s=120)
+        assert "Unable to contact slurm controller" in refused or "did not answer" in refused
+        sweep.shorten()
+    finally:
+        start_daemon("slurmctld", "slurmctld")
+    wait_for(lambda: "UP" in slurm("scontrol", "ping", check=False), 30, "slurmctld answers")
+    slurm("scancel", sweep.job_ids()[0] + "_0")
+    runs = sweep.wait_until_ended(90)
+    assert {label: run["outcome"] for label, run in runs.items()} == {"len-1k": "cancelled", "len-2k": "completed"}
+    sweep.retry_completes()
+
+
+def test_purged_before_anybody_asked(sweep: Sweep) -> None:
+    """Agent, guardian and server are killed at once, and Slurm forgets the job before it is asked."""
+    sweep.write(slow=True, lengths=("1k",))
+    job_id = sweep.submit()
+    sweep.wait_until_measuring("len-1k")
+    for process in sweep.processes():
+        process.suspend()  # so that none of them sees another one die
+    for process in sweep.processes():
+        process.kill()
+    sweep.wait_until_nothing_runs()
+    forgotten = lambda: job_id not in slurm("squeue", "-h", "--states=all", "-o", "%A").split()  # noqa: E731
+    wait_for(forgotten, 100, "Slurm forgets the job (MinJobAge)")
+    runs = sweep.wait_until_ended(20)
+    assert runs["len-1k"]["outcome"] == "lost"
+    sweep.retry_completes()
+
+
+def test_hand_run_of_one_element(sweep: Sweep) -> None:
+    """job.sh is what was submitted, and runs without a scheduler."""
+    sweep.submit()
+    sweep.wait_until_ended()
+    script = sweep.sweep_dir / "jobs" / "0" / "job.sh"
+    slurm("env", "SLURM_ARRAY_TASK_ID=1", "bash", str(script))
+    assert sweep.attempt_dir("len-2k", 2).is_dir()
+    assert not sweep.attempt_dir("len-1k", 2).exists()
+
+
+@needs_root
+def test_an_ordinary_user(tmp_path_factory: pytest.TempPathFactory) -> None:
+    user = os.environ["HPCSWEEP_TEST_USER"]
+    folder = Path(slurm("mktemp", "-d", "-p", str(SERVICE / "home")))
+    sweep = Sweep(folder, user)
+    shutil.chown(folder, user)
+    for path in folder.iterdir():
+        shutil.chown(path, user)
+    try:
+        sweep.submit()
+        runs = sweep.wait_until_ended()
+        assert {run["outcome"] for run in runs.values()} == {"completed"}
+        assert sweep.attempt_dir("len-1k").owner() == user
+    finally:
+        sweep.end()
+        shutil.rmtree(folder)
