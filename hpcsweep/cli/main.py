@@ -10,7 +10,7 @@ from hpcsweep.errors import HpcsweepError, nearest
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "submit": ("Plan an experiment and submit its runs.", "hpcsweep.cli.submit"),
-    "status": ("Show where every run of a sweep stands.", "hpcsweep.cli.status"),
+    "status": ("Show where every run of SWEEP stands.", "hpcsweep.cli.status"),
     "show": ("Show one run: startup timeline, facts, samples, failure.", "hpcsweep.cli.show"),
     "logs": ("Print the server's or the client's log of a run.", "hpcsweep.cli.logs"),
     "cancel": ("Cancel a sweep, or runs of it.", "hpcsweep.cli.cancel"),

@@ -55,7 +55,7 @@ def test_every_command_has_the_help_that_the_list_promises(name):
     assert command is not None
     assert (command.help or "").strip().splitlines()[0] == COMMANDS[name][0]
     for parameter in command.params:
-        assert getattr(parameter, "help", "argument"), f"{name} {parameter.name} has no help"
+        assert parameter.param_type_name == "argument" or parameter.help, f"{name} {parameter.name} has no help"
 
 
 def test_the_page_of_the_command_line_is_up_to_date():
