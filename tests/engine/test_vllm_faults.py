@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from vllm_job import LABEL, VllmJob
+from vllm_job import LABEL, OFFLINE, VllmJob
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
 
@@ -46,7 +46,7 @@ REFUSED = {
     ),
     "KV cache too small": Refused(
         "out_of_memory",
-        {"settings": {"max_model_len": 4096}, "flags": {"--kv-cache-memory-bytes": 200_000}},
+        {"settings": {"max_model_len": 4096}, "flags": {"--kv-cache-memory-bytes": 200_000}, "env": OFFLINE},
         evidence="larger than the available KV cache memory",
     ),
 }

@@ -23,7 +23,9 @@ def log_of(job):
 
 
 def test_an_eager_server_answers_everything(job):
-    run = job.vllm_run(settings={"expert_parallel": True}, workloads=[job.workload(requests=4, max_tokens=24)])
+    run = job.vllm_run(
+        settings={"expert_parallel": True}, workloads=[job.workload(requests=4, max_tokens=24, repeats=2)]
+    )
     told = job.declared(job.begin(run), 0.0, WITHIN_S)
     assert told.outcome == "completed"
     assert phases(job) == [
@@ -41,9 +43,9 @@ def test_an_eager_server_answers_everything(job):
     assert found["engine_version"] == "0.32.0" and found["max_model_len_tokens"] == 512
     assert found["kv_cache_bytes"] == 2**30 and found["kv_cache_tokens"] > 100_000
     samples = job.of_kind("sample", LABEL)
-    assert [sample.error for sample in samples] == [None] * 4
+    assert [sample.error for sample in samples] == [None] * 8
     assert all(sample.completion_tokens == 24 and sample.tokens_from == "usage" for sample in samples)
-    assert job.of_kind("workload_started", LABEL)[0].cache_reset is True
+    assert [event.cache_reset for event in job.of_kind("workload_started", LABEL)] == [None, True]
     started = job.of_kind("attempt_started", LABEL)[0]
     assert started.versions["vllm"].startswith("0.32.0") and not started.simulated
     key = started.env.get("VLLM_API_KEY", "")

@@ -17,7 +17,8 @@ from hpcsweep.spec.server import ServerConfig, Settings
 LABEL = "real"
 # A start takes 45 s on an idle machine with two cores, and many times that on a busy one.
 BUDGETS = {"startup": 1500, "stall": 400, "request": 400, "token": 400, "teardown": 60, "margin": 5}
-ENV = {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_HOST_IP": "127.0.0.1"}
+OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_HOST_IP": "127.0.0.1"}
+ENV = {**OFFLINE, "VLLM_CPU_KVCACHE_SPACE": "1"}
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class VllmJob(Job):
         flags: dict[str, Any] | None = None,
         model: str | None = None,
         budgets: dict[str, Any] | None = None,
+        env: dict[str, str] = ENV,
         **more: Any,
     ) -> RunSpec:
         server = ServerConfig(
@@ -53,7 +55,7 @@ class VllmJob(Job):
             served_model_name="tiny",
             settings=Settings(**{"enforce_eager": True, "max_model_len": 512, **(settings or {})}),
             flags=flags or {},
-            env=ENV,
+            env=env,
         )
         values = {"simulation": None, "server": server, "budgets": {**BUDGETS, **(budgets or {})}, **more}
         return self.run_spec(LABEL, **values)
