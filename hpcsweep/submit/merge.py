@@ -91,6 +91,10 @@ def _later(earlier: JobStatus, later: JobStatus) -> JobStatus:
     )
 
 
+_WHY_LOST = (OutcomeKind.WALLTIME, OutcomeKind.CANCELLED, OutcomeKind.PREEMPTED, OutcomeKind.OUT_OF_MEMORY)
+"""What a scheduler says of a job whose agent was killed. `lost` in the run folder is only that: the agent is gone."""
+
+
 def decide(run: RunEvidence, job: JobStatus | None, *, cancelled_by_us: bool, handed_over: bool) -> RunVerdict:
     """Where a run stands, from its folder and the scheduler's word about its element.
 
@@ -98,6 +102,8 @@ def decide(run: RunEvidence, job: JobStatus | None, *, cancelled_by_us: bool, ha
     we cancelled the element. `handed_over`: the scheduler took the job.
     """
     fresh = run.attempt > run.known_attempts
+    if fresh and run.outcome is OutcomeKind.LOST and job is not None and job.state.final and job.outcome in _WHY_LOST:
+        return _ended(job, fresh, cancelled_by_us)
     if fresh and run.outcome is not None and not _requeued(run, job):
         return RunVerdict(RunState.FINISHED, run.outcome, run.reason, settled_by="run folder")
     if not fresh and run.not_run is not None:

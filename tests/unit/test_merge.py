@@ -31,6 +31,26 @@ CASES = [  # (run folder, scheduler's word, cancelled by us, handed over) -> (st
     pytest.param(
         folder(attempt=1, owner_alive=True), job("gone"), False, True, "running", None, "", id="gone, agent lives"
     ),
+    pytest.param(
+        folder(attempt=1, outcome=OutcomeKind.LOST, reason="the agent was killed"),
+        job("failed", outcome=TIMEOUT, reason="killed at its walltime"),
+        False,
+        True,
+        "finished",
+        "walltime",
+        "killed at its walltime",
+        id="the scheduler knows why the agent was lost",
+    ),
+    pytest.param(
+        folder(attempt=1, outcome=OutcomeKind.LOST, reason="the agent was killed"),
+        job("failed", outcome=OutcomeKind.FAILED, reason="exit code 137"),
+        False,
+        True,
+        "finished",
+        "lost",
+        "the agent was killed",
+        id="the scheduler knows no better",
+    ),
     pytest.param(folder(attempt=1), job("running"), False, True, "running", None, "", id="running"),
     pytest.param(folder(attempt=1, owner_alive=True), None, False, True, "running", None, "", id="only its own sign"),
     pytest.param(folder(attempt=1), None, False, True, "unknown", None, "", id="began, then silence"),
