@@ -121,7 +121,8 @@ def _odd_cells(cells: Sequence[Cell]) -> Iterator[Remark]:
             )
         if cell.failed and cell.validity.status != "invalid":
             causes = ", ".join(f"{count} {cause}" for cause, count in cell.failures.items())
-            yield Remark("failed_requests", cell.run, f"{where}: {cell.failed} requests failed ({causes})")
+            what = "1 request" if cell.failed == 1 else f"{cell.failed} requests"
+            yield Remark("failed_requests", cell.run, f"{where}: {what} failed ({causes})")
 
 
 def _cold_compiles(runs: Sequence[RunFinding], startups: Sequence[Startup]) -> Iterator[Remark]:

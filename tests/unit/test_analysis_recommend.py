@@ -1,0 +1,179 @@
+"""The recommendation by each kind of objective, its command, and what a written command loses."""
+
+import subprocess
+from dataclasses import replace
+
+import pytest
+from study_rows import ARGV, attempt, run, samples, sweep, workload
+
+from hpcsweep.analysis.commands import lost_flags, serve_command, shell_text, without_run_flags
+from hpcsweep.analysis.objective import read_goal
+from hpcsweep.analysis.summary import analyse
+
+SERVER = {
+    "engine": "vllm",
+    "model": "zai-org/GLM-4.6",
+    "settings": {"tensor_parallel_size": 8, "expert_parallel": True},
+    "flags": {"--dtype": "bfloat16"},
+    "env": {"NAME": "two words"},
+}
+
+
+def variant(level, seconds, *, ttft_s=0.5, gpus=8, startup_s=300.0, repeats=2, workloads=("w",), **changes):
+    """Runs of one variant; `seconds` a request, the repeats 0.4% apart."""
+    runs = []
+    for number in range(1, repeats + 1):
+        factor = 1 + 0.002 * (2 * number - 3)
+        found = [replace(s, ttft_s=ttft_s) for s in samples([(100, seconds * factor)] * 8, tokens=64)]
+        rows = [workload(name, tuple(found), settings={"slo": {"ttft_s": 0.4}}) for name in workloads]
+        tried = attempt(rows, startup_s=startup_s)
+        runs.append(run({"a": level}, [tried], repeat=number, gpus=gpus, server=SERVER, **changes))
+    return runs
+
+
+def advice(*groups, objective=None, baseline="1"):
+    runs = [one for group in groups for one in group]
+    levels = tuple(dict.fromkeys(one.axes["a"] for one in runs))
+    found = analyse(sweep(runs, {"a": levels}, {"a": baseline}, objective=objective or {"metric": "tps"}))
+    return found.recommendation
+
+
+OBJECTIVES = [  # (objective, chosen): 1 is the baseline; 2 is fast, 3 answers early, 4 starts early, 5 is small
+    pytest.param({"metric": "tps"}, "a-2", id="tps"),
+    pytest.param({"metric": "tps", "samples": "all"}, "a-2", id="tps of all samples"),
+    pytest.param({"metric": "ttft"}, "a-3", id="ttft"),
+    pytest.param({"metric": "goodput"}, "a-3", id="goodput"),
+    pytest.param({"metric": "startup"}, "a-4", id="startup"),
+    pytest.param({"metric": "output_tps_per_gpu"}, "a-5", id="per GPU"),
+    pytest.param({"metric": "total_tps_per_gpu", "workload": "w"}, "a-5", id="per GPU on a named workload"),
+    pytest.param({"metric": "weighted", "weights": {"tps": 1.0, "ttft": 0.1}}, "a-2", id="mostly speed"),
+    pytest.param({"metric": "weighted", "weights": {"tps": 0.1, "ttft": 1.0}}, "a-3", id="mostly TTFT"),
+]
+
+
+@pytest.mark.parametrize(("objective", "chosen"), OBJECTIVES)
+def test_the_objective_decides(objective, chosen):
+    found = advice(
+        variant("1", 2.0),
+        variant("2", 1.0),
+        variant("3", 2.0, ttft_s=0.2),
+        variant("4", 2.0, startup_s=100.0),
+        variant("5", 2.2, gpus=2),
+        objective=objective,
+    )
+    assert found.chosen == chosen
+    assert not found.provisional
+    assert found.candidates[0].rank == 1
+    assert sum(c.chance_best or 0 for c in found.candidates) == pytest.approx(1)
+
+
+EQUALS = [  # (variant that scores a little better, why the other is preferred)
+    pytest.param({"seconds": 1.999}, "it is the baseline", id="the baseline changes nothing"),
+    pytest.param({"seconds": 2.001, "gpus": 4}, None, id="a smaller one that is as good wins"),
+]
+
+
+@pytest.mark.parametrize(("better", "why"), EQUALS)
+def test_of_equals_the_simpler_or_cheaper_is_preferred(better, why):
+    found = advice(variant("1", 2.0), variant("2", **better))
+    assert {c.variant for c in found.candidates if c.equal_to_best} == {"a-1", "a-2"}
+    if why is None:
+        assert found.chosen == "a-2"
+        assert found.best == "a-1"
+        assert any("it needs 4 GPUs, not 8" in sentence for sentence in found.why)
+    else:
+        assert found.chosen == "a-1"
+        assert found.best == "a-2"
+        assert any(why in sentence for sentence in found.why)
+
+
+def test_a_valid_result_goes_before_a_better_provisional_one():
+    found = advice(variant("1", 2.0), variant("2", 1.0, repeats=1))
+    assert (found.chosen, found.provisional) == ("a-1", False)
+    fast = next(c for c in found.candidates if c.variant == "a-2")
+    assert (fast.rank, fast.chance_best) == (None, None)
+    assert "one run only" in fast.reason
+
+
+def test_nothing_measured_gives_no_recommendation_and_no_crash():
+    found = advice([run({"a": "1"}, [], reason="cancelled")])
+    assert (found.chosen, found.best, found.command) == (None, None, "")
+    assert "nothing can be recommended" in found.why[0]
+    empty = analyse(sweep([], {}, {}))
+    assert empty.recommendation.chosen is None
+    assert empty.costs.used.value == 0
+
+
+def test_a_workload_that_does_not_fit_takes_a_variant_out_and_is_told():
+    both = variant("2", 2.0, workloads=("w", "long"))
+    short = [
+        replace(r, attempts=tuple(replace(a, workloads=(*a.workloads, left_out)) for a in r.attempts))
+        for r in variant("1", 1.0)
+        for left_out in [workload("long", (), left_out="does not fit: 48002 > 8192")]
+    ]
+    found = advice(short, both)
+    assert found.chosen == "a-2"
+    assert {best.workload: best.chosen for best in found.by_workload} == {"w": "a-1", "long": "a-2"}
+    assert not any("does not fit" in text for text in found.not_measured)
+
+
+def test_the_goal_is_said_in_words():
+    assert read_goal({}, ["w"]).text == "highest mean TPS of warm samples on workload w"
+    weighted = read_goal({"metric": "weighted", "weights": {"tps": 2, "startup": 1}}, ["v", "w"])
+    assert weighted.text == (
+        "highest mean TPS of warm samples (weight 2) and lowest mean Startup (weight 1) over workloads v, w"
+    )
+    assert sum(term.weight for term in weighted.terms) == 3
+
+
+def test_the_command_comes_from_the_configuration():
+    found = advice(variant("1", 2.0))
+    assert found.argv == (
+        "vllm", "serve", "zai-org/GLM-4.6", "--served-model-name", "zai-org/GLM-4.6",
+        "--tensor-parallel-size", "8", "--enable-expert-parallel", "--dtype", "bfloat16",
+    )  # fmt: skip
+    assert found.env == {"NAME": "two words"}
+    assert lost_flags(found.command) == ()
+
+
+def test_without_a_configuration_the_recorded_arguments_serve():
+    command = serve_command(run({"a": "1"}, [attempt([])]))
+    assert command.argv == ARGV[:3]
+    simulated = serve_command(run({"a": "1"}, [attempt([], simulated=True)]))
+    assert "simulated" in simulated.trouble
+    assert serve_command(run({"a": "1"})).trouble == "no command was recorded"
+    damaged = serve_command(run({"a": "1"}, [attempt([])], server={"engine": "nope", "model": "m"}))
+    assert "unknown engine 'nope'" in damaged.trouble
+
+
+def test_host_port_and_key_belong_to_the_run():
+    argv = ("vllm", "serve", "m", "--host=1.2.3.4", "--port", "1", "--api-key", "secret", "--x", "--port-range")
+    assert without_run_flags(argv) == ("vllm", "serve", "m", "--x", "--port-range")
+
+
+HOSTILE = ["plain", "two words", "it's", 'a"b', "$(id)", "back\\slash", "new\nline", "# no comment", "tail \\", "", "*"]
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_bash_gets_back_every_argument(value):
+    text = shell_text(("printf", "%s\\0", "--flag", value, "--last"), {"V": value})
+    assert lost_flags(text) == ()
+    done = subprocess.run(["bash", "-c", text], capture_output=True, check=True)
+    assert done.stdout.decode().split("\0")[:-1] == ["--flag", value, "--last"]
+    told = subprocess.run(["bash", "-c", shell_text(("printenv", "V"), {"V": value})], capture_output=True, text=True)
+    assert told.stdout == value + "\n"
+
+
+LOST = [  # (script, flags lost)
+    pytest.param("a \\\n  --b \\\n  --c\n", [()], id="as it should be"),
+    pytest.param("a --b \\ # why\n  --c 1 \\\n  --d\n", [("--c", "--d")], id="a comment after the backslash"),
+    pytest.param("a --b \\  \n  --c\n", [("--c",)], id="a blank after the backslash"),
+    pytest.param("a --b \\ # one\n  --c \\ # two\n  --d=1\n", [("--c", "--d"), ("--d",)], id="two of them"),
+    pytest.param("# a \\ # why\n  --c\n", [()], id="in a comment"),
+    pytest.param("a '\\ # x'\necho\n", [()], id="nothing is lost"),
+]
+
+
+@pytest.mark.parametrize(("script", "expected"), LOST)
+def test_flags_lost_behind_a_continuation(script, expected):
+    assert [one.flags for one in lost_flags(script)] == [flags for flags in expected if flags]
