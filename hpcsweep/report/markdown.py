@@ -16,7 +16,7 @@ TEMPLATE = "report.md.j2"
 _SPECIAL = re.compile(
     r"[\\`*<|$]"  # always: escapes, code, emphasis, HTML, columns, formulas
     r"|(?<![^\W_])_|_(?![^\W_])"  # an underscore inside a word is no emphasis
-    r"|~~|\](?=[(\[:])|&(?=#?\w+;)"  # struck out, links, entities
+    r"|~~|\](?=[(\[])|&(?=#?\w+;)"  # struck out, links, entities
 )
 _BACKTICKS = re.compile(r"`+")
 _LINE_START = re.compile(r"^(?:[#+>=-]|\d+[.)]|\[)")

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from hpcsweep.analysis.findings import Findings
 from hpcsweep.report.chapters import build_document
+from hpcsweep.report.console import make_console, safe_text
 from hpcsweep.report.document import Block, Bullets, Code, Document, Paragraph, Section, Table
 from hpcsweep.report.wording import SIMULATED
 
@@ -17,9 +18,6 @@ MAX_ITEMS = 20
 MAX_PARTS = 40
 """Parts of one chapter, such as the details of each run."""
 
-PIPE_WIDTH = 200
-"""Columns where the width is not that of a terminal: lines for grep, not for the eye."""
-
 
 def write(findings: Findings, stream: IO[str]) -> None:
     """Print the report."""
@@ -27,10 +25,9 @@ def write(findings: Findings, stream: IO[str]) -> None:
 
 
 def write_document(document: Document, stream: IO[str]) -> None:
-    """Print a document. The width is the terminal's; into a file or a pipe, `PIPE_WIDTH`."""
-    width = None if stream.isatty() else PIPE_WIDTH
-    console = Console(file=stream, highlight=False, markup=False, emoji=False, width=width)
-    console.print(Text(document.title, style="bold"))
+    """Print a document. The width is the terminal's; into a file or a pipe, `console.PIPE_WIDTH`."""
+    console = make_console(stream)
+    console.print(_text(document.title, "bold"))
     parts = 0
     for section in document.sections:
         parts = parts + 1 if section.level > 2 else 0
@@ -47,7 +44,7 @@ def _more(what: str, number: int | None = None) -> Text:
 
 def _print_section(console: Console, section: Section) -> None:
     console.print()
-    console.print(Text(section.title, style="bold cyan" if section.level == 2 else "bold"))
+    console.print(_text(section.title, "bold cyan" if section.level == 2 else "bold"))
     for block in section.blocks:
         _print_block(console, block)
 
@@ -62,7 +59,7 @@ def _print_block(console: Console, block: Block) -> None:
             console.print(_more("lines", len(block.items) - MAX_ITEMS))
     elif isinstance(block, Code):
         # As it is, so that it can be copied: no wrapping and no frame.
-        console.print(Text(block.text, style="green"), soft_wrap=True)
+        console.print(_text(block.text, "green"), soft_wrap=True)
     else:
         _print_table(console, block)
 
@@ -70,18 +67,18 @@ def _print_block(console: Console, block: Block) -> None:
 def _print_table(console: Console, block: Table) -> None:
     table = RichTable(show_edge=False, pad_edge=False, header_style="bold")
     for title in block.columns:
-        table.add_column(Text(title), overflow="fold")
+        table.add_column(_text(title), overflow="fold")
     for row in block.rows[:MAX_ROWS]:
         table.add_row(*(_text(cell) for cell in row))
     console.print(table)
     if len(block.rows) > MAX_ROWS:
         console.print(_more("rows", len(block.rows) - MAX_ROWS))
     if block.note:
-        console.print(Text(block.note, style="dim"))
+        console.print(_text(block.note, "dim"))
 
 
 def _text(text: str, style: str = "") -> Text:
-    """Plain text, letter by letter, without control characters; the mark of simulated rows stands out."""
-    shown = Text("".join(c if c.isprintable() or c == "\n" else "?" for c in text), style=style)
+    """Plain text; the mark of simulated rows stands out."""
+    shown = safe_text(text, style)
     shown.highlight_words([SIMULATED], "bold yellow")
     return shown

@@ -1,0 +1,208 @@
+"""CSV, JSON, the terminal, and the registry of formats."""
+
+import csv
+import io
+import json
+import math
+import sys
+from dataclasses import replace
+
+import pytest
+from study_rows import a100_study, attempt, h200_study, run, samples, sweep, workload
+
+from hpcsweep.analysis.measures import RUN_MEASURES, SAMPLE_MEASURES
+from hpcsweep.analysis.rows import SampleRow
+from hpcsweep.analysis.summary import analyse
+from hpcsweep.errors import ReportError
+from hpcsweep.report import registry, terminal
+from hpcsweep.report.console import PIPE_WIDTH
+from hpcsweep.report.registry import BUILTIN_FORMATS, format_of_file, get_format
+
+
+def written(name, rows):
+    stream = io.StringIO()
+    get_format(name).write(analyse(rows), stream)
+    return stream.getvalue()
+
+
+def table(name, rows):
+    return list(csv.DictReader(io.StringIO(written(name, rows))))
+
+
+def simulated(rows):
+    runs = tuple(
+        replace(r, simulated=True, attempts=tuple(replace(a, simulated=True) for a in r.attempts)) for r in rows.runs
+    )
+    return replace(rows, runs=runs)
+
+
+@pytest.mark.parametrize("name", BUILTIN_FORMATS)
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param(h200_study(), id="H200 study"),
+        pytest.param(a100_study(), id="A100 study, aggregates only"),
+        pytest.param(sweep([], {}, {}), id="no run at all"),
+        pytest.param(sweep([run({"a": "1"}, [])], {"a": ("1",)}, {"a": "1"}), id="nothing has begun"),
+        pytest.param(simulated(h200_study()), id="simulated"),
+    ],
+)
+def test_every_format_writes_every_sweep(name, rows):
+    text = written(name, rows)
+    assert text.endswith("\n")
+    assert ("SIMULATED" in text or '"simulated": true' in text) == any(r.simulated for r in rows.runs)
+
+
+def test_csv_has_a_row_for_every_sample_and_every_run_without_one():
+    rows = table("csv", h200_study())
+    with_samples = [row for row in rows if row["sample"]]
+    assert len(with_samples) == 3 + 3 + 3 + 2
+    first = with_samples[0]
+    assert (first["sample"], first["prompt_tokens"], first["e2e_s"], first["cold"]) == (
+        "8k_1", "6101", "59.86", "first_of_server",
+    )  # fmt: skip
+    assert float(first["tps"]) == pytest.approx(512 / 59.86)
+    assert (first["axis_len"], first["ttft_s"], first["simulated"]) == ("32k", "", "")
+    stalled = next(row for row in rows if row["run"] == "ep-on_eager-no_len-32k")
+    assert (stalled["outcome"], stalled["phase"], stalled["workload"]) == ("startup_timeout", "compile", "")
+    assert {row["left_out"] for row in rows if row["workload"] == "64k"} == {"does not fit", ""}
+    assert {row["simulated"] for row in table("csv", simulated(h200_study())) if row["sample"]} == {"SIMULATED"}
+
+
+def test_csv_of_runs_has_the_metrics():
+    rows = table("csv-runs", h200_study())
+    (cold,) = [r for r in rows if r["run"] == "ep-on_eager-yes_len-8k" and r["workload"] == "8k"]
+    assert float(cold["tps_all_mean"]) == pytest.approx(7.936, abs=0.001)
+    assert (cold["tps_warm_n"], cold["load_s"], cold["validity_reasons"]) == ("2", "155", "too_few_samples")
+    assert all(f"{m}_warm_p99" in cold for m in SAMPLE_MEASURES)
+    assert all(m in cold for m in RUN_MEASURES)
+
+
+def test_csv_runs_no_formula_and_survives_hostile_text():
+    evil = '=cmd|"x"!A1\n,'
+    found = (SampleRow(evil, 0, 0.0, 10, 8, 0.5, 1.0, error=None), SampleRow("-1+1", 1, 1.0, 10, 8, 0.5, 1.0))
+    rows = table("csv", sweep([run({"a": evil}, [attempt([workload("w", found)])])], {"a": (evil,)}, {"a": evil}))
+    assert [row["sample"] for row in rows] == ["'" + evil, "'-1+1"]
+    assert rows[0]["axis_a"] == "'" + evil
+    assert len(rows) == 2
+
+
+def test_json_has_the_documented_keys():
+    document = json.loads(written("json", h200_study()))
+    assert document["schema"] == "hpcsweep.report/1"
+    first, stalled = document["runs"][:2]
+    assert (first["run"], first["outcome"], first["simulated"]) == ("ep-on_eager-yes_len-32k", "completed", False)
+    assert first["facts"]["load_s"] == {"value": 155.0, "unit": "s", "source": "log"}
+    assert stalled["phases"] == {"compile": 830.0}
+    assert stalled["startup"]["ended_in"] == "compile"
+    work = first["workloads"]["8k"]
+    assert work["metrics"]["tps"]["warm"]["n"] == 2
+    assert work["metrics"]["tps"]["all"]["mean"] == pytest.approx(8.692, abs=0.001)
+    assert [sample["sample"] for sample in work["samples"]] == ["8k_1", "8k_2", "8k_3"]
+    assert work["samples"][0]["cold"] == "first_of_server"
+    assert work["samples"][0]["ttft_s"] is None
+    assert first["workloads"]["64k"]["left_out"] == "does not fit"
+    assert document["recommendation"]["chosen"] == "ep-on_eager-yes_len-64k"
+    assert document["waterfalls"][0]["total"]["unit"] == "%"
+
+
+def test_json_has_no_nan():
+    found = tuple(replace(s, ttft_s=math.nan) for s in samples([(10, 1.0)] * 4))
+    text = written("json", sweep([run({"a": "1"}, [attempt([workload("w", found)])])], {"a": ("1",)}, {"a": "1"}))
+    assert "NaN" not in text
+    json.loads(text, parse_constant=lambda word: pytest.fail(word))
+
+
+def test_the_terminal_into_a_pipe_has_no_colour_and_no_markup():
+    rows = h200_study()
+    text = written("terminal", replace(rows, title="[bold red]no markup[/] \x1b[31mred"))
+    assert "\x1b" not in text
+    assert "[bold red]no markup[/] red" in text
+    assert "E03" in text
+    assert all(len(line) <= PIPE_WIDTH or "serve" in line for line in text.splitlines())
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("no_colour", "coloured"), [(None, True), ("1", False)])
+def test_colours_on_a_terminal_unless_no_color(monkeypatch, no_colour, coloured):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_colour:
+        monkeypatch.setenv("NO_COLOR", no_colour)
+    stream = Terminal()
+    terminal.write(analyse(h200_study()), stream)
+    assert ("\x1b[1;36m" in stream.getvalue() or "\x1b[36m" in stream.getvalue()) == coloured
+
+
+def test_a_large_sweep_is_cut_on_the_terminal_and_says_so():
+    runs = [run({"a": str(n)}, [attempt([workload("w", samples([(10, 1.0)] * 4))])]) for n in range(120)]
+    rows = sweep(runs, {"a": tuple(map(str, range(120)))}, {"a": "0"})
+    text = written("terminal", rows)
+    assert "80 more rows" in text
+    assert written("markdown", rows).count("| E119 |") >= 2
+
+
+def test_an_unknown_format_names_the_nearest():
+    with pytest.raises(ReportError, match="unknown report format 'markdwon'") as caught:
+        get_format("markdwon")
+    assert "markdown" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("a.md", "markdown"), ("A.JSON", "json"), ("x.csv", "csv"), ("x.txt", None), ("md", None)]
+)
+def test_the_ending_of_a_file_names_the_format(path, name):
+    found = format_of_file(path)
+    assert (found.name if found else None) == name
+
+
+PLUGIN = """
+from hpcsweep.report.registry import Format
+def write(findings, stream):
+    stream.write(f"{findings.sweep.sweep}\\n")
+one = Format("{name}", "a plugin", write)
+"""
+
+
+@pytest.fixture
+def plugins(tmp_path, monkeypatch):
+    """Install entry points for real: a dist-info in a folder on sys.path."""
+
+    def install(**modules):
+        info = tmp_path / "some_plugin-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: some-plugin\nVersion: 1.0\n")
+        points = "".join(f"{name} = {name}_module:one\n" for name in modules)
+        (info / "entry_points.txt").write_text(f"[{registry.GROUP}]\n{points}")
+        for name, text in modules.items():
+            (tmp_path / f"{name}_module.py").write_text(text)
+        monkeypatch.syspath_prepend(tmp_path)
+        registry.formats.cache_clear()
+
+    yield install
+    registry.formats.cache_clear()
+    for name in [name for name in sys.modules if name.endswith("_module")]:
+        del sys.modules[name]
+
+
+def test_a_plugin_is_a_format(plugins):
+    plugins(tiny=PLUGIN.replace("{name}", "tiny"))
+    assert written("tiny", h200_study()) == "h200-0001\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("raise RuntimeError('broken')", "report plugin bad .*RuntimeError", id="it does not load"),
+        pytest.param(PLUGIN.replace("{name}", "json"), "'json' is taken", id="it takes a known name"),
+    ],
+)
+def test_a_bad_plugin_is_named_and_left_out(plugins, text, message):
+    plugins(bad=text)
+    with pytest.warns(UserWarning, match=message):
+        assert set(registry.formats()) == set(BUILTIN_FORMATS)
