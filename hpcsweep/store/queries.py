@@ -98,6 +98,7 @@ class _Parts:
     ) -> None:
         self._connection, self._mine = connection, mine
         self.itl = itl
+        self.runs = {row.id: row for row in connection.execute(select(RUN).where(mine)).all()}
         attempts = select(ATTEMPT).join(RUN, RUN.c.id == ATTEMPT.c.run_id)
         self.attempts = self._grouped(attempts, "run_id", ATTEMPT.c.attempt)
         self.phases = self._of_attempts(PHASE)
@@ -110,14 +111,14 @@ class _Parts:
         if samples:
             wanted = [column for column in SAMPLE_BLOCK.c if itl or column.name not in ("itl_s", "itl_count")]
             blocks = _below_runs(SAMPLE_BLOCK, wanted)
-            self.blocks = self._grouped(blocks, "result_id", SAMPLE_BLOCK.c.attempt_id, SAMPLE_BLOCK.c.first_seq)
+            self.blocks = self._grouped(blocks, "result_id")  # in any order: sorting them here would copy every array
 
     def _of_attempts(self, table: Table) -> Grouped:
         return self._grouped(_below_runs(table), "attempt_id", table.c.attempt_id, table.c.seq)
 
     def _grouped(self, query: Select[Any], key: str, *order: Any) -> Grouped:
         grouped: Grouped = {}
-        for row in self._connection.execute(query.where(self._mine).order_by(*order)):
+        for row in self._connection.execute(query.where(self._mine).order_by(*order)).all():
             grouped.setdefault(getattr(row, key), []).append(row)
         return grouped
 
@@ -129,38 +130,38 @@ def _below_runs(table: Table, wanted: Sequence[Any] = ()) -> Select[Any]:
 
 
 def _run(sweep: str, run: RunStatus, parts: _Parts) -> RunRow:
-    row = run.row
+    row = parts.runs[run.run_id]
     return RunRow(
         run=run.run,
         sweep=sweep,
-        variant_id=row["variant_id"],
+        variant_id=row.variant_id,
         repeat=run.repeat,
         axes=dict(run.axes),
-        engine=row["engine"],
-        model=row["model"],
+        engine=row.engine,
+        model=row.model,
         gpus=run.gpus,
         state=run.verdict.state,
         outcome=run.verdict.outcome,
         reason=run.verdict.reason,
         simulated=run.simulated,
-        planned_only=row["planned_only"],
+        planned_only=row.planned_only,
         job=run.job,
         node=run.node,
-        gpu_type=row["gpu_type"],
-        nodes=row["nodes"],
+        gpu_type=row.gpu_type,
+        nodes=row.nodes,
         queued_s=run.queued_s,
-        server=row["server"],
-        attempts=tuple(_attempt(run, attempt, parts) for attempt in parts.attempts.get(run.run_id, ())),
+        server=row.server,
+        attempts=tuple(_attempt(row, attempt, parts) for attempt in parts.attempts.get(run.run_id, ())),
     )
 
 
-def _attempt(run: RunStatus, attempt: Any, parts: _Parts) -> AttemptRow:
+def _attempt(run: Any, attempt: Any, parts: _Parts) -> AttemptRow:
     return AttemptRow(
         attempt=attempt.attempt,
         host=attempt.host,
         job_id=attempt.job_id,
-        engine=attempt.engine or run.row["engine"],
-        simulated=bool(run.row["simulated"] if attempt.simulated is None else attempt.simulated),
+        engine=attempt.engine or run.engine,
+        simulated=bool(run.simulated if attempt.simulated is None else attempt.simulated),
         time_scale=attempt.time_scale or 1.0,
         outcome=OutcomeKind(attempt.outcome) if attempt.outcome else None,
         phase=Phase(attempt.phase) if attempt.phase else None,
@@ -181,10 +182,10 @@ def _attempt(run: RunStatus, attempt: Any, parts: _Parts) -> AttemptRow:
         facts=tuple(
             FactRow(fact.name, _fact_value(fact), fact.unit, fact.source) for fact in parts.facts.get(attempt.id, ())
         ),
-        workloads=_workloads(run.row["workloads"], attempt.id, parts),
+        workloads=_workloads(run.workloads, attempt.id, parts),
         warnings=tuple(_sentence(warning) for warning in parts.warnings.get(attempt.id, ())),
         killed=tuple(attempt.killed or ()),
-        attempt_dir=f"runs/{run.run}/attempt-{attempt.attempt}",
+        attempt_dir=f"runs/{run.label}/attempt-{attempt.attempt}",
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Column, Connection, Select, Table, func, select
 
 from hpcsweep.store.schema import (
     ATTEMPT,
@@ -16,6 +16,7 @@ from hpcsweep.store.schema import (
     SWEEP,
     WORKLOAD_RESULT,
 )
+from hpcsweep.store.types import Json
 from hpcsweep.store.verdict import Row, run_verdict
 from hpcsweep.submit.merge import RunVerdict
 
@@ -60,7 +61,8 @@ class RunStatus:
     progress: Progress
     queued_s: float | None
     gpus: int
-    row: Row
+    planned_only: bool
+    idea: bool
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class SweepStatus:
 
 def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> list[SweepStatus]:
     """These sweeps or all of them, the oldest first; a constant number of queries."""
-    query = select(SWEEP).order_by(SWEEP.c.submitted_at, SWEEP.c.id)
+    query = select(*_light(SWEEP)).order_by(SWEEP.c.submitted_at, SWEEP.c.id)
     if sweeps is not None:
         query = query.where(SWEEP.c.name.in_(list(sweeps)))
     chosen = connection.execute(query).mappings().all()
@@ -97,7 +99,7 @@ def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> li
     sums = {row["attempt_id"]: row for row in _of_sweeps(connection, _sample_sums(), ids)}
     runs: dict[int, list[RunStatus]] = {}
     folders = {row["id"]: Path(row["sweep_dir"]) for row in chosen}
-    for run in _of_sweeps(connection, select(RUN).order_by(RUN.c.sweep_id, RUN.c.position), ids):
+    for run in _of_sweeps(connection, select(*_light(RUN)).order_by(RUN.c.sweep_id, RUN.c.position), ids):
         attempt = attempts.get(run["id"])
         submission = submissions.get(run["submission_id"])
         status = statuses.get((run["submission_id"], run["array_index"]))
@@ -121,7 +123,8 @@ def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> li
                 progress=_progress(run, attempt, phases.get(attempt_id or 0), sums.get(attempt_id or 0)),
                 queued_s=_queued_s(fresh, submission),
                 gpus=run["gpus"],
-                row=run,
+                planned_only=run["planned_only"],
+                idea=run["idea"],
             )
         )
     return [
@@ -135,8 +138,8 @@ def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> li
             submitted_at=row["submitted_at"],
             simulated=row["simulated"],
             sweep_dir=row["sweep_dir"],
-            runs=tuple(run for run in runs.get(row["id"], ()) if not run.row["idea"]),
-            ideas=tuple(run for run in runs.get(row["id"], ()) if run.row["idea"]),
+            runs=tuple(run for run in runs.get(row["id"], ()) if not run.idea),
+            ideas=tuple(run for run in runs.get(row["id"], ()) if run.idea),
         )
         for row in chosen
     ]
@@ -150,7 +153,13 @@ def _of_sweeps(connection: Connection, query: Select[Any], ids: Sequence[int]) -
     # Few sweeps in a list, many by the range of their ids: a constant number of parameters.
     wanted = column.in_(ids) if len(ids) <= 100 else column.between(min(ids), max(ids))
     chosen = set(ids)
-    return [dict(row) for row in connection.execute(query.where(wanted)).mappings() if row["sweep_id"] in chosen]
+    rows = connection.execute(query.where(wanted)).mappings().all()
+    return [dict(row) for row in rows if row["sweep_id"] in chosen]
+
+
+def _light(table: Table) -> list[Column[Any]]:
+    """Its columns without those that hold lists and objects, `axes` apart: most of the time goes into those."""
+    return [column for column in table.c if column.name == "axes" or not isinstance(column.type, Json)]
 
 
 def _submissions() -> Select[Any]:
@@ -165,7 +174,7 @@ def _latest_attempts() -> Select[Any]:
         select(ATTEMPT.c.run_id, func.max(ATTEMPT.c.attempt).label("attempt")).group_by(ATTEMPT.c.run_id).subquery()
     )
     return (
-        select(ATTEMPT, RUN.c.sweep_id)
+        select(*_light(ATTEMPT), RUN.c.sweep_id)
         .join(latest, (latest.c.run_id == ATTEMPT.c.run_id) & (latest.c.attempt == ATTEMPT.c.attempt))
         .join(RUN, RUN.c.id == ATTEMPT.c.run_id)
     )
