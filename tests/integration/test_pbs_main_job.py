@@ -245,8 +245,9 @@ def test_without_history_and_without_a_word_it_is_no_success(sweep):
     (run,) = sweep.runs().values()
     assert (run["outcome"], run["attempt"]) == ("not_run", None)
     assert run["reason"]
-    sweep.write(lengths=("1k",))
-    sweep.retry_completes()
+    sweep.cli.run("retry", SWEEP)
+    sweep.pbs.out(f"qrls {int(number) + 1}")
+    assert set(outcomes(sweep.wait_until_ended()).values()) == {"completed"}
 
 
 def test_a_server_that_is_down_kills_nothing(sweep):
