@@ -3,9 +3,13 @@
 from sqlalchemy import Connection, RowMapping, delete, select
 
 from hpcsweep.schedulers.base import JobState, JobStatus
+from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.store.runs import read_runs
-from hpcsweep.store.schema import SCHEDULER_STATUS, SUBMISSION, SWEEP
+from hpcsweep.store.schema import ATTEMPT, RUN, SCHEDULER_STATUS, SUBMISSION, SWEEP
 from hpcsweep.store.statements import insert_new
+
+_PERHAPS_AGAIN = [kind.value for kind in (OutcomeKind.PREEMPTED, OutcomeKind.LOST, OutcomeKind.CANCELLED)]
+"""Outcomes of an attempt after which a scheduler may start the job again."""
 
 _SAID = ("native", "reason", "hint", "exit_code", "signal", "node", "restarts")
 
@@ -39,7 +43,18 @@ def record_status(connection: Connection, sweep: str, job: int, index: int, stat
 
 def unfinished_sweeps(connection: Connection) -> list[str]:
     """Names of the sweeps that have a run which has not ended, the oldest first."""
-    return [sweep.name for sweep in read_runs(connection) if any(not run.verdict.state.final for run in sweep.runs)]
+    perhaps = _perhaps_unfinished(connection)
+    sweeps = read_runs(connection, perhaps) if perhaps else []
+    return [sweep.name for sweep in sweeps if any(not run.verdict.state.final for run in sweep.runs)]
+
+
+def _perhaps_unfinished(connection: Connection) -> list[str]:
+    """Names of the sweeps with a run whose folder alone does not settle it: the others need no second look."""
+    fresh = select(ATTEMPT.c.id).where(ATTEMPT.c.run_id == RUN.c.id, ATTEMPT.c.attempt > RUN.c.known_attempts)
+    ended = fresh.where(ATTEMPT.c.outcome.not_in(_PERHAPS_AGAIN)).exists()
+    goes_on = fresh.where(ATTEMPT.c.outcome.is_(None)).exists()
+    query = select(SWEEP.c.name).join(RUN, RUN.c.sweep_id == SWEEP.c.id).where(~RUN.c.planned_only, ~ended | goes_on)
+    return list(connection.scalars(query.distinct()))
 
 
 def _news(known: RowMapping, status: JobStatus, at: float) -> bool:

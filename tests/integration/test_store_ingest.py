@@ -468,6 +468,11 @@ def test_which_sweeps_go_on(tmp_path, store, sweep):
     ingest_home(store, tmp_path / "home")
     with store.reading() as connection:
         assert unfinished_sweeps(connection) == ["later-0001"]
+    again = sweep.lines(sweep.labels[0], 2).started().startup()
+    sweep.write(sweep.labels[0], again, 2)
+    ingest_home(store, tmp_path / "home")
+    with store.reading() as connection:
+        assert unfinished_sweeps(connection) == [NAME, "later-0001"]
         assert [s.name for s in read_runs(connection)] == [NAME, "later-0001"]
         with pytest.raises(StoreError, match=r"no sweep 'latter-0001'"):
             load_sweep(connection, "latter-0001")
