@@ -161,7 +161,7 @@ def _environment() -> dict[str, str]:
     env = dict(os.environ)
     key = env.pop("HPCSWEEP_API_KEY", None)
     if key:
-        env["OPENAI_API_KEY"] = key
+        env["OPENAI_API_KEY"] = env["GUIDELLM__SPEC__BACKEND__API_KEY"] = key
     return env | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from hpcsweep.errors import DatasetError, EngineError
 from hpcsweep.load.config import LoadConfig
 from hpcsweep.load.drivers.outside import Outcome, Work, read_json, run_outside
+from hpcsweep.load.drivers.vllm_result import detailed_requests
 from hpcsweep.load.prepare import max_tokens_of
 
 _RESULT = "result.json"
@@ -88,23 +89,16 @@ def read(work: Work) -> Outcome:
 
 def _samples(result: dict[str, Any], work: Work) -> Iterator[dict[str, Any]]:
     clock = work.clock
-    for index, error in enumerate(result["errors"]):
-        tokens, ttft_s = result["output_lens"][index], result["ttfts"][index]
-        sample: dict[str, Any] = {
-            # its clock is perf_counter, which on Linux is CLOCK_MONOTONIC, as ours
-            "sent_s": round(clock.t_s(result["start_times"][index]), 6),
-            "prompt_tokens": result["input_lens"][index],
-            "tokens_from": "usage",
-        }
-        if error or not tokens:
-            detail = error.strip().splitlines()[-1] if error.strip() else "no tokens, and no reason given"
-            sample |= {"tokens_from": "none", "error": "client_error", "error_detail": detail[:300]}
+    for request in detailed_requests(result):
+        # its clock is perf_counter, which on Linux is CLOCK_MONOTONIC, as ours
+        sample: dict[str, Any] = request | {"sent_s": round(clock.t_s(request["sent_s"]), 6), "tokens_from": "usage"}
+        if "error_detail" in request:
+            sample |= {"tokens_from": "none", "error": "client_error"}
         else:
             sample |= {
-                "completion_tokens": tokens,
-                "ttft_s": round(clock.scaled(ttft_s), 6),
-                "e2e_s": round(clock.scaled(result["latencies"][index]), 6),
-                "itl_s": [round(clock.scaled(gap_s), 6) for gap_s in result["itls"][index]],
+                "ttft_s": round(clock.scaled(request["ttft_s"]), 6),
+                "e2e_s": round(clock.scaled(request["e2e_s"]), 6),
+                "itl_s": [round(clock.scaled(gap_s), 6) for gap_s in request["itl_s"]],
             }
         yield sample
 
