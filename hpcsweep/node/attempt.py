@@ -13,7 +13,8 @@ from hpcsweep.node import preparation
 from hpcsweep.node.attempt_record import AttemptRecord
 from hpcsweep.node.compile_cache import CompileCache, cache_key
 from hpcsweep.node.environment import server_environment
-from hpcsweep.node.folders import AttemptFolder
+from hpcsweep.node.family import of_own_session
+from hpcsweep.node.folders import AttemptFolder, note_server
 from hpcsweep.node.gpus import Gpus, GpuState
 from hpcsweep.node.guardian import Guardian
 from hpcsweep.node.identity import Identity
@@ -87,6 +88,7 @@ class Attempt:
             engine=engine, journal=self._journal, clock=self._clock, inbox=self._inbox, stopper=around.stopper,
             gpus=around.gpus, folder=folder.path, token=folder.token, spare={around.guardian.pid},
             stall_s=self._budgets.stall, say=self._record.say,
+            tell_members=lambda members: around.guardian.tell_members(folder.token, members),
         )  # fmt: skip
         verdict = self._until_ended(supervisor, engine)
         self._tear_down(supervisor, verdict)
@@ -122,6 +124,7 @@ class Attempt:
             )
         except Ended:
             self._record.started(None, {}, around.gpus, around.env)
+            self._tell_notes(supervisor)
             raise
         self._cache = self._open_cache(engine, prepared.version)
         cache_env = self._cache.env() if self._cache else {}
@@ -136,12 +139,14 @@ class Attempt:
             supervisor.cache_folder = self._cache.folder
             supervisor.fact("compile_cache_at_start", "warm" if self._cache.warm else "cold")
             self._notes += [self._cache.note] if self._cache.note else []
-        refused = supervisor.background(lambda: preparation.refuse(run, job, prepared, around.gpus))
-        if refused is not None:
-            raise Ended(refused)
-        for note in [*self._notes, *preparation.concerns(job, around.gpus)]:
-            supervisor.warn(note)
+        self._tell_notes(supervisor)
+        for concern in supervisor.background(lambda: preparation.check(run, job, prepared, around.gpus, around.env)):
+            supervisor.warn(concern)
         return prepared
+
+    def _tell_notes(self, supervisor: Supervisor) -> None:
+        for note in self._notes:
+            supervisor.warn(note)
 
     def _open_cache(self, engine: Engine, version: str | None) -> CompileCache | None:
         job, run = self._around.job, self._run
@@ -169,6 +174,10 @@ class Attempt:
         except OSError as exc:
             reason = f"{argv[0]} cannot be started: {exc.strerror or exc}"
             raise Ended(Verdict(OutcomeKind.FAILED, reason, "the kernel", "is it executable on this node?")) from exc
+        leader = of_own_session(self._server.pid)
+        if leader is not None:
+            self._around.guardian.tell_members(self._folder.token, [leader])
+            note_server(self._folder, leader)
         supervisor.watch_server(self._server, dict(self._budgets.phases))
         return Target(prepared.port, prepared.engine.endpoints, self._run.server.served_name, self._key)
 
@@ -184,7 +193,7 @@ class Attempt:
         if self._server is not None:
             ended_in = supervisor.phase
             supervisor.enter(Phase.TEARDOWN)
-            ended = self._server.end(supervisor.spare, self._grace_s(verdict))
+            ended = self._server.end(supervisor.family, supervisor.spare, self._grace_s(verdict))
             supervisor.take(0.0)
             killed = ended.killed
             exit_code = ended.exit_code if exit_code is None else exit_code

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpcsweep.node.identity import Identity
-from hpcsweep.node.processes import kill_attempt, read_process, send
+from hpcsweep.node.family import Member, kill_attempt
+from hpcsweep.node.identity import Identity, boot_id
+from hpcsweep.node.processes import read_process, send
 from hpcsweep.node.records import EXIT_FILE, NOT_RUN_FILE, OWNER_FILE, read_json, write_json
 from hpcsweep.spec.phases import OutcomeKind
 
@@ -103,7 +104,7 @@ def close_dead_attempts(run_dir: Path, identity: Identity) -> list[str]:
         elif _alive(owner, identity) and identity.job_id is not None and owner.get("job_id") == identity.job_id:
             # The scheduler lost sight of the node for a while and started the job anew: its first life still runs.
             send(int(owner["pid"]), signal.SIGKILL)
-            killed = kill_attempt(str(owner.get("token")))
+            killed = kill_attempt(str(owner.get("token")), _server_of(owner))
             close_as_lost(folder, owner, "the job was started anew on this host", "the next life of the job", killed)
             told.append(
                 f"attempt-{number} was still being worked on by this job's earlier life: stopped, {len(killed)} killed"
@@ -111,10 +112,23 @@ def close_dead_attempts(run_dir: Path, identity: Identity) -> list[str]:
         elif _alive(owner, identity):
             told.append(f"attempt-{number} is being worked on by process {owner.get('pid')} of this host: left alone")
         else:
-            killed = kill_attempt(str(owner.get("token")))
+            killed = kill_attempt(str(owner.get("token")), _server_of(owner))
             close_as_lost(folder, owner, f"the agent (process {owner.get('pid')}) is gone", "the next agent", killed)
             told.append(f"attempt-{number} was left by an agent that is gone: closed as lost, {len(killed)} killed")
     return told
+
+
+def note_server(folder: AttemptFolder, member: Member) -> None:
+    """Add the server's process to owner.json: it tells the next agent whom to look for. Raises OSError."""
+    owner = read_json(folder.path / OWNER_FILE) or {}
+    write_json(folder.path / OWNER_FILE, {**owner, "server": list(member)})
+
+
+def _server_of(owner: dict[str, Any]) -> list[Member]:
+    server = owner.get("server")
+    if not isinstance(server, list) or owner.get("boot_id") != boot_id():
+        return []
+    return [(int(server[0]), int(server[1]), int(server[2]))]
 
 
 def _alive(owner: dict[str, Any], identity: Identity) -> bool:

@@ -1,10 +1,10 @@
 """A small process that outlives a killed agent and ends what the agent left behind.
 
-The agent holds a pipe to it. While the agent lives it sends `["watch", TOKEN, FOLDER, SCRATCH ...]` and
-`["forget", TOKEN]`, a JSON line each. When the pipe closes with something still watched, the agent was killed
-(kill -9, or the kernel for want of memory): the processes of that attempt are killed and its folder is closed as
-`lost`. It has a session of its own, so that a scheduler that kills the job's session or process tree leaves it the
-moment it needs.
+The agent holds a pipe to it. While the agent lives it sends `["watch", TOKEN, FOLDER, SCRATCH ...]`,
+`["members", TOKEN, [PID, START, SESSION] ...]` and `["forget", TOKEN]`, a JSON line each. When the pipe closes with
+something still watched, the agent was killed (kill -9, or the kernel for want of memory): the processes of that
+attempt are killed and its folder is closed as `lost`. It has a session of its own, so that a scheduler that kills the
+job's session or process tree leaves it the moment it needs.
 """
 
 import json
@@ -15,8 +15,9 @@ import subprocess
 import sys
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
-from hpcsweep.node.processes import kill_attempt
+from hpcsweep.node.family import Member, kill_attempt
 from hpcsweep.node.records import EXIT_FILE, OWNER_FILE, read_json
 
 
@@ -42,6 +43,10 @@ class Guardian:
         """From now on this attempt is looked after. `scratch`: files and folders that must not outlive it."""
         self._send(["watch", token, str(folder), *(str(path) for path in scratch)])
 
+    def tell_members(self, token: str, members: Collection[Member]) -> None:
+        """The processes of this attempt as they are now: their marks may be gone when they are looked for."""
+        self._send(["members", token, *members])
+
     def forget(self, token: str) -> None:
         """This attempt has been torn down by the agent."""
         self._send(["forget", token])
@@ -52,7 +57,7 @@ class Guardian:
             self._process.stdin.close()
         self._process.wait()
 
-    def _send(self, words: list[str]) -> None:
+    def _send(self, words: list[Any]) -> None:
         if self._process.stdin is None:
             return
         try:
@@ -68,14 +73,17 @@ def main() -> int:
         signal.signal(one, signal.SIG_IGN)
     agent_pid = os.getppid()
     watched: dict[str, list[Path]] = {}
+    members: dict[str, list[Member]] = {}
     for line in sys.stdin:
         word, token, *rest = json.loads(line)
         if word == "watch":
             watched[token] = [Path(path) for path in rest]
+        elif word == "members":
+            members[token] = [(pid, started, session) for pid, started, session in rest]
         else:
             watched.pop(token, None)
     for token, (folder, *scratch) in watched.items():
-        _close(folder, kill_attempt(token))
+        _close(folder, kill_attempt(token, members.get(token, [])))
         for path in scratch:
             _remove(path, agent_pid)
     return 0

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import IO
 
 from hpcsweep.load.config import API_KEY_VARIABLE, LoadConfig
-from hpcsweep.node.processes import LOAD_SUFFIX, TOKEN_VARIABLE, die_with_parent, kill_family, send
+from hpcsweep.node.family import LOAD_SUFFIX, Family
+from hpcsweep.node.processes import TOKEN_VARIABLE, die_with_parent, send
 
 CLIENT_LOG = "client.log"
 
@@ -67,7 +68,7 @@ class LoadProcess:
         except subprocess.TimeoutExpired:
             send(self.pid, signal.SIGKILL, group=True)
             self._process.wait()
-        kill_family(self._token)
+        Family(self._token).kill()
         self._reader.join(timeout=5)
         return self._process.returncode
 

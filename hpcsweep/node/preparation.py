@@ -1,6 +1,5 @@
 """Everything before the server is started: which engine, where, with which command; refused early where it can be."""
 
-import os
 import platform
 import socket
 import sys
@@ -22,6 +21,7 @@ from hpcsweep.spec.job import JobSpec, RunSpec
 from hpcsweep.spec.phases import OutcomeKind
 
 PORT_VARIABLE = "HPCSWEEP_SERVER_PORT"
+FLAG_CHECK_VARIABLE = "HPCSWEEP_FLAG_CHECK"
 
 
 @dataclass(frozen=True)
@@ -102,22 +102,26 @@ def prepare(
         raise Ended(Verdict(OutcomeKind.UNSUPPORTED, exc.message, "the engine's adapter", exc.hint)) from exc
 
 
-def refuse(run: RunSpec, job: JobSpec, prepared: Prepared, gpus: Gpus) -> Verdict | None:
-    """What would make this start fail, found in seconds; None: nothing is known against it."""
+def check(run: RunSpec, job: JobSpec, prepared: Prepared, gpus: Gpus, env: Mapping[str, str]) -> list[str]:
+    """What is odd about this start, a sentence each. Raises Ended for what would make it fail, found in seconds."""
+    told = concerns(job, gpus)
     if run.simulation is not None:
-        return None
-    refused = preflight.model_verdict(run.server)
-    if refused is not None:
-        return refused
+        return told
     states = gpus.states()
-    visible = len(states) if gpus.available else (len(visible_names(os.environ)) or None)
-    refused = preflight.gpus_verdict(states, run.gpus, visible=visible)
-    if refused is not None:
-        return refused
+    visible = len(states) if gpus.available else (len(visible_names(env)) or None)
+    for refused in (preflight.model_verdict(run.server), preflight.gpus_verdict(states, run.gpus, visible=visible)):
+        if refused is not None:
+            raise Ended(refused)
+    name = run.server.engine
+    if env.get(FLAG_CHECK_VARIABLE) == "off":
+        return [*told, f"the flags were not checked against the help of {name}: {FLAG_CHECK_VARIABLE} is off"]
     known = known_flags(prepared.engine, prepared.executable, prepared.version, Path(job.cache_dir))
     if known is None:
-        return None
-    return preflight.flags_verdict(run.server.engine, prepared.launch.argv[1:], known, prepared.version)
+        return [*told, f"the flags were not checked: {prepared.executable} does not print its help"]
+    refused = preflight.flags_verdict(name, prepared.launch.argv[1:], known, prepared.version)
+    if refused is not None:
+        raise Ended(refused)
+    return told
 
 
 def concerns(job: JobSpec, gpus: Gpus) -> list[str]:

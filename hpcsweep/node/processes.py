@@ -1,20 +1,14 @@
-"""Which processes belong to an attempt: its descendants, and whoever carries its token in the environment.
-
-A process that was re-parented, or that made a session of its own, is no descendant and no member of the group any
-more; the token in its environment still tells. All of it is read from /proc (`man 5 proc`): Linux only.
-"""
+"""Processes as /proc shows them (`man 5 proc`), and signals to them: Linux only."""
 
 import contextlib
 import ctypes
 import os
 import signal
-import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 TOKEN_VARIABLE = "HPCSWEEP_ATTEMPT_TOKEN"
-LOAD_SUFFIX = ".load"  # the load process has a token of its own: its CPU time is no sign of life of the server
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -95,29 +89,6 @@ def carries(pid: int, token: str) -> bool:
     return f"{TOKEN_VARIABLE}={token}".encode() in environment.split(b"\0")
 
 
-def family(token: str, spare: Collection[int] | None = None) -> list[Process]:
-    """The living processes of an attempt: those that carry `token`, and all their descendants.
-
-    `spare` not None: this process's own children belong too, all but these (an orphan that cleared its environment
-    has become one of them).
-    """
-    everyone = own_processes()
-    me = os.getpid()
-    members = {process.pid for process in everyone if carries(process.pid, token)}
-    if spare is not None:
-        members |= {process.pid for process in everyone if process.ppid == me and process.pid not in spare}
-    children: dict[int, list[int]] = {}
-    for process in everyone:
-        children.setdefault(process.ppid, []).append(process.pid)
-    pending = list(members)
-    while pending:
-        for child in children.get(pending.pop(), ()):
-            if child not in members:
-                members.add(child)
-                pending.append(child)
-    return [process for process in everyone if process.pid in members and process.pid != me]
-
-
 def usage(processes: Iterable[Process]) -> Usage:
     """CPU time (with that of children already waited for) and bytes of these processes."""
     members = list(processes)
@@ -143,34 +114,6 @@ def command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
         return ""
-
-
-def kill_family(
-    token: str, spare: Collection[int] | None = None, *, waited_for: Collection[int] = (), within_s: float = 10.0
-) -> tuple[list[str], list[Process]]:
-    """Kill every process of an attempt (as `family` finds them), those too that appear meanwhile.
-
-    `waited_for`: own children that somebody else collects. Comes back with the ones that were killed, as `PID NAME`,
-    and with the ones that are still there after `within_s` real seconds (a process in uninterruptible sleep cannot be
-    killed).
-    """
-    killed: dict[int, str] = {}
-    deadline_s = time.monotonic() + within_s
-    while True:
-        alive = family(token, spare)
-        if not alive or time.monotonic() > deadline_s:
-            return list(killed.values()), alive
-        for process in alive:
-            killed.setdefault(process.pid, str(process))
-            send(process.pid, signal.SIGKILL)
-        if spare is not None:
-            reap_orphans({*spare, *waited_for})
-        time.sleep(0.02)
-
-
-def kill_attempt(token: str) -> list[str]:
-    """Kill what a dead agent left of an attempt, its load process too. The killed ones, as `PID NAME`."""
-    return kill_family(token)[0] + kill_family(token + LOAD_SUFFIX)[0]
 
 
 def send(pid: int, signum: int, *, group: bool = False) -> None:

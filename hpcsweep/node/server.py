@@ -13,7 +13,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO
 
-from hpcsweep.node.processes import TOKEN_VARIABLE, die_with_parent, family, kill_family, reap_orphans, send
+from hpcsweep.node.family import Family
+from hpcsweep.node.processes import TOKEN_VARIABLE, die_with_parent, reap_orphans, send
 
 SERVER_LOG = "server.log"
 _CHUNK_BYTES = 1 << 16
@@ -53,7 +54,6 @@ class Server:
         on_line: Callable[[str, float], None],
     ) -> None:
         """Start it. Raises OSError when the executable cannot be run."""
-        self._token = token
         self._on_line = on_line
         self._log = (folder / SERVER_LOG).open("ab", buffering=0)
         self.lost_log_lines = 0
@@ -83,11 +83,11 @@ class Server:
         """Of the process that was started; None while it lives; negative: ended by that signal."""
         return self._process.poll()
 
-    def end(self, spare: Collection[int], grace_s: float) -> Teardown:
+    def end(self, family: Family, spare: Collection[int], grace_s: float) -> Teardown:
         """SIGTERM, up to `grace_s` real seconds of patience, then SIGKILL to every process that is left.
 
-        `spare`: children of the agent that do not belong to the server. The server may be dead already: what it
-        started may not.
+        `family`: the server and all it started. `spare`: children of the agent that do not belong to it. The server
+        may be dead already: what it started may not.
         """
         begun_s = time.monotonic()
         if self._process.poll() is None and grace_s > 0:
@@ -95,10 +95,10 @@ class Server:
         kept = {*spare, self.pid}
         while time.monotonic() - begun_s < grace_s:
             reap_orphans(kept)
-            if self._process.poll() is not None and not family(self._token, spare):
+            if self._process.poll() is not None and not family.living():
                 break
             time.sleep(0.05)
-        killed, left = kill_family(self._token, spare=spare, waited_for=(self.pid,))
+        killed, left = family.kill(waited_for=(self.pid,))
         try:
             exit_code: int | None = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:

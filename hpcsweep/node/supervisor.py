@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,11 +11,12 @@ from hpcsweep.engines.logs import FactSeen, LogReader, PhaseSeen
 from hpcsweep.load.clock import Clock
 from hpcsweep.node import diagnostics
 from hpcsweep.node.compile_cache import measure
+from hpcsweep.node.family import Family, Member
 from hpcsweep.node.gpus import Gpus, gpu_figures
 from hpcsweep.node.inbox import Inbox, Look, Message, ServerLine, Signalled
 from hpcsweep.node.journal import Journal
 from hpcsweep.node.outcome import Ended, Verdict, server_exited, stalled
-from hpcsweep.node.processes import Process, family, usage
+from hpcsweep.node.processes import Process, usage
 from hpcsweep.node.server import Server
 from hpcsweep.node.stall import Evidence, StallWatch
 from hpcsweep.node.stopper import Stopper
@@ -49,10 +50,12 @@ class Supervisor:
         spare: set[int],
         stall_s: float,
         say: Callable[[str], None],
+        tell_members: Callable[[Collection[Member]], None],
     ) -> None:
         self.reader = LogReader(engine)
         self.journal, self.clock, self.inbox, self.spare, self.token = journal, clock, inbox, spare, token
         self.pending: list[Message] = []
+        self.family = Family(token, spare)
         self.phase, self.entered_s = Phase.LAUNCH, 0.0
         self.server: Server | None = None
         self.cache_folder: Path | None = None
@@ -66,6 +69,7 @@ class Supervisor:
         self._cpu: dict[int, float] = {}
         self._next_look_s = self._next_progress_s = 0.0
         self._signs: dict[str, None] = {}
+        self._tell_members, self._members = tell_members, frozenset[Member]()
         self._told: dict[str, float | str] = {}
 
     def watch_server(self, server: Server, phase_budgets: dict[str, float]) -> None:
@@ -93,7 +97,7 @@ class Supervisor:
 
     def processes(self) -> list[Process]:
         """The living processes of the server."""
-        return family(self.token, self.spare)
+        return self.family.living()
 
     def idle_s(self) -> float:
         """Attempt seconds since the last sign of life."""
@@ -202,6 +206,10 @@ class Supervisor:
             self.diagnose()
             raise Ended(stalled(self.phase, idle_s, self._stall_s, self.reader.last_lines))
         self._cpu = {process.pid: process.cpu_s for process in members}
+        told = frozenset((process.pid, process.started, process.session) for process in members)
+        if told != self._members:
+            self._members = told
+            self._tell_members(told)
 
     def _evidence(self, members: list[Process]) -> Evidence:
         used = usage(members)

@@ -16,13 +16,14 @@ from hpcsweep.node.cache_lock import STALE_S, CacheLock
 from hpcsweep.node.compile_cache import CompileCache, cache_key, measure
 from hpcsweep.node.engine_install import find_executable, installed_version, parse_flags
 from hpcsweep.node.environment import HIDDEN, command_text, server_environment
+from hpcsweep.node.family import Family, kill_attempt, of_own_session
 from hpcsweep.node.folders import attempt_numbers, close_dead_attempts, ended_in_this_job, take_attempt
 from hpcsweep.node.gpus import Gpus, gpu_figures
 from hpcsweep.node.identity import Identity, array_index, boot_id, job_id, process_started_at, restart_count
 from hpcsweep.node.journal import Journal
 from hpcsweep.node.metrics import Peaks, differences, figures
 from hpcsweep.node.preflight import busy_gpus, gpus_verdict, unknown_flags, version_verdict
-from hpcsweep.node.processes import TOKEN_VARIABLE, carries, family, kill_family, read_process, usage
+from hpcsweep.node.processes import TOKEN_VARIABLE, Process, carries, read_process, usage
 from hpcsweep.node.records import read_json, write_json
 from hpcsweep.spec.server import ServerConfig, Settings
 
@@ -63,41 +64,69 @@ def token():
     return f"test-{os.getpid()}-{time.monotonic_ns()}"
 
 
+def _until(number: int, family: Family) -> list[Process]:
+    deadline_s = time.monotonic() + 20
+    while len(found := family.living()) < number and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    return found
+
+
 def test_a_family_is_found_by_its_token_in_any_session(token):
     env = {**os.environ, TOKEN_VARIABLE: token}
     script = "setsid sleep 60 & (setsid sleep 61 &) ; sleep 62; true"
     parent = subprocess.Popen(["bash", "-c", script], env=env, start_new_session=True)
+    family = Family(token)
     try:
-        deadline_s = time.monotonic() + 20
-        while len(family(token)) < 4 and time.monotonic() < deadline_s:
-            time.sleep(0.02)
-        found = family(token)
+        found = _until(4, family)
         assert len(found) == 4
         assert len({process.session for process in found}) == 3
         assert usage(found).pids == {process.pid for process in found}
         assert all(carries(process.pid, token) for process in found)
-        killed, left = kill_family(token)
-        assert (len(killed), left, family(token)) == (4, [], [])
+        killed, left = Family(token).kill()
+        assert (len(killed), left, Family(token).living()) == (4, [], [])
     finally:
-        kill_family(token)
+        family.kill()
         parent.wait()
 
 
 def test_a_child_that_cleared_its_environment_belongs_too(token):
     env = {**os.environ, TOKEN_VARIABLE: token}
     parent = subprocess.Popen(["bash", "-c", "env -i sleep 60; true"], env=env)
+    family = Family(token)
     try:
-        deadline_s = time.monotonic() + 20
-        while len(family(token)) < 2 and time.monotonic() < deadline_s:
-            time.sleep(0.02)
-        assert {process.name for process in family(token)} >= {"sleep"}
+        assert {process.name for process in _until(2, family)} == {"bash", "sleep"}
     finally:
-        kill_family(token)
+        family.kill()
         parent.wait()
 
 
+@pytest.mark.parametrize("who", ["who saw them alive", "who was told the leader", "nobody"])
+def test_orphans_without_any_mark(token, who):
+    """vLLM's workers overwrite their environment with their title, and outlive a killed parent in its session."""
+    env = {**os.environ, TOKEN_VARIABLE: token}
+    parent = subprocess.Popen(["bash", "-c", "env -i sleep 60; true"], env=env, start_new_session=True)
+    seen = Family(token)
+    _, child = sorted(_until(2, seen), key=lambda process: process.pid)
+    leader = of_own_session(parent.pid)
+    assert leader is not None
+    parent.kill()
+    parent.wait()
+    try:
+        assert Family(token).living() == []
+        if who == "who saw them alive":
+            assert len(seen.kill()[0]) == 1
+        elif who == "who was told the leader":
+            assert len(kill_attempt(token, [leader])) == 1
+        else:
+            assert kill_attempt(token, [(leader[0], leader[1] + 1, 1), (os.getpid(), 1, os.getsid(0))]) == []
+        assert (read_process(child.pid) is not None) is (who == "nobody")
+    finally:
+        if who == "nobody":
+            os.kill(child.pid, 9)
+
+
 def test_another_token_is_none_of_ours(token):
-    assert family(token) == []
+    assert Family(token).living() == []
     assert not carries(os.getpid(), token)
     assert read_process(2**22 + 1) is None
 

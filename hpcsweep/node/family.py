@@ -1,0 +1,109 @@
+"""Which processes belong to an attempt, wherever they hide, and how all of them are ended.
+
+Three marks, for each fails somewhere. Descent: lost when a parent dies. The token in the environment: lost when a
+process clears it, or overwrites it with its title, as vLLM's engine and workers do. So what was once seen as a member
+is remembered, with the session it lives in: a process that a remembered one left behind has the same session.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Collection
+
+from hpcsweep.node.processes import Process, carries, own_processes, read_process, reap_orphans, send
+
+LOAD_SUFFIX = ".load"  # the load process has a token of its own: its CPU time is no sign of life of the server
+
+Member = tuple[int, int, int]
+"""Pid, start (clock ticks since boot) and session of a process: how one is remembered."""
+
+
+class Family:
+    """The processes of one attempt.
+
+    `spare` not None: this process's own children belong too, all but these (an orphan whose marks are all gone has
+    become one of them, see `become_subreaper`).
+    """
+
+    def __init__(self, token: str, spare: Collection[int] | None = None) -> None:
+        self._token, self._spare = token, spare
+        self._known: dict[int, int] = {}
+        self._sessions: set[int] = set()
+        self._not_ours = os.getsid(0)
+
+    def remember(self, members: Collection[Member]) -> None:
+        """These belong to it, and so does what lives in their sessions."""
+        for pid, started, session in members:
+            self._known[pid] = started
+            if session != self._not_ours:
+                self._sessions.add(session)
+
+    def living(self) -> list[Process]:
+        """Every member that lives now."""
+        everyone, me = own_processes(), os.getpid()
+        members = {process.pid for process in everyone if self._belongs(process)}
+        if self._spare is not None:
+            members |= {process.pid for process in everyone if process.ppid == me and process.pid not in self._spare}
+        children: dict[int, list[int]] = {}
+        for process in everyone:
+            children.setdefault(process.ppid, []).append(process.pid)
+        pending = list(members)
+        while pending:
+            for child in children.get(pending.pop(), ()):
+                if child not in members:
+                    members.add(child)
+                    pending.append(child)
+        found = [process for process in everyone if process.pid in members and process.pid != me]
+        self.remember([(process.pid, process.started, process.session) for process in found])
+        return found
+
+    def kill(self, *, waited_for: Collection[int] = (), within_s: float = 10.0) -> tuple[list[str], list[Process]]:
+        """Kill every member, those too that appear meanwhile.
+
+        `waited_for`: own children that somebody else collects. Comes back with the ones that were killed, as
+        `PID NAME`, and with the ones that are still there after `within_s` real seconds (a process in uninterruptible
+        sleep cannot be killed).
+        """
+        killed: dict[int, str] = {}
+        deadline_s = time.monotonic() + within_s
+        while True:
+            alive = self.living()
+            if not alive or time.monotonic() > deadline_s:
+                return list(killed.values()), alive
+            for process in alive:
+                killed.setdefault(process.pid, str(process))
+                send(process.pid, signal.SIGKILL)
+            if self._spare is not None:
+                reap_orphans({*self._spare, *waited_for})
+            time.sleep(0.02)
+
+    def _belongs(self, process: Process) -> bool:
+        if self._known.get(process.pid) == process.started or process.session in self._sessions:
+            return True
+        return carries(process.pid, self._token)
+
+
+def kill_attempt(token: str, members: Collection[Member] = ()) -> list[str]:
+    """Kill what a dead agent left of an attempt, its load process too. The killed ones, as `PID NAME`.
+
+    `members`: processes known to have been of it. Those that are dead are not taken for others of the same number;
+    the session of a dead leader still tells, for its number is not given away while the session lives.
+    """
+    family = Family(token)
+    family.remember([member for member in members if _same(member)])
+    return family.kill()[0] + Family(token + LOAD_SUFFIX).kill()[0]
+
+
+def _same(member: Member) -> bool:
+    pid, started, session = member
+    leader = read_process(session)
+    if pid == session:
+        return leader is None or leader.started == started
+    process = read_process(pid)
+    return process is not None and process.started == started
+
+
+def of_own_session(pid: int) -> Member | None:
+    """A process that leads a session of its own, as it is remembered; None: it is gone already."""
+    process = read_process(pid)
+    return (process.pid, process.started, process.session) if process is not None else None
