@@ -1,9 +1,9 @@
 """`hpcsweep show RUN`: startup timeline, facts, command, samples, and why it failed."""
 
-import json
 import sys
 
 import click
+from pydantic_core import to_json
 
 from hpcsweep.cli.context import session
 from hpcsweep.cli.runs import choose_run
@@ -31,7 +31,7 @@ def show(ctx: click.Context, run: str, samples: int, as_json: bool) -> None:
             (row,) = load_sweep(connection, sweep.name, runs=[label], itl=as_json).runs
             troubles = file_troubles(connection, sweep.name, label)
     if as_json:
-        click.echo(json.dumps(run_row_document(row), indent=1))
+        click.echo(to_json(run_row_document(row), indent=1, inf_nan_mode="null"))
         return
     console = make_console(sys.stdout)
     unicode = (console.encoding or "").lower().startswith("utf")

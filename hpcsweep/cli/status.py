@@ -1,10 +1,10 @@
 """`hpcsweep status`: where every run stands, once, live, or as JSON."""
 
-import json
 import sys
 import time
 
 import click
+from pydantic_core import to_json
 
 from hpcsweep.cli.context import session
 from hpcsweep.cli.watch import watch
@@ -41,7 +41,7 @@ def status(ctx: click.Context, sweep: str | None, watching: bool, as_json: bool)
         with opened.store.reading() as connection:
             sweeps = read_runs(connection, names)
     if as_json:
-        click.echo(json.dumps(status_document(sweeps, time.time()), indent=1))
+        click.echo(to_json(status_document(sweeps, time.time()), indent=1, inf_nan_mode="null"))
         return
     _print(sweeps)
 

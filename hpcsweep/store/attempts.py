@@ -33,10 +33,15 @@ class Found:
 
     run_id: int
     attempt: int
-    path: Path
+    folder: str
     cursor: str
     size_bytes: int
     known: Known | None
+
+    @property
+    def path(self) -> Path:
+        """The attempt's folder."""
+        return Path(self.folder)
 
     @property
     def grew(self) -> bool:
@@ -91,28 +96,25 @@ def find_attempts(
 
     A folder that cannot be read counts as empty: it may be on its way from another host.
     """
+    runs_dir = str(sweep_dir / "runs")  # plain text: a Path for each of a thousand runs would be felt in a status
     for label, run_id in runs.items():
-        run_dir = sweep_dir / "runs" / label
+        run_dir = f"{runs_dir}/{label}"
         not_run: str | None = None
         try:
-            entries = [entry.name for entry in os.scandir(run_dir)]
+            names = [entry.name for entry in os.scandir(run_dir)]
         except OSError:
             continue
-        for name in entries:
+        for name in names:
             match = _ATTEMPT.fullmatch(name)
             if match:
                 number = int(match[1])
-                path = run_dir / name
-                yield Found(
-                    run_id,
-                    number,
-                    path,
-                    cursor_path(label, number),
-                    _size(path / EVENTS_FILE),
-                    known.get((run_id, number)),
-                )
+                folder = f"{run_dir}/{name}"
+                size_bytes = _size(Path(folder, EVENTS_FILE))
+                cursor = cursor_path(label, number)
+                yield Found(run_id, number, folder, cursor, size_bytes, known.get((run_id, number)))
             elif name == NOT_RUN_FILE:
-                not_run = str((read_json(run_dir / name) or {}).get("reason") or "the agent did not get to it")
+                marker = read_json(Path(run_dir, name)) or {}
+                not_run = str(marker.get("reason") or "the agent did not get to it")
         yield run_id, not_run
 
 

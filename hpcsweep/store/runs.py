@@ -103,8 +103,7 @@ def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> li
         attempt = attempts.get(run["id"])
         submission = submissions.get(run["submission_id"])
         status = statuses.get((run["submission_id"], run["array_index"]))
-        run_dir = folders[run["sweep_id"]] / "runs" / run["label"]
-        verdict = run_verdict(run, attempt, submission, status, run_dir)
+        verdict = run_verdict(run, attempt, submission, status, folders[run["sweep_id"]])
         fresh = attempt if attempt is not None and attempt["attempt"] > run["known_attempts"] else None
         attempt_id = attempt["id"] if attempt is not None else None
         runs.setdefault(run["sweep_id"], []).append(

@@ -15,7 +15,9 @@ from hpcsweep.submit.merge import RunEvidence, RunVerdict, decide
 Row = Mapping[str, Any]
 
 
-def run_verdict(run: Row, attempt: Row | None, submission: Row | None, status: Row | None, run_dir: Path) -> RunVerdict:
+def run_verdict(
+    run: Row, attempt: Row | None, submission: Row | None, status: Row | None, sweep_dir: Path
+) -> RunVerdict:
     """Where a run stands, by its folder first, then by the scheduler.
 
     `attempt`: its latest; `submission`, `status`: of the latest job that carries it. None: there is none.
@@ -30,7 +32,7 @@ def run_verdict(run: Row, attempt: Row | None, submission: Row | None, status: R
     if attempt is not None:
         number, outcome_word, reason = attempt["attempt"], attempt["outcome"], attempt["reason"] or ""
         if outcome_word is None and (job is None or job.state is JobState.GONE):
-            alive = owner_alive(run_dir / f"attempt-{number}")
+            alive = owner_alive(sweep_dir / "runs" / run["label"] / f"attempt-{number}")
     evidence = RunEvidence(
         attempt=number,
         outcome=OutcomeKind(outcome_word) if outcome_word else None,
