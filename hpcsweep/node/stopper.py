@@ -3,12 +3,14 @@
 import subprocess
 from collections.abc import Callable, Mapping
 
+from hpcsweep.node.identity import restart_count
 from hpcsweep.node.signals import Stop, meaning
 from hpcsweep.node.walltime import Walltime
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.units import format_duration
 
 _ASK_TIMEOUT_S = 2.0
+_JOB_FIELDS = "State:|,RestartCnt:|,PreemptTime:|,StartTime:|"
 
 
 class Stopper:
@@ -46,7 +48,7 @@ def slurm_job_state(env: Mapping[str, str]) -> str:
         return ""
     try:
         answer = subprocess.run(
-            ["squeue", "--noheader", "--states=all", "--jobs", job, "--format=%T"],
+            ["squeue", "--noheader", "--states=all", "--jobs", job, "--Format", _JOB_FIELDS],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -55,4 +57,21 @@ def slurm_job_state(env: Mapping[str, str]) -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return answer.stdout.strip().split("\n")[0] if answer.returncode == 0 else ""
+    return read_job_state(answer.stdout, restart_count(env)) if answer.returncode == 0 else ""
+
+
+def read_job_state(text: str, restarts: int) -> str:
+    """`REQUEUED`, `PREEMPTED`, or the state that squeue prints for _JOB_FIELDS. `restarts`: of this life of the job.
+
+    Slurm calls a job that it takes back COMPLETING, like any other that ends: only a restart that is counted already,
+    or a time of preemption within this life, gives it away (Slurm 22.05.8). "" for text of another form.
+    """
+    row = text.partition("\n")[0].split("|")
+    if len(row) != 5:
+        return ""
+    state, restart_word, preempted_at, started_at, _ = row
+    if restart_word.isdigit() and int(restart_word) > restarts:
+        return "REQUEUED"
+    if preempted_at[:1].isdigit() and preempted_at >= started_at:
+        return "PREEMPTED"
+    return state

@@ -91,8 +91,14 @@ def _later(earlier: JobStatus, later: JobStatus) -> JobStatus:
     )
 
 
-_WHY_LOST = (OutcomeKind.WALLTIME, OutcomeKind.CANCELLED, OutcomeKind.PREEMPTED, OutcomeKind.OUT_OF_MEMORY)
-"""What a scheduler says of a job whose agent was killed. `lost` in the run folder is only that: the agent is gone."""
+_EXPLAINS = {
+    OutcomeKind.LOST: (OutcomeKind.WALLTIME, OutcomeKind.CANCELLED, OutcomeKind.PREEMPTED, OutcomeKind.OUT_OF_MEMORY),
+    OutcomeKind.CANCELLED: (OutcomeKind.WALLTIME, OutcomeKind.PREEMPTED, OutcomeKind.LOST),
+}
+"""An outcome in the run folder that is a guess -> what a scheduler may know better.
+
+`lost` only says that the agent is gone, `cancelled` only that a signal came which the agent could not explain.
+"""
 
 
 def decide(run: RunEvidence, job: JobStatus | None, *, cancelled_by_us: bool, handed_over: bool) -> RunVerdict:
@@ -102,9 +108,9 @@ def decide(run: RunEvidence, job: JobStatus | None, *, cancelled_by_us: bool, ha
     we cancelled the element. `handed_over`: the scheduler took the job.
     """
     fresh = run.attempt > run.known_attempts
-    if fresh and run.outcome is OutcomeKind.LOST and job is not None and job.state.final and job.outcome in _WHY_LOST:
+    if fresh and job is not None and job.state.final and _explained(run, job, cancelled_by_us):
         return _ended(job, fresh, cancelled_by_us)
-    if fresh and run.outcome is not None and not _requeued(run, job):
+    if fresh and run.outcome is not None and not _started_anew(run, job, cancelled_by_us):
         return RunVerdict(RunState.FINISHED, run.outcome, run.reason, settled_by="run folder")
     if not fresh and run.not_run is not None:
         return RunVerdict(RunState.FINISHED, OutcomeKind.NOT_RUN, run.not_run, settled_by="run folder")
@@ -128,10 +134,19 @@ def decide(run: RunEvidence, job: JobStatus | None, *, cancelled_by_us: bool, ha
     return RunVerdict(RunState.QUEUED, reason="its job is running, this run has not begun", settled_by="scheduler")
 
 
-def _requeued(run: RunEvidence, job: JobStatus | None) -> bool:
-    """A preempted or lost attempt whose job is alive again: the outcome of the attempt is not that of the run."""
-    again = job is not None and job.state in (JobState.PENDING, JobState.RUNNING, JobState.HELD)
-    return again and run.outcome in (OutcomeKind.PREEMPTED, OutcomeKind.LOST, OutcomeKind.CANCELLED)
+def _started_anew(run: RunEvidence, job: JobStatus | None, cancelled_by_us: bool) -> bool:
+    """An attempt that was ended from outside, of a job that is, or may be, started again: not the run's outcome."""
+    if job is None or (cancelled_by_us and run.outcome is OutcomeKind.CANCELLED):
+        return False
+    alive = job.state in (JobState.PENDING, JobState.RUNNING, JobState.HELD, JobState.ENDING)
+    return alive and run.outcome in (OutcomeKind.PREEMPTED, OutcomeKind.LOST, OutcomeKind.CANCELLED)
+
+
+def _explained(run: RunEvidence, job: JobStatus, cancelled_by_us: bool) -> bool:
+    """The scheduler knows better than the run folder why the attempt ended."""
+    if cancelled_by_us and run.outcome is OutcomeKind.CANCELLED:
+        return False
+    return run.outcome is not None and job.outcome in _EXPLAINS.get(run.outcome, ())
 
 
 def _without_scheduler(run: RunEvidence, job: JobStatus | None, fresh: bool, cancelled_by_us: bool) -> RunVerdict:
