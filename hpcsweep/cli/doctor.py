@@ -89,4 +89,5 @@ def _partition(partition: Partition) -> str:
             *([format_bytes(partition.memory_bytes)] if partition.memory_bytes else []),
         ]
     )
-    return f"{partition.name}{marks}: {partition.nodes} nodes with {gpus}{', ' + size if size else ''}; {limit}"
+    free = "" if partition.gpus_free is None else f" ({partition.gpus_free} free)"
+    return f"{partition.name}{marks}: {partition.nodes} nodes with {gpus}{free}{', ' + size if size else ''}; {limit}"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from agent_job import Job
+from pbs_fixture import pbs as pbs
 
 
 @pytest.fixture

@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pbs_fixture import FakePbs, pbs, wait_until  # noqa: F401
+from pbs_fixture import FakePbs
+
+from hpcsweep.spec.cluster import Settings
+from hpcsweep.spec.load import parse_model
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -14,7 +17,7 @@ def blocks(name: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (DOCS / name).read_text(encoding="utf-8"), re.DOTALL)
 
 
-def test_the_plugin_example(pbs: FakePbs) -> None:  # noqa: F811
+def test_the_plugin_example(pbs: FakePbs) -> None:
     (example,) = blocks("submitit-plugin.md", "python")
     script = pbs.home / "example.py"
     script.write_text(example)
@@ -27,7 +30,7 @@ def test_the_plugin_example(pbs: FakePbs) -> None:  # noqa: F811
     assert (array["array_indices_submitted"], array["max_run_subjobs"], array["queue"]) == ("0-2", "2", "gpuq")
 
 
-def test_the_commands_for_a_pbs_by_hand(pbs: FakePbs) -> None:  # noqa: F811
+def test_the_commands_for_a_pbs_by_hand(pbs: FakePbs) -> None:
     text = (DOCS / "pbs.md").read_text(encoding="utf-8").partition("## A PBS for tests")[2]
     commands = [line.strip() for line in re.findall(r"^ {4}(?!export)(.*)$", text, re.MULTILINE)]
     assert len(commands) == 6
@@ -43,9 +46,6 @@ def test_the_commands_for_a_pbs_by_hand(pbs: FakePbs) -> None:  # noqa: F811
 
 
 def test_the_profile_in_the_documentation_is_a_profile() -> None:
-    from hpcsweep.spec.cluster import Settings
-    from hpcsweep.spec.load import parse_model
-
     (profile,) = blocks("pbs.md", "yaml")
     settings = parse_model(Settings, profile, "docs/pbs.md")
     assert settings.clusters["h200"].scheduler == "pbs"

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from pbs_fixture import FakePbs, pbs, wait_until  # noqa: F401
+from pbs_fixture import FakePbs, wait_until
 from pbs_transcripts import Recorded, one
 
 CLOCK = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun) \w{3} [ \d]\d( at)? \d\d:\d\d(:\d\d \d{4})?")
@@ -18,7 +18,7 @@ WHERE = {
 
 
 @pytest.fixture
-def site(pbs: FakePbs) -> FakePbs:  # noqa: F811
+def site(pbs: FakePbs) -> FakePbs:
     """The recorded user's scripts, in this test's home."""
     for script in SCRIPTS:
         text = one(WHERE[script], f"cat {script}").stdout

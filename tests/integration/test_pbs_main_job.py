@@ -1,20 +1,23 @@
 """The main job on the fake PBS, and everything that PBS does to jobs: for each the outcome shown, nothing lost."""
 
+import shlex
 import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from cli import Cli
-from pbs_fixture import FakePbs, pbs  # noqa: F401
+from pbs_fixture import FakePbs
 from pbs_sweeps import LABELS, SWEEP, PbsSweep
 
 from hpcsweep.hosts.local import LocalHost
 from hpcsweep.schedulers.pbs import PbsScheduler
+from hpcsweep.schedulers.pbs_directives import safe_variables
 
 
 @pytest.fixture
-def sweep(pbs: FakePbs, tmp_path: Path) -> PbsSweep:  # noqa: F811
+def sweep(pbs: FakePbs, tmp_path: Path) -> PbsSweep:
     pbs.admin("set server kill_delay=5.0")
     made = PbsSweep(pbs, tmp_path)
     yield made
@@ -29,7 +32,7 @@ def outcomes(runs: dict) -> dict[str, str]:
 
 
 @pytest.mark.timeout(400)
-def test_the_main_job(pbs, tmp_path):  # noqa: F811
+def test_the_main_job(pbs, tmp_path):
     """`hpcsweep submit exp_runner --grid ep,eager,len --cluster pbs-test --wait`: one array, four nodes."""
     made = PbsSweep(pbs, tmp_path)
     cli = Cli(tmp_path, made.cli.env)
@@ -304,6 +307,33 @@ def test_a_refusal_leaves_nothing_behind(sweep, profile, words, hint):
     assert sweep.pbs.run("qstat -x").stdout == ""
 
 
+def test_a_script_of_your_own(sweep):
+    """Values that `qsub -v` cannot carry reach the script by file; the one line `hpcsweep-node` does the rest."""
+    sweep.write(lengths=("1k",), directives=["-h"])
+    number = sweep.submit()
+    job_dir = sweep.sweep_dir / "jobs" / "0"
+    hostile = """it's {"a":1,"b":[2]}\n$(id),x"""
+    with (job_dir / "elements/0.env").open("a") as exports:
+        exports.write(f"export EXP_NOTE={shlex.quote(hostile)}\n")
+    script = sweep.folder / "exp.pbs"
+    node = f"{sys.executable} -m hpcsweep.node.agent"
+    script.write_text(
+        "#!/bin/bash\n#PBS -l select=1:ncpus=1:ngpus=8\n#PBS -l walltime=00:05:00\n"
+        'source "$HPCSWEEP_JOB_DIR/elements/$HPCSWEEP_ARRAY_INDEX.env"\n'
+        f'printf "%s\\n" "$EXP_NAME" "$EXP_NOTE"\nexec {node}\n'
+    )
+    exports = {"EXP_NAME": "1B_no_eager", "HPCSWEEP_JOB_DIR": str(job_dir), "HPCSWEEP_ARRAY_INDEX": "0", "N": hostile}
+    by_option, by_file = safe_variables(exports)
+    assert by_file == {"N": hostile}
+    scheduler = PbsScheduler()
+    argv = scheduler.submit_user_script_argv(str(script), by_option, name="exp", log_dir=str(job_dir / "logs"))
+    job_id = scheduler.parse_submit(LocalHost().run(argv, timeout_s=20))
+    sweep.pbs.wait_for(job_id.partition(".")[0], "F")
+    printed = (job_dir / "logs" / f"{job_id}.OU").read_text()
+    assert hostile in printed
+    assert (sweep.runs()["len-1k"]["outcome"], number != job_id) == ("completed", True)
+
+
 def test_a_submission_whose_answer_was_lost_is_found(sweep):
     sweep.write(directives=["-h"])
     number = sweep.submit()
@@ -319,4 +349,4 @@ def test_a_submission_whose_answer_was_lost_is_found(sweep):
 def test_doctor_knows_the_site(sweep):
     done = sweep.cli.run("doctor", code=None)
     assert "pbs 23.06.06" in done.stdout
-    assert "gpuq: 4 nodes with 8 GPUs" in done.stdout
+    assert "gpuq: 4 nodes with 8 GPUs (32 free)" in done.stdout

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import submitit
-from pbs_fixture import FakePbs, pbs, wait_until  # noqa: F401
+from pbs_fixture import FakePbs, wait_until
 from submitit.core import utils
 
 from hpcsweep.errors import SchedulerError, SpecError
@@ -61,7 +61,7 @@ class Counting:
 
 
 @pytest.fixture
-def site(pbs: FakePbs, monkeypatch: pytest.MonkeyPatch) -> FakePbs:  # noqa: F811
+def site(pbs: FakePbs, monkeypatch: pytest.MonkeyPatch) -> FakePbs:
     pbs.admin("set server kill_delay=2.0")
     monkeypatch.setattr(pbs_job.PbsJob, "watcher", pbs_job.PbsWatcher(delay_s=1))
     monkeypatch.setattr(pbs_job.PbsJob, "_results_timeout_s", 2)
