@@ -1,0 +1,79 @@
+"""Bytes of somebody's file to lines that can be read: encodings, mojibake, stray HTML. Line numbers stay."""
+
+import html
+import re
+
+_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)(?:\s[^<>]*)?/?>")
+_BREAKS = {"br", "p", "div", "li", "ul", "ol", "tr", "td", "th", "table", "pre", "h1", "h2", "h3", "h4", "h5", "h6"}
+_KNOWN = _BREAKS | {"span", "code", "b", "i", "em", "strong", "a", "summary", "details", "font", "sup", "sub", "img"}
+_KNOWN |= {
+    "thead",
+    "tbody",
+    "hr",
+    "u",
+    "small",
+    "center",
+    "button",
+    "svg",
+    "path",
+    "section",
+    "article",
+    "body",
+    "html",
+}
+_INVISIBLE = str.maketrans(dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad", ""))
+_SPELLINGS = str.maketrans({"\u00a0": " ", "\u2007": " ", "\u202f": " ", "\u2212": "-", "\uff1a": ":", "\uff0c": ","})
+_BLANKS = str.maketrans(dict.fromkeys("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029", " "))
+"""A progress bar writes over its line with a carriage return: for grep and editors that is one line."""
+
+_MOJIBAKE = re.compile("[\u00c2\u00c3\u00e2\u00f0][\u0080-\u00bf\u0152-\u0178\u2013-\u2122\u20ac]")
+
+
+def decode(data: bytes) -> tuple[str, str]:
+    """(text, note): UTF-8, UTF-16 with its mark, else Windows-1252; the note says what was not plain UTF-8."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", errors="replace"), "read as UTF-16"
+    try:
+        return data.decode("utf-8-sig"), ""
+    except UnicodeDecodeError as exc:
+        return data.decode("cp1252", errors="replace"), f"not UTF-8 (byte {exc.start}): read as Windows-1252"
+
+
+def clean_lines(text: str) -> list[str]:
+    """The lines of a text without tags, entities, invisible characters and mojibake; as many lines as before."""
+    return [clean_line(line) for line in text.replace("\r\n", "\n").split("\n")]
+
+
+def clean_line(line: str) -> str:
+    """One line, its indentation kept."""
+    line = mend(line)
+    if "<" in line:
+        line = _TAG.sub(_without_tag, line)
+    if "&" in line:
+        line = html.unescape(line)
+    return line.translate(_INVISIBLE).translate(_SPELLINGS).translate(_BLANKS).rstrip()
+
+
+def mend(line: str) -> str:
+    """A line of UTF-8 that was read as Windows-1252 once, as it was meant; any other line as it is."""
+    if not _MOJIBAKE.search(line):
+        return line
+    try:
+        return b"".join(_byte(character) for character in line).decode("utf-8")
+    except (UnicodeEncodeError, UnicodeDecodeError):
+        return line
+
+
+def _byte(character: str) -> bytes:
+    """The byte behind a character; the five that Windows-1252 leaves open stand for themselves."""
+    try:
+        return character.encode("cp1252")
+    except UnicodeEncodeError:
+        return character.encode("latin-1")
+
+
+def _without_tag(match: re.Match[str]) -> str:
+    name = match[2].lower()
+    if name not in _KNOWN:
+        return match[0]  # `<model>` in a command is no tag
+    return " " if name in _BREAKS else ""

@@ -1,0 +1,148 @@
+"""The text block that `vllm bench serve` and `sglang.bench_serving` print, of any version, wherever it stands.
+
+In a log, in Markdown, flattened out of a web page with a value on the next line, or the whole block on one.
+
+Lines as in vLLM 0.11 to 0.33, benchmarks/serve.py, and SGLang 0.5.3 to 0.5.23, bench_serving.py.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from hpcsweep.imports.numbers import NUMBER, Number, count, measured
+
+_COUNTS = {
+    "successful requests": "completed",
+    "failed requests": "failed",
+    "total input tokens": "total_input_tokens",
+    "total generated tokens": "total_output_tokens",
+    "total generated tokens (retokenized)": "total_output_tokens_retokenized",
+    "total input text tokens": "total_input_text_tokens",
+    "total input vision tokens": "total_input_vision_tokens",
+    "peak concurrent requests": "max_concurrent_requests",
+}
+_MEASURED = {
+    "benchmark duration (s)": "duration",
+    "request throughput (req/s)": "request_throughput",
+    "request goodput (req/s)": "request_goodput",
+    "input token throughput (tok/s)": "input_throughput",
+    "output token throughput (tok/s)": "output_throughput",
+    "peak output token throughput (tok/s)": "max_output_tokens_per_s",
+    "total token throughput (tok/s)": "total_token_throughput",
+    "concurrency": "concurrency",
+    "accept length": "accept_length",
+}
+_SETTINGS = {
+    "backend": "backend",
+    "request rate configured (rps)": "request_rate",
+    "traffic request rate": "request_rate",
+    "maximum request concurrency": "max_concurrency",
+    "max request concurrency": "max_concurrency",
+    "max reqeuest concurrency": "max_concurrency",  # as SGLang once spelt it
+}
+_STATISTIC = r"(?:Mean|Median|Std|Max|Min|P\d{1,2}(?:\.\d+)?) (?:TTFT|TPOT|ITL|E2EL|E2E Latency) \(ms\)"
+_METRICS = {"e2e latency": "e2el"}
+
+_NAMES = sorted((*_COUNTS, *_MEASURED, *_SETTINGS), key=len, reverse=True)
+_ITEM = re.compile(
+    rf"(?<![\w(])(?P<name>{'|'.join(map(re.escape, _NAMES))}|{_STATISTIC})\**\s*[:|]\s*\**\s*"
+    rf"(?P<value>{NUMBER}(?![\w.])|inf\b|nan\b|not set\b|None\b|[a-z][\w./-]*)",
+    re.IGNORECASE,
+)
+_TITLE = re.compile(r"=*[ \t]*\bServing Benchmark Result\b[ \t]*=*", re.IGNORECASE)
+_RULE = re.compile(r"={20,}")
+_UNKNOWN = re.compile(rf"^[\s|>*#-]*(?P<line>[A-Za-z][^:|\n]{{2,60}}[:|]\s*{NUMBER})\s*\|?\s*$")
+_NEAR_LINES = 12
+_ENOUGH = 3
+
+
+@dataclass
+class PrintedBlock:
+    """One block. `line`, `last_line`: 1-based, of its title or first item and of its last. `unread`: odd lines."""
+
+    line: int
+    last_line: int
+    titled: bool
+    figures: dict[str, Number] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
+    unread: list[tuple[int, str]] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Enough stands in it to be a result: a throughput or duration among at least three figures."""
+        core = {"duration", "request_throughput", "output_throughput", "total_token_throughput"}
+        return len(self.figures) >= _ENOUGH and bool(core & self.figures.keys())
+
+    @property
+    def tool(self) -> str:
+        """Who printed it, by the lines that only one of them has."""
+        ours = {"total_output_tokens_retokenized", "input_throughput", "concurrency"}
+        return "sglang.bench_serving" if ours & self.figures.keys() else "vllm bench serve"
+
+
+def printed_blocks(lines: Sequence[str]) -> list[PrintedBlock]:
+    """Every block in cleaned lines, in order; also those too small to be a result (see `complete`)."""
+    text = "\n".join(lines)
+    starts = [0]
+    for line in lines:
+        starts.append(starts[-1] + len(line) + 1)
+    found: list[PrintedBlock] = []
+    current: PrintedBlock | None = None
+    here = 0
+    for at, match in _marks(text):
+        while starts[here + 1] <= at:
+            here += 1
+        number = here + 1
+        if match.re is _TITLE:
+            before = found.pop().settings if found and not found[-1].figures and not found[-1].titled else {}
+            current = PrintedBlock(number, number, titled=True, settings=before)
+            found.append(current)
+        elif match.re is _RULE:
+            if current is not None and current.figures:
+                current = None
+        else:
+            name, figure, setting = _item(match)
+            if current is None or name in current.figures or number - current.last_line > _NEAR_LINES:
+                current = PrintedBlock(number, number, titled=False)
+                found.append(current)
+            current.last_line = number + match[0].count("\n")
+            if figure is not None:
+                current.figures[name] = figure
+            else:
+                current.settings.setdefault(name, setting)
+    for block in found:
+        inside = range(block.line - 1, block.last_line)
+        block.unread += [(i + 1, unread) for i in inside if (unread := _unread(lines[i]))]
+    return found
+
+
+def _marks(text: str) -> list[tuple[int, re.Match[str]]]:
+    titles = list(_TITLE.finditer(text))
+    within = [title.span() for title in titles]
+    rules = [rule for rule in _RULE.finditer(text) if not any(a <= rule.start() and rule.end() <= b for a, b in within)]
+    found = [(match.start(), match) for match in (*titles, *rules, *_ITEM.finditer(text))]
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def _item(match: re.Match[str]) -> tuple[str, Number | None, str]:
+    """(name, figure, setting): a figure or None where it is a setting or says none."""
+    printed, value = " ".join(match["name"].lower().split()), match["value"]
+    if printed in _SETTINGS:
+        return _SETTINGS[printed], None, value
+    if printed in _COUNTS:
+        return _COUNTS[printed], count(value), value
+    if printed in _MEASURED:
+        return _MEASURED[printed], measured(value), value
+    statistic, _, metric = printed.removesuffix(" (ms)").partition(" ")
+    return f"{statistic}_{_METRICS.get(metric, metric)}_ms", measured(value), value
+
+
+def _unread(line: str) -> str:
+    """A line that has the form of an item and is none that is known; else empty."""
+    match = _UNKNOWN.match(line)
+    return match["line"] if match and not _ITEM.search(line) else ""
+
+
+def is_part(line: str) -> bool:
+    """Whether a line belongs to such a block: its title, an item, or a ruler between its parts."""
+    return bool(_TITLE.search(line) or _ITEM.search(line) or re.match(r"\s*[-=]{5,}[\w .()/-]*[-=]{5,}\s*$", line))
