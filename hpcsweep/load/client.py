@@ -16,24 +16,24 @@ from hpcsweep.load.answer import Failure
 from hpcsweep.load.connection import CONTROL_BYTES, READ_BYTES, Connection
 from hpcsweep.load.figures import SelfMeasurement
 from hpcsweep.load.http1 import request_head
+from hpcsweep.load.pool import IN, OUT, Pool
 from hpcsweep.load.record import Recorder, Tally
 from hpcsweep.load.schedule import Item, ScheduleFile
 
 _OPENING_AT_ONCE = 64  # below the listen backlog of any server
 _CONNECT_S = 30.0
-_SENDS_IN_A_ROW = 16  # then what has come is read, so that a burst of requests does not delay it
+_SENDSIN_A_ROW = 16  # then what has come is read, so that a burst of requests does not delay it
 _EVENTS = 64  # dealt with in one go
 _READS_KEPT = 8  # of one answer, until they are looked at: bounds memory, and the time that a look takes
-_TICK_NS = 100_000_000
+_TICK_S, _TICK_LEAST_S = 0.1, 0.001  # a tenth of the shortest budget, within these
 _FINE_S = 0.02  # a wait shorter than this is timed to the microsecond; epoll alone rounds up to a millisecond
 _NS = 1_000_000_000
-_IN, _OUT = select.EPOLLIN, select.EPOLLOUT
 
 
 class Client:
     """Sends `items` of a schedule and reports each with `report`, a record of the kind `sample`.
 
-    `flush` is called about ten times a second, and never keeps the loop waiting.
+    `flush` is called at least ten times a second, and never keeps the loop waiting.
     """
 
     def __init__(
@@ -49,15 +49,16 @@ class Client:
         self._schedule, self._recorder = file.schedule, Recorder(file.schedule)
         self._api_key = api_key
         self._limit = max_concurrency
-        self._epoll = select.epoll()
-        self._open: dict[int, Connection] = {}
-        self._idle: list[Connection] = []
         self._slots: deque[int] | None = None  # when each free one became free; None: no limit
         self._offset_ns = 0
         self._busy = 0
         self._stopped = False
         info = socket.getaddrinfo(self._schedule.host, self._schedule.port, type=socket.SOCK_STREAM)[0]
-        self._address: tuple[str, int] = (str(info[4][0]), int(info[4][1]))
+        self._pool = Pool((str(info[4][0]), int(info[4][1])))
+        name = f"[{self._schedule.host}]" if ":" in self._schedule.host else self._schedule.host
+        self._host = f"{name}:{self._schedule.port}"
+        shortest_s = min(self._schedule.request_timeout_s, self._schedule.token_timeout_s)
+        self._tick_ns = int(min(_TICK_S, max(_TICK_LEAST_S, shortest_s / 10)) * _NS)
         self.measured = SelfMeasurement()
         self.tally = Tally()
 
@@ -69,19 +70,16 @@ class Client:
         """Open `count` connections before any clock starts. Those that fail are tried again when they are needed."""
         deadline_ns = time.monotonic_ns() + int(_CONNECT_S * _NS)
         wanted = count
-        while (wanted or any(c.connecting for c in self._open.values())) and not self._stopped:
-            opening = sum(c.connecting for c in self._open.values())
+        while (wanted or self._pool.connecting()) and not self._stopped and time.monotonic_ns() < deadline_ns:
             try:
-                for _ in range(min(wanted, _OPENING_AT_ONCE - opening)):
+                for _ in range(min(wanted, _OPENING_AT_ONCE - self._pool.connecting())):
                     wanted -= 1
-                    connection = self._new()
+                    connection = self._pool.new()
                     if not connection.connecting:
-                        self._rest(connection)
+                        self._pool.rest(connection)
             except OSError:
                 return
             self._poll(0.1, fine=False)
-            if time.monotonic_ns() > deadline_ns:
-                return
 
     def run(self, items: Iterable[Item], start_ns: int) -> None:
         """Send all items, each `due_s` after `start_ns` at the earliest, and return when every one has ended."""
@@ -91,48 +89,44 @@ class Client:
         while (waiting or self._busy) and not self._stopped:
             now_ns = time.monotonic_ns()
             sent = 0
-            while waiting and sent < _SENDS_IN_A_ROW and (slots is None or slots) and waiting[0][0] <= now_ns:
+            while waiting and sent < _SENDSIN_A_ROW and (slots is None or slots) and waiting[0][0] <= now_ns:
                 due_ns, item = waiting.popleft()
                 self._start(item, due_ns if slots is None else max(due_ns, slots.popleft()))
                 sent += 1
             if now_ns >= next_tick_ns:
                 self._tick(now_ns)
-                next_tick_ns = now_ns + _TICK_NS
+                next_tick_ns = now_ns + self._tick_ns
             until_ns, fine = next_tick_ns, False
             if waiting and (slots is None or slots):
                 fine = waiting[0][0] < until_ns
                 until_ns = min(until_ns, waiting[0][0])
-            wait_ns = 0 if sent == _SENDS_IN_A_ROW else until_ns - time.monotonic_ns()
+            wait_ns = 0 if sent == _SENDSIN_A_ROW else until_ns - time.monotonic_ns()
             self._poll(max(0, wait_ns) / _NS, fine=fine)
         if self._stopped:
-            for connection in list(self._open.values()):
+            for connection in self._pool.busy():
                 self._give_up(connection, "aborted", "told to stop")
 
     def close(self) -> None:
         """Close all connections."""
-        for connection in self._open.values():
-            connection.close()
-        self._open.clear()
-        self._idle.clear()
-        self._epoll.close()
+        self._pool.close()
 
     def _poll(self, wait_s: float, *, fine: bool) -> None:
         """Wait for at most `wait_s`, and deal with what has come. `fine`: time a short wait to the microsecond."""
         if fine and 0.0 < wait_s < _FINE_S:
-            select.select([self._epoll], [], [], wait_s)
+            select.select([self._pool.epoll], [], [], wait_s)
             wait_s = 0.0
-        events = self._epoll.poll(wait_s, _EVENTS)
+        events = self._pool.epoll.poll(wait_s, _EVENTS)
         if not events:
             return
         begun_ns = time.monotonic_ns()
         self._offset_ns = begun_ns - time.time_ns()
-        of = self._open.get
+        of = self._pool.open.get
         for fd, mask in events:
             connection = of(fd)
             if connection is None:
                 continue
             try:
-                if mask == _IN and connection.streaming:
+                if mask == IN and connection.streaming:
                     got = connection.recvmsg(READ_BYTES, CONTROL_BYTES)
                     connection.last_ns = begun_ns
                     reads = connection.reads
@@ -142,9 +136,9 @@ class Client:
                     if data[-4:] == b"\r\n\r\n" or len(data) < 5 or len(reads) == _READS_KEPT:
                         self._look(connection)
                     continue
-                if mask != _IN or connection.connecting:
+                if mask != IN or connection.connecting:
                     self._writable(connection)
-                if mask & ~_OUT and not connection.connecting:
+                if mask & ~OUT and not connection.connecting:
                     self._readable(connection)
             except BlockingIOError:
                 continue
@@ -156,8 +150,8 @@ class Client:
         if connection.connecting:
             connection.connected()
             if connection.item is None:
-                self._watch_output(connection, False)
-                self._rest(connection)
+                self._pool.watch_output(connection, False)
+                self._pool.rest(connection)
                 return
         if connection.out:
             self._send(connection)
@@ -166,7 +160,7 @@ class Client:
         got = connection.recvmsg(READ_BYTES, CONTROL_BYTES)
         connection.last_ns = time.monotonic_ns()
         if connection.item is None:  # idle: closed by the server, or noise that nobody asked for
-            self._drop(connection)
+            self._pool.drop(connection)
         elif not got[0] and not connection.reader.begun:
             self._broken(connection, None)
         else:
@@ -182,14 +176,13 @@ class Client:
 
     def _start(self, item: Item, ready_ns: int) -> None:
         body = self._file.body(item)
-        host = f"{self._schedule.host}:{self._schedule.port}"
         self._busy += 1
-        self._put(item, request_head(host, self._schedule.path, len(body), self._api_key) + body, ready_ns)
+        self._put(item, request_head(self._host, self._schedule.path, len(body), self._api_key) + body, ready_ns)
 
     def _put(self, item: Item, request: bytes, ready_ns: int) -> None:
         """Send on an idle connection, or on a new one."""
         try:
-            connection = self._idle.pop() if self._idle else self._new()
+            connection = self._pool.take()
         except OSError as exc:
             self._ended(item, None, Failure("connect", str(exc)))
             return
@@ -203,39 +196,18 @@ class Client:
 
     def _send(self, connection: Connection) -> None:
         whole = connection.send()
-        self._watch_output(connection, not whole)
+        self._pool.watch_output(connection, not whole)
         if whole and self.tally.first_sent_ns is None:
             self.tally.first_sent_ns = connection.sent_ns
-
-    def _watch_output(self, connection: Connection, wanted: bool) -> None:
-        if connection.wants_out != wanted:
-            connection.wants_out = wanted
-            self._epoll.modify(connection.fd, _IN | _OUT if wanted else _IN)
-
-    def _new(self) -> Connection:
-        connection = Connection(self._address)
-        self._open[connection.fd] = connection
-        self._epoll.register(connection.fd, _IN | _OUT if connection.wants_out else _IN)
-        return connection
-
-    def _rest(self, connection: Connection) -> None:
-        connection.rested, connection.item, connection.streaming = True, None, False
-        self._idle.append(connection)
-
-    def _drop(self, connection: Connection) -> None:
-        del self._open[connection.fd]
-        if connection.item is None and connection in self._idle:
-            self._idle.remove(connection)
-        connection.close()
 
     def _broken(self, connection: Connection, exc: OSError | None) -> None:
         """The connection ended without an answer, or within one."""
         item = connection.item
         if item is None:
-            self._drop(connection)
+            self._pool.drop(connection)
         elif connection.rested and not connection.reader.begun:
             # the server may close an idle connection at any time; what was sent just then it never saw
-            self._drop(connection)
+            self._pool.drop(connection)
             self.measured.reconnects += 1
             self._put(item, connection.request, connection.ready_ns)
         else:
@@ -246,9 +218,7 @@ class Client:
         """Budgets, and what has been reported goes out."""
         request_ns = int(self._schedule.request_timeout_s * _NS)
         token_ns = int(self._schedule.token_timeout_s * _NS)
-        for connection in list(self._open.values()):
-            if connection.item is None:
-                continue
+        for connection in self._pool.busy():
             if connection.connecting and now_ns - connection.begun_ns > _CONNECT_S * _NS:
                 self._give_up(connection, "connect", f"no connection within {_CONNECT_S:.0f} s")
             elif now_ns - (connection.sent_ns or connection.begun_ns) > request_ns:
@@ -288,16 +258,16 @@ class Client:
             return
         self._ended(item, connection, None)
         if connection.reader.keep_alive:
-            self._rest(connection)
+            self._pool.rest(connection)
         else:
             connection.item = None
-            self._drop(connection)
+            self._pool.drop(connection)
 
     def _fail(self, connection: Connection, failure: Failure) -> None:
         item = connection.item
         if item is not None:
             self._ended(item, connection, failure)
-            self._drop(connection)
+            self._pool.drop(connection)
             connection.item = None
 
     def _ended(self, item: Item, connection: Connection | None, failure: Failure | None) -> None:

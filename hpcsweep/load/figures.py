@@ -101,12 +101,13 @@ def merged(parts: list[dict[str, float]]) -> dict[str, float]:
     return {name: sum(of) if name in _SUMS else max(of) for name, of in values.items()}
 
 
-def limits(figures: dict[str, float]) -> list[str]:
+def limits(figures: dict[str, float], scale: float = 1.0) -> list[str]:
     """Warnings `client_limited: ...` when the client was so late or so busy that it shows in the figures.
 
     The rule: a sending process used more than 90 % of a core; or the 99th percentile of its lateness is above 10 %
     of the median TTFT (and 1 ms); or, where the kernel gave no receive stamps, the 99th percentile of its loop's lag
-    is above 10 % of the median gap between chunks (and 1 ms).
+    is above 10 % of the median gap between chunks (and 1 ms). `scale`: attempt seconds in a real one; the
+    millisecond is a real one.
     """
     found = []
     if figures.get("cpu_share_max", 0.0) > CPU_SHARE_LIMIT:
@@ -115,7 +116,7 @@ def limits(figures: dict[str, float]) -> list[str]:
     if not figures.get("kernel_stamps"):
         checks.append(("loop_lag_p99_s", "median_itl_s", "chunks were read late by"))
     for lag, against, what in checks:
-        limit_s = max(LAG_FLOOR_S, LAG_SHARE_LIMIT * figures.get(against, 0.0))
+        limit_s = max(LAG_FLOOR_S * scale, LAG_SHARE_LIMIT * figures.get(against, 0.0))
         if figures.get(lag, 0.0) > limit_s:
             found.append(f"client_limited: {what} {figures[lag] * 1e3:.1f} ms (p99), more than {limit_s * 1e3:.1f} ms")
     return found

@@ -11,7 +11,7 @@ def request_head(host: str, path: str, body_bytes: int, api_key: str | None) -> 
     """Request line and headers of a POST of JSON, up to and with the empty line."""
     lines = [
         f"POST {path} HTTP/1.1",
-        f"Host: {host}",
+        f"Host: {host}",  # with the port; an IPv6 address in brackets
         "Content-Type: application/json",
         "Accept: text/event-stream",
         f"Content-Length: {body_bytes}",

@@ -44,12 +44,14 @@ def prepare(config: LoadConfig) -> tuple[Schedule, list[bytes]]:
         for index, request in enumerate(warmups + measured)
     ]
     url = urlsplit(config.base_url)
+    if url.scheme != "http" or not url.hostname:
+        raise DatasetError(f"base_url {config.base_url!r}: the client speaks plain http, to a server on this node")
     path = config.chat_path if workload.endpoint == "chat" else config.completions_path
     limit = workload.arrival.max_concurrency
     return Schedule(
         workload=workload.name,
         repeat=config.repeat,
-        host=url.hostname or "",
+        host=url.hostname,
         port=url.port or 80,
         path=url.path.rstrip("/") + path,
         max_concurrency=limit,

@@ -40,7 +40,7 @@ class HfOptions(Model):
     prompt: str | None = Field(None, description="path of the prompt in a row, such as conversation.0.content")
     image: str | None = Field(None, description="path of the image in a row; None: text only")
     output_len: Tokens = Field(128, ge=1, description="tokens of every answer")
-    shuffle: bool = True
+    shuffle: bool = Field(True, description="in the order of the seed; else in that of the files")
     requests: int = Field(1000, ge=1, description="how many, when the workload does not say num_requests")
 
 
