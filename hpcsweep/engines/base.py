@@ -74,12 +74,14 @@ class FailurePattern:
     """A log line that tells why the server died. Earlier patterns win over later ones.
 
     `decided_by`: the engine's own rule, such as a timeout that it keeps itself; empty: no rule, a plain fault.
+    `fatal`: from this line on the engine is dead, though a front end may still answer, with errors.
     """
 
     regex: re.Pattern[str]
     outcome: OutcomeKind
     hint: str = ""
     decided_by: str = ""
+    fatal: bool = False
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ class LogReader:
         self._facts: dict[str, FactSeen] = {}
         self._failure_rank = len(engine.failure_patterns)
         self._failure: FailureSeen | None = None
+        self._dead = False
 
     @property
     def phase(self) -> Phase:
@@ -80,6 +81,11 @@ class LogReader:
     def failure(self) -> FailureSeen | None:
         """The most telling failure so far: the root cause, not what followed from it. None: none was seen."""
         return self._failure
+
+    @property
+    def death(self) -> FailureSeen | None:
+        """The failure of an engine that is dead, even if its front end lives. None: no line told so."""
+        return self._failure if self._dead else None
 
     @property
     def last_lines(self) -> list[str]:
@@ -163,8 +169,11 @@ class LogReader:
         return max(totals.values())
 
     def _failures(self, text: str, t_s: float) -> list[Seen]:
-        for rank, pattern in enumerate(self._engine.failure_patterns[: self._failure_rank]):
-            if pattern.regex.search(text):
+        for rank, pattern in enumerate(self._engine.failure_patterns):
+            if not pattern.regex.search(text):
+                continue
+            self._dead |= pattern.fatal
+            if rank < self._failure_rank:
                 self._failure_rank, self._failure = rank, _failure(pattern, text, t_s)
                 return [self._failure]
         return []

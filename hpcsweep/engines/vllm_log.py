@@ -191,8 +191,12 @@ FAILURES = (
     FailurePattern(
         _rx(r"No space left on device"), OutcomeKind.CRASHED, "free space in the cache and temporary folders"
     ),
-    FailurePattern(_rx(r"EngineDeadError|EngineCore encountered a fatal error"), OutcomeKind.CRASHED),
-    FailurePattern(_rx(r"Worker proc \S+ died unexpectedly"), OutcomeKind.CRASHED),
+    FailurePattern(
+        _rx(r"Worker proc \S+ died unexpectedly|Engine core proc \S+ died unexpectedly"),
+        OutcomeKind.CRASHED,
+        fatal=True,
+    ),
+    FailurePattern(_rx(r"EngineDeadError|EngineCore encountered a fatal error"), OutcomeKind.CRASHED, fatal=True),
     FailurePattern(_rx(r"Engine core initialization failed|EngineCore failed to start"), OutcomeKind.CRASHED),
     FailurePattern(re.compile(r"^(?:\w+\.)*[A-Z]\w*(?:Error|Exception): "), OutcomeKind.CRASHED),
 )

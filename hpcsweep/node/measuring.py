@@ -56,6 +56,7 @@ class Measuring:
             for repeat in range(1, planned.workload.repeats + 1):
                 verdict = _Sending(self, planned, repeat, self._reset()).run()
                 failed = failed or verdict
+        supervisor.pump()  # the last lines of the server may tell that it died over the last requests
         if failed is not None:
             return failed
         return Verdict(OutcomeKind.COMPLETED, "every workload was sent and answered", "the agent")

@@ -61,12 +61,11 @@ def server_exited(exit_code: int, phase: Phase, failure: FailureSeen | None, las
     return Verdict(OutcomeKind.CRASHED, reason, by, hint, evidence, exit_code)
 
 
-def child_died(what: str, phase: Phase, failure: FailureSeen | None, last_lines: Sequence[str]) -> Verdict:
-    """The server's front end lives, but says that its engine is dead."""
-    evidence = tuple(last_lines[-EVIDENCE_LINES:])
-    if failure is not None:
-        return Verdict(failure.outcome, f"{what}: {failure.evidence}", "the server's log", failure.hint, evidence)
-    return Verdict(OutcomeKind.CRASHED, f"{what} in phase {phase.value}", "the agent", "", evidence)
+def engine_died(phase: Phase, failure: FailureSeen, last_lines: Sequence[str]) -> Verdict:
+    """The server's front end lives, but its log says that the engine behind it is dead."""
+    reason = f"the engine died in phase {phase.value}, its front end answers with errors: {failure.evidence}"
+    rest = tuple(line for line in last_lines[-EVIDENCE_LINES:] if line != failure.evidence)
+    return Verdict(failure.outcome, reason, "the server's log", failure.hint, (failure.evidence, *rest))
 
 
 def stalled(phase: Phase, idle_s: float, budget_s: float, last_lines: Sequence[str]) -> Verdict:

@@ -15,7 +15,7 @@ from hpcsweep.node.family import Family, Member
 from hpcsweep.node.gpus import Gpus, gpu_figures
 from hpcsweep.node.inbox import Inbox, Look, Message, ServerLine, Signalled
 from hpcsweep.node.journal import Journal
-from hpcsweep.node.outcome import Ended, Verdict, server_exited, stalled
+from hpcsweep.node.outcome import Ended, Verdict, engine_died, server_exited, stalled
 from hpcsweep.node.processes import Process, usage
 from hpcsweep.node.server import Server
 from hpcsweep.node.stall import Evidence, StallWatch
@@ -118,6 +118,10 @@ class Supervisor:
             exit_code = self.server.exit_code()
             if exit_code is not None:
                 self._gone(self.server, exit_code)
+            death = self.reader.death
+            if death is not None and self.phase.value not in STARTUP_PHASES:
+                # The rest of the workload would be answered by errors, at full speed, and end as if it were over.
+                raise Ended(engine_died(self.phase, death, self.reader.last_lines))
             self._look()
 
     def take(self, timeout_s: float = _TICK_S) -> None:

@@ -87,8 +87,9 @@ def test_stopped_in_compile(job, faults):
     agent = job.begin(run, compile_cache="off")
     job.wait_for_phase("compile", LABEL, within_s=900)
     since = job.hit("VLLM::Worker", signal.SIGSTOP)
-    for process in job.engine_processes("/"):  # compilers that it had started
-        process.send_signal(signal.SIGSTOP)
+    for worker in job.engine_processes("VLLM::Worker"):
+        for compiler in worker.children(recursive=True):
+            compiler.send_signal(signal.SIGSTOP)
     told = job.declared(agent, since, WITHIN_S)
     faults["SIGSTOP in compile"] = told
     assert (told.outcome, told.phase, told.decided_by) == ("stalled", "compile", "budget stall")

@@ -184,6 +184,16 @@ def test_a_root_cause_wins_over_what_follows_from_it_in_any_order():
         assert all(isinstance(event, FailureSeen) for event in seen)
 
 
+def test_an_engine_that_is_dead_behind_its_front_end_is_told_by_the_log():
+    reader = LogReader(get_engine("vllm"))
+    reader.feed("torch.OutOfMemoryError: CUDA out of memory.", 1.0)
+    assert reader.death is None, "a process may live through it"
+    reader.feed(
+        "(APIServer pid=1) ERROR vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.", 2.0
+    )
+    assert reader.death is reader.failure and reader.death.outcome is OutcomeKind.OUT_OF_MEMORY
+
+
 def test_the_engines_own_timeout_says_whose_rule_it_was():
     reader = LogReader(get_engine("vllm"))
     reader.feed("TimeoutError: Timed out waiting for engine core processes to start.", 1.0)
