@@ -8,9 +8,8 @@ import click
 
 from hpcsweep.errors import ReportError
 from hpcsweep.imports.blocks import Imported
+from hpcsweep.imports.check import recompute_all
 from hpcsweep.imports.documents import read_bytes
-from hpcsweep.imports.recompute import recompute
-from hpcsweep.imports.recompute_samples import recompute_table
 from hpcsweep.report.imported import import_document, import_json
 from hpcsweep.report.terminal import write_document
 
@@ -30,11 +29,7 @@ def import_(ctx: click.Context, files: tuple[Path, ...], as_json: bool) -> None:
     Exit codes: 0 read, also when something does not add up (`hpcsweep check` judges); 1 nothing could be read.
     """
     found = [read_file(file) for file in files]
-    findings = [
-        [one for block in each.benchmarks for one in recompute(block)]
-        + [one for table in each.sample_tables for one in recompute_table(table)]
-        for each in found
-    ]
+    findings = [recompute_all(each) for each in found]
     if as_json:
         click.echo(json.dumps(import_json(found, findings), indent=1, ensure_ascii=False))
     else:

@@ -45,13 +45,13 @@ def clean_lines(text: str) -> list[str]:
 
 
 def clean_line(line: str) -> str:
-    """One line, its indentation kept."""
+    """One line; the blanks at both ends are kept, because a blank after a backslash ends a command."""
     line = mend(line)
     if "<" in line:
         line = _TAG.sub(_without_tag, line)
     if "&" in line:
         line = html.unescape(line)
-    return line.translate(_INVISIBLE).translate(_SPELLINGS).translate(_BLANKS).rstrip()
+    return line.translate(_INVISIBLE).translate(_SPELLINGS).translate(_BLANKS)
 
 
 def mend(line: str) -> str:

@@ -8,6 +8,7 @@ from hpcsweep.imports.findings import Finding, Verdict
 from hpcsweep.imports.numbers import shown
 from hpcsweep.imports.recompute_samples import warm_mean
 from hpcsweep.report.document import Block, Bullets, Document, Paragraph, Section, Table
+from hpcsweep.report.terminal import MAX_ITEMS, MAX_ROWS
 
 IMPORT_SCHEMA = "hpcsweep.import/1"
 CHECK_SCHEMA = "hpcsweep.check/1"
@@ -26,8 +27,7 @@ def import_document(files: Sequence[Imported], findings: Sequence[Sequence[Findi
         sections.append(Section(f"{found.file}: {found.form}, {_counts(found)}", tuple(_blocks(found)), 2))
         sections.append(Section("Recomputed", tuple(_recomputed(checked)), 3))
         if found.skipped:
-            items = tuple(f"line {one.place.line}: {one.what}: {one.why}" for one in found.skipped)
-            sections.append(Section("Not taken", (Bullets(items),), 3))
+            sections.append(Section("Not taken", tuple(_not_taken(found)), 3))
     return Document("Imported", tuple(sections))
 
 
@@ -38,12 +38,11 @@ def check_document(file: str, findings: Sequence[Finding], skipped: Imported) ->
     good = [one for one in findings if one.verdict is Verdict.CONFIRMED]
     sections = [Section("Verdict", tuple(blocks))]
     if bad:
-        sections.append(Section("What does not hold", (_table(bad),)))
+        sections.append(Section("What does not hold", tuple(_tables(bad))))
     if good:
-        sections.append(Section("Confirmed", (_table(good),)))
+        sections.append(Section("Confirmed", tuple(_tables(good))))
     if skipped.skipped:
-        items = tuple(f"line {one.place.line}: {one.what}: {one.why}" for one in skipped.skipped)
-        sections.append(Section("Not read", (Bullets(items),)))
+        sections.append(Section("Not read", tuple(_not_taken(skipped))))
     return Document(file, tuple(sections))
 
 
@@ -66,7 +65,8 @@ def _blocks(found: Imported) -> list[Block]:
         rows = [_row(one) for one in found.benchmarks]
         rows += [(one.label, str(one.place.line), "failed", *("",) * len(_COLUMNS)) for one in found.failures]
         titles = ("Block", "Line", "Tool", *(title for _, title in _COLUMNS))
-        blocks.append(Table(titles, tuple(rows), "Failed: a result is announced, and an error stands there."))
+        note = "failed: a result is announced, and an error stands there." if found.failures else ""
+        blocks += [Table(titles, tuple(rows[at : at + MAX_ROWS]), note) for at in range(0, len(rows), MAX_ROWS)]
     if found.sample_tables:
         titles = ("Table", "Line", "Workload", "Samples", "Average TPS stated", "TPS of all", "TPS without the first")
         blocks.append(Table(titles, tuple(_samples_row(one) for one in found.sample_tables)))
@@ -90,11 +90,23 @@ def _recomputed(findings: Sequence[Finding]) -> list[Block]:
     confirmed = f"{len(findings) - len(bad)} of {len(findings)} recomputed figures are confirmed."
     if not findings:
         confirmed = "Nothing in it can be recomputed."
-    return [Paragraph(confirmed, strong=bool(bad)), *([_table(bad)] if bad else [])]
+    return [Paragraph(confirmed, strong=bool(bad)), *_tables(bad)]
 
 
-def _table(findings: Sequence[Finding]) -> Table:
-    rows = tuple(
+def _not_taken(found: Imported) -> list[Block]:
+    items = [f"line {one.place.line}: {one.what}: {one.why}" for one in found.skipped]
+    return [Bullets(tuple(items[at : at + MAX_ITEMS])) for at in range(0, len(items), MAX_ITEMS)]
+
+
+def _tables(findings: Sequence[Finding]) -> list[Block]:
+    """All findings, in tables so short that no terminal cuts them."""
+    rows = _rows(findings)
+    titles = ("Line", "Where", "Claim", "Recomputed", "Verdict", "Why")
+    return [Table(titles, rows[at : at + MAX_ROWS]) for at in range(0, len(rows), MAX_ROWS)]
+
+
+def _rows(findings: Sequence[Finding]) -> tuple[tuple[str, ...], ...]:
+    return tuple(
         (
             str(one.place.line),
             one.about,
@@ -105,7 +117,6 @@ def _table(findings: Sequence[Finding]) -> Table:
         )
         for one in findings
     )
-    return Table(("Line", "Where", "Claim", "Recomputed", "Verdict", "Why"), rows)
 
 
 def import_json(files: Sequence[Imported], findings: Sequence[Sequence[Finding]]) -> dict[str, Any]:

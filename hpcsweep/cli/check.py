@@ -1,0 +1,38 @@
+"""`hpcsweep check`: the claims of somebody's report, recomputed."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from hpcsweep.cli.import_ import read_file
+from hpcsweep.errors import ReportError
+from hpcsweep.imports.check import check_report
+from hpcsweep.imports.findings import BAD
+from hpcsweep.report.imported import check_document, check_json
+from hpcsweep.report.terminal import write_document
+
+
+@click.command()
+@click.argument("report", type=click.Path(path_type=Path), metavar="REPORT.md")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON (see docs/import.md).")
+@click.pass_context
+def check(ctx: click.Context, report: Path, as_json: bool) -> None:
+    """Recompute the claims of somebody's report.
+
+    Averages, percentages, ratios, orderings, summary tables, the best of several settings and the recommended command
+    are held against the numbers that the report itself gives. Anything that `hpcsweep import` reads can be checked.
+
+    Exit codes: 0 nothing wrong; 3 something does not add up; 1 it cannot be read, or nothing in it can be checked.
+    """
+    found = read_file(report)
+    findings = check_report(found)
+    if as_json:
+        click.echo(json.dumps(check_json(found.file, findings, found), indent=1, ensure_ascii=False))
+    else:
+        write_document(check_document(found.file, findings, found), sys.stdout)
+    if not findings:
+        raise ReportError(f"{report}: nothing that can be checked", hint="docs/import.md lists what can be read")
+    if any(one.verdict in BAD for one in findings):
+        ctx.exit(3)

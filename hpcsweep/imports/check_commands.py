@@ -1,0 +1,107 @@
+"""The commands of a report: flags that the shell loses, and whether what is recommended is what was measured."""
+
+from collections.abc import Iterator, Sequence
+
+from hpcsweep.analysis.commands import lost_flags
+from hpcsweep.imports.blocks import Benchmark, Imported, Place, WrittenCommand
+from hpcsweep.imports.findings import Finding, Verdict
+from hpcsweep.imports.known import NOISE_PERCENT, NOISE_REASON
+from hpcsweep.imports.numbers import percent_change, shown
+from hpcsweep.imports.serve_settings import ServeSettings, serve_settings, settings_of
+
+_MEASURE = "total_token_throughput"
+Measured = tuple[Benchmark, ServeSettings]
+
+
+def check_commands(found: Imported) -> list[Finding]:
+    """Findings on every command of a document, and on the best of several settings."""
+    measured = [(one, settings) for one in found.benchmarks if (settings := settings_of(one)) is not None]
+    findings = list(_lost(found))
+    for command in found.commands:
+        if command.recommended and measured:
+            findings += _recommended(command, measured)
+    return [*findings, *_best(found)]
+
+
+def _lost(found: Imported) -> Iterator[Finding]:
+    for lost in lost_flags("\n".join(found.lines)):
+        yield Finding(
+            place=Place(found.file, lost.line),
+            about=found.contexts[lost.line - 1].label or "command",
+            claim=lost.text,
+            verdict=Verdict.DOES_NOT_FOLLOW,
+            reason=f"nothing may follow the backslash: the command ends here and loses {len(lost.flags)} flags: "
+            f"{', '.join(lost.flags)}",
+            kind="lost_flags",
+        )
+
+
+def _recommended(command: WrittenCommand, measured: Sequence[Measured]) -> Iterator[Finding]:
+    """Was this very configuration measured, and was a better one?"""
+    wanted = serve_settings(command.argv)
+    if wanted is None:
+        return
+    same = [one for one, settings in measured if not wanted.differences(settings)]
+    nearest, settings = min(measured, key=lambda pair: len(wanted.differences(pair[1])))
+    claim = f"recommended: {' '.join(command.argv)}"
+    about = command.context.label or "recommendation"
+    if same:
+        reason = f"measured in line {same[0].place.line}: {same[0].label}"
+        yield Finding(command.place, about, claim, Verdict.CONFIRMED, reason, "recommended_was_measured")
+    else:
+        reason = (
+            f"no block was measured with these settings; the nearest (line {nearest.place.line}, {nearest.label}) has "
+            + "; ".join(wanted.differences(settings))
+        )
+        yield Finding(command.place, about, claim, Verdict.DOES_NOT_FOLLOW, reason, "recommended_not_measured")
+    mine = same[0] if same else nearest
+    rivals = [pair for pair in measured if _MEASURE in pair[0].figures and _same_work(pair[0], mine)]
+    if _MEASURE not in mine.figures or not rivals:
+        return
+    best, of_best = max(rivals, key=lambda pair: pair[0].figures[_MEASURE].value / pair[1].gpus)
+    lacking = [f"--{n} {v}".rstrip() for n, v in of_best.flags.items() if wanted.flags.get(n) != v]
+    if best is mine or not lacking:
+        return
+    gain = percent_change(best.figures[_MEASURE], mine.figures[_MEASURE]).value
+    yield Finding(
+        place=command.place,
+        about=about,
+        claim=claim,
+        verdict=Verdict.DOES_NOT_FOLLOW,
+        reason=f"the best block (line {best.place.line}, {best.label}: {shown(best.figures[_MEASURE].value)} tok/s, "
+        f"{gain:+.1f}%) was measured with {', '.join(lacking)}, which this command lacks",
+        kind="recommended_lacks_flag",
+    )
+
+
+def _same_work(one: Benchmark, other: Benchmark) -> bool:
+    """The same prompts, by their number and tokens."""
+    return all(one.value(name) == other.value(name) for name in ("completed", "total_input_tokens"))
+
+
+def _best(found: Imported) -> Iterator[Finding]:
+    """Several blocks under one heading: whether the best is really apart from the next, and from all others."""
+    groups: dict[tuple[str, ...], list[Benchmark]] = {}
+    for one in found.benchmarks:
+        if _MEASURE in one.figures and one.context.headings:
+            groups.setdefault(one.context.headings, []).append(one)
+    for members in groups.values():
+        alike = [one for one in members if _same_work(one, members[0])]
+        if len(alike) < 2:
+            continue
+        first, second, *rest = sorted(alike, key=lambda one: -one.figures[_MEASURE].value)
+        change = percent_change(first.figures[_MEASURE], second.figures[_MEASURE])
+        noise = change.value < NOISE_PERCENT
+        apart = f"{shown(first.figures[_MEASURE].value)} against {shown(second.figures[_MEASURE].value)} tok/s"
+        span = percent_change(first.figures[_MEASURE], rest[-1].figures[_MEASURE]).value if rest else change.value
+        yield Finding(
+            place=first.place,
+            about=first.context.headings[-1],
+            claim=f"the best of {len(alike)}: {first.label}",
+            verdict=Verdict.NOISE if noise else Verdict.CONFIRMED,
+            reason=f"{apart} ({second.label}): {change.value:.1f}% apart, all within {span:.1f}%"
+            + (f"; {NOISE_REASON}" if noise else ""),
+            kind="best",
+            recomputed=change.value,
+            unit="%",
+        )

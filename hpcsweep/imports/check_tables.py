@@ -1,0 +1,127 @@
+"""Summary tables of a report against its details: cells that must stand there too, differences that do not exist."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from hpcsweep.imports.blocks import Imported, Place, SampleTable, Table
+from hpcsweep.imports.findings import Finding, Verdict
+from hpcsweep.imports.known import NOISE_PERCENT, NOISE_REASON, Known, known_figures
+from hpcsweep.imports.numbers import NUMBER, Number, measured, shown
+from hpcsweep.imports.recompute_samples import WarmMean, warm_mean
+from hpcsweep.imports.serve_settings import settings_of
+
+_SPEED = re.compile(r"\btps\b|throughput|tok(?:ens)?/s|latency|\btpot\b|\bttft\b", re.IGNORECASE)
+_RATE = re.compile(r"\btps\b|tok(?:ens)?/s", re.IGNORECASE)
+_VALUE = re.compile(rf"(?<![\w.,+\-])({NUMBER})(?:\s*[x\u00d7]\s*(\d{{1,2}})\b)?(?![\w.]*%|\w)")
+_ID = re.compile(r"^[A-Za-z]?\d+[A-Za-z]?$|^[A-Za-z]{1,3}\d*$")
+
+
+def check_tables(found: Imported) -> list[Finding]:
+    """Findings on every summary table."""
+    findings: list[Finding] = []
+    known = known_figures(found)
+    for table in found.tables:
+        if known:
+            findings += _cells(table, known, found)
+        findings += _against_baseline(table, found.sample_tables)
+    return findings
+
+
+def _cells(table: Table, known: Sequence[Known], found: Imported) -> Iterator[Finding]:
+    """Each speed in a summary must be one that the details have, or a multiple by replicas on the same GPUs."""
+    for line, row in table.rows:
+        about = f"{table.context.label}, {row[0]}"
+        details = _details(row, table, found.sample_tables)
+        for column, cell in zip(table.columns, row, strict=False):
+            if not _SPEED.search(column) and not _SPEED.search(cell):
+                continue
+            for match in _VALUE.finditer(cell):
+                said = measured(match[1])
+                if said is None or said.value == 0:
+                    continue
+                place = Place(table.place.file, line)
+                own = [one for one in known if details and one.label == f"{details[0].label}, {details[0].group}"]
+                yield _cell(place, about, f"{column}: {match[0]}", said, match[2], own or known, found)
+
+
+def _cell(
+    place: Place, about: str, claim: str, said: Number, times: str | None, known: Sequence[Known], found: Imported
+) -> Finding:
+    source = next((one for one in known if one.value.agrees(said)), None)
+    if source is not None:
+        reason = f"{source.what} of {source}"
+        if times:
+            reason += f"; x{times} assumes that {times} replicas scale without loss"
+        return Finding(place, about, claim, Verdict.CONFIRMED, reason, "cell", said.value, source.value.value)
+    for one in known:
+        replicas = round(said.value / one.value.value) if one.value.value else 0
+        if 2 <= replicas <= 16 and (one.value * Number(replicas)).agrees(said) and _fits_gpus(one, replicas, found):
+            reason = f"{replicas} x {shown(one.value.value)}, {one.what} of {one}: scaled to the same number of GPUs; "
+            reason += "assumes that replicas scale without loss"
+            scaled = replicas * one.value.value
+            return Finding(place, about, claim, Verdict.CONFIRMED, reason, "scaled_cell", said.value, scaled)
+    nearest = min(known, key=lambda one: abs(one.value.value - said.value))
+    reason = f"no detail gives it; the nearest is {shown(nearest.value.value)}, {nearest.what} of {nearest}"
+    return Finding(place, about, claim, Verdict.NOT_CHECKED, reason, "cell", said.value)
+
+
+def _fits_gpus(one: Known, replicas: int, found: Imported) -> bool:
+    """So many replicas take as many GPUs as some other block of the document."""
+    gpus = {b.place: settings.gpus for b in found.benchmarks if (settings := settings_of(b)) is not None}
+    return one.place in gpus and gpus[one.place] * replicas in gpus.values()
+
+
+def _details(row: Sequence[str], table: Table, details: Sequence[SampleTable]) -> list[SampleTable]:
+    """The tables of samples that a row of a summary stands for: its first cell names them, a cell their workload."""
+    if not row or not _ID.match(row[0]):
+        return []
+    named = [one for one in details if re.search(rf"(?<!\w){re.escape(row[0])}(?!\w)", one.label)]
+    groups = {cell.lower() for cell in row[1:]}
+    return [one for one in named if one.group.lower() in groups] or (named if len(named) == 1 else [])
+
+
+def _against_baseline(table: Table, details: Sequence[SampleTable]) -> Iterator[Finding]:
+    """Rows against the baseline's of the same workload, with and without the cold first request."""
+    rate = next((place for place, column in enumerate(table.columns) if _RATE.search(column)), None)
+    if rate is None:
+        return
+    rows = []
+    for line, row in table.rows:
+        found = _details(row, table, details)
+        means = warm_mean(found[0]) if found else None
+        if means is not None and rate < len(row) and measured(row[rate]) is not None:
+            rows.append((line, row, found[0].group, means))
+    base = next((one for one in rows if "baseline" in " ".join(one[1]).lower()), rows[0] if rows else None)
+    if base is None:
+        return
+    for line, row, group, means in rows:
+        if row is not base[1] and group == base[2]:
+            yield _difference(Place(table.place.file, line), row, base[1], rate, means, base[3])
+
+
+def _difference(
+    place: Place, row: Sequence[str], base_row: Sequence[str], rate: int, means: WarmMean, base: WarmMean
+) -> Finding:
+    over_all = 100 * (means.everything / base.everything - 1)
+    warm = 100 * (means.warm / base.warm - 1)
+    cold = (means.slow or base.slow) and abs(over_all) > 2 * abs(warm)
+    text = f"{row[rate]} against {base_row[rate]} TPS ({over_all:+.1f}%)"
+    told = next((cell for cell in row[rate + 1 :] if re.search(r"slow|fast|similar|better|worse", cell, re.I)), "")
+    why = f"warm samples only: {means.warm:.2f} against {base.warm:.2f} ({warm:+.1f}%)"
+    if cold:
+        verdict, why = Verdict.DOES_NOT_FOLLOW, f"the difference is a cold first request inside the average; {why}"
+    elif abs(over_all) < NOISE_PERCENT:
+        verdict, why = Verdict.NOISE, f"{why}; {NOISE_REASON}"
+    else:
+        verdict = Verdict.CONFIRMED
+    return Finding(
+        place=place,
+        about=f"{row[0]} against {base_row[0]}",
+        claim=f"{text}: {told}" if told else text,
+        verdict=verdict,
+        reason=why,
+        kind="cold_difference" if cold else "difference",
+        stated=over_all,
+        recomputed=warm,
+        unit="%",
+    )

@@ -1,0 +1,102 @@
+"""What a written serve command sets, so that two commands can be compared whatever their spelling."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hpcsweep.imports.blocks import Benchmark
+from hpcsweep.imports.outline import meant_argv
+
+_ALIASES = {
+    "tp": "tensor-parallel-size", "tp-size": "tensor-parallel-size", "pp": "pipeline-parallel-size",
+    "pp-size": "pipeline-parallel-size", "dp": "data-parallel-size", "dp-size": "data-parallel-size",
+    "ep": "ep-size", "expert-parallel-size": "ep-size", "moe-expert-parallel-size": "ep-size", "model": "model-path",
+    "m": "model-path", "q": "quantization",
+}  # fmt: skip
+_NO_MATTER = {
+    "host", "port", "api-key", "served-model-name", "tool-call-parser", "reasoning-parser", "enable-auto-tool-choice",
+    "trust-remote-code", "chat-template", "disable-log-requests", "log-level", "uds",
+}  # fmt: skip
+"""Flags that do not change how fast a model is served."""
+
+_PARALLEL = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """Engine, model, and flags (long names without dashes; a switch has an empty value) that may change the speed."""
+
+    engine: str
+    model: str
+    flags: Mapping[str, str]
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one server: tensor x pipeline x data parallel size."""
+        gpus = 1
+        for name in _PARALLEL:
+            value = self.flags.get(name, "1")
+            gpus *= int(value) if value.isdigit() else 1
+        return gpus
+
+    def differences(self, other: "ServeSettings") -> list[str]:
+        """What `other` has otherwise, as words; empty: both serve alike."""
+        found = []
+        if self.engine != other.engine:
+            found.append(f"{other.engine} instead of {self.engine}")
+        if self.model != other.model:
+            found.append(f"{other.model} instead of {self.model}")
+        for name in sorted({*self.flags, *other.flags}):
+            mine, theirs = self.flags.get(name), other.flags.get(name)
+            if mine != theirs:
+                found.append(f"{_written(name, theirs)} instead of {_written(name, mine)}")
+        return found
+
+
+def _written(name: str, value: str | None) -> str:
+    return f"no --{name}" if value is None else f"--{name} {value}".rstrip()
+
+
+def serve_settings(argv: Sequence[str]) -> ServeSettings | None:
+    """The settings in a command; None: it starts no server that is known."""
+    words = list(argv)
+    joined = " ".join(words)
+    if "sglang.launch_server" in joined:
+        engine = "sglang"
+    elif "trtllm-serve" in joined:
+        engine = "trtllm"
+    elif "vllm" in joined:
+        engine = "vllm"
+    else:
+        return None
+    starts = [
+        i for i, word in enumerate(words) if word in ("serve", "trtllm-serve") or ("." in word and "server" in word)
+    ]
+    rest = words[starts[-1] + 1 :] if starts else words
+    model, flags, place = "", {}, 0
+    while place < len(rest):
+        word = rest[place]
+        place += 1
+        if not word.startswith("-") or word in ("-", "--"):
+            model = model or word
+            continue
+        name, equals, value = word.lstrip("-").partition("=")
+        if not equals and place < len(rest) and not rest[place].startswith("--"):
+            value, place = rest[place], place + 1
+        flags[_name(name)] = value
+    model = flags.pop("model-path", "") or model
+    return ServeSettings(engine, model, {name: v for name, v in flags.items() if name not in _NO_MATTER})
+
+
+def _name(flag: str) -> str:
+    name = flag.replace("_", "-")
+    return _ALIASES.get(name, name)
+
+
+def settings_of(benchmark: Benchmark) -> ServeSettings | None:
+    """The settings that a block was measured with: the command above it, as changed by flags in its own label."""
+    base = serve_settings(benchmark.context.command.split()) if benchmark.context.command else None
+    comment = benchmark.context.comment
+    if base is None or not comment.startswith("-"):
+        return base
+    own = serve_settings(["vllm", "serve", *meant_argv(comment)])
+    return base if own is None else ServeSettings(base.engine, base.model, {**base.flags, **own.flags})
