@@ -6,7 +6,7 @@ from hpcsweep.analysis.commands import lost_flags
 from hpcsweep.imports.blocks import Benchmark, Imported, Place, WrittenCommand
 from hpcsweep.imports.findings import Finding, Verdict
 from hpcsweep.imports.known import NOISE_PERCENT, NOISE_REASON
-from hpcsweep.imports.numbers import percent_change, shown
+from hpcsweep.imports.numbers import Number, percent_change, shown
 from hpcsweep.imports.serve_settings import ServeSettings, serve_settings, settings_of
 
 _MEASURE = "total_token_throughput"
@@ -89,19 +89,32 @@ def _best(found: Imported) -> Iterator[Finding]:
         alike = [one for one in members if _same_work(one, members[0])]
         if len(alike) < 2:
             continue
-        first, second, *rest = sorted(alike, key=lambda one: -one.figures[_MEASURE].value)
-        change = percent_change(first.figures[_MEASURE], second.figures[_MEASURE])
+        gpus = _gpus(alike)
+        first, second, *rest = sorted(alike, key=lambda one: -_per_gpu(one, gpus).value)
+        change = percent_change(_per_gpu(first, gpus), _per_gpu(second, gpus))
         noise = change.value < NOISE_PERCENT
-        apart = f"{shown(first.figures[_MEASURE].value)} against {shown(second.figures[_MEASURE].value)} tok/s"
-        span = percent_change(first.figures[_MEASURE], rest[-1].figures[_MEASURE]).value if rest else change.value
+        span = percent_change(_per_gpu(first, gpus), _per_gpu(rest[-1], gpus)).value if rest else change.value
+        values = [f"{shown(_per_gpu(one, gpus).value)} ({one.label})" for one in (first, second)]
+        unit = "tok/s" if gpus is None else "tok/s per GPU"
         yield Finding(
             place=first.place,
             about=first.context.headings[-1],
             claim=f"the best of {len(alike)}: {first.label}",
             verdict=Verdict.NOISE if noise else Verdict.CONFIRMED,
-            reason=f"{apart} ({second.label}): {change.value:.1f}% apart, all within {span:.1f}%"
+            reason=f"{' against '.join(values)} {unit}: {change.value:.1f}% apart, all within {span:.1f}%"
             + (f"; {NOISE_REASON}" if noise else ""),
             kind="best",
             recomputed=change.value,
             unit="%",
         )
+
+
+def _gpus(blocks: Sequence[Benchmark]) -> dict[Place, int] | None:
+    """GPUs of each block by its command; None: not all say, or all have the same number."""
+    settings = {one.place: settings_of(one) for one in blocks}
+    counts = {place: one.gpus for place, one in settings.items() if one is not None}
+    return counts if len(counts) == len(settings) and len(set(counts.values())) > 1 else None
+
+
+def _per_gpu(one: Benchmark, gpus: dict[Place, int] | None) -> Number:
+    return one.figures[_MEASURE] if gpus is None else one.figures[_MEASURE] / Number(gpus[one.place])

@@ -13,6 +13,9 @@ from hpcsweep.imports.serve_settings import settings_of
 _SPEED = re.compile(r"\btps\b|throughput|tok(?:ens)?/s|latency|\btpot\b|\bttft\b", re.IGNORECASE)
 _RATE = re.compile(r"\btps\b|tok(?:ens)?/s", re.IGNORECASE)
 _VALUE = re.compile(rf"(?<![\w.,+\-])({NUMBER})(?:\s*[x\u00d7]\s*(\d{{1,2}})\b)?(?![\w.]*%|\w)")
+_MISPRINT = 0.01
+"""A cell this near to a detail is that detail, written down wrongly."""
+
 _ID = re.compile(r"^[A-Za-z]?\d+[A-Za-z]?$|^[A-Za-z]{1,3}\d*$")
 
 
@@ -62,7 +65,9 @@ def _cell(
             return Finding(place, about, claim, Verdict.CONFIRMED, reason, "scaled_cell", said.value, scaled)
     nearest = min(known, key=lambda one: abs(one.value.value - said.value))
     reason = f"no detail gives it; the nearest is {shown(nearest.value.value)}, {nearest.what} of {nearest}"
-    return Finding(place, about, claim, Verdict.NOT_CHECKED, reason, "cell", said.value)
+    if abs(nearest.value.value - said.value) > _MISPRINT * said.value:
+        return Finding(place, about, claim, Verdict.NOT_CHECKED, reason, "cell", said.value)
+    return Finding(place, about, claim, Verdict.WRONG, reason, "cell", said.value, nearest.value.value)
 
 
 def _fits_gpus(one: Known, replicas: int, found: Imported) -> bool:

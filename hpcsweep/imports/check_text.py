@@ -67,7 +67,7 @@ def _percents(line: str, place: Place, about: str, known: Sequence[Known]) -> It
         candidates = [
             (percent_change(new.value, old.value), new, old)
             for new, old in permutations(known, 2)
-            if new.what == old.what and old.value.value
+            if (new.what, new.work) == (old.what, old.work) and old.value.value
         ]
         fitting = [one for one in candidates if _fits(one[0], stated, minus, not match["sign"])]
         if fitting:

@@ -25,6 +25,7 @@ class Known:
     value: Number
     label: str
     place: Place
+    work: tuple[object, ...] = ()  # equal for figures of the same requests
 
     def __str__(self) -> str:
         return f"{self.label} (line {self.place.line})"
@@ -39,7 +40,8 @@ def _of_benchmarks(found: Imported) -> Iterator[Known]:
     for name in _FIGURES:
         for one in found.benchmarks:
             if name in one.figures:
-                yield Known(name, one.figures[name], one.label, one.place)
+                work = (one.value("completed"), one.value("total_input_tokens"))
+                yield Known(name, one.figures[name], one.label, one.place, work)
 
 
 def _of_tables(found: Imported) -> Iterator[Known]:
@@ -47,7 +49,8 @@ def _of_tables(found: Imported) -> Iterator[Known]:
         label = f"{table.label}, {table.group}"
         for name in ("tps", "e2e_s"):
             if name in table.averages:
-                yield Known(name, table.averages[name], label, Place(table.place.file, table.average_line))
+                place = Place(table.place.file, table.average_line)
+                yield Known(name, table.averages[name], label, place, (table.group,))
         means = warm_mean(table)
         if means is not None and "tps" not in table.averages:
-            yield Known("tps", Number(means.everything, 0.005), label, table.place)
+            yield Known("tps", Number(means.everything, 0.005), label, table.place, (table.group,))

@@ -64,7 +64,7 @@ class _State:
 def outline(lines: Sequence[str]) -> Outline:
     """Walk through cleaned lines once."""
     found, state = Outline(), _State()
-    marked = any(_HEADING.match(line) for line in lines)
+    marked = _is_marked_up(lines)
     skip_to = 0
     for number, line in enumerate(lines, 1):
         if number > skip_to:
@@ -80,13 +80,19 @@ def outline(lines: Sequence[str]) -> Outline:
     return found
 
 
+def _is_marked_up(lines: Sequence[str]) -> bool:
+    """Whether `#` makes headings here: in text flattened out of a page it only begins comments of code."""
+    first = next((line for line in lines if line.strip()), "")
+    return bool(_HEADING.match(first)) or any(match and len(match[1]) > 1 for match in map(_HEADING.match, lines))
+
+
 def _command(lines: Sequence[str], number: int, state: _State, found: Outline) -> int:
     """Take the command that begins in this line; the last line of it."""
     taken = list(_command_lines(lines[number - 1 :]))
     text = "\n".join(taken)
     argv = meant_argv(text)
     state.command = shlex.join(argv)
-    above = " ".join([*(text for _, text in state.headings[-1:]), state.title, state.comment])
+    above = " ".join([*(text for _, text in state.headings[-1:]), state.short, state.title, state.comment])
     context = state.context()
     found.commands.append(CommandText(number, text, argv, bool(_RECOMMENDED.search(above)), context))
     return number + len(taken) - 1
@@ -126,10 +132,10 @@ def _step(line: str, number: int, lines: Sequence[str], state: _State, found: Ou
         return
     following = next((other for other in lines[number : number + 2] if other.strip()), "")
     comment = _COMMENT.match(line)
-    if comment and (state.fence is not None or is_part(following)):
+    if comment and (state.fence is not None or not marked or is_part(following)):
         state.comment = comment[1]
         return
-    heading = _HEADING.match(line) if state.fence is None else None
+    heading = _HEADING.match(line) if state.fence is None and marked else None
     if heading or (not marked and state.fence is None and _NUMBERED.match(line)):
         level = len(heading[1]) if heading else 2
         text = _plain(heading[2] if heading else line)
@@ -146,6 +152,8 @@ def _step(line: str, number: int, lines: Sequence[str], state: _State, found: Ou
     if short:
         left = " ".join(_GENERIC.sub(" ", short[1]).split())
         if left:
+            if left != state.short:
+                state.command = ""  # it belonged to what stood above
             state.short = left
         elif not admonition:
             state.title = short[1]  # the title of a folded part, flattened out of a page
