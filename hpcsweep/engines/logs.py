@@ -89,7 +89,7 @@ class LogReader:
 
     @property
     def last_lines(self) -> list[str]:
-        """The last lines, oldest first; of a progress bar only what it showed last."""
+        """The last lines that are no noise, oldest first; of a progress bar only what it showed last."""
         return list(self._lines)
 
     def unseen_phases(self) -> list[Phase]:
@@ -106,7 +106,8 @@ class LogReader:
         pieces = [piece for piece in ANSI.sub("", line).rstrip("\r\n").split("\r") if piece.strip()]
         if not pieces:
             return []
-        self._lines.append(pieces[-1][:_LONGEST])
+        if not self.is_noise(pieces[-1]):
+            self._lines.append(pieces[-1][:_LONGEST])
         seen: list[Seen] = []
         for piece in pieces:
             text = piece[:_LONGEST]

@@ -92,7 +92,7 @@ def test_stopped_in_compile(job, faults):
             compiler.send_signal(signal.SIGSTOP)
     told = job.declared(agent, since, WITHIN_S)
     faults["SIGSTOP in compile"] = told
-    assert (told.outcome, told.phase, told.decided_by) == ("stalled", "compile", "budget stall")
+    assert (told.outcome, told.phase) == ("stalled", "compile") and told.decided_by.startswith("budget stall")
     assert told.after_s < STALL_S + 10
     assert (job.attempt_dir(LABEL) / "diagnostics").is_dir()
 

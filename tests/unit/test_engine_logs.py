@@ -240,6 +240,7 @@ def test_a_progress_bar_is_one_line_of_the_tail_and_its_pieces_are_read():
     assert reader.last_lines == ["Capturing CUDA graphs: 100%|"]
     for n in range(5):
         reader.feed(f"line {n}", 2.0)
+        reader.feed("INFO No available shared memory broadcast block found in 60 seconds.", 2.0)
     assert reader.last_lines == ["line 3", "line 4"]
 
 
