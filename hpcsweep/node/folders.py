@@ -6,6 +6,7 @@ is surely dead (same host, no such process, or the host was started anew) is clo
 live, so its folder is left alone.
 """
 
+import json
 import re
 import secrets
 import signal
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpcsweep.events.log import EVENTS_FILE
 from hpcsweep.node.family import Member, kill_attempt
 from hpcsweep.node.identity import Identity, boot_id
 from hpcsweep.node.processes import read_process, send
@@ -138,6 +140,21 @@ def _alive(owner: dict[str, Any], identity: Identity) -> bool:
     return process is not None and process.started == owner.get("started_ticks")
 
 
+def _last_phase(folder: Path) -> str | None:
+    """The phase that the dead agent recorded last; None: it came to none."""
+    try:
+        lines = (folder / EVENTS_FILE).read_bytes().splitlines()
+    except OSError:
+        return None
+    for line in reversed(lines):
+        if b'"kind":"phase_entered"' in line:
+            try:
+                return str(json.loads(line)["phase"])
+            except (ValueError, KeyError):  # torn: the agent died in the middle of it
+                continue
+    return None
+
+
 def close_as_lost(folder: Path, owner: dict[str, Any], reason: str, decided_by: str, killed: list[str]) -> None:
     """Write exit.json for an attempt whose agent is dead. Nothing is added to its events: they were its own."""
     ended_at = time.time()
@@ -146,7 +163,7 @@ def close_as_lost(folder: Path, owner: dict[str, Any], reason: str, decided_by: 
         {
             "attempt": int(folder.name.removeprefix("attempt-")),
             "outcome": OutcomeKind.LOST.value,
-            "phase": None,
+            "phase": _last_phase(folder),
             "reason": reason,
             "decided_by": decided_by,
             "hint": "somebody killed the agent: the scheduler, the kernel for want of memory, or a person",

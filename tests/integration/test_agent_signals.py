@@ -116,7 +116,7 @@ def test_a_killed_agent_leaves_no_process_and_a_record(job: Job, tmp_path: Path)
     while not (job.attempt_dir() / "exit.json").exists() and time.monotonic() < deadline_s:
         time.sleep(0.05)
     ended = job.ended()
-    assert (ended["outcome"], ended["decided_by"]) == ("lost", "the agent's guardian")
+    assert (ended["outcome"], ended["phase"], ended["decided_by"]) == ("lost", "measure", "the agent's guardian")
     assert ended["killed"]
     assert job.of_kind("sample")
     deadline_s = time.monotonic() + 10
