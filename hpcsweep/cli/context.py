@@ -13,12 +13,13 @@ from hpcsweep.schedulers.base import JobStatus
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.store.ingest import ingest_sweep
 from hpcsweep.store.open import Store, default_home, default_store, open_store
-from hpcsweep.store.status import record_status, unfinished_sweeps
+from hpcsweep.store.status import last_told_at, record_status, unfinished_sweeps
 from hpcsweep.submit.backends import Backend
 from hpcsweep.submit.factory import make_backend
 from hpcsweep.submit.layout import Home, SweepFolder
 from hpcsweep.submit.merge import every_element
 from hpcsweep.submit.place import find_place
+from hpcsweep.units import format_duration
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,15 @@ class Session:
                         elements[submission.job_id] = submission.elements
             listing = self.backend(members[0]).listing({i: f"{name}-{n}" for i, (name, n) in places.items()})
             if listing.trouble:
-                troubles.append(listing.trouble)
+                troubles.append(listing.trouble + self._age([sweep.name for sweep in members]))
             self._record(every_element(listing, elements), places)
         return troubles
+
+    def _age(self, sweeps: list[str]) -> str:
+        """How old the scheduler's last word about these sweeps is."""
+        with self.store.reading() as connection:
+            at = last_told_at(connection, sweeps)
+        return "" if at is None else f"; its last word is {format_duration(max(0.0, time.time() - at))} old"
 
     def _record(self, told: Mapping[tuple[str, int], JobStatus], places: Mapping[str, tuple[str, int]]) -> None:
         if self.store.read_only or not told:

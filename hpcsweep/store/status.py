@@ -1,6 +1,8 @@
 """The schedulers' last word about each element: written by whoever asked, read with every status."""
 
-from sqlalchemy import Connection, RowMapping, delete, select
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, RowMapping, delete, func, select
 
 from hpcsweep.schedulers.base import JobState, JobStatus
 from hpcsweep.spec.phases import OutcomeKind
@@ -39,6 +41,15 @@ def record_status(connection: Connection, sweep: str, job: int, index: int, stat
     connection.execute(delete(table).where(*where))
     insert_new(connection, table, [row])
     return True
+
+
+def last_told_at(connection: Connection, sweeps: Sequence[str]) -> float | None:
+    """Unix time at which a scheduler last said something of these sweeps; None: it never did."""
+    table = SCHEDULER_STATUS
+    query = select(func.max(table.c.at)).join(SUBMISSION, SUBMISSION.c.id == table.c.submission_id)
+    found = connection.execute(query.join(SWEEP, SWEEP.c.id == SUBMISSION.c.sweep_id).where(SWEEP.c.name.in_(sweeps)))
+    at = found.scalar_one()
+    return None if at is None else float(at)
 
 
 def unfinished_sweeps(connection: Connection) -> list[str]:
