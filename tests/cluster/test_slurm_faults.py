@@ -1,9 +1,9 @@
 """What clusters do to jobs, done to real ones: each time the outcome is right, nothing is lost, and retry finishes."""
 
+import json
 import os
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -112,8 +112,8 @@ def test_a_home_that_cannot_be_written(sweep: Sweep) -> None:
 
 
 def test_walltime(sweep: Sweep) -> None:
-    """Three runs in one allocation of 75 s: the first one never ends by itself."""
-    sweep.write(slow=True, walltime="25s", margin="15s")
+    """Three runs in one allocation of a minute: the first one never ends by itself."""
+    sweep.write(slow=True, walltime="20s", margin="15s")
     sweep.submit("--pack", "3")
     runs = sweep.wait_until_ended(120)
     assert (runs["len-1k"]["outcome"], runs["len-1k"]["phase"]) == ("walltime", "measure")
@@ -157,7 +157,7 @@ def preempt(node: str, seconds: int) -> str:
 
 @pytest.mark.parametrize("requeue", [False, True])
 def test_preemption(sweep: Sweep, urgent: list[str], requeue: bool) -> None:
-    sweep.write(slow=True, requeue=requeue, lengths=("1k", "2k"), nodelist="hopper-04", exclusive=False)
+    sweep.write(slow=True, requeue=requeue, lengths=("1k", "2k"), nodelist="hopper-04", exclude=None)
     job_id = sweep.submit()
     sweep.wait_until_measuring("len-1k", "len-2k")
     sweep.shorten()
@@ -175,7 +175,7 @@ def test_preemption(sweep: Sweep, urgent: list[str], requeue: bool) -> None:
 @needs_root
 def test_node_failure(sweep: Sweep) -> None:
     """The node's daemon dies, its processes go on: a retry must not meet them."""
-    sweep.write(slow=True, lengths=("1k", "2k"), nodelist="hopper-03", requeue=False)
+    sweep.write(slow=True, lengths=("1k", "2k"), nodelist="hopper-03", exclude=None)
     job_id = sweep.submit()
     sweep.wait_until_measuring("len-1k", "len-2k")
     assert node_of(job_id, 0) == "hopper-03"
@@ -187,9 +187,8 @@ def test_node_failure(sweep: Sweep) -> None:
             assert "lost its node" in run["reason"]
         assert sweep.agent("len-1k").is_running()
         before = sorted(path.name for path in sweep.attempt_dir("len-1k").iterdir())
-        sweep.write(lengths=("1k", "2k"))
         sweep.shorten()
-        sweep.set_profile(nodelist=None)
+        sweep.set_profile(nodelist=None, exclude="hopper-03")
         sweep.cli("retry", SWEEP)
         runs = sweep.wait_until_ended(90)
         assert {(run["outcome"], run["attempt"]) for run in runs.values()} == {("completed", 2)}
@@ -209,14 +208,13 @@ def test_slurmctld_down_for_a_while(sweep: Sweep) -> None:
     controller.terminate()
     try:
         controller.wait(30)
-        began = time.monotonic()
-        told = sweep.cli("status", SWEEP)
-        assert time.monotonic() - began < 30
-        assert "squeue" in told and "warning" in told
-        runs = sweep.runs()
+        told = sweep.cli("status", SWEEP, "--json", timeout_s=30)
+        assert "warning: squeue" in told and "its last word is" in told
+        runs = {run["run"]: run for run in json.loads(told[told.index("{") :])["sweeps"][0]["runs"]}
         assert (runs["len-1k"]["state"], runs["len-2k"]["state"]) == ("running", "queued")
-        refused = sweep.cli("submit", "study.yaml", "--cluster", "slurm", code=1, timeout_s=120)
-        assert "Unable to contact slurm controller" in refused or "did not answer" in refused
+        refused = sweep.cli("submit", "study.yaml", "--cluster", "slurm", code=1, timeout_s=60)
+        assert "nothing was submitted" in refused or "Unable to contact slurm controller" in refused
+        assert not (sweep.home / "sweeps" / "study-0002").exists()
         sweep.shorten()
     finally:
         start_daemon("slurmctld", "slurmctld")
