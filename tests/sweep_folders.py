@@ -232,9 +232,9 @@ def _run(sweep: str, sweep_dir: Path, label: str, point: dict[str, str], samples
         settings=Settings(tensor_parallel_size=8, max_model_len=32768),
         env={f"AXIS_{axis.upper()}": level for axis, level in point.items()},
     )
-    workload = Workload(name="8k", dataset=Dataset(kind="samples"), max_tokens=512)
+    workload = Workload(name="8k", dataset=Dataset(kind="samples"), max_tokens=512, ignore_eos=False)
     facts = DatasetFacts(requests=samples, files={"8k.json": "ab" * 32})
-    large = Workload(name="64k", dataset=Dataset(kind="samples"), max_tokens=512)
+    large = Workload(name="64k", dataset=Dataset(kind="samples"), max_tokens=512, ignore_eos=False)
     return RunSpec(
         run_id=f"{sweep}/{label}",
         label=label,

@@ -90,6 +90,8 @@ def _cell(run: RunRow, attempt: AttemptRow, row: WorkloadRow, measured: Measured
 
 
 def _causes(columns: SampleColumns) -> dict[str, int]:
+    if columns.error.count(None) == len(columns.error):
+        return {}
     failed = [e for e, w in zip(columns.error, columns.warmup.tolist(), strict=True) if e is not None and not w]
     return dict(Counter(failed).most_common())
 

@@ -17,6 +17,7 @@ from hpcsweep.analysis.results import (
     ASSUMED_RUN_SPREAD,
     Estimate,
     Spread,
+    counting,
     estimate,
     observations_by_variant,
     pool,
@@ -50,12 +51,16 @@ class Field:
 
 
 class Fields:
-    """The fields of a sweep by workload, metric and condition, each built when it is first asked for."""
+    """The fields of a sweep by workload, metric and condition, each built when it is first asked for.
+
+    `measured`: the workloads of which at least one result counts.
+    """
 
     def __init__(self, results: Sequence[Result], cells: Sequence[Cell]) -> None:
         self._results, self._cells = results, cells
         self._built: dict[tuple[str, str, Condition], Field] = {}
         self.workloads = tuple(dict.fromkeys(cell.workload for cell in cells))
+        self.measured = tuple(dict.fromkeys(cell.workload for cell in counting(cells)))
         grouped: dict[tuple[str, str], list[Cell]] = {}
         for cell in cells:
             grouped.setdefault((cell.variant, cell.workload), []).append(cell)

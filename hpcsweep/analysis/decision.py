@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from hpcsweep.analysis.compare import Fields, incomparable
 from hpcsweep.analysis.findings import Variant
 from hpcsweep.analysis.findings_compared import Candidate
-from hpcsweep.analysis.findings_measured import Figure, Startup, Validity
+from hpcsweep.analysis.findings_measured import Figure, Validity
 from hpcsweep.analysis.objective import Goal, Score, score_of
 from hpcsweep.analysis.ratios import SIGNIFICANCE, basis, joint_df, percent_figure
 from hpcsweep.analysis.results import ASSUMED_RUN_SPREAD
-from hpcsweep.analysis.startup import ASSUMED_STARTUP_SPREAD, startup_estimates
+from hpcsweep.analysis.startup import ASSUMED_STARTUP_SPREAD, StartupTimes
 from hpcsweep.analysis.statistics import chances_to_be_best, holm
 
 
@@ -30,13 +30,12 @@ class Decision:
     equal: tuple[str, ...]
 
 
-def decide(goal: Goal, fields: Fields, variants: Sequence[Variant], startups: Sequence[Startup]) -> Decision:
+def decide(goal: Goal, fields: Fields, variants: Sequence[Variant], times: StartupTimes) -> Decision:
     """The decision by `goal`. Valid results take part; provisional ones only where there is no valid one."""
-    startup = startup_estimates(startups, "startup_s")
     scores: dict[str, Score] = {}
     validity: dict[str, Validity] = {}
     for variant in variants:
-        validity[variant.variant], score = score_of(goal, fields, variant, startups, startup)
+        validity[variant.variant], score = score_of(goal, fields, variant, times)
         if score is not None and validity[variant.variant].status != "invalid":
             scores[variant.variant] = score
     pool = [name for name in scores if validity[name].ranked] or list(scores)
@@ -44,7 +43,7 @@ def decide(goal: Goal, fields: Fields, variants: Sequence[Variant], startups: Se
     candidates = _candidates(goal, variants, scores, validity, best, pool, fields)
     equal = tuple(c.variant for c in candidates if c.equal_to_best)
     by_id = {variant.variant: variant for variant in variants}
-    chosen = min(equal, key=lambda name: _simplicity(by_id[name], startups)) if equal else None
+    chosen = min(equal, key=lambda name: _simplicity(by_id[name], times)) if equal else None
     return Decision(scores, validity, candidates, best, chosen, equal)
 
 
@@ -119,12 +118,6 @@ def _problem(goal: Goal, fields: Fields, best: str | None, name: str) -> str:
     return ""
 
 
-def mean_startup_s(variant: str, startups: Sequence[Startup]) -> float:
-    """The mean startup of a variant, seconds; infinite where none was seen."""
-    known = [one.startup_s for one in startups if one.variant == variant and one.startup_s is not None]
-    return sum(known) / len(known) if known else math.inf
-
-
-def _simplicity(variant: Variant, startups: Sequence[Startup]) -> tuple[int, int, float]:
+def _simplicity(variant: Variant, times: StartupTimes) -> tuple[int, int, float]:
     """Fewer GPUs, then fewer settings changed from the baseline, then the quicker start."""
-    return variant.gpus, len(variant.changed), mean_startup_s(variant.variant, startups)
+    return variant.gpus, len(variant.changed), times.mean_s(variant.variant)

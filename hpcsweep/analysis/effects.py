@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from hpcsweep.analysis.compare import Field, incomparable
-from hpcsweep.analysis.findings import RunFinding, Variant
+from hpcsweep.analysis.findings import RunFinding
 from hpcsweep.analysis.findings_compared import AxisFinding, Comparison, Effect, LevelFinding, Verdict
-from hpcsweep.analysis.findings_measured import Condition, Startup
+from hpcsweep.analysis.findings_measured import Condition
 from hpcsweep.analysis.grid import Grid
 from hpcsweep.analysis.measures import STARTUP_MEASURES
 from hpcsweep.analysis.ratios import basis, joint_df, percent_figure, verdict_of
 from hpcsweep.analysis.results import ASSUMED_RUN_SPREAD, Estimate
-from hpcsweep.analysis.startup import ASSUMED_STARTUP_SPREAD, startup_estimates
+from hpcsweep.analysis.startup import ASSUMED_STARTUP_SPREAD, StartupTimes
 from hpcsweep.analysis.statistics import holm
 from hpcsweep.analysis.variants import level_name
 
@@ -23,24 +23,27 @@ MIN_PAIRS = 2
 
 def build_axes(
     grid: Grid,
-    variants: Sequence[Variant],
     runs: Sequence[RunFinding],
     fields: Sequence[Field],
     comparisons: Sequence[Comparison],
-    startups: Sequence[Startup],
+    times: StartupTimes,
 ) -> tuple[AxisFinding, ...]:
     """One finding an axis, with verdicts corrected over all levels and axes of the same metric."""
-    mains = _corrected([e for axis in grid.axes for e in _main_effects(grid, axis, fields)])
-    starts = _corrected([e for axis in grid.axes for e in _startup_effects(grid, axis, startups)])
+    mains = _by_level(_corrected([e for axis in grid.axes for e in _main_effects(grid, axis, fields)]))
+    starts = _by_level(_corrected([e for axis in grid.axes for e in _startup_effects(grid, axis, times)]))
     alone: dict[str, list[Comparison]] = {}
     for comparison in comparisons:
         alone.setdefault(comparison.variant, []).append(comparison)
+    with_level: dict[tuple[str, str], list[RunFinding]] = {}
+    for run in runs:
+        for item in () if run.planned_only else run.axes.items():
+            with_level.setdefault(item, []).append(run)
     found = []
     for axis, labels in grid.axes.items():
         levels = []
         for level in labels:
-            changed = [v for v in variants if v.axes.get(axis) == level and v.changed == (axis,)]
-            of_level = [run for run in runs if run.axes.get(axis) == level and not run.planned_only]
+            changed = [variant for variant in grid.having(axis, level) if variant.changed == (axis,)]
+            of_level = with_level.get((axis, level), [])
             levels.append(
                 LevelFinding(
                     level=level,
@@ -49,12 +52,19 @@ def build_axes(
                     completed=sum(run.measured for run in of_level),
                     outcomes=_outcomes(of_level),
                     one_at_a_time=tuple(c for v in changed for c in alone.get(v.variant, ())),
-                    main_effects=tuple(e for e in mains if e.axis == axis and e.level == level),
-                    startup=tuple(e for e in starts if e.axis == axis and e.level == level),
+                    main_effects=tuple(mains.get((axis, level), ())),
+                    startup=tuple(starts.get((axis, level), ())),
                 )
             )
         found.append(AxisFinding(axis, grid.reference[axis], tuple(levels), tuple(_statements(axis, levels))))
     return tuple(found)
+
+
+def _by_level(effects: Sequence[Effect]) -> dict[tuple[str, str], list[Effect]]:
+    grouped: dict[tuple[str, str], list[Effect]] = {}
+    for effect in effects:
+        grouped.setdefault((effect.axis, effect.level), []).append(effect)
+    return grouped
 
 
 def _outcomes(runs: Sequence[RunFinding]) -> dict[str, int]:
@@ -91,23 +101,15 @@ def _main_effects(grid: Grid, axis: str, fields: Sequence[Field]) -> Iterator[Ef
                 yield _effect(grid, axis, level, field, known, simulated)
 
 
-def _startup_effects(grid: Grid, axis: str, startups: Sequence[Startup]) -> Iterator[Effect]:
+def _startup_effects(grid: Grid, axis: str, times: StartupTimes) -> Iterator[Effect]:
     """The same for startup times; a single pair is enough, as there is no other table for them."""
-    simulated = any(one.simulated for one in startups)
     for metric in STARTUP_MEASURES:
-        estimates = startup_estimates(startups, metric)
-        caches = {cache for _, cache in estimates}
         for level in grid.axes[axis]:
             if level == grid.reference[axis]:
                 continue
-            pairs = [
-                (estimates[a, cache], estimates[b, cache])
-                for a, b in grid.pairs(axis, level)
-                for cache in caches
-                if (a, cache) in estimates and (b, cache) in estimates
-            ]
+            pairs = [pair for a, b in grid.pairs(axis, level) for pair in times.pairs(metric, a, b)]
             if pairs:
-                yield _effect(grid, axis, level, metric, pairs, simulated)
+                yield _effect(grid, axis, level, metric, pairs, times.simulated)
 
 
 def _effect(

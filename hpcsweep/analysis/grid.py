@@ -13,7 +13,10 @@ class Grid:
 
     def __init__(self, variants: Sequence[Variant], axes: Mapping[str, Sequence[str]], baseline: Mapping[str, str]):
         self._by_levels = {tuple(sorted(v.axes.items())): v.variant for v in variants if v.axes}
-        self._variants = [v for v in variants if v.axes]
+        self._with_level: dict[tuple[str, str], list[Variant]] = {}
+        for variant in variants:
+            for item in variant.axes.items():
+                self._with_level.setdefault(item, []).append(variant)
         self.axes = axes
         self.reference = {
             axis: baseline[axis] if baseline.get(axis) in levels else levels[0] for axis, levels in axes.items()
@@ -23,19 +26,22 @@ class Grid:
         """The variant with these levels; None: not in the sweep."""
         return self._by_levels.get(tuple(sorted(levels.items())))
 
+    def having(self, axis: str, level: str) -> list[Variant]:
+        """The variants with this level."""
+        return self._with_level.get((axis, level), [])
+
     def pairs(self, axis: str, level: str) -> Iterator[Pair]:
         """All pairs that differ in this axis alone: the reference level against `level`."""
-        for variant in self._variants:
-            if variant.axes.get(axis) == level:
-                partner = self.at({**variant.axes, axis: self.reference[axis]})
-                if partner is not None:
-                    yield partner, variant.variant
+        for variant in self.having(axis, level):
+            partner = self.at({**variant.axes, axis: self.reference[axis]})
+            if partner is not None:
+                yield partner, variant.variant
 
     def squares(self, axes: tuple[str, str], levels: tuple[str, str]) -> Iterator[tuple[str, str, str, str]]:
         """All (reference, first changed, second changed, both changed) with the other axes held."""
         (first, second), (a, b) = axes, levels
-        for variant in self._variants:
-            if variant.axes.get(first) == a and variant.axes.get(second) == b:
+        for variant in self.having(first, a):
+            if variant.axes.get(second) == b:
                 ref_first, ref_second = self.reference[first], self.reference[second]
                 corners = (
                     self.at({**variant.axes, first: ref_first, second: ref_second}),

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from hpcsweep.analysis.compare import Fields
 from hpcsweep.analysis.findings import Variant
-from hpcsweep.analysis.findings_measured import Condition, Figure, Reason, Startup, Validity
+from hpcsweep.analysis.findings_measured import Condition, Figure, Reason, Validity
 from hpcsweep.analysis.measures import MEASURES
 from hpcsweep.analysis.ratios import joint_df
 from hpcsweep.analysis.results import Estimate
-from hpcsweep.analysis.startup import startup_figure
+from hpcsweep.analysis.startup import StartupTimes
 from hpcsweep.analysis.validity import gate
 
 _METRICS = {"ttft": "ttft_s", "startup": "startup_s", "tpot": "tpot_s", "e2e": "e2e_s", "latency": "e2e_s"}
@@ -101,8 +101,7 @@ def score_of(
     goal: Goal,
     fields: Fields,
     variant: Variant,
-    startups: Sequence[Startup],
-    startup: Mapping[tuple[str, str | None], Estimate],
+    times: StartupTimes,
 ) -> tuple[Validity, Score | None]:
     """What speaks against ranking this variant, and its score; None: a term of the goal has no value."""
     reasons: list[Reason] = []
@@ -112,10 +111,8 @@ def score_of(
     figure: Figure | None = None
     for term in goal.terms:
         if term.workload is None:
-            own = [one for one in startups if one.variant == variant.variant and one.startup_s is not None]
-            figure = startup_figure("startup_s", own)
-            known = [one for (name, _), one in startup.items() if name == variant.variant]
-            estimate = max(known, key=lambda one: one.runs) if known else None
+            figure = times.figure(variant.variant)
+            estimate = times.best_known(variant.variant)
             what = "startup"
         else:
             side = fields.get(term.workload, term.metric, term.condition).sides.get(variant.variant)

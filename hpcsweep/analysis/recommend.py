@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from hpcsweep.analysis.commands import ServeCommand, serve_command, shell_text
 from hpcsweep.analysis.compare import Fields
-from hpcsweep.analysis.decision import Decision, decide, mean_startup_s
+from hpcsweep.analysis.decision import Decision, decide
 from hpcsweep.analysis.findings import RunFinding, Variant
 from hpcsweep.analysis.findings_compared import Recommendation, WorkloadBest
-from hpcsweep.analysis.findings_measured import Startup, Validity
+from hpcsweep.analysis.findings_measured import Validity
 from hpcsweep.analysis.objective import Goal
 from hpcsweep.analysis.rows import RunRow
+from hpcsweep.analysis.startup import StartupTimes
 
 
 def recommend(
@@ -20,13 +21,13 @@ def recommend(
     variants: Sequence[Variant],
     runs: Sequence[RunRow],
     findings: Sequence[RunFinding],
-    startups: Sequence[Startup],
+    times: StartupTimes,
     axes: Mapping[str, Sequence[str]],
 ) -> Recommendation:
     """What to run, by `goal`."""
-    decision = decide(goal, fields, variants, startups)
+    decision = decide(goal, fields, variants, times)
     chosen = decision.chosen
-    why = _why({variant.variant: variant for variant in variants}, decision, startups)
+    why = _why({variant.variant: variant for variant in variants}, decision, times)
     command = next((serve_command(run) for run in runs if run.variant_id == chosen), ServeCommand())
     if chosen is not None and command.trouble:
         why.append(f"no command can be given: {command.trouble}")
@@ -39,8 +40,8 @@ def recommend(
         best=decision.best,
         why=tuple(why),
         candidates=decision.candidates,
-        by_workload=tuple(_by_workload(goal, fields, variants, startups)),
-        not_measured=tuple(_not_measured(variants, findings, decision.validity, axes)),
+        by_workload=tuple(_by_workload(goal, fields, variants, times)),
+        not_measured=(*_not_scored(goal, fields), *_not_measured(variants, findings, decision.validity, axes)),
         provisional=chosen is not None and not decision.validity[chosen].ranked,
         argv=command.argv,
         env=dict(command.env),
@@ -51,19 +52,19 @@ def recommend(
 
 
 def _by_workload(
-    goal: Goal, fields: Fields, variants: Sequence[Variant], startups: Sequence[Startup]
+    goal: Goal, fields: Fields, variants: Sequence[Variant], times: StartupTimes
 ) -> Iterator[WorkloadBest]:
     """The decision for each workload of the goal alone; nothing where there is only one."""
     workloads = list(dict.fromkeys(term.workload for term in goal.terms if term.workload is not None))
     for workload in workloads if len(workloads) > 1 else ():
         terms = tuple(term for term in goal.terms if term.workload == workload)
-        alone = decide(replace(goal, workload=workload, terms=terms), fields, variants, startups)
+        alone = decide(replace(goal, workload=workload, terms=terms), fields, variants, times)
         if alone.best is not None and alone.chosen is not None:
             equal = tuple(name for name in alone.equal if name != alone.best)
             yield WorkloadBest(workload, alone.best, alone.chosen, equal, alone.scores[alone.best].figure)
 
 
-def _why(by_id: Mapping[str, Variant], decision: Decision, startups: Sequence[Startup]) -> list[str]:
+def _why(by_id: Mapping[str, Variant], decision: Decision, times: StartupTimes) -> list[str]:
     """Sentences, the decision first."""
     best, chosen, scores, validity = decision.best, decision.chosen, decision.scores, decision.validity
     if best is None or chosen is None:
@@ -79,21 +80,27 @@ def _why(by_id: Mapping[str, Variant], decision: Decision, startups: Sequence[St
     if len(scores) == 1:
         sentences = [f"{by_id[best].exp} is the only variant with a value of the objective"]
     if chosen != best:
-        sentences.append(f"{by_id[chosen].exp} is preferred: {_simpler(by_id[chosen], by_id[best], startups)}")
+        sentences.append(f"{by_id[chosen].exp} is preferred: {_simpler(by_id[chosen], by_id[best], times)}")
     if not validity[chosen].ranked:
         reasons = "; ".join(reason.text for reason in validity[chosen].reasons)
         sentences.append(f"provisional: {reasons}")
     return sentences
 
 
-def _simpler(chosen: Variant, best: Variant, startups: Sequence[Startup]) -> str:
+def _simpler(chosen: Variant, best: Variant, times: StartupTimes) -> str:
     if chosen.gpus < best.gpus:
         return f"it needs {chosen.gpus} GPUs, not {best.gpus}"
     if len(chosen.changed) < len(best.changed):
         changed = ", ".join(chosen.changed)
         return "it is the baseline" if chosen.is_baseline else f"it changes less of the baseline ({changed})"
-    seconds = [mean_startup_s(variant.variant, startups) for variant in (chosen, best)]
+    seconds = [times.mean_s(variant.variant) for variant in (chosen, best)]
     return f"it starts in {seconds[0]:.0f} s, not {seconds[1]:.0f} s"
+
+
+def _not_scored(goal: Goal, fields: Fields) -> Iterator[str]:
+    for workload in fields.workloads:
+        if workload not in fields.measured and goal.workload in (None, workload):
+            yield f"workload {workload} has no valid result of any variant, and is not in the score"
 
 
 def _not_measured(
@@ -103,19 +110,19 @@ def _not_measured(
     axes: Mapping[str, Sequence[str]],
 ) -> Iterator[str]:
     """What could change the answer and was not measured."""
+    latest = {run.variant: run for run in runs}
+    by_id = {variant.variant: variant for variant in variants}
     for variant in variants:
-        own = [run for run in runs if run.variant == variant.variant]
-        if variant.completed == 0 and own:
-            last = own[-1]
+        if variant.completed == 0 and variant.variant in latest:
+            last = latest[variant.variant]
             what = last.outcome.value if last.outcome is not None else last.state.value
             phase = f" in {last.phase.value}" if last.phase is not None else ""
             more = f": {last.reason}" if last.reason else ""
             yield f"{variant.exp} ({variant.name}) gave no result: {what}{phase}{more}"
     for name, of in validity.items():
         for reason in of.reasons:
-            if reason.kind == "not_measured" and any(v.variant == name and v.completed for v in variants):
-                exp = next(v.exp for v in variants if v.variant == name)
-                yield f"{exp}: {reason.text}"
+            if reason.kind == "not_measured" and by_id[name].completed:
+                yield f"{by_id[name].exp}: {reason.text}"
     full = math.prod(len(levels) for levels in axes.values())
     if full > len(variants) and len(axes) > 1:
         yield f"{full - len(variants)} of {full} combinations of the axes are not in the sweep: interactions not known"

@@ -9,7 +9,7 @@ from hpcsweep.analysis.columns import Flags, Floats, SampleColumns
 from hpcsweep.analysis.findings_measured import ColdSample, Condition, Drift, Figure, Outlier, Summary
 from hpcsweep.analysis.measures import MEASURES, SAMPLE_MEASURES
 from hpcsweep.analysis.rows import AttemptRow, WorkloadRow
-from hpcsweep.analysis.statistics import Distribution, describe, robust_distances, trend
+from hpcsweep.analysis.statistics import Distribution, describe, middle, robust_distances, trend
 
 FAR_STDEVS = 3.5
 """An outlier is at least this many robust standard deviations from the median ..."""
@@ -47,9 +47,14 @@ class Measured:
         return self.warm if condition == "warm" else self.good
 
 
+_NO_SAMPLES = SampleColumns.from_rows(())
+
+
 def columns_of(row: WorkloadRow) -> SampleColumns:
     """The samples of a workload as columns, however they came."""
-    return row.columns if row.columns is not None else SampleColumns.from_rows(row.samples)
+    if row.columns is not None:
+        return row.columns
+    return SampleColumns.from_rows(row.samples) if row.samples else _NO_SAMPLES
 
 
 def with_cold_marks(attempt: AttemptRow) -> list[SampleColumns]:
@@ -78,23 +83,36 @@ def with_cold_marks(attempt: AttemptRow) -> list[SampleColumns]:
 
 def measure(columns: SampleColumns) -> Measured:
     """The metrics of each sample, by the formulas of `vllm bench serve` (tps: tokens / e2e, 0 s gives NaN)."""
+    return _measure(columns) if len(columns) else _NOTHING
+
+
+def _measure(columns: SampleColumns) -> Measured:
     tokens, e2e, ttft = columns.completion_tokens, columns.e2e_s, columns.ttft_s
     with np.errstate(divide="ignore", invalid="ignore"):
         tps = np.where(e2e > 0, tokens / e2e, np.nan)
         tpot = np.where(tokens > 1, (e2e - ttft) / (tokens - 1), np.nan)
         decode_tps = np.where(tpot > 0, 1 / tpot, np.nan)
     by_name = {"tps": tps, "decode_tps": decode_tps, "ttft_s": ttft, "tpot_s": tpot, "e2e_s": e2e}
-    failed = np.fromiter((error is not None for error in columns.error), np.bool_, len(columns))
-    cold = np.fromiter((mark is not None for mark in columns.cold), np.bool_, len(columns))
+    failed, cold = _said(columns.error), _said(columns.cold)
     good = ~failed & ~columns.warmup
     return Measured(columns, np.array([by_name[name] for name in SAMPLE_MEASURES]), good, good & ~cold)
+
+
+def _said(words: Sequence[str | None]) -> Flags:
+    """Which of the words are there. Nearly always there is none, or one."""
+    if words.count(None) == len(words):
+        return np.zeros(len(words), np.bool_)
+    return np.array([word is not None for word in words], np.bool_)
+
+
+_NOTHING = _measure(_NO_SAMPLES)
 
 
 def summarise(measured: Measured, simulated: bool) -> tuple[Summary, ...]:
     """One summary a metric and condition that has a value; none where nothing succeeded."""
     found: list[Summary] = []
     conditions: tuple[Condition, ...] = ("all", "warm")
-    for condition in conditions:
+    for condition in conditions if len(measured.columns) else ():
         matrix = measured.matrix[:, measured.chosen(condition)]
         if not matrix.shape[1]:
             continue
@@ -136,10 +154,11 @@ def _summary(name: str, condition: Condition, one: Distribution, simulated: bool
 def cold_samples(measured: Measured) -> tuple[ColdSample, ...]:
     """The cold samples that were counted, each against the median of the warm ones."""
     columns = measured.columns
-    warm = measured.values("e2e_s", measured.warm)
-    median = float(np.median(warm)) if len(warm) else None
+    cold = np.flatnonzero(measured.good & ~measured.warm).tolist()
+    warm = measured.values("e2e_s", measured.warm) if cold else _NO_SAMPLES.e2e_s
+    median = middle(warm) if len(warm) else None
     found = []
-    for place in np.flatnonzero(measured.good & ~measured.warm).tolist():
+    for place in cold:
         e2e, ttft = float(columns.e2e_s[place]), float(columns.ttft_s[place])
         found.append(
             ColdSample(
@@ -157,13 +176,13 @@ def cold_samples(measured: Measured) -> tuple[ColdSample, ...]:
 def outliers(measured: Measured, metrics: Sequence[str] = ("e2e_s", "ttft_s")) -> tuple[Outlier, ...]:
     """Warm samples far from the others; none below 5 samples, where nobody can tell."""
     found: list[Outlier] = []
-    for metric in metrics:
+    for metric in metrics if len(measured.columns) else ():
         row = measured.matrix[SAMPLE_MEASURES.index(metric)]
         places = np.flatnonzero(measured.warm & np.isfinite(row))
         if len(places) < 5:
             continue
         values = row[places]
-        median = float(np.median(values))
+        median = middle(values)
         far = (robust_distances(values) > FAR_STDEVS) & (np.abs(values - median) > FAR_SHARE * median)
         for place in places[far].tolist():
             found.append(
@@ -181,7 +200,7 @@ def outliers(measured: Measured, metrics: Sequence[str] = ("e2e_s", "ttft_s")) -
 def drift(measured: Measured, simulated: bool, metrics: Sequence[str] = ("tps", "ttft_s")) -> tuple[Drift, ...]:
     """The trend of each metric over the order of sending, warm samples only; none below 5 samples."""
     found: list[Drift] = []
-    for metric in metrics:
+    for metric in metrics if len(measured.columns) else ():
         values = measured.values(metric, measured.warm)
         line = trend(values)
         mean = float(values.mean()) if len(values) else 0.0

@@ -83,8 +83,11 @@ def _cache(attempt: AttemptRow) -> str | None:
 def cache_effects(startups: Sequence[Startup]) -> tuple[CacheEffect, ...]:
     """Startup time of each variant that was started both with a cold and with a warm compile cache."""
     found = []
-    for variant in dict.fromkeys(one.variant for one in startups):
-        own = [one for one in startups if one.variant == variant and one.startup_s is not None]
+    ready: dict[str, list[Startup]] = {}
+    for one in startups:
+        if one.startup_s is not None:
+            ready.setdefault(one.variant, []).append(one)
+    for variant, own in ready.items():
         cold = [one for one in own if one.compile_cache == "miss"]
         warm = [one for one in own if one.compile_cache == "hit"]
         if cold and warm:
@@ -112,13 +115,48 @@ def startup_figure(metric: str, startups: Sequence[Startup]) -> Figure:
     )
 
 
+class StartupTimes:
+    """The startups of a sweep by variant, and how well each time is known."""
+
+    def __init__(self, startups: Sequence[Startup]) -> None:
+        self._startups = startups
+        self._by_variant: dict[str, list[Startup]] = {}
+        for one in startups:
+            self._by_variant.setdefault(one.variant, []).append(one)
+        self._estimates = {metric: startup_estimates(startups, metric) for metric in STARTUP_MEASURES}
+        self._caches = list(dict.fromkeys(one.compile_cache for one in startups))
+        self.simulated = any(one.simulated for one in startups)
+
+    def figure(self, variant: str) -> Figure:
+        """The mean time to ready of a variant, over its starts."""
+        return startup_figure("startup_s", self._by_variant.get(variant, ()))
+
+    def mean_s(self, variant: str) -> float:
+        """The same as a number of seconds; infinite where it never was ready."""
+        value = self.figure(variant).value
+        return math.inf if value is None else value
+
+    def best_known(self, variant: str) -> Estimate | None:
+        """The time to ready, by the state of the compile cache in which it was seen most often; None: never."""
+        known = [one for cache in self._caches if (one := self._at("startup_s", variant, cache)) is not None]
+        return max(known, key=lambda one: one.runs) if known else None
+
+    def pairs(self, metric: str, first: str, second: str) -> list[tuple[Estimate, Estimate]]:
+        """Both variants' times, for every state of the compile cache in which both were seen."""
+        both = [(self._at(metric, first, cache), self._at(metric, second, cache)) for cache in (*self._caches, None)]
+        return list(dict.fromkeys((a, b) for a, b in both if a is not None and b is not None))
+
+    def _at(self, metric: str, variant: str, cache: str | None) -> Estimate | None:
+        return self._estimates[metric].get((variant, cache))
+
+
 def startup_estimates(startups: Sequence[Startup], metric: str) -> dict[tuple[str, str | None], Estimate]:
     """How well a startup time is known, by variant and state of the compile cache (times do not mix over it)."""
     seen: dict[tuple[str, str | None], list[Observation]] = {}
     for one in startups:
         value = getattr(one, metric)
         if value is not None and value > 0 and math.isfinite(value):
-            cache = one.compile_cache if metric in STARTUP_MEASURES and metric != "load_s" else None
+            cache = None if metric == "load_s" else one.compile_cache
             seen.setdefault((one.variant, cache), []).append(Observation(value, None, 1))
     spread = pool(seen.values(), ASSUMED_STARTUP_SPREAD)
     estimates = {key: estimate(observations, spread, of_samples=False) for key, observations in seen.items()}

@@ -112,6 +112,8 @@ def t_cdf(t: float, df: float) -> float:
     """Probability that Student's t with `df` degrees of freedom (any number above 0) is at most `t`."""
     if df > _NORMAL_FROM_DF:
         return _NORMAL.cdf(t)
+    if abs(t) < 1:  # near 0 the other form would cancel
+        return 0.5 + math.copysign(0.5 * _incomplete_beta(0.5, df / 2, t * t / (df + t * t)), t)
     tail = 0.5 * _incomplete_beta(df / 2, 0.5, df / (df + t * t))
     return 1 - tail if t > 0 else tail
 
@@ -171,10 +173,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def middle(values: Floats) -> float:
+    """The median of at least one value."""
+    ordered = np.sort(values)
+    half = len(ordered) // 2
+    return float(ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2)
+
+
 def robust_distances(values: Floats) -> Floats:
     """Distance of each value from the median, in robust standard deviations (1.4826 x MAD); inf where MAD is 0."""
-    away = np.abs(values - np.median(values))
-    scale = _MAD_TO_STDEV * np.median(away)
+    away = np.abs(values - middle(values))
+    scale = _MAD_TO_STDEV * middle(away)
     distances: Floats = np.where(away == 0, 0.0, np.inf) if scale == 0 else away / scale
     return distances
 

@@ -18,7 +18,7 @@ from hpcsweep.analysis.recommend import recommend
 from hpcsweep.analysis.remarks import build_remarks
 from hpcsweep.analysis.results import build_results
 from hpcsweep.analysis.rows import SweepRow
-from hpcsweep.analysis.startup import build_startups, cache_effects
+from hpcsweep.analysis.startup import StartupTimes, build_startups, cache_effects
 from hpcsweep.analysis.variants import build_runs, build_variants, find_baseline, sweep_facts
 from hpcsweep.analysis.waterfall import build_waterfall
 
@@ -34,9 +34,10 @@ def analyse(sweep: SweepRow) -> Findings:
     cells = build_cells(sweep.runs)
     results = build_results(cells, [variant.variant for variant in variants])
     fields = Fields(results, cells)
-    goal = read_goal(sweep.objective, fields.workloads)
+    goal = read_goal(sweep.objective, fields.measured)
     comparisons = _against_baseline(fields, baseline, goal)
     startups = build_startups(sweep.runs)
+    times = StartupTimes(startups)
     grid = Grid(variants, sweep.axes, sweep.baseline)
     main = _main_fields(fields, goal)
     scaling = scale_to_equal_gpus(results, variants)
@@ -47,7 +48,7 @@ def analyse(sweep: SweepRow) -> Findings:
         cells=cells,
         results=results,
         comparisons=comparisons,
-        axes=build_axes(grid, variants, runs, _effect_fields(fields, goal), comparisons, startups),
+        axes=build_axes(grid, runs, _effect_fields(fields, goal), comparisons, times),
         interactions=build_interactions(grid, main),
         waterfalls=tuple(w for field in main if (w := build_waterfall(field, grid, variants)) is not None),
         scaling=scaling,
@@ -55,7 +56,7 @@ def analyse(sweep: SweepRow) -> Findings:
         startups=startups,
         cache_effects=cache_effects(startups),
         costs=build_costs(sweep.runs),
-        recommendation=recommend(goal, fields, variants, sweep.runs, runs, startups, sweep.axes),
+        recommendation=recommend(goal, fields, variants, sweep.runs, runs, times, sweep.axes),
         remarks=build_remarks(variants, runs, cells, comparisons, scaling, startups),
         index={variant.variant: variant for variant in variants},
     )
@@ -72,7 +73,10 @@ def _metrics(goal: Goal) -> list[str]:
 
 
 def _against_baseline(fields: Fields, baseline: str | None, goal: Goal) -> tuple[Comparison, ...]:
-    """Every variant against the baseline, one family of comparisons a metric and condition over all workloads."""
+    """Every variant against the baseline, one family of comparisons a metric and condition over all workloads.
+
+    A workload that was left out on a side has no comparison: the results say n/a.
+    """
     found: list[Comparison] = []
     if baseline is None:
         return ()
@@ -81,8 +85,9 @@ def _against_baseline(fields: Fields, baseline: str | None, goal: Goal) -> tuple
             family = []
             for workload in fields.workloads:
                 field = fields.get(workload, metric, condition)
-                if baseline in field.sides:
-                    family += [compare(field, baseline, name) for name in field.sides if name != baseline]
+                sent = [name for name, side in field.sides.items() if side.result.left_out is None]
+                if baseline in sent:
+                    family += [compare(field, baseline, name) for name in sent if name != baseline]
             found += corrected(family)
     return tuple(found)
 

@@ -40,14 +40,21 @@ def _environment(templates: Sequence[Path]) -> Environment:
         lstrip_blocks=True,
         autoescape=False,  # Markdown, not HTML: every value goes through `inline` or `fence`
     )
-    env.filters.update(inline=inline, cell=cell, fence=fence, kind=kind)
+    env.filters.update(inline=inline, row=row, fence=fence, kind=kind)
     return env
 
 
 def cell(text: str) -> str:
     """Text that Markdown shows letter by letter in a cell of a table: one line, no column of its own."""
-    one_line = " ".join("".join(c if c.isprintable() or c.isspace() else "?" for c in text).split())
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() or c.isspace() else "?" for c in text)
+    one_line = " ".join(text.split())
     return _SPECIAL.sub(lambda match: "".join("\\" + c for c in match[0]), one_line)
+
+
+def row(cells: Sequence[str]) -> str:
+    """One line of a table."""
+    return f"| {' | '.join(cell(text) for text in cells)} |"
 
 
 def inline(text: str) -> str:

@@ -123,7 +123,6 @@ NOT_COMPARABLE = [
     pytest.param({"client": "vllm-bench"}, {}, "different client: builtin against vllm-bench", id="client"),
     pytest.param({}, {"gpu_name": "NVIDIA A100"}, "different GPU: NVIDIA H200 against NVIDIA A100", id="GPU"),
     pytest.param({}, {"simulated": True}, "measured against simulated", id="simulated"),
-    pytest.param({"left_out": "does not fit", "samples": ()}, {}, "the variant: n/a: does not fit", id="left out"),
 ]
 
 
@@ -133,6 +132,13 @@ def test_what_is_not_comparable_says_why(of_workload, of_attempt, reason):
     assert found.verdict is Verdict.NOT_COMPARABLE
     assert found.p_value is None
     assert found.reason == reason
+
+
+def test_a_workload_that_was_left_out_has_no_comparison():
+    runs = [*repeated({"a": "1"}, 2.0), run({"a": "2"}, [attempt([workload("w", (), left_out="does not fit")])])]
+    findings = analyse(sweep(runs, {"a": ("1", "2")}, {"a": "1"}))
+    assert findings.comparisons == ()
+    assert [r.left_out for r in findings.results] == [None, "does not fit"]
 
 
 @pytest.mark.parametrize(

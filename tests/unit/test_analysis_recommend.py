@@ -117,6 +117,18 @@ def test_a_workload_that_does_not_fit_takes_a_variant_out_and_is_told():
     assert not any("does not fit" in text for text in found.not_measured)
 
 
+def test_a_workload_without_any_valid_result_is_not_in_the_score_and_is_told():
+    left_out = workload("long", (), left_out="does not fit")
+    group = [
+        replace(r, attempts=tuple(replace(a, workloads=(*a.workloads, left_out)) for a in r.attempts))
+        for r in variant("1", 2.0)
+    ]
+    found = advice(group)
+    assert found.chosen == "a-1"
+    assert found.objective == "highest mean TPS of warm samples on workload w"
+    assert found.not_measured == ("workload long has no valid result of any variant, and is not in the score",)
+
+
 def test_the_goal_is_said_in_words():
     assert read_goal({}, ["w"]).text == "highest mean TPS of warm samples on workload w"
     weighted = read_goal({"metric": "weighted", "weights": {"tps": 2, "startup": 1}}, ["v", "w"])
