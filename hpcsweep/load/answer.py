@@ -87,18 +87,22 @@ class Answer:
             raise Failure("bad_answer", f"an event that is no object: {event!r}")
         if name == b"error" or event.get("error") or event.get("object") == "error":
             raise Failure("error_in_stream", json.dumps(event.get("error") or event))
-        if event.get("usage"):
-            self.usage = event["usage"]
+        usage = event.get("usage")
+        if usage:
+            if not isinstance(usage, dict):
+                raise Failure("bad_answer", f"usage {usage!r}")
+            self.usage = usage
         try:
             for choice in event.get("choices") or ():
                 delta = choice.get("delta", choice)
                 if _brings_tokens(delta):
                     self.stamps.append(at_ns)
                     self.texts += any(delta.get(key) for key in _TEXT_KEYS)
-                self.finish_reason = choice.get("finish_reason") or self.finish_reason
+                if choice.get("finish_reason"):
+                    self.finish_reason = str(choice["finish_reason"])
         except (AttributeError, TypeError):
             raise Failure("bad_answer", f"choices of an unknown form: {event!r}") from None
-        if self.learnt < _LESSONS and not self.finish_reason and not event.get("usage"):
+        if self.learnt < _LESSONS and not self.finish_reason and not usage:
             self._learn(data)
 
     def _learn(self, data: bytes) -> None:
@@ -119,7 +123,7 @@ class Answer:
         if self.usage is None:
             return None, len(self.stamps) or None, None, "chunks" if self.stamps else "none"
         details = self.usage.get("prompt_tokens_details")
-        cached = details.get("cached_tokens") if isinstance(details, dict) else None
+        cached = _count(details, "cached_tokens") if isinstance(details, dict) else None
         return _count(self.usage, "prompt_tokens"), _count(self.usage, "completion_tokens"), cached, "usage"
 
     def check(self, max_tokens: int | None, ignore_eos: bool) -> None:
@@ -171,9 +175,9 @@ def _empty_text(delta: dict[str, Any]) -> bool:
 def _parse(data: bytes) -> Any:
     try:
         return loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     try:  # a server may cut a character in two between events: the tokens count all the same
         return loads(data.decode("utf-8", "replace"))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Failure("bad_answer", f"an event that is no JSON: {data[:200]!r}") from None

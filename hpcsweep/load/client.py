@@ -24,6 +24,7 @@ _OPENING_AT_ONCE = 64  # below the listen backlog of any server
 _CONNECT_S = 30.0
 _SENDSIN_A_ROW = 16  # then what has come is read, so that a burst of requests does not delay it
 _EVENTS = 64  # dealt with in one go
+_MUCH_BYTES = 4096
 _READS_KEPT = 8  # of one answer, until they are looked at: bounds memory, and the time that a look takes
 _TICK_S, _TICK_LEAST_S = 0.1, 0.001  # a tenth of the shortest budget, within these
 _FINE_S = 0.02  # a wait shorter than this is timed to the microsecond; epoll alone rounds up to a millisecond
@@ -132,8 +133,9 @@ class Client:
                     reads = connection.reads
                     reads.append(got)
                     data = got[0]
-                    # the end of a chunked body, a piece of such an end, the end of the connection
-                    if data[-4:] == b"\r\n\r\n" or len(data) < 5 or len(reads) == _READS_KEPT:
+                    size = len(data)
+                    # the end of a chunked body, a piece of such an end, the end of the connection; or much to keep
+                    if data[-4:] == b"\r\n\r\n" or size < 5 or size > _MUCH_BYTES or len(reads) == _READS_KEPT:
                         self._look(connection)
                     continue
                 if mask != IN or connection.connecting:

@@ -60,7 +60,7 @@ def prepare(config: LoadConfig) -> tuple[Schedule, list[bytes]]:
         origin_s=config.clock_origin_s,
         request_timeout_s=clock.real(config.request_timeout_s),
         token_timeout_s=clock.real(config.token_timeout_s),
-        processes=config.processes or _processes(limit_of(config, len(measured))),
+        processes=_processes(limit_of(config, len(measured)), config.processes),
         items=items,
         warnings=told,
     ), bodies
@@ -166,5 +166,7 @@ def limit_of(config: LoadConfig, requests: int) -> int:
     return min(requests, config.planned.workload.arrival.max_concurrency or requests)
 
 
-def _processes(streams: int) -> int:
-    return max(1, min(len(os.sched_getaffinity(0)), math.ceil(streams / STREAMS_PER_PROCESS)))
+def _processes(streams: int, asked: int | None) -> int:
+    """Sending processes: as asked, else by cores and streams; never more than streams."""
+    by_load = min(len(os.sched_getaffinity(0)), math.ceil(streams / STREAMS_PER_PROCESS))
+    return max(1, min(streams, asked or by_load))

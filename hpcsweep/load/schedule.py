@@ -7,14 +7,14 @@ of the requests follow. The API key is not in it.
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 API_KEY_VARIABLE = "HPCSWEEP_API_KEY"
 _PREFIX_BYTES = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One request. `due_s`: real seconds after the clock starts; `body_at`, `body_bytes`: where its JSON lies."""
 
@@ -51,7 +51,10 @@ class Schedule:
 
 def write_schedule(schedule: Schedule, bodies: Iterable[bytes]) -> int:
     """Descriptor of the file, open and inheritable. `bodies` in the order in which `body_at` counts."""
-    header = json.dumps(asdict(schedule)).encode()
+    values = {each.name: getattr(schedule, each.name) for each in fields(schedule)}
+    names = [each.name for each in fields(Item)]
+    rows = [[getattr(item, name) for name in names] for item in schedule.items]
+    header = json.dumps(values | {"items": rows}).encode()
     fd = os.memfd_create("hpcsweep-load", 0)
     os.set_inheritable(fd, True)
     with open(fd, "wb", closefd=False) as file:
@@ -68,8 +71,7 @@ class ScheduleFile:
     def __init__(self, fd: int) -> None:
         header_bytes = int(os.pread(fd, _PREFIX_BYTES, 0))
         values: dict[str, Any] = json.loads(os.pread(fd, header_bytes, _PREFIX_BYTES))
-        items = [Item(**item) for item in values.pop("items")]
-        self.schedule = Schedule(**values, items=items)
+        self.schedule = Schedule(**values | {"items": [Item(*row) for row in values["items"]]})
         self._fd, self._bodies_at = fd, _PREFIX_BYTES + header_bytes
 
     def body(self, item: Item) -> bytes:

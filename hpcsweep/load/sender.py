@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from hpcsweep.load.client import Client
-from hpcsweep.load.figures import limits, merged
+from hpcsweep.load.figures import SelfMeasurement, limits, merged
 from hpcsweep.load.lines import LineWriter
 from hpcsweep.load.record import Tally
 from hpcsweep.load.schedule import API_KEY_VARIABLE, Item, Schedule, ScheduleFile
@@ -74,7 +74,7 @@ def _send(file: ScheduleFile, process: int, out: LineWriter, start: Callable[[],
         client.run(warmups, time.monotonic_ns())
         if client.tally.failures:
             out.add({"kind": "warning", "message": f"warm-up requests failed: {client.tally.failures}"})
-        client.tally = Tally()
+        client.tally, client.measured = Tally(), SelfMeasurement()
     start_ns = start()
     client.measured.begin()
     client.run(measured, start_ns)

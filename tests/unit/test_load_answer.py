@@ -114,6 +114,12 @@ def test_what_brings_a_token(delta, brings):
     assert bool(answered({"choices": [{"delta": delta, "finish_reason": None}]}).stamps) == brings
 
 
+def test_odd_values_stay_out_of_the_records():
+    odd = {"choices": [{"delta": {"content": "x"}, "finish_reason": 3}]}
+    answer = answered(odd, usage(9, 1, prompt_tokens_details={"cached_tokens": "many"}))
+    assert (answer.finish_reason, answer.tokens()) == ("3", (9, 1, None, "usage"))
+
+
 def test_cached_tokens_are_told():
     answer = answered(token(), usage(9, 1, prompt_tokens_details={"cached_tokens": 4}))
     assert answer.tokens() == (9, 1, 4, "usage")
@@ -162,6 +168,9 @@ def test_short_counts_only_where_the_length_was_a_promise():
         ({"choices": 3}, "bad_answer"),
         ([], "bad_answer"),
         (b"{", "bad_answer"),
+        (b"[" * 100_000, "bad_answer"),
+        ({"choices": [], "usage": 5}, "bad_answer"),
+        ({"choices": [{"delta": 5}]}, "bad_answer"),
     ],
 )
 def test_what_ends_an_answer_at_once(event_, cause):
