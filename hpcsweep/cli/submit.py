@@ -49,6 +49,11 @@ def _words(text: str) -> tuple[str, ...]:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of your own templates; ./templates is looked at as well.",
 )
+@click.option(
+    "--script",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Your own batch script, submitted once per run; it ends in `exec hpcsweep-node`.",
+)
 @click.option("--dry-run", is_flag=True, help="Print runs, reasons, GPU-hours and the script; write nothing.")
 @click.option("--wait", is_flag=True, help="Show progress until all runs have ended; exit 3 if none completed.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was planned or submitted as JSON.")
@@ -65,6 +70,7 @@ def submit(
     pack: int,
     parallel: int | None,
     template_dir: Path | None,
+    script: Path | None,
     dry_run: bool,
     wait: bool,
     as_json: bool,
@@ -85,7 +91,7 @@ def submit(
     )
     if wait and as_json:
         raise SpecError("--wait and --json exclude each other", hint="submit with --json, then `status --json`")
-    prepared = prepare(Request(experiment, cluster, selection, pack, parallel, template_dir))
+    prepared = prepare(Request(experiment, cluster, selection, pack, parallel, template_dir, script))
     with session(ctx) as opened:
         backend = make_backend(prepared.cluster, opened.home, prepared.parallel)
         if dry_run:

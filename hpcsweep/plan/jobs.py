@@ -26,6 +26,7 @@ class Packing:
     cache_dir: str
     pack: int = 1
     max_array_size: int | None = None
+    own_script: bool = False
     simulations: Mapping[str, Simulation] = field(default_factory=dict)  # engine -> what is played in its place
     data_files: Mapping[str, str] = field(default_factory=dict)  # path on this side -> path that the node sees
 
@@ -83,6 +84,7 @@ def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Clust
                     ],
                     engines=cluster.engines,
                     cache_dir=packing.cache_dir,
+                    own_script=packing.own_script,
                     compile_cache=experiment.compile_cache,
                 )
             )

@@ -47,6 +47,11 @@ def render_job(
         array=len(job.elements) > 1,
         version=hpcsweep.__version__,
     )
+    return job_files(job, script)
+
+
+def job_files(job: JobSpec, script: str) -> RenderedJob:
+    """The files of `jobs/N/` around a script, rendered or a user's own."""
     files = {SCRIPT_FILE: script, SPEC_FILE: job.model_dump_json(indent=1) + "\n"}
     for element in job.elements:
         files[f"elements/{element.index}.env"] = element_environment(element)

@@ -116,6 +116,12 @@ class Scheduler(Protocol):
         """
         ...
 
+    def submit_user_script_argv(
+        self, script: str, exports: Mapping[str, str], *, name: str, log_dir: str
+    ) -> tuple[str, ...]:
+        """argv that submits a user's own script, whose directives hold, with those `exports` that it can carry."""
+        ...
+
     def parse_submit(self, answer: Answer) -> str:
         """The job id. Raises SchedulerError with the scheduler's own words and what to change.
 

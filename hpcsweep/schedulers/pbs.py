@@ -5,11 +5,11 @@ ids of our own submissions: an array is one id, however many elements it has; ds
 version, where JSON is not; nobody else's jobs are read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hpcsweep.errors import SchedulerError, SchedulerParseError, SchedulerUnreachable
 from hpcsweep.schedulers.base import Answer, ClusterFacts, Listing
-from hpcsweep.schedulers.pbs_directives import PREFIX, directives, variables_option
+from hpcsweep.schedulers.pbs_directives import PREFIX, directives, safe_variables, variables_option
 from hpcsweep.schedulers.pbs_json import parse_dsv
 from hpcsweep.schedulers.pbs_refusals import FINISHED, UNKNOWN_JOB, refusal, said
 from hpcsweep.schedulers.pbs_site import PROBES, site_facts
@@ -40,15 +40,12 @@ class PbsScheduler:
         return ("qsub", *options, *_SHELL, script)
 
     def submit_user_script_argv(
-        self, script: str, exports: dict[str, str], *, name: str | None = None, log_dir: str | None = None
+        self, script: str, exports: Mapping[str, str], *, name: str, log_dir: str
     ) -> tuple[str, ...]:
-        """qsub of a user's own script, with safe values by -v; the script's directives hold for all else.
-
-        `exports` must all be safe (see `safe_variables`). `name`, `log_dir`: None leaves them to the script.
-        """
-        named = ("-N", name) if name else ()
-        logged = ("-j", "oe", "-k", "od", "-o", f"{log_dir.rstrip('/')}/") if log_dir else ()
-        return ("qsub", *named, *logged, *variables_option(exports), script)
+        """qsub of a user's own script, with the safe ones of `exports` by -v; see `safe_variables`."""
+        by_option, _ = safe_variables(exports)
+        logged = ("-j", "oe", "-k", "od", "-o", f"{log_dir.rstrip('/')}/")
+        return ("qsub", "-N", name, *logged, *variables_option(by_option), script)
 
     def continue_argv(self, script: str, text: str, job_id: str, exports: dict[str, str]) -> tuple[str, ...]:
         """qsub of a plain job that goes on with the work of `job_id`, a job or an element of an array.

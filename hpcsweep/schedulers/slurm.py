@@ -1,7 +1,7 @@
 """Slurm: what to run, and what the answers mean."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hpcsweep.errors import SchedulerError, SchedulerParseError, SchedulerUnreachable
 from hpcsweep.schedulers.base import Answer, ClusterFacts, Listing
@@ -22,6 +22,7 @@ COMMENT_PREFIX = "hpcsweep:"
 _SUBMITTED = re.compile(r"(?:^|\n)(?:Submitted batch job )?(\d+)(?:;\S+)?\s*$")
 # Ranges of array indexes are cut off after 64 characters otherwise. `squeue -r`, one line an element, is no way out:
 # on 22.05.8 it leaves out the last index of a range with a step, such as 199 of 1-199:3.
+_CARRIED = re.compile(r"[A-Za-z0-9_./:@%+= -]*")  # --export ends a value at a comma
 _WHOLE_RANGES = ("env", "SLURM_BITSTR_LEN=0")
 _NO_ACCOUNTING = "accounting storage is disabled"
 _UNKNOWN_ID = "Invalid job id specified"
@@ -39,6 +40,20 @@ class SlurmScheduler:
     def submit_argv(self, script: str, job_dir: str, text: str = "") -> tuple[str, ...]:
         """`sbatch` with nothing but the script and where it runs: the directives stand in the script."""
         return ("sbatch", "--parsable", f"--chdir={job_dir}", script)
+
+    def submit_user_script_argv(
+        self, script: str, exports: Mapping[str, str], *, name: str, log_dir: str
+    ) -> tuple[str, ...]:
+        """`sbatch` of a user's own script. --export carries no commas: such values stand only in the file."""
+        carried = ",".join(f"{key}={value}" for key, value in exports.items() if _CARRIED.fullmatch(value))
+        return (
+            "sbatch",
+            "--parsable",
+            f"--job-name={name}",
+            f"--output={log_dir}/%j.log",
+            f"--export=ALL,{carried}",
+            script,
+        )
 
     def parse_submit(self, answer: Answer) -> str:
         """The job id of `12`, `12;cluster` or `Submitted batch job 12`; see `Scheduler.parse_submit`."""

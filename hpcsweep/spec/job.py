@@ -75,6 +75,7 @@ class JobSpec(Record):
     elements: list[Element]
     engines: dict[str, str] = Field({}, description="engine -> executable; not named: $HPCSWEEP_<ENGINE>, then PATH")
     cache_dir: str = Field(description="root of the compile caches")
+    own_script: bool = Field(False, description="job.sh is a user's own script; then there is one element")
     compile_cache: str = Field("shared", description="shared, node_local or off")
 
     def element(self, index: int) -> Element:

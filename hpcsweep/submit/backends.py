@@ -23,6 +23,7 @@ class Backend(Protocol):
     def submit(self, job: JobSpec, job_dir: str, script: str) -> str:
         """Hand a job over whose files are in `job_dir`, `script` being the text of job.sh; the scheduler's id.
 
+        A script that a user brought (`job.own_script`) is submitted as it is, with its values in the environment.
         Raises SchedulerError: it was refused, and no job exists. SchedulerUnreachable: nobody knows.
         """
         ...
@@ -54,7 +55,12 @@ class SchedulerBackend:
 
     def submit(self, job: JobSpec, job_dir: str, script: str) -> str:
         """One call of sbatch or qsub for all elements; when its answer is lost, one more that looks for the job."""
-        argv = self._scheduler.submit_argv(f"{job_dir}/job.sh", job_dir, script)
+        if job.own_script:
+            argv = self._scheduler.submit_user_script_argv(
+                f"{job_dir}/job.sh", own_script_exports(job, job_dir), name=job.name, log_dir=f"{job_dir}/logs"
+            )
+        else:
+            argv = self._scheduler.submit_argv(f"{job_dir}/job.sh", job_dir, script)
         try:
             return self._scheduler.parse_submit(self._run(argv, SUBMIT_TIMEOUT_S))
         except SchedulerUnreachable:
@@ -100,13 +106,35 @@ class SchedulerBackend:
 
     def facts(self) -> ClusterFacts:
         """What this cluster is."""
-        return self._scheduler.parse_probes([self._run(argv, QUERY_TIMEOUT_S) for argv in self._scheduler.probes()])
+        return self._scheduler.parse_probes(self._probe())
 
     def max_array_size(self) -> int | None:
-        """As the cluster says it."""
-        return self.facts().max_array_size
+        """As the cluster says it. Raises SchedulerUnreachable: a submission would wait for nothing."""
+        answers = self._probe()
+        silent = next((answer for answer in answers if answer.exit_code is None), None)
+        if silent is not None:
+            raise SchedulerUnreachable(
+                f"{silent.argv[0]} did not answer within {silent.wall_s:.0f} s: nothing was submitted",
+                hint="submit again when the scheduler is back; `hpcsweep doctor` says whether it is",
+            )
+        return self._scheduler.parse_probes(answers).max_array_size
+
+    def _probe(self) -> list[Answer]:
+        """The answers to all probes; once one is missing, nothing more is asked."""
+        answers: list[Answer] = []
+        for argv in self._scheduler.probes():
+            silent = answers and answers[-1].exit_code is None
+            answers.append(Answer(argv, None, "", "not asked") if silent else self._run(argv, QUERY_TIMEOUT_S))
+        return answers
 
     def _run(self, argv: Sequence[str], timeout_s: float) -> Answer:
         answer = self.host.run(argv, timeout_s=timeout_s)
         self.calls.append(answer)
         return answer
+
+
+def own_script_exports(job: JobSpec, job_dir: str) -> dict[str, str]:
+    """What the environment of a user's own script says of the one run of its job."""
+    (element,) = job.elements
+    place = {"HPCSWEEP_JOB_DIR": job_dir, "HPCSWEEP_ARRAY_INDEX": str(element.index)}
+    return place | dict(element.runs[0].exports)

@@ -70,9 +70,10 @@ def retry(
         [latest[label] for label in latest if label in labels],
         {label: sweep.attempts(label) for label in labels},
         first_job=numbers[-1] + 1,
-        max_array_size=cluster.max_array_size or backend.max_array_size(),
+        max_array_size=1 if document.get("own_script") else cluster.max_array_size or backend.max_array_size(),
     )
-    files = render_jobs(environment, backend.template, jobs, cluster, document.get("parallel"))
+    script = (sweep.job_dir(numbers[0]) / SCRIPT_FILE).read_text() if document.get("own_script") else None
+    files = render_jobs(environment, backend.template, jobs, cluster, document.get("parallel"), script)
     place = find_place(sweep, cluster, backend)
     _write_jobs(jobs, files, sweep)
     place.stage()

@@ -18,6 +18,7 @@ from typing import IO, Any
 
 import psutil
 
+from hpcsweep.submit.backends import own_script_exports
 from hpcsweep.submit.gpu_slots import GpuSlots
 from hpcsweep.submit.layout import SweepFolder, read_json, write_json
 
@@ -97,6 +98,9 @@ class Dispatcher:
         number, index = key.split("_")
         job_dir = self._sweep.job_dir(int(number))
         environment = {**os.environ, "HPCSWEEP_ARRAY_INDEX": index}
+        job = self._sweep.read_job(int(number))
+        if job.own_script:
+            environment |= own_script_exports(job, str(job_dir))
         if taken is not None:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(taken.names)
         (job_dir / "logs").mkdir(exist_ok=True)

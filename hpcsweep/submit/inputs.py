@@ -106,6 +106,21 @@ def _facts(workload: Workload, folder: Path) -> DatasetFacts:
         raise
 
 
+def read_own_script(path: Path, pack: int) -> str:
+    """The text of a user's own batch script. Raises SpecError when it cannot do the job."""
+    text = read_text(path)
+    if pack != 1:
+        raise SpecError(f"--script {path} is submitted once per run, so --pack {pack} cannot hold")
+    if not text.startswith("#!"):
+        raise SpecError(f"--script {path}: no batch script: its first line is no #!")
+    if "hpcsweep-node" not in text and "hpcsweep.node.agent" not in text:
+        raise SpecError(
+            f"--script {path} never starts hpcsweep-node: nothing would be measured",
+            hint="end the script with the line: exec hpcsweep-node",
+        )
+    return text
+
+
 def find_simulation_profile(experiment: Experiment, experiment_file: Path) -> Path:
     """The profile that the simulated engine plays; the default one when the experiment names none. Raises SpecError."""
     name = experiment.simulated.profile if experiment.simulated else DEFAULT_PROFILE

@@ -14,7 +14,7 @@ from hpcsweep.plan.grid import Grid, Selection, expand
 from hpcsweep.plan.jobs import Packing, gpu_hours, pack_jobs, shape
 from hpcsweep.plan.runs import PlannedRun, plan_runs
 from hpcsweep.render.environment import make_environment
-from hpcsweep.render.job import RenderedJob, render_job
+from hpcsweep.render.job import RenderedJob, job_files, render_job
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.job import JobSpec, Simulation
@@ -28,6 +28,7 @@ from hpcsweep.submit.inputs import (
     read_cluster,
     read_experiment,
     read_facts,
+    read_own_script,
 )
 from hpcsweep.submit.provenance import provenance, versions
 
@@ -44,6 +45,7 @@ class Request:
     pack: int = 1
     parallel: int | None = None
     template_dir: Path | None = None
+    script: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Prepared:
     parallel: int | None
     environment: Environment
     warnings: tuple[str, ...] = ()
+    script: str | None = None  # text of the user's own script, which is submitted once per run
 
     @property
     def data_files(self) -> list[tuple[Path, str]]:
@@ -93,6 +96,7 @@ class Rendered:
 
 def prepare(request: Request) -> Prepared:
     """Read and check everything that can be known here. Raises HpcsweepError; nothing has been written then."""
+    script = read_own_script(request.script, request.pack) if request.script is not None else None
     path = find_experiment(request.experiment)
     experiment = read_experiment(path)
     cluster_name, cluster = read_cluster(request.cluster)
@@ -125,6 +129,7 @@ def prepare(request: Request) -> Prepared:
         request.parallel or cluster.parallel,
         make_environment(template_folders(request.template_dir)),
         tuple(warnings),
+        script,
     )
 
 
@@ -145,7 +150,8 @@ def render_sweep(
         sweep_dir=sweep_dir,
         cache_dir=cache_dir,
         pack=prepared.pack,
-        max_array_size=max_array_size or prepared.cluster.max_array_size,
+        max_array_size=1 if prepared.script is not None else max_array_size or prepared.cluster.max_array_size,
+        own_script=prepared.script is not None,
         simulations={
             engine: Simulation(profile=data[str(profile)], time_scale=scale)
             for engine, profile in prepared.simulated.items()
@@ -153,14 +159,21 @@ def render_sweep(
         data_files=data,
     )
     jobs = pack_jobs(prepared.experiment, prepared.runs, prepared.cluster, packing)
-    files = render_jobs(prepared.environment, template, jobs, prepared.cluster, prepared.parallel)
+    files = render_jobs(prepared.environment, template, jobs, prepared.cluster, prepared.parallel, prepared.script)
     return Rendered(name, sweep_dir, tuple(jobs), tuple(files), sweep_document(prepared, name, jobs))
 
 
 def render_jobs(
-    environment: Environment, template: str, jobs: Sequence[JobSpec], cluster: Cluster, parallel: int | None
+    environment: Environment,
+    template: str,
+    jobs: Sequence[JobSpec],
+    cluster: Cluster,
+    parallel: int | None,
+    script: str | None = None,
 ) -> list[RenderedJob]:
-    """The files of each job."""
+    """The files of each job. `script`: a user's own, in place of the template."""
+    if script is not None:
+        return [job_files(job, script) for job in jobs]
     python = cluster.python or sys.executable
     return [render_job(environment, template, job, cluster, python=python, parallel=parallel) for job in jobs]
 
@@ -207,6 +220,7 @@ def sweep_document(prepared: Prepared, name: str, jobs: Sequence[JobSpec]) -> di
         "simulated": bool(prepared.simulated),
         "pack": prepared.pack,
         "parallel": prepared.parallel,
+        "own_script": prepared.script is not None,
         "facts": {workload: facts.model_dump(mode="json") for workload, facts in prepared.facts.items()},
         "runs": runs,
         "not_run": [

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -222,3 +223,20 @@ def test_a_refused_variant_stands_in_the_report_and_is_not_submitted(cli):
     assert runs["tp-4_eager-yes_len-1k"]["outcome"] == "unsupported"
     assert runs["tp-2_eager-yes_len-1k"]["outcome"] == "completed"
     assert "4" in cli.run("report", "--format", "markdown").stdout
+
+
+def test_a_script_of_your_own_is_submitted_once_per_run(cli):
+    script = cli.folder / "exp_runner.sh"
+    script.write_text(
+        "#!/bin/bash\n"
+        'source "$HPCSWEEP_JOB_DIR/elements/$HPCSWEEP_ARRAY_INDEX.env"\n'
+        'echo "mine: $EXP_NAME eager=$ENFORCE_EAGER len=$MAX_MODEL_LEN"\n'
+        f"exec {sys.executable} -m hpcsweep.node.agent\n"
+    )
+    done = cli.run("submit", "small.yaml", "--fix", "eager=yes", "--script", "exp_runner.sh", "--wait")
+    assert "2 elements in 2 jobs" in done.stdout and "2 completed" in done.stdout
+    folder = cli.home / "sweeps" / "small-0001" / "jobs"
+    assert (folder / "1" / "job.sh").read_text() == script.read_text()
+    assert "mine: eager-yes_len-8k eager=yes len=8192" in (folder / "1" / "logs" / "0.log").read_text()
+    script.write_text("#!/bin/bash\necho nothing\n")
+    assert "hpcsweep-node" in cli.run("submit", "small.yaml", "--script", "exp_runner.sh", code=1).stderr

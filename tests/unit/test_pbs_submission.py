@@ -229,7 +229,8 @@ def test_a_users_script_is_submitted_as_it_is():
     assert argv == (
         "qsub", "-N", "exp-1B", "-j", "oe", "-k", "od", "-o", "/shared/logs/", "-v", "EXP_NAME=1B", "exp.pbs",
     )  # fmt: skip
-    assert PBS.submit_user_script_argv("exp.pbs", {}) == ("qsub", "exp.pbs")
+    unsafe = PBS.submit_user_script_argv("exp.pbs", {"A": "it's", "B": "1"}, name="x", log_dir="/l")
+    assert unsafe[-3:] == ("-v", "B=1", "exp.pbs")
 
 
 def test_a_name_that_is_no_variable_is_refused():
