@@ -1,24 +1,37 @@
 """`hpcsweep import`: results of other tools, recomputed."""
 
 import json
+import re
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from hpcsweep.errors import ReportError
+from hpcsweep.errors import HostError, ReportError, SpecError
+from hpcsweep.events.log import EVENTS_FILE, EventLog
 from hpcsweep.imports.blocks import Imported
 from hpcsweep.imports.check import recompute_all
 from hpcsweep.imports.documents import read_bytes
+from hpcsweep.imports.sweep import imported_sweep
 from hpcsweep.report.imported import import_document, import_json
 from hpcsweep.report.terminal import write_document
+from hpcsweep.store.open import default_home
+from hpcsweep.submit.layout import SWEEP_FILE, Home, SweepFolder, write_json
+from hpcsweep.submit.provenance import versions
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 @click.command("import")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option(
+    "--as", "name", metavar="NAME", help="Also write them as a sweep NAME, for `hpcsweep report` and `compare`."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (see docs/import.md).")
 @click.pass_context
-def import_(ctx: click.Context, files: tuple[Path, ...], as_json: bool) -> None:
+def import_(ctx: click.Context, files: tuple[Path, ...], name: str | None, as_json: bool) -> None:
     """Read results of other tools, and recompute them.
 
     FILE: JSON or JSONL of `vllm bench serve`, `sglang.bench_serving` or GuideLLM; a log, a Markdown document or the
@@ -37,6 +50,38 @@ def import_(ctx: click.Context, files: tuple[Path, ...], as_json: bool) -> None:
     empty = [each.file for each in found if not (each.benchmarks or each.sample_tables)]
     if len(empty) == len(found):
         raise ReportError(f"no result in {', '.join(empty)}", hint="docs/import.md lists what can be read")
+    if name is not None:
+        home = Home(Path((ctx.obj or {}).get("home") or default_home()).absolute())
+        folder, left_out = write_sweep(home, name, found)
+        for text in left_out:
+            click.echo(f"not in the sweep: {text}", err=True)
+        click.echo(f"{folder.path}: `hpcsweep report {folder.name}` shows it", err=True)
+
+
+def write_sweep(home: Home, name: str, found: Sequence[Imported]) -> tuple[SweepFolder, tuple[str, ...]]:
+    """Write an imported sweep below `home`; its folder, and what is not in it.
+
+    The definition comes last, so that nobody reads half a sweep. Raises SpecError: the name is taken or no name.
+    """
+    if not _NAME.fullmatch(name):
+        raise SpecError(f"{name!r} is no name of a sweep", hint="letters, digits, `.`, `_` and `-`, at most 80")
+    made = imported_sweep(name, found, time.time(), versions())
+    home.make()
+    folder = SweepFolder(home.sweeps_dir / name)
+    try:
+        folder.path.mkdir()
+    except FileExistsError as exc:
+        raise SpecError(f"there is a sweep {name} in {home.path}", hint="choose another name") from exc
+    try:
+        for label, events in made.events.items():
+            attempt = folder.path / "runs" / label / "attempt-1"
+            attempt.mkdir(parents=True)
+            with EventLog(attempt / EVENTS_FILE) as log:
+                log.append_lines([event.model_dump_json() for event in events])
+        write_json(folder.path / SWEEP_FILE, made.sweep.model_dump(mode="json"))
+    except OSError as exc:
+        raise HostError(f"{folder.path} cannot be written: {exc.strerror}") from exc
+    return folder, made.left_out
 
 
 def read_file(file: Path) -> Imported:

@@ -10,6 +10,7 @@ from hpcsweep.imports.numbers import Number, percent_change, shown
 from hpcsweep.imports.serve_settings import ServeSettings, serve_settings, settings_of
 
 _MEASURE = "total_token_throughput"
+_NEAREST = 3
 Measured = tuple[Benchmark, ServeSettings]
 
 
@@ -49,10 +50,10 @@ def _recommended(command: WrittenCommand, measured: Sequence[Measured]) -> Itera
         reason = f"measured in line {same[0].place.line}: {same[0].label}"
         yield Finding(command.place, about, claim, Verdict.CONFIRMED, reason, "recommended_was_measured")
     else:
-        reason = (
-            f"no block was measured with these settings; the nearest (line {nearest.place.line}, {nearest.label}) has "
-            + "; ".join(wanted.differences(settings))
-        )
+        far = len(wanted.differences(settings))
+        near = [(one, what) for one, it in measured if len(what := wanted.differences(it)) == far][:_NEAREST]
+        told = [f"line {one.place.line} ({one.label}) has {'; '.join(what)}" for one, what in near]
+        reason = f"no block was measured with these settings; the nearest: {', and '.join(told)}"
         yield Finding(command.place, about, claim, Verdict.DOES_NOT_FOLLOW, reason, "recommended_not_measured")
     mine = same[0] if same else nearest
     rivals = [pair for pair in measured if _MEASURE in pair[0].figures and _same_work(pair[0], mine)]

@@ -1,0 +1,239 @@
+"""Imported results as a sweep that the store ingests: one run a configuration, nothing invented.
+
+A table of samples and a detailed result file give samples. A block of averages gives the averages that it prints, as
+figures of the client without any sample, and is marked as such.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+from hpcsweep.analysis.rows import SampleRow
+from hpcsweep.events.records import (
+    AttemptEnded,
+    AttemptStarted,
+    Event,
+    PhaseEntered,
+    SampleDone,
+    Warned,
+    WorkloadEnded,
+    WorkloadStarted,
+)
+from hpcsweep.imports.blocks import Benchmark, Context, Imported, Place, SampleTable
+from hpcsweep.imports.outline import meant_argv
+from hpcsweep.imports.recompute_samples import rows_of
+from hpcsweep.imports.serve_settings import ServeSettings, serve_settings, settings_of
+from hpcsweep.spec.phases import OutcomeKind, Phase
+from hpcsweep.spec.sweep import NotRunEntry, PlannedRun, SweepFile
+
+AXIS = "config"
+CLIENT = "imported"
+HOST = "imported"
+_NOTE = "Imported: measured and written down by others."
+_NOT_IN_A_LABEL = re.compile(r"[^A-Za-z0-9._+=-]+")
+_LABEL_LENGTH = 80
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One workload of a configuration."""
+
+    name: str
+    place: Place
+    samples: tuple[SampleRow, ...]
+    duration_s: float
+    figures: Mapping[str, float]
+    warnings: tuple[str, ...]
+
+
+@dataclass
+class _Config:
+    """One configuration: a block, or all tables of samples under one heading."""
+
+    label: str
+    settings: ServeSettings | None
+    argv: tuple[str, ...]
+    short: str = ""
+    works: list[_Work] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ImportedSweep:
+    """sweep.json and, by run label, the events of its one attempt. `left_out`: what could not become a run, and why."""
+
+    sweep: SweepFile
+    events: Mapping[str, tuple[Event, ...]]
+    left_out: tuple[str, ...]
+
+
+def imported_sweep(name: str, files: Sequence[Imported], at: float, versions: Mapping[str, str]) -> ImportedSweep:
+    """The sweep `name` of everything in `files`; `at`: Unix seconds of the import, the stamp of every record."""
+    configs: list[_Config] = []
+    left_out: list[str] = []
+    for found in files:
+        prefix = f"{PurePath(found.file).stem} " if len(files) > 1 else ""
+        configs += _of_benchmarks(found, prefix, left_out)
+        configs += _of_tables(found, prefix, left_out)
+    labels = _labels(configs)
+    runs, events = [], {}
+    for label, config in zip(labels, configs, strict=True):
+        settings = config.settings
+        runs.append(
+            PlannedRun(
+                label=label,
+                variant_id=label,
+                axes={AXIS: label},
+                engine=settings.engine if settings else "",
+                model=settings.model if settings else "",
+                gpus=settings.gpus if settings else 0,
+            )
+        )
+        events[label] = tuple(_events(f"{name}/{label}", config, at))
+    baseline = next((label for label in labels if "baseline" in label.lower()), labels[0] if labels else "")
+    failures = [(one.label, one.text) for found in files for one in found.failures]
+    sweep = SweepFile(
+        sweep=name,
+        experiment={"name": name, "notes": [_NOTE], "objective": _objective(configs)},
+        title=f"Imported from {', '.join(PurePath(found.file).name for found in files)}",
+        cluster="imported",
+        profile={"scheduler": "local"},
+        submitted_at=at,
+        axes={AXIS: labels},
+        baseline={AXIS: baseline} if baseline else {},
+        versions=dict(versions),
+        provenance={"imported_from": ", ".join(found.file for found in files)},
+        runs=runs,
+        not_run=[NotRunEntry(title=label, reason=text, outcome=OutcomeKind.FAILED) for label, text in failures],
+    )
+    return ImportedSweep(sweep, events, tuple(left_out))
+
+
+def _of_benchmarks(found: Imported, prefix: str, left_out: list[str]) -> Iterator[_Config]:
+    for one in found.benchmarks:
+        duration = one.value("duration")
+        if not duration or duration <= 0:
+            left_out.append(f"{one.place}: {one.label}: it states no duration")
+            continue
+        if not one.samples and "completed" not in one.figures:
+            left_out.append(f"{one.place}: {one.label}: it states no number of requests")
+            continue
+        short = " ".join(part for part in (one.context.short, one.context.comment.lstrip("-")) if part)
+        config = _Config(prefix + one.label, settings_of(one), _argv(one.context), prefix + short if short else "")
+        told = () if one.samples else ("only averages were kept: no single request is known",)
+        figures = {} if one.samples else {name: number.value for name, number in one.figures.items()}
+        config.works.append(_Work(_workload(one), one.place, one.samples, duration, figures, told))
+        yield config
+
+
+def _workload(one: Benchmark) -> str:
+    """Blocks with the same requests have one name: their number, and input tokens."""
+    requests, tokens = one.value("completed"), one.value("total_input_tokens")
+    if requests is None or tokens is None:
+        return f"requests-{len(one.samples) or int(requests or 0)}"
+    failed = one.value("failed") or 0
+    return f"requests-{int(requests + failed)}_input-{int(tokens)}"
+
+
+def _of_tables(found: Imported, prefix: str, left_out: list[str]) -> Iterator[_Config]:
+    configs: dict[str, _Config] = {}
+    for one in found.sample_tables:
+        rows = rows_of(one)
+        if len(rows) < len(one.samples):
+            left_out.append(f"{one.place}: {one.label}: {len(one.samples) - len(rows)} rows without a time")
+        if not rows:
+            continue
+        label = prefix + one.label
+        config = configs.setdefault(label, _Config(label, _table_settings(one), _argv(one.context)))
+        told = ("the table does not say when requests were sent: taken as one after the other",)
+        duration = rows[-1].sent_s + (rows[-1].e2e_s or 0.0)
+        config.works.append(_Work(_slug(one.group), one.place, rows, duration, {}, told))
+    yield from configs.values()
+
+
+def _table_settings(one: SampleTable) -> ServeSettings | None:
+    return serve_settings(_argv(one.context))
+
+
+def _argv(context: Context) -> tuple[str, ...]:
+    return meant_argv(context.command) if context.command else ()
+
+
+def _slug(text: str) -> str:
+    return _NOT_IN_A_LABEL.sub("-", text).strip("-.")[:_LABEL_LENGTH] or "block"
+
+
+def _objective(configs: Sequence[_Config]) -> dict[str, str]:
+    """Tokens/s of a GPU where there are only averages and every command tells its GPUs; else the default."""
+    averages = all(not work.samples for config in configs for work in config.works)
+    return {"metric": "total_tps_per_gpu"} if averages and all(config.settings for config in configs) else {}
+
+
+def _labels(configs: Sequence[_Config]) -> list[str]:
+    """A folder name for each, all different; the short name where no two have the same."""
+    short = [config.short for config in configs]
+    texts = [config.short if config.short and short.count(config.short) == 1 else config.label for config in configs]
+    labels: list[str] = []
+    for text in texts:
+        label, number = _slug(text), 2
+        while label in labels:
+            label, number = f"{_slug(text)}-{number}", number + 1
+        labels.append(label)
+    return labels
+
+
+def _events(run_id: str, config: _Config, at: float) -> Iterator[Event]:
+    """The one attempt, as an agent would have written it."""
+    seq = 0
+    t_s = 0.0
+
+    def stamp() -> dict[str, Any]:
+        nonlocal seq
+        seq += 1
+        return {"run_id": run_id, "attempt": 1, "seq": seq - 1, "at": at, "t_s": t_s}
+
+    engine = config.settings.engine if config.settings else "unknown"
+    yield AttemptStarted(**stamp(), host=HOST, pid=0, engine=engine, simulated=False, argv=list(config.argv))
+    yield PhaseEntered(**stamp(), phase=Phase.MEASURE)
+    for work in config.works:
+        for text in (f"imported from {work.place}", *work.warnings):
+            yield Warned(**stamp(), message=text)
+        failures: dict[str, int] = {}
+        total = len(work.samples) or int(work.figures.get("completed", 0) + work.figures.get("failed", 0))
+        yield WorkloadStarted(**stamp(), workload=work.name, samples_total=total, client=CLIENT)
+        begin_s = t_s
+        for sample in work.samples:
+            if sample.error is not None:
+                failures[sample.error] = failures.get(sample.error, 0) + 1
+            yield _sample(stamp(), work.name, sample, begin_s)
+        t_s = begin_s + work.duration_s
+        lost = sum(failures.values()) if work.samples else int(work.figures.get("failed", 0))
+        yield WorkloadEnded(
+            **stamp(),
+            workload=work.name,
+            duration_s=work.duration_s,
+            completed=total - lost,
+            failed=lost,
+            failures=failures or ({"client_error": lost} if lost else {}),
+            client_figures=dict(work.figures),
+        )
+    yield AttemptEnded(**stamp(), outcome=OutcomeKind.COMPLETED, decided_by="import")
+
+
+def _sample(stamp: dict[str, Any], workload: str, sample: SampleRow, begin_s: float) -> SampleDone:
+    return SampleDone(
+        **stamp,
+        workload=workload,
+        sample=sample.sample,
+        index=sample.index,
+        sent_s=begin_s + sample.sent_s,
+        prompt_tokens=sample.prompt_tokens,
+        completion_tokens=sample.completion_tokens,
+        tokens_from="none" if sample.error is not None else "usage",
+        ttft_s=sample.ttft_s,
+        e2e_s=sample.e2e_s,
+        itl_s=list(sample.itl_s),
+        error=sample.error,
+        error_detail=sample.error_detail,
+    )
