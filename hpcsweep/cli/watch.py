@@ -15,6 +15,7 @@ from hpcsweep.store.ingest import ingest_home
 from hpcsweep.store.runs import SweepStatus, read_runs
 
 _POLL_S = 1.0
+_FRAME_ROWS = 7  # title, head, lines and count of a table
 _ASK_LOCAL_S = 1.0
 _ASK_S = 15.0  # squeue and qstat every second would load a scheduler that all users share
 INTERRUPTED = 130
@@ -37,7 +38,8 @@ def follow(opened: Session, names: Sequence[str]) -> list[SweepStatus]:
         with Live(console=console, refresh_per_second=2, transient=False) as live:
             for last in _until_ended(opened, names):
                 shown = [sweep for sweep in last if sweep is last[-1] or not _ended(sweep)]
-                live.update(Group(*map(status_table, shown)))
+                rows = max(3, console.height // len(shown) - _FRAME_ROWS)
+                live.update(Group(*(status_table(sweep, rows=rows) for sweep in shown)))
         return last
     seen: dict[tuple[str, str], str] = {}
     for last in _until_ended(opened, names):

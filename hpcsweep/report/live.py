@@ -15,11 +15,17 @@ from hpcsweep.units import format_duration
 _STYLES = {RunState.RUNNING: "cyan", RunState.HELD: "yellow", RunState.UNKNOWN: "yellow"}
 
 
-def status_table(sweep: SweepStatus, now: float | None = None) -> RenderableType:
-    """The runs of a sweep at Unix time `now` (None: this moment), with a line that counts them."""
+_INTEREST = [RunState(word) for word in ("running", "unknown", "held", "queued", "planned", "finished")]
+
+
+def status_table(sweep: SweepStatus, now: float | None = None, rows: int | None = None) -> RenderableType:
+    """The runs of a sweep at Unix time `now` (None: this moment), with a line that counts them.
+
+    `rows`: where there are more, only so many, without reasons, those first in which something happens; None: all, in
+    the order of the plan.
+    """
     now = time.time() if now is None else now
-    title = f"{sweep.name} on {sweep.cluster}"
-    table = Table(title=safe_text(title), title_justify="left", title_style="bold", expand=False)
+    table = Table(title=safe_text(f"{sweep.name} on {sweep.cluster}"), title_justify="left", title_style="bold")
     table.add_column("run", no_wrap=True)
     table.add_column("job", overflow="fold")
     table.add_column("node", overflow="fold")
@@ -27,7 +33,11 @@ def status_table(sweep: SweepStatus, now: float | None = None) -> RenderableType
     table.add_column("samples", justify="right", no_wrap=True)
     table.add_column("tok/s", justify="right", no_wrap=True)
     table.add_column("outcome", overflow="fold")
-    for run in sweep.runs:
+    runs = list(sweep.runs)
+    crowded = rows is not None and len(runs) > rows
+    if rows is not None and crowded:
+        runs = sorted(runs, key=lambda run: _INTEREST.index(run.verdict.state))[: max(1, rows - 1)]
+    for run in runs:
         table.add_row(
             safe_text(run.run) + (safe_text(" SIMULATED", style="magenta") if run.simulated else safe_text("")),
             safe_text(run.job or "-"),
@@ -35,9 +45,11 @@ def status_table(sweep: SweepStatus, now: float | None = None) -> RenderableType
             safe_text(phase_words(run, now)),
             samples_words(run),
             "-" if run.progress.output_tps is None else f"{run.progress.output_tps:.1f}",
-            _outcome(run),
+            _outcome(run, with_reason=not crowded),
         )
-    return Group(table, safe_text(summary(sweep)))
+    hidden = len(sweep.runs) - len(runs)
+    more = [safe_text(f"... and {hidden} more runs: `hpcsweep status {sweep.name}` shows all")] if hidden else []
+    return Group(table, *more, safe_text(summary(sweep)))
 
 
 def run_line(run: RunStatus) -> str:
@@ -94,12 +106,12 @@ def samples_words(run: RunStatus) -> str:
     return f"{progress.samples_done}/{progress.samples_total}{failed}"
 
 
-def _outcome(run: RunStatus) -> Text:
-    outcome, reason = run.verdict.outcome, run.verdict.reason
+def _outcome(run: RunStatus, *, with_reason: bool) -> Text:
+    outcome, reason = run.verdict.outcome, run.verdict.reason if with_reason else ""
     if outcome is OutcomeKind.COMPLETED:
         return safe_text("completed", style="green")
     word = outcome.value if outcome is not None else run.verdict.state.value
     style = (
         _STYLES.get(run.verdict.state, "") if outcome is None else "dim" if outcome is OutcomeKind.NOT_RUN else "red"
     )
-    return safe_text(word, style=style) + safe_text(f": {reason}" if reason else "")
+    return Text.assemble((word, style), safe_text(f": {reason}" if reason else ""))

@@ -152,6 +152,31 @@ def test_a_running_phase_shows_elapsed_and_budget(home):
     store.close()
 
 
+def test_a_table_that_does_not_fit_shows_where_something_happens(home):
+    made = make_sweep(home, axes={"seqs": [str(n) for n in range(40)]}, scheduler="local")
+    for label in made.labels[:30]:
+        lines = made.lines(label).started().startup().workload("8k", 1).ended()
+        made.write(label, lines, end="completed")
+    store = open_store(home / "x.db")
+    ingest_home(store, home)
+    with store.writing() as connection:
+        record_status(
+            connection, NAME, 0, 33, JobStatus("12", 33, JobState.PENDING, "PENDING", reason="[x] " * 60), 1.0
+        )
+    with store.reading() as connection:
+        (status,) = read_runs(connection)
+    console = Console(width=120, file=io.StringIO())
+    console.print(status_table(status, rows=12))
+    text = console.file.getvalue()
+    assert len(text.splitlines()) <= 12 + 7
+    assert "seqs-33 " in text
+    assert "seqs-0 " in text
+    assert "[x]" not in text
+    assert "... and 29 more runs" in text
+    assert "40 runs: 30 completed, 1 queued, 9 unknown" in text
+    store.close()
+
+
 def test_show_draws_the_timeline_and_tells_the_rest(run, sweep):
     text = run("show", "ep-on_eager-yes").stdout
     assert "Startup: ready after 4m10s" in text
