@@ -169,13 +169,13 @@ def test_the_agents_own_clock_ends_the_attempt_before_the_walltime(sweep):
 
 
 def test_an_agent_that_hangs_is_killed_at_the_walltime(sweep):
-    sweep.write(lengths=("1k",), slow=True, walltime="12s", margin="1s")
+    sweep.write(lengths=("1k",), slow=True, walltime="30s", margin="1s")
     sweep.submit()
     sweep.wait(lambda runs: runs["len-1k"]["phase"] == "measure")
     sweep.agent("len-1k").send_signal(signal.SIGSTOP)
     (run,) = sweep.wait_until_ended().values()
     assert (run["outcome"], run["settled_by"]) == ("walltime", "scheduler")
-    assert "killed at its walltime of 00:00:12" in run["reason"]
+    assert "killed at its walltime of 00:00:30" in run["reason"]
 
 
 def test_a_killed_agent(sweep):
