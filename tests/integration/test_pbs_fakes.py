@@ -302,11 +302,12 @@ def test_a_node_that_restarts(site, rerunnable, state, status):
 
 
 def test_dependencies(site):
-    good, bad = (site.out(f"qsub -v S=1,CODE={code} jobs/exit.pbs") for code in (0, 3))
+    good, bad = (site.out(f"qsub -h -v S=0,CODE={code} jobs/exit.pbs") for code in (0, 3))
     wanted = (f"afterok:{good}", f"afternotok:{bad}", f"afterany:{bad}")
     met = [site.out(f"qsub -W depend={d} jobs/exit.pbs") for d in wanted]
     unmet = [site.out(f"qsub -W depend={d} jobs/exit.pbs") for d in (f"afterok:{bad}", f"afternotok:{good}")]
     assert site.attributes(met[0].partition(".")[0])["substate"] == "22"
+    site.out(f"qrls {good} {bad}")
     for job in met:
         assert site.wait_for(job.partition(".")[0], "F")["Exit_status"] == "0"
     for job in unmet:
