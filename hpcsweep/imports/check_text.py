@@ -29,9 +29,16 @@ _PROMPT_RATE = re.compile(r"\b(?:prompt|prefill)\s+(?:throughput|speed|processin
 _RATE = re.compile(rf"(?P<low>{NUMBER})(?:\s*[-\u2013]\s*(?P<high>{NUMBER}))?\s*(?:tokens?|tok)/s", re.IGNORECASE)
 
 
+_NEAR = 8
+"""Numbers before a claim, on its line, that it may be about."""
+
+_Change = tuple[Number, Known, Known]
+
+
 def check_text(found: Imported) -> list[Finding]:
     """Findings on every line that claims something; lines of printed blocks claim nothing."""
     known = known_figures(found)
+    changes = _changes(known)
     pairs = _versus(found)
     findings: list[Finding] = []
     for number, line in enumerate(found.lines, 1):
@@ -39,14 +46,27 @@ def check_text(found: Imported) -> list[Finding]:
             continue
         place = Place(found.file, number)
         about = found.contexts[number - 1].label or "text"
-        findings += _percents(line, place, about, known)
+        findings += _percents(line, place, about, changes)
         findings += _ratios(line, place, about, pairs)
         findings += _ordering(line, place, about, known)
         findings += _prompt_rates(line, place, about, found)
     return findings
 
 
-def _percents(line: str, place: Place, about: str, known: Sequence[Known]) -> Iterator[Finding]:
+def _changes(known: Sequence[Known]) -> list[_Change]:
+    """Every change from one measured figure to another of the same kind and the same requests."""
+    alike: dict[tuple[object, ...], list[Known]] = {}
+    for one in known:
+        alike.setdefault((one.what, one.work), []).append(one)
+    return [
+        (percent_change(new.value, old.value), new, old)
+        for group in alike.values()
+        for new, old in permutations(group, 2)
+        if old.value.value
+    ]
+
+
+def _percents(line: str, place: Place, about: str, changes: Sequence[_Change]) -> Iterator[Finding]:
     """A stated change is confirmed by two numbers before it on its line, else by two measured figures of one kind."""
     for match in _PERCENT.finditer(line):
         if not match["sign"] and not match["word"]:
@@ -64,19 +84,14 @@ def _percents(line: str, place: Place, about: str, known: Sequence[Known]) -> It
                 place, about, claim, stated, new, old, f"{shown(new.value)} against {shown(old.value)}"
             )
             continue
-        candidates = [
-            (percent_change(new.value, old.value), new, old)
-            for new, old in permutations(known, 2)
-            if (new.what, new.work) == (old.what, old.work) and old.value.value
-        ]
-        fitting = [one for one in candidates if _fits(one[0], stated, minus, not match["sign"])]
+        fitting = [one for one in changes if _fits(one[0], stated, minus, not match["sign"])]
         if fitting:
             _, later, earlier = fitting[0]
             why = f"{later.what}: {later} {shown(later.value.value)} against {earlier} {shown(earlier.value.value)}"
             yield _percent_finding(place, about, claim, stated, later.value, earlier.value, why)
-        elif candidates or here:
+        elif changes or here:
             target = -stated.value if minus else stated.value
-            nearest = min(candidates, key=lambda one: abs(one[0].value - target), default=None)
+            nearest = min(changes, key=lambda one: abs(one[0].value - target), default=None)
             why = "no two of the measured figures give it"
             if nearest is not None:
                 why += f"; the nearest is {nearest[0].value:+.1f}%: {nearest[1]} against {nearest[2]}"
@@ -120,7 +135,7 @@ def _numbers(text: str) -> list[Number]:
 
 def _pair_here(numbers: Sequence[Number], stated: Number, *, minus: bool, either: bool) -> tuple[Number, Number] | None:
     """The nearest (new, old) before the claim that gives it. None: no two numbers do."""
-    latest = list(reversed(numbers))
+    latest = list(reversed(numbers))[:_NEAR]
     for new, old in permutations(latest, 2):
         if old.value and new.value and _fits(percent_change(new, old), stated, minus, either):
             return new, old

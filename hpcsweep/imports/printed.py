@@ -111,7 +111,10 @@ def printed_blocks(lines: Sequence[str]) -> list[PrintedBlock]:
             else:
                 current.settings.setdefault(name, setting)
     for block in found:
-        inside = range(block.line - 1, block.last_line)
+        end = block.last_line
+        while end < len(lines) and lines[end].strip() and not is_part(lines[end]):
+            end += 1  # up to the ruler or a blank line
+        inside = range(block.line - 1, end)
         block.unread += [(i + 1, unread) for i in inside if (unread := _unread(lines[i]))]
     return found
 

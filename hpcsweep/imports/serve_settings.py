@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hpcsweep.imports.blocks import Benchmark
+from hpcsweep.imports.blocks import Benchmark, Context
 from hpcsweep.imports.outline import meant_argv
 
 _ALIASES = {
@@ -92,11 +92,24 @@ def _name(flag: str) -> str:
     return _ALIASES.get(name, name)
 
 
+def argv_of(context: Context) -> tuple[str, ...]:
+    """The command above a block, with the flags of the block's own label in place of its own; empty: there is none."""
+    words = list(meant_argv(context.command)) if context.command else []
+    if not words or not context.comment.startswith("-"):
+        return tuple(words)
+    own = meant_argv(context.comment)
+    named = {_name(word.lstrip("-").partition("=")[0]) for word in own if word.startswith("-")}
+    kept: list[str] = []
+    dropping = False
+    for word in words:
+        if word.startswith("-"):
+            dropping = _name(word.lstrip("-").partition("=")[0]) in named
+        if not dropping:
+            kept.append(word)
+    return (*kept, *own)
+
+
 def settings_of(benchmark: Benchmark) -> ServeSettings | None:
     """The settings that a block was measured with: the command above it, as changed by flags in its own label."""
-    base = serve_settings(benchmark.context.command.split()) if benchmark.context.command else None
-    comment = benchmark.context.comment
-    if base is None or not comment.startswith("-"):
-        return base
-    own = serve_settings(["vllm", "serve", *meant_argv(comment)])
-    return base if own is None else ServeSettings(base.engine, base.model, {**base.flags, **own.flags})
+    argv = argv_of(benchmark.context)
+    return serve_settings(argv) if argv else None

@@ -21,10 +21,9 @@ from hpcsweep.events.records import (
     WorkloadEnded,
     WorkloadStarted,
 )
-from hpcsweep.imports.blocks import Benchmark, Context, Imported, Place, SampleTable
-from hpcsweep.imports.outline import meant_argv
+from hpcsweep.imports.blocks import Benchmark, Imported, Place, SampleTable
 from hpcsweep.imports.recompute_samples import rows_of
-from hpcsweep.imports.serve_settings import ServeSettings, serve_settings, settings_of
+from hpcsweep.imports.serve_settings import ServeSettings, argv_of, serve_settings, settings_of
 from hpcsweep.spec.phases import OutcomeKind, Phase
 from hpcsweep.spec.sweep import NotRunEntry, PlannedRun, SweepFile
 
@@ -120,7 +119,7 @@ def _of_benchmarks(found: Imported, prefix: str, left_out: list[str]) -> Iterato
             left_out.append(f"{one.place}: {one.label}: it states no number of requests")
             continue
         short = " ".join(part for part in (one.context.short, one.context.comment.lstrip("-")) if part)
-        config = _Config(prefix + one.label, settings_of(one), _argv(one.context), prefix + short if short else "")
+        config = _Config(prefix + one.label, settings_of(one), argv_of(one.context), prefix + short if short else "")
         told = () if one.samples else ("only averages were kept: no single request is known",)
         figures = {} if one.samples else {name: number.value for name, number in one.figures.items()}
         config.works.append(_Work(_workload(one), one.place, one.samples, duration, figures, told))
@@ -145,7 +144,7 @@ def _of_tables(found: Imported, prefix: str, left_out: list[str]) -> Iterator[_C
         if not rows:
             continue
         label = prefix + one.label
-        config = configs.setdefault(label, _Config(label, _table_settings(one), _argv(one.context)))
+        config = configs.setdefault(label, _Config(label, _table_settings(one), argv_of(one.context)))
         told = ("the table does not say when requests were sent: taken as one after the other",)
         duration = rows[-1].sent_s + (rows[-1].e2e_s or 0.0)
         config.works.append(_Work(_slug(one.group), one.place, rows, duration, {}, told))
@@ -153,11 +152,7 @@ def _of_tables(found: Imported, prefix: str, left_out: list[str]) -> Iterator[_C
 
 
 def _table_settings(one: SampleTable) -> ServeSettings | None:
-    return serve_settings(_argv(one.context))
-
-
-def _argv(context: Context) -> tuple[str, ...]:
-    return meant_argv(context.command) if context.command else ()
+    return serve_settings(argv_of(one.context))
 
 
 def _slug(text: str) -> str:
