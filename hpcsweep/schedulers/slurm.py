@@ -45,13 +45,14 @@ class SlurmScheduler:
         self, script: str, exports: Mapping[str, str], *, name: str, log_dir: str
     ) -> tuple[str, ...]:
         """`sbatch` of a user's own script. --export carries no commas: such values stand only in the file."""
-        carried = ",".join(f"{key}={value}" for key, value in exports.items() if _CARRIED.fullmatch(value))
+        carried = [f"{key}={value}" for key, value in exports.items() if _CARRIED.fullmatch(value)]
         return (
             "sbatch",
             "--parsable",
             f"--job-name={name}",
-            f"--output={log_dir}/%j.log",
-            f"--export=ALL,{carried}",
+            f"--comment={COMMENT_PREFIX}{exports.get('HPCSWEEP_JOB_DIR', '')}",
+            f"--output={log_dir.replace('%', '%%')}/%j.log",
+            f"--export={','.join(['ALL', *carried])}",
             script,
         )
 

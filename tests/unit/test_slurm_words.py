@@ -231,3 +231,13 @@ def test_cancel_trouble(code, stderr, trouble):
 def test_one_call_cancels_elements():
     assert SLURM.cancel_argv("12", [5, 1, 3, 4]) == ("scancel", "12_[1,3-5]")
     assert SLURM.cancel_argv("12", None) == ("scancel", "12")
+
+
+def test_a_users_own_script_is_marked_and_gets_what_can_be_carried():
+    exports = {"HPCSWEEP_JOB_DIR": "/h/jobs/0", "EP": "on", "LIST": "a,b"}
+    argv = SLURM.submit_user_script_argv("/h/jobs/0/job.sh", exports, name="s-0001-0", log_dir="/h/50%/logs")
+    assert argv == (
+        "sbatch", "--parsable", "--job-name=s-0001-0", "--comment=hpcsweep:/h/jobs/0", "--output=/h/50%%/logs/%j.log",
+        "--export=ALL,HPCSWEEP_JOB_DIR=/h/jobs/0,EP=on", "/h/jobs/0/job.sh",
+    )  # fmt: skip
+    assert "--export=ALL" in SLURM.submit_user_script_argv("x.sh", {}, name="n", log_dir="/l")
