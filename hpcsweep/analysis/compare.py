@@ -5,7 +5,7 @@ each; a verdict of better or worse needs p < 0.05 after Holm's correction over i
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from hpcsweep.analysis.conditions import Conditions, conditions_of, differing
@@ -32,11 +32,6 @@ class Side:
     result: Result
     conditions: Conditions
     estimate: Estimate | None
-
-    @property
-    def name(self) -> str:
-        """The variant."""
-        return self.result.variant
 
 
 @dataclass(frozen=True)
@@ -100,105 +95,99 @@ class Fields:
         return pool(everywhere).sample_sd
 
 
-def compare(
-    field: Field, reference: str, variant: str, *, across: Callable[[Side, Side], str] | None = None
-) -> Comparison:
-    """`variant` against `reference`, not yet corrected for the number of comparisons: see `corrected`.
+@dataclass(frozen=True)
+class _Draft:
+    """A comparison before the correction. `percent` without a p value: no interval could be given."""
 
-    `across`: a further check that gives a reason why the two do not compare, or an empty string.
-    """
-    return compare_sides(field.metric, field.condition, field.sides[reference], field.sides[variant], across=across)
+    field: Field
+    reference: Side
+    variant: Side
+    old: Figure
+    new: Figure
+    percent: Figure
+    p_value: float | None
+    reason: str
 
 
-def compare_sides(
-    metric: str,
-    condition: Condition,
-    reference: Side,
-    variant: Side,
-    *,
-    across: Callable[[Side, Side], str] | None = None,
-) -> Comparison:
-    """The same, for sides that may come from two sweeps."""
-    measure = MEASURES[metric]
+def compare_family(pairs: Iterable[tuple[Field, str, str]]) -> list[Comparison]:
+    """Each variant of (field, reference, variant) against its reference; verdicts are corrected by Holm."""
+    drafts = [_draft(field, field.sides[reference], field.sides[variant]) for field, reference, variant in pairs]
+    p_values = [draft.p_value for draft in drafts if draft.p_value is not None]
+    adjusted = iter(holm(p_values))
+    return [_comparison(draft, None if draft.p_value is None else next(adjusted)) for draft in drafts]
+
+
+def _draft(field: Field, reference: Side, variant: Side) -> _Draft:
     simulated = reference.result.simulated or variant.result.simulated
-    empty = Figure(None, measure.unit, condition=condition, simulated=simulated)
-    old = reference.result.mean(metric, condition) or empty
-    new = variant.result.mean(metric, condition) or empty
-    problem = incomparable(reference, variant) or (across(reference, variant) if across else "")
-    difference, percent = _differences(old, new, condition, simulated)
-    found = Comparison(
-        workload=variant.result.workload,
-        metric=metric,
-        higher_is_better=measure.higher_is_better,
-        condition=condition,
-        reference=reference.name,
-        variant=variant.name,
-        reference_value=old,
-        variant_value=new,
-        difference=difference,
-        percent=percent,
-        verdict=Verdict.NOT_COMPARABLE,
-        reason=problem,
-        p_value=None,
-        p_adjusted=None,
-        provisional=False,
-        simulated=simulated,
-    )
+    empty = Figure(None, MEASURES[field.metric].unit, condition=field.condition, simulated=simulated)
+    old = reference.result.mean(field.metric, field.condition) or empty
+    new = variant.result.mean(field.metric, field.condition) or empty
+    n, of = old.n + new.n, old.of if old.of == new.of else f"{old.of} and {new.of}"
     a, b = reference.estimate, variant.estimate
-    if problem:
-        return found
-    if old.value is None or new.value is None:
-        return replace(found, reason=_missing(metric, condition, old))
-    if a is None or b is None:
-        return replace(found, reason="one sample on a side, and no other server of this workload shows their spread")
-    return _judged(found, a, b)
-
-
-def _differences(old: Figure, new: Figure, condition: Condition, simulated: bool) -> tuple[Figure, Figure]:
-    if old.value is None or new.value is None:
-        return (
-            Figure(None, old.unit, condition=condition, simulated=simulated),
-            Figure(None, "%", condition=condition, simulated=simulated),
-        )
-    n = old.n + new.n
-    of = old.of if old.of == new.of else f"{old.of} and {new.of}"
-    difference = Figure(new.value - old.value, old.unit, n, of, condition, simulated=simulated)
-    ratio = None if old.value == 0 else 100 * (new.value / old.value - 1)
-    return difference, Figure(ratio, "%", n, of, condition, simulated=simulated)
-
-
-def _missing(metric: str, condition: Condition, old: Figure) -> str:
-    side = "the reference" if old.value is None else "the variant"
-    return f"{side} has no {'warm ' if condition == 'warm' else ''}value of {metric}"
-
-
-def _judged(found: Comparison, a: Estimate, b: Estimate) -> Comparison:
-    """With interval and p value. The centre is the ratio of the means as shown; the width comes from the estimates."""
-    old, new = found.reference_value.value, found.variant_value.value
-    if old is None or new is None:
-        return found
+    problem = incomparable(reference, variant)
+    if not problem and (old.value is None or new.value is None):
+        problem = _missing(field, old)
+    elif not problem and (a is None or b is None):
+        problem = "one sample on a side, and no other server of this sweep shows their spread"
+    if problem or a is None or b is None or not old.value or new.value is None:
+        ratio = None if not old.value or new.value is None else 100 * (new.value / old.value - 1)
+        percent = Figure(ratio, "%", n, of, field.condition, simulated=simulated)
+        return _Draft(field, reference, variant, old, new, percent, None, problem or "the reference is 0")
+    # The centre is the ratio of the means as shown; the width comes from the estimates.
     assumed = a.assumed or b.assumed
-    figure, p_value = percent_figure(
-        math.log(new / old),
+    percent, p_value = percent_figure(
+        math.log(new.value / old.value),
         math.hypot(a.se, b.se),
         joint_df((a, b)),
-        n=found.percent.n,
-        of=found.percent.of,
-        condition=found.condition,
+        n=n,
+        of=of,
+        condition=field.condition,
         method=basis(assumed, ASSUMED_RUN_SPREAD),
-        simulated=found.simulated,
+        simulated=simulated,
     )
-    low, high = (None if bound is None else old * bound / 100 for bound in (figure.low, figure.high))
-    return replace(
-        found,
-        difference=replace(found.difference, low=low, high=high, method=figure.method),
-        percent=figure,
-        p_value=p_value,
-        p_adjusted=p_value,
-        provisional=a.single or b.single or assumed,
-        verdict=verdict_of(found.metric, figure, p_value),
-        reason=_basis(a, b, assumed),
+    return _Draft(field, reference, variant, old, new, percent, p_value, _basis(a, b, assumed))
+
+
+def _comparison(draft: _Draft, p_adjusted: float | None) -> Comparison:
+    field, percent, old, new = draft.field, draft.percent, draft.old, draft.new
+    change = None if old.value is None or new.value is None else new.value - old.value
+    low, high = (
+        None if bound is None or old.value is None else old.value * bound / 100 for bound in (percent.low, percent.high)
     )
+    estimates = [side.estimate for side in (draft.reference, draft.variant) if side.estimate is not None]
+    return Comparison(
+        workload=field.workload,
+        metric=field.metric,
+        higher_is_better=MEASURES[field.metric].higher_is_better,
+        condition=field.condition,
+        reference=draft.reference.result.variant,
+        variant=draft.variant.result.variant,
+        reference_value=old,
+        variant_value=new,
+        difference=Figure(
+            change,
+            old.unit,
+            percent.n,
+            percent.of,
+            field.condition,
+            low,
+            high,
+            method=percent.method,
+            simulated=percent.simulated,
+        ),
+        percent=percent,
+        verdict=Verdict.NOT_COMPARABLE if p_adjusted is None else verdict_of(field.metric, percent, p_adjusted),
+        reason=draft.reason,
+        p_value=draft.p_value,
+        p_adjusted=p_adjusted,
+        provisional=p_adjusted is not None and any(one.single or one.assumed for one in estimates),
+        simulated=percent.simulated,
+    )
+
+
+def _missing(field: Field, old: Figure) -> str:
+    side = "the reference" if old.value is None else "the variant"
+    return f"{side} has no {'warm ' if field.condition == 'warm' else ''}value of {field.metric}"
 
 
 def _basis(a: Estimate, b: Estimate, assumed: bool) -> str:
@@ -206,18 +195,6 @@ def _basis(a: Estimate, b: Estimate, assumed: bool) -> str:
     if assumed:
         return f"{runs}; the spread between server starts is not known, {ASSUMED_RUN_SPREAD:.0%} is assumed"
     return f"{runs}; spread between server starts measured by repeats"
-
-
-def corrected(family: Sequence[Comparison]) -> list[Comparison]:
-    """The comparisons of one family, with p values and verdicts corrected for their number (Holm)."""
-    judged = [place for place, one in enumerate(family) if one.p_value is not None]
-    adjusted = holm([family[place].p_value or 0.0 for place in judged])
-    found = list(family)
-    for place, p_value in zip(judged, adjusted, strict=True):
-        found[place] = replace(
-            found[place], p_adjusted=p_value, verdict=verdict_of(found[place].metric, found[place].percent, p_value)
-        )
-    return found
 
 
 def incomparable(reference: Side, variant: Side) -> str:

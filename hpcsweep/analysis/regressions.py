@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hpcsweep.analysis.cells import build_cells
-from hpcsweep.analysis.compare import Fields, compare, corrected
+from hpcsweep.analysis.compare import Fields, compare_family
 from hpcsweep.analysis.findings_compared import Comparison, Verdict
 from hpcsweep.analysis.findings_measured import Cell, Condition
 from hpcsweep.analysis.measures import MEASURES
@@ -72,8 +72,8 @@ def compare_sweeps(
         for workload in fields.workloads:
             field = fields.get(workload, metric, own)
             pairs = [(f"a/{old[key][0].variant_id}", f"b/{new[key][0].variant_id}") for key in shared]
-            family += [compare(field, a, b) for a, b in pairs if a in field.sides and b in field.sides]
-        for one in corrected(family):
+            family += [(field, a, b) for a, b in pairs if a in field.sides and b in field.sides]
+        for one in compare_family(family):
             found.setdefault(one.variant, []).append(one)
     return SweepComparison(
         first=first.sweep,

@@ -113,8 +113,15 @@ def summarise(measured: Measured, simulated: bool) -> tuple[Summary, ...]:
     found: list[Summary] = []
     conditions: tuple[Condition, ...] = ("all", "warm")
     for condition in conditions if len(measured.columns) else ():
-        matrix = measured.matrix[:, measured.chosen(condition)]
+        chosen = measured.chosen(condition)
+        matrix = measured.matrix if chosen.all() else measured.matrix[:, chosen]
         if not matrix.shape[1]:
+            continue
+        if np.isfinite(matrix.sum()):  # a NaN anywhere would make the sum one
+            described = describe(matrix)
+            found += [
+                _summary(name, condition, d, simulated) for name, d in zip(SAMPLE_MEASURES, described, strict=True)
+            ]
             continue
         whole = [bool(row.all()) for row in np.isfinite(matrix)]
         complete = [place for place, is_whole in enumerate(whole) if is_whole]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hpcsweep.analysis.cells import build_cells
-from hpcsweep.analysis.compare import Field, Fields, compare, corrected
+from hpcsweep.analysis.compare import Field, Fields, compare_family
 from hpcsweep.analysis.costs import build_costs
 from hpcsweep.analysis.effects import build_axes
 from hpcsweep.analysis.findings import Findings
@@ -87,8 +87,8 @@ def _against_baseline(fields: Fields, baseline: str | None, goal: Goal) -> tuple
                 field = fields.get(workload, metric, condition)
                 sent = [name for name, side in field.sides.items() if side.result.left_out is None]
                 if baseline in sent:
-                    family += [compare(field, baseline, name) for name in sent if name != baseline]
-            found += corrected(family)
+                    family += [(field, baseline, name) for name in sent if name != baseline]
+            found += compare_family(family)
     return tuple(found)
 
 

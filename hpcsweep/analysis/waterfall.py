@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hpcsweep.analysis.compare import Field, compare, corrected
+from hpcsweep.analysis.compare import Field, compare_family
 from hpcsweep.analysis.findings import Variant
 from hpcsweep.analysis.findings_compared import Comparison, Verdict, Waterfall, WaterfallStep
 from hpcsweep.analysis.findings_measured import Figure
@@ -57,7 +57,7 @@ def _step(field: Field, grid: Grid, by_id: dict[str, Variant], here: str, axis: 
     others = [grid.at({**axes, axis: level}) for level in grid.axes[axis] if level != before]
     present = [variant for variant in others if variant is not None]
     reached = [variant for variant in present if variant in field.sides]
-    compared = corrected([compare(field, here, variant) for variant in reached])
+    compared = compare_family((field, here, variant) for variant in reached)
     usable = [one for one in compared if one.p_value is not None]
     if not usable:
         why = "; ".join(one.reason for one in compared) or "no other level was measured beside the settings kept so far"
