@@ -65,6 +65,12 @@ FACTS = (
     FactPattern(_rx(r"Compiling a graph for .+ takes ([\d.]+) s"), "inductor_s", "s", total=True, seen_in=_ALL),
     FactPattern(_rx(r"Compiling a graph for .+ takes "), "graphs_compiled", value=1.0, total=True, seen_in=_ALL),
     FactPattern(
+        _rx(r"Compiling model again due to a load failure from .+, reason: (.+)"),
+        "compile_cache_failure",
+        words=True,
+        seen_in="0.32",
+    ),
+    FactPattern(
         _rx(r"saved AOT compiled function to"),
         "graphs_saved",
         value=1.0,

@@ -285,3 +285,13 @@ def test_the_kind_of_cache_hit():
     assert reader.facts["compile_cache"].value == "hit"
     reader.feed("(Worker pid=1) Compiling a graph for compile range (9, 64) takes 3.00 s", 2)
     assert reader.facts["compile_cache"].value == "partial"
+
+
+def test_a_compiled_graph_that_cannot_be_loaded_says_why():
+    reader = LogReader(get_engine("vllm"))
+    reader.feed(
+        "WARNING [backbone] Compiling model again due to a load failure from /c/model, reason: no attribute 'x'", 1
+    )
+    reader.feed("INFO [backbone] saved AOT compiled function to /c/model", 2)
+    assert reader.facts["compile_cache_failure"].value == "no attribute 'x'"
+    assert reader.facts["compile_cache"].value == "miss"
