@@ -4,8 +4,10 @@ import csv
 import io
 import json
 import math
+import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from study_rows import a100_study, attempt, h200_study, run, samples, sweep, workload
@@ -206,3 +208,17 @@ def test_a_bad_plugin_is_named_and_left_out(plugins, text, message):
     plugins(bad=text)
     with pytest.warns(UserWarning, match=message):
         assert set(registry.formats()) == set(BUILTIN_FORMATS)
+
+
+def documented(heading):
+    """The keys that a table of docs/report-json.md names."""
+    text = (Path(__file__).parents[2] / "docs/report-json.md").read_text()
+    table = text.split(f"## {heading}\n")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    return {key for row in rows for key in re.findall(r"`(\w+)`", row)}
+
+
+def test_json_keys_are_the_documented_ones():
+    document = json.loads(written("json", h200_study()))
+    assert document.keys() == documented("Top level")
+    assert document["runs"][0].keys() - {"simulated"} == documented("A run")
