@@ -1,5 +1,6 @@
 """What a written serve command sets, so that two commands can be compared whatever their spelling."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,10 @@ _NO_MATTER = {
     "trust-remote-code", "chat-template", "disable-log-requests", "log-level", "uds",
 }  # fmt: skip
 """Flags that do not change how fast a model is served."""
+
+_FLAG = re.compile(r"--?[A-Za-z]")
+_SWITCH = re.compile(r"enable-|disable-|no-|skip-|enforce-eager$|trust-remote-code$")
+"""Flags that take no value: a word after one may be the model."""
 
 _PARALLEL = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
 
@@ -80,7 +85,7 @@ def serve_settings(argv: Sequence[str]) -> ServeSettings | None:
             model = model or word
             continue
         name, equals, value = word.lstrip("-").partition("=")
-        if not equals and place < len(rest) and not rest[place].startswith("--"):
+        if not equals and not _SWITCH.match(name) and place < len(rest) and not _FLAG.match(rest[place]):
             value, place = rest[place], place + 1
         flags[_name(name)] = value
     model = flags.pop("model-path", "") or model

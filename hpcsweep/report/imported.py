@@ -14,9 +14,8 @@ IMPORT_SCHEMA = "hpcsweep.import/1"
 CHECK_SCHEMA = "hpcsweep.check/1"
 
 _COLUMNS = (
-    ("completed", "Requests"), ("duration", "Duration (s)"), ("request_throughput", "req/s"),
-    ("output_throughput", "Output tok/s"), ("total_token_throughput", "Total tok/s"),
-    ("mean_ttft_ms", "TTFT (ms)"), ("mean_tpot_ms", "TPOT (ms)"),
+    ("completed", "Requests"), ("duration", "Duration (s)"), ("output_throughput", "Output tok/s"),
+    ("total_token_throughput", "Total tok/s"), ("mean_ttft_ms", "TTFT (ms)"), ("mean_tpot_ms", "TPOT (ms)"),
 )  # fmt: skip
 
 
@@ -38,7 +37,7 @@ def check_document(file: str, findings: Sequence[Finding], skipped: Imported) ->
     good = [one for one in findings if one.verdict is Verdict.CONFIRMED]
     sections = [Section("Verdict", tuple(blocks))]
     if bad:
-        sections.append(Section("What does not hold", tuple(_tables(bad))))
+        sections.append(Section("What does not hold", tuple(_listed(bad))))
     if good:
         sections.append(Section("Confirmed", tuple(_tables(good))))
     if skipped.skipped:
@@ -63,9 +62,10 @@ def _blocks(found: Imported) -> list[Block]:
     blocks: list[Block] = []
     if found.benchmarks:
         rows = [_row(one) for one in found.benchmarks]
-        rows += [(one.label, str(one.place.line), "failed", *("",) * len(_COLUMNS)) for one in found.failures]
-        titles = ("Block", "Line", "Tool", *(title for _, title in _COLUMNS))
-        note = "failed: a result is announced, and an error stands there." if found.failures else ""
+        rows += [(one.label, str(one.place.line), "failed", *("",) * (len(_COLUMNS) - 1)) for one in found.failures]
+        titles = ("Block", "Line", *(title for _, title in _COLUMNS))
+        note = f"Means of {' and '.join(sorted({one.tool for one in found.benchmarks}))}; `--json` has every figure."
+        note += " Failed: a result is announced, and an error stands there." if found.failures else ""
         blocks += [Table(titles, tuple(rows[at : at + MAX_ROWS]), note) for at in range(0, len(rows), MAX_ROWS)]
     if found.sample_tables:
         titles = ("Table", "Line", "Workload", "Samples", "Average TPS stated", "TPS of all", "TPS without the first")
@@ -75,7 +75,7 @@ def _blocks(found: Imported) -> list[Block]:
 
 def _row(one: Benchmark) -> tuple[str, ...]:
     values = [one.value(name) for name, _ in _COLUMNS]
-    return (one.label, str(one.place.line), one.tool, *("" if v is None else shown(v) for v in values))
+    return (one.label, str(one.place.line), *("" if v is None else shown(v) for v in values))
 
 
 def _samples_row(one: SampleTable) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ def _recomputed(findings: Sequence[Finding]) -> list[Block]:
     confirmed = f"{len(findings) - len(bad)} of {len(findings)} recomputed figures are confirmed."
     if not findings:
         confirmed = "Nothing in it can be recomputed."
-    return [Paragraph(confirmed, strong=bool(bad)), *_tables(bad)]
+    return [Paragraph(confirmed, strong=bool(bad)), *_listed(bad)]
 
 
 def _not_taken(found: Imported) -> list[Block]:
@@ -98,10 +98,19 @@ def _not_taken(found: Imported) -> list[Block]:
     return [Bullets(tuple(items[at : at + MAX_ITEMS])) for at in range(0, len(items), MAX_ITEMS)]
 
 
+def _listed(findings: Sequence[Finding]) -> list[Block]:
+    """Findings in words: what does not hold needs its reason, and a reason needs the width of the terminal."""
+    items = [
+        f"line {one.place.line}: {one.verdict_text.upper()}: {one.claim} ({one.about}): {one.reason}"
+        for one in findings
+    ]
+    return [Bullets(tuple(items[at : at + MAX_ITEMS])) for at in range(0, len(items), MAX_ITEMS)]
+
+
 def _tables(findings: Sequence[Finding]) -> list[Block]:
-    """All findings, in tables so short that no terminal cuts them."""
+    """Confirmed findings, in tables so short that no terminal cuts them."""
     rows = _rows(findings)
-    titles = ("Line", "Where", "Claim", "Recomputed", "Verdict", "Why")
+    titles = ("Line", "Claim", "Recomputed", "From")
     return [Table(titles, rows[at : at + MAX_ROWS]) for at in range(0, len(rows), MAX_ROWS)]
 
 
@@ -109,10 +118,8 @@ def _rows(findings: Sequence[Finding]) -> tuple[tuple[str, ...], ...]:
     return tuple(
         (
             str(one.place.line),
-            one.about,
             one.claim,
             "" if one.recomputed is None else f"{shown(one.recomputed)} {one.unit}".strip(),
-            one.verdict_text,
             one.reason,
         )
         for one in findings

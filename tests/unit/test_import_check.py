@@ -194,6 +194,7 @@ def test_a_recommended_command_must_have_been_measured(command, kind):
         pytest.param("python -m vllm.entrypoints.openai.api_server --model m --tp=2", "vllm", "m", 2, id="old vllm"),
         pytest.param("python3 -m sglang.launch_server --model-path m --tp-size 4", "sglang", "m", 4, id="sglang"),
         pytest.param("trtllm-serve serve m --tp_size 4 --backend pytorch", "trtllm", "m", 4, id="trtllm"),
+        pytest.param("vllm serve m --enforce-eager -tp 8", "vllm", "m", 8, id="a switch before a short flag"),
         pytest.param("FOO=1 vllm serve --trust-remote-code m", "vllm", "m", 1, id="a switch before the model"),
     ],
 )
