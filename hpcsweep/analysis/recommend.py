@@ -69,16 +69,18 @@ def _why(by_id: Mapping[str, Variant], decision: Decision, times: StartupTimes) 
     best, chosen, scores, validity = decision.best, decision.chosen, decision.scores, decision.validity
     if best is None or chosen is None:
         return ["no variant has a valid value of the objective: nothing can be recommended"]
-    sentences = []
+    took_part = [one.variant for one in decision.candidates if one.chance_best is not None]
+    held_back = [by_id[name].exp for name in scores if name not in took_part]
     others = [by_id[name].exp for name in decision.equal if name != best]
-    if others:
-        sentences.append(f"{by_id[best].exp} scores best; no difference from {', '.join(others)} was seen")
+    if len(took_part) == 1:
+        kind = "valid " if validity[best].ranked else ""
+        sentences = [f"{by_id[best].exp} is the only variant with a {kind}value of the objective"]
+    elif others:
+        sentences = [f"{by_id[best].exp} scores best; no difference from {', '.join(others)} was seen"]
     else:
-        sentences.append(
-            f"{by_id[best].exp} scores best, and every other variant with a score is distinguishably worse"
-        )
-    if len(scores) == 1:
-        sentences = [f"{by_id[best].exp} is the only variant with a value of the objective"]
+        sentences = [f"{by_id[best].exp} scores best; all others that took part are distinguishably worse"]
+    if held_back:
+        sentences.append(f"not compared, because their results are only provisional: {', '.join(held_back)}")
     if chosen != best:
         sentences.append(f"{by_id[chosen].exp} is preferred: {_simpler(by_id[chosen], by_id[best], times)}")
     if not validity[chosen].ranked:

@@ -7,12 +7,12 @@ has no repeats, `ASSUMED_RUN_SPREAD` stands in for it, and every figure that res
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hpcsweep.analysis.findings_measured import Cell, Condition, Figure, Reason, Result
 from hpcsweep.analysis.measures import MEASURES, RUN_MEASURES, SAMPLE_MEASURES
 from hpcsweep.analysis.statistics import LEVEL, t_quantile
-from hpcsweep.analysis.validity import gate, tokens_reason
+from hpcsweep.analysis.validity import MIN_WARM_SAMPLES, gate, tokens_reason
 
 ASSUMED_RUN_SPREAD = 0.02
 """Relative standard deviation between runs of the same variant, where none was repeated: 2%.
@@ -199,7 +199,7 @@ def _reasons(sent: Sequence[Cell], chosen: Sequence[Cell], usual: float | None) 
         return []
     if not chosen:
         return [reason for cell in sent for reason in cell.validity.reasons]
-    reasons = list({reason: None for cell in chosen for reason in cell.validity.reasons})
+    reasons = _gathered(chosen)
     tokens = [cell.completion_tokens for cell in chosen if cell.completion_tokens is not None]
     differ = tokens_reason(sum(tokens) / len(tokens) if tokens else None, usual)
     if differ is not None:
@@ -210,6 +210,25 @@ def _reasons(sent: Sequence[Cell], chosen: Sequence[Cell], usual: float | None) 
             Reason("one_run_only", f"one run only: the spread between server starts is not known{more}", "provisional")
         )
     return reasons
+
+
+def _gathered(chosen: Sequence[Cell]) -> list[Reason]:
+    """The reasons of the runs, one a kind; whether samples are too few is a question to all runs together."""
+    found: dict[str, list[Reason]] = {}
+    for cell in chosen:
+        for reason in cell.validity.reasons:
+            found.setdefault(reason.kind, []).append(reason)
+    if sum(_warm(cell) for cell in chosen) >= MIN_WARM_SAMPLES:
+        found.pop("too_few_samples", None)
+    return [
+        replace(same[0], text=f"{same[0].text} (in {len(same)} of {len(chosen)} runs)") if len(chosen) > 1 else same[0]
+        for same in found.values()
+    ]
+
+
+def _warm(cell: Cell) -> int:
+    summary = cell.summary("e2e_s", "warm")
+    return 0 if summary is None else summary.n
 
 
 def mean_figure(metric: str, condition: Condition, cells: Sequence[Cell], simulated: bool) -> Figure | None:

@@ -64,6 +64,7 @@ def test_the_objective_decides(objective, chosen):
     assert found.chosen == chosen
     assert not found.provisional
     assert found.candidates[0].rank == 1
+    assert "scores best" in found.why[0]
     assert sum(c.chance_best or 0 for c in found.candidates) == pytest.approx(1)
 
 
@@ -93,6 +94,10 @@ def test_a_valid_result_goes_before_a_better_provisional_one():
     fast = next(c for c in found.candidates if c.variant == "a-2")
     assert (fast.rank, fast.chance_best) == (None, None)
     assert "one run only" in fast.reason
+    assert found.why == (
+        "E01 is the only variant with a valid value of the objective",
+        "not compared, because their results are only provisional: E02",
+    )
 
 
 def test_nothing_measured_gives_no_recommendation_and_no_crash():

@@ -139,6 +139,25 @@ def test_an_invalid_run_is_set_aside_and_the_others_are_averaged():
     assert result.validity.status == "valid"
 
 
+def test_samples_are_counted_over_all_runs():
+    few = samples([(100, 2.0)] * 3, tokens=64)
+    runs = [run({"a": "1"}, [attempt([workload("w", few)])], repeat=n) for n in (1, 2)]
+    findings = analyse(sweep(runs, {"a": ("1",)}, {"a": "1"}))
+    assert [cell.validity.status for cell in findings.cells] == ["provisional"] * 2
+    assert findings.results[0].validity.status == "valid"  # 2 x 2 warm samples
+
+
+def test_the_reasons_of_several_runs_are_told_once():
+    rows = [
+        workload("w", GOOD, warnings=("client_limited: 1 ms",)),
+        workload("w", GOOD, warnings=("client_limited: 2 ms",)),
+    ]
+    runs = [run({"a": "1"}, [attempt([row], time_scale=10.0)], repeat=n) for n, row in enumerate((*rows, rows[0]), 1)]
+    (result,) = analyse(sweep(runs, {"a": ("1",)}, {"a": "1"})).results
+    (reason,) = result.validity.reasons
+    assert reason.text.endswith("(in 3 of 3 runs)")
+
+
 def test_one_run_only_is_provisional():
     (result,) = analyse(sweep([run({"a": "1"}, [attempt([workload("w", GOOD)])])], {"a": ("1",)}, {"a": "1"})).results
     assert [reason.kind for reason in result.validity.reasons] == ["one_run_only"]
