@@ -10,7 +10,7 @@ from typing import IO
 
 from hpcsweep.analysis.findings import Findings
 from hpcsweep.errors import ReportError, nearest
-from hpcsweep.report import csv, json_document, markdown, terminal
+from hpcsweep.report import csv, html, json_document, markdown, terminal
 
 GROUP = "hpcsweep.reports"
 
@@ -35,6 +35,7 @@ BUILTIN_FORMATS: Mapping[str, Format] = MappingProxyType(
         for one in (
             Format("terminal", "for reading here", terminal.write),
             Format("markdown", "the shape of a study", markdown.write, (".md", ".markdown")),
+            Format("html", "one page with plots that opens offline", html.write, (".html", ".htm"), telemetry=True),
             Format("json", "everything, by a documented schema", json_document.write, (".json",)),
             Format("csv", "one row a sample", csv.write_samples, (".csv",)),
             Format("csv-runs", "one row a run and workload", csv.write_runs),

@@ -1,0 +1,357 @@
+// What each plot draws: from the packed data and the chosen runs to traces, a layout, a line of text and a table.
+
+const PHASE_COLOURS = ["#7f8c8d", "#b07aa1", "#2f7fc1", "#e07b39", "#59a14f", "#d4a72c", "#c9506b", "#17a2a2"];
+const COLOURS = ["#2f7fc1", "#e07b39", "#3f9b50", "#c9506b", "#8e6bb8", "#b8860b", "#17a2a2", "#9c6b4e", "#d86fb0", "#7f8c8d"];
+const DASHES = ["solid", "dash", "dot", "dashdot"];
+const MARKS = { w: "warm", c: "cold", f: "failed", u: "warm-up" };
+const SYMBOLS = { w: "circle", c: "diamond", f: "x", u: "circle-open" };
+const EFFECTS_DRAWN = 60;
+const LABELLED_POINTS = 40;
+
+/** Text that plotly shows letter by letter: it reads a few HTML tags otherwise. */
+const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+const short = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
+const colour = (place) => COLOURS[place % COLOURS.length];
+const dash = (place) => DASHES[Math.floor(place / COLOURS.length) % DASHES.length];
+const measureTitle = (data, name) => `${data.measures[name].title} (${data.measures[name].unit})`;
+const cellName = (data, cell) => {
+  const run = data.runs[cell.run];
+  const workload = data.workloads[cell.workload] ?? "";
+  return `${run.exp} ${short(run.label, 40)}${data.workloads.length > 1 ? `, ${workload}` : ""}`;
+};
+const distinct = (values) => [...new Set(values)];
+const drawnOf = (drawn, all, what) =>
+  drawn === all ? `All ${count(all)} ${what} are drawn.` : `${count(drawn)} of ${count(all)} ${what} are drawn.`;
+
+const figures = {
+  timelines: {
+    controls: () => [{ name: "many", title: "Runs drawn", options: [25, 10, 50, 100] }],
+    draw(data, choice, chosen, narrow) {
+      const all = distinct(chosen.map((item) => item.run)).filter((place) => data.runs[place].phases.length);
+      const runs = all.slice(0, Number(choice.many)).map((place) => data.runs[place]);
+      const begin = (run) => run.phases[0][1];
+      const phases = runs.flatMap((run, y) =>
+        run.phases.map(([phase, start, length, ended]) => ({ run, y, phase, start: start - begin(run), length, ended })),
+      );
+      const traces = data.phases.map((name, phase) => {
+        const bars = phases.filter((one) => one.phase === phase && one.length !== null);
+        return {
+          type: "bar",
+          orientation: "h",
+          name,
+          y: bars.map((one) => one.y),
+          base: bars.map((one) => one.start),
+          x: bars.map((one) => one.length),
+          hovertext: bars.map((one) => plain(`${one.run.exp} ${one.run.label}: ${name} ${one.length} s${one.ended ? "" : ", not finished"}`)),
+          hoverinfo: "text",
+          marker: { color: PHASE_COLOURS[phase], pattern: { shape: bars.map((one) => (one.ended ? "" : "/")), solidity: 0.35 } },
+        };
+      });
+      const endOf = (run) => Math.max(...run.phases.map(([, start, length]) => start - begin(run) + (length ?? 0)));
+      const numbered = runs.map((run, y) => ({ run, y, end: run.ready_s ?? endOf(run) }));
+      const ends = (kept, more) => ({
+        type: "scatter",
+        y: kept.map((one) => one.y),
+        x: kept.map((one) => one.end),
+        hoverinfo: "text",
+        hovertext: kept.map((one) => plain(`${one.run.exp} ${one.run.label}: ${one.run.outcome}`)),
+        ...more,
+      });
+      traces.push(
+        ends(numbered.filter((one) => one.run.ready_s !== null), {
+          name: "ready",
+          mode: "markers",
+          marker: { symbol: "line-ns-open", size: 13, color: "INK", line: { width: 2, color: "INK" } },
+        }),
+      );
+      const failed = numbered.filter((one) => one.run.ready_s === null);
+      traces.push(
+        ends(failed, {
+          name: "ended here",
+          mode: "markers+text",
+          text: failed.map((one) => plain(`  ${one.run.outcome}`)),
+          textposition: "middle right",
+          textfont: { size: 11 },
+          cliponaxis: false,
+          marker: { symbol: "x", size: 9, color: "INK" },
+        }),
+      );
+      const last = Math.max(1, ...numbered.map((one) => one.end), ...phases.map((one) => one.start + (one.length ?? 0)));
+      const label = (run) => plain(narrow ? run.exp : `${run.exp} ${short(run.label, 36)}`);
+      return {
+        traces: traces.filter((trace) => trace.x.length),
+        layout: {
+          barmode: "overlay",
+          height: 150 + 24 * runs.length,
+          bargap: 0.25,
+          xaxis: { title: { text: "seconds since launch" }, range: [0, last * (failed.length ? (narrow ? 1.5 : 1.2) : 1.03)] },
+          yaxis: { tickvals: runs.map((_, y) => y), ticktext: runs.map(label), range: [runs.length - 0.5, -0.5], zeroline: false },
+        },
+        shown: drawnOf(runs.length, all.length, "runs of the table that were started"),
+        empty: runs.length === 0,
+        columns: ["Exp", "Run", "Outcome", "Phase", "From (s)", "Length (s)", "Finished"],
+        rows: phases.map((one) => [one.run.exp, one.run.label, one.run.outcome, data.phases[one.phase], one.start.toFixed(1), one.length ?? "-", one.ended ? "yes" : "no"]),
+      };
+    },
+  },
+
+  samples: {
+    controls: (data) => [metricControl(data, ["e2e_s", "ttft_s", "tpot_s", "tps"], (cell, name) => cell.samples?.[name].some((v) => v !== null)), { name: "many", title: "Runs drawn", options: [6, 12, 25] }],
+    draw(data, choice, chosen) {
+      const { all, cells } = cellsOf(data, chosen, choice, (cell) => cell.samples);
+      const rows = [];
+      const seen = new Set();
+      let points = 0;
+      const traces = cells.map((cell, place) => {
+        const name = cellName(data, cell);
+        const marks = [...cell.samples.marks];
+        const values = cell.samples[choice.metric];
+        marks.forEach((mark, i) => {
+          seen.add(mark);
+          rows.push([name, cell.samples.sent_s[i] ?? "-", values[i] ?? "-", MARKS[mark]]);
+        });
+        points += marks.length;
+        return {
+          type: "scatter",
+          mode: "markers",
+          name: plain(name),
+          x: cell.samples.sent_s,
+          y: values.map((value, i) => (marks[i] === "f" ? 0 : value)),
+          hovertext: marks.map((mark, i) => plain(`${name}: ${MARKS[mark]}, ${values[i] ?? "no value"} ${data.measures[choice.metric].unit}`)),
+          hoverinfo: "text",
+          cliponaxis: false,
+          marker: { color: colour(place), symbol: marks.map((mark) => SYMBOLS[mark]), size: marks.map((mark) => (mark === "w" ? 6 : 11)), opacity: 0.85 },
+        };
+      });
+      for (const mark of seen) {
+        traces.push({ type: "scatter", mode: "markers", name: MARKS[mark], x: [null], y: [null], hoverinfo: "skip", marker: { symbol: SYMBOLS[mark], size: 9, color: "INK" } });
+      }
+      const total = cells.reduce((sum, cell) => sum + cell.n, 0);
+      return {
+        traces,
+        layout: {
+          height: 440 + 12 * cells.length,
+          xaxis: { title: { text: "sent at (s of the attempt)" } },
+          yaxis: { title: { text: plain(measureTitle(data, choice.metric)) }, rangemode: "tozero" },
+        },
+        shown: `${drawnOf(cells.length, all, "runs and workloads of the table")} ${drawnOf(points, total, "of their requests")}${points < total ? " Evenly thinned; cold and failed ones are all kept." : ""}`,
+        empty: cells.length === 0,
+        columns: ["Run", "Sent at (s)", measureTitle(data, choice.metric), "Mark"],
+        rows,
+      };
+    },
+  },
+
+  curves: {
+    controls: (data) => [metricControl(data, ["ttft_s", "tpot_s", "e2e_s"], (cell, name) => cell.curves?.[name]), { name: "many", title: "Runs drawn", options: [8, 4, 16, 40] }],
+    draw(data, choice, chosen) {
+      const { all, cells } = cellsOf(data, chosen, choice, (cell) => cell.curves?.[choice.metric]);
+      const rows = [];
+      const traces = cells.map((cell, place) => {
+        const curve = cell.curves[choice.metric];
+        const name = `${cellName(data, cell)}, ${cell.warm ? "warm" : "all"} n=${count(curve.n)}`;
+        curve.x.forEach((x, i) => rows.push([name, x, curve.share[i]]));
+        return {
+          type: "scatter",
+          mode: curve.n < 30 ? "lines+markers" : "lines",
+          name: plain(name),
+          x: curve.x,
+          y: curve.share,
+          hovertext: curve.x.map((x, i) => plain(`${name}: ${curve.share[i]} within ${x} s`)),
+          hoverinfo: "text",
+          line: { shape: "hv", width: 2, color: colour(place), dash: dash(place) },
+          marker: { size: 5 },
+        };
+      });
+      const kept = cells.reduce((sum, cell) => sum + cell.curves[choice.metric].x.length, 0);
+      const total = cells.reduce((sum, cell) => sum + cell.curves[choice.metric].n, 0);
+      return {
+        traces,
+        layout: {
+          height: 440 + 12 * cells.length,
+          xaxis: { title: { text: plain(measureTitle(data, choice.metric)) }, rangemode: "tozero" },
+          yaxis: { title: { text: "share of requests" }, range: [0, 1.02], tickformat: ".0%" },
+        },
+        shown: `${drawnOf(cells.length, all, "runs and workloads of the table")}${kept < total ? ` ${count(kept)} steps stand for ${count(total)} requests, evenly spaced by rank.` : ""}`,
+        empty: cells.length === 0,
+        columns: ["Run", measureTitle(data, choice.metric), "Share at most this"],
+        rows,
+      };
+    },
+  },
+
+  telemetry: {
+    controls: () => [{ name: "many", title: "Runs drawn", options: [6, 3, 12] }],
+    draw(data, choice, chosen) {
+      const { all, cells } = cellsOf(data, chosen, choice, (cell) => cell.telemetry);
+      const rows = [];
+      const traces = [];
+      cells.forEach((cell, place) => {
+        const readings = cell.telemetry;
+        const name = cellName(data, cell);
+        const since = readings.t_s.map((t) => t - readings.t_s[0]);
+        const line = (key, yaxis, style) => ({
+          type: "scatter",
+          mode: readings.n < 40 ? "lines+markers" : "lines",
+          name: plain(name),
+          legendgroup: String(place),
+          showlegend: key === "kv_cache_usage" || readings.kv_cache_usage === undefined,
+          x: since,
+          y: readings[key],
+          yaxis,
+          hovertext: since.map((t, i) => plain(`${name}: ${key} ${readings[key][i]} after ${t.toFixed(0)} s`)),
+          hoverinfo: "text",
+          line: { width: 2, color: colour(place), dash: style },
+          marker: { size: 4 },
+        });
+        if (readings.kv_cache_usage) traces.push(line("kv_cache_usage", "y", "solid"));
+        if (readings.waiting) traces.push(line("waiting", "y2", "solid"));
+        if (readings.running) traces.push({ ...line("running", "y2", "dot"), showlegend: false });
+        since.forEach((t, i) => rows.push([name, t.toFixed(1), ...["kv_cache_usage", "waiting", "running"].map((key) => readings[key]?.[i] ?? "-")]));
+      });
+      const kept = cells.reduce((sum, cell) => sum + cell.telemetry.t_s.length, 0);
+      const total = cells.reduce((sum, cell) => sum + cell.telemetry.n, 0);
+      return {
+        traces,
+        layout: {
+          height: 520 + 12 * cells.length,
+          xaxis: { title: { text: "seconds since the first reading" }, anchor: "y2" },
+          yaxis: { title: { text: "KV cache in use" }, tickformat: ".1~%", domain: [0.56, 1], rangemode: "tozero" },
+          yaxis2: { title: { text: "requests" }, domain: [0, 0.44], rangemode: "tozero" },
+        },
+        shown: `${drawnOf(cells.length, all, "runs and workloads with readings")} ${drawnOf(kept, total, "of their readings")}`,
+        empty: cells.length === 0,
+        columns: ["Run", "Since the first reading (s)", "KV cache in use (share)", "Waiting", "Running"],
+        rows,
+      };
+    },
+  },
+
+  effects: {
+    controls(data) {
+      const ways = distinct(data.effects.map((one) => one.how));
+      const label = { alone: "one setting changed from the baseline", pairs: "mean over all pairs" };
+      const metrics = distinct(data.effects.map((one) => `${one.metric}|${one.condition}`));
+      const title = (key) => {
+        const [metric, condition] = key.split("|");
+        return `${data.measures[metric].title}${condition === "warm" ? ", warm only" : ""}`;
+      };
+      return [
+        { name: "how", title: "Comparison", options: ways.map((one) => [one, label[one]]) },
+        { name: "metric", title: "Metric", options: metrics.sort((a, b) => b.includes("warm") - a.includes("warm")).map((key) => [key, title(key)]) },
+      ];
+    },
+    draw(data, choice, chosen, narrow) {
+      const all = data.effects.filter((one) => one.how === choice.how && `${one.metric}|${one.condition}` === choice.metric);
+      let rows = all;
+      if (all.length > EFFECTS_DRAWN) {
+        const largest = [...all].sort((a, b) => Math.abs(b.percent[0]) - Math.abs(a.percent[0])).slice(0, EFFECTS_DRAWN);
+        rows = all.filter((one) => largest.includes(one));
+      }
+      const label = (one) => `${one.name}${data.workloads.length > 1 && one.workload ? `, ${one.workload}` : ""}`;
+      const values = rows.map((one) => one.percent[0]);
+      const reach = 4 * Math.max(5, ...values.map(Math.abs));
+      const low = Math.max(Math.min(-5, ...rows.map((one) => one.percent[1] ?? one.percent[0])) * 1.1, -reach, -105);
+      const high = Math.min(Math.max(5, ...rows.map((one) => one.percent[2] ?? one.percent[0])) * 1.1, reach);
+      const cut = rows.some((one) => one.percent[2] > high || one.percent[1] < low);
+      const hues = { better: "#3f9b50", worse: "#c9506b" };
+      const seen = (one) => one.verdict in hues;
+      return {
+        traces: [
+          {
+            type: "scatter",
+            mode: "markers",
+            showlegend: false,
+            x: values,
+            y: rows.map((_, y) => y),
+            error_x: {
+              type: "data",
+              symmetric: false,
+              array: rows.map((one) => (one.percent[2] === null ? 0 : one.percent[2] - one.percent[0])),
+              arrayminus: rows.map((one) => (one.percent[1] === null ? 0 : one.percent[0] - one.percent[1])),
+              color: "QUIET",
+              thickness: 1.5,
+            },
+            hovertext: rows.map((one) => plain(`${label(one)}: ${one.text}`)),
+            hoverinfo: "text",
+            marker: {
+              size: 10,
+              color: rows.map((one) => hues[one.verdict] ?? "QUIET"),
+              symbol: rows.map((one) => (seen(one) ? (one.verdict === "better" ? "triangle-up" : "triangle-down") : "circle-open")),
+              line: { width: 2 },
+            },
+          },
+        ],
+        layout: {
+          height: 130 + 26 * rows.length,
+          xaxis: { title: { text: "change, %" }, range: [low, high], zeroline: true },
+          yaxis: { tickvals: rows.map((_, y) => y), ticktext: rows.map((one) => plain(short(label(one), narrow ? 22 : 60))), range: [rows.length - 0.5, -0.5], zeroline: false },
+        },
+        shown: `${drawnOf(rows.length, all.length, "changes")}${rows.length < all.length ? " They are the largest." : ""} Triangles: better (up) or worse (down).${cut ? " Wider intervals are cut by the frame; the table has them in full." : ""}`,
+        empty: rows.length === 0,
+        columns: ["Setting", "Dataset", "Change and verdict"],
+        rows: all.map((one) => [one.name, one.workload || "-", one.text]),
+      };
+    },
+  },
+
+  pareto: {
+    controls: (data) => [{ name: "workload", title: "Dataset", options: distinct(data.pareto.map((one) => one.workload)) }],
+    draw(data, choice) {
+      const points = data.pareto.filter((one) => one.workload === choice.workload);
+      const front = points.filter((one) => one.better === "").sort((a, b) => a.user[0] - b.user[0]);
+      const others = points.filter((one) => one.better !== "");
+      const labels = points.length <= LABELLED_POINTS;
+      const bars = (kept, key) => ({
+        type: "data",
+        symmetric: false,
+        array: kept.map((one) => (one[key][2] === null ? 0 : one[key][2] - one[key][0])),
+        arrayminus: kept.map((one) => (one[key][1] === null ? 0 : one[key][0] - one[key][1])),
+        color: "QUIET",
+        thickness: 1,
+        width: 3,
+      });
+      const trace = (kept, name, more) => ({
+        type: "scatter",
+        name,
+        x: kept.map((one) => one.user[0]),
+        y: kept.map((one) => one.gpu[0]),
+        error_x: bars(kept, "user"),
+        error_y: bars(kept, "gpu"),
+        text: kept.map((one) => plain(one.exp.split(" ")[0])),
+        textposition: "top center",
+        hovertext: kept.map((one) => plain(`${one.exp} (${short(one.name, 80)}): ${one.text}${one.better ? `; ${one.better} is better` : ""}`)),
+        hoverinfo: "text",
+        cliponaxis: false,
+        ...more,
+      });
+      const text = (mode, shown) => (shown ? `${mode}+text` : mode);
+      return {
+        traces: [
+          trace(others, "another one is better", { mode: text("markers", labels), marker: { size: 8, color: "QUIET", symbol: "circle-open" } }),
+          trace(front, "on the front", { mode: text("lines+markers", front.length <= LABELLED_POINTS), marker: { size: 10, color: COLOURS[0] }, line: { color: COLOURS[0], width: 2, shape: "linear" } }),
+        ].filter((one) => one.x.length),
+        layout: {
+          height: 480,
+          xaxis: { title: { text: "tokens/s for one user (1 / TPOT)" } },
+          yaxis: { title: { text: "output tokens/s of a GPU" } },
+        },
+        shown: `${count(points.length)} variants, ${count(front.length)} of them on the front.`,
+        empty: points.length === 0,
+        columns: ["Exp", "Config", "Figures", "On the front"],
+        rows: points.map((one) => [one.exp, one.name, one.text, one.better ? `no: ${one.better} is better` : "yes"]),
+      };
+    },
+  },
+};
+
+function metricControl(data, names, has) {
+  const known = names.filter((name) => data.cells.some((cell) => has(cell, name)));
+  return { name: "metric", title: "Metric", options: known.map((name) => [name, measureTitle(data, name)]) };
+}
+
+/** The cells of the listed runs that have something to draw, and how many there are in all. */
+function cellsOf(data, chosen, choice, has) {
+  const all = distinct(chosen.map((item) => item.cell)).filter((place) => place >= 0 && has(data.cells[place]));
+  return { all: all.length, cells: all.slice(0, Number(choice.many)).map((place) => data.cells[place]) };
+}
