@@ -57,7 +57,7 @@ def _recommended(command: WrittenCommand, measured: Sequence[Measured]) -> Itera
         yield Finding(command.place, about, claim, Verdict.DOES_NOT_FOLLOW, reason, "recommended_not_measured")
     mine = same[0] if same else nearest
     rivals = [pair for pair in measured if _MEASURE in pair[0].figures and _same_work(pair[0], mine)]
-    if _MEASURE not in mine.figures or not rivals:
+    if not mine.value(_MEASURE) or not rivals:
         return
     best, of_best = max(rivals, key=lambda pair: pair[0].figures[_MEASURE].value / pair[1].gpus)
     lacking = [f"--{n} {v}".rstrip() for n, v in of_best.flags.items() if wanted.flags.get(n) != v]
@@ -84,7 +84,7 @@ def _best(found: Imported) -> Iterator[Finding]:
     """Several blocks under one heading: whether the best is really apart from the next, and from all others."""
     groups: dict[tuple[str, ...], list[Benchmark]] = {}
     for one in found.benchmarks:
-        if _MEASURE in one.figures and one.context.headings:
+        if (one.value(_MEASURE) or 0) > 0 and one.context.headings:
             groups.setdefault(one.context.headings, []).append(one)
     for members in groups.values():
         alike = [one for one in members if _same_work(one, members[0])]

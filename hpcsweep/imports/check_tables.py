@@ -94,7 +94,7 @@ def _against_baseline(table: Table, details: Sequence[SampleTable]) -> Iterator[
     for line, row in table.rows:
         found = _details(row, table, details)
         means = warm_mean(found[0]) if found else None
-        if means is not None and rate < len(row) and measured(row[rate]) is not None:
+        if means is not None and means.warm > 0 and rate < len(row) and measured(row[rate]) is not None:
             rows.append((line, row, found[0].group, means))
     base = next((one for one in rows if "baseline" in " ".join(one[1]).lower()), rows[0] if rows else None)
     if base is None:

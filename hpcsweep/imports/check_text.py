@@ -191,7 +191,7 @@ def _ordering(line: str, place: Place, about: str, known: Sequence[Known]) -> It
     items = [(match["name"].split(":")[-1].strip(), match["inside"]) for match in _ORDERED.finditer(line)]
     if len(items) < 2:
         return
-    valued = [(name, numbers[0]) for name, inside in items if (numbers := _numbers(inside))]
+    valued = [(name, numbers[0]) for name, inside in items if (numbers := _numbers(inside)) and numbers[0].value > 0]
     missing = [name for name, inside in items if not _numbers(inside)]
     told = [f"{name} has no number" for name in missing]
     falls = all(a[1].value >= b[1].value for a, b in pairwise(valued))

@@ -154,7 +154,7 @@ def _times(benchmark: Benchmark) -> Iterator[Finding]:
 def _details(benchmark: Benchmark) -> Iterator[Finding]:
     """The summary from the single requests, by the formulas of `vllm bench serve`."""
     duration = benchmark.value("duration")
-    if not benchmark.samples or not duration or benchmark.tool == "guidellm":
+    if not benchmark.samples or duration is None or duration <= 0 or benchmark.tool == "guidellm":
         return
     ours = vllm_json(summarize(benchmark.samples, duration, percentiles=_percentiles(benchmark.figures)))
     peaks = ("max_output_tokens_per_s", "max_concurrent_requests")

@@ -1,7 +1,6 @@
 """Result files: JSON or JSONL of `vllm bench serve` and `sglang.bench_serving`, GuideLLM; several objects in one."""
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -29,6 +28,9 @@ _SETTINGS = (
     *("backend", "endpoint_type", "model_id", "request_rate", "burstiness", "max_concurrency", "num_prompts"),
     *("dataset_name", "random_input_len", "random_output_len", "date"),
 )
+_LARGEST = 1e300
+"""Infinity, NaN and whole numbers beyond any float are no figures."""
+
 _NAMES = ("label", "tag")
 _NOT_METADATA = frozenset([*_NAMES, *DETAILS, "tokenizer_id", "generated_texts"])
 
@@ -79,7 +81,7 @@ def _serving_result(value: Mapping[str, Any], place: Place) -> Iterator[Benchmar
     settings: dict[str, str] = {}
     for key, content in value.items():
         name = _RENAMED.get(key, key).replace("_e2e_latency_ms", "_e2el_ms")
-        if isinstance(content, (int, float)) and not isinstance(content, bool) and math.isfinite(content):
+        if isinstance(content, (int, float)) and not isinstance(content, bool) and abs(content) < _LARGEST:
             if name in _COUNTS:
                 figures.setdefault(name, Number(float(content)))
             elif name in _MEASURED or name.endswith("_ms"):

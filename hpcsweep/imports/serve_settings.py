@@ -40,7 +40,7 @@ class ServeSettings:
         gpus = 1
         for name in _PARALLEL:
             value = self.flags.get(name, "1")
-            gpus *= int(value) if value.isdigit() else 1
+            gpus *= max(1, int(value)) if value.isdecimal() else 1
         return gpus
 
     def differences(self, other: "ServeSettings") -> list[str]:

@@ -212,3 +212,18 @@ def test_a_wrong_average_is_told_with_its_line():
     (one,) = wrong.values()
     assert (one.place.line, one.stated, one.recomputed) == (7, 16.0, 15.0)
     assert one.verdict_text == "wrong by 1 tok/s (+6.7%)"
+
+
+NOTHING = [
+    pytest.param(document(("A", "vllm serve m -tp 0", 0.0), ("B", "vllm serve m -tp 2", 0.0)), id="throughput of 0"),
+    pytest.param(document(VLLM, SGLANG, claims="A (0) > B (0) > C (-1)"), id="ordering of nothing"),
+    pytest.param("# S\n| a | Input | Output | Time (s) | TPS |\n|--|--|--|--|--|\n| a | 1 | 0 | 0 | 0 |", id="0 s"),
+    pytest.param("| TPS |\n|--|\n| |\n||\n|", id="empty cells"),
+    pytest.param("+5% 0 0 -5% 1x faster 0 vs 0", id="zeros"),
+    pytest.param("vllm serve 'm \\\n", id="an open quote"),
+]
+
+
+@pytest.mark.parametrize("text", NOTHING)
+def test_numbers_that_divide_by_nothing_are_no_crash(text):
+    check_report(read_text(text, "f.md"))

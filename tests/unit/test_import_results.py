@@ -124,3 +124,19 @@ def test_what_is_no_result_is_told(text):
     found = read_text(text, "r.json")
     assert found.benchmarks == ()
     assert found.skipped or text == "[]"
+
+
+ODD = [
+    pytest.param({"duration": -1.0}, id="negative duration"),
+    pytest.param({"duration": 0}, id="no duration"),
+    pytest.param({"mean_ttft_ms": float("nan"), "output_throughput": float("inf")}, id="not finite"),
+    pytest.param({"completed": 10**400}, id="no float"),
+    pytest.param({"input_lens": [None] * 16}, id="no lengths"),
+    pytest.param({"itls": [[]] * 16, "output_lens": [0] * 16}, id="no tokens"),
+]
+
+
+@pytest.mark.parametrize("changes", ODD)
+def test_odd_values_are_no_crash(changes):
+    for one in read(VLLM | changes).benchmarks:
+        recompute(one)
