@@ -107,29 +107,30 @@ def score_of(
     reasons: list[Reason] = []
     parts: list[tuple[Term, Estimate]] = []
     missing: list[str] = []
-    unfit = False
+    kind = "not_measured"
     figure: Figure | None = None
     for term in goal.terms:
         if term.workload is None:
             figure = times.figure(variant.variant)
             estimate = times.best_known(variant.variant)
-            what = "startup"
+            what = "startup was not measured"
         else:
             side = fields.get(term.workload, term.metric, term.condition).sides.get(variant.variant)
-            what = f"{MEASURES[term.metric].title} on {term.workload}"
+            what = f"{MEASURES[term.metric].title} on {term.workload} was not measured"
             estimate = None if side is None else side.estimate
             if side is not None and side.result.left_out is not None:
-                what, estimate = f"workload {term.workload} (n/a: {side.result.left_out})", None
-                unfit = True
+                what, estimate, kind = f"workload {term.workload} is n/a: {side.result.left_out}", None, "does_not_fit"
             elif side is not None:
                 reasons += [r for r in side.result.validity.reasons if r not in reasons]
                 figure = side.result.mean(term.metric, term.condition)
+                if figure is not None and figure.value == 0:
+                    what, kind = f"{MEASURES[term.metric].title} on {term.workload} is 0", "zero"
         if estimate is None:
             missing.append(what)
         else:
             parts.append((term, estimate))
     if missing:
-        reasons.append(Reason("does_not_fit" if unfit else "not_measured", f"not measured: {', '.join(missing)}"))
+        reasons.append(Reason(kind, "; ".join(missing)))
         return gate(reasons), None
     return gate(reasons), _combine(goal, parts, figure, variant.simulated) if parts else None
 

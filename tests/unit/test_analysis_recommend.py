@@ -64,8 +64,15 @@ def test_the_objective_decides(objective, chosen):
     assert found.chosen == chosen
     assert not found.provisional
     assert found.candidates[0].rank == 1
-    assert "scores best" in found.why[0]
     assert sum(c.chance_best or 0 for c in found.candidates) == pytest.approx(1)
+
+
+def test_a_goodput_of_zero_has_no_score_and_says_so():
+    found = advice(variant("1", 2.0), variant("2", 2.0, ttft_s=0.2), objective={"metric": "goodput"})
+    assert found.chosen == "a-2"
+    late = next(c for c in found.candidates if c.variant == "a-1")
+    assert late.reason == "Goodput on w is 0"
+    assert found.not_measured == ()
 
 
 EQUALS = [  # (variant that scores a little better, why the other is preferred)
