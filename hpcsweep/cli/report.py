@@ -29,7 +29,7 @@ from hpcsweep.store.queries import load_sweep
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write into this file.")
 @click.pass_context
 def report(ctx: click.Context, sweep: str | None, format_name: str | None, output: Path | None) -> None:
-    """Report a sweep: summary, startup, effects of each axis, recommendation, every run in detail.
+    """Report a sweep: summary, startup, effects, recommendation, every run.
 
     SWEEP is a name as `hpcsweep status` shows it; without one: the latest sweep. What is new in the run folders is
     read first, so a running sweep can be reported too.

@@ -49,7 +49,7 @@ def retry(
     """Submit runs of a sweep again, as further attempts.
 
     Without RUN: every run of the sweep that has ended without completing, --outcome narrowing it. A run that is still
-    queued or running is never submitted twice.
+    queued or running is never submitted twice; one that nobody knows anything of (`unknown`) only when it is named.
     """
     if failed and outcome:
         raise click.UsageError("--failed and --outcome exclude each other")
@@ -86,7 +86,8 @@ def _missing(
         rows = load_sweep(connection, sweep.name, samples=False).runs
     ended = [row for row in rows if row.state is RunState.FINISHED and row.job is not None]
     if named is not None:
-        alive = sorted(named - {row.run for row in ended})
+        unknown = {row.run for row in rows if row.state is RunState.UNKNOWN}
+        alive = sorted(named - {row.run for row in ended} - unknown)
         if alive:
             raise SpecError(f"{', '.join(alive)} has not ended", hint="`hpcsweep cancel` it first")
         return named, bad_nodes(rows)

@@ -4,13 +4,16 @@ import click
 
 from hpcsweep.cli.context import Session
 from hpcsweep.cli.watch import INTERRUPTED, follow
-from hpcsweep.spec.phases import OutcomeKind
+from hpcsweep.spec.phases import OutcomeKind, RunState
 
 NONE_COMPLETED = 3
 
 
 def wait_for(opened: Session, sweep: str) -> int:
-    """Exit code once every run has ended: 0; 3 when none completed; 130 when interrupted: the sweep goes on."""
+    """Exit code once every run has ended: 0; 3 when none completed; 130 when interrupted: the sweep goes on.
+
+    Runs of which nobody knows anything are not waited for for ever: they are named.
+    """
     try:
         (last,) = follow(opened, [sweep])
     except KeyboardInterrupt:
@@ -20,5 +23,13 @@ def wait_for(opened: Session, sweep: str) -> int:
         return INTERRUPTED
     outcomes = [run.verdict.outcome for run in last.runs]
     done = outcomes.count(OutcomeKind.COMPLETED)
-    click.echo(f"{sweep}: all {len(outcomes)} runs have ended, {done} completed")
+    unknown = sorted(run.run for run in last.runs if run.verdict.state is RunState.UNKNOWN)
+    if unknown:
+        click.echo(f"{sweep}: {len(outcomes) - len(unknown)} of {len(outcomes)} runs have ended, {done} completed")
+        click.echo(
+            f"Nobody knows what became of {', '.join(unknown)}; `hpcsweep retry {sweep} RUN` submits one again.",
+            err=True,
+        )
+    else:
+        click.echo(f"{sweep}: all {len(outcomes)} runs have ended, {done} completed")
     return 0 if done else NONE_COMPLETED

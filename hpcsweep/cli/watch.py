@@ -11,6 +11,7 @@ from rich.live import Live
 from hpcsweep.cli.context import Session
 from hpcsweep.report.console import make_console
 from hpcsweep.report.live import run_line, status_table
+from hpcsweep.spec.phases import RunState
 from hpcsweep.store.ingest import ingest_home
 from hpcsweep.store.runs import SweepStatus, read_runs
 
@@ -18,6 +19,8 @@ _POLL_S = 1.0
 _FRAME_ROWS = 7  # title, head, lines and count of a table
 _ASK_LOCAL_S = 1.0
 _ASK_S = 15.0  # squeue and qstat every second would load a scheduler that all users share
+_UNKNOWN_PATIENCE_S = 60.0  # what nobody knows anything of may come back, but is not waited for for ever
+_NOT_COMING_BACK = (RunState.FINISHED, RunState.UNKNOWN)
 INTERRUPTED = 130
 
 
@@ -53,10 +56,14 @@ def follow(opened: Session, names: Sequence[str]) -> list[SweepStatus]:
 
 
 def _until_ended(opened: Session, names: Sequence[str]) -> Iterator[list[SweepStatus]]:
-    """Where the sweeps stand, again and again; run folders are looked at every time, schedulers not so often."""
+    """Where the sweeps stand, again and again; run folders are looked at every time, schedulers not so often.
+
+    The last one is where all runs have ended, or where of the rest nobody has known anything for a minute.
+    """
     told: set[str] = set()
     asked = float("-inf")
     pause_s = _ASK_LOCAL_S
+    moved = time.monotonic()
     while True:
         if time.monotonic() - asked >= pause_s:
             troubles = opened.refresh(names)
@@ -72,6 +79,10 @@ def _until_ended(opened: Session, names: Sequence[str]) -> Iterator[list[SweepSt
         pause_s = _ASK_LOCAL_S if all(sweep.scheduler == "local" for sweep in sweeps) else _ASK_S
         yield sweeps
         if all(map(_ended, sweeps)):
+            return
+        if not all(run.verdict.state in _NOT_COMING_BACK for sweep in sweeps for run in sweep.runs):
+            moved = time.monotonic()
+        elif time.monotonic() - moved > _UNKNOWN_PATIENCE_S:
             return
         time.sleep(_POLL_S)
 

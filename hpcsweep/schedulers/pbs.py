@@ -110,7 +110,8 @@ class PbsScheduler:
             found = statuses(parse_dsv(answer.stdout), answer.argv[len(_QSTAT) :])
         except (SchedulerParseError, ValueError) as exc:
             return Listing(complete=False, trouble=trouble or str(exc))
-        return Listing(found, complete=told, trouble=trouble)
+        # A server without history forgets a job as it ends: that it does not know an id says nothing of how it ended.
+        return Listing(found, complete=told and answer.exit_code != UNKNOWN_JOB, trouble=trouble)
 
     def find_argv(self, name: str, user: str) -> tuple[str, ...]:
         """Jobs of this name with all their attributes, ended ones too: qselect gives only ids, so qstat follows.

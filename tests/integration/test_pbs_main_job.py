@@ -240,15 +240,16 @@ def test_without_history_the_run_folder_decides(sweep):
     assert number not in sweep.pbs.state()["jobs"]
 
 
-def test_without_history_and_without_a_word_it_is_no_success(sweep):
+def test_without_history_and_without_a_word_unknown_stays_unknown(sweep):
     sweep.pbs.admin("set server job_history_enable=False")
     sweep.write(lengths=("1k",), directives=["-h"])
     number = sweep.submit()
     sweep.pbs.out(f"qdel {number}")
     (run,) = sweep.runs().values()
-    assert (run["outcome"], run["attempt"]) == ("not_run", None)
+    assert (run["state"], run["outcome"], run["attempt"]) == ("unknown", None, None)
     assert run["reason"]
-    sweep.cli.run("retry", SWEEP)
+    assert "nothing to retry" in sweep.cli.run("retry", SWEEP, code=1).stderr
+    sweep.cli.run("retry", SWEEP, "len-1k")  # one that nobody knows anything of is submitted again only by its name
     sweep.pbs.out(f"qrls {int(number) + 1}")
     assert set(outcomes(sweep.wait_until_ended()).values()) == {"completed"}
 
