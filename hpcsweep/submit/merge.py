@@ -112,7 +112,7 @@ def decide(run: RunEvidence, job: JobStatus | None, *, cancelled_by_us: bool, ha
         return _ended(job, fresh, cancelled_by_us)
     if fresh and run.outcome is not None and not _started_anew(run, job, cancelled_by_us):
         return RunVerdict(RunState.FINISHED, run.outcome, run.reason, settled_by="run folder")
-    if not fresh and run.not_run is not None:
+    if not fresh and run.not_run is not None and (cancelled_by_us or not _alive(job)):
         return RunVerdict(RunState.FINISHED, OutcomeKind.NOT_RUN, run.not_run, settled_by="run folder")
     if not handed_over:
         return RunVerdict(RunState.PLANNED, reason="not handed over to the scheduler", settled_by="submission")
@@ -136,10 +136,14 @@ def decide(run: RunEvidence, job: JobStatus | None, *, cancelled_by_us: bool, ha
 
 def _started_anew(run: RunEvidence, job: JobStatus | None, cancelled_by_us: bool) -> bool:
     """An attempt that was ended from outside, of a job that is, or may be, started again: not the run's outcome."""
-    if job is None or (cancelled_by_us and run.outcome is OutcomeKind.CANCELLED):
+    if cancelled_by_us and run.outcome is OutcomeKind.CANCELLED:
         return False
-    alive = job.state in (JobState.PENDING, JobState.RUNNING, JobState.HELD, JobState.ENDING)
-    return alive and run.outcome in (OutcomeKind.PREEMPTED, OutcomeKind.LOST, OutcomeKind.CANCELLED)
+    return _alive(job) and run.outcome in (OutcomeKind.PREEMPTED, OutcomeKind.LOST, OutcomeKind.CANCELLED)
+
+
+def _alive(job: JobStatus | None) -> bool:
+    """The scheduler has not done with the job: it may yet come to runs that it has not begun."""
+    return job is not None and job.state in (JobState.PENDING, JobState.RUNNING, JobState.HELD, JobState.ENDING)
 
 
 def _explained(run: RunEvidence, job: JobStatus, cancelled_by_us: bool) -> bool:

@@ -72,6 +72,17 @@ CASES = [  # (run folder, scheduler's word, cancelled by us, handed over) -> (st
         id="we cancelled it, whatever else happened",
     ),
     pytest.param(
+        folder(not_run="preempted"),
+        job("pending", reason="BeginTime"),
+        False,
+        True,
+        "queued",
+        None,
+        "BeginTime",
+        id="not run in the first life of a requeued job",
+    ),
+    pytest.param(folder(not_run="walltime"), job("failed"), False, True, "finished", "not_run", "", id="not run"),
+    pytest.param(
         folder(attempt=1, outcome=OutcomeKind.PREEMPTED),
         job("ending"),
         False,
