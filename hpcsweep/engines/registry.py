@@ -1,9 +1,7 @@
 """The engines: the built-in ones, and those of plugins (entry points of the group `hpcsweep.engines`)."""
 
-import warnings
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import entry_points
 from types import MappingProxyType
 
 from hpcsweep.engines.base import Engine
@@ -11,6 +9,7 @@ from hpcsweep.engines.sglang import Sglang
 from hpcsweep.engines.trtllm import TensorRtLlm
 from hpcsweep.engines.vllm import Vllm
 from hpcsweep.errors import EngineError
+from hpcsweep.plugins import plugins
 from hpcsweep.spec.base import nearest
 
 GROUP = "hpcsweep.engines"
@@ -23,19 +22,8 @@ BUILTIN_ENGINES: Mapping[str, Engine] = MappingProxyType(
 @cache
 def engines() -> Mapping[str, Engine]:
     """Every engine by its name. A plugin that cannot be loaded, or takes a built-in name, is warned of and left out."""
-    found = dict(BUILTIN_ENGINES)
-    for point in entry_points(group=GROUP):
-        try:
-            engine = point.load()()
-            name = engine.name
-        except Exception as exc:  # noqa: BLE001 - a plugin may fail in any way; it is named and left out
-            warnings.warn(f"engine plugin {point.name} ({point.value}) is left out: {exc!r}", stacklevel=2)
-            continue
-        if name in found:
-            warnings.warn(f"engine plugin {point.name} ({point.value}) is left out: {name!r} is taken", stacklevel=2)
-            continue
-        found[name] = engine
-    return MappingProxyType(found)
+    own = plugins(GROUP, "engine", BUILTIN_ENGINES, lambda made: made(), lambda engine: engine.name)
+    return MappingProxyType({**BUILTIN_ENGINES, **own})
 
 
 def get_engine(name: str) -> Engine:

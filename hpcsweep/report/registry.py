@@ -1,15 +1,14 @@
 """The report formats: the built-in ones, and those of plugins (entry points of the group `hpcsweep.reports`)."""
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import IO
 
 from hpcsweep.analysis.findings import Findings
 from hpcsweep.errors import ReportError, nearest
+from hpcsweep.plugins import plugins
 from hpcsweep.report import csv, html, json_document, markdown, terminal
 
 GROUP = "hpcsweep.reports"
@@ -47,19 +46,8 @@ BUILTIN_FORMATS: Mapping[str, Format] = MappingProxyType(
 @cache
 def formats() -> Mapping[str, Format]:
     """Every format by its name. A plugin that cannot be loaded, or takes a known name, is warned of and left out."""
-    found = dict(BUILTIN_FORMATS)
-    for point in entry_points(group=GROUP):
-        try:
-            one = point.load()
-            name = one.name
-        except Exception as exc:  # noqa: BLE001 - a plugin may fail in any way; it is named and left out
-            warnings.warn(f"report plugin {point.name} ({point.value}) is left out: {exc!r}", stacklevel=2)
-            continue
-        if name in found:
-            warnings.warn(f"report plugin {point.name} ({point.value}) is left out: {name!r} is taken", stacklevel=2)
-            continue
-        found[name] = one
-    return MappingProxyType(found)
+    own = plugins(GROUP, "report", BUILTIN_FORMATS, lambda one: one, lambda one: one.name)
+    return MappingProxyType({**BUILTIN_FORMATS, **own})
 
 
 def get_format(name: str) -> Format:
