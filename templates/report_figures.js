@@ -11,6 +11,16 @@ const LABELLED_POINTS = 40;
 /** Text that plotly shows letter by letter: it reads a few HTML tags otherwise. */
 const plain = (text) => String(text).replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 const short = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
+/** Up to three lines of about `width` letters, broken at spaces. */
+function lines(text, width) {
+  const found = [""];
+  for (const word of text.split(" ")) {
+    const joined = found.at(-1) === "" ? word : `${found.at(-1)} ${word}`;
+    if (joined.length > width && found.at(-1) !== "" && found.length < 3) found.push(word);
+    else found[found.length - 1] = joined;
+  }
+  return found.map((line) => plain(short(line, 2 * width))).join("<br>");
+}
 const colour = (place) => COLOURS[place % COLOURS.length];
 const dash = (place) => DASHES[Math.floor(place / COLOURS.length) % DASHES.length];
 const measureTitle = (data, name) => `${data.measures[name].title} (${data.measures[name].unit})`;
@@ -33,19 +43,26 @@ const figures = {
       const phases = runs.flatMap((run, y) =>
         run.phases.map(([phase, start, length, ended]) => ({ run, y, phase, start: start - begin(run), length, ended })),
       );
-      const traces = data.phases.map((name, phase) => {
-        const bars = phases.filter((one) => one.phase === phase && one.length !== null);
-        return {
+      const traces = data.phases.flatMap((name, phase) => {
+        const known = phases.filter((one) => one.phase === phase && one.length !== null);
+        const bars = (kept, shape) => ({
           type: "bar",
           orientation: "h",
           name,
-          y: bars.map((one) => one.y),
-          base: bars.map((one) => one.start),
-          x: bars.map((one) => one.length),
-          hovertext: bars.map((one) => plain(`${one.run.exp} ${one.run.label}: ${name} ${one.length} s${one.ended ? "" : ", not finished"}`)),
+          legendgroup: name,
+          showlegend: shape === "",
+          y: kept.map((one) => one.y),
+          base: kept.map((one) => one.start),
+          x: kept.map((one) => one.length),
+          hovertext: kept.map((one) => plain(`${one.run.exp} ${one.run.label}: ${name} ${one.length} s${one.ended ? "" : ", not finished"}`)),
           hoverinfo: "text",
-          marker: { color: PHASE_COLOURS[phase], pattern: { shape: bars.map((one) => (one.ended ? "" : "/")), solidity: 0.35 } },
-        };
+          marker: { color: PHASE_COLOURS[phase], pattern: { shape, solidity: 0.35 } },
+        });
+        const cut = known.filter((one) => !one.ended);
+        const whole = bars(known.filter((one) => one.ended), "");
+        // A phase that nobody finished stands in the legend all the same.
+        if (cut.length && !whole.x.length) Object.assign(whole, { x: [null], y: [null], base: [null] });
+        return [whole, bars(cut, "/")];
       });
       const endOf = (run) => Math.max(...run.phases.map(([, start, length]) => start - begin(run) + (length ?? 0)));
       const numbered = runs.map((run, y) => ({ run, y, end: run.ready_s ?? endOf(run) }));
@@ -69,7 +86,7 @@ const figures = {
         ends(failed, {
           name: "ended here",
           mode: "markers+text",
-          text: failed.map((one) => plain(`  ${one.run.outcome}`)),
+          text: failed.map((one) => plain(`  ${narrow ? one.run.outcome.split(" in ")[0] : one.run.outcome}`)),
           textposition: "middle right",
           textfont: { size: 11 },
           cliponaxis: false,
@@ -84,7 +101,7 @@ const figures = {
           barmode: "overlay",
           height: 150 + 24 * runs.length,
           bargap: 0.25,
-          xaxis: { title: { text: "seconds since launch" }, range: [0, last * (failed.length ? (narrow ? 1.5 : 1.2) : 1.03)] },
+          xaxis: { title: { text: "seconds since launch" }, range: [0, last * (failed.length ? (narrow ? 1.4 : 1.2) : 1.03)] },
           yaxis: { tickvals: runs.map((_, y) => y), ticktext: runs.map(label), range: [runs.length - 0.5, -0.5], zeroline: false },
         },
         shown: drawnOf(runs.length, all.length, "runs of the table that were started"),
@@ -120,7 +137,7 @@ const figures = {
           hovertext: marks.map((mark, i) => plain(`${name}: ${MARKS[mark]}, ${values[i] ?? "no value"} ${data.measures[choice.metric].unit}`)),
           hoverinfo: "text",
           cliponaxis: false,
-          marker: { color: colour(place), symbol: marks.map((mark) => SYMBOLS[mark]), size: marks.map((mark) => (mark === "w" ? 6 : 11)), opacity: 0.85 },
+          marker: { color: colour(place), symbol: marks.map((mark) => SYMBOLS[mark]), size: marks.map((mark) => (mark === "w" ? 6 : 11)), opacity: 0.85, line: { width: 0 } },
         };
       });
       for (const mark of seen) {
@@ -155,9 +172,9 @@ const figures = {
           type: "scatter",
           mode: curve.n < 30 ? "lines+markers" : "lines",
           name: plain(name),
-          x: curve.x,
-          y: curve.share,
-          hovertext: curve.x.map((x, i) => plain(`${name}: ${curve.share[i]} within ${x} s`)),
+          x: [curve.x[0], ...curve.x],
+          y: [0, ...curve.share],
+          hovertext: ["", ...curve.x.map((x, i) => plain(`${name}: ${curve.share[i]} within ${x} s`))],
           hoverinfo: "text",
           line: { shape: "hv", width: 2, color: colour(place), dash: dash(place) },
           marker: { size: 5 },
@@ -201,6 +218,7 @@ const figures = {
           yaxis,
           hovertext: since.map((t, i) => plain(`${name}: ${key} ${readings[key][i]} after ${t.toFixed(0)} s`)),
           hoverinfo: "text",
+          cliponaxis: false,
           line: { width: 2, color: colour(place), dash: style },
           marker: { size: 4 },
         });
@@ -283,11 +301,11 @@ const figures = {
           },
         ],
         layout: {
-          height: 130 + 26 * rows.length,
+          height: 130 + (narrow ? 50 : 28) * rows.length,
           xaxis: { title: { text: "change, %" }, range: [low, high], zeroline: true },
-          yaxis: { tickvals: rows.map((_, y) => y), ticktext: rows.map((one) => plain(short(label(one), narrow ? 22 : 60))), range: [rows.length - 0.5, -0.5], zeroline: false },
+          yaxis: { tickvals: rows.map((_, y) => y), ticktext: rows.map((one) => lines(label(one), narrow ? 20 : 60)), range: [rows.length - 0.5, -0.5], zeroline: false },
         },
-        shown: `${drawnOf(rows.length, all.length, "changes")}${rows.length < all.length ? " They are the largest." : ""} Triangles: better (up) or worse (down).${cut ? " Wider intervals are cut by the frame; the table has them in full." : ""}`,
+        shown: `${drawnOf(rows.length, all.length, "changes")}${rows.length < all.length ? " They are the largest." : ""}${cut ? " Wider intervals are cut by the frame; the table has them in full." : ""}`,
         empty: rows.length === 0,
         columns: ["Setting", "Dataset", "Change and verdict"],
         rows: all.map((one) => [one.name, one.workload || "-", one.text]),

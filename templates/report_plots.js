@@ -58,6 +58,7 @@ class Plot {
       this.say("Nothing to draw: no listed run has these data.");
     } else {
       this.place.querySelector(".waiting")?.remove();
+      this.place.classList.add("drawn");
       const look = print ? PRINT_LOOK : screenLook();
       const layout = finished(this.drawn.layout, look, width, print);
       Plotly.react(this.place, coloured(this.drawn.traces, look), layout, { ...CONFIG, displayModeBar: width < 640 ? false : "hover" });
@@ -67,6 +68,7 @@ class Plot {
 
   say(text) {
     if (window.Plotly) Plotly.purge(this.place);
+    this.place.classList.add("drawn");
     this.place.replaceChildren(element("p", { className: "waiting empty" }, text));
   }
 
@@ -102,15 +104,16 @@ function coloured(value, look) {
 
 /** A layout with what all plots share. */
 function finished(layout, look, width, print) {
-  const axis = { gridcolor: look.rule, zerolinecolor: look.quiet, linecolor: look.quiet, automargin: true, fixedrange: width < 640 };
+  const axis = { gridcolor: look.rule, zerolinecolor: look.quiet, linecolor: look.quiet, zeroline: false, automargin: true, ticklen: 5, tickcolor: look.rule, ticks: "outside", fixedrange: width < 640 };
   const made = {
     autosize: !print,
-    margin: { l: 50, r: 20, t: 20, b: 50 },
+    margin: { l: 50, r: width < 640 ? 15 : 45, t: 20, b: 50 },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: look.ink, size: width < 640 ? 11 : 13, family: getComputedStyle(document.body).fontFamily },
     hoverlabel: { bgcolor: look.paper, bordercolor: look.quiet, font: { color: look.ink }, namelength: -1, align: "left" },
     hovermode: "closest",
+    modebar: { orientation: "v", bgcolor: "rgba(0,0,0,0)", color: look.quiet, activecolor: look.ink },
     legend: { orientation: "h", x: 0, y: 1.01, yanchor: "bottom" },
     ...layout,
   };

@@ -1,6 +1,7 @@
 // Tables that sort and filter. The first rows are in the page; the others come packed and are made when shown.
 
 const ROWS_AT_ONCE = 100;
+const WHOLE_UP_TO = 36;
 const BYTES = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 };
 const NUMBER = /^([+-]?\d[\d,]*(?:\.\d+)?)(?=$|[\s%])\s*([KMGT]?i?B\b)?/;
 const collator = new Intl.Collator("en", { numeric: true });
@@ -23,6 +24,11 @@ async function unpack(id) {
 
 function isMissing(text) {
   return text === "" || text === "-" || text.startsWith("- (");
+}
+
+/** Figures with their interval, and names without a space, stay on one line; the page's own rows do the same. */
+function keptWhole(text) {
+  return text.length <= WHOLE_UP_TO && (!text.includes(" ") || /^[+-]?\d/.test(text));
 }
 
 /** The number a cell begins with, in bytes where it is a size; NaN for none. */
@@ -156,7 +162,7 @@ class SortableTable {
 
   makeRow(item) {
     const [first, ...rest] = item.cells;
-    const row = element("tr", {}, element("th", { scope: "row" }, first), ...rest.map((text) => element("td", {}, text)));
+    const row = element("tr", {}, element("th", { scope: "row" }, first), ...rest.map((text) => element("td", { className: keptWhole(text) ? "n" : "" }, text)));
     if (this.hasFiles) {
       const links = item.files.flatMap(([name, href]) => [element("a", { href }, name), " "]);
       row.append(element("td", { className: "files" }, ...links));

@@ -19,7 +19,7 @@ from hpcsweep.report.html_captions import plots_of
 from hpcsweep.report.html_links import Links, folder_of
 from hpcsweep.report.html_pack import pack_json, pack_plotly
 from hpcsweep.report.html_plots import plot_data
-from hpcsweep.report.html_tables import HtmlTable, of_document, run_table
+from hpcsweep.report.html_tables import HtmlTable, kept_whole, of_document, run_table
 
 TEMPLATE = "report.html.j2"
 MAX_BULLETS = 40
@@ -81,6 +81,7 @@ def write(findings: Findings, stream: IO[str], templates: Sequence[Path] = ()) -
 def _environment(loader: BaseLoader) -> Environment:
     env = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True)
     env.filters.update(kind=_kind, table=_identity)
+    env.tests.update(whole=kept_whole)
     return env
 
 

@@ -42,8 +42,8 @@ _TELEMETRY = Plot(
 _EFFECTS = Plot(
     "effects",
     "Effects of the settings",
-    "Change against the reference level with its 95% interval. A filled point: better or worse by more than noise "
-    "(Holm); an open one: no difference seen.",
+    "Change against the reference level with its 95% interval. Triangles: better (up) or worse (down) by more than "
+    "noise (Holm); open circles: no difference seen.",
     follows_runs=False,
 )
 _PARETO = Plot(

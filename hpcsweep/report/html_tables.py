@@ -1,5 +1,6 @@
 """Tables of the HTML report: the first rows stand in the page, the others travel packed and appear on demand."""
 
+import re
 from dataclasses import dataclass
 
 from hpcsweep.analysis.findings import Findings, RunFinding
@@ -13,6 +14,11 @@ from hpcsweep.report.wording import NOTHING
 
 ROWS_IN_PAGE = 100
 """Rows of a table that a browser lays out at once; 1,000 rows of 14 columns would delay the first paint."""
+
+WHOLE_UP_TO = 36
+"""Letters of the longest cell that stays on one line; report_tables.js has the same number."""
+
+_FIGURE = re.compile(r"[+-]?\d", re.ASCII)
 
 MAX_FACET_LEVELS = 40
 """An axis with more levels is searched by text, not chosen from a list."""
@@ -68,6 +74,11 @@ class RunTable:
     table: HtmlTable
     facets: tuple[Facet, ...]
     keys: tuple[tuple[int, int], ...]
+
+
+def kept_whole(text: str) -> bool:
+    """A cell that is not broken over lines: a figure with its interval, or a name without a space."""
+    return len(text) <= WHOLE_UP_TO and (" " not in text or _FIGURE.match(text) is not None)
 
 
 def of_document(table: Table, number: int, caption: str) -> HtmlTable:
