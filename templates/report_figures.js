@@ -322,6 +322,7 @@ const figures = {
       const labels = points.length <= LABELLED_POINTS;
       const bars = (kept, key) => ({
         type: "data",
+        visible: labels || kept === front,
         symmetric: false,
         array: kept.map((one) => (one[key][2] === null ? 0 : one[key][2] - one[key][0])),
         arrayminus: kept.map((one) => (one[key][1] === null ? 0 : one[key][0] - one[key][1])),
@@ -354,7 +355,7 @@ const figures = {
           xaxis: { title: { text: "tokens/s for one user (1 / TPOT)" } },
           yaxis: { title: { text: "output tokens/s of a GPU" } },
         },
-        shown: `${count(points.length)} variants, ${count(front.length)} of them on the front.`,
+        shown: `${count(points.length)} variants, ${count(front.length)} of them on the front.${labels ? "" : " Intervals are drawn for those on the front; the table has all."}`,
         empty: points.length === 0,
         columns: ["Exp", "Config", "Figures", "On the front"],
         rows: points.map((one) => [one.exp, one.name, one.text, one.better ? `no: ${one.better} is better` : "yes"]),

@@ -101,13 +101,12 @@ def run_table(findings: Findings, links: Links) -> RunTable:
             files.append(own_links)
     measures = (f"{MEASURES[m].title}{' warm' if c == 'warm' else ''} ({MEASURES[m].unit})" for m, c in _SHOWN)
     columns = ("Exp", "Run", "Dataset", "Outcome", "Validity", "Startup", *measures, "Host")
-    note = (
-        "A mean with its 95% interval in brackets, then n. Warm: without the cold first requests. The files are "
-        "those of the attempt that counts."
-    )
-    if links.from_sweep_folder:
-        note += f" Their links work when this report lies in the sweep's folder, {findings.sweep.sweep_dir}."
-    table = HtmlTable("runs", "Runs and workloads", columns, tuple(rows), note, tuple(files))
+    note = "A mean with its 95% interval in brackets, then n. Warm: without the cold first requests."
+    if any(files):
+        note += " The last column leads to the files of the attempt that counts."
+    if any(files) and links.from_sweep_folder:
+        note += f" These links work when this report lies in the sweep's folder, {findings.sweep.sweep_dir}."
+    table = HtmlTable("runs", "Runs and workloads", columns, tuple(rows), note, tuple(files) if any(files) else ())
     return RunTable(table, tuple(_facets(findings, rows)), tuple(keys))
 
 
