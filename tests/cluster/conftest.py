@@ -1,6 +1,11 @@
-"""Tests on real schedulers: skipped with a reason where there is none, failed in CI."""
+"""Tests on real schedulers: skipped with a reason where there is none, failed in CI.
 
+`pytest tests/cluster -m slurm -n 3` halves the time: most of it is spent waiting for Slurm.
+"""
+
+import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +24,22 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if os.environ.get("CI") == "true":
                 pytest.fail(f"needs {what}", pytrace=False)
             pytest.skip(f"needs {what}")
+
+
+@pytest.fixture(autouse=True)
+def _share_the_cluster(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Workers of xdist share one Slurm; a test that asks for `whole_cluster` has it for itself."""
+    if request.node.get_closest_marker("slurm") is None:
+        yield
+        return
+    with (Path(tempfile.gettempdir()) / f"hpcsweep-cluster-{os.geteuid()}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if "whole_cluster" in request.fixturenames else fcntl.LOCK_SH)
+        yield
+
+
+@pytest.fixture
+def whole_cluster() -> None:
+    """For tests that stop daemons, take nodes away, or need all of them."""
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import psutil
 import pytest
 from slurm_sweeps import LABELS, SERVICE, SWEEP, Sweep, daemon, node_of, slurm, start_daemon, wait_for
 
-pytestmark = [pytest.mark.slurm]
+# Waiting for the other workers of xdist counts too.
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="stops daemons of Slurm: needs root")
 
@@ -156,6 +157,7 @@ def preempt(node: str, seconds: int) -> str:
 
 
 @pytest.mark.parametrize("requeue", [False, True])
+@pytest.mark.usefixtures("whole_cluster")
 def test_preemption(sweep: Sweep, urgent: list[str], requeue: bool) -> None:
     sweep.write(slow=True, requeue=requeue, lengths=("1k", "2k"), nodelist="hopper-04", exclude=None)
     job_id = sweep.submit()
@@ -173,6 +175,7 @@ def test_preemption(sweep: Sweep, urgent: list[str], requeue: bool) -> None:
 
 
 @needs_root
+@pytest.mark.usefixtures("whole_cluster")
 def test_node_failure(sweep: Sweep) -> None:
     """The node's daemon dies, its processes go on: a retry must not meet them."""
     sweep.write(slow=True, lengths=("1k", "2k"), nodelist="hopper-03", exclude=None)
@@ -200,6 +203,7 @@ def test_node_failure(sweep: Sweep) -> None:
 
 
 @needs_root
+@pytest.mark.usefixtures("whole_cluster")
 def test_slurmctld_down_for_a_while(sweep: Sweep) -> None:
     sweep.write(slow=True, lengths=("1k", "2k"), parallel=1)
     sweep.submit()

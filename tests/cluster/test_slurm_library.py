@@ -13,7 +13,8 @@ from hpcsweep.errors import SchedulerError
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.submit.slurm_executor import SlurmExecutor
 
-pytestmark = [pytest.mark.slurm]
+# Waiting for the other workers of xdist counts too.
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from hpcsweep.hosts.local import LocalHost
 from hpcsweep.schedulers.slurm import SlurmScheduler
 from hpcsweep.submit.backends import SchedulerBackend
 
-pytestmark = [pytest.mark.slurm]
+# Waiting for the other workers of xdist counts too.
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
 
 
 def hpcsweep(folder: Path, *args: str, timeout_s: float = 110) -> str:
@@ -28,6 +29,7 @@ def hpcsweep(folder: Path, *args: str, timeout_s: float = 110) -> str:
     return done.stdout
 
 
+@pytest.mark.usefixtures("whole_cluster")
 def test_twelve_runs_in_one_array(tmp_path: Path) -> None:
     args = ("submit", "exp_runner", "--grid", "ep,eager,len", "--cluster", "slurm-test", "--parallel", "6", "--wait")
     assert "12 runs, 12 elements in 1 job" in hpcsweep(tmp_path, *args)
