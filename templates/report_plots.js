@@ -61,7 +61,7 @@ class Plot {
       this.place.classList.add("drawn");
       const look = print ? PRINT_LOOK : screenLook();
       const layout = finished(this.drawn.layout, look, width, print);
-      Plotly.react(this.place, coloured(this.drawn.traces, look), layout, { ...CONFIG, displayModeBar: width < 640 ? false : "hover" });
+      Plotly.react(this.place, coloured(this.drawn.traces, look), layout, { ...CONFIG, displayModeBar: print || width < 640 ? false : "hover" });
     }
     this.fillTable();
   }
@@ -190,4 +190,11 @@ async function start() {
   if (plots.length) (window.requestIdleCallback ?? setTimeout)(() => plotly().catch(() => {}));
 }
 
-addEventListener("DOMContentLoaded", () => start());
+/** Say in the page what went wrong: rows and plots are missing, and a console is not what readers look at. */
+function complain(error) {
+  const text = `This browser cannot unpack the rest of this report (${error.message}). Tables show their first rows only.`;
+  document.body.classList.remove("scripted");
+  document.getElementById("main").prepend(element("p", { className: "strong trouble", role: "alert" }, text));
+}
+
+addEventListener("DOMContentLoaded", () => start().catch(complain));
