@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from vllm_job import LABEL, OFFLINE, VllmJob
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800), pytest.mark.xdist_group("vllm")]
 
 WITHIN_S = 1700
 STALL_S = 20

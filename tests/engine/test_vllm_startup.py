@@ -5,7 +5,7 @@ import re
 import pytest
 from vllm_job import LABEL, VllmJob
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800), pytest.mark.xdist_group("vllm")]
 
 WITHIN_S = 1700
 
