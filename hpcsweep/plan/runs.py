@@ -133,7 +133,7 @@ def _variant(experiment: Experiment, point: Point, facts: Mapping[str, DatasetFa
         axes,
         server,
         workloads,
-        settings.gpus,
+        0 if experiment.resources.gpus == 0 else settings.gpus,  # a run that asks for no GPU has none
         _exports(axes, settings),
         "; ".join(reasons) or None,
     )
