@@ -278,7 +278,9 @@ def test_an_answer_without_jobs_is_no_job(file, command, occurrence):
 
 
 LISTINGS = [
-    pytest.param("10", "qstat -x -f -F json 999999", False, "", id="153: not known, which says nothing of how it ended"),
+    pytest.param(
+        "10", "qstat -x -f -F json 999999", False, "", id="153: not known, which says nothing of how it ended"
+    ),
     pytest.param("01", "qstat 1.pbshost", True, "", id="35: over"),
     pytest.param("11", "time qstat", False, "Connection refused", id="255: server down"),
     pytest.param("10", "qstat -x -F json", False, "conflicting options", id="2: usage"),
