@@ -5,6 +5,7 @@ const REDRAW_AFTER_MS = 250;
 const FAR_MARGIN = "400px";
 const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
 const PRINT_WIDTH = 980;
+const ROWS_PRINTED = 500;
 
 const report = { data: null, tables: [], runs: null };
 
@@ -146,16 +147,18 @@ function later(work, delay_ms) {
   };
 }
 
-/** Open what is folded and draw every plot for paper; afterwards everything is as it was. */
+/** Open what is folded, show more rows and draw every plot for paper; afterwards everything is as it was. */
 function printing(plots) {
   let folded = [];
   addEventListener("beforeprint", () => {
     folded = [...document.querySelectorAll("details:not([open]):not(.data)")];
     for (const one of folded) one.open = true;
+    for (const table of report.tables) table.show(Math.max(table.limit, ROWS_PRINTED));
     if (window.Plotly) for (const plot of plots) plot.drawNow(true);
   });
   addEventListener("afterprint", () => {
     for (const one of folded) one.open = false;
+    for (const table of report.tables) table.show();
     for (const plot of plots) plot.draw();
   });
 }

@@ -1,6 +1,7 @@
 // Tables that sort and filter. The first rows are in the page; the others come packed and are made when shown.
 
-const ROWS_AT_ONCE = 100;
+const ROWS_AT_ONCE = 40;
+const ROWS_MORE = 100;
 const WHOLE_UP_TO = 36;
 const BYTES = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 };
 const NUMBER = /^([+-]?\d[\d,]*(?:\.\d+)?)(?=$|[\s%])\s*([KMGT]?i?B\b)?/;
@@ -130,8 +131,8 @@ class SortableTable {
     this.onchange?.();
   }
 
-  show() {
-    const shown = this.visible.slice(0, this.limit);
+  show(limit = this.limit) {
+    const shown = this.visible.slice(0, limit);
     this.body.replaceChildren(...shown.map((item) => (item.row ??= this.makeRow(item))));
     const all = this.items.length;
     if (this.counter) {
@@ -145,7 +146,7 @@ class SortableTable {
     const rest = this.visible.length - shown;
     this.more.hidden = rest === 0;
     if (rest === 0) return;
-    const next = Math.min(ROWS_AT_ONCE, rest);
+    const next = Math.min(ROWS_MORE, rest);
     const button = (text, limit) => {
       const made = element("button", { type: "button" }, text);
       made.addEventListener("click", () => {

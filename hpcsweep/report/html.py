@@ -6,6 +6,7 @@ A content security policy in the page forbids every connection, so that what the
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import IO
 
 from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
@@ -26,6 +27,8 @@ MAX_BULLETS = 40
 """A longer list is folded after so many items."""
 
 SCRIPTS = ("report_tables.js", "report_figures.js", "report_plots.js")
+
+MAX_HEADING = 160
 
 OPEN_PARTS = 6
 """A chapter with more parts shows their headings only, to be opened one by one."""
@@ -80,9 +83,14 @@ def write(findings: Findings, stream: IO[str], templates: Sequence[Path] = ()) -
 
 def _environment(loader: BaseLoader) -> Environment:
     env = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True)
-    env.filters.update(kind=_kind, table=_identity)
+    env.filters.update(kind=_kind, table=_identity, heading=heading)
     env.tests.update(whole=kept_whole)
     return env
+
+
+def heading(title: str) -> str:
+    """A title that can be read out: an axis with 1,000 levels names all of them in its own."""
+    return shorten(title, MAX_HEADING, placeholder=" …")
 
 
 def _kind(block: Block) -> str:
@@ -108,6 +116,6 @@ def _tables(document: Document) -> dict[int, HtmlTable]:
     for section in document.sections:
         own = [block for block in section.blocks if isinstance(block, Table)]
         for number, table in enumerate(own, 1):
-            caption = section.title if len(own) == 1 else f"{section.title} ({number} of {len(own)})"
+            caption = heading(section.title) + (f" ({number} of {len(own)})" if len(own) > 1 else "")
             found[id(table)] = of_document(table, len(found), caption)
     return found

@@ -12,8 +12,8 @@ from hpcsweep.report.document import Table
 from hpcsweep.report.html_links import Link, Links
 from hpcsweep.report.wording import NOTHING
 
-ROWS_IN_PAGE = 100
-"""Rows of a table that a browser lays out at once; 1,000 rows of 14 columns would delay the first paint."""
+ROWS_IN_PAGE = 40
+"""Rows of a table that stand in the page: more would delay the first paint, and push the decision out of sight."""
 
 WHOLE_UP_TO = 36
 """Letters of the longest cell that stays on one line; report_tables.js has the same number."""

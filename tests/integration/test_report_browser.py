@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from selenium import webdriver
+from selenium.webdriver.common.keys import Keys
 from sweep_folders import make_sweep
 
 from hpcsweep.cli.main import main
+from hpcsweep.report.html_tables import ROWS_IN_PAGE
 
 pytestmark = pytest.mark.browser
 
@@ -31,7 +34,6 @@ def driver(tmp_path_factory):
         if os.environ.get("CI") == "true":
             pytest.fail("no chromium and chromedriver: the HTML report cannot be tested")
         pytest.skip("no chromium and chromedriver on this machine")
-    webdriver = pytest.importorskip("selenium.webdriver")
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
     for flag in (*FLAGS, "--window-size=1400,1000", f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
@@ -175,7 +177,7 @@ def test_first_paint_size_and_silence(open_page, request, which, capsys):
 
 def test_filter_and_sort_over_a_thousand_runs(open_page, large, capsys):
     tab = open_page(large)
-    assert len(tab.column("runs", 1)) == 100
+    assert len(tab.column("runs", 1)) == ROWS_IN_PAGE
     total = 2 * LARGE + 1  # two workloads each, one of them left out, and a variant that was not to be run
     total -= LARGE // 10  # a failed run has only the workload that was left out
     assert tab.find("[data-table=runs] .count").text == f"{total:,} rows"
@@ -191,7 +193,7 @@ def test_filter_and_sort_over_a_thousand_runs(open_page, large, capsys):
         tab.find(f"{head} button").click()
         assert tab.find(head).get_attribute("aria-sort") == word
         values = [order * float(text.split()[0]) for text in tab.column("runs", ttft)]
-        assert values == sorted(values) and len(set(values)) > 10
+        assert values == sorted(values) and len(set(values)) > 5
     tab.find(f"{head} button").click()
     assert tab.find(head).get_attribute("aria-sort") == "none"
     assert tab.column("runs", 1)[:2] == ["ep-on_seqs-1", "ep-on_seqs-2"]
@@ -219,7 +221,8 @@ def test_the_outcome_filter_reaches_the_plots(open_page, large):
     assert text.startswith("25 of 100 runs")
     assert tab.js("return document.querySelector('#plot-samples .plot').textContent").startswith("Nothing to draw")
     ends = tab.js(
-        "return Math.max(...document.querySelector('#plot-timelines .plot').data.find((t) => t.name === 'ended here').x)"
+        "const traces = document.querySelector('#plot-timelines .plot').data;"
+        "return Math.max(...traces.find((trace) => trace.name === 'ended here').x)"
     )
     assert ends == pytest.approx(895.0)
     tab.check_clean()
@@ -229,7 +232,7 @@ def test_more_rows_on_demand(open_page, large):
     tab = open_page(large)
     buttons = "[data-table=runs] .more button"
     tab.find(buttons).click()
-    assert len(tab.column("runs", 0)) == 200
+    assert len(tab.column("runs", 0)) == ROWS_IN_PAGE + 100
     tab.driver.find_elements("css selector", buttons)[1].click()
     rows = tab.js("return report.runs.items.length")
     assert len(tab.column("runs", 0)) == rows
@@ -256,20 +259,19 @@ def test_simulated_rows_are_marked_in_tables_and_plots(open_page, small):
 
 def test_the_keyboard_reaches_everything_in_order(open_page, small):
     tab = open_page(small)
-    keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
 
     def press(key):
         tab.driver.switch_to.active_element.send_keys(key)
         return tab.js("const e = document.activeElement; return [e.tagName, e.className, e.textContent.trim()]")
 
-    assert press(keys.TAB)[1:] == ["skip", "Skip to the report"]
-    assert press(keys.TAB)[2] == "What was run"
-    tab.find(".skip").send_keys(keys.ENTER)
-    seen = [press(keys.TAB) for _ in range(13)]
+    assert press(Keys.TAB)[1:] == ["skip", "Skip to the report"]
+    assert press(Keys.TAB)[2] == "What was run"
+    tab.find(".skip").send_keys(Keys.ENTER)
+    seen = [press(Keys.TAB) for _ in range(13)]
     assert seen[0][1] == "filter"
     assert ["BUTTON", "", "Exp"] in seen
     head = tab.find("#runs thead th")
-    head.find_element("tag name", "button").send_keys(keys.SPACE)
+    head.find_element("tag name", "button").send_keys(Keys.SPACE)
     assert head.get_attribute("aria-sort") == "ascending"
     order = tab.js("return [...document.querySelectorAll('[tabindex]')].every((e) => e.tabIndex <= 0)")
     assert order, "a positive tabindex would change the order of the page"
@@ -336,6 +338,7 @@ def test_on_paper_everything_is_open_and_drawn(open_page, small):
     tab.js("dispatchEvent(new Event('beforeprint'))")
     assert tab.js("return [...document.querySelectorAll('details.part')].every((d) => d.open)")
     assert tab.js("return document.querySelectorAll('.plot .main-svg').length") >= 6
+    assert len(tab.column("runs", 0)) == tab.js("return report.runs.items.length")
     tab.js("dispatchEvent(new Event('afterprint'))")
     assert not tab.js("return [...document.querySelectorAll('details.part')].every((d) => d.open)")
     paper = tab.driver.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
