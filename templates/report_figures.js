@@ -176,7 +176,8 @@ const figures = {
           y: [0, ...curve.share],
           hovertext: ["", ...curve.x.map((x, i) => plain(`${name}: ${curve.share[i]} within ${x} s`))],
           hoverinfo: "text",
-          line: { shape: "hv", width: 2, color: colour(place), dash: dash(place) },
+          // Between the ranks of a thinned distribution nothing is known: no step is drawn there.
+          line: { shape: curve.x.length < curve.n ? "linear" : "hv", width: 2, color: colour(place), dash: dash(place) },
           marker: { size: 5 },
         };
       });
@@ -189,7 +190,7 @@ const figures = {
           xaxis: { title: { text: plain(measureTitle(data, choice.metric)) }, rangemode: "tozero" },
           yaxis: { title: { text: "share of requests" }, range: [0, 1.02], tickformat: ".0%" },
         },
-        shown: `${drawnOf(cells.length, all, "runs and workloads of the table")}${kept < total ? ` ${count(kept)} steps stand for ${count(total)} requests, evenly spaced by rank.` : ""}`,
+        shown: `${drawnOf(cells.length, all, "runs and workloads of the table")}${kept < total ? ` ${count(kept)} steps stand for ${count(total)} requests, evenly spaced by rank, with the slow tail.` : ""}`,
         empty: cells.length === 0,
         columns: ["Run", measureTitle(data, choice.metric), "Share at most this"],
         rows,
@@ -237,7 +238,7 @@ const figures = {
           yaxis: { title: { text: "KV cache in use" }, tickformat: ".1~%", domain: [0.56, 1], rangemode: "tozero" },
           yaxis2: { title: { text: "requests" }, domain: [0, 0.44], rangemode: "tozero" },
         },
-        shown: `${drawnOf(cells.length, all, "runs and workloads with readings")} ${drawnOf(kept, total, "of their readings")}`,
+        shown: `${drawnOf(cells.length, all, "runs and workloads with readings")} ${drawnOf(kept, total, "of their readings")}${kept < total ? " Peaks are kept." : ""}`,
         empty: cells.length === 0,
         columns: ["Run", "Since the first reading (s)", "KV cache in use (share)", "Waiting", "Running"],
         rows,

@@ -1,5 +1,6 @@
 """What a plot may draw of many samples: a part of them, chosen by rule, and how many there were."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 from hpcsweep.analysis.columns import Flags, Floats
 
 Places = NDArray[np.intp]
+
+_TAIL = (0.9, 0.95, 0.99, 0.999)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,13 +35,25 @@ def thin(count: int, at_most: int, keep: Sequence[int] = ()) -> Places:
 
 
 def cumulative(values: Floats, at_most: int) -> Curve | None:
-    """The distribution of the finite values, thinned by rank to `at_most` steps; None: there is no such value."""
+    """The distribution of the finite values, thinned by rank to `at_most` steps; None: there is no such value.
+
+    A few ranks of the slow tail come on top: p90, p95, p99 and p99.9 are what a distribution is read for.
+    """
     ordered = np.sort(values[np.isfinite(values)])
     n = len(ordered)
     if not n:
         return None
-    places = thin(n, at_most)
+    places = thin(n, at_most, [math.ceil(rank * n) - 1 for rank in _TAIL] if n > at_most else ())
     return Curve(n, ordered[places], (places + 1) / n)
+
+
+def peaks(values: Floats, stretches: int) -> list[int]:
+    """The place of the largest value of each stretch, so that thinning a series hides no peak; NaN is passed over."""
+    found = []
+    for part in np.array_split(np.arange(len(values)), max(stretches, 1)):
+        if len(part) and not np.isnan(values[part]).all():
+            found.append(int(part[np.nanargmax(values[part])]))
+    return found
 
 
 def marked_places(*flags: Flags) -> list[int]:

@@ -6,8 +6,10 @@ Nothing is averaged here. Where samples are thinned, their full number goes alon
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from hpcsweep.analysis.columns import Floats
-from hpcsweep.analysis.curves import cumulative, marked_places, thin
+from hpcsweep.analysis.curves import cumulative, marked_places, peaks, thin
 from hpcsweep.analysis.findings import Findings, RunFinding
 from hpcsweep.analysis.findings_compared import AxisFinding, LevelFinding
 from hpcsweep.analysis.findings_measured import Cell, Figure, Startup
@@ -119,7 +121,9 @@ def _curve(values: Floats, points: int) -> dict[str, Any] | None:
 
 
 def _telemetry(cell: Cell, points: int) -> dict[str, Any]:
-    places = thin(len(cell.telemetry), points)
+    columns = {name: np.array([f.get(name, np.nan) for _, f in cell.telemetry], dtype=np.float64) for name in SERIES}
+    keep = [place for values in columns.values() for place in peaks(values, points)]
+    places = thin(len(cell.telemetry), points, keep)
     readings = [cell.telemetry[int(place)] for place in places]
     series = {name: [rounded(figures.get(name)) for _, figures in readings] for name in SERIES}
     known = {name: values for name, values in series.items() if any(value is not None for value in values)}

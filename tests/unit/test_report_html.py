@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from study_rows import a100_study, attempt, h200_study, run, samples, sweep, workload
 
-from hpcsweep.analysis.curves import cumulative, thin
+from hpcsweep.analysis.curves import cumulative, peaks, thin
 from hpcsweep.analysis.rows import SampleRow
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.report import html
@@ -299,4 +299,13 @@ def test_cumulative_is_the_share_at_most_so_large():
     assert (curve.n, curve.value.tolist(), curve.share.tolist()) == (4, [1.0, 2.0, 2.0, 3.0], [0.25, 0.5, 0.75, 1.0])
     thinned = cumulative(np.arange(1000.0), 5)
     assert [round(v) for v in thinned.share * 1000] == [round(v) + 1 for v in thinned.value]
+    assert {0.9, 0.95, 0.99, 0.999} <= set(thinned.share.tolist())
     assert cumulative(np.array([np.nan]), 5) is None
+
+
+def test_no_peak_of_a_series_is_lost():
+    values = np.zeros(1000)
+    values[[13, 777]] = 5.0, 9.0
+    values[500:600] = np.nan
+    assert {13, 777} <= set(peaks(values, 10))
+    assert peaks(np.full(4, np.nan), 2) == peaks(np.array([]), 3) == []
