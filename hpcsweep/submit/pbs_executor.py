@@ -28,6 +28,7 @@ from hpcsweep.spec.job import Element, JobSpec, Resources
 from hpcsweep.submit.backends import QUERY_TIMEOUT_S, SUBMIT_TIMEOUT_S
 from hpcsweep.submit.pbs_environment import PbsJobEnvironment
 from hpcsweep.submit.pbs_job import PbsJob
+from hpcsweep.submit.submitit_arrays import ArrayExecutor
 
 __all__ = ["PbsExecutor", "PbsJobEnvironment"]
 
@@ -62,7 +63,7 @@ class PbsParameters(Model):
 _PROFILE = ("queue", "account", "place", "constraint", "max_array_size")
 
 
-class PbsExecutor(core.PicklingExecutor):
+class PbsExecutor(ArrayExecutor):
     """submitit over PBS: `submit`, `map_array` (one `qsub -J`), state, result, cancel, checkpoint.
 
     `cluster`: the profile that says what every job asks for; submitit's parameters go over it. `template_dirs`:
@@ -121,39 +122,8 @@ class PbsExecutor(core.PicklingExecutor):
     def _submitit_command_str(self) -> str:
         return f"{self.python} -u -m submitit.core._submit {shlex.quote(str(self.folder))}"
 
-    def _internal_process_submissions(self, delayed_submissions: list[utils.DelayedSubmission]) -> list[core.Job[Any]]:
-        total = len(delayed_submissions)
-        size = total if total == 1 else self._profile().max_array_size or self._largest_array() or total
-        return [
-            job
-            for start in range(0, total, size)
-            for job in self._submit_array(delayed_submissions[start : start + size])
-        ]
-
-    def _largest_array(self) -> int | None:
-        answers = [self._host.run(argv, timeout_s=QUERY_TIMEOUT_S) for argv in self._scheduler.probes()]
-        return self._scheduler.parse_probes(answers).max_array_size
-
-    def _submit_array(self, delayed_submissions: Sequence[utils.DelayedSubmission]) -> list[core.Job[Any]]:
-        """One qsub for all; PBS refuses an array of one."""
-        if len(delayed_submissions) == 1:
-            return super()._internal_process_submissions(list(delayed_submissions))
-        folder = self._plain_folder()
-        pickles = [folder / f"{uuid.uuid4().hex}.pkl" for _ in delayed_submissions]
-        for delayed, path in zip(delayed_submissions, pickles, strict=True):
-            delayed.set_timeout(self._checked.timeout_min, self.max_num_timeout)
-            delayed.dump(path)
-        self._throttle()
-        self._array_size = len(delayed_submissions)
-        try:
-            number = self._hand_over(self._submitit_command_str)
-        finally:
-            self._array_size = 1
-        jobs: list[core.Job[Any]] = []
-        for index, path in enumerate(pickles):
-            jobs.append(self.job_class(self.folder, f"{number}_{index}"))
-            jobs[-1].paths.move_temporary_file(path, "submitted_pickle")
-        return jobs
+    def _timeout_min(self) -> int:
+        return self._checked.timeout_min
 
     def _submit_command(self, command: str) -> core.Job[Any]:
         """Write the file and hand it over. Raises SchedulerError with the words of PBS and what to change."""
@@ -235,12 +205,6 @@ class PbsExecutor(core.PicklingExecutor):
             elements=[Element(index=index, runs=[]) for index in range(self._array_size)],
             cache_dir="",
         )
-
-    def _plain_folder(self) -> Path:
-        """The part of the folder before `%j` and its like; it is there afterwards."""
-        folder = utils.JobPaths.get_first_id_independent_folder(self.folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
 
     def _log_dir(self, script: Path) -> str:
         """A folder of the submission's own for the words of PBS: by it a lost submission is found again."""

@@ -96,7 +96,7 @@ class PbsWatcher(core.InfoWatcher):
             self._missed.pop(job_id, None)
             self._info_dict[job_id] = _info(job_id, status)
             return
-        if not listing.complete:
+        if listing.trouble:  # the server did not answer; one without history answers that it does not know the job
             return
         end = _end_code(self._paths.get(job_id))
         self._missed[job_id] = self._missed.get(job_id, 0) + 1

@@ -20,6 +20,7 @@ from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Element, JobSpec, Resources
 from hpcsweep.submit.backends import QUERY_TIMEOUT_S, SUBMIT_TIMEOUT_S
 from hpcsweep.submit.slurm_watcher import SlurmJob
+from hpcsweep.submit.submitit_arrays import ArrayExecutor
 from hpcsweep.units import parse_bytes
 
 TEMPLATE = "slurm_submitit.sh.j2"
@@ -38,7 +39,7 @@ _OWN = ("job_name", "time", "nodes", "ntasks_per_node", "cpus_per_task", "mem", 
         "stderr_to_stdout", "srun_args", "additional_parameters")  # fmt: skip
 
 
-class SlurmExecutor(submitit.SlurmExecutor):
+class SlurmExecutor(ArrayExecutor, submitit.SlurmExecutor):
     """submitit's SlurmExecutor, with `slurm.sh.j2` as its submission file, for single jobs and for arrays.
 
     `cluster`: the profile that says what every job asks for; submitit's parameters (`timeout_min`, `mem_gb`,
@@ -92,39 +93,8 @@ class SlurmExecutor(submitit.SlurmExecutor):
             self.parameters = before
             raise
 
-    def _internal_process_submissions(self, delayed_submissions: list[utils.DelayedSubmission]) -> list[core.Job[Any]]:
-        total = len(delayed_submissions)
-        size = total if total == 1 else self.cluster.max_array_size or self._largest_array() or total
-        return [
-            job
-            for start in range(0, total, size)
-            for job in self._submit_array(delayed_submissions[start : start + size])
-        ]
-
-    def _largest_array(self) -> int | None:
-        answers = [self._host.run(argv, timeout_s=QUERY_TIMEOUT_S) for argv in self._scheduler.probes()]
-        return self._scheduler.parse_probes(answers).max_array_size
-
-    def _submit_array(self, delayed_submissions: Sequence[utils.DelayedSubmission]) -> list[core.Job[Any]]:
-        """submitit's own forgets subclasses here: it submits arrays through a plain SlurmExecutor."""
-        if len(delayed_submissions) == 1:
-            return super()._internal_process_submissions(list(delayed_submissions))
-        folder = self._plain_folder()
-        pickles = [folder / f"{uuid.uuid4().hex}.pkl" for _ in delayed_submissions]
-        for delayed, path in zip(delayed_submissions, pickles, strict=True):
-            delayed.set_timeout(self.parameters.get("time", _DEFAULT_TIME_MIN), self.max_num_timeout)
-            delayed.dump(path)
-        self._throttle()
-        self._array_size = len(delayed_submissions)
-        try:
-            whole = self._submit_command(self._submitit_command_str)
-        finally:
-            self._array_size = 1
-        jobs: list[core.Job[Any]] = []
-        for index, path in enumerate(pickles):
-            jobs.append(self.job_class(self.folder, f"{whole.job_id}_{index}", list(range(self._num_tasks()))))
-            jobs[-1].paths.move_temporary_file(path, "submitted_pickle")
-        return jobs
+    def _timeout_min(self) -> int:
+        return int(self.parameters.get("time", _DEFAULT_TIME_MIN))
 
     def _submit_command(self, command: str) -> core.Job[Any]:
         """Write the file and hand it over. Raises SchedulerError with Slurm's words and what to change."""
@@ -206,12 +176,6 @@ class SlurmExecutor(submitit.SlurmExecutor):
     @property
     def _job_name(self) -> str:
         return str(self.parameters.get("job_name", "submitit"))
-
-    def _plain_folder(self) -> Path:
-        """The part of the folder before `%j` and its like; it is there afterwards."""
-        folder = utils.JobPaths.get_first_id_independent_folder(self.folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
 
 
 def _validated(model: type[Checked], document: Mapping[str, Any]) -> Checked:
