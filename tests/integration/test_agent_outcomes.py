@@ -55,7 +55,7 @@ ENDED_BY_THEMSELVES = {
         "crashed",
         {"faults": [{"kind": "exit", "only": [2], "exit_code": 3}]},
         phase="measure",
-        decided_by="exit code 3",
+        # By its exit code, or by the line in its log that says so, whichever is seen first.
     ),
     "killed by a signal": Case(
         "crashed",
