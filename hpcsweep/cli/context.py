@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -29,6 +30,7 @@ class Session:
     home: Home
     store: Store
     _backends: dict[str, Backend] = field(default_factory=dict)
+    _documents: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def refresh(self, sweeps: Sequence[str] | None = None) -> list[str]:
         """Ask the schedulers and read what is new in the run folders. `sweeps` None: all that have not ended.
@@ -49,7 +51,7 @@ class Session:
 
     def backend(self, sweep: SweepFolder) -> Backend:
         """The backend that a sweep was submitted to, from the profile that it keeps."""
-        document = sweep.read_sweep()
+        document = self._document(sweep)
         key = f"{document['profile']} {document.get('parallel')}"
         if key not in self._backends:
             self._backends[key] = make_backend(self.cluster(sweep), self.home, document.get("parallel"))
@@ -57,7 +59,13 @@ class Session:
 
     def cluster(self, sweep: SweepFolder) -> Cluster:
         """The cluster profile that a sweep was submitted with."""
-        return Cluster.model_validate(sweep.read_sweep()["profile"])
+        return Cluster.model_validate(self._document(sweep)["profile"])
+
+    def _document(self, sweep: SweepFolder) -> dict[str, Any]:
+        """sweep.json, read once a command: it is large for a large sweep, and does not change once it is written."""
+        if sweep.name not in self._documents:
+            self._documents[sweep.name] = sweep.read_sweep()
+        return self._documents[sweep.name]
 
     def _ingest(self, sweep: SweepFolder) -> list[str]:
         """Read what is new in a sweep's folder; over SSH it is fetched first. A damaged sweep is a trouble, no end."""
@@ -79,7 +87,7 @@ class Session:
         troubles: list[str] = []
         groups: dict[str, list[SweepFolder]] = {}
         for sweep in sweeps:
-            groups.setdefault(str(sweep.read_sweep()["profile"]), []).append(sweep)
+            groups.setdefault(str(self._document(sweep)["profile"]), []).append(sweep)
         for members in groups.values():
             places: dict[str, tuple[str, int]] = {}
             elements: dict[str, int] = {}

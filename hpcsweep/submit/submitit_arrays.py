@@ -1,5 +1,6 @@
 """What hpcsweep's submitit executors share: a list of calls is one array of the scheduler, cut where it is too long."""
 
+import abc
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,11 +21,13 @@ class ArrayExecutor(core.PicklingExecutor):
     _scheduler: Scheduler
     _array_size: int  # of what is being submitted
 
+    @abc.abstractmethod
     def _profile(self) -> Cluster:
-        raise NotImplementedError
+        """What every job asks for, submitit's parameters over the cluster profile."""
 
+    @abc.abstractmethod
     def _timeout_min(self) -> int:
-        raise NotImplementedError
+        """Minutes that submitit gives a call before it counts as timed out."""
 
     def _plain_folder(self) -> Path:
         """The part of the folder before `%j` and its like; it is there afterwards."""
