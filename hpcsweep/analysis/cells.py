@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -158,19 +159,7 @@ def _per_gpu(throughput: Mapping[str, Figure], gpus: int) -> dict[str, Figure]:
 def divided(figure: Figure, by: float, name: str) -> Figure:
     """The figure divided by a constant, under the name of another measure."""
     value, low, high = (None if x is None else x / by for x in (figure.value, figure.low, figure.high))
-    return Figure(
-        value,
-        MEASURES[name].unit,
-        figure.n,
-        figure.of,
-        figure.condition,
-        low,
-        high,
-        figure.level,
-        figure.method,
-        figure.simulated,
-        figure.note,
-    )
+    return replace(figure, value=value, low=low, high=high, unit=MEASURES[name].unit)
 
 
 def _energy(row: WorkloadRow, measured: Measured, simulated: bool) -> Figure | None:

@@ -1,6 +1,7 @@
 """Variants on the same number of GPUs, and the front between speed for one user and throughput of a GPU."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hpcsweep.analysis.findings import Variant
 from hpcsweep.analysis.findings_compared import ParetoPoint, ScaledResult
@@ -46,19 +47,7 @@ def scale_to_equal_gpus(results: Sequence[Result], variants: Sequence[Variant]) 
 def times(figure: Figure, factor: float, unit: str) -> Figure:
     """The figure of `factor` replicas."""
     value, low, high = (None if x is None else x * factor for x in (figure.value, figure.low, figure.high))
-    return Figure(
-        value,
-        unit,
-        figure.n,
-        figure.of,
-        figure.condition,
-        low,
-        high,
-        figure.level,
-        figure.method,
-        figure.simulated,
-        _REPLICAS if factor > 1 else figure.note,
-    )
+    return replace(figure, value=value, low=low, high=high, unit=unit, note=_REPLICAS if factor > 1 else figure.note)
 
 
 def pareto_front(results: Sequence[Result], variants: Sequence[Variant]) -> tuple[ParetoPoint, ...]:

@@ -7,91 +7,77 @@ autotuning and graphs included, to learn how much memory is left (that is the ph
 import re
 
 from hpcsweep.engines.base import FactPattern, FailurePattern, PhasePattern
+from hpcsweep.engines.failures import NO_SUCH_MODEL, PORT_TAKEN, rx
 from hpcsweep.spec.phases import OutcomeKind, Phase
 
 _SEEN = "1.1"
 _GIB = 2.0**30
 
 
-def _rx(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.IGNORECASE)
-
-
 PHASES = (
-    PhasePattern(_rx(r"TensorRT-LLM version: \d"), Phase.ENGINE_INIT, seen_in=_SEEN),
-    PhasePattern(_rx(r"\btorch_compile_enabled=False"), Phase.COMPILE, "absent", _SEEN),
-    PhasePattern(_rx(r"\buse_cuda_graph=False"), Phase.CAPTURE_GRAPHS, "absent", _SEEN),
-    PhasePattern(_rx(r"Prefetching .+ (?:checkpoint files|to memory)"), Phase.LOAD_WEIGHTS, seen_in=_SEEN),
-    PhasePattern(_rx(r"Use [\d.]+ GB for model weights"), Phase.LOAD_WEIGHTS, seen_in=_SEEN),
-    PhasePattern(_rx(r"Loading (?:safetensors |bin )?weights"), Phase.LOAD_WEIGHTS, seen_in=_SEEN),
-    PhasePattern(_rx(r"Model init total -- "), Phase.PROFILE, seen_in=_SEEN),
-    PhasePattern(_rx(r"Estimated max memory in KV cache"), Phase.KV_CACHE, seen_in=_SEEN),
+    PhasePattern(rx(r"TensorRT-LLM version: \d"), Phase.ENGINE_INIT, seen_in=_SEEN),
+    PhasePattern(rx(r"\btorch_compile_enabled=False"), Phase.COMPILE, "absent", _SEEN),
+    PhasePattern(rx(r"\buse_cuda_graph=False"), Phase.CAPTURE_GRAPHS, "absent", _SEEN),
+    PhasePattern(rx(r"Prefetching .+ (?:checkpoint files|to memory)"), Phase.LOAD_WEIGHTS, seen_in=_SEEN),
+    PhasePattern(rx(r"Use [\d.]+ GB for model weights"), Phase.LOAD_WEIGHTS, seen_in=_SEEN),
+    PhasePattern(rx(r"Loading (?:safetensors |bin )?weights"), Phase.LOAD_WEIGHTS, seen_in=_SEEN),
+    PhasePattern(rx(r"Model init total -- "), Phase.PROFILE, seen_in=_SEEN),
+    PhasePattern(rx(r"Estimated max memory in KV cache"), Phase.KV_CACHE, seen_in=_SEEN),
     PhasePattern(
-        _rx(r"Creating CUDA graph instances for \d+ batch sizes"),
+        rx(r"Creating CUDA graph instances for \d+ batch sizes"),
         Phase.CAPTURE_GRAPHS,
         seen_in=_SEEN,
         after=Phase.KV_CACHE,
     ),
-    PhasePattern(_rx(r"Setting PyTorch memory fraction"), Phase.WARMUP, seen_in=_SEEN, after=Phase.KV_CACHE),
-    PhasePattern(_rx(r"Application startup complete\."), Phase.WARMUP, seen_in=_SEEN),
+    PhasePattern(rx(r"Setting PyTorch memory fraction"), Phase.WARMUP, seen_in=_SEEN, after=Phase.KV_CACHE),
+    PhasePattern(rx(r"Application startup complete\."), Phase.WARMUP, seen_in=_SEEN),
 )
 
 FACTS = (
-    FactPattern(_rx(r"TensorRT-LLM version: (\d\S*)"), "engine_version", words=True, seen_in=_SEEN),
-    FactPattern(_rx(r"Prefetching ([\d.]+)GB checkpoint files"), "checkpoint_bytes", "bytes", _GIB, seen_in=_SEEN),
-    FactPattern(_rx(r"Model init total -- ([\d.]+)s"), "load_s", "s", seen_in=_SEEN),
+    FactPattern(rx(r"TensorRT-LLM version: (\d\S*)"), "engine_version", words=True, seen_in=_SEEN),
+    FactPattern(rx(r"Prefetching ([\d.]+)GB checkpoint files"), "checkpoint_bytes", "bytes", _GIB, seen_in=_SEEN),
+    FactPattern(rx(r"Model init total -- ([\d.]+)s"), "load_s", "s", seen_in=_SEEN),
     FactPattern(
-        _rx(r"after loading model weights \(inside torch\).*: ([\d.]+) GiB"),
+        rx(r"after loading model weights \(inside torch\).*: ([\d.]+) GiB"),
         "weights_bytes_per_gpu",
         "bytes",
         _GIB,
         seen_in=_SEEN,
     ),
-    FactPattern(
-        _rx(r"Estimated max memory in KV cache : ([\d.]+) GiB"), "kv_cache_bytes", "bytes", _GIB, seen_in=_SEEN
-    ),
-    FactPattern(_rx(r"max tokens in paged KV cache \((\d+)\)"), "kv_cache_tokens", "tokens", seen_in=_SEEN),
-    FactPattern(_rx(r"\bmax_seq_len=(\d+), max_num_requests="), "max_model_len_tokens", "tokens", seen_in=_SEEN),
+    FactPattern(rx(r"Estimated max memory in KV cache : ([\d.]+) GiB"), "kv_cache_bytes", "bytes", _GIB, seen_in=_SEEN),
+    FactPattern(rx(r"max tokens in paged KV cache \((\d+)\)"), "kv_cache_tokens", "tokens", seen_in=_SEEN),
+    FactPattern(rx(r"\bmax_seq_len=(\d+), max_num_requests="), "max_model_len_tokens", "tokens", seen_in=_SEEN),
 )
 
 FAILURES = (
     FailurePattern(
-        _rx(r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory|cudaErrorMemoryAllocation"),
+        rx(r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory|cudaErrorMemoryAllocation"),
         OutcomeKind.OUT_OF_MEMORY,
         "lower max_num_seqs, max_num_batched_tokens or --free_gpu_memory_fraction, or use more GPUs",
     ),
     FailurePattern(
-        _rx(r"fp8.*(?:not supported|unsupported).*(?:arch|sm_?80)|requires? (?:compute capability|sm_?(?:89|90))"),
+        rx(r"fp8.*(?:not supported|unsupported).*(?:arch|sm_?80)|requires? (?:compute capability|sm_?(?:89|90))"),
         OutcomeKind.UNSUPPORTED,
         "these GPUs lack what the checkpoint's quantization needs: use other weights or other GPUs",
     ),
     FailurePattern(
-        _rx(r"Error: (?:No such option|Invalid value|Got unexpected extra argument|Missing)"),
+        rx(r"Error: (?:No such option|Invalid value|Got unexpected extra argument|Missing)"),
         OutcomeKind.BAD_ARGUMENTS,
         "`trtllm-serve serve --help` lists the options of the installed version",
     ),
     FailurePattern(
-        _rx(r"validation errors? for \w*(?:LlmArgs|Config)"),
+        rx(r"validation errors? for \w*(?:LlmArgs|Config)"),
         OutcomeKind.BAD_ARGUMENTS,
         "the lines below the message say which key of the configuration file",
     ),
+    NO_SUCH_MODEL,
+    PORT_TAKEN,
+    FailurePattern(rx(r"CUDA error: |NCCL error|MPI_ABORT was invoked"), OutcomeKind.CRASHED),
     FailurePattern(
-        _rx(
-            r"(?:HFValidation|RepositoryNotFound|RevisionNotFound|LocalEntryNotFound|GatedRepo)Error: "
-            r"|is not a local folder and is not a valid model|does not appear to have a file named config\.json"
-        ),
-        OutcomeKind.MODEL_NOT_FOUND,
-        "give a path that the compute nodes can read, or the name of a repository (and a token, if it is gated)",
-    ),
-    FailurePattern(
-        _rx(r"\[Errno 98\]|address already in use"), OutcomeKind.PORT_IN_USE, "try again: a new port is chosen"
-    ),
-    FailurePattern(_rx(r"CUDA error: |NCCL error|MPI_ABORT was invoked"), OutcomeKind.CRASHED),
-    FailurePattern(
-        _rx(r"No space left on device"), OutcomeKind.CRASHED, "free space in the cache and temporary folders"
+        rx(r"No space left on device"), OutcomeKind.CRASHED, "free space in the cache and temporary folders"
     ),
     FailurePattern(re.compile(r"^(?:\w+\.)*[A-Z]\w*(?:Error|Exception): "), OutcomeKind.CRASHED),
 )
 
-NOISE = (_rx(r'"GET /(?:health|metrics|v1/models|version)\b[^"]*" \d+'),)
+NOISE = (rx(r'"GET /(?:health|metrics|v1/models|version)\b[^"]*" \d+'),)
 """The answers to our own probes."""
