@@ -131,7 +131,7 @@ def repeats_figure(name: str, values: Sequence[float], simulated: bool) -> Figur
     if len(values) == 1:
         return Figure(values[0], unit, 1, "repeats", simulated=simulated, note="no interval from one repeat")
     one = describe(np.array([values]))[0]
-    method = "t over repeats on one server"
+    method = "t over repeats on one server, on the logarithmic scale"
     return Figure(
         one.mean, unit, len(values), "repeats", low=one.low, high=one.high, method=method, simulated=simulated
     )

@@ -70,7 +70,7 @@ class Summary:
             self.condition,
             self.low,
             self.high,
-            method="t over samples of one server" if self.low is not None else "",
+            method="t over samples of one server, on the logarithmic scale" if self.low is not None else "",
             simulated=self.simulated,
             note=note,
         )

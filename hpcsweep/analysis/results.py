@@ -9,9 +9,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from hpcsweep.analysis.findings_measured import Cell, Condition, Figure, Reason, Result
 from hpcsweep.analysis.measures import MEASURES, RUN_MEASURES, SAMPLE_MEASURES
-from hpcsweep.analysis.statistics import LEVEL, t_quantile
+from hpcsweep.analysis.statistics import LEVEL, describe, t_quantile
 from hpcsweep.analysis.validity import MIN_WARM_SAMPLES, gate, tokens_reason
 
 ASSUMED_RUN_SPREAD = 0.02
@@ -74,8 +76,8 @@ def observe(cell: Cell, metric: str, condition: Condition) -> Observation | None
         figure = cell.throughput.get(metric)
         if figure is None or figure.value is None or figure.value <= 0:
             return None
-        half = None if figure.high is None else figure.high - figure.value
-        se = None if half is None else half / t_quantile(0.5 + LEVEL / 2, figure.n - 1) / figure.value
+        half = None if figure.high is None else math.log(figure.high / figure.value)
+        se = None if half is None else half / t_quantile(0.5 + LEVEL / 2, figure.n - 1)
         return Observation(figure.value, se, figure.n)
     summary = cell.summary(metric, condition)
     if summary is None or not summary.mean > 0:
@@ -239,19 +241,16 @@ def mean_figure(metric: str, condition: Condition, cells: Sequence[Cell], simula
     known = [figure for figure in figures if figure is not None and figure.value is not None]
     if len(known) < 2:
         return known[0] if known else None
-    values = [figure.value for figure in known if figure.value is not None]
-    mean = sum(values) / len(values)
-    stdev = math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
-    half = t_quantile(0.5 + LEVEL / 2, len(values) - 1) * stdev / math.sqrt(len(values))
+    over_runs = describe(np.array([[figure.value for figure in known]]))[0]
     return Figure(
-        mean,
+        over_runs.mean,
         MEASURES[metric].unit,
-        len(values),
+        over_runs.n,
         "runs",
         condition,
-        mean - half,
-        mean + half,
-        method="t over runs",
+        over_runs.low,
+        over_runs.high,
+        method="t over runs, on the logarithmic scale",
         simulated=simulated,
         note=f"each the mean of {_range([figure.n for figure in known])} {known[0].of}",
     )

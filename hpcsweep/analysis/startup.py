@@ -109,7 +109,7 @@ def startup_figure(metric: str, startups: Sequence[Startup]) -> Figure:
         "starts",
         low=one.low,
         high=one.high,
-        method="" if one.low is None else "t over starts",
+        method="" if one.low is None else "t over starts, on the logarithmic scale",
         simulated=simulated,
         note="no interval from one start" if one.low is None else "",
     )

@@ -29,7 +29,7 @@ _MEDIAN_INTERVAL_FROM = 6  # below, even minimum to maximum holds the median in 
 
 @dataclass(frozen=True)
 class Distribution:
-    """Summary of one metric: `low`, `high` is the t interval of the mean; None below 2 values."""
+    """Summary of one metric: `low`, `high` is the interval of the mean by `interval_of_mean`; None below 2 values."""
 
     n: int
     mean: float
@@ -57,16 +57,28 @@ def describe(matrix: Floats) -> list[Distribution]:
     if n < 2:
         return [Distribution(1, v, v, v, v, v, v, None, None, None, None, None) for v in ordered[:, 0].tolist()]
     stdevs = matrix.std(axis=1, ddof=1)
-    half = t_quantile(0.5 + LEVEL / 2, n - 1) * stdevs / math.sqrt(n)
+    low, high = interval_of_mean(means, stdevs, n)
     ranks = median_ranks(n)
     none = [None] * matrix.shape[0]
-    columns = (means, medians, p90, p99, ordered[:, 0], ordered[:, -1], stdevs, means - half, means + half)
+    columns = (means, medians, p90, p99, ordered[:, 0], ordered[:, -1], stdevs, low, high)
     held = (
         none if ranks is None else ordered[:, ranks[0]].tolist(),
         none if ranks is None else ordered[:, ranks[1]].tolist(),
     )
     rows = zip(*(column.tolist() for column in columns), *held, strict=True)
     return [Distribution(n, *row) for row in rows]
+
+
+def interval_of_mean(means: Floats, stdevs: Floats, n: int) -> tuple[Floats, Floats]:
+    """Student's t interval of the mean of `n` >= 2 values, on the logarithmic scale (first order: relative error).
+
+    Everything in a report is a time or a rate, and cannot be negative. On this scale an interval never reaches below
+    0, it agrees with that of a comparison, and it is the usual one where values lie close together. Where the mean is
+    0, so are all values: no width.
+    """
+    relative = np.divide(stdevs, means, out=np.zeros_like(means), where=means > 0) / math.sqrt(n)
+    factor = np.exp(t_quantile(0.5 + LEVEL / 2, n - 1) * relative)
+    return means / factor, means * factor
 
 
 def _percentile(ordered: Floats, q: float) -> Floats:

@@ -10,6 +10,10 @@ from hpcsweep.analysis.findings_measured import Condition, Figure, Validity
 SIMULATED = "SIMULATED"
 NOTHING = "-"
 
+WIDE_FACTOR = 2.0
+"""An interval from half to twice the value, or wider, is said as a factor: `[-97.7%, +4313.9%]` tells nobody that two
+values may lie 44 times apart, either way."""
+
 CONDITION: dict[Condition, str] = {"all": "all samples", "warm": "warm only"}
 
 
@@ -31,7 +35,7 @@ def fixed(value: float, decimals: int) -> str:
 
 
 def figure(one: Figure | None, *, digits: int = 3, unit: bool = False) -> str:
-    """`8.69 [8.38, 9.00] n=3`; `- (why)` for a figure that cannot be had."""
+    """`8.69 [8.39, 9.00] n=3`, `7.03, within a factor of 63, n=3`; `- (why)` for a figure that cannot be had."""
     if one is None:
         return NOTHING
     if one.value is None:
@@ -41,8 +45,15 @@ def figure(one: Figure | None, *, digits: int = 3, unit: bool = False) -> str:
     if unit:
         text += f" {one.unit}"
     if one.low is not None and one.high is not None:
-        text += f" [{fixed(one.low, decimals)}, {fixed(one.high, decimals)}]"
+        factor = one.high / one.value if one.value > 0 else 1.0
+        wide = factor >= WIDE_FACTOR
+        text += _within(factor) + "," if wide else f" [{fixed(one.low, decimals)}, {fixed(one.high, decimals)}]"
     return f"{text} n={one.n}" if one.of == "samples" else f"{text} {counted(one)}"
+
+
+def _within(factor: float) -> str:
+    """`, within a factor of 44`: a wide interval of the logarithmic scale, which is as wide down as up."""
+    return f", within a factor of {factor:.1f}" if factor < 10 else f", within a factor of {factor:,.0f}"
 
 
 def counted(one: Figure) -> str:
@@ -52,11 +63,14 @@ def counted(one: Figure) -> str:
 
 
 def percent(one: Figure) -> str:
-    """`-8.7% [-40.2, +39.5]`; `-` for none."""
+    """`-8.7% [-40.2, +39.5]`, `+0.1%, within a factor of 44`; `-` for none."""
     if one.value is None:
         return NOTHING
     text = f"{one.value:+.1f}%"
-    return f"{text} [{one.low:+.1f}, {one.high:+.1f}]" if one.low is not None and one.high is not None else text
+    if one.low is None or one.high is None:
+        return text
+    factor = (100 + one.high) / (100 + one.value) if one.value > -100 else 1.0
+    return text + _within(factor) if factor >= WIDE_FACTOR else f"{text} [{one.low:+.1f}, {one.high:+.1f}]"
 
 
 def seconds(value: float | None) -> str:

@@ -112,6 +112,22 @@ def test_describe_is_numpy(rows):
             assert one.stdev is one.low is one.high is None
 
 
+def test_the_interval_of_a_mean_is_students_where_values_are_close_and_never_below_zero():
+    close = np.array([[58.29, 58.55, 58.41, 58.47]])
+    one = describe(close)[0]
+    half = t_quantile(0.975, 3) * one.stdev / 2
+    assert (one.low, one.high) == pytest.approx((one.mean - half, one.mean + half), rel=1e-4)
+    cold = describe(np.array([[20.61, 0.22, 0.26]]))[0]
+    assert 0 < cold.low < 0.5
+    assert cold.high > 100
+    assert cold.high / cold.mean == pytest.approx(cold.mean / cold.low)
+
+
+def test_means_of_zero_have_an_interval_without_width():
+    one = describe(np.array([[0.0, 0.0, 0.0]]))[0]
+    assert (one.low, one.mean, one.high) == (0, 0, 0)
+
+
 def test_robust_distances():
     far = robust_distances(np.array([1.0, 1.1, 0.9, 1.0, 5.0]))
     assert far[4] > 3.5 > far[1]
