@@ -5,22 +5,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hpcsweep.errors import HpcsweepError, StoreError
 from hpcsweep.schedulers.base import JobStatus
-from hpcsweep.spec.cluster import Cluster
 from hpcsweep.store.ingest import ingest_sweep
 from hpcsweep.store.open import Store, default_home, default_store, open_store
 from hpcsweep.store.status import last_told_at, record_status, unfinished_sweeps
-from hpcsweep.submit.backends import Backend
-from hpcsweep.submit.factory import make_backend
-from hpcsweep.submit.layout import Home, SweepFolder
+from hpcsweep.submit.layout import SWEEP_FILE, Home, SweepFolder
 from hpcsweep.submit.merge import every_element
-from hpcsweep.submit.place import find_place
 from hpcsweep.units import format_duration
+
+if TYPE_CHECKING:  # profiles and schedulers are imported when one is asked: not for a status of ended sweeps
+    from hpcsweep.spec.cluster import Cluster
+    from hpcsweep.submit.backends import Backend
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Session:
 
     home: Home
     store: Store
-    _backends: dict[str, Backend] = field(default_factory=dict)
+    _backends: "dict[str, Backend]" = field(default_factory=dict)
     _documents: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def refresh(self, sweeps: Sequence[str] | None = None) -> list[str]:
@@ -49,31 +49,39 @@ class Session:
             troubles += self._ingest(sweep)
         return list(dict.fromkeys(troubles))
 
-    def backend(self, sweep: SweepFolder) -> Backend:
+    def backend(self, sweep: SweepFolder) -> "Backend":
         """The backend that a sweep was submitted to, from the profile that it keeps."""
+        from hpcsweep.submit.factory import make_backend
+
         document = self._document(sweep)
         key = f"{document['profile']} {document.get('parallel')}"
         if key not in self._backends:
             self._backends[key] = make_backend(self.cluster(sweep), self.home, document.get("parallel"))
         return self._backends[key]
 
-    def cluster(self, sweep: SweepFolder) -> Cluster:
+    def cluster(self, sweep: SweepFolder) -> "Cluster":
         """The cluster profile that a sweep was submitted with."""
+        from hpcsweep.spec.cluster import Cluster
+
         return Cluster.model_validate(self._document(sweep)["profile"])
 
     def _document(self, sweep: SweepFolder) -> dict[str, Any]:
         """sweep.json, read once a command: it is large for a large sweep, and does not change once it is written."""
         if sweep.name not in self._documents:
-            self._documents[sweep.name] = sweep.read_sweep()
+            document = sweep.read_sweep()
+            if not isinstance(document.get("profile"), dict):
+                raise HpcsweepError(f"{sweep.path / SWEEP_FILE} is damaged: it names no cluster profile")
+            self._documents[sweep.name] = document
         return self._documents[sweep.name]
 
     def _ingest(self, sweep: SweepFolder) -> list[str]:
         """Read what is new in a sweep's folder; over SSH it is fetched first. A damaged sweep is a trouble, no end."""
         troubles: list[str] = []
         try:
-            cluster = self.cluster(sweep)
-            if cluster.ssh is not None:
-                find_place(sweep, cluster, self.backend(sweep)).fetch()
+            if self._document(sweep)["profile"].get("ssh") is not None:
+                from hpcsweep.submit.place import find_place
+
+                find_place(sweep, self.cluster(sweep), self.backend(sweep)).fetch()
         except HpcsweepError as exc:
             troubles.append(f"{sweep.name}: {exc.message}")
         try:

@@ -7,9 +7,6 @@ import click
 from pydantic_core import to_json
 
 from hpcsweep.cli.context import session
-from hpcsweep.cli.watch import watch
-from hpcsweep.report.console import make_console
-from hpcsweep.report.live import status_table, summary
 from hpcsweep.report.status_document import status_document
 from hpcsweep.store.runs import SweepStatus, read_runs
 
@@ -35,6 +32,8 @@ def status(ctx: click.Context, sweep: str | None, watching: bool, as_json: bool)
         if opened.store.notice:
             click.echo(f"warning: {opened.store.notice}", err=True)
         if watching:
+            from hpcsweep.cli.watch import watch  # rich is not imported for JSON
+
             ctx.exit(watch(opened, names))
         for trouble in opened.refresh(names):
             click.echo(f"warning: {trouble}", err=True)
@@ -47,6 +46,9 @@ def status(ctx: click.Context, sweep: str | None, watching: bool, as_json: bool)
 
 
 def _print(sweeps: list[SweepStatus]) -> None:
+    from hpcsweep.report.console import make_console
+    from hpcsweep.report.live import status_table, summary
+
     console = make_console(sys.stdout)
     for sweep in sweeps:
         if sweep is sweeps[-1] or any(not run.verdict.state.final for run in sweep.runs):

@@ -5,11 +5,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING
 
 from hpcsweep.errors import EventError
-from hpcsweep.events.records import EVENT, Event
+
+if TYPE_CHECKING:  # the models are imported where events are read: a status without news reads none
+    from hpcsweep.events.records import Event
 
 EVENTS_FILE = "events.jsonl"
 
@@ -20,7 +21,7 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 
-    def append(self, event: Event, *, sync: bool = True) -> None:
+    def append(self, event: "Event", *, sync: bool = True) -> None:
         """Write one line. `sync`: it is on the disk when this returns (not worth it for a telemetry point).
 
         Raises OSError when the disk is full; a line cut short by that is completed with a newline by the next
@@ -56,11 +57,15 @@ def whole_lines(data: bytes) -> tuple[list[bytes], int]:
     return [line for line in data[:end].split(b"\n") if line.strip()], end
 
 
-def read_events(path: Path) -> Iterator[Event]:
+def read_events(path: Path) -> "Iterator[Event]":
     """Every whole event of a file, in order. A line that is no event (cut short by a full disk) is left out.
 
     A file that is not there has no events.
     """
+    from pydantic import ValidationError
+
+    from hpcsweep.events.records import EVENT
+
     try:
         data = path.read_bytes()
     except FileNotFoundError:

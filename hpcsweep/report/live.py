@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpcsweep.report.console import safe_text
+from hpcsweep.report.status_document import phase_elapsed_s
 from hpcsweep.spec.phases import OutcomeKind, RunState
 from hpcsweep.store.runs import RunStatus, SweepStatus
 from hpcsweep.units import format_duration
@@ -86,15 +87,6 @@ def phase_words(run: RunStatus, now: float) -> str:
     elapsed_s = phase_elapsed_s(run, now)
     words = f"{progress.phase} {format_duration(elapsed_s)}" if elapsed_s is not None else progress.phase
     return f"{words}/{format_duration(progress.phase_budget_s)}" if progress.phase_budget_s else words
-
-
-def phase_elapsed_s(run: RunStatus, now: float) -> float | None:
-    """Attempt seconds in the current phase; None: no phase, or the attempt is over."""
-    progress = run.progress
-    if run.verdict.state is not RunState.RUNNING or progress.phase_start_s is None or progress.last_t_s is None:
-        return None
-    since_s = max(0.0, now - (progress.last_at or now)) * progress.time_scale
-    return max(0.0, progress.last_t_s + since_s - progress.phase_start_s)
 
 
 def samples_words(run: RunStatus) -> str:

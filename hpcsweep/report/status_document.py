@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from hpcsweep.report.live import phase_elapsed_s
+from hpcsweep.spec.phases import RunState
 from hpcsweep.store.runs import RunStatus, SweepStatus
 
 
@@ -40,6 +40,15 @@ def run_document(run: RunStatus, now: float) -> dict[str, Any]:
         "hint": verdict.hint,
         "settled_by": verdict.settled_by,
     }
+
+
+def phase_elapsed_s(run: RunStatus, now: float) -> float | None:
+    """Attempt seconds in the current phase; None: no phase, or the attempt is over."""
+    progress = run.progress
+    if run.verdict.state is not RunState.RUNNING or progress.phase_start_s is None or progress.last_t_s is None:
+        return None
+    since_s = max(0.0, now - (progress.last_at or now)) * progress.time_scale
+    return max(0.0, progress.last_t_s + since_s - progress.phase_start_s)
 
 
 def _sweep(sweep: SweepStatus, now: float) -> dict[str, Any]:

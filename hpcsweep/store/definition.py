@@ -15,7 +15,8 @@ from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.sweep import PlannedRun, SweepFile
 from hpcsweep.store.schema import INGEST_CURSOR, RUN, SUBMISSION, SWEEP
 from hpcsweep.store.statements import insert_new, pairs, save, update_rows
-from hpcsweep.submit.layout import SUBMISSION_FILE, SWEEP_FILE, Submission, SweepFolder
+from hpcsweep.submit.layout import SUBMISSION_FILE, SWEEP_FILE, SweepFolder
+from hpcsweep.submit.submission import Submission
 
 SCRIPT_FILE = "job.sh"
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -49,21 +50,6 @@ def ingest_definition(connection: Connection, folder: SweepFolder, stamps: Mappi
     for path, stamp in stamps.items():
         _save_stamp(connection, sweep_id, path, stamp)
     return sweep_id
-
-
-def definition_stamps(folder: SweepFolder) -> dict[str, str]:
-    """Path below the sweep's folder -> inode, size and mtime of each file that defines it."""
-    stamps = {}
-    paths = [folder.path / SWEEP_FILE]
-    for number in folder.job_numbers():
-        paths += [folder.job_dir(number) / name for name in ("job.json", SUBMISSION_FILE)]
-    for path in paths:
-        try:
-            stat = path.stat()
-        except OSError:
-            continue
-        stamps[str(path.relative_to(folder.path))] = f"{stat.st_ino}-{stat.st_size}-{stat.st_mtime_ns}"
-    return stamps
 
 
 def _save_sweep(connection: Connection, folder: SweepFolder, sweep: SweepFile) -> int:

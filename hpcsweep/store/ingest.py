@@ -10,7 +10,6 @@ from hpcsweep.errors import StoreError
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.store.attempts import Found, Known, find_attempts, known_attempts
 from hpcsweep.store.counts import IngestCount
-from hpcsweep.store.definition import definition_stamps, ingest_definition
 from hpcsweep.store.open import Store
 from hpcsweep.store.schema import ATTEMPT, INGEST_CURSOR, RUN, SWEEP
 from hpcsweep.store.statements import insert_new, pairs, update_rows
@@ -72,7 +71,7 @@ def ingest_sweep(store: Store, sweep_dir: Path, count: IngestCount | None = None
 
 
 def _definition(store: Store, folder: SweepFolder) -> int:
-    stamps = definition_stamps(folder)
+    stamps = folder.definition_stamps()
     if SWEEP_FILE not in stamps:
         raise StoreError(f"{folder.path} holds no {SWEEP_FILE}: it is no sweep, or its submission was interrupted")
     with store.reading() as connection:
@@ -84,6 +83,8 @@ def _definition(store: Store, folder: SweepFolder) -> int:
             known = pairs(connection, query)
             if all(known.get(path) == stamp for path, stamp in stamps.items()):
                 return int(found.id)
+    from hpcsweep.store.definition import ingest_definition  # and with it pydantic: not for a status without news
+
     with store.writing() as connection:
         return ingest_definition(connection, folder, stamps)
 

@@ -14,9 +14,10 @@ from hpcsweep.render.job import SCRIPT_FILE, RenderedJob
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import JobSpec
 from hpcsweep.submit.backends import Backend
-from hpcsweep.submit.layout import SWEEP_FILE, Home, Submission, SweepFolder, write_json
+from hpcsweep.submit.layout import SWEEP_FILE, Home, SweepFolder, write_json
 from hpcsweep.submit.place import Place, claim, find_place
 from hpcsweep.submit.prepare import Prepared, Rendered, render_jobs, render_sweep
+from hpcsweep.submit.submission import Submission
 
 
 @dataclass(frozen=True)

@@ -6,33 +6,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from hpcsweep.errors import HpcsweepError, SpecError, nearest
 
-from hpcsweep.errors import HpcsweepError, SpecError
-from hpcsweep.spec.base import Record, nearest
-from hpcsweep.spec.job import JobSpec
+if TYPE_CHECKING:  # the models, and with them pydantic, are imported where a file is read: a status may need none
+    from hpcsweep.spec.job import JobSpec
+    from hpcsweep.submit.submission import Submission
 
 HOME_VARIABLE = "HPCSWEEP_HOME"
 SWEEP_FILE = "sweep.json"
 SUBMISSION_FILE = "submission.json"
 _NUMBERED = re.compile(r"(.+)-(\d{4,})")
-
-
-class Submission(Record):
-    """jobs/N/submission.json: what the scheduler answered, and what we asked of it since.
-
-    `job_id` None: the submission was begun, and nobody knows whether it arrived. `cancelled`: indexes that we
-    cancelled ourselves: a scheduler may forget an element that is cancelled while it is pending.
-    """
-
-    job_id: str | None
-    cluster: str
-    scheduler: str
-    submitted_at: float
-    elements: int = Field(ge=1)
-    cancelled: list[int] = []
 
 
 @dataclass(frozen=True)
@@ -119,22 +104,40 @@ class SweepFolder:
         """Numbers of the jobs that were written, in order."""
         return sorted(int(p.parent.name) for p in self.path.glob("jobs/*/job.json") if p.parent.name.isdigit())
 
+    def definition_stamps(self) -> dict[str, str]:
+        """Path below this folder -> inode, size and mtime of each file that says what the sweep is."""
+        stamps = {}
+        paths = [self.path / SWEEP_FILE]
+        for number in self.job_numbers():
+            paths += [self.job_dir(number) / name for name in ("job.json", SUBMISSION_FILE)]
+        for path in paths:
+            try:
+                stat = path.stat()
+            except OSError:
+                continue
+            stamps[str(path.relative_to(self.path))] = f"{stat.st_ino}-{stat.st_size}-{stat.st_mtime_ns}"
+        return stamps
+
     def read_sweep(self) -> dict[str, Any]:
         """sweep.json. Raises HpcsweepError when it is damaged."""
         return dict(read_json(self.path / SWEEP_FILE))
 
-    def read_job(self, number: int) -> JobSpec:
+    def read_job(self, number: int) -> "JobSpec":
         """jobs/N/job.json."""
+        from hpcsweep.spec.job import JobSpec
+
         return JobSpec.model_validate_json((self.job_dir(number) / "job.json").read_bytes())
 
-    def read_submission(self, number: int) -> Submission | None:
+    def read_submission(self, number: int) -> "Submission | None":
         """jobs/N/submission.json; None: the job was never handed over."""
+        from hpcsweep.submit.submission import Submission
+
         try:
             return Submission.model_validate_json((self.job_dir(number) / SUBMISSION_FILE).read_bytes())
         except FileNotFoundError:
             return None
 
-    def write_submission(self, number: int, submission: Submission) -> None:
+    def write_submission(self, number: int, submission: "Submission") -> None:
         """Write jobs/N/submission.json, whole."""
         write_json(self.job_dir(number) / SUBMISSION_FILE, submission.model_dump())
 

@@ -1,12 +1,14 @@
 """The project itself: packages, imports, documentation that is true."""
 
 import configparser
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from sweep_folders import make_sweep
 
 from hpcsweep.cli.main import COMMANDS, main
 
@@ -30,6 +32,23 @@ def test_help_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_status_of_ended_runs_imports_what_it_needs_only(tmp_path):
+    sweep = make_sweep(tmp_path, axes={"ep": ["on"]}, samples=1, scheduler="local")
+    (label,) = sweep.labels
+    sweep.write(label, sweep.lines(label).started(job_id="12").startup().workload("8k", 1).ended(), end="completed")
+    code = (
+        "import sys\nfrom hpcsweep.cli.main import main\n"
+        f"main(['--home', {str(tmp_path)!r}, 'status', '--json'], standalone_mode=False)\n"
+        "heavy = {'pydantic', 'alembic', 'rich', 'numpy', 'jinja2', 'submitit', 'paramiko'} & sys.modules.keys()\n"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    for _ in range(2):  # the first makes the store and reads the run folders, and may import anything
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (run,) = json.loads(done.stdout)["sweeps"][0]["runs"]
+    assert (run["outcome"], run["samples_done"]) == ("completed", 1)
 
 
 def test_the_node_side_runs_without_the_login_side():

@@ -1,0 +1,20 @@
+"""jobs/N/submission.json: what became of a job that was handed over."""
+
+from pydantic import Field
+
+from hpcsweep.spec.base import Record
+
+
+class Submission(Record):
+    """What the scheduler answered, and what we asked of it since.
+
+    `job_id` None: the submission was begun, and nobody knows whether it arrived. `cancelled`: indexes that we
+    cancelled ourselves: a scheduler may forget an element that is cancelled while it is pending.
+    """
+
+    job_id: str | None
+    cluster: str
+    scheduler: str
+    submitted_at: float
+    elements: int = Field(ge=1)
+    cancelled: list[int] = []
