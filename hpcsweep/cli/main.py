@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Name -> (first line of its help, its module). The object in the module has the module's own name."""
 
 _GC_THRESHOLD = 100_000
-"""Objects made between two searches for garbage. Imports and rows stay: at Python's 700 a status takes a tenth longer."""
+"""Objects made between two searches for garbage. Imports and rows stay: at Python's 700 a status is a tenth slower."""
 
 
 class LazyGroup(click.Group):

@@ -40,7 +40,7 @@ class SelfMeasurement:
     def __init__(self) -> None:
         self.kernel_stamps = True  # until an answer comes without
         self.loop_lag, self.read_lag, self.lateness = Quantiles(), Quantiles(), Quantiles()
-        self.ttft, self.itl = Quantiles(), Quantiles()
+        self.ttft, self.itl, self.e2e = Quantiles(), Quantiles(), Quantiles()
         self.reconnects = 0
         self.begin()
 
@@ -55,6 +55,7 @@ class SelfMeasurement:
         if stamps:
             self.kernel_stamps &= connection.stamped
             self.ttft.add((stamps[0] - sent_ns) * 1e-9)
+            self.e2e.add((stamps[-1] - sent_ns) * 1e-9)
             self.read_lag.add(max(0, connection.last_ns - stamps[-1]) * 1e-9)
         if len(stamps) > 1:
             self.itl.add((stamps[-1] - stamps[0]) / (len(stamps) - 1) * 1e-9)
@@ -74,6 +75,7 @@ class SelfMeasurement:
             "kernel_stamps": float(self.kernel_stamps),
             "median_ttft_s": self.ttft.at(0.5) * scale,
             "median_itl_s": self.itl.at(0.5) * scale,
+            "median_e2e_s": self.e2e.at(0.5) * scale,
         }
         if self.kernel_stamps:
             figures |= {
@@ -101,18 +103,22 @@ def merged(parts: list[dict[str, float]]) -> dict[str, float]:
     return {name: sum(of) if name in _SUMS else max(of) for name, of in values.items()}
 
 
-def limits(figures: dict[str, float], scale: float = 1.0) -> list[str]:
+def limits(figures: dict[str, float], scale: float = 1.0, *, closed_loop: bool = False) -> list[str]:
     """Warnings `client_limited: ...` when the client was so late or so busy that it shows in the figures.
 
     The rule: a sending process used more than 90 % of a core; or the 99th percentile of its lateness is above 10 %
     of the median TTFT (and 1 ms); or, where the kernel gave no receive stamps, the 99th percentile of its loop's lag
     is above 10 % of the median gap between chunks (and 1 ms). `scale`: attempt seconds in a real one; the
     millisecond is a real one.
+
+    `closed_loop`: each request waits for an answer, so there is no time at which it was due, and no TTFT that counts
+    from then. What lateness costs there is load, while a slot stands empty: it is held against the median duration
+    of a request.
     """
     found = []
     if figures.get("cpu_share_max", 0.0) > CPU_SHARE_LIMIT:
         found.append(f"client_limited: a client process used {figures['cpu_share_max']:.0%} of a core")
-    checks = [("lateness_p99_s", "median_ttft_s", "requests were sent late by")]
+    checks = [("lateness_p99_s", "median_e2e_s" if closed_loop else "median_ttft_s", "requests were sent late by")]
     if not figures.get("kernel_stamps"):
         checks.append(("loop_lag_p99_s", "median_itl_s", "chunks were read late by"))
     for lag, against, what in checks:

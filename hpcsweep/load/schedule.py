@@ -48,6 +48,11 @@ class Schedule:
     items: list[Item] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    @property
+    def closed_loop(self) -> bool:
+        """No request has a time of its own at which it is due: each waits for a free slot."""
+        return self.max_concurrency is not None and not any(item.due_s for item in self.items)
+
 
 def write_schedule(schedule: Schedule, bodies: Iterable[bytes]) -> int:
     """Descriptor of the file, open and inheritable. `bodies` in the order in which `body_at` counts."""

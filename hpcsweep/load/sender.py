@@ -100,7 +100,7 @@ def _ended(schedule: Schedule, results: list[dict[str, Any]], samples: int) -> d
     ended_ns = [tally["last_end_ns"] for tally in tallies if tally["last_end_ns"] is not None]
     duration_ns = max(ended_ns) - min(sent_ns) if sent_ns and ended_ns else 0
     figures = merged([result["figures"] for result in results])
-    warnings = limits(figures, schedule.scale)
+    warnings = limits(figures, schedule.scale, closed_loop=schedule.closed_loop)
     missing = schedule.processes - len(results)
     if missing:
         warnings.append(f"client_died: {missing} of {schedule.processes} sending processes; their samples are lost")

@@ -85,6 +85,29 @@ def test_when_the_client_was_the_bottleneck(figures, told):
         assert len(found) == 1 and found[0].startswith("client_limited: ") and told in found[0]
 
 
+@pytest.mark.parametrize(
+    ("late_s", "e2e_s", "limited"),
+    [
+        pytest.param(0.142, 60.0, False, id="1.4 real milliseconds before a request of a minute"),
+        pytest.param(7.0, 60.0, True, id="a slot stood empty for a tenth of a request"),
+        pytest.param(0.09, 0.5, False, id="below a real millisecond"),
+    ],
+)
+def test_in_a_closed_loop_lateness_is_held_against_the_request(late_s, e2e_s, limited):
+    figures = {"lateness_p99_s": late_s, "median_ttft_s": 0.3, "median_e2e_s": e2e_s}
+    assert bool(limits(figures, 100.0, closed_loop=True)) is limited
+
+
+def test_a_closed_loop_has_a_limit_and_no_times():
+    def schedule(max_concurrency, *due_s):
+        items = [Item(str(n), n, at, None, None, 0, 0) for n, at in enumerate(due_s)]
+        return Schedule("w", 1, "h", 80, "/", max_concurrency, True, 1.0, 0.0, 1.0, 1.0, 1, items)
+
+    assert schedule(1, 0.0, 0.0).closed_loop
+    assert not schedule(1, 0.0, 0.5).closed_loop
+    assert not schedule(None, 0.0, 0.0).closed_loop
+
+
 def test_a_schedule_comes_back_with_its_bodies():
     bodies = [b'{"a":1}', "é😀".encode(), b""]
     places = [0, len(bodies[0]), len(bodies[0]) + len(bodies[1])]
