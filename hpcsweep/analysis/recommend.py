@@ -105,6 +105,33 @@ def _not_scored(goal: Goal, fields: Fields) -> Iterator[str]:
             yield f"workload {workload} has no valid result of any variant, and is not in the score"
 
 
+def _no_result(
+    without: Sequence[Variant], variants: Sequence[Variant], latest: Mapping[str, RunFinding]
+) -> Iterator[str]:
+    """The variants that gave nothing: one sentence for all that ended alike, with the levels that only they have."""
+    groups: dict[str, list[Variant]] = {}
+    for variant in without:
+        last = latest[variant.variant]
+        what = last.outcome.value if last.outcome is not None else last.state.value
+        phase = f" in {last.phase.value}" if last.phase is not None else ""
+        groups.setdefault(what + phase, []).append(variant)
+    for what, group in groups.items():
+        reason = latest[group[0].variant].reason
+        if len(group) == 1:
+            yield f"{group[0].exp} ({group[0].name}) gave no result: {what}{f': {reason}' if reason else ''}"
+            continue
+        shared = [f"{axis}={level}" for axis, level in group[0].axes.items() if _only_in(axis, level, group, variants)]
+        every = f" (every variant with {' and '.join(shared)})" if shared else ""
+        more = f"; {group[0].exp}: {reason}" if reason else ""
+        yield f"{', '.join(one.exp for one in group)}{every} gave no result: {what}{more}"
+
+
+def _only_in(axis: str, level: str, group: Sequence[Variant], variants: Sequence[Variant]) -> bool:
+    """Whether the variants with this level are this group, and no others."""
+    having = [variant.variant for variant in variants if variant.axes.get(axis) == level]
+    return having == [variant.variant for variant in group]
+
+
 def _not_measured(
     variants: Sequence[Variant],
     runs: Sequence[RunFinding],
@@ -114,13 +141,7 @@ def _not_measured(
     """What could change the answer and was not measured."""
     latest = {run.variant: run for run in runs}
     by_id = {variant.variant: variant for variant in variants}
-    for variant in variants:
-        if variant.completed == 0 and variant.variant in latest:
-            last = latest[variant.variant]
-            what = last.outcome.value if last.outcome is not None else last.state.value
-            phase = f" in {last.phase.value}" if last.phase is not None else ""
-            more = f": {last.reason}" if last.reason else ""
-            yield f"{variant.exp} ({variant.name}) gave no result: {what}{phase}{more}"
+    yield from _no_result([v for v in variants if v.completed == 0 and v.variant in latest], variants, latest)
     for name, of in validity.items():
         for reason in of.reasons:
             if reason.kind == "not_measured" and by_id[name].completed:

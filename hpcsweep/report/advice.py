@@ -6,6 +6,7 @@ from hpcsweep.analysis.findings import Findings
 from hpcsweep.analysis.findings_measured import Figure
 from hpcsweep.report import wording
 from hpcsweep.report.document import Block, Bullets, Code, Paragraph, Section, Table
+from hpcsweep.report.held_back import HeldBack
 from hpcsweep.report.wording import NOTHING
 
 
@@ -52,6 +53,7 @@ def _candidates(findings: Findings) -> Table:
     advice = findings.recommendation
     rows = []
     absent = []
+    held = HeldBack(one.validity for one in advice.candidates if one.score.value is not None)
     for one in advice.candidates:
         variant = findings.variant(one.variant)
         if one.score.value is None:
@@ -62,17 +64,18 @@ def _candidates(findings: Findings) -> Table:
             (
                 NOTHING if one.rank is None else str(one.rank),
                 wording.exp(variant) + mark,
-                variant.name,
+                wording.config(variant),
                 wording.figure(one.score, unit=True),
                 "best" if one.variant == advice.best else _against(one.against_best, one.equal_to_best),
                 NOTHING if one.chance_best is None else f"{one.chance_best:.0%}",
-                wording.validity_in_short(one.validity),
+                held.of(one.validity),
             )
         )
     note = (
         f"Score: {advice.objective}. Chance: share of 4,000 draws from the intervals in which the variant comes out "
         "first. No rank: the result is not valid, as the last column says."
     )
+    note += held.note
     if absent:
         note += f" Without a score, because a workload failed or does not fit: {', '.join(absent)}."
     return Table(("Rank", "Exp", "Config", "Score", "Against best", "Chance", "Held back by"), tuple(rows), note)

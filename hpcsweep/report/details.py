@@ -17,7 +17,7 @@ _EVIDENCE_LINES = 6
 
 
 def startup(findings: Findings) -> Section | None:
-    """Load, compile and total startup, GPU memory, and where a start ended."""
+    """Load, compile and total startup, GPU memory, and where a start ended. With repeats, runs are named."""
     if not findings.startups:
         return None
     rows = tuple(_startup_row(findings, one) for one in findings.startups)
@@ -26,7 +26,10 @@ def startup(findings: Findings) -> Section | None:
         "Load and compile: the engine's own figures, else the length of the phase. Total: launch to first token. "
         "GPU memory: weights on one GPU."
     )
-    blocks: list[Block] = [Table(columns, rows, note)]
+    table = Table(columns, rows, note)
+    if len({one.variant for one in findings.startups}) == len(findings.startups):
+        table = table.without(("Run",))
+    blocks: list[Block] = [table]
     if findings.cache_effects:
         pairs = tuple(
             (wording.exp(findings.variant(one.variant)), wording.figure(one.cold), wording.figure(one.warm))
@@ -136,9 +139,14 @@ def _average(cell: Cell, condition: str, title: str) -> tuple[str, ...]:
     return (title, NOTHING, NOTHING, *values, f"mean of {n} {'sample' if n == 1 else 'samples'}")
 
 
+def has_failed(run: RunFinding) -> bool:
+    """Whether it was tried and measured nothing."""
+    return run.outcome is not None and not run.measured and bool(run.attempts)
+
+
 def failures(findings: Findings) -> list[Section]:
     """Every run that ended badly: reason, phase, who decided, the telling lines."""
-    failed = [run for run in findings.runs if run.outcome is not None and not run.measured and run.attempts]
+    failed = [run for run in findings.runs if has_failed(run)]
     if not failed:
         return []
     parts = []
@@ -153,13 +161,13 @@ def failures(findings: Findings) -> list[Section]:
         lines += [_fact(name, fact.value, fact.unit) for name, fact in run.facts.items() if fact.unit == "s"]
         blocks: list[Block] = [Bullets(tuple(lines))]
         if run.evidence:
-            blocks.append(Code("\n".join(_evidence(run.evidence))))
+            blocks.append(Code("\n".join(telling(run.evidence))))
         title = f"{wording.exp(findings.variant(run.variant))}: {run.label}"
         parts.append(Section(title, tuple(blocks), 3))
     return [Section("Failed runs", ()), *parts]
 
 
-def _evidence(lines: tuple[str, ...]) -> tuple[str, ...]:
+def telling(lines: tuple[str, ...]) -> tuple[str, ...]:
     """The telling line, which comes first, and the last ones."""
     return lines if len(lines) <= _EVIDENCE_LINES else (lines[0], *lines[1 - _EVIDENCE_LINES :])
 

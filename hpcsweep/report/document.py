@@ -1,5 +1,6 @@
 """A report as plain blocks: what the terminal and Markdown both render, in the order of the studies."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -25,6 +26,12 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+
+    def without(self, names: Collection[str]) -> "Table":
+        """The table without the columns of these names."""
+        kept = [place for place, name in enumerate(self.columns) if name not in names]
+        rows = tuple(tuple(row[place] for place in kept) for row in self.rows)
+        return Table(tuple(self.columns[place] for place in kept), rows, self.note)
 
 
 @dataclass(frozen=True)

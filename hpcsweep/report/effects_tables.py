@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from hpcsweep.analysis.findings import Findings
-from hpcsweep.analysis.findings_compared import AxisFinding, LevelFinding, Waterfall
+from hpcsweep.analysis.findings_compared import AxisFinding, Comparison, LevelFinding, Waterfall
 from hpcsweep.analysis.measures import MEASURES
 from hpcsweep.analysis.variants import level_name
 from hpcsweep.report import wording
@@ -14,28 +14,28 @@ _SHOWN = ("tps", "ttft_s", "e2e_s", "output_throughput")
 
 _ONE_AT_A_TIME = (
     "Each variant differs from the baseline in this axis alone. In brackets the 95% interval; the verdict is "
-    "corrected for the number of comparisons (Holm). Provisional: a single run on a side."
+    "corrected for the number of comparisons (Holm)."
 )
+_PROVISIONAL = " Provisional: a single run on a side."
+_ALL_PROVISIONAL = " All are provisional: a single run on a side."
 _MAIN = "Mean over all pairs of variants that differ in this axis alone; n: pairs."
 
 
-def axes(findings: Findings) -> list[Section]:
-    """A chapter, and a part for every axis that was varied."""
+def axes(findings: Findings, *, brief: bool = False) -> list[Section]:
+    """A chapter, and a part for every axis that was varied. `brief`: of single requests, the warm ones only."""
     varied = [axis for axis in findings.axes if len(axis.levels) > 1]
     if not varied:
         return []
-    intro = Paragraph(
-        "Startup, failures and speed of each level against its reference level; which samples count stands beside "
-        "every figure."
-    )
-    told = tuple(text for axis in varied for text in axis.statements)
+    where = "only warm samples count" if brief else "which samples count stands beside every figure"
+    intro = Paragraph(f"Startup, failures and speed of each level against its reference level; {where}.")
+    told = () if brief else tuple(text for axis in varied for text in axis.statements)
     return [
         Section("Findings by axis", (intro, *((Bullets(told),) if told else ()))),
-        *(_axis(findings, axis) for axis in varied),
+        *(_axis(findings, axis, brief) for axis in varied),
     ]
 
 
-def _axis(findings: Findings, axis: AxisFinding) -> Section:
+def _axis(findings: Findings, axis: AxisFinding, brief: bool) -> Section:
     blocks: list[Block] = []
     reference = NOTHING if axis.reference is None else level_name(axis.axis, axis.reference)
     counts = (
@@ -44,11 +44,13 @@ def _axis(findings: Findings, axis: AxisFinding) -> Section:
     blocks.append(
         Table((axis.axis, "Runs", "Completed", "Not completed"), tuple(counts), f"Reference level: {reference}.")
     )
-    alone = tuple(row for level in axis.levels for row in _alone_rows(findings, axis.axis, level))
+    alone = [(level, one) for level in axis.levels for one in level.one_at_a_time if _is_shown(findings, one, brief)]
     if alone:
         columns = (axis.axis, "Exp", "Dataset", "Metric", "Samples", "Baseline", "This level", "Change")
-        blocks.append(Table(columns, alone, _ONE_AT_A_TIME))
-    main = tuple(row for level in axis.levels for row in _effect_rows(axis.axis, level))
+        every = all(one.provisional for _, one in alone)
+        rows = tuple(_alone_row(findings, axis.axis, level.level, one, not every) for level, one in alone)
+        blocks.append(Table(columns, rows, _ONE_AT_A_TIME + (_ALL_PROVISIONAL if every else _PROVISIONAL)))
+    main = tuple(row for level in axis.levels for row in _effect_rows(axis.axis, level, brief))
     if main:
         blocks.append(Table((axis.axis, "Dataset", "Metric", "Samples", "Mean change"), main, _MAIN))
     startup = tuple(row for level in axis.levels for row in _startup_rows(axis.axis, level))
@@ -66,26 +68,30 @@ def _outcomes(level: LevelFinding) -> str:
     return ", ".join(f"{count} {word}" for word, count in level.outcomes.items()) or NOTHING
 
 
-def _alone_rows(findings: Findings, axis: str, level: LevelFinding) -> Iterator[tuple[str, ...]]:
-    for one in level.one_at_a_time:
-        if one.metric in _SHOWN or one.metric == findings.recommendation.metric:
-            if one.reference_value.value is None or one.variant_value.value is None:
-                continue  # the summary says n/a, or that it failed
-            yield (
-                level_name(axis, level.level),
-                wording.exp(findings.variant(one.variant)),
-                one.workload,
-                f"{MEASURES[one.metric].title} ({MEASURES[one.metric].unit})",
-                CONDITION[one.condition] if MEASURES[one.metric].of_samples else "all requests",
-                wording.figure(one.reference_value),
-                wording.figure(one.variant_value),
-                wording.comparison(one),
-            )
+def _is_shown(findings: Findings, one: Comparison, brief: bool) -> bool:
+    if one.metric not in _SHOWN and one.metric != findings.recommendation.metric:
+        return False
+    if one.reference_value.value is None or one.variant_value.value is None:
+        return False  # the summary says n/a, or that it failed
+    return not (brief and MEASURES[one.metric].of_samples and one.condition != "warm")
 
 
-def _effect_rows(axis: str, level: LevelFinding) -> Iterator[tuple[str, ...]]:
+def _alone_row(findings: Findings, axis: str, level: str, one: Comparison, marks: bool) -> tuple[str, ...]:
+    return (
+        level_name(axis, level),
+        wording.exp(findings.variant(one.variant)),
+        one.workload,
+        f"{MEASURES[one.metric].title} ({MEASURES[one.metric].unit})",
+        CONDITION[one.condition] if MEASURES[one.metric].of_samples else "all requests",
+        wording.figure(one.reference_value),
+        wording.figure(one.variant_value),
+        wording.comparison(one, provisional=marks),
+    )
+
+
+def _effect_rows(axis: str, level: LevelFinding, brief: bool) -> Iterator[tuple[str, ...]]:
     for one in level.main_effects:
-        if one.metric in _SHOWN:
+        if one.metric in _SHOWN and not (brief and MEASURES[one.metric].of_samples and one.condition != "warm"):
             yield (
                 wording.marked(level_name(axis, level.level), one.percent.simulated),
                 one.workload or NOTHING,
@@ -166,7 +172,7 @@ def scaling(findings: Findings) -> Section | None:
     rows = tuple(
         (
             wording.exp(findings.variant(one.variant)),
-            findings.variant(one.variant).name,
+            wording.config(findings.variant(one.variant)),
             one.workload,
             f"{one.replicas} x {one.gpus}",
             wording.figure(one.output_throughput),
@@ -196,7 +202,7 @@ def pareto(findings: Findings) -> Section | None:
     rows = tuple(
         (
             wording.exp(findings.variant(one.variant)),
-            findings.variant(one.variant).name,
+            wording.config(findings.variant(one.variant)),
             one.workload,
             wording.figure(one.tps_per_user),
             wording.figure(one.tps_per_gpu),

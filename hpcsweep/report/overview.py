@@ -8,14 +8,15 @@ from hpcsweep.analysis.findings_measured import Cell, Condition, Result
 from hpcsweep.analysis.measures import MEASURES
 from hpcsweep.report import wording
 from hpcsweep.report.document import Bullets, Paragraph, Section, Table
+from hpcsweep.report.held_back import HeldBack
 from hpcsweep.report.wording import NOTHING, SIMULATED
 
 FEW_SAMPLES = 5
 """Below this, the samples themselves say more than their percentiles; the detailed results list them."""
 
 
-def head(findings: Findings) -> Section:
-    """What was run, where and when."""
+def head(findings: Findings, *, brief: bool = False) -> Section:
+    """What was run, where and when. `brief`: the notes and versions stand elsewhere."""
     sweep = findings.sweep
     blocks: list[Paragraph | Bullets] = []
     if sweep.simulated:
@@ -32,31 +33,42 @@ def head(findings: Findings) -> Section:
         f"{len(findings.variants)} variants in {planned} runs, of which {done} completed",
         f"Objective: {findings.recommendation.objective}",
     ]
+    return Section("What was run", (*blocks, Bullets((*lines, *(() if brief else _origin(findings))))))
+
+
+def origin(findings: Findings) -> Section | None:
+    """What `head` leaves out when it is brief; None: nothing."""
+    lines = _origin(findings)
+    return Section("Notes and provenance", (Bullets(lines),)) if lines else None
+
+
+def _origin(findings: Findings) -> tuple[str, ...]:
+    sweep = findings.sweep
     versions = [f"{name} {value}" for name, value in sweep.provenance.items() if value]
-    if versions:
-        lines.append("Provenance: " + ", ".join(versions))
-    return Section("What was run", (*blocks, Bullets((*lines, *sweep.notes))))
+    return (*(["Provenance: " + ", ".join(versions)] if versions else []), *sweep.notes)
 
 
-def summary(findings: Findings) -> Section:
-    """One row a variant and workload, in the shape of the studies."""
+def summary(findings: Findings, *, brief: bool = False) -> Section:
+    """One row a variant and workload, in the shape of the studies. `brief`: other chapters say why a variant failed."""
     by_key = {(result.variant, result.workload): result for result in findings.results}
     against = _warm_comparisons(findings)
     runs: dict[str, list[RunFinding]] = {}
     for run in findings.runs:
         runs.setdefault(run.variant, []).append(run)
+    held = HeldBack(result.validity for result in findings.results if result.left_out is None)
     rows = [
-        _summary_row(variant, workload, by_key, against, runs.get(variant.variant, []))
+        _summary_row(variant, workload, by_key, against, runs.get(variant.variant, []), held, brief)
         for variant in findings.variants
         for workload in _workloads_of(variant, findings, by_key)
     ]
-    reasons = dict.fromkeys(result.left_out for result in findings.results if result.left_out is not None)
     note = (
         "TPS: mean of completion tokens / end-to-end time over the requests; latency: mean end-to-end seconds. "
         "In brackets the 95% interval, then n and what it counts. All: every successful request; warm: without "
-        "the cold first ones. n/a is no failure: the workload was not sent"
+        "the cold first ones."
     )
-    note += f" ({'; '.join(reasons)})." if reasons else "."
+    if any(c.provisional for c in against.values()):
+        note += " Against the baseline: TPS of warm samples; provisional where a single run stands on a side."
+    note += held.note + _not_sent(findings)
     columns = (
         "Exp",
         "Config",
@@ -71,15 +83,29 @@ def summary(findings: Findings) -> Section:
     return Section("Summary of results", (Table(columns, tuple(rows), note),))
 
 
+def _not_sent(findings: Findings) -> str:
+    """What was left out, by workload and kind of reason: no failure, and no row of its own."""
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for result in findings.results:
+        if result.left_out is not None:
+            groups.setdefault((result.workload, result.left_out.partition(":")[0]), []).append(result)
+    told = []
+    for (workload, kind), results in groups.items():
+        names = ", ".join(findings.variant(result.variant).exp for result in results)
+        whys = dict.fromkeys((result.left_out or "").partition(": ")[2] for result in results)
+        why = "; ".join(text for text in whys if text)
+        told.append(f" n/a: {kind}: {workload} was not sent to {names}{f' ({why})' if why else ''}.")
+    return "".join(told)
+
+
 def _warm_comparisons(findings: Findings) -> dict[tuple[str, str], Comparison]:
     return {(c.variant, c.workload): c for c in findings.comparisons if c.metric == "tps" and c.condition == "warm"}
 
 
 def _workloads_of(variant: Variant, findings: Findings, by_key: dict[tuple[str, str], Result]) -> list[str | None]:
-    """The workloads with a result; before them a row without one where nothing at all was measured."""
-    own: list[str | None] = [name for name in findings.sweep.workloads if (variant.variant, name) in by_key]
-    measured = any(by_key[variant.variant, name].left_out is None for name in own if name is not None)
-    return own if measured else [None, *own]
+    """The workloads that were sent; None, for a row without one, where there is no such."""
+    results = ((name, by_key.get((variant.variant, name))) for name in findings.sweep.workloads)
+    return [name for name, result in results if result is not None and result.left_out is None] or [None]
 
 
 def _summary_row(
@@ -88,29 +114,28 @@ def _summary_row(
     by_key: dict[tuple[str, str], Result],
     against: dict[tuple[str, str], Comparison],
     runs: list[RunFinding],
+    held: HeldBack,
+    brief: bool,
 ) -> tuple[str, ...]:
     state = wording.status(variant, runs)
-    failed = next((run for run in runs if not run.measured and run.reason), None)
+    failed = None if brief else next((run for run in runs if not run.measured and run.reason), None)
     notes = ["baseline"] if variant.is_baseline else []
     if workload is None:
         notes += [_in_short(failed.reason)] if failed is not None else []
-        return (wording.exp(variant), variant.name, *(NOTHING,) * 5, state, "; ".join(notes))
+        return (wording.exp(variant), wording.config(variant), *(NOTHING,) * 5, state, "; ".join(notes))
     result = by_key[variant.variant, workload]
-    if result.left_out is not None:
-        cells = (workload, *(NOTHING,) * 4, wording.not_applicable(result.left_out))
-        return (wording.exp(variant), variant.name, *cells, "; ".join(notes))
     warm = result.mean("tps", "warm")
     if warm is None and result.mean("tps", "all") is None and result.mean("output_throughput", "all") is not None:
         notes.append(f"output throughput {wording.figure(result.mean('output_throughput', 'all'), unit=True)}")
     compared = against.get((variant.variant, workload))
-    notes += [text for text in (wording.validity_in_short(result.validity),) if text]
+    notes += [text for text in (held.of(result.validity),) if text]
     if result.set_aside and result.runs:
         notes.append(f"set aside: {', '.join(result.set_aside)}")
     if failed is not None:
         notes.append(_in_short(failed.reason))
     return (
         wording.exp(variant),
-        variant.name,
+        wording.config(variant),
         workload,
         wording.figure(result.mean("tps", "all")),
         wording.figure(warm),
@@ -190,6 +215,7 @@ def _latency_rows(findings: Findings, cell: Cell) -> Iterator[tuple[str, ...]]:
 def throughput(findings: Findings) -> Section | None:
     """Throughputs by variant and workload, over all requests of the workload."""
     rows = []
+    held = HeldBack(result.validity for result in findings.results if result.left_out is None)
     names = ("request_throughput", "output_throughput", "total_throughput", "output_tps_per_gpu", "goodput")
     for result in findings.results:
         figures = [result.mean(name, "all") for name in names]
@@ -199,10 +225,10 @@ def throughput(findings: Findings) -> Section | None:
             rows.append(
                 (
                     wording.exp(variant),
-                    variant.name,
+                    wording.config(variant),
                     result.workload,
                     *cells,
-                    wording.validity_in_short(result.validity),
+                    held.of(result.validity),
                 )
             )
     if not rows:
@@ -215,4 +241,5 @@ def throughput(findings: Findings) -> Section | None:
         "Held back by",
     )
     note = "Tokens and requests of the successful requests over the duration of the workload; cold requests included."
+    note += held.note
     return Section("Throughput", (Table(columns, tuple(rows), note),))

@@ -14,6 +14,8 @@ WIDE_FACTOR = 2.0
 """An interval from half to twice the value, or wider, is said as a factor: `[-97.7%, +4313.9%]` tells nobody that two
 values may lie 44 times apart, either way."""
 
+WITHIN = ", within a factor of "
+
 CONDITION: dict[Condition, str] = {"all": "all samples", "warm": "warm only"}
 
 
@@ -53,7 +55,7 @@ def figure(one: Figure | None, *, digits: int = 3, unit: bool = False) -> str:
 
 def _within(factor: float) -> str:
     """`, within a factor of 44`: a wide interval of the logarithmic scale, which is as wide down as up."""
-    return f", within a factor of {factor:.1f}" if factor < 10 else f", within a factor of {factor:,.0f}"
+    return f"{WITHIN}{factor:.1f}" if factor < 10 else f"{WITHIN}{factor:,.0f}"
 
 
 def counted(one: Figure) -> str:
@@ -86,6 +88,11 @@ def marked(text: str, simulated: bool) -> str:
 def exp(variant: Variant) -> str:
     """The short name of a variant, marked."""
     return marked(variant.exp, variant.simulated)
+
+
+def config(variant: Variant) -> str:
+    """A variant in a table: `ep=on, eager=yes, len=32k`. The chapters on the axes have the numbers of tokens."""
+    return ", ".join(f"{axis}={level}" for axis, level in variant.axes.items()) or variant.name
 
 
 def outcome(run: RunFinding) -> str:
@@ -122,16 +129,17 @@ def validity_in_short(of: Validity) -> str:
     return f"{of.status} ({', '.join(kinds)})"
 
 
-def comparison(one: Comparison) -> str:
-    """`-0.9% [-6.3, +4.8]: no difference seen (provisional)`."""
+def comparison(one: Comparison, *, provisional: bool = True) -> str:
+    """`-0.9% [-6.3, +4.8]: no difference seen (provisional)`. `provisional` False: a note says that of all."""
     if one.percent.value is None or one.p_value is None:
         return f"{one.verdict.value}: {one.reason}"
-    return f"{percent(one.percent)}: {one.verdict.value}" + (" (provisional)" if one.provisional else "")
+    mark = " (provisional)" if one.provisional and provisional else ""
+    return f"{percent(one.percent)}: {one.verdict.value}{mark}"
 
 
 def comparison_in_short(one: Comparison) -> str:
-    """The same without the reasons why two results do not compare."""
-    return comparison(one) if one.p_value is not None else one.verdict.value
+    """The same without the reasons why two results do not compare; the row and the note say what is provisional."""
+    return comparison(one, provisional=False) if one.p_value is not None else one.verdict.value
 
 
 def not_applicable(left_out: str) -> str:
@@ -141,7 +149,8 @@ def not_applicable(left_out: str) -> str:
 
 def effect(one: Effect) -> str:
     """The mean change with its interval, its pairs and the verdict."""
-    return f"{percent(one.percent)} {counted(one.percent)}: {one.verdict.value}"
+    change = percent(one.percent)
+    return f"{change}{',' if WITHIN in change else ''} {counted(one.percent)}: {one.verdict.value}"
 
 
 def moment(unix_s: float) -> str:

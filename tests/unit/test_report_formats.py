@@ -19,6 +19,7 @@ from hpcsweep.errors import ReportError
 from hpcsweep.report import registry, terminal
 from hpcsweep.report.console import PIPE_WIDTH
 from hpcsweep.report.registry import BUILTIN_FORMATS, format_of_file, get_format
+from hpcsweep.spec.phases import OutcomeKind
 
 
 def written(name, rows):
@@ -151,6 +152,40 @@ def test_a_large_sweep_is_cut_on_the_terminal_and_says_so():
     text = written("terminal", rows)
     assert "80 more rows" in text
     assert written("markdown", rows).count("| E119 |") >= 2
+
+
+@pytest.mark.parametrize("columns", [80, 120, 160])
+def test_the_terminal_has_the_decision_first_and_every_row_marked(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = written("terminal", simulated(h200_study())).splitlines()
+    at = {title: lines.index(title) for title in ("Recommended configuration", "Summary of results", "Failed runs")}
+    assert list(at) == sorted(at, key=at.__getitem__)
+    summary = lines[at["Summary of results"] : at["Failed runs"]]
+    rows = [line for line in summary if re.match(r"E0\d\b", line)]
+    assert [row[:3] for row in rows] == ["E01", "E02", "E03", "E04", "E04", "E05"]
+    assert all("SIMULATED" in row for row in rows)
+    assert any("64k was not sent to" in line for line in lines)
+    assert not any("ep-on_eager-yes_len-32k: 8k_1" in line for line in lines)
+
+
+def test_failures_that_are_alike_stand_together_on_the_terminal():
+    dead = [
+        run({"a": level}, [attempt([], outcome=OutcomeKind.STALLED, reason=f"no sign of life for 10m{n}s")])
+        for n, level in enumerate("234")
+    ]
+    other = run({"a": "5"}, [attempt([], outcome=OutcomeKind.CRASHED, reason="no sign of life for 10m1s")])
+    good = run({"a": "1"}, [attempt([workload("w", samples([(10, 1.0)] * 4))])])
+    text = written("terminal", sweep([good, *dead, other], {"a": tuple("12345")}, {"a": "1"}))
+    assert "\nE02, E03, E04: stalled" in text
+    assert "\nE05: crashed" in text
+    assert "E02, E03, E04 gave no result: stalled" in " ".join(text.split())
+
+
+def test_reasons_that_hold_for_every_row_are_said_once():
+    runs = [run({"a": str(n)}, [attempt([workload("w", samples([(10, 1.0)] * 2))])]) for n in range(3)]
+    text = written("markdown", sweep(runs, {"a": tuple("012")}, {"a": "0"}))
+    assert "Held back in every row: too few samples, one run only." in text
+    assert "provisional (too few samples" not in text
 
 
 def test_an_unknown_format_names_the_nearest():
