@@ -1,27 +1,37 @@
 """What is kept when a server is stuck: where each process was, before anything is killed."""
 
+import contextlib
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from hpcsweep.node.processes import Process, command_line
 
-_TOOL_TIMEOUT_S = 20.0
+_TOOL_S = 20.0
+_ALL_TOOLS_S = 60.0
+_TICK_S = 0.2
 _PYTHON_LIMIT = 24
 
 
 def collect(
-    folder: Path, processes: Sequence[Process], last_lines: Sequence[str], cpu_before: Mapping[int, float]
+    folder: Path,
+    processes: Sequence[Process],
+    last_lines: Sequence[str],
+    cpu_before: Mapping[int, float],
+    hurry: Callable[[], bool] = lambda: False,
 ) -> list[str]:
     """Write `diagnostics/` and come back with the names of the files. Whatever cannot be had is said in its file.
 
-    `cpu_before`: pid -> CPU seconds at the look before: shows who works and who waits.
+    `cpu_before`: pid -> CPU seconds at the look before: shows who works and who waits. `hurry`: everything has to
+    stop now (the scheduler leaves seconds): what a tool has not said by then is given up.
     """
     place = folder / "diagnostics"
     written = []
+    tools = _Tools(hurry)
 
     def keep(name: str, text: Callable[[], str]) -> None:
         try:
@@ -33,10 +43,10 @@ def collect(
 
     keep("last_lines.txt", lambda: "\n".join(last_lines) + "\n")
     keep("processes.txt", lambda: process_table(processes, cpu_before))
-    keep("stacks.txt", lambda: python_stacks(processes))
-    keep("sockets.txt", lambda: _output(["ss", "-tanpe"]))
+    keep("stacks.txt", lambda: python_stacks(processes, tools))
+    keep("sockets.txt", lambda: tools.output(["ss", "-tanpe"]))
     if shutil.which("nvidia-smi"):
-        keep("nvidia-smi.txt", lambda: _output(["nvidia-smi"]))
+        keep("nvidia-smi.txt", lambda: tools.output(["nvidia-smi"]))
     return written
 
 
@@ -54,14 +64,14 @@ def process_table(processes: Sequence[Process], cpu_before: Mapping[int, float])
     return "\n".join(lines) + "\n"
 
 
-def python_stacks(processes: Sequence[Process]) -> str:
+def python_stacks(processes: Sequence[Process], tools: "_Tools") -> str:
     """The Python stacks of every process of the tree by py-spy, where it is there and may look."""
     tool = py_spy_argv()
     if tool is None:
         return "py-spy is not installed here: pip install py-spy in the environment of the agent\n"
     parts = []
     for process in processes[:_PYTHON_LIMIT]:
-        parts.append(f"# {process}\n" + _output([*tool, "dump", "--pid", str(process.pid), "--nonblocking"]))
+        parts.append(f"# {process}\n" + tools.output([*tool, "dump", "--pid", str(process.pid), "--nonblocking"]))
     return "\n".join(parts)
 
 
@@ -76,15 +86,34 @@ def py_spy_argv() -> list[str] | None:
     return [sys.executable, "-m", "py_spy"] if find_spec("py_spy") else None
 
 
-def _output(argv: list[str]) -> str:
-    try:
-        answer = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=_TOOL_TIMEOUT_S,
-            check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as exc:
-        return f"{' '.join(argv)}: {exc}\n"
-    return answer.stdout + answer.stderr
+class _Tools:
+    """Runs the tools of one collection, within one common time."""
+
+    def __init__(self, hurry: Callable[[], bool]) -> None:
+        self._hurry = hurry
+        self._until_s = time.monotonic() + _ALL_TOOLS_S
+
+    def output(self, argv: list[str]) -> str:
+        """What the tool prints; or why it said nothing."""
+        until_s = min(time.monotonic() + _TOOL_S, self._until_s)
+        if self._hurry() or time.monotonic() >= until_s:
+            return f"{' '.join(argv)}: not asked, for want of time\n"
+        try:
+            process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                errors="replace",
+            )  # fmt: skip
+        except OSError as exc:
+            return f"{' '.join(argv)}: {exc}\n"
+        while True:
+            try:
+                return process.communicate(timeout=_TICK_S)[0]
+            except subprocess.TimeoutExpired:
+                if self._hurry() or time.monotonic() >= until_s:
+                    process.kill()
+                    with contextlib.suppress(subprocess.TimeoutExpired):  # nvidia-smi of a lost GPU cannot be killed
+                        process.communicate(timeout=_TICK_S)
+                    return f"{' '.join(argv)}: given up, for want of time\n"
 
 
 def _read(path: Path) -> str:

@@ -19,6 +19,7 @@ from hpcsweep.node.telemetry import Watcher, look
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.job import PlannedWorkload, RunSpec
 from hpcsweep.spec.phases import OutcomeKind, Phase
+from hpcsweep.spec.workload import Workload
 
 _RESET_TIMEOUT_S = 10.0
 _LOAD_GRACE_S = 2.0
@@ -125,6 +126,7 @@ class _Sending:
             self._handle()
             raise
         finally:
+            supervisor.owed_answers = False
             watcher.stop()
             load.end(0.0)
             supervisor.spare.discard(load.pid)
@@ -193,7 +195,9 @@ class _Sending:
         if kind == "workload_started":
             self._total = int(record.get("samples_total", 0))
             record["cache_reset"] = self._reset
+            self._supervisor.owed_answers = _never_idle(self._planned.workload)
         elif kind == "workload_ended":
+            self._supervisor.owed_answers = False
             record["server_figures"] = {**record.get("server_figures", {}), **self._server_figures()}
             self._ended = record
         self._supervisor.journal.event(kind, **record)
@@ -225,6 +229,11 @@ class _Sending:
         if TIMEOUT_CAUSES & failures.keys():
             raise Ended(verdict)  # a server that hangs would let every further request wait for its budget
         return verdict
+
+
+def _never_idle(workload: Workload) -> bool:
+    """Whether a request is under way from the first to the last moment: none waits for its time, or for a program."""
+    return workload.client == "builtin" and workload.arrival.request_rate is None and workload.dataset.kind != "trace"
 
 
 def _detail(line: str) -> str:

@@ -33,7 +33,8 @@ T = TypeVar("T")
 class Supervisor:
     """Watches one attempt. Whatever ends it early is raised as `Ended` from `pump`.
 
-    `spare`: children of the agent that are none of the server's: the guardian, the load process.
+    `spare`: children of the agent that are none of the server's: the guardian, the load process. `owed_answers`: some
+    request is certainly under way, whatever the server's own gauges say: they stand still when its engine does.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Supervisor:
         self.server: Server | None = None
         self.cache_folder: Path | None = None
         self.samples = 0
+        self.owed_answers = False
         self._stopper, self._gpus, self._folder = stopper, gpus, folder
         self._stall_s, self._say = stall_s, say
         self._budgets: dict[str, float] = {}
@@ -155,8 +157,11 @@ class Supervisor:
         return results[0]
 
     def diagnose(self) -> None:
-        """Keep what a person needs to see why nothing moves."""
-        written = diagnostics.collect(self._folder, self.processes(), self.reader.last_lines, self._cpu)
+        """Keep what a person needs to see why nothing moves; cut short when everything has to stop meanwhile."""
+        written = diagnostics.collect(
+            self._folder, self.processes(), self.reader.last_lines, self._cpu,
+            hurry=lambda: self._stopper.check() is not None,
+        )  # fmt: skip
         self.fact("diagnostics", ", ".join(written))
 
     def _line(self, message: ServerLine) -> None:
@@ -179,7 +184,7 @@ class Supervisor:
         counted = [look.figures[name] for name in ("generation_tokens", "prompt_tokens") if name in look.figures]
         self._tokens = sum(counted) if counted else None
         busy = look.figures.get("running", 0.0) + look.figures.get("waiting", 0.0)
-        if self.phase is Phase.MEASURE and not busy:
+        if self.phase is Phase.MEASURE and not busy and not self.owed_answers:
             self._watch.excuse(look.at_s)  # it answers, and has nothing to do
 
     def _gone(self, server: Server, exit_code: int) -> None:
@@ -207,6 +212,7 @@ class Supervisor:
             self._next_progress_s, self._signs = now_s + _PROGRESS_EVERY_S, {}
         if self._watch.idle_s(now_s) >= stall_real_s:
             idle_s = self.idle_s()
+            self.fact("stall_declared_after_s", idle_s, "s")  # before the diagnostics, which take their time
             self.diagnose()
             raise Ended(stalled(self.phase, idle_s, self._stall_s, self.reader.last_lines))
         self._cpu = {process.pid: process.cpu_s for process in members}

@@ -1,11 +1,13 @@
 """Faults on a real vLLM: what each is called, in which phase, on what evidence, how soon; and that nothing is left."""
 
+import contextlib
 import signal
 import socket
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import psutil
 import pytest
 from vllm_job import LABEL, OFFLINE, VllmJob
 
@@ -87,14 +89,26 @@ def test_stopped_in_compile(job, faults):
     agent = job.begin(run, compile_cache="off")
     job.wait_for_phase("compile", LABEL, within_s=900)
     since = job.hit("VLLM::Worker", signal.SIGSTOP)
-    for worker in job.engine_processes("VLLM::Worker"):
-        for compiler in worker.children(recursive=True):
-            compiler.send_signal(signal.SIGSTOP)
+    stop_compilers(job)
     told = job.declared(agent, since, WITHIN_S)
     faults["SIGSTOP in compile"] = told
     assert (told.outcome, told.phase) == ("stalled", "compile") and told.decided_by.startswith("budget stall")
     assert told.after_s < STALL_S + 10
     assert (job.attempt_dir(LABEL) / "diagnostics").is_dir()
+
+
+def stop_compilers(job: VllmJob) -> None:
+    """Stop what the workers have started. A compiler may start another before it is hit: again, until none is new."""
+    stopped: set[int] = set()
+    while True:
+        found = [child for worker in job.engine_processes("VLLM::Worker") for child in worker.children(recursive=True)]
+        new = [child for child in found if child.pid not in stopped]
+        if not new:
+            return
+        for child in new:
+            stopped.add(child.pid)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.send_signal(signal.SIGSTOP)
 
 
 @dataclass

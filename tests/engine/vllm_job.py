@@ -23,7 +23,10 @@ ENV = {**OFFLINE, "VLLM_CPU_KVCACHE_SPACE": "1"}
 
 @dataclass(frozen=True)
 class Declared:
-    """How an attempt was judged. `after_s`: wall-clock seconds from the fault to the verdict."""
+    """How an attempt was judged. `after_s`: seconds from the fault to the moment at which it was declared.
+
+    `idle_s`: how old the last sign of life was then; None: it was not declared for want of signs.
+    """
 
     outcome: str
     phase: str | None
@@ -31,6 +34,7 @@ class Declared:
     decided_by: str
     evidence: str
     after_s: float
+    idle_s: float | None = None
 
 
 class VllmJob(Job):
@@ -90,7 +94,8 @@ class VllmJob(Job):
         """The verdict, when the agent has ended; nothing of the engine is left then."""
         agent.communicate(timeout=within_s)
         end = self.of_kind("attempt_ended", LABEL)[0]
-        at = next((e.at for e in self.of_kind("phase_entered", LABEL) if e.phase.value == "teardown"), end.at)
+        stall = next((e for e in self.of_kind("fact", LABEL) if e.name == "stall_declared_after_s"), None)
+        teardown = next((e for e in self.of_kind("phase_entered", LABEL) if e.phase.value == "teardown"), None)
         assert self.left_behind() == []
         return Declared(
             end.outcome.value,
@@ -98,7 +103,8 @@ class VllmJob(Job):
             end.reason,
             end.decided_by,
             end.evidence[0] if end.evidence else "",
-            round(at - since, 1),
+            round((stall or teardown or end).at - since, 1),
+            stall.value if stall else None,
         )
 
     def left_behind(self) -> list[str]:

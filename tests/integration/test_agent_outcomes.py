@@ -1,6 +1,8 @@
 """The agent with real processes: one case for every outcome that a node can produce."""
 
+import os
 import re
+import signal
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,6 +104,13 @@ ENDED_BY_THEMSELVES = {
     "answers hang": Case(
         "request_timeout", {"faults": [{"kind": "hang"}]}, {"token": 20}, phase="measure", reason="token_timeout"
     ),
+    "answers hang, while the gauges say that nothing runs": Case(
+        "stalled",
+        {"faults": [{"kind": "hang"}]},
+        {"stall": 100, "token": 5000, "request": 5000},
+        phase="measure",
+        decided_by="budget stall",
+    ),
     "one of three requests hangs": Case("completed", {"faults": [{"kind": "hang", "only": [2]}]}, {"token": 20}),
 }
 
@@ -122,3 +131,26 @@ def test_outcome(job: Job, case: Case):
     assert job.left_processes() == []
     if case.diagnostics:
         assert {p.name for p in (job.attempt_dir() / "diagnostics").iterdir()} >= {"processes.txt", "last_lines.txt"}
+
+
+def test_a_stall_is_declared_before_its_diagnostics_and_a_cancel_cuts_them_short(job: Job, tmp_path):
+    """A tool may hang (nvidia-smi does, on a lost GPU): the verdict does not wait for it, nor does a cancel."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("nvidia-smi", "ss"):
+        (tools / name).write_text("#!/bin/sh\nexec sleep 600\n")
+        (tools / name).chmod(0o755)
+    job.write(
+        job.run_spec(
+            profile={"startup": {"compile": 30}, "faults": [{"kind": "stall", "phase": "compile"}]},
+            budgets={"stall": 100},
+        )
+    )
+    agent = job.start({"PATH": f"{tools}:{os.environ['PATH']}"})
+    while not any(fact.name == "stall_declared_after_s" for fact in job.of_kind("fact")):
+        job.wait_for_event("progress")
+    agent.send_signal(signal.SIGTERM)
+    agent.communicate(timeout=15)  # far less than the tools' own time
+    assert job.ended()["outcome"] == "stalled"
+    assert "for want of time" in (job.attempt_dir() / "diagnostics" / "sockets.txt").read_text()
+    assert job.left_processes() == []
