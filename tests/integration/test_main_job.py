@@ -192,6 +192,8 @@ def test_a_killed_agent_is_told_and_leaves_no_server(cli):
 
 
 def test_a_killed_dispatcher_is_told_and_retry_goes_on(cli):
+    slower = (cli.folder / "small.yaml").read_text().replace("time_scale: 100", "time_scale: 10")
+    (cli.folder / "small.yaml").write_text(slower)  # else the first element may have ended before it is looked at
     cli.run("submit", "small.yaml", "--fix", "eager=yes", "--parallel", "1")
     sweep = cli.home / "sweeps" / "small-0001"
     until(lambda: json.loads((sweep / "dispatcher/state.json").read_text())["elements"]["0_0"]["state"] == "running")

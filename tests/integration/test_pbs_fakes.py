@@ -236,7 +236,7 @@ def test_a_script_runs_below_a_login_shell_and_a_command_does_not(site):
 
 
 def test_walltime_is_told_and_then_enforced(site):
-    site.admin("set server kill_delay=1.0")
+    site.admin("set server kill_delay=3.0")
     polite = site.out("cd jobs; qsub -l walltime=1 trap.pbs")
     deaf = site.out(
         "cd jobs; qsub -l walltime=1 -k od -j oe -o . -- /bin/bash -c 'trap : TERM; while :; do sleep 0.1; done'"

@@ -166,6 +166,9 @@ class Mom:
             if self.kill_at is not None and now >= self.kill_at:
                 signal_session(self.sid, signal.SIGKILL)
                 self.kill_at = now + 1
+        # The login shell may die of the SIGTERM before the script below it has run its trap: the script has its time.
+        while self.kill_at is not None and time.time() < self.kill_at and session(self.sid):
+            time.sleep(0.05)
         signal_session(self.sid, signal.SIGKILL)
 
     def terminate(self, now: float) -> None:
