@@ -7,7 +7,12 @@ from dataclasses import dataclass
 NUMBER = r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?"
 """A number as people and tools print it; commas between thousands."""
 
+FOREIGN = r"[-+]?\d{1,3}(?:\.\d{3})+,\d+|[-+]?\d+,\d+"
+"""A number with a decimal comma, as a program with another locale or a spreadsheet prints it: `1.345,12`, `148,61`."""
+
 _WHOLE = re.compile(NUMBER)
+_FOREIGN = re.compile(FOREIGN)
+_GROUPED = re.compile(r"[-+]?\d{1,3}(?:\.\d{3})+")
 _EXACT = 1e-9
 _STORED = 1e-6
 
@@ -53,9 +58,22 @@ def measured(text: str) -> Number | None:
     return Number(value, 0.5 * 10.0 ** (int(exponent or 0) - decimals))
 
 
+def figure(text: str) -> Number | None:
+    """A measured value that stands alone, in a cell or behind a name: there a comma may be the decimal point.
+
+    `2,500` is two thousand five hundred; `148,61` cannot be. None: it is no number.
+    """
+    plain = text.strip()
+    number = measured(plain)
+    if number is None and _FOREIGN.fullmatch(plain):
+        return measured(plain.replace(".", "").replace(",", "."))
+    return number
+
+
 def count(text: str) -> Number | None:
-    """A count as printed: exact, also as `1000.00`. None: it is no number."""
-    number = measured(text)
+    """A count as printed: exact, also as `1000.00`, and `214.465` is one of thousands. None: it is no number."""
+    plain = text.strip()
+    number = figure(plain.replace(".", "") if _GROUPED.fullmatch(plain) else plain)
     return None if number is None else Number(number.value)
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from hpcsweep.imports.numbers import NUMBER, Number, count, measured
+from hpcsweep.imports.numbers import FOREIGN, NUMBER, Number, count, figure
 
 _COUNTS = {
     "successful requests": "completed",
@@ -44,9 +44,16 @@ _STATISTIC = r"(?:Mean|Median|Std|Max|Min|P\d{1,2}(?:\.\d+)?) (?:TTFT|TPOT|ITL|E
 _METRICS = {"e2e latency": "e2el"}
 
 _NAMES = sorted((*_COUNTS, *_MEASURED, *_SETTINGS), key=len, reverse=True)
+_STARTS = "|".join(sorted({name.split()[0] for name in _NAMES} | {"mean", "median", "std", "min", r"p\d"}))
+_VALUE = rf"(?:{FOREIGN}|{NUMBER})(?!,?\d)(?:(?![\w.])|\.(?!\d)|(?=(?:{_STARTS})\b))"
+"""A number; another item may follow at once, where line ends were lost. A comma and digits must be part of it."""
+
+_PLAIN = [name for name in _NAMES if " " in name and name not in _SETTINGS]
 _ITEM = re.compile(
-    rf"(?<![\w(])(?P<name>{'|'.join(map(re.escape, _NAMES))}|{_STATISTIC})\**\s*[:|]\s*\**\s*"
-    rf"(?P<value>{NUMBER}(?![\w.])|inf\b|nan\b|not set\b|None\b|[a-z][\w./-]*)",
+    rf"(?<![A-Za-z_(])(?:"
+    rf"(?P<name>{'|'.join(map(re.escape, _NAMES))}|{_STATISTIC})[*`]*\s*[:|][\s*`]*"
+    rf"(?P<value>{_VALUE}|inf\b|nan\b|not set\b|None\b|[a-z][\w./-]*)"
+    rf"|(?P<cell>{'|'.join(map(re.escape, _PLAIN))}|{_STATISTIC})[*`]*(?:\s{{2,}}|\t|\n)\s*(?P<beside>{_VALUE}))",
     re.IGNORECASE,
 )
 _TITLE = re.compile(r"=*[ \t]*\bServing Benchmark Result\b[ \t]*=*", re.IGNORECASE)
@@ -129,15 +136,16 @@ def _marks(text: str) -> list[tuple[int, re.Match[str]]]:
 
 def _item(match: re.Match[str]) -> tuple[str, Number | None, str]:
     """(name, figure, setting): a figure or None where it is a setting or says none."""
-    printed, value = " ".join(match["name"].lower().split()), match["value"]
+    printed = " ".join((match["name"] or match["cell"]).lower().split())
+    value = match["value"] or match["beside"]
     if printed in _SETTINGS:
         return _SETTINGS[printed], None, value
     if printed in _COUNTS:
         return _COUNTS[printed], count(value), value
     if printed in _MEASURED:
-        return _MEASURED[printed], measured(value), value
+        return _MEASURED[printed], figure(value), value
     statistic, _, metric = printed.removesuffix(" (ms)").partition(" ")
-    return f"{statistic}_{_METRICS.get(metric, metric)}_ms", measured(value), value
+    return f"{statistic}_{_METRICS.get(metric, metric)}_ms", figure(value), value
 
 
 def _unread(line: str) -> str:
