@@ -4,18 +4,15 @@ import re
 from collections.abc import Iterator, Sequence
 
 from hpcsweep.imports.blocks import Imported, Place, SampleTable, Table
+from hpcsweep.imports.check_cells import cell_finding
 from hpcsweep.imports.findings import Finding, Verdict
 from hpcsweep.imports.known import NOISE_PERCENT, NOISE_REASON, Known, known_figures
-from hpcsweep.imports.numbers import NUMBER, Number, measured, shown
+from hpcsweep.imports.numbers import NUMBER, measured
 from hpcsweep.imports.recompute_samples import WarmMean, warm_mean
-from hpcsweep.imports.serve_settings import settings_of
 
 _SPEED = re.compile(r"\btps\b|throughput|tok(?:ens)?/s|latency|\btpot\b|\bttft\b", re.IGNORECASE)
 _RATE = re.compile(r"\btps\b|tok(?:ens)?/s", re.IGNORECASE)
 _VALUE = re.compile(rf"(?<![\w.,+\-])({NUMBER})(?:\s*[x\u00d7]\s*(\d{{1,2}})\b)?(?![\w.]*%|\w)")
-_MISPRINT = 0.01
-"""A cell this near to a detail is that detail, written down wrongly."""
-
 _ID = re.compile(r"^[A-Za-z]?\d+[A-Za-z]?$|^[A-Za-z]{1,3}\d*$")
 
 
@@ -44,36 +41,7 @@ def _cells(table: Table, known: Sequence[Known], found: Imported) -> Iterator[Fi
                     continue
                 place = Place(table.place.file, line)
                 own = [one for one in known if details and one.label == f"{details[0].label}, {details[0].group}"]
-                yield _cell(place, about, f"{column}: {match[0]}", said, match[2], own or known, found)
-
-
-def _cell(
-    place: Place, about: str, claim: str, said: Number, times: str | None, known: Sequence[Known], found: Imported
-) -> Finding:
-    source = next((one for one in known if one.value.agrees(said)), None)
-    if source is not None:
-        reason = f"{source.what} of {source}"
-        if times:
-            reason += f"; x{times} assumes that {times} replicas scale without loss"
-        return Finding(place, about, claim, Verdict.CONFIRMED, reason, "cell", said.value, source.value.value)
-    for one in known:
-        replicas = round(said.value / one.value.value) if one.value.value else 0
-        if 2 <= replicas <= 16 and (one.value * Number(replicas)).agrees(said) and _fits_gpus(one, replicas, found):
-            reason = f"{replicas} x {shown(one.value.value)}, {one.what} of {one}: scaled to the same number of GPUs; "
-            reason += "assumes that replicas scale without loss"
-            scaled = replicas * one.value.value
-            return Finding(place, about, claim, Verdict.CONFIRMED, reason, "scaled_cell", said.value, scaled)
-    nearest = min(known, key=lambda one: abs(one.value.value - said.value))
-    reason = f"no detail gives it; the nearest is {shown(nearest.value.value)}, {nearest.what} of {nearest}"
-    if abs(nearest.value.value - said.value) > _MISPRINT * said.value:
-        return Finding(place, about, claim, Verdict.NOT_CHECKED, reason, "cell", said.value)
-    return Finding(place, about, claim, Verdict.WRONG, reason, "cell", said.value, nearest.value.value)
-
-
-def _fits_gpus(one: Known, replicas: int, found: Imported) -> bool:
-    """So many replicas take as many GPUs as some other block of the document."""
-    gpus = {b.place: settings.gpus for b in found.benchmarks if (settings := settings_of(b)) is not None}
-    return one.place in gpus and gpus[one.place] * replicas in gpus.values()
+                yield cell_finding(place, about, f"{column}: {match[0]}", said, match[2], own or known, found)
 
 
 def _details(row: Sequence[str], table: Table, details: Sequence[SampleTable]) -> list[SampleTable]:

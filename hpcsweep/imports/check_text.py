@@ -2,43 +2,34 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import pairwise, permutations
+from itertools import pairwise
 
 from hpcsweep.analysis.claims import LOG_WINDOW_S, log_window
 from hpcsweep.imports.blocks import Imported, Place
+from hpcsweep.imports.check_cells import multiple
+from hpcsweep.imports.check_percents import WORDS, changes_of, percents, plain_numbers
 from hpcsweep.imports.findings import Finding, Verdict
-from hpcsweep.imports.known import NOISE_PERCENT, NOISE_REASON, Known, known_figures
+from hpcsweep.imports.known import NOISE_PERCENT, NOISE_REASON, Known, gpus_of, known_figures
 from hpcsweep.imports.numbers import NUMBER, Number, measured, percent_change, shown
 from hpcsweep.imports.printed import is_part
 
-_WORDS = (
-    r"slower|faster|higher|lower|better|worse|longer|shorter|more|less|improvement|improved|speed-?up|gain|increase|"
-    r"decrease|reduction|regression"
-)
-_PERCENT = re.compile(rf"(?P<sign>[+\-])?(?P<value>\d+(?:\.\d+)?)\s*%(?P<word>\W{{0,3}}(?:{_WORDS})\b)?", re.IGNORECASE)
 _RATIO = re.compile(
-    rf"(?<![\w.])(?P<value>\d+(?:\.\d+)?)\s*[x\u00d7]\s+(?P<word>{_WORDS}|baseline|as \w+)\b", re.IGNORECASE
+    rf"(?<![\w.])(?P<value>\d+(?:\.\d+)?)\s*[x\u00d7]\s+(?P<word>{WORDS}|baseline|as \w+)\b", re.IGNORECASE
 )
 _VERSUS = re.compile(
     rf"(?P<a>{NUMBER})\s*(?P<ua>[a-z/]*)\s*[^\d|]{{0,12}}\b(?:vs\.?|versus|against|compared to)\s*(?P<b>{NUMBER})",
     re.IGNORECASE,
 )
-_PLAIN = re.compile(rf"(?<![\w.,+\-])(?P<value>{NUMBER})(?:\s*[x\u00d7]\s*(?P<times>\d{{1,2}})\b)?(?![\w.]*%|\w)")
 _ORDERED = re.compile(r"(?P<name>[A-Za-z][\w .+/-]*?)\s*\(\s*(?P<inside>[^()]*)\)")
+_TIME = re.compile(r"\d\s*(?:ms|s|sec|seconds)\b|ttft|tpot|latency", re.IGNORECASE)
 _PROMPT_RATE = re.compile(r"\b(?:prompt|prefill)\s+(?:throughput|speed|processing)", re.IGNORECASE)
 _RATE = re.compile(rf"(?P<low>{NUMBER})(?:\s*[-\u2013]\s*(?P<high>{NUMBER}))?\s*(?:tokens?|tok)/s", re.IGNORECASE)
-
-
-_NEAR = 8
-"""Numbers before a claim, on its line, that it may be about."""
-
-_Change = tuple[Number, Known, Known]
 
 
 def check_text(found: Imported) -> list[Finding]:
     """Findings on every line that claims something; lines of printed blocks claim nothing."""
     known = known_figures(found)
-    changes = _changes(known)
+    changes = changes_of(known, gpus_of(found))
     pairs = _versus(found)
     findings: list[Finding] = []
     for number, line in enumerate(found.lines, 1):
@@ -46,100 +37,11 @@ def check_text(found: Imported) -> list[Finding]:
             continue
         place = Place(found.file, number)
         about = found.contexts[number - 1].label or "text"
-        findings += _percents(line, place, about, changes)
+        findings += percents(found.lines, place, about, changes)
         findings += _ratios(line, place, about, pairs)
-        findings += _ordering(line, place, about, known)
+        findings += _ordering(line, place, about, known, found)
         findings += _prompt_rates(line, place, about, found)
     return findings
-
-
-def _changes(known: Sequence[Known]) -> list[_Change]:
-    """Every change from one measured figure to another of the same kind and the same requests."""
-    alike: dict[tuple[object, ...], list[Known]] = {}
-    for one in known:
-        alike.setdefault((one.what, one.work), []).append(one)
-    return [
-        (percent_change(new.value, old.value), new, old)
-        for group in alike.values()
-        for new, old in permutations(group, 2)
-        if old.value.value
-    ]
-
-
-def _percents(line: str, place: Place, about: str, changes: Sequence[_Change]) -> Iterator[Finding]:
-    """A stated change is confirmed by two numbers before it on its line, else by two measured figures of one kind."""
-    for match in _PERCENT.finditer(line):
-        if not match["sign"] and not match["word"]:
-            continue
-        stated = measured(match["value"])
-        if stated is None:
-            continue
-        minus = match["sign"] == "-"
-        claim = match[0].strip()
-        here = _numbers(line[: match.start()])
-        pair = _pair_here(here, stated, minus=minus, either=not match["sign"])
-        if pair is not None:
-            new, old = pair
-            yield _percent_finding(
-                place, about, claim, stated, new, old, f"{shown(new.value)} against {shown(old.value)}"
-            )
-            continue
-        fitting = [one for one in changes if _fits(one[0], stated, minus, not match["sign"])]
-        if fitting:
-            _, later, earlier = fitting[0]
-            why = f"{later.what}: {later} {shown(later.value.value)} against {earlier} {shown(earlier.value.value)}"
-            yield _percent_finding(place, about, claim, stated, later.value, earlier.value, why)
-        elif changes or here:
-            target = -stated.value if minus else stated.value
-            nearest = min(changes, key=lambda one: abs(one[0].value - target), default=None)
-            why = "no two of the measured figures give it"
-            if nearest is not None:
-                why += f"; the nearest is {nearest[0].value:+.1f}%: {nearest[1]} against {nearest[2]}"
-            yield Finding(place, about, claim, Verdict.DOES_NOT_FOLLOW, why, "percent", target, None, "%")
-        else:
-            yield Finding(place, about, claim, Verdict.NOT_CHECKED, "there is no number to compare it with", "percent")
-
-
-def _percent_finding(
-    place: Place, about: str, claim: str, stated: Number, new: Number, old: Number, why: str
-) -> Finding:
-    change = percent_change(new, old)
-    noise = abs(change.value) < NOISE_PERCENT
-    return Finding(
-        place=place,
-        about=about,
-        claim=claim,
-        verdict=Verdict.NOISE if noise else Verdict.CONFIRMED,
-        reason=f"{why} = {change.value:+.2f}%" + (f"; {NOISE_REASON}" if noise else ""),
-        kind="percent",
-        stated=stated.value if change.value >= 0 else -stated.value,
-        recomputed=change.value,
-        unit="%",
-    )
-
-
-def _fits(change: Number, stated: Number, minus: bool, either: bool) -> bool:
-    signs = (1, -1) if either else (-1,) if minus else (1,)
-    return any(change.agrees(Number(sign * stated.value, stated.tolerance)) for sign in signs)
-
-
-def _numbers(text: str) -> list[Number]:
-    """The plain numbers of a text, in order; `7081.34x2` is a product."""
-    found = []
-    for match in _PLAIN.finditer(text):
-        number = measured(match["value"])
-        if number is not None:
-            found.append(number * Number(float(match["times"])) if match["times"] else number)
-    return found
-
-
-def _pair_here(numbers: Sequence[Number], stated: Number, *, minus: bool, either: bool) -> tuple[Number, Number] | None:
-    """The nearest (new, old) before the claim that gives it. None: no two numbers do."""
-    latest = list(reversed(numbers))[:_NEAR]
-    for new, old in permutations(latest, 2):
-        if old.value and new.value and _fits(percent_change(new, old), stated, minus, either):
-            return new, old
-    return None
 
 
 def _versus(found: Imported) -> list[tuple[int, Number, Number, str]]:
@@ -159,7 +61,8 @@ def _ratios(line: str, place: Place, about: str, pairs: Sequence[tuple[int, Numb
         if stated is None:
             continue
         here = [pair for pair in pairs if pair[0] == place.line]
-        chosen = next((pair for pair in here or pairs if here or _ratio(pair).agrees(stated)), None)
+        fitting = [pair for pair in here or pairs if _ratio(pair).agrees(stated)]
+        chosen = next(iter(fitting or here), None)
         claim = match[0].strip()
         if chosen is None:
             yield Finding(place, about, claim, Verdict.NOT_CHECKED, "no two numbers stand beside it", "ratio")
@@ -184,20 +87,24 @@ def _ratio(pair: tuple[int, Number, Number, str]) -> Number:
     return a / b if a.value >= b.value else b / a
 
 
-def _ordering(line: str, place: Place, about: str, known: Sequence[Known]) -> Iterator[Finding]:
+def _ordering(line: str, place: Place, about: str, known: Sequence[Known], found: Imported) -> Iterator[Finding]:
     """`A (10 tok/s) > B (8 tok/s)`: the numbers fall, were measured, and lie apart by more than noise."""
     if " > " not in f" {line.replace('>', ' > ')} " or line.lstrip().startswith(">"):
         return
     items = [(match["name"].split(":")[-1].strip(), match["inside"]) for match in _ORDERED.finditer(line)]
     if len(items) < 2:
         return
-    valued = [(name, numbers[0]) for name, inside in items if (numbers := _numbers(inside)) and numbers[0].value > 0]
-    missing = [name for name, inside in items if not _numbers(inside)]
+    valued = [
+        (name, numbers[0]) for name, inside in items if (numbers := plain_numbers(inside)) and numbers[0].value > 0
+    ]
+    missing = [name for name, inside in items if not plain_numbers(inside)]
     told = [f"{name} has no number" for name in missing]
+    if all(_TIME.search(inside) for _, inside in items if plain_numbers(inside)) and len(valued) > 1:
+        valued.reverse()  # of times the smaller is the better one
     falls = all(a[1].value >= b[1].value for a, b in pairwise(valued))
     verdict = Verdict.CONFIRMED if falls else Verdict.WRONG
     for name, value in valued:
-        source = next((one for one in known if one.value.agrees(value)), None)
+        source = next((one for one in known if one.value.agrees(value) or multiple(one, value, found)), None)
         told.append(
             f"{name} {shown(value.value)}: " + (f"line {source.place.line}" if source else "measured nowhere here")
         )

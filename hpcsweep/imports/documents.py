@@ -1,6 +1,6 @@
 """A file of any known kind to the blocks in it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from hpcsweep.imports.blocks import (
@@ -11,10 +11,12 @@ from hpcsweep.imports.blocks import (
     Place,
     SampleTable,
     Skipped,
+    Table,
     WrittenCommand,
 )
 from hpcsweep.imports.clean import clean_lines, decode
 from hpcsweep.imports.html_tables import html_tables
+from hpcsweep.imports.metric_tables import results_in
 from hpcsweep.imports.outline import Outline, outline
 from hpcsweep.imports.printed import PrintedBlock, printed_blocks
 from hpcsweep.imports.result_files import json_objects, read_objects
@@ -63,8 +65,12 @@ def _of_document(text: str, file: str) -> Imported:
             for line, unread in block.unread
         ]
     found_tables = [*tables(lines, way.contexts, file), *html_tables(text, way.contexts, file)]
+    of_tables = {table.place: results_in(table) for table in found_tables}
+    benchmarks += [one for results in of_tables.values() for one in results]
+    benchmarks.sort(key=lambda one: one.place.line)
     sampled = [(table, sample_table(table, lines)) for table in found_tables]
     sample_tables = [samples for _, samples in sampled if samples is not None]
+    skipped += [one for table, samples in sampled if samples is not None for one in _rows_left(table, samples)]
     commands = [
         WrittenCommand(Place(file, one.line), one.text, one.argv, one.recommended, one.context) for one in way.commands
     ]
@@ -76,13 +82,22 @@ def _of_document(text: str, file: str) -> Imported:
         form="document",
         benchmarks=_told_apart(benchmarks),
         sample_tables=_groups_apart(sample_tables),
-        tables=tuple(table for table, samples in sampled if samples is None),
+        tables=tuple(t for t, samples in sampled if samples is None and not of_tables[t.place]),
         commands=tuple(commands),
         failures=tuple(failures),
         skipped=tuple(skipped),
         lines=tuple(lines),
         contexts=tuple(way.contexts),
     )
+
+
+def _rows_left(table: Table, samples: SampleTable) -> Iterator[Skipped]:
+    """The rows of a table of samples that have neither a time nor a speed."""
+    taken = {samples.average_line, *(one.line for one in samples.samples)}
+    for line, row in table.rows:
+        if line not in taken and any(row):
+            what = f"row of a table of samples: {' | '.join(row)}"[:160]
+            yield Skipped(Place(table.place.file, line), what, "it has neither a time nor tokens/s")
 
 
 def _benchmark(block: PrintedBlock, context: Context, place: Place) -> Benchmark:

@@ -9,6 +9,7 @@ from hpcsweep.analysis.statistics import LEVEL, t_quantile
 from hpcsweep.imports.blocks import Imported, Place
 from hpcsweep.imports.numbers import Number
 from hpcsweep.imports.recompute_samples import warm_mean
+from hpcsweep.imports.serve_settings import settings_of
 
 NOISE_PERCENT = 100 * math.sqrt(2) * ASSUMED_RUN_SPREAD * t_quantile(0.5 + LEVEL / 2, math.inf)
 """Single runs that are less apart than this cannot be told apart, by the spread that the analysis assumes for them."""
@@ -29,6 +30,11 @@ class Known:
 
     def __str__(self) -> str:
         return f"{self.label} (line {self.place.line})"
+
+
+def gpus_of(found: Imported) -> dict[Place, int]:
+    """GPUs of each block whose command is known."""
+    return {one.place: settings.gpus for one in found.benchmarks if (settings := settings_of(one)) is not None}
 
 
 def known_figures(found: Imported) -> list[Known]:

@@ -25,6 +25,8 @@ SERVES = re.compile(
 """What starts a server."""
 
 _RECOMMENDED = re.compile(r"recommend|conclusion|optimal|production|best config|final config", re.IGNORECASE)
+_ADVISED = re.compile(r"\brecommended (?:serving )?(?:configuration|command|settings)\b", re.IGNORECASE)
+_NEAR_LINES = 4
 _PROMPT = re.compile(r"^\s*(?:[$>#]\s+)(?=[a-z])")
 
 
@@ -93,8 +95,9 @@ def _command(lines: Sequence[str], number: int, state: _State, found: Outline) -
     argv = meant_argv(text)
     state.command = shlex.join(argv)
     above = " ".join([*(text for _, text in state.headings[-1:]), state.short, state.title, state.comment])
+    near = [text for text in lines[max(0, number - 1 - _NEAR_LINES) : number - 1] if _ADVISED.search(text)]
     context = state.context()
-    found.commands.append(CommandText(number, text, argv, bool(_RECOMMENDED.search(above)), context))
+    found.commands.append(CommandText(number, text, argv, bool(_RECOMMENDED.search(above) or near), context))
     return number + len(taken) - 1
 
 

@@ -44,9 +44,12 @@ _STATISTIC = r"(?:Mean|Median|Std|Max|Min|P\d{1,2}(?:\.\d+)?) (?:TTFT|TPOT|ITL|E
 _METRICS = {"e2e latency": "e2el"}
 
 _NAMES = sorted((*_COUNTS, *_MEASURED, *_SETTINGS), key=len, reverse=True)
-_STARTS = "|".join(sorted({name.split()[0] for name in _NAMES} | {"mean", "median", "std", "min", r"p\d"}))
-_VALUE = rf"(?:{FOREIGN}|{NUMBER})(?!,?\d)(?:(?![\w.])|\.(?!\d)|(?=(?:{_STARTS})\b))"
-"""A number; another item may follow at once, where line ends were lost. A comma and digits must be part of it."""
+_STARTS = "|".join(sorted({name.split()[0] for name in _NAMES} | {"mean", "median", "std", "min", r"p\d+"}))
+_VALUE = (
+    rf"(?:{FOREIGN}|{NUMBER})(?!,?\d)(?![ \t|]+{NUMBER}[ \t|]*(?:$|[-+.\d]))(?:(?![\w.])|\.(?!\d)|(?=(?:{_STARTS})\b))"
+)
+"""A number; another item may follow at once, where line ends were lost. A comma and digits must be part of it.
+Several numbers in one line are two columns or thousands set apart by blanks: nobody can say which one is meant."""
 
 _PLAIN = [name for name in _NAMES if " " in name and name not in _SETTINGS]
 _ITEM = re.compile(
@@ -54,11 +57,12 @@ _ITEM = re.compile(
     rf"(?P<name>{'|'.join(map(re.escape, _NAMES))}|{_STATISTIC})[*`]*\s*[:|][\s*`]*"
     rf"(?P<value>{_VALUE}|inf\b|nan\b|not set\b|None\b|[a-z][\w./-]*)"
     rf"|(?P<cell>{'|'.join(map(re.escape, _PLAIN))}|{_STATISTIC})[*`]*(?:\s{{2,}}|\t|\n)\s*(?P<beside>{_VALUE}))",
-    re.IGNORECASE,
+    re.IGNORECASE | re.MULTILINE,
 )
 _TITLE = re.compile(r"=*[ \t]*\bServing Benchmark Result\b[ \t]*=*", re.IGNORECASE)
 _RULE = re.compile(r"={20,}")
-_UNKNOWN = re.compile(rf"^[\s|>*#-]*(?P<line>[A-Za-z][^:|\n]{{2,60}}[:|]\s*{NUMBER})\s*\|?\s*$")
+_UNKNOWN = re.compile(rf"^[\s|>*#-]*(?P<line>[A-Za-z][^:|\n]{{2,60}}[:|]\s*{NUMBER}(?:[ |]+{NUMBER})*)\s*\|?\s*$")
+_NO_VALUE = ("inf", "nan", "none", "not set")
 _NEAR_LINES = 12
 _ENOUGH = 3
 
@@ -108,22 +112,36 @@ def printed_blocks(lines: Sequence[str]) -> list[PrintedBlock]:
             if current is not None and current.figures:
                 current = None
         else:
-            name, figure, setting = _item(match)
+            name, number_of, setting = _item(match)
+            if number_of is None and name not in _SETTINGS.values() and setting.lower() not in _NO_VALUE:
+                continue  # the heads of two columns
             if current is None or name in current.figures or number - current.last_line > _NEAR_LINES:
                 current = PrintedBlock(number, number, titled=False)
                 found.append(current)
             current.last_line = number + match[0].count("\n")
-            if figure is not None:
-                current.figures[name] = figure
+            if number_of is not None:
+                current.figures[name] = number_of
             else:
                 current.settings.setdefault(name, setting)
     for block in found:
         end = block.last_line
         while end < len(lines) and lines[end].strip() and not is_part(lines[end]):
             end += 1  # up to the ruler or a blank line
-        inside = range(block.line - 1, end)
+        start = block.line - 1
+        while not block.titled and start > 0 and _UNKNOWN.match(lines[start - 1]):
+            start -= 1
+        inside = range(start, end)
         block.unread += [(i + 1, unread) for i in inside if (unread := _unread(lines[i]))]
     return found
+
+
+def named_figure(name: str, value: str) -> tuple[str, Number] | None:
+    """A figure that stands in a table, under its printed name or beside it. None: it is none that is known."""
+    match = _ITEM.fullmatch(f"{name.strip()}: {value.strip()}")
+    if match is None:
+        return None
+    key, number_of, _ = _item(match)
+    return None if number_of is None else (key, number_of)
 
 
 def _marks(text: str) -> list[tuple[int, re.Match[str]]]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from hpcsweep.imports.blocks import Context, Place, SampleTable, Table, TableSample
-from hpcsweep.imports.numbers import Number, count, measured
+from hpcsweep.imports.numbers import Number, count, figure
 
 _RULER = re.compile(r"^\s*\|?\s*:?-{2,}:?\s*(?:\|\s*:?-{2,}:?\s*)*\|?\s*$")
 _COLUMNS = {
@@ -14,6 +14,7 @@ _COLUMNS = {
     "ttft_s": r"ttft ?\(s(?:ec(?:onds)?)?\)",
     "tps": r"(?:tps|tokens?/s|tok/s|tokens per second|throughput ?\((?:tok|tokens)/s\))",
 }
+_UNIT = re.compile(r"(?<=\d)\s*(?:s|sec|seconds|tok(?:en)?s?/s|t/s|tokens?)$", re.IGNORECASE)
 _AVERAGE = re.compile(r"^(?:avg|average|mean)\.?$", re.IGNORECASE)
 _CAPTION = re.compile(r"^[\s>*-]*([^|]+?)\s*:?[\s*]*$")
 _SET = re.compile(r"(?<!\w)(\d+k)(?![A-Za-z0-9])", re.IGNORECASE)
@@ -52,7 +53,7 @@ def sample_table(table: Table, lines: Sequence[str]) -> SampleTable | None:
     samples, averages, average_line = [], {}, 0
     for line, row in table.rows:
         values = {name: row[place] for name, place in columns.items() if place < len(row)}
-        numbers = {name: number for name, text in values.items() if (number := measured(text)) is not None}
+        numbers = {name: number for name, text in values.items() if (number := figure(_UNIT.sub("", text))) is not None}
         if _AVERAGE.match(row[0]):
             averages, average_line = numbers, line
         elif "e2e_s" in numbers or "tps" in numbers:
@@ -74,7 +75,7 @@ def sample_table(table: Table, lines: Sequence[str]) -> SampleTable | None:
 
 def _sample(name: str, line: int, values: dict[str, str], numbers: dict[str, Number]) -> TableSample:
     def tokens(column: str) -> int | None:
-        number = count(values.get(column, ""))
+        number = count(_UNIT.sub("", values.get(column, "")))
         return None if number is None else int(number.value)
 
     return TableSample(

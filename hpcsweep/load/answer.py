@@ -22,7 +22,7 @@ CAUSES = {
     "http_error": "the status was not 200",
     "error_in_stream": "the stream brought an error in place of tokens",
     "cut": "the connection closed before the answer was whole",
-    "ended_early": "the stream ended in order, but without a finish reason or [DONE]",
+    "ended_early": "the stream ended in order, but without [DONE] or a finish reason, or with `abort` or `error`",
     "not_streamed": "the answer came in one piece",
     "bad_answer": "what came is no HTTP, or no JSON",
     "no_tokens": "the answer was whole and had no token",
@@ -34,6 +34,9 @@ CAUSES = {
     "client_error": "another tool's client failed, or says that the request did; its words are in the detail",
 }
 """Causes of failure and what each means."""
+
+_GIVEN_UP = ("abort", "error")
+"""Finish reasons with which vLLM (v1/engine, FinishReason) and SGLang say that they gave a request up."""
 
 _LESSONS = 8  # a server whose chunks all differ in more than their text is not worth more
 _TEXT_KEYS = ("content", "text", "reasoning_content", "reasoning", "tool_calls")
@@ -131,6 +134,8 @@ class Answer:
         if self._events.pending or not (self.done and self.finish_reason):
             got = f"finish_reason {self.finish_reason}, [DONE] {'seen' if self.done else 'not seen'}"
             raise Failure("ended_early", f"{got}, {len(self.stamps)} chunks")
+        if self.finish_reason in _GIVEN_UP:
+            raise Failure("ended_early", f"finish_reason {self.finish_reason}, {len(self.stamps)} chunks")
         completion = len(self.stamps)
         if self.usage is not None:
             completion = self._check_usage(max_tokens)

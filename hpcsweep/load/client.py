@@ -29,6 +29,9 @@ _READS_KEPT = 8  # of one answer, until they are looked at: bounds memory, and t
 _TICK_S, _TICK_LEAST_S = 0.1, 0.001  # a tenth of the shortest budget, within these
 _FINE_S = 0.02  # a wait shorter than this is timed to the microsecond; epoll alone rounds up to a millisecond
 _NS = 1_000_000_000
+_RACE_NS = 1 * _NS
+"""A server that closed an idle connection had done so when the request went out, or soon after: its FIN was on the way.
+Whoever closes later than this has had the request, and dropped it."""
 
 
 class Client:
@@ -181,10 +184,10 @@ class Client:
         self._busy += 1
         self._put(item, request_head(self._host, self._schedule.path, len(body), self._api_key) + body, ready_ns)
 
-    def _put(self, item: Item, request: bytes, ready_ns: int) -> None:
-        """Send on an idle connection, or on a new one."""
+    def _put(self, item: Item, request: bytes, ready_ns: int, *, again: bool = False) -> None:
+        """Send on an idle connection, or on a new one. `again`: on a new one, since an idle one was closed."""
         try:
-            connection = self._pool.take()
+            connection = self._pool.new() if again else self._pool.take()
         except OSError as exc:
             self._ended(item, None, Failure("connect", str(exc)))
             return
@@ -205,13 +208,19 @@ class Client:
     def _broken(self, connection: Connection, exc: OSError | None) -> None:
         """The connection ended without an answer, or within one."""
         item = connection.item
+        if item is not None and exc is not None and not connection.connecting:
+            if connection.keep_last_words():
+                self._look(connection)
+            if connection.item is None:
+                return
+        race = connection.rested and time.monotonic_ns() - connection.handed_ns < _RACE_NS
         if item is None:
             self._pool.drop(connection)
-        elif connection.rested and not connection.reader.begun:
+        elif race and not connection.reader.begun:
             # the server may close an idle connection at any time; what was sent just then it never saw
             self._pool.drop(connection)
             self.measured.reconnects += 1
-            self._put(item, connection.request, connection.ready_ns)
+            self._put(item, connection.request, connection.ready_ns, again=True)
         else:
             cause = "connect" if connection.connecting else "cut"
             self._give_up(connection, cause, str(exc or "closed before the answer began"))

@@ -164,6 +164,20 @@ class Connection:
             raise Failure("http_error", f"status {self.reader.status}: {text}")
         raise Failure("not_streamed", f"content type {self.reader.content_type!r}: {text}")
 
+    def keep_last_words(self) -> bool:
+        """Keep what came before the connection broke; whether there was anything.
+
+        A server that refuses a long request may answer and close before it has read all of it.
+        """
+        try:
+            got = self.recvmsg(READ_BYTES, CONTROL_BYTES)
+        except OSError:
+            return False
+        if got[0]:
+            self.last_ns = time.monotonic_ns()
+            self.reads += [got, (b"", [], 0, None)]
+        return bool(got[0])
+
     def close(self) -> None:
         """Close the socket."""
         self.sock.close()

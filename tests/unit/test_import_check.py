@@ -143,6 +143,12 @@ CLAIMS = [
     pytest.param("It is 33% slower", "percent", Verdict.CONFIRMED, id="slower"),
     pytest.param("8.69 against 7.93: 8.7% slower", "percent", Verdict.CONFIRMED, id="two numbers on the line"),
     pytest.param("| a | TPS: 100 | TPS: 90.0x2 (+80.0%) |", "percent", Verdict.CONFIRMED, id="a product"),
+    pytest.param("Total TPS: 80.0\nTotal TPS: 120.0 (+50.0%)", "percent", Verdict.CONFIRMED, id="cells of a page"),
+    pytest.param("Total TPS: 80.0\nTotal TPS: 120.0 (+56.9%)", "percent", Verdict.WRONG, id="cells that do not fit"),
+    pytest.param("It takes 61% less memory", "percent", Verdict.NOT_CHECKED, id="memory was not measured"),
+    pytest.param("3x faster (310s vs 155s), (30s vs 10s)", "ratio", Verdict.CONFIRMED, id="the second of two pairs"),
+    pytest.param("A (20 ms) > B (30 ms) > C (40 ms)", "ordering", Verdict.DOES_NOT_FOLLOW, id="shorter is better"),
+    pytest.param("| Case | Total TPS |\n|--|--|\n| a | ~1510 |", "cell", Verdict.WRONG, id="no rounding gives it"),
     pytest.param("2x faster (310s vs 155s)", "ratio", Verdict.CONFIRMED, id="ratio"),
     pytest.param("3x faster (310s vs 155s)", "ratio", Verdict.WRONG, id="another ratio"),
     pytest.param("3x faster", "ratio", Verdict.NOT_CHECKED, id="a ratio of nothing"),
@@ -162,6 +168,35 @@ def test_a_claim(claims, kind, verdict):
     findings = check_report(read_text(document(*configs, claims=claims), "f.md"))
     (found,) = of_kind(findings, kind)
     assert found.verdict is verdict, found.reason
+
+
+@pytest.mark.parametrize(
+    ("claim", "kind"),
+    [
+        ("TP2 as two replicas gives -1.0%", "percent"),
+        ("vLLM (1000.00 tok/s) > TP2 (495.00 tok/s x 2)", "ordering"),
+        ("TP2 (990.00 tok/s) > TP1 (400 tok/s)", "ordering"),
+    ],
+)
+def test_a_claim_about_as_many_gpus(claim, kind):
+    """Half the GPUs, twice: measured as 495."""
+    findings = check_report(read_text(document(VLLM, HALF, claims=claim), "f.md"))
+    (found,) = of_kind(findings, kind)
+    assert "495" in found.reason or "TP2 990: line" in found.reason
+    assert found.verdict is not Verdict.WRONG
+
+
+def test_a_rounded_cell_is_the_detail():
+    odd = ("vLLM", "vllm serve m -tp 4", 2788.21)
+    claims = "| Case | Total TPS |\n|--|--|\n| a | 2790 |"
+    (found,) = of_kind(check_report(read_text(document(odd, claims=claims), "f.md")), "cell")
+    assert found.verdict is Verdict.CONFIRMED
+
+
+def test_a_command_below_a_recommending_line_is_recommended():
+    flat = "Recommended configuration for throughput:\n\nServing Command\nvllm serve m -tp 4\n\n" + document(VLLM)[8:]
+    (found,) = of_kind(check_report(read_text(flat, "f.txt")), "recommended_was_measured")
+    assert found.place.line == 4
 
 
 @pytest.mark.parametrize("line", ["usage is 0.3% of memory", "less than 1% accuracy drop", "## 100% done", "GPU: 95%"])

@@ -187,3 +187,68 @@ def test_any_bytes_can_be_read(data):
     found = read_bytes(data, "f")
     assert found.benchmarks == ()
     assert found.skipped or found.tables or found.commands or found.sample_tables
+
+
+def _cells(text, start="", between=" | ", end=""):
+    """Its items as rows of two cells."""
+    pairs = [line.partition(":") for line in text.splitlines() if ": " in line]
+    return "\n".join(f"{start}{name}{between}{value.strip()}{end}" for name, _, value in pairs)
+
+
+FOREIGN = [
+    pytest.param(lambda text: text.replace(".", ","), id="decimal commas"),
+    pytest.param(lambda text: text.replace("148.61", "148,61").replace("1345.16", "1.345,16"), id="two locales"),
+    pytest.param(lambda text: text.replace("214465", "214.465"), id="a point between thousands"),
+    pytest.param(lambda text: text.replace("214465", "214\u202f465"), id="a narrow space between thousands"),
+    pytest.param(lambda text: text.replace("214465", "214'465"), id="an apostrophe between thousands"),
+    pytest.param(lambda text: text.replace(": ", ": \x1b[1;32m").replace("\n", "\x1b[0m\n"), id="terminal colours"),
+    pytest.param(lambda text: "".join(line.strip() for line in text.splitlines()), id="line ends lost"),
+    pytest.param(lambda text: _cells(text, "<tr><td>", "</td><td>", "</td></tr>"), id="cells of HTML"),
+    pytest.param(lambda text: _cells(text, between="\t"), id="cells copied from a page"),
+    pytest.param(lambda text: _cells(text, between="\n"), id="a cell a line"),
+    pytest.param(lambda text: _cells(text, "**", "**: `", "`"), id="emphasis and code"),
+]
+
+
+@pytest.mark.parametrize("wrap", FOREIGN)
+def test_a_figure_is_the_same_however_it_is_written(wrap):
+    assert only(wrap(printed())).figures == only(printed()).figures
+
+
+def test_a_line_with_several_numbers_is_told_and_not_taken():
+    text = printed().replace("1000      ", "1 000").replace("148.61", "148.61 120.50")
+    found = read_text(text, "f.md")
+    assert {"completed", "duration"}.isdisjoint(found.benchmarks[0].figures)
+    assert [one.place.line for one in found.skipped] == [2, 3]
+
+
+def test_utf_16_without_a_mark_is_read_and_said():
+    found = read_bytes(printed().encode("utf-16-le"), "f.txt")
+    assert len(found.benchmarks) == 1
+    assert "UTF-16-LE" in found.skipped[0].why
+
+
+ROWS = ("Successful requests", "Benchmark duration (s)", "Total generated tokens", "Output token throughput (tok/s)")
+TWO = {"vLLM": ("10", "2.00", "1,000", "500.00"), "SGLang": ("10", "1.00", "1000", "990.00")}
+
+
+@pytest.mark.parametrize("upright", [True, False])
+def test_a_table_of_two_results_is_two_results(upright):
+    if upright:
+        lines = [("Metric", *TWO), *zip(ROWS, *TWO.values(), strict=True)]
+    else:
+        lines = [("Engine", *ROWS), *((name, *values) for name, values in TWO.items())]
+    lines.insert(1, ["---"] * len(lines[0]))
+    found = read_text("# Study\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines), "f.md")
+    assert [one.label for one in found.benchmarks] == ["Study / vLLM", "Study / SGLang"]
+    wrong = [one for block in found.benchmarks for one in recompute(block) if one.verdict is Verdict.WRONG]
+    assert [(one.stated, one.recomputed) for one in wrong] == [(990.0, 1000.0)]
+    assert found.tables == ()
+
+
+def test_units_and_commas_in_cells_of_samples_and_rows_without_a_time():
+    table = "| Sample | Completion | Time (s) |\n|--|--|--|\n| a | 1,512 | 59,86 s |\n| b | 512 | OOM |\n"
+    found = read_text(table, "f.md")
+    (sample,) = found.sample_tables[0].samples
+    assert (sample.completion_tokens, sample.e2e_s.value) == (1512, 59.86)
+    assert [(one.place.line, one.what) for one in found.skipped] == [(4, "row of a table of samples: b | 512 | OOM")]

@@ -137,6 +137,7 @@ def test_cached_tokens_are_told():
         ([token(), token(), token(finish="stop"), usage(), b"[DONE]"], "wrong_usage"),
         ([token(), token(finish="stop"), usage(completion=99), b"[DONE]"], "wrong_usage"),
         ([token(), usage(), b"[DONE]"], "ended_early"),
+        ([token(), token(finish="abort"), usage(), b"[DONE]"], "ended_early"),
         ([token(finish="stop"), usage(completion=1)], "ended_early"),
         ([usage(completion=0), {"choices": [{"delta": {}, "finish_reason": "stop"}]}, b"[DONE]"], "no_tokens"),
     ],
