@@ -1,14 +1,18 @@
 """The points of a sweep: which level of every axis."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from hpcsweep.errors import PlanError, SpecError
-from hpcsweep.spec.axes import BUILTIN_AXES, CustomAxis, Level, builtin_level, custom_level, custom_levels
+from hpcsweep.spec.axes import BUILTIN_AXES, CustomAxis, Level, builtin_level, custom_levels, read_level
 from hpcsweep.spec.base import nearest
 from hpcsweep.spec.experiment import Experiment
+
+MOST_RUNS = 10_000
+"""More starts of a server than this are a slip of the pen, and would fill the memory before anybody saw it."""
 
 Point = Mapping[str, Level]
 """A level for every axis of the experiment."""
@@ -39,41 +43,24 @@ class Grid:
     excluded: tuple[tuple[Point, str], ...] = ()
 
 
-def read_level(experiment: Experiment, axis: str, raw: Any) -> Level:
-    """The level of `axis` that `raw` writes, in the file or on the command line. Raises SpecError."""
-    spec = experiment.axes.get(axis)
-    if isinstance(spec, CustomAxis):
-        known = custom_levels(axis, spec)
-        for level in known:
-            if level.label == str(raw):
-                return level
-        if isinstance(spec.levels, dict):
-            raise SpecError(f"axis {axis}: unknown level {raw!r}", hint=nearest(raw, [level.label for level in known]))
-        return custom_level(spec, raw)
-    if axis not in BUILTIN_AXES:
-        raise SpecError(
-            f"unknown axis {axis!r} in experiment {experiment.name}",
-            hint=nearest(axis, [*experiment.axes, *(a for a in BUILTIN_AXES if a not in experiment.axes)]),
-        )
-    return builtin_level(axis, raw)
-
-
 def expand(experiment: Experiment, selection: Selection) -> Grid:
     """The points of `experiment` under `selection`, last axis fastest, rules of the file applied.
 
-    Raises SpecError for an unknown axis or level, PlanError when no point is left.
+    Raises SpecError for an unknown axis or level, PlanError when no point is left, or too many are.
     """
     _check_names(experiment, selection)
     file_levels = {axis: _file_levels(experiment, axis) for axis in experiment.axes}
     chosen = {
-        axis: _distinct([read_level(experiment, axis, raw) for raw in raws]) for axis, raws in selection.levels.items()
+        axis: _distinct([read_level(experiment.axes, axis, raw) for raw in raws])
+        for axis, raws in selection.levels.items()
     }
-    fixed = {axis: read_level(experiment, axis, raw) for axis, raw in selection.fix.items()}
+    fixed = {axis: read_level(experiment.axes, axis, raw) for axis, raw in selection.fix.items()}
     baseline = _baseline(experiment, file_levels, chosen, fixed)
-    varied = [axis for axis in (selection.grid or tuple({**file_levels, **chosen})) if axis not in fixed]
+    varied = [axis for axis in dict.fromkeys(selection.grid or {**file_levels, **chosen}) if axis not in fixed]
     axes: dict[str, tuple[Level, ...]] = {}
     for axis, level in baseline.items():
         axes[axis] = tuple(chosen.get(axis) or file_levels[axis]) if axis in varied else (level,)
+    _check_size(experiment, selection, axes)
     points = list(_one_at_a_time(axes, baseline, varied) if selection.one_at_a_time else _product(axes, varied))
     kept, excluded = _apply_rules(experiment, points)
     if not kept:
@@ -82,6 +69,19 @@ def expand(experiment: Experiment, selection: Selection) -> Grid:
             hint="look at `exclude` and `only` in the file, and at --fix and --levels",
         )
     return Grid(axes, baseline, tuple(kept), tuple(excluded))
+
+
+def _check_size(experiment: Experiment, selection: Selection, axes: Mapping[str, Sequence[Level]]) -> None:
+    sizes = [len(levels) for levels in axes.values()]
+    repeats = selection.repeats or experiment.repeats
+    runs = (1 + sum(sizes) - len(sizes) if selection.one_at_a_time else math.prod(sizes)) * repeats
+    if runs > MOST_RUNS:
+        varied = " x ".join(f"{axis} {len(levels)}" for axis, levels in axes.items() if len(levels) > 1)
+        raise PlanError(
+            f"experiment {experiment.name}: {runs:,} runs are more than {MOST_RUNS:,}: "
+            f"{varied or 'one variant'}, {repeats:,} time{'s' if repeats != 1 else ''} each",
+            hint="vary fewer axes (--grid), fewer levels (--levels), or one at a time (--one-at-a-time)",
+        )
 
 
 def _check_names(experiment: Experiment, selection: Selection) -> None:
@@ -125,7 +125,7 @@ def _baseline(
         if axis in fixed:
             baseline[axis] = fixed[axis]
         elif axis in experiment.baseline:
-            baseline[axis] = read_level(experiment, axis, experiment.baseline[axis])
+            baseline[axis] = read_level(experiment.axes, axis, experiment.baseline[axis])
         else:
             baseline[axis] = (file_levels.get(axis) or chosen[axis])[0]
         offered = chosen.get(axis)
@@ -169,7 +169,7 @@ def _read_rule(experiment: Experiment, rule: Mapping[str, Any]) -> dict[str, set
     read: dict[str, set[str]] = {}
     for axis, raws in rule.items():
         values = raws if isinstance(raws, list) else [raws]
-        read[axis] = {read_level(experiment, axis, raw).label for raw in values}
+        read[axis] = {read_level(experiment.axes, axis, raw).label for raw in values}
     return read
 
 

@@ -124,6 +124,26 @@ class CustomAxis(Model):
         return self
 
 
+def read_level(axes: Mapping[str, "list[Any] | CustomAxis"], axis: str, raw: Any) -> Level:
+    """The level of `axis` that `raw` writes, in the file or on the command line. `axes`: those of the experiment.
+
+    Raises SpecError with the axis, the value, and the known ones.
+    """
+    spec = axes.get(axis)
+    if isinstance(spec, CustomAxis):
+        known = custom_levels(axis, spec)
+        for level in known:
+            if level.label == str(raw):
+                return level
+        if isinstance(spec.levels, dict):
+            raise SpecError(f"axis {axis}: unknown level {raw!r}", hint=nearest(raw, [level.label for level in known]))
+        return custom_level(spec, raw)
+    if axis not in BUILTIN_AXES:
+        hint = nearest(axis, [*axes, *(name for name in BUILTIN_AXES if name not in axes)])
+        raise SpecError(f"unknown axis {axis!r}", hint=hint)
+    return builtin_level(axis, raw)
+
+
 def builtin_level(axis: str, raw: Any) -> Level:
     """The level of a built-in axis that `raw` writes. Raises SpecError with axis and value."""
     builtin = BUILTIN_AXES[axis]

@@ -9,13 +9,21 @@ from pydantic.fields import FieldInfo
 from hpcsweep.errors import SpecError, nearest
 from hpcsweep.units import parse_bytes, parse_duration_s, parse_tokens
 
-__all__ = ["Bytes", "Model", "Record", "Seconds", "Tokens", "known_keys", "nearest", "spec_error"]
+__all__ = ["Bytes", "Misplaced", "Model", "Record", "Seconds", "Tokens", "known_keys", "nearest", "spec_error"]
 
 
 class Model(BaseModel):
     """A frozen model that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Misplaced(ValueError):
+    """A fault that a validator of a whole model finds at `path` below it: keys and indexes, as in the file."""
+
+    def __init__(self, message: str, *path: str | int) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class Record(BaseModel):
@@ -49,7 +57,9 @@ def spec_error(
     """
     first = exc.errors()[0]
     loc = tuple(first["loc"])
-    line = next((lines[loc[:n]] for n in range(len(loc), 0, -1) if loc[:n] in lines), None)
+    cause = first.get("ctx", {}).get("error")
+    at = loc + cause.path if isinstance(cause, Misplaced) else loc
+    line = next((lines[at[:n]] for n in range(len(at), 0, -1) if at[:n] in lines), None)
     place = f"{where}, line {line}" if line else where
     path = ".".join(str(part) for part in loc)
     hint = ""

@@ -5,8 +5,9 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from hpcsweep.spec.axes import BUILTIN_AXES, CustomAxis
-from hpcsweep.spec.base import Bytes, Model, Seconds, nearest
+from hpcsweep.errors import SpecError
+from hpcsweep.spec.axes import BUILTIN_AXES, CustomAxis, read_level
+from hpcsweep.spec.base import Bytes, Misplaced, Model, Seconds, nearest
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.server import FlagValue
 from hpcsweep.spec.workload import Workload
@@ -118,29 +119,55 @@ class Experiment(Model):
         return flags
 
     @model_validator(mode="after")
-    def _names_fit(self) -> "Experiment":
+    def _axes_fit(self) -> "Experiment":
         for axis, levels in self.axes.items():
             if isinstance(levels, list):
                 if axis not in BUILTIN_AXES:
-                    raise ValueError(
+                    raise Misplaced(
                         f"axes: {axis!r} is not built in, so say what it sets: "
-                        f"{{flag: --name, levels: [...]}}; {nearest(axis, BUILTIN_AXES)}"
+                        f"{{flag: --name, levels: [...]}}; {nearest(axis, BUILTIN_AXES)}",
+                        *("axes", axis),
                     )
                 if not levels:
-                    raise ValueError(f"axes.{axis}: no levels")
+                    raise Misplaced(f"axes.{axis}: no levels", "axes", axis)
+                for index, raw in enumerate(levels):
+                    self._read(axis, raw, "axes", axis, index)
             elif axis in BUILTIN_AXES:
-                raise ValueError(f"axes.{axis} is built in: give it a plain list of levels, or another name")
-        known = self.axes.keys() | BUILTIN_AXES.keys()
-        for place, points in (("exclude", self.exclude), ("only", self.only), ("baseline", [self.baseline])):
-            for point in points:
-                for axis in point:
-                    if axis not in known:
-                        raise ValueError(f"{place}: unknown axis {axis!r}; {nearest(axis, self.axes)}")
-        names = [w.name for w in self.workloads]
-        if len(set(names)) < len(names):
-            raise ValueError(f"workloads: a name stands twice in {', '.join(names)}")
-        if self.objective.workload is not None and self.objective.workload not in names:
-            raise ValueError(
-                f"objective.workload {self.objective.workload!r}: {nearest(self.objective.workload, names)}"
-            )
+                raise Misplaced(
+                    f"axes.{axis} is built in: give it a plain list of levels, or another name", "axes", axis
+                )
+            elif isinstance(levels.levels, dict):
+                for label in levels.levels:
+                    self._read(axis, label, "axes", axis, "levels", label)
         return self
+
+    @model_validator(mode="after")
+    def _points_fit(self) -> "Experiment":
+        known = self.axes.keys() | BUILTIN_AXES.keys()
+        points: list[tuple[tuple[str | int, ...], dict[str, Any]]] = [(("baseline",), self.baseline)]
+        points += [(("exclude", index), point) for index, point in enumerate(self.exclude)]
+        points += [(("only", index), point) for index, point in enumerate(self.only)]
+        for place, point in points:
+            for axis, raws in point.items():
+                if axis not in known:
+                    raise Misplaced(f"{place[0]}: unknown axis {axis!r}; {nearest(axis, self.axes)}", *place, axis)
+                for raw in raws if isinstance(raws, list) and place[0] != "baseline" else [raws]:
+                    self._read(axis, raw, *place, axis)
+        return self
+
+    @model_validator(mode="after")
+    def _workloads_fit(self) -> "Experiment":
+        names = [w.name for w in self.workloads]
+        twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
+        if twice is not None:
+            raise Misplaced(f"workloads: the name {twice!r} stands twice", "workloads")
+        wanted = self.objective.workload
+        if wanted is not None and wanted not in names:
+            raise Misplaced(f"objective.workload {wanted!r}: {nearest(wanted, names)}", "objective", "workload")
+        return self
+
+    def _read(self, axis: str, raw: Any, *path: str | int) -> None:
+        try:
+            read_level(self.axes, axis, raw)
+        except SpecError as exc:
+            raise Misplaced(f"{exc.message}; {exc.hint}" if exc.hint else exc.message, *path) from exc

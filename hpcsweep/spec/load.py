@@ -43,6 +43,8 @@ def parse_yaml(text: str, where: str) -> tuple[Any, Lines]:
 def parse_model(model: type[AnyModel], text: str, where: str, **extra: Any) -> AnyModel:
     """A model read from YAML text. `extra` fills in top-level keys that the text leaves out. Raises SpecError."""
     data, lines = parse_yaml(text, where)
+    if data is None:
+        raise SpecError(f"{where}: expected keys and values, and the file is empty")
     if not isinstance(data, dict):
         raise SpecError(f"{where}: expected keys and values, found {type(data).__name__}")
     try:

@@ -91,7 +91,14 @@ def read_facts(experiment: Experiment, experiment_file: Path) -> dict[str, Datas
 
     Raises DatasetError: a file that is missing or damaged; SpecError: an unknown kind or option.
     """
-    return {w.name: _facts(w, experiment_file.resolve().parent) for w in experiment.workloads}
+    found: dict[str, DatasetFacts] = {}
+    for workload in experiment.workloads:
+        try:
+            found[workload.name] = _facts(workload, experiment_file.resolve().parent)
+        except (DatasetError, SpecError) as exc:
+            place = f"{experiment_file}: workload {workload.name}"
+            raise type(exc)(f"{place}: {exc.message}", hint=exc.hint, detail=exc.detail) from exc
+    return found
 
 
 def _facts(workload: Workload, folder: Path) -> DatasetFacts:

@@ -58,6 +58,7 @@ CASES = [  # (selection, points)
     pytest.param({"fix": {"eager": "true", "ep": "0"}}, 3, id="switches have many spellings"),
     pytest.param({"one_at_a_time": True}, 5, id="one at a time: the baseline and 1 + 1 + 2"),
     pytest.param({"grid": ("tp",), "levels": {"tp": ("4", "8")}}, 2, id="a built-in axis that is not in the file"),
+    pytest.param({"grid": ("ep", "ep")}, 2, id="an axis that is named twice is one axis"),
     pytest.param({"grid": ("len", "ep")}, 6, id="order of the axes is that of --grid"),
 ]
 
@@ -94,6 +95,20 @@ def test_a_wrong_selection_names_what_is_known(selection, message, hint):
     with pytest.raises(SpecError, match=message) as caught:
         points(study(), **selection)
     assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("selection", "said"),
+    [
+        pytest.param(
+            {"levels": {"seqs": range(1, 1001)}}, "12,000 runs are more than 10,000: .*seqs 1000", id="levels"
+        ),
+        pytest.param({"repeats": 10**9}, "12,000,000,000 runs .*1,000,000,000 times each", id="repeats"),
+    ],
+)
+def test_a_grid_that_nobody_can_mean_is_refused_before_it_is_made(selection, said):
+    with pytest.raises(PlanError, match=said):
+        points(study(), **selection)
 
 
 def test_rules():

@@ -43,12 +43,28 @@ BAD = [  # (text, what the message says, what the hint says)
     pytest.param(GOOD.replace("1h30m", "soon"), r"line 9: budgets\.startup: 'soon' is not a duration", "", id="value"),
     pytest.param(GOOD.replace("[on, off]", "[on, off"), r"line \d", "", id="syntax"),
     pytest.param(GOOD + "model: y\n", r"line 10: .*duplicate key", "", id="key twice"),
-    pytest.param("", r"x\.yaml: expected keys and values", "", id="empty"),
+    pytest.param("", r"x\.yaml: expected keys and values, and the file is empty", "", id="empty"),
     pytest.param("- 1\n", r"expected keys and values, found list", "", id="a list"),
-    pytest.param(GOOD.replace("eager:", "eagre:"), r"'eagre' is not built in", "", id="unknown axis"),
-    pytest.param(GOOD + "baseline: {epp: on}\n", r"baseline: unknown axis 'epp'; did you mean 'ep'", "", id="baseline"),
+    pytest.param(GOOD.replace("eager:", "eagre:"), r"line 4: .*'eagre' is not built in", "", id="unknown axis"),
+    pytest.param(GOOD.replace("[yes, no]", "[]"), r"x\.yaml, line 4: axes\.eager: no levels", "", id="no levels"),
+    pytest.param(
+        GOOD.replace("[yes, no]", "[yes, maybe]"), r"line 4: axis eager.*'maybe' is no switch", "", id="level"
+    ),
+    pytest.param(
+        GOOD + "only:\n- {ep: on}\n- {ep: 3}\n", r"line 12: axis ep.*3 is no switch", "", id="level of a rule"
+    ),
+    pytest.param(GOOD + "baseline: {eager: 7}\n", r"line 10: axis eager.*7 is no switch", "", id="baseline level"),
+    pytest.param(
+        GOOD.replace("axes:", "axes:\n  kind:\n    levels:\n      a: {set: {epp: on}}"),
+        r"line 5: axis kind, level a: unknown setting 'epp'; did you mean",
+        "",
+        id="bundle",
+    ),
+    pytest.param(
+        GOOD + "baseline: {epp: on}\n", r"line 10: baseline: unknown axis 'epp'; did you mean 'ep'", "", id="baseline"
+    ),
     pytest.param(GOOD.replace("model: zai-org/GLM-4.6\n", ""), r"model: Field required", "", id="missing"),
-    pytest.param(GOOD + "objective: {workload: 9k}\n", r"objective\.workload '9k'", "", id="objective"),
+    pytest.param(GOOD + "objective: {workload: 9k}\n", r"line 10: objective\.workload '9k'", "", id="objective"),
     pytest.param(GOOD + "budgets2: \t{\n", r"x\.yaml, line \d", "", id="tab"),
     pytest.param(GOOD.replace("startup: 1h30m", "phases: {compil: 1m}"), r"did you mean 'compile'", "", id="phase"),
 ]
