@@ -68,6 +68,10 @@ class StoreError(HpcsweepError):
     """The store cannot be opened, migrated or written."""
 
 
+class StoreDiskError(StoreError):
+    """The disk under the store is full, or fails: what the run folders say can still be read into memory."""
+
+
 class ReportError(HpcsweepError):
     """A report, a comparison or an export cannot be made as asked."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpcsweep.errors import HpcsweepError, StoreError
+from hpcsweep.errors import HpcsweepError, StoreDiskError, StoreError
 from hpcsweep.schedulers.base import JobStatus
 from hpcsweep.store.ingest import ingest_sweep
 from hpcsweep.store.open import Store, default_home, default_store, open_store
@@ -35,8 +35,17 @@ class Session:
     def refresh(self, sweeps: Sequence[str] | None = None) -> list[str]:
         """Ask the schedulers and read what is new in the run folders. `sweeps` None: all that have not ended.
 
-        Returns troubles in words: a scheduler that does not answer leaves the last known states standing.
+        Returns troubles in words: a scheduler that does not answer leaves the last known states standing. When the
+        disk under the store is full, the command goes on with a store in memory.
         """
+        try:
+            troubles = self._refresh(sweeps)
+        except StoreDiskError as exc:
+            self.store.move_into_memory(exc)
+            troubles = self._refresh(sweeps)
+        return list(dict.fromkeys([self.store.notice, *troubles] if self.store.notice else troubles))
+
+    def _refresh(self, sweeps: Sequence[str] | None) -> list[str]:
         names = self.home.sweep_names() if sweeps is None else list(sweeps)
         troubles: list[str] = []
         for name in names:
@@ -47,7 +56,7 @@ class Session:
         troubles += self._ask_schedulers(asked)
         for sweep in asked:  # an agent may have left its last word just before the scheduler said that the job is over
             troubles += self._ingest(sweep)
-        return list(dict.fromkeys(troubles))
+        return troubles
 
     def backend(self, sweep: SweepFolder) -> "Backend":
         """The backend that a sweep was submitted to, from the profile that it keeps."""
@@ -86,6 +95,8 @@ class Session:
             troubles.append(f"{sweep.name}: {exc.message}")
         try:
             ingest_sweep(self.store, sweep.path)
+        except StoreDiskError:
+            raise
         except StoreError as exc:
             troubles.append(f"{sweep.name}: {exc.message}")
         return troubles

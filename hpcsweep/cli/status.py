@@ -29,8 +29,6 @@ def status(ctx: click.Context, sweep: str | None, watching: bool, as_json: bool)
             click.echo('{"sweeps": []}' if as_json else f"{opened.home.path} holds no sweep yet")
             return
         names = known if sweep is None else [opened.home.sweep(sweep).name]
-        if opened.store.notice:
-            click.echo(f"warning: {opened.store.notice}", err=True)
         if watching:
             from hpcsweep.cli.watch import watch  # rich is not imported for JSON
 

@@ -14,7 +14,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, m
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool, StaticPool
 
-from hpcsweep.errors import StoreError
+from hpcsweep.errors import StoreDiskError, StoreError
 from hpcsweep.store.file_system import locks_are_local
 from hpcsweep.store.schema import SCHEMA_REVISION
 
@@ -26,7 +26,7 @@ _WRITING = "hpcsweep_writing"
 _MEMORY = ":memory:"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Store:
     """An open store. `read_only`: nothing can be ingested into it; `notice` says why, for the user.
 
@@ -47,7 +47,7 @@ class Store:
             with self.engine.connect() as connection, connection.begin():
                 yield connection
         except DBAPIError as exc:
-            raise StoreError(f"{self.url}: cannot be read: {exc.orig}") from exc
+            raise _kind(exc)(f"{self.url}: cannot be read: {exc.orig}") from exc
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -57,7 +57,7 @@ class Store:
             with self.engine.connect().execution_options(**{_WRITING: True}) as connection, connection.begin():
                 yield connection
         except DBAPIError as exc:
-            raise StoreError(
+            raise _kind(exc)(
                 f"{self.url}: cannot be written: {exc.orig}",
                 hint="another process may hold it for long, or the disk is full; nothing in the run folders is lost",
             ) from exc
@@ -70,7 +70,16 @@ class Store:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as exc:
                 raise StoreError(f"{path}: the folder cannot be made: {exc.strerror}") from exc
-            _migrate_file(self.engine, path)
+            try:
+                _migrate_file(self.engine, path)
+            except StoreDiskError as exc:
+                self.move_into_memory(exc)
+
+    def move_into_memory(self, exc: StoreDiskError) -> None:
+        """Go on with an empty store in memory: what the run folders say can be shown all the same."""
+        self.engine.dispose()
+        stand_in = _memory_store(f"{exc.message}: what is read now from the run folders is not kept")
+        self.engine, self.url, self.notice = stand_in.engine, stand_in.url, stand_in.notice
 
     def close(self) -> None:
         """Give all connections back."""
@@ -90,8 +99,8 @@ def default_store(home: Path) -> str:
 def open_store(where: str | Path) -> Store:
     """The store at a SQLAlchemy URL, or in a SQLite file at a path; made or migrated when needed.
 
-    A SQLite file that cannot be written is opened for reading. Where there is none and none can be made, the store
-    lives in memory: what the run folders say can be shown all the same. Raises StoreError.
+    A SQLite file that cannot be written is opened for reading. Where there is none and none can be made, or the disk is
+    full, the store lives in memory: what the run folders say can be shown all the same. Raises StoreError.
     """
     url = _url(str(where))
     if url.get_backend_name() != "sqlite":
@@ -106,9 +115,12 @@ def open_store(where: str | Path) -> Store:
         return Store(_file_engine(path), str(path), unmade=[path])
     if not os.access(path, os.W_OK):
         return _read_only_store(path)
-    engine = _file_engine(path)
-    _migrate_file(engine, path)
-    return Store(engine, str(path))
+    store = Store(_file_engine(path), str(path))
+    try:
+        _migrate_file(store.engine, path)
+    except StoreDiskError as exc:
+        store.move_into_memory(exc)
+    return store
 
 
 def _url(where: str) -> URL:
@@ -148,10 +160,16 @@ def _migrate_file(engine: Engine, path: Path) -> None:
         _migrate(engine, str(path))
     except DBAPIError as exc:
         engine.dispose()
-        raise StoreError(
+        raise _kind(exc)(
             f"{path} cannot be opened as a store: {exc.orig}",
             hint="is it a SQLite file of hpcsweep? move it away: the next command reads all run folders again",
         ) from exc
+
+
+def _kind(exc: DBAPIError) -> type[StoreError]:
+    """SQLite's words for a disk that takes no more: in WAL mode reading needs room as well."""
+    told = str(exc.orig)
+    return StoreDiskError if "disk is full" in told or "disk I/O error" in told else StoreError
 
 
 def _read_only_store(path: Path) -> Store:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -334,3 +335,24 @@ def test_a_store_that_cannot_be_written_still_tells_the_status(home, sweep, run,
     result = run("status")
     assert "cannot be written" in result.stderr
     assert "4 runs: 4 completed" in result.stdout
+
+
+@pytest.mark.parametrize("there", ["no store", "an old store", "a store that knows this sweep"])
+def test_on_a_full_disk_the_status_tells_what_the_run_folders_say(home, sweep, run, there):
+    if there != "no store":
+        run("status")
+    if there == "an old store":
+        finish(make_sweep(home, name="later-0001", scheduler="local"), samples=3)
+
+    def write_nothing_large():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+
+    argv = [sys.executable, "-m", "hpcsweep.cli.main", "--home", str(home), "status", "--json"]
+    done = subprocess.run(argv, capture_output=True, text=True, preexec_fn=write_nothing_large)
+    assert done.returncode == 0, done.stderr
+    sweeps = json.loads(done.stdout)["sweeps"]
+    assert len(sweeps) == (2 if there == "an old store" else 1)
+    assert all(one["outcome"] == "completed" and one["samples_done"] == 3 for s in sweeps for one in s["runs"])
+    if there != "a store that knows this sweep":
+        assert "is not kept" in done.stderr
+    assert json.loads(run("status", "--json").stdout)["sweeps"][0]["runs"]  # once there is room again
