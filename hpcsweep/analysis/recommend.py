@@ -13,6 +13,7 @@ from hpcsweep.analysis.findings_measured import Validity
 from hpcsweep.analysis.objective import Goal
 from hpcsweep.analysis.rows import RunRow
 from hpcsweep.analysis.startup import StartupTimes
+from hpcsweep.analysis.variants import listed
 
 
 def recommend(
@@ -76,11 +77,11 @@ def _why(by_id: Mapping[str, Variant], decision: Decision, times: StartupTimes) 
         kind = "valid " if validity[best].ranked else ""
         sentences = [f"{by_id[best].exp} is the only variant with a {kind}value of the objective"]
     elif others:
-        sentences = [f"{by_id[best].exp} scores best; no difference from {', '.join(others)} was seen"]
+        sentences = [f"{by_id[best].exp} scores best; no difference from {listed(others)} was seen"]
     else:
         sentences = [f"{by_id[best].exp} scores best; all others that took part are distinguishably worse"]
     if held_back:
-        sentences.append(f"not compared, because their results are only provisional: {', '.join(held_back)}")
+        sentences.append(f"not compared, because their results are only provisional: {listed(held_back)}")
     if chosen != best:
         sentences.append(f"{by_id[chosen].exp} is preferred: {_simpler(by_id[chosen], by_id[best], times)}")
     if not validity[chosen].ranked:
@@ -123,7 +124,7 @@ def _no_result(
         shared = [f"{axis}={level}" for axis, level in group[0].axes.items() if _only_in(axis, level, group, variants)]
         every = f" (every variant with {' and '.join(shared)})" if shared else ""
         more = f"; {group[0].exp}: {reason}" if reason else ""
-        yield f"{', '.join(one.exp for one in group)}{every} gave no result: {what}{more}"
+        yield f"{listed([one.exp for one in group])}{every} gave no result: {what}{more}"
 
 
 def _only_in(axis: str, level: str, group: Sequence[Variant], variants: Sequence[Variant]) -> bool:

@@ -10,6 +10,8 @@ from hpcsweep.spec.axes import BUILTIN_AXES
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.units import parse_tokens
 
+MAX_LISTED = 12
+
 _TOKEN_SETTINGS = ("max_model_len", "max_num_batched_tokens")
 _SHORT = re.compile(r"\d+k")
 
@@ -25,6 +27,12 @@ def level_name(axis: str, level: str) -> str:
 def variant_name(axes: Mapping[str, str]) -> str:
     """A variant for people: `ep=on, eager=yes, len=32k (32768)`."""
     return ", ".join(f"{axis}={level_name(axis, level)}" for axis, level in axes.items()) or "the only variant"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`E01, E02 and 997 more`: at most so many names that a sentence can still be read."""
+    more = len(names) - MAX_LISTED
+    return ", ".join(names) if more < 2 else f"{', '.join(names[:MAX_LISTED])} and {more:,} more"
 
 
 def find_baseline(sweep: SweepRow) -> str | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from hpcsweep.analysis.findings import Findings
 from hpcsweep.analysis.findings_measured import Figure
+from hpcsweep.analysis.variants import listed
 from hpcsweep.report import wording
 from hpcsweep.report.document import Block, Bullets, Code, Paragraph, Section, Table
 from hpcsweep.report.held_back import HeldBack
@@ -43,7 +44,7 @@ def _by_workload(findings: Findings) -> Iterator[str]:
         name = wording.marked(one.workload, one.score.simulated)
         text = f"{name}: {best.exp} scores best, {wording.figure(one.score, unit=True)}"
         if one.equal:
-            text += f"; no difference from {', '.join(findings.variant(other).exp for other in one.equal)} was seen"
+            text += f"; no difference from {listed([findings.variant(other).exp for other in one.equal])} was seen"
         if chosen is not best:
             text += f"; {chosen.exp} is simpler or cheaper"
         yield text
@@ -77,7 +78,7 @@ def _candidates(findings: Findings) -> Table:
     )
     note += held.note
     if absent:
-        note += f" Without a score, because a workload failed or does not fit: {', '.join(absent)}."
+        note += f" Without a score, because a workload failed or does not fit: {listed(absent)}."
     return Table(("Rank", "Exp", "Config", "Score", "Against best", "Chance", "Held back by"), tuple(rows), note)
 
 

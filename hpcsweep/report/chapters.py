@@ -8,14 +8,17 @@ MAX_RUNS_DETAILED = 200
 """A sweep with more runs is described by its tables; a part for each run would bury them."""
 
 
-def build_document(findings: Findings, *, scripts: bool) -> Document:
-    """All chapters that have something to say. `scripts`: with the text of the submitted scripts."""
+def build_document(findings: Findings, *, decision_first: bool = False) -> Document:
+    """All chapters that have something to say, with the text of the submitted scripts.
+
+    `decision_first`: the recommendation before the summary, and notes and versions near the end, for those who scroll.
+    """
     sweep = findings.sweep
     small = len(findings.runs) <= MAX_RUNS_DETAILED
+    decision = (overview.summary(findings), advice.recommendation(findings))
     chapters: list[Section | None] = [
-        overview.head(findings),
-        overview.summary(findings),
-        advice.recommendation(findings),
+        overview.head(findings, brief=decision_first),
+        *(reversed(decision) if decision_first else decision),
         overview.remarks(findings),
         details.startup(findings),
         *effects_tables.axes(findings),
@@ -29,7 +32,8 @@ def build_document(findings: Findings, *, scripts: bool) -> Document:
         *details.failures(findings),
         details.not_run(findings),
         details.costs(findings),
-        details.appendix(findings, scripts=scripts) if small else None,
+        overview.origin(findings) if decision_first else None,
+        details.appendix(findings) if small else None,
     ]
     title = sweep.title or f"{sweep.experiment}: results"
     return Document(title, tuple(chapter for chapter in chapters if chapter is not None))

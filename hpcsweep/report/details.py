@@ -210,16 +210,12 @@ def _hours(one: Figure) -> str:
     return f"{one.value or 0.0:.2f} {one.unit} ({wording.counted(one)})"
 
 
-def appendix(findings: Findings, *, scripts: bool) -> Section | None:
-    """The exact commands, and the scripts as they were submitted; `scripts` False: only where they lie."""
+def appendix(findings: Findings) -> Section | None:
+    """The exact commands, and the scripts as they were submitted."""
     blocks: list[Block] = []
     for run in findings.runs:
         if run.argv:
             blocks += [Paragraph(f"{wording.marked(run.label, run.simulated)}:"), Code(shlex.join(run.argv), "bash")]
     for path, text in findings.sweep.scripts.items():
-        if scripts:
-            blocks += [Paragraph(f"{path}, as it was submitted:"), Code(text.rstrip("\n"), "bash")]
-    if findings.sweep.scripts and not scripts:
-        folder = findings.sweep.sweep_dir
-        blocks.append(Bullets(tuple(f"{folder}/{path}" if folder else path for path in findings.sweep.scripts)))
+        blocks += [Paragraph(f"{path}, as it was submitted:"), Code(text.rstrip("\n"), "bash")]
     return Section("Appendix: commands and scripts used", tuple(blocks)) if blocks else None

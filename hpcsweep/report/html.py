@@ -26,7 +26,7 @@ TEMPLATE = "report.html.j2"
 MAX_BULLETS = 40
 """A longer list is folded after so many items."""
 
-SCRIPTS = ("report_tables.js", "report_figures.js", "report_plots.js")
+SCRIPTS = ("report_tables.js", "report_figures.js", "report_requests.js", "report_plots.js")
 
 MAX_HEADING = 160
 
@@ -50,7 +50,7 @@ class Chapter:
 
 def write(findings: Findings, stream: IO[str], templates: Sequence[Path] = ()) -> None:
     """Write the page. Folders in `templates` come before the shipped template. Links start at the stream's folder."""
-    document = build_document(findings, scripts=True)
+    document = build_document(findings, decision_first=True)
     runs = run_table(findings, Links(findings, folder_of(stream)))
     tables = _tables(document)
     data = plot_data(findings) | {
@@ -65,7 +65,7 @@ def write(findings: Findings, stream: IO[str], templates: Sequence[Path] = ()) -
     page = env.get_template(TEMPLATE).stream(
         title=document.title,
         chapters=_chapters(document),
-        # The runs and plots follow what must be read first: what was run, the summary, the decision, the remarks.
+        # The runs and plots follow what must be read first: what was run, the decision, the summary, the remarks.
         explored_after=4 if findings.remarks else 3,
         tables=tables,
         runs=runs,

@@ -25,7 +25,7 @@ _LINE_START = re.compile(r"^(?:[#+>=-]|\d+[.)]|\[)")
 
 def write(findings: Findings, stream: IO[str], templates: Sequence[Path] = ()) -> None:
     """Write the report. Folders in `templates` come before the shipped template."""
-    document = build_document(findings, scripts=True)
+    document = build_document(findings)
     stream.write(_environment(templates).get_template(TEMPLATE).render(document=document))
 
 

@@ -6,10 +6,14 @@ from hpcsweep.analysis.findings import Findings, RunFinding, Variant
 from hpcsweep.analysis.findings_compared import Comparison
 from hpcsweep.analysis.findings_measured import Cell, Condition, Result
 from hpcsweep.analysis.measures import MEASURES
+from hpcsweep.analysis.variants import listed
 from hpcsweep.report import wording
 from hpcsweep.report.document import Bullets, Paragraph, Section, Table
 from hpcsweep.report.held_back import HeldBack
 from hpcsweep.report.wording import NOTHING, SIMULATED
+
+MAX_WHYS = 3
+"""Of the reasons why a workload was not sent; they differ in a number."""
 
 FEW_SAMPLES = 5
 """Below this, the samples themselves say more than their percentiles; the detailed results list them."""
@@ -91,9 +95,11 @@ def _not_sent(findings: Findings) -> str:
             groups.setdefault((result.workload, result.left_out.partition(":")[0]), []).append(result)
     told = []
     for (workload, kind), results in groups.items():
-        names = ", ".join(findings.variant(result.variant).exp for result in results)
+        names = listed([findings.variant(result.variant).exp for result in results])
+        if len(results) == len(findings.variants):
+            names = "any variant"
         whys = dict.fromkeys((result.left_out or "").partition(": ")[2] for result in results)
-        why = "; ".join(text for text in whys if text)
+        why = "; ".join([text for text in whys if text][:MAX_WHYS])
         told.append(f" n/a: {kind}: {workload} was not sent to {names}{f' ({why})' if why else ''}.")
     return "".join(told)
 

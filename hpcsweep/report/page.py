@@ -3,6 +3,7 @@
 import re
 
 from hpcsweep.analysis.findings import Findings, RunFinding
+from hpcsweep.analysis.variants import listed
 from hpcsweep.report import advice, details, effects_tables, overview, wording
 from hpcsweep.report.document import Block, Bullets, Code, Document, Section, Table
 
@@ -87,12 +88,12 @@ def _alike(findings: Findings, runs: list[RunFinding]) -> Section:
     lines += [f"Exit code: {first.exit_code}"] if first.exit_code is not None else []
     lines += [f"What to change: {first.hint}"] if first.hint else []
     hosts = dict.fromkeys(run.host for run in runs if run.host)
-    lines += [f"Host: {', '.join(hosts)}"] if hosts else []
-    lines += [f"Runs: {', '.join(run.label for run in runs)}"] if of else []
+    lines += [f"Host: {listed(list(hosts))}"] if hosts else []
+    lines += [f"Runs: {listed([run.label for run in runs])}"] if of else []
     blocks: list[Block] = [Bullets(tuple(line for line in lines if line))]
     if first.evidence:
         blocks.append(Code("\n".join(details.telling(first.evidence))))
-    names = ", ".join(dict.fromkeys(wording.exp(findings.variant(run.variant)) for run in runs))
+    names = listed(list(dict.fromkeys(wording.exp(findings.variant(run.variant)) for run in runs)))
     return Section(f"{names}: {wording.outcome(first)}", tuple(blocks), 3)
 
 

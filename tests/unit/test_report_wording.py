@@ -3,6 +3,7 @@
 import pytest
 
 from hpcsweep.analysis.findings_measured import Figure
+from hpcsweep.analysis.variants import listed
 from hpcsweep.report import wording
 
 
@@ -34,3 +35,11 @@ def test_figures(figure, text):
 )
 def test_changes_in_percent(value, low, high, text):
     assert wording.percent(Figure(value, "%", low=low, high=high)) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(2, "E1, E2"), (13, "E1, E2, E3, E4, E5, E6, E7, E8, E9, E10, E11, E12, E13"), (1000, "E11, E12 and 988 more")],
+)
+def test_names_in_a_sentence_are_few(count, text):
+    assert listed([f"E{n}" for n in range(1, count + 1)]).endswith(text)
