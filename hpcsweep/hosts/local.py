@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -19,28 +20,38 @@ class LocalHost:
     name = "local"
 
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: str | None = None) -> Answer:
-        """Run a command; see `Host.run`. Output that is no UTF-8 comes back with surrogates."""
+        """Run a command; see `Host.run`. Output that is no UTF-8 comes back with surrogates.
+
+        It runs in a session of its own: a command that is stopped takes what it started along, such as the qstat
+        of a hung server below a shell.
+        """
         env = {name: value for name, value in os.environ.items() if not leaks(name)}
         started = time.monotonic()
         try:
-            done = subprocess.run(
+            process = subprocess.Popen(
                 list(argv),
-                input=stdin,
-                stdin=subprocess.DEVNULL if stdin is None else None,
-                capture_output=True,
-                timeout=timeout_s,
+                stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
                 env=env,
-                check=False,
                 encoding="utf-8",
                 errors="surrogateescape",
+                start_new_session=True,
             )
-        except subprocess.TimeoutExpired as exc:
-            return Answer(tuple(argv), None, _text(exc.stdout), _text(exc.stderr), time.monotonic() - started)
         except FileNotFoundError:
             return Answer(tuple(argv), 127, "", f"{argv[0]}: command not found", time.monotonic() - started)
         except OSError as exc:
             return Answer(tuple(argv), 126, "", f"{argv[0]}: {exc}", time.monotonic() - started)
-        return Answer(tuple(argv), done.returncode, done.stdout, done.stderr, time.monotonic() - started)
+        with process:
+            try:
+                stdout, stderr = process.communicate(stdin, timeout=timeout_s)
+            except subprocess.TimeoutExpired as exc:
+                _kill_session(process)
+                return Answer(tuple(argv), None, _text(exc.stdout), _text(exc.stderr), time.monotonic() - started)
+            except BaseException:
+                _kill_session(process)
+                raise
+        return Answer(tuple(argv), process.returncode, stdout, stderr, time.monotonic() - started)
 
     def make_folder(self, path: str, *, exist_ok: bool = True) -> None:
         """Make a folder and its parents; see `Host.make_folder`."""
@@ -83,6 +94,11 @@ class LocalHost:
     def remove_tree(self, path: str) -> None:
         """Remove a folder; see `Host.remove_tree`."""
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _kill_session(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _text(data: bytes | str | None) -> str:

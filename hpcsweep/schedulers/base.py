@@ -107,6 +107,8 @@ class Scheduler(Protocol):
     name: str
     template: str
     array_index_variable: str
+    query_timeout_s: float
+    """How long an answer to a question may take, in seconds; a server that hangs would never give one."""
 
     def submit_argv(self, script: str, job_dir: str, text: str = "") -> tuple[str, ...]:
         """argv that submits the file `script`; everything else stands in its directives.

@@ -11,12 +11,18 @@ from hpcsweep.errors import SchedulerError, SchedulerParseError, SchedulerUnreac
 from hpcsweep.schedulers.base import Answer, ClusterFacts, Listing
 from hpcsweep.schedulers.pbs_directives import PREFIX, directives, safe_variables, variables_option
 from hpcsweep.schedulers.pbs_json import parse_dsv
-from hpcsweep.schedulers.pbs_refusals import FINISHED, UNKNOWN_JOB, refusal, said
+from hpcsweep.schedulers.pbs_refusals import FINISHED, NO_HISTORY, UNKNOWN_JOB, only_over, refusal, said
 from hpcsweep.schedulers.pbs_site import PROBES, site_facts
 from hpcsweep.schedulers.pbs_status import split_id, statuses, subjob_id
 
-_QSTAT = ("qstat", "-x", "-t", "-f", "-F", "dsv")
-_FIND = 'set -f; ids=$(qselect -x -N "$1" -u "$2") || exit; [ -z "$ids" ] || exec qstat -x -f -F dsv $ids'
+_QUERY = f'qstat -x -t -f -F dsv "$@"; code=$?; [ $code = {NO_HISTORY} ] || exit $code; exec qstat -t -f -F dsv "$@"'
+_QSTAT = ("/bin/sh", "-c", _QUERY, "qstat")
+"""A server that keeps no history refuses -x for jobs that run as well (PBSE_JOBHISTNOTSET): it is asked without."""
+_FIND = (
+    'set -f; x=-x; ids=$(qselect -x -N "$1" -u "$2"); code=$?; '
+    f'if [ $code = {NO_HISTORY} ]; then x=; ids=$(qselect -N "$1" -u "$2"); code=$?; fi; '
+    '[ $code = 0 ] || exit $code; [ -z "$ids" ] || exec qstat $x -f -F dsv $ids'
+)
 _SHELL = ("--", "/bin/bash", "-l")
 
 
@@ -26,6 +32,7 @@ class PbsScheduler:
     name = "pbs"
     template = "pbs.sh.j2"
     array_index_variable = "PBS_ARRAY_INDEX"
+    query_timeout_s = 20.0  # a busy server takes 10 s for a single qstat
 
     def submit_argv(self, script: str, job_dir: str, text: str = "") -> tuple[str, ...]:
         """qsub of `script` without a login shell above it: options from the directives of `text`, then the command.
@@ -90,14 +97,17 @@ class PbsScheduler:
         return ("qdel", *(subjob_id(job_id, index) for index in indexes))
 
     def cancel_trouble(self, answer: Answer) -> str:
-        """Why qdel failed, in words; empty when the jobs are, or already were, over."""
-        if answer.exit_code in (0, FINISHED, UNKNOWN_JOB):
+        """Why qdel failed, in words; empty when the jobs are, or already were, over.
+
+        Of several ids the exit code tells of the last only, so every line on stderr counts.
+        """
+        if answer.exit_code == 0 or (answer.exit_code in (FINISHED, UNKNOWN_JOB) and only_over(answer)):
             return ""
         error = refusal(answer, "delete the job")
         return f"{error.message} ({error.hint})" if error.hint else error.message
 
     def queries(self, job_ids: Sequence[str], user: str) -> Sequence[tuple[str, ...]]:
-        """One qstat for all submissions; none when there is nothing to ask about."""
+        """One qstat for all submissions (two where no history is kept); none when there is nothing to ask about."""
         return ((*_QSTAT, *job_ids),) if job_ids else ()
 
     def parse_query(self, number: int, answer: Answer) -> Listing:
@@ -111,14 +121,14 @@ class PbsScheduler:
         except (SchedulerParseError, ValueError) as exc:
             return Listing(complete=False, trouble=trouble or str(exc))
         # A server without history forgets a job as it ends: that it does not know an id says nothing of how it ended.
-        return Listing(found, complete=told and answer.exit_code != UNKNOWN_JOB, trouble=trouble)
+        return Listing(found, complete=told and "Unknown Job Id" not in answer.stderr, trouble=trouble)
 
     def find_argv(self, name: str, user: str) -> tuple[str, ...]:
         """Jobs of this name with all their attributes, ended ones too: qselect gives only ids, so qstat follows.
 
         The shell's text is constant; name and user are its parameters. `set -f`: `69[].server` is no file pattern.
         """
-        return ("/bin/sh", "-c", _FIND, "find", name, user)
+        return ("/bin/sh", "-c", _FIND, "qselect", name, user)
 
     def parse_find(self, answer: Answer, job_dir: str) -> list[str]:
         """Ids of the jobs that log into `job_dir`, oldest first. Raises SchedulerError."""
@@ -142,5 +152,4 @@ class PbsScheduler:
 
 def _trouble(answer: Answer) -> str:
     """Words on stderr that are about more than an id that is not known."""
-    words = said(answer)
-    return "" if "Unknown Job Id" in words or "Job has finished" in words else words
+    return "" if only_over(answer) else said(answer)

@@ -9,6 +9,10 @@ FINISHED = 35
 """Exit code: the job is over (PBSE_HISTJOBID)."""
 UNKNOWN_JOB = 153
 """Exit code: no such job, or its history is purged or switched off (PBSE_UNKJOBID)."""
+NO_HISTORY = 36
+"""Exit code: -x was given, and this server keeps no history (PBSE_JOBHISTNOTSET)."""
+_OF_NO_WEIGHT = ("Unknown Job Id", "Job has finished", "not configured to maintain job history")
+"""What is said on stderr of jobs that are over, or not known."""
 
 _REFUSALS: tuple[tuple[str, frozenset[int], str], ...] = (
     (r"Unknown queue", frozenset({170}), "set `queue` of the cluster profile; qstat -Q lists the queues"),
@@ -51,7 +55,7 @@ def refusal(answer: Answer, what: str) -> SchedulerError:
     `what`: what was asked, such as "submit the job". SchedulerUnreachable when it may have been done all the same;
     a refused connection is a plain error: nothing was done.
     """
-    command = answer.argv[0] if answer.argv else "PBS"
+    command = _command(answer)
     if answer.exit_code is None:
         return SchedulerUnreachable(
             f"{command} did not answer within {answer.wall_s:.0f} s: could not {what}",
@@ -71,7 +75,24 @@ def refusal(answer: Answer, what: str) -> SchedulerError:
 def said(answer: Answer) -> str:
     """The telling line on stderr: the first that is no usage text."""
     lines = [line.strip() for line in answer.stderr.split("\n") if line.strip()]
-    return next((line for line in lines if not line.startswith(("usage:", "qsub [", "["))), "")
+    telling = [line for line in lines if not line.startswith(("usage:", "qsub [", "["))]
+    return next((line for line in telling if not _is_over(line)), telling[0] if telling else "")
+
+
+def only_over(answer: Answer) -> bool:
+    """Whether stderr speaks of nothing but jobs that are over or not known."""
+    return all(_is_over(line) for line in answer.stderr.split("\n") if line.strip())
+
+
+def _is_over(line: str) -> bool:
+    return any(words in line for words in _OF_NO_WEIGHT)
+
+
+def _command(answer: Answer) -> str:
+    """The command of PBS that was run, also below the shell that `sh -c TEXT NAME` names after it."""
+    if answer.argv[:2] == ("/bin/sh", "-c"):
+        return answer.argv[3]
+    return answer.argv[0] if answer.argv else "PBS"
 
 
 def hint_for(words: str, exit_code: int | None) -> str:

@@ -12,6 +12,8 @@ _VNODE = re.compile(r"\(?([^():+]+)")
 _SHORT_OF = re.compile(r"amount of resource: (\w+)")
 NEVER = "Can Never Run: "
 WAITING = "Not Running: "
+_BEGAN = "Job Array Began"
+_RANGE = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
 
 _STATES = {  # job states, PBS Reference Guide, "Job States"
     "Q": JobState.PENDING,
@@ -58,7 +60,8 @@ def statuses(jobs: Mapping[str, Attributes], asked_for: Iterable[str]) -> dict[t
     """One entry per plain job and per subjob, under the id that was asked for.
 
     An array itself has no entry: its Exit_status does not tell how its elements ended. Its hold and its comment
-    hold for every element that still waits.
+    hold for every element that still waits. Since 2021 the server leaves waiting elements to the client, and a client
+    that is older shows none of them: those come from the array's own list.
     """
     names = {_number(job_id): job_id for job_id in asked_for}
     arrays = {
@@ -71,6 +74,21 @@ def statuses(jobs: Mapping[str, Attributes], asked_for: Iterable[str]) -> dict[t
             continue
         name = names.get(number, job_id)
         found[name, index] = status(name, index, attributes, arrays.get(number, {}) if is_array else {})
+    for number, array in arrays.items():
+        for index in indexes(array.get("array_indices_remaining", "")):
+            key = names.get(number, f"{number}[]"), index
+            if key not in found:
+                found[key] = status(*key, {"job_state": "Q", **_named(array)}, array)
+    return found
+
+
+def indexes(text: str) -> list[int]:
+    """`2-9`, `0-9:3`, `1,4-6` of array_indices_remaining; none for `-`."""
+    found: list[int] = []
+    for part in text.split(","):
+        match = _RANGE.fullmatch(part.strip())
+        if match is not None:
+            found += range(int(match[1]), int(match[2] or match[1]) + 1, int(match[3] or 1) or 1)
     return found
 
 
@@ -109,6 +127,8 @@ def status(job_id: str, index: int | None, attributes: Attributes, array: Attrib
         state, reason, hint = JobState.NEVER, comment.removeprefix(NEVER), never_hint(comment)
     elif state is JobState.PENDING and comment.startswith(WAITING):
         reason = comment.removeprefix(WAITING)
+    elif state is JobState.PENDING and comment.startswith(_BEGAN):
+        reason = _limited(array)
     elif state is JobState.RUNNING and native not in _WORDS:
         reason = ""
     elif state is JobState.UNKNOWN:
@@ -150,6 +170,16 @@ def _hold(attributes: Attributes) -> tuple[str, str]:
     reason = ", ".join(holds) or "held"
     hint = "release it: qrls" if "u" in attributes.get("Hold_Types", "") else "ask the site why"
     return (f"{reason}: {comment}" if comment else reason), hint
+
+
+def _limited(array: Attributes) -> str:
+    """Why an element of an array that has begun waits, when nothing else is said of it."""
+    most = array.get("max_run_subjobs")
+    return f"waits for its turn: at most {most} of the array run at once" if most else ""
+
+
+def _named(array: Attributes) -> dict[str, str]:
+    return {"Job_Name": array["Job_Name"]} if "Job_Name" in array else {}
 
 
 def _number(job_id: str) -> str:

@@ -36,6 +36,7 @@ class SlurmScheduler:
     name = "slurm"
     template = "slurm.sh.j2"
     array_index_variable = "SLURM_ARRAY_TASK_ID"
+    query_timeout_s = 8.0
 
     def submit_argv(self, script: str, job_dir: str, text: str = "") -> tuple[str, ...]:
         """`sbatch` with nothing but the script and where it runs: the directives stand in the script."""

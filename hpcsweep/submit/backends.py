@@ -11,7 +11,6 @@ from hpcsweep.spec.job import JobSpec
 from hpcsweep.submit.merge import merge_listings
 
 SUBMIT_TIMEOUT_S = 60.0
-QUERY_TIMEOUT_S = 8.0
 
 
 class Backend(Protocol):
@@ -71,7 +70,7 @@ class SchedulerBackend:
 
     def find(self, name: str, job_dir: str) -> list[str]:
         """Ids of jobs that were submitted from this folder, the oldest first; empty: none, or nobody answers."""
-        answer = self._run(self._scheduler.find_argv(name, self._user), QUERY_TIMEOUT_S)
+        answer = self._run(self._scheduler.find_argv(name, self._user), self._scheduler.query_timeout_s)
         try:
             return self._scheduler.parse_find(answer, job_dir)
         except SchedulerUnreachable:
@@ -93,7 +92,7 @@ class SchedulerBackend:
         if not names:
             return Listing()
         listings = [
-            self._scheduler.parse_query(number, self._run(argv, QUERY_TIMEOUT_S))
+            self._scheduler.parse_query(number, self._run(argv, self._scheduler.query_timeout_s))
             for number, argv in enumerate(self._scheduler.queries(list(names), self._user))
         ]
         merged = merge_listings(listings)
@@ -124,7 +123,9 @@ class SchedulerBackend:
         answers: list[Answer] = []
         for argv in self._scheduler.probes():
             silent = answers and answers[-1].exit_code is None
-            answers.append(Answer(argv, None, "", "not asked") if silent else self._run(argv, QUERY_TIMEOUT_S))
+            answers.append(
+                Answer(argv, None, "", "not asked") if silent else self._run(argv, self._scheduler.query_timeout_s)
+            )
         return answers
 
     def _run(self, argv: Sequence[str], timeout_s: float) -> Answer:

@@ -25,7 +25,7 @@ from hpcsweep.schedulers.pbs_status import split_id
 from hpcsweep.spec.base import Model, spec_error
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Element, JobSpec, Resources
-from hpcsweep.submit.backends import QUERY_TIMEOUT_S, SUBMIT_TIMEOUT_S
+from hpcsweep.submit.backends import SUBMIT_TIMEOUT_S
 from hpcsweep.submit.pbs_environment import PbsJobEnvironment
 from hpcsweep.submit.pbs_job import PbsJob
 from hpcsweep.submit.submitit_arrays import ArrayExecutor
@@ -139,7 +139,9 @@ class PbsExecutor(ArrayExecutor):
             job_id = self._scheduler.parse_submit(answer)
         except SchedulerUnreachable:
             find = self._scheduler.find_argv(self._checked.name, getpass.getuser())
-            found = self._scheduler.parse_find(self._host.run(find, timeout_s=QUERY_TIMEOUT_S), self._log_dir(path))
+            found = self._scheduler.parse_find(
+                self._host.run(find, timeout_s=self._scheduler.query_timeout_s), self._log_dir(path)
+            )
             if not found:
                 raise
             job_id = found[-1]

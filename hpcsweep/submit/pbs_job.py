@@ -14,7 +14,7 @@ from hpcsweep.schedulers.base import JobState, JobStatus, Listing
 from hpcsweep.schedulers.pbs import PbsScheduler
 from hpcsweep.schedulers.pbs_status import split_id
 from hpcsweep.spec.phases import OutcomeKind
-from hpcsweep.submit.backends import QUERY_TIMEOUT_S, SUBMIT_TIMEOUT_S
+from hpcsweep.submit.backends import SUBMIT_TIMEOUT_S
 from hpcsweep.submit.merge import merge_listings
 from hpcsweep.submit.pbs_environment import read_continuation
 
@@ -84,7 +84,10 @@ class PbsWatcher(core.InfoWatcher):
         return (f"{number}[]", index) if is_array else (later or number, None)
 
     def _ask(self, ids: list[str]) -> Listing:
-        answers = (self._host.run(argv, timeout_s=QUERY_TIMEOUT_S) for argv in self._scheduler.queries(ids, self._user))
+        answers = (
+            self._host.run(argv, timeout_s=self._scheduler.query_timeout_s)
+            for argv in self._scheduler.queries(ids, self._user)
+        )
         listing = merge_listings([self._scheduler.parse_query(number, answer) for number, answer in enumerate(answers)])
         if listing.trouble:
             logger.get_logger().warning(f"Call #{self.num_calls} - {listing.trouble}; states may be old")
@@ -140,7 +143,8 @@ class PbsJob(core.Job[core.R]):
 
     def _interrupt(self, timeout: bool = False) -> None:
         """The signal by which the job checkpoints itself (qsig reaches the function: no login shell is above it)."""
-        answer = LocalHost().run(("qsig", "-s", "SIGUSR2", pbs_id(self.job_id)), timeout_s=SUBMIT_TIMEOUT_S)
+        job_id = read_continuation(self.paths) or pbs_id(self.job_id)
+        answer = LocalHost().run(("qsig", "-s", "SIGUSR2", job_id), timeout_s=SUBMIT_TIMEOUT_S)
         if answer.exit_code != 0:
             raise HpcsweepError(f"qsig {self.job_id}: {answer.stderr.strip()}")
 

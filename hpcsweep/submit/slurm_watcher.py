@@ -12,7 +12,6 @@ from hpcsweep.hosts.base import Host
 from hpcsweep.hosts.local import LocalHost
 from hpcsweep.schedulers.base import JobState, JobStatus, Listing, Scheduler
 from hpcsweep.schedulers.slurm import SlurmScheduler
-from hpcsweep.submit.backends import QUERY_TIMEOUT_S
 from hpcsweep.submit.merge import merge_listings
 
 GONE = "GONE"
@@ -57,7 +56,7 @@ class SlurmWatcher(SlurmInfoWatcher):
     def _ask(self, ids: list[str]) -> Listing:
         return merge_listings(
             [
-                self._scheduler.parse_query(number, self._host.run(argv, timeout_s=QUERY_TIMEOUT_S))
+                self._scheduler.parse_query(number, self._host.run(argv, timeout_s=self._scheduler.query_timeout_s))
                 for number, argv in enumerate(self._scheduler.queries(ids, self._user))
             ]
         )

@@ -11,7 +11,6 @@ from submitit.core import core, utils
 from hpcsweep.hosts.base import Host
 from hpcsweep.schedulers.base import Scheduler
 from hpcsweep.spec.cluster import Cluster
-from hpcsweep.submit.backends import QUERY_TIMEOUT_S
 
 
 class ArrayExecutor(core.PicklingExecutor):
@@ -45,7 +44,7 @@ class ArrayExecutor(core.PicklingExecutor):
         ]
 
     def _largest_array(self) -> int | None:
-        answers = [self._host.run(argv, timeout_s=QUERY_TIMEOUT_S) for argv in self._scheduler.probes()]
+        answers = [self._host.run(argv, timeout_s=self._scheduler.query_timeout_s) for argv in self._scheduler.probes()]
         return self._scheduler.parse_probes(answers).max_array_size
 
     def _submit_array(self, delayed_submissions: Sequence[utils.DelayedSubmission]) -> list[core.Job[Any]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from hpcsweep.errors import SchedulerError, SchedulerUnreachable, SpecError
+from hpcsweep.hosts.local import LocalHost
 from hpcsweep.render.environment import make_environment
 from hpcsweep.render.job import render_job
 from hpcsweep.schedulers.base import Answer, JobState
@@ -257,11 +258,63 @@ def test_cancelling():
         PBS.cancel_argv("12.h", [])
 
 
+def test_of_several_cancellations_every_one_counts():
+    """The exit code is that of the last one."""
+    words = "qdel: Server could not connect to MOM 7[0].h\nqdel: Job has finished 7[1].h\n"
+    assert "could not connect to MOM 7[0].h" in PBS.cancel_trouble(Answer(("qdel", "7[0].h", "7[1].h"), 35, "", words))
+    over = "qdel: Job has finished 7[0].h\nqdel: Unknown Job Id 7[1].h\n"
+    assert PBS.cancel_trouble(Answer(("qdel", "7[0].h", "7[1].h"), 153, "", over)) == ""
+
+
 def test_one_call_asks_about_all_submissions():
-    assert PBS.queries(["12.h", "69[].h"], "u") == (
-        ("qstat", "-x", "-t", "-f", "-F", "dsv", "12.h", "69[].h"),
-    )  # fmt: skip
+    ((shell, option, text, *words),) = PBS.queries(["12.h", "69[].h"], "u")
+    assert (shell, option, words) == ("/bin/sh", "-c", ["qstat", "12.h", "69[].h"])
+    assert text.startswith('qstat -x -t -f -F dsv "$@"; ')
     assert PBS.queries([], "u") == ()
+
+
+STUB = """#!/bin/sh
+echo "$@" >> "$0.log"
+case "$*" in *-x*) echo "qstat: PBS is not configured to maintain job history 12.h" >&2; exit 36;; esac
+echo "Job Id: 12.h|job_state=R|run_count=1"
+echo "qstat: Unknown Job Id 13.h" >&2
+exit 153
+"""
+
+
+def test_a_server_that_keeps_no_history_is_asked_without_it(tmp_path, monkeypatch):
+    """It refuses -x for every job, running ones too (src/server/req_stat.c of OpenPBS)."""
+    stub = tmp_path / "qstat"
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    (argv,) = PBS.queries(["12.h", "13.h"], "u")
+    listing = PBS.parse_query(0, LocalHost().run(argv, timeout_s=20))
+    assert listing.statuses["12.h", None].state is JobState.RUNNING
+    assert (listing.complete, listing.trouble) == (False, "")
+    assert (tmp_path / "qstat.log").read_text() == "-x -t -f -F dsv 12.h 13.h\n-t -f -F dsv 12.h 13.h\n"
+
+
+def test_what_failed_is_named_and_not_the_shell_around_it():
+    (argv,) = PBS.queries(["12.h"], "u")
+    listing = PBS.parse_query(0, Answer(argv, 255, "", "Connection refused\nqstat: cannot connect to server h"))
+    assert listing.trouble.startswith("qstat refused to list the jobs: Connection refused")
+    with pytest.raises(SchedulerUnreachable, match="qselect did not answer within 20 s"):
+        PBS.parse_find(Answer(PBS.find_argv("n", "u"), None, "", "", 20.0), "/x")
+
+
+def test_elements_that_an_older_client_leaves_out_wait():
+    """Since 2021 the client adds the waiting elements; qstat of 20.0.1 shows none: they are not gone."""
+    text = (
+        "Job Id: 7[].h|Job_Name=n|job_state=B|array_indices_remaining=2,4-8:2|max_run_subjobs=2"
+        "|comment=Job Array Began at Sat Nov 21 at 01:24\n"
+        "Job Id: 7[0].h|Job_Name=n|job_state=R|run_count=1\n"
+    )
+    listing = PBS.parse_query(0, Answer(PBS.queries(["7[].h"], "u")[0], 0, text, ""))
+    waiting = {index: status for (_, index), status in listing.statuses.items() if status.state is JobState.PENDING}
+    assert sorted(waiting) == [2, 4, 6, 8]
+    assert {status.reason for status in waiting.values()} == {"waits for its turn: at most 2 of the array run at once"}
+    assert {status.name for status in waiting.values()} == {"n"}
 
 
 def test_no_answer_in_time_is_not_a_refusal():

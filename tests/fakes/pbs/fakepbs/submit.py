@@ -97,6 +97,8 @@ def check_name(name: str) -> None:
 
 def array_indexes(value: str) -> tuple[list[int], int] | None:
     match = re.fullmatch(r"(\d+)-(\d+)(?::(\d+))?(?:%(\d+))?", value)
+    if match is not None and match[4] and os.environ.get("FAKE_PBS_CLIENT") == "20.0.1":
+        return None
     if match is None or int(match[2]) <= int(match[1]):
         return None
     return list(range(int(match[1]), int(match[2]) + 1, int(match[3] or 1))), int(match[4] or 0)
