@@ -50,11 +50,11 @@ def render_job(
     return job_files(job, script)
 
 
-def job_files(job: JobSpec, script: str) -> RenderedJob:
-    """The files of `jobs/N/` around a script, rendered or a user's own."""
+def job_files(job: JobSpec, script: str, before: str = "") -> RenderedJob:
+    """The files of `jobs/N/` around a script, rendered or a user's own. `before`: stands first in each .env file."""
     files = {SCRIPT_FILE: script, SPEC_FILE: job.model_dump_json(indent=1) + "\n"}
     for element in job.elements:
-        files[f"elements/{element.index}.env"] = element_environment(element)
+        files[f"elements/{element.index}.env"] = before + element_environment(element)
     return RenderedJob(files)
 
 

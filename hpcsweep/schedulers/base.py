@@ -118,10 +118,21 @@ class Scheduler(Protocol):
         """
         ...
 
+    def read_user_script(self, text: str) -> float | None:
+        """Walltime in seconds that the directives of a user's own script ask for.
+
+        None: for none, or the scheduler tells the job itself. Raises SpecError for a script that makes an array.
+        """
+        ...
+
     def submit_user_script_argv(
-        self, script: str, exports: Mapping[str, str], *, name: str, log_dir: str
+        self, script: str, exports: Mapping[str, str], *, name: str, log_dir: str, text: str = "", walltime_s: float = 0
     ) -> tuple[str, ...]:
-        """argv that submits a user's own script, whose directives hold, with those `exports` that it can carry."""
+        """argv that submits a user's own script, whose directives hold, with those `exports` that it can carry.
+
+        `text`: what the script says. `walltime_s`: for a script that asks for none and a scheduler that does not tell
+        its jobs when they end; 0: leave it to the scheduler.
+        """
         ...
 
     def parse_submit(self, answer: Answer) -> str:

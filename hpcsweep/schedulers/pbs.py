@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 
 from hpcsweep.errors import SchedulerError, SchedulerParseError, SchedulerUnreachable
 from hpcsweep.schedulers.base import Answer, ClusterFacts, Listing
-from hpcsweep.schedulers.pbs_directives import PREFIX, directives, safe_variables, variables_option
+from hpcsweep.schedulers.pbs_directives import PREFIX, check_options, directives, safe_variables, variables_option
 from hpcsweep.schedulers.pbs_json import parse_dsv
 from hpcsweep.schedulers.pbs_refusals import FINISHED, NO_HISTORY, UNKNOWN_JOB, only_over, refusal, said
 from hpcsweep.schedulers.pbs_site import PROBES, site_facts
 from hpcsweep.schedulers.pbs_status import split_id, statuses, subjob_id
+from hpcsweep.schedulers.pbs_user_script import user_variables, user_walltime_s
+from hpcsweep.units import hms
 
 _QUERY = f'qstat -x -t -f -F dsv "$@"; code=$?; [ $code = {NO_HISTORY} ] || exit $code; exec qstat -t -f -F dsv "$@"'
 _QSTAT = ("/bin/sh", "-c", _QUERY, "qstat")
@@ -46,13 +48,27 @@ class PbsScheduler:
         options = [word for word in directives(text) if word]
         return ("qsub", *options, *_SHELL, script)
 
+    def read_user_script(self, text: str) -> float | None:
+        """The walltime of a user's own script; see `user_walltime_s`."""
+        return user_walltime_s(text)
+
     def submit_user_script_argv(
-        self, script: str, exports: Mapping[str, str], *, name: str, log_dir: str
+        self, script: str, exports: Mapping[str, str], *, name: str, log_dir: str, text: str = "", walltime_s: float = 0
     ) -> tuple[str, ...]:
-        """qsub of a user's own script, with the safe ones of `exports` by -v; see `safe_variables`."""
-        by_option, _ = safe_variables(exports)
-        logged = ("-j", "oe", "-k", "od", "-o", f"{log_dir.rstrip('/')}/")
-        return ("qsub", "-N", name, *logged, *variables_option(by_option), script)
+        """qsub of a user's own script, with the safe ones of `exports` by -v; see `safe_variables`.
+
+        Its own -v is kept, since ours on the command line would replace it whole. Raises SpecError when HPCSWEEP_* or
+        the log folder cannot be carried: by these the job finds its values.
+        """
+        by_option, by_file = safe_variables(exports)
+        lost = {key: value for key, value in by_file.items() if key.startswith("HPCSWEEP_JOB")}
+        variables_option(lost)
+        logs = f"{log_dir.rstrip('/')}/"
+        check_options(["-N", name, "-o", logs])
+        limit = ("-l", f"walltime={hms(walltime_s)}") if walltime_s and user_walltime_s(text) is None else ()
+        carried = [*user_variables(text, exports), *(f"{key}={value}" for key, value in by_option.items())]
+        variables = ("-v", ",".join(carried)) if carried else ()
+        return ("qsub", "-N", name, "-j", "oe", "-k", "od", "-o", logs, *limit, *variables, script)
 
     def continue_argv(self, script: str, text: str, job_id: str, exports: dict[str, str]) -> tuple[str, ...]:
         """qsub of a plain job that goes on with the work of `job_id`, a job or an element of an array.

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from hpcsweep.errors import SchedulerError, SchedulerParseError, SchedulerUnreachable
+from hpcsweep.errors import SchedulerError, SchedulerParseError, SchedulerUnreachable, SpecError
 from hpcsweep.schedulers.base import Answer, ClusterFacts, Listing
 from hpcsweep.schedulers.slurm_facts import CONFIG_ARGV, PARTITIONS_ARGV, parse_facts
 from hpcsweep.schedulers.slurm_output import (
@@ -22,6 +22,7 @@ COMMENT_PREFIX = "hpcsweep:"
 _SUBMITTED = re.compile(r"(?:^|\n)(?:Submitted batch job )?(\d+)(?:;\S+)?\s*$")
 # Ranges of array indexes are cut off after 64 characters otherwise. `squeue -r`, one line an element, is no way out:
 # on 22.05.8 it leaves out the last index of a range with a step, such as 199 of 1-199:3.
+_USER_ARRAY = re.compile(r"#SBATCH\s+(?:\S+\s+)*(?:-a|--array)\b")
 _CARRIED = re.compile(r"[A-Za-z0-9_./:@%+= -]*")  # --export ends a value at a comma
 _WHOLE_RANGES = ("env", "SLURM_BITSTR_LEN=0")
 _NO_ACCOUNTING = "accounting storage is disabled"
@@ -42,8 +43,18 @@ class SlurmScheduler:
         """`sbatch` with nothing but the script and where it runs: the directives stand in the script."""
         return ("sbatch", "--parsable", f"--chdir={job_dir}", script)
 
+    def read_user_script(self, text: str) -> float | None:
+        """None: Slurm tells a job when it ends. Raises SpecError for an array."""
+        for number, line in enumerate(text.split("\n"), 1):
+            if _USER_ARRAY.match(line):
+                raise SpecError(
+                    f"line {number} of the script makes it a job array: {line.strip()!r}",
+                    hint="hpcsweep submits the script once per run: leave out --array",
+                )
+        return None
+
     def submit_user_script_argv(
-        self, script: str, exports: Mapping[str, str], *, name: str, log_dir: str
+        self, script: str, exports: Mapping[str, str], *, name: str, log_dir: str, text: str = "", walltime_s: float = 0
     ) -> tuple[str, ...]:
         """`sbatch` of a user's own script. --export carries no commas: such values stand only in the file."""
         carried = [f"{key}={value}" for key, value in exports.items() if _CARRIED.fullmatch(value)]

@@ -56,7 +56,12 @@ class SchedulerBackend:
         """One call of sbatch or qsub for all elements; when its answer is lost, one more that looks for the job."""
         if job.own_script:
             argv = self._scheduler.submit_user_script_argv(
-                f"{job_dir}/job.sh", own_script_exports(job, job_dir), name=job.name, log_dir=f"{job_dir}/logs"
+                f"{job_dir}/job.sh",
+                own_script_exports(job, job_dir),
+                name=job.name,
+                log_dir=f"{job_dir}/logs",
+                text=script,
+                walltime_s=job.resources.walltime_s,
             )
         else:
             argv = self._scheduler.submit_argv(f"{job_dir}/job.sh", job_dir, script)

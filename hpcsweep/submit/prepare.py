@@ -15,6 +15,8 @@ from hpcsweep.plan.jobs import Packing, gpu_hours, pack_jobs, shape
 from hpcsweep.plan.runs import PlannedRun, plan_runs
 from hpcsweep.render.environment import make_environment
 from hpcsweep.render.job import RenderedJob, job_files, render_job
+from hpcsweep.render.own_script import own_environment, with_values
+from hpcsweep.schedulers.registry import get_scheduler
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.job import JobSpec, Simulation
@@ -65,6 +67,7 @@ class Prepared:
     environment: Environment
     warnings: tuple[str, ...] = ()
     script: str | None = None  # text of the user's own script, which is submitted once per run
+    script_walltime_s: float | None = None  # what its directives say; None: nothing
 
     @property
     def data_files(self) -> list[tuple[Path, str]]:
@@ -130,6 +133,7 @@ def prepare(request: Request) -> Prepared:
         make_environment(template_folders(request.template_dir)),
         tuple(warnings),
         script,
+        None if script is None or cluster.scheduler == "local" else user_walltime_s(cluster, script),
     )
 
 
@@ -159,6 +163,9 @@ def render_sweep(
         data_files=data,
     )
     jobs = pack_jobs(prepared.experiment, prepared.runs, prepared.cluster, packing)
+    if prepared.script_walltime_s is not None:  # the script's own word, which the scheduler holds the job to
+        change = {"walltime_s": prepared.script_walltime_s}
+        jobs = [job.model_copy(update={"resources": job.resources.model_copy(update=change)}) for job in jobs]
     files = render_jobs(prepared.environment, template, jobs, prepared.cluster, prepared.parallel, prepared.script)
     return Rendered(name, sweep_dir, tuple(jobs), tuple(files), sweep_document(prepared, name, jobs))
 
@@ -172,9 +179,9 @@ def render_jobs(
     script: str | None = None,
 ) -> list[RenderedJob]:
     """The files of each job. `script`: a user's own, in place of the template."""
-    if script is not None:
-        return [job_files(job, script) for job in jobs]
     python = cluster.python or sys.executable
+    if script is not None:
+        return [job_files(job, with_values(script), own_environment(python)) for job in jobs]
     return [render_job(environment, template, job, cluster, python=python, parallel=parallel) for job in jobs]
 
 
@@ -236,6 +243,11 @@ def sweep_document(prepared: Prepared, name: str, jobs: Sequence[JobSpec]) -> di
             for point, reason in prepared.grid.excluded
         ],
     }
+
+
+def user_walltime_s(cluster: Cluster, script: str) -> float | None:
+    """Walltime of a user's own script, by its directives. Raises SpecError when it cannot be submitted once per run."""
+    return get_scheduler(cluster.scheduler).read_user_script(script)
 
 
 def _simulated(

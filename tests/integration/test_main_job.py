@@ -238,7 +238,7 @@ def test_a_script_of_your_own_is_submitted_once_per_run(cli):
     done = cli.run("submit", "small.yaml", "--fix", "eager=yes", "--script", "exp_runner.sh", "--wait")
     assert "2 elements in 2 jobs" in done.stdout and "2 completed" in done.stdout
     folder = cli.home / "sweeps" / "small-0001" / "jobs"
-    assert (folder / "1" / "job.sh").read_text() == script.read_text()
+    assert (folder / "1" / "job.sh").read_text() == script.read_text()  # it reads the values itself
     assert "mine: eager-yes_len-8k eager=yes len=8192" in (folder / "1" / "logs" / "0.log").read_text()
     script.write_text("#!/bin/bash\necho nothing\n")
     assert "hpcsweep-node" in cli.run("submit", "small.yaml", "--script", "exp_runner.sh", code=1).stderr

@@ -1,5 +1,6 @@
 """The main job on the fake PBS, and everything that PBS does to jobs: for each the outcome shown, nothing lost."""
 
+import json
 import shlex
 import signal
 import sys
@@ -357,6 +358,50 @@ def test_a_script_of_your_own(sweep):
     printed = (job_dir / "logs" / f"{job_id}.OU").read_text()
     assert hostile in printed
     assert (sweep.runs()["len-1k"]["outcome"], number != job_id) == ("completed", True)
+
+
+STUDY = """\
+#!/bin/bash
+#PBS -l select=1:ncpus=1:ngpus=8
+#PBS -l walltime=00:05:00
+#PBS -v THEIRS=kept
+echo "mine: $EXP_NAME $ENFORCE_EAGER $ENABLE_EP $MAX_MODEL_LEN $THEIRS, $HPCSWEEP_AXIS_NOTE"
+hpcsweep-node
+"""
+
+
+def test_submit_with_a_script_of_your_own(sweep):
+    """Nothing of hpcsweep is on the PATH of the job's login; one value is what -v cannot carry."""
+    experiment = json.loads((sweep.folder / "study.yaml").read_text())
+    experiment["axes"]["note"] = {"levels": {"a, b": {"env": {"NOTE": "1"}}, "plain": {"env": {"NOTE": "2"}}}}
+    experiment["axes"]["len"] = ["1k"]
+    experiment["baseline"] = {"len": "1k", "note": "plain"}
+    (sweep.folder / "study.yaml").write_text(json.dumps(experiment))
+    (sweep.folder / "exp_runner.pbs").write_text(STUDY)
+    sweep.cli.run("submit", "study.yaml", "--cluster", "pbs-test", "--script", "exp_runner.pbs")
+    runs = sweep.wait_until_ended()
+    assert set(outcomes(runs).values()) == {"completed"}
+    jobs = list(sweep.pbs.state()["jobs"].values())
+    assert len(jobs) == 2
+    assert all("THEIRS=kept" in job["a"]["Variable_List"] and "subjobs" not in job for job in jobs)
+    assert {job["a"]["Resource_List.walltime"] for job in jobs} == {"00:05:00"}
+    logs = "".join(path.read_text() for path in sweep.sweep_dir.glob("jobs/*/logs/*.OU"))
+    assert logs.count("mine: ") == 2
+    assert " kept, a, b\n" in logs and " kept, plain\n" in logs
+    job = json.loads((sweep.sweep_dir / "jobs/0/job.json").read_text())
+    assert job["resources"]["walltime_s"] == 300
+
+
+def test_a_deleted_script_of_your_own_is_cancelled_and_nothing_is_left(sweep):
+    """The login shell above it dies of the SIGTERM at once; the agent has until the kill delay is over."""
+    sweep.write(lengths=("1k",), slow=True)
+    (sweep.folder / "exp_runner.pbs").write_text(STUDY)
+    document = sweep.cli.json("submit", "study.yaml", "--cluster", "pbs-test", "--script", "exp_runner.pbs")
+    sweep.wait_until_measuring("len-1k")
+    sweep.pbs.out(f"qdel {document['jobs'][0]['job_id']}")
+    (run,) = sweep.wait_until_ended().values()
+    assert (run["outcome"], run["phase"]) == ("cancelled", "measure")
+    sweep.wait_until_nothing_runs()
 
 
 def test_a_submission_whose_answer_was_lost_is_found(sweep):

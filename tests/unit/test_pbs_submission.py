@@ -234,6 +234,49 @@ def test_a_users_script_is_submitted_as_it_is():
     assert unsafe[-3:] == ("-v", "B=1", "exp.pbs")
 
 
+OWN = [
+    pytest.param("#PBS -v A=1,EXP_NAME=theirs", "A=1,EXP_NAME=1B", id="its own variables stay, ours win"),
+    pytest.param("""#PBS -v A="x,y",B='p q',HOME -N n""", """A="x,y",B='p q',HOME,EXP_NAME=1B""", id="quotes"),
+    pytest.param("#PBS -v A=1\n#PBS -v B=2", "B=2,EXP_NAME=1B", id="the last one holds"),
+    pytest.param("echo\n#PBS -v A=1", "EXP_NAME=1B", id="behind the first command"),
+]
+
+
+@pytest.mark.parametrize(("text", "carried"), OWN)
+def test_what_a_users_script_carries_is_not_lost(text, carried):
+    """-v on the command line replaces the script's whole."""
+    argv = PBS.submit_user_script_argv("e.pbs", {"EXP_NAME": "1B"}, name="n", log_dir="/l", text=f"#!/bin/sh\n{text}\n")
+    assert argv[-3:] == ("-v", carried, "e.pbs")
+
+
+@pytest.mark.parametrize(
+    ("text", "walltime_s"),
+    [
+        ("#PBS -l select=1:ncpus=1 -l walltime=04:00:00", 14400),
+        ("#PBS -l nodes=1,walltime=90", 90),
+        ("#PBS -lwalltime=1:00:00\necho\n#PBS -l walltime=2:00:00", 3600),
+        ("# walltime=5", None),
+    ],
+)
+def test_the_walltime_of_a_users_script(text, walltime_s):
+    """PBS tells no job its walltime: the agent's clock needs it."""
+    assert PBS.read_user_script(f"#!/bin/bash\n{text}\n") == walltime_s
+    argv = PBS.submit_user_script_argv("e.pbs", {}, name="n", log_dir="/l", text=text, walltime_s=600)
+    assert ("walltime=00:10:00" in argv) is (walltime_s is None)
+
+
+def test_a_users_script_that_is_an_array_is_refused():
+    with pytest.raises(SpecError, match="line 2 of the script makes it a job array"):
+        PBS.read_user_script("#!/bin/bash\n#PBS -q gpuq -J 0-3\n")
+
+
+def test_a_folder_that_the_variables_cannot_carry_is_refused():
+    with pytest.raises(SpecError, match="HPCSWEEP_JOB_DIR"):
+        PBS.submit_user_script_argv("e.pbs", {"HPCSWEEP_JOB_DIR": "/a b"}, name="n", log_dir="/l")
+    with pytest.raises(SpecError, match="cannot write the log"):
+        PBS.submit_user_script_argv("e.pbs", {}, name="n", log_dir="/a b")
+
+
 def test_a_name_that_is_no_variable_is_refused():
     with pytest.raises(SpecError, match="'A B' is no name"):
         safe_variables({"A B": "1"})
