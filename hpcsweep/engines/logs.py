@@ -92,6 +92,10 @@ class LogReader:
         """The last lines that are no noise, oldest first; of a progress bar only what it showed last."""
         return list(self._lines)
 
+    def has_entered(self, phase: Phase) -> bool:
+        """Whether a line told of this phase."""
+        return phase in self._entered
+
     def unseen_phases(self) -> list[Phase]:
         """Startup phases that no line told of, though nothing said that this start has none of the kind."""
         return [phase for phase in _ORDER if phase not in self._entered and phase not in self._absent]

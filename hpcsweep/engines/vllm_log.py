@@ -32,6 +32,7 @@ PHASES = (
     PhasePattern(rx(r"(?:saved AOT compiled function to|Directly load AOT compilation)"), Phase.COMPILE, "end", "0.32"),
     PhasePattern(rx(r"warmup run together took [\d.]+ s in total"), Phase.PROFILE, "end", "0.32 0.33"),
     PhasePattern(rx(r"Initial profiling/warmup run took"), Phase.PROFILE, "end", "0.32 0.33"),
+    PhasePattern(rx(r"Warming up done\."), Phase.PROFILE, "absent", "0.32, on CPU: if not told yet, it was in compile"),
     PhasePattern(rx(r"Available KV cache memory: "), Phase.KV_CACHE, seen_in=_ALL),
     PhasePattern(rx(r"(?:Explicitly|Auto) set \([\d.]+/[\d.]+\) GiB for KV cache"), Phase.KV_CACHE, seen_in="0.32"),
     PhasePattern(rx(r"KV cache size: [\d,]+ tokens"), Phase.KV_CACHE, seen_in=_ALL),
@@ -71,6 +72,14 @@ FACTS = (
         value=1.0,
         total=True,
         seen_in="0.32 0.33",
+    ),
+    FactPattern(
+        rx(r"fx graph cache hit for key"), "inductor_cache_hits", value=1.0, total=True,
+        seen_in="torch 2.13, with TORCH_LOGS=torch._inductor.codecache",
+    ),
+    FactPattern(
+        rx(r"fx graph cache miss for key"), "inductor_cache_misses", value=1.0, total=True,
+        seen_in="torch 2.13, with TORCH_LOGS=torch._inductor.codecache",
     ),
     FactPattern(
         rx(r"Directly load (?:the compiled graph\(s\) for|AOT compilation from path)"),

@@ -55,7 +55,7 @@ class Fact(_Event):
     name: str
     value: float | str | bool
     unit: str = Field("", description="s, bytes, tokens ...; empty for words and plain numbers")
-    source: str = Field("", description="log, metrics, nvml, agent")
+    source: str = Field("", description="log, metrics, nvml, cache folder, agent")
     evidence: str = ""
 
 

@@ -10,8 +10,9 @@ from hpcsweep.engines.base import Engine
 from hpcsweep.errors import EngineError
 from hpcsweep.load.clock import Clock
 from hpcsweep.node import preparation
+from hpcsweep.node.api_key import key_for, random_key
 from hpcsweep.node.attempt_record import AttemptRecord
-from hpcsweep.node.compile_cache import CompileCache, cache_key
+from hpcsweep.node.compile_cache import CompileCache, cache_key, measure, use_made
 from hpcsweep.node.environment import server_environment
 from hpcsweep.node.family import of_own_session
 from hpcsweep.node.folders import AttemptFolder, note_server
@@ -24,7 +25,7 @@ from hpcsweep.node.measuring import Measuring
 from hpcsweep.node.outcome import Ended, Verdict
 from hpcsweep.node.preparation import Prepared
 from hpcsweep.node.probe import Target
-from hpcsweep.node.server import Server, new_api_key
+from hpcsweep.node.server import Server
 from hpcsweep.node.startup import wait_until_ready
 from hpcsweep.node.stopper import Stopper
 from hpcsweep.node.supervisor import Supervisor
@@ -100,6 +101,7 @@ class Attempt:
             target = self._start(supervisor, prepared)
             wait_until_ready(supervisor, target, self._budgets)
             self._gpu_facts(supervisor)
+            self._cache_facts(supervisor)
             return Measuring(
                 self._run, self._budgets, supervisor, target, self._around.gpus, self._folder.path,
                 prepared.executable, self._record.say,
@@ -130,7 +132,8 @@ class Attempt:
         cache_env = self._cache.env() if self._cache else {}
         self._environment, told = server_environment(around.env, run.exports, prepared.launch.env, cache_env)
         if engine.api_key_env is not None:
-            self._key = new_api_key()
+            cache = self._cache if self._cache and self._cache.mode != "off" else None
+            self._key = key_for(Path(job.cache_dir), cache.key) if cache else random_key()
             self._environment[engine.api_key_env] = self._key
         self._record.started(prepared, told, around.gpus, around.env)
         for name, text in prepared.launch.files.items():
@@ -185,6 +188,20 @@ class Attempt:
         used = [state.memory_used_bytes for state in self._around.gpus.states() if state.memory_used_bytes is not None]
         if used:
             supervisor.fact("gpu_memory_used_bytes", float(max(used)), "bytes", "nvml")
+
+    def _cache_facts(self, supervisor: Supervisor) -> None:
+        """What the compile cache was good for, seen from its files: engines tell little of the caches below theirs."""
+        cache, reader = self._cache, supervisor.reader
+        if cache is None or not reader.has_entered(Phase.COMPILE):
+            return
+        before, now = cache.at_start, measure(cache.folder)
+        for name, held, holds in (("kernels", before.kernels, now.kernels), ("graphs", before.graphs, now.graphs)):
+            supervisor.fact(f"inductor_{name}_at_start", held, source="cache folder")
+            supervisor.fact(f"inductor_{name}_added", max(holds - held, 0), source="cache folder")
+        told = reader.facts.get("compile_cache")
+        use = use_made(str(told.value) if told is not None else None, before, now)
+        if use is not None:
+            supervisor.fact("compile_cache", use, source="the log and the cache folder")
 
     def _tear_down(self, supervisor: Supervisor, verdict: Verdict) -> None:
         ended_in: Phase | None = None

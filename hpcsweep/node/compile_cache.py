@@ -35,12 +35,20 @@ _COUNT_LIMIT = 20_000
 _PRIVATE_PREFIX = "hpcsweep-cache-"
 
 
+_KERNELS = (".so", ".cubin", ".hsaco")
+"""Compiled machine code: Inductor's and torch's for CPUs, Triton's for NVIDIA and AMD."""
+_GRAPHS = frozenset({"fxgraph", "aotautograd"})
+"""Folders of Inductor's cache with whole compiled graphs (torch/_inductor/codecache.py, autograd_cache.py)."""
+
+
 @dataclass(frozen=True)
 class CacheSize:
-    """How much a cache holds, as far as it was counted."""
+    """How much a cache holds, as far as it was counted. `graphs`: Inductor's own, not those that vLLM writes."""
 
     entries: int
     bytes: int
+    kernels: int = 0
+    graphs: int = 0
 
 
 def cache_key(config: ServerConfig, settings: Settings, engine_version: str, gpu_name: str) -> str:
@@ -62,32 +70,51 @@ def _safe(text: str) -> str:
 
 def measure(folder: Path) -> CacheSize:
     """Files and bytes below `folder`; counting stops at 20,000 files, for the folder is looked at every few seconds."""
-    entries = size = 0
-    pending = [folder]
+    entries = size = kernels = graphs = 0
+    pending = [(folder, False)]
     while pending and entries < _COUNT_LIMIT:
+        place, of_graphs = pending.pop()
         try:
-            with os.scandir(pending.pop()) as found:
+            with os.scandir(place) as found:
                 for entry in found:
                     if entry.is_dir(follow_symlinks=False):
-                        pending.append(Path(entry.path))
+                        pending.append((Path(entry.path), of_graphs or entry.name in _GRAPHS))
                     else:
                         entries += 1
                         size += entry.stat(follow_symlinks=False).st_size
+                        kernels += entry.name.endswith(_KERNELS)
+                        graphs += of_graphs
         except OSError:  # a compiler removes its scratch folders while we look
             continue
-    return CacheSize(entries, size)
+    return CacheSize(entries, size, kernels, graphs)
+
+
+def use_made(told: str | None, before: CacheSize, after: CacheSize) -> str | None:
+    """What a compilation had from the cache: hit, partial or miss; None: no trace of any was left.
+
+    `told`: the engine's own word on the graphs that it keeps itself; None: it said nothing. A hit it knows best. Below
+    its graphs lie Inductor's, and below those the kernels: what was there and was not made again came from the cache.
+    """
+    if told == "hit":
+        return told
+    added = after.kernels - before.kernels + after.graphs - before.graphs
+    if told is None and before.graphs and before.kernels and not added:
+        return "hit"
+    if before.kernels:
+        return "partial"
+    return "miss" if added > 0 else told
 
 
 class CompileCache:
-    """The cache of one attempt. `warm`: it held something when the server was started."""
+    """The cache of one attempt. `at_start`: what it held when the server was started."""
 
     def __init__(self, mode: str, root: Path, key: str, identity: Identity) -> None:
-        self.mode = mode
+        self.mode, self.key = mode, key
         self._shared = root / key
         self._lock = CacheLock(self._shared.with_name(self._shared.name + ".lock"), identity)
         self._private: Path | None = None
         self.folder = self._shared
-        self.warm = False
+        self.at_start = CacheSize(0, 0)
         self.note = ""
 
     def open(self) -> None:
@@ -109,7 +136,12 @@ class CompileCache:
                     shutil.copytree(self._shared, self.folder, symlinks=True, dirs_exist_ok=True)
         else:
             self._shared.mkdir(parents=True, exist_ok=True)
-        self.warm = measure(self.folder).entries > 0
+        self.at_start = measure(self.folder)
+
+    @property
+    def warm(self) -> bool:
+        """Whether it held something when the server was started."""
+        return self.at_start.entries > 0
 
     def env(self) -> dict[str, str]:
         """What is set for the server; the folders are there."""

@@ -1,7 +1,6 @@
 """The server process: started in a session of its own, its output stamped line by line, ended with all it started."""
 
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -35,11 +34,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def new_api_key() -> str:
-    """A random key: it proves that an answer comes from our own server."""
-    return secrets.token_urlsafe(24)
 
 
 class Server:

@@ -49,6 +49,11 @@ REAL = [  # (file, phases, some facts, outcome of the failure, a piece of its ev
         {**COMMON, "load_s": 0.03, "profile_s": 1.23, "init_engine_s": 114.4, "compile_cache": "miss"}, None, "",
         id="compiled, to ready: vLLM prints no total on CPUs",
     ),
+    pytest.param(
+        "compile-len512-warm.log", [*LOADED, "compile", "kv_cache", "warmup"],
+        {**COMMON, "init_engine_s": 6.71, "inductor_cache_hits": 1}, None, "",
+        id="compiled with Inductor's graph from the cache, not ahead of time",
+    ),
     pytest.param("forced-compile-len512-cold.log", ["engine_init"], COMMON, None, "", id="cut short"),
     pytest.param(
         "fail-compile-error-forced.log", [*LOADED, "compile"], {"dynamo_s": 69.82}, "crashed",

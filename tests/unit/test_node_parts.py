@@ -12,8 +12,9 @@ import pytest
 from hpcsweep.engines.vllm import Vllm
 from hpcsweep.events.log import read_events
 from hpcsweep.load.clock import Clock
+from hpcsweep.node.api_key import key_for
 from hpcsweep.node.cache_lock import STALE_S, CacheLock
-from hpcsweep.node.compile_cache import CompileCache, cache_key, measure
+from hpcsweep.node.compile_cache import CacheSize, CompileCache, cache_key, measure, use_made
 from hpcsweep.node.engine_install import find_executable, installed_version, parse_flags
 from hpcsweep.node.environment import HIDDEN, command_text, server_environment
 from hpcsweep.node.family import Family, kill_attempt, of_own_session
@@ -228,6 +229,50 @@ def test_a_cache_key_is_a_safe_path_and_tells_what_matters():
     assert key != cache_key(other, Settings(), "0.32.0+cpu", "NVIDIA H200")
     parser = config.model_copy(update={"flags": {"--tool-call-parser": "glm45"}})
     assert key == cache_key(parser, Settings(), "0.32.0+cpu", "NVIDIA H200")
+
+
+def cache_of(folder: Path, kernels: int, graphs: int) -> CacheSize:
+    """What is measured of a cache with so many compiled kernels and Inductor graphs, beside files that are neither."""
+    (folder / "inductor/aotautograd/key").mkdir(parents=True)
+    (folder / "inductor/po.lock").touch()
+    for number in range(kernels):
+        (folder / "inductor" / f"k{number}.main.so").touch()
+    for number in range(graphs):
+        (folder / "inductor/aotautograd/key" / f"g{number}").touch()
+    return measure(folder)
+
+
+USES = [  # (the engine's word, kernels and graphs before, after, what is made of it)
+    pytest.param(None, (0, 0), (24, 2), "miss", id="cold"),
+    pytest.param(None, (24, 2), (24, 2), "hit", id="graphs and kernels were there, none was added"),
+    pytest.param("miss", (24, 1), (24, 2), "partial", id="the engine compiled again, out of kernels that were there"),
+    pytest.param("miss", (0, 0), (24, 2), "miss", id="the engine compiled, from nothing"),
+    pytest.param(None, (24, 2), (30, 4), "partial", id="some kernels were new"),
+    pytest.param("hit", (24, 2), (25, 2), "hit", id="the engine loaded its graphs; a kernel compiled later is no miss"),
+    pytest.param(None, (0, 0), (0, 0), None, id="no trace"),
+    pytest.param("miss", (0, 0), (0, 0), "miss", id="a cache that keeps no files that are known"),
+]
+
+
+@pytest.mark.parametrize(("told", "before", "after", "use"), USES)
+def test_what_a_compilation_had_from_the_cache(tmp_path: Path, told, before, after, use):
+    assert use_made(told, cache_of(tmp_path / "before", *before), cache_of(tmp_path / "after", *after)) == use
+
+
+def test_the_key_is_the_same_for_starts_that_share_a_cache(tmp_path: Path):
+    """A vLLM before 0.32 has it in the key of its compile cache."""
+    first = key_for(tmp_path / "cache", "vllm-0.28/H200/glm")
+    assert key_for(tmp_path / "cache", "vllm-0.28/H200/glm") == first
+    assert key_for(tmp_path / "cache", "vllm-0.28/H200/other") != first
+    assert key_for(tmp_path / "elsewhere", "vllm-0.28/H200/glm") != first
+    (secret,) = (tmp_path / "cache").iterdir()
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert first not in secret.read_bytes().hex()
+
+
+def test_without_room_for_a_secret_the_key_is_random(tmp_path: Path):
+    (tmp_path / "file").touch()
+    assert key_for(tmp_path / "file", "x") != key_for(tmp_path / "file", "x")
 
 
 def test_one_writer_a_cache(tmp_path: Path):
