@@ -4,9 +4,10 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from hpcsweep.engines.argv import canonical
 from hpcsweep.engines.base import Engine
 from hpcsweep.engines.flags import flag_problems
-from hpcsweep.plan.model_size import ModelFacts
+from hpcsweep.plan.model_size import WIDTH_OF_METHOD, ModelFacts
 from hpcsweep.spec.job import Resources
 from hpcsweep.spec.server import ServerConfig, Settings
 
@@ -16,6 +17,8 @@ _GPU_MEMORY_GIB |= {"b200": 180, "l40s": 48, "l40": 48, "a40": 48, "a6000": 48, 
 """What the vendor prints as GB is GiB, to within one part in a hundred (nvidia-smi: 81920 MiB for an A100-80G)."""
 _NO_FP8 = ("a100", "a800", "a40", "a6000", "a10", "v100")
 """Below compute capability 8.9: no arithmetic in fp8 (CUDA C++ Programming Guide, Tensor Cores)."""
+_LEAST_WIDTH = 0.5
+"""Bytes per weight of a quantization on loading that is not known: nothing is refused that might fit."""
 _UTILIZATION = {"vllm": 0.9, "sglang": 0.9, "trtllm": 0.9}
 _SIZE_IN_NAME = re.compile(r"(\d+)\s*gi?b?(?![a-z0-9])", re.IGNORECASE)
 
@@ -58,8 +61,8 @@ def gpu_memory_bytes(resources: Resources) -> int | None:
     if resources.gpu_memory_bytes is not None:
         return resources.gpu_memory_bytes
     name = (resources.gpu_type or "").lower()
-    if (size := _SIZE_IN_NAME.search(name)) is not None:
-        return int(size[1]) * _GIB
+    if sizes := _SIZE_IN_NAME.findall(name):
+        return int(sizes[-1]) * _GIB  # the last: a slice is called 1g.10gb
     gib = next((size for kind, size in _GPU_MEMORY_GIB.items() if _is_kind(name, kind)), None)
     return None if gib is None else gib * _GIB
 
@@ -105,12 +108,12 @@ _LONGER_CONTEXT = ("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "SGLANG_ALLOW_OVERWRITE_LONG
 
 def _memory(server: ServerConfig, settings: Settings, model: ModelFacts, memory_bytes: int) -> list[Problem]:
     model = _as_served(server, settings, model)
-    total = model.total_weight_bytes
-    if total is None:
-        return []
     tp, pp = settings.tensor_parallel_size or 1, settings.pipeline_parallel_size or 1
     # With expert parallelism the data parallel ranks share the experts: at best the weights are split over all.
     holders = settings.gpus if settings.expert_parallel else tp * pp
+    total = model.total_weight_bytes
+    if total is None or any(canonical(flag) in _OFFLOADING for flag in server.flags):
+        return []
     gpu = f"{memory_bytes / _GIB:.4g} GB"
     if total > holders * memory_bytes:
         message = f"weights do not fit: {model.weight_arithmetic()} > {holders} × {gpu}"
@@ -123,13 +126,27 @@ def _memory(server: ServerConfig, settings: Settings, model: ModelFacts, memory_
             f" > {fraction:g} × {memory_bytes / 1e9:.1f} GB"
         )
         return [Problem("error", message, "raise gpu_memory_utilization, use more GPUs, or quantized weights")]
+    if any(canonical(flag) in _SHARING_CONTEXT for flag in server.flags):
+        return []
     return _kv_cache(settings, model, tp, pp, room)
+
+
+_OFFLOADING = ("--cpu-offload-gb", "--offload-backend", "--cpu-offload-params")
+_SHARING_CONTEXT = ("--decode-context-parallel-size", "--prefill-context-parallel-size", "--dcp-size", "--cp-size")
+"""Flags that put weights, or the KV cache of one request, elsewhere: how much is not computed here."""
+
+
+def _kv_width(dtype: str | None) -> float:
+    """Bytes of one number in the KV cache, at least: of a type that is not known, the narrowest there is."""
+    if dtype is None or dtype in ("auto", "bfloat16", "bf16", "float16", "half"):
+        return 2.0
+    return 1.0 if dtype.startswith(("fp8", "int8")) else 0.5
 
 
 def _kv_cache(settings: Settings, model: ModelFacts, tp: int, pp: int, room: float) -> list[Problem]:
     """One request of full length must fit, or the engine refuses to start."""
     length = settings.max_model_len or model.max_position
-    width = 1.0 if (settings.kv_cache_dtype or "").startswith(("fp8", "int8")) else 2.0
+    width = _kv_width(settings.kv_cache_dtype)
     per_token = model.kv_bytes_per_token(tp, pp, width)
     if length is None or per_token is None or length * per_token <= room:
         return []
@@ -160,8 +177,8 @@ def _fp8(server: ServerConfig, settings: Settings, resources: Resources, model: 
 def _as_served(server: ServerConfig, settings: Settings, model: ModelFacts) -> ModelFacts:
     """The model with weights quantized on loading, or in the type that a flag names."""
     width: float | None = None
-    if settings.quantization == "fp8" and model.quantization is None:
-        width = 1.0
+    if settings.quantization is not None and model.quantization is None:
+        width = WIDTH_OF_METHOD.get(settings.quantization, _LEAST_WIDTH)
     elif server.flags.get("--dtype") == "float32" and model.quantization is None:
         width = 4.0
     if width is None or model.parameters is None:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 _DTYPE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "float8_e4m3fn": 1.0, "float8_e5m2": 1.0}
-_WIDTH_OF_METHOD = {
+WIDTH_OF_METHOD = {
     "fp8": 1.0,
     "modelopt": 1.0,
+    "mxfp8": 1.03,
     "bitsandbytes": 0.5,
     "mxfp4": 0.53,
     "nvfp4": 0.56,
@@ -108,7 +109,7 @@ def _quantization(config: Mapping[str, Any]) -> tuple[str | None, float | None]:
         if isinstance(weights.get("num_bits"), int):
             kind = "fp8" if weights.get("type") == "float" and weights["num_bits"] == 8 else method
             return kind, weights["num_bits"] / 8
-    return method, _WIDTH_OF_METHOD.get(method)
+    return method, WIDTH_OF_METHOD.get(method)
 
 
 def _whole(config: Mapping[str, Any], *keys: str) -> int | None:

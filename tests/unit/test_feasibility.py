@@ -100,6 +100,16 @@ CASES = [  # (what is asked for, severity, piece of the message); None: nothing 
          "settings": {"gpu_memory_utilization": 0.8}},
         "error", "= 70.6 GB a GPU > 0.8 × 85.9 GB", id="weights beyond the share of memory",
     ),
+    pytest.param(
+        {"model": "meta-llama/Llama-3.3-70B-Instruct", "gpus": 2, "gpu": "h100",
+         "settings": {"max_model_len": 131072, "kv_cache_dtype": "nvfp4"}}, None, "", id="KV cache in four bits",
+    ),
+    pytest.param(
+        {"model": "meta-llama/Llama-3.3-70B-Instruct", "gpus": 2, "gpu": "h100", "settings": {"max_model_len": 131072},
+         "flags": {"--decode-context-parallel-size": 2}}, None, "", id="KV cache shared over the context",
+    ),
+    pytest.param({"settings": {"quantization": "bitsandbytes"}}, None, "", id="quantized on loading, to four bits"),
+    pytest.param({"flags": {"--cpu-offload-gb": 20}}, None, "", id="part of the weights lies in main memory"),
     pytest.param({"model": "me/unknown", "gpu": "h100"}, None, "", id="nothing is known of the model"),
     pytest.param({"gpu": "tpu-v9"}, None, "", id="nothing is known of the GPU"),
 ]  # fmt: skip
@@ -136,7 +146,7 @@ def test_a_bad_version_constraint_is_an_error():
     ("gpu", "stated", "gib"),
     [
         ("h200", None, 141), ("A100", None, 80), ("a100-40g", None, 40), ("a100_80GB", None, 80),
-        ("nvidia_h100", None, 80),
+        ("nvidia_h100", None, 80), ("a100_1g.10gb", None, 10),
         ("a100", 40 * 2**30, 40), ("l40s", None, 48), ("l4", None, 24), ("gh200", None, 96), ("mi300x", None, None),
         (None, None, None),
     ],
