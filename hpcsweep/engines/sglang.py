@@ -3,6 +3,7 @@
 Flags and log lines were read in the wheels 0.5.3, 0.5.4.post2 and 0.5.23; no SGLang was run.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -32,6 +33,9 @@ _EXPERT_FLAGS = ("--ep-size", "--expert-parallel-size", "--ep")
 _EAGER_FLAG = "--disable-cuda-graph"
 _EAGER_SINCE = Version("0.5.23")
 _EAGER_ARGV = ["--cuda-graph-backend-decode", "disabled", "--cuda-graph-backend-prefill", "disabled"]
+_WATCHDOG_FLAG = "--watchdog-timeout"
+_OWN_TIMEOUT_S = 7 * 86400
+"""SGLang ends itself when one step takes longer than its watchdog allows (300 s): put out of the way; ours decide."""
 _CHUNK_FLAG, _PREFILL_FLAG = "--chunked-prefill-size", "--max-prefill-tokens"
 _KV_DTYPES = {"fp8": "fp8_e4m3"}
 _OURS: Mapping[str, str] = {
@@ -102,6 +106,8 @@ class Sglang:
         argv += settings_argv(SETTING_FLAGS, _own_words(config.settings))
         argv += self._special_argv(config, where.version)
         flags = flags_argv(_passed(config), negatable=False)
+        if where.startup_budget_s is not None and _WATCHDOG_FLAG not in map(canonical, config.flags):
+            argv += [_WATCHDOG_FLAG, str(max(_OWN_TIMEOUT_S, 2 * math.ceil(where.startup_budget_s)))]
         argv += flags if "--enable-metrics" in flags else [*flags, "--enable-metrics"]
         return Launch(tuple(argv), {"NO_COLOR": "1"} | config.env)
 

@@ -49,9 +49,12 @@ class CacheLock:
     def release(self) -> None:
         """Somebody else may write now."""
         self._released.set()
-        if self.held:
+        if self.held and self._is_ours():  # one who slept for long (a suspended job) may have lost it meanwhile
             self.path.unlink(missing_ok=True)
-            self.held = False
+        self.held = False
+
+    def _is_ours(self) -> bool:
+        return read_json(self.path) == self._identity.as_dict()
 
     def _lost(self, owner: dict[str, Any]) -> bool:
         if owner.get("host") == self._identity.host and owner.get("boot_id"):
@@ -75,6 +78,8 @@ class CacheLock:
 
     def _refresh(self) -> None:
         while not self._released.wait(REFRESH_S):
+            if not self._is_ours():
+                continue
             try:
                 os.utime(self.path)
             except OSError:  # gone or not writable: at worst somebody takes it after STALE_S

@@ -89,6 +89,16 @@ class Gpus:
             return None
 
 
+def gpu_use(states: list[GpuState]) -> tuple[float | None, int | None]:
+    """Signs of work: utilization of the busiest GPU in percent, and bytes on all of them; None: not told.
+
+    Not the average, nor the fullest: of eight GPUs one may load or compile while seven wait.
+    """
+    busy = [s.utilization for s in states if s.utilization is not None]
+    used = [s.memory_used_bytes for s in states if s.memory_used_bytes is not None]
+    return max(busy, default=None), sum(used) if used else None
+
+
 def gpu_figures(states: list[GpuState]) -> dict[str, float]:
     """Figures over all GPUs of the job: power and energy summed, utilization averaged, memory of the fullest."""
     found: dict[str, float] = {}

@@ -12,7 +12,7 @@ from hpcsweep.load.clock import Clock
 from hpcsweep.node import diagnostics
 from hpcsweep.node.compile_cache import measure
 from hpcsweep.node.family import Family, Member
-from hpcsweep.node.gpus import Gpus, gpu_figures
+from hpcsweep.node.gpus import Gpus, gpu_use
 from hpcsweep.node.inbox import Inbox, Look, Message, ServerLine, Signalled
 from hpcsweep.node.journal import Journal
 from hpcsweep.node.outcome import Ended, Verdict, engine_died, server_exited, stalled
@@ -223,8 +223,7 @@ class Supervisor:
 
     def _evidence(self, members: list[Process]) -> Evidence:
         used = usage(members)
-        gpu = gpu_figures(self._gpus.states()) if self._gpus.available else {}
-        memory = gpu.get("gpu_memory_used_bytes")
+        utilization, memory_bytes = gpu_use(self._gpus.states())
         cache = measure(self.cache_folder) if self.cache_folder and self.phase.value in STARTUP_PHASES else None
         return Evidence(
             at_s=time.monotonic(),
@@ -232,8 +231,8 @@ class Supervisor:
             cpu_s=used.cpu_s,
             io_bytes=used.io_bytes,
             pids=used.pids,
-            gpu_utilization=gpu.get("gpu_utilization"),
-            gpu_memory_bytes=int(memory) if memory is not None else None,
+            gpu_utilization=utilization,
+            gpu_memory_bytes=memory_bytes,
             cache_entries=cache.entries if cache else None,
             cache_bytes=cache.bytes if cache else None,
             tokens=self._tokens,

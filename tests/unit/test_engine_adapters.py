@@ -173,6 +173,21 @@ def test_environment_of_vllm(budget_s, own, expected):
 
 
 @pytest.mark.parametrize(
+    ("budget_s", "own", "expected"),
+    [
+        pytest.param(60.0, {}, [WEEK_S], id="out of the way"),
+        pytest.param(604000.5, {}, ["1208002"], id="above any budget"),
+        pytest.param(60.0, {"--watchdog-timeout": 900}, ["900"], id="the user's own wins"),
+        pytest.param(60.0, {"--watchdog_timeout": 900}, [], id="with underscores too"),
+        pytest.param(None, {}, [], id="no budget of ours"),
+    ],
+)
+def test_the_watchdog_of_sglang(budget_s, own, expected):
+    argv = launch(config(engine="sglang", flags=own), startup_budget_s=budget_s).argv
+    assert [argv[n + 1] for n, word in enumerate(argv) if word == "--watchdog-timeout"] == expected
+
+
+@pytest.mark.parametrize(
     ("engine", "flags", "expected"),
     [
         pytest.param("vllm", {"--tensor-parallel-size": 8, "--data_parallel_size": "2"}, {"gpus": 16}, id="vllm sizes"),

@@ -19,7 +19,7 @@ from hpcsweep.node.engine_install import find_executable, installed_version, par
 from hpcsweep.node.environment import HIDDEN, command_text, server_environment
 from hpcsweep.node.family import Family, kill_attempt, of_own_session
 from hpcsweep.node.folders import attempt_numbers, close_dead_attempts, ended_in_this_job, take_attempt
-from hpcsweep.node.gpus import Gpus, gpu_figures
+from hpcsweep.node.gpus import Gpus, GpuState, gpu_figures, gpu_use
 from hpcsweep.node.identity import Identity, array_index, boot_id, job_id, process_started_at, restart_count
 from hpcsweep.node.journal import Journal
 from hpcsweep.node.metrics import Peaks, differences, figures
@@ -297,6 +297,15 @@ def test_a_lock_of_another_host_is_lost_when_it_is_old(tmp_path: Path):
     taken.release()
 
 
+def test_a_lock_that_was_lost_meanwhile_is_left_to_its_new_holder(tmp_path: Path):
+    path = tmp_path / "key.lock"
+    mine = CacheLock(path, ME)
+    assert mine.take() is None
+    path.write_text(json.dumps({"host": "far", "boot_id": "b", "pid": 1, "started_ticks": 1}))
+    mine.release()
+    assert path.exists()
+
+
 def test_a_node_local_cache_takes_the_place_of_the_shared_one(tmp_path: Path):
     for keep in (True, False):
         cache = CompileCache("node_local", tmp_path, "e/g/m", ME)
@@ -512,6 +521,15 @@ def test_figures_and_leftovers_of_gpus(monkeypatch):
     assert refused is not None
     assert "needs 4 GPUs, 2 are visible" in refused.reason
     assert gpus_verdict(states, 2, visible=2) is None
+
+
+def test_one_gpu_of_many_at_work_is_a_sign_of_life():
+    states = [
+        GpuState(f"GPU-{n}", "NVIDIA H200", 4.0 if n == 3 else 0.0, n << 30, 140 << 30, None, None, {})
+        for n in range(8)
+    ]
+    assert gpu_use(states) == (4.0, 28 << 30)
+    assert gpu_use([]) == (None, None)
 
 
 def test_without_nvml_nothing_is_guessed(monkeypatch):
