@@ -2,7 +2,8 @@
 
 In a log, in Markdown, flattened out of a web page with a value on the next line, or the whole block on one.
 
-Lines as in vLLM 0.11 to 0.33, benchmarks/serve.py, and SGLang 0.5.3 to 0.5.23, bench_serving.py.
+Lines as in vLLM 0.11 to 0.33, benchmarks/serve.py, SGLang 0.5.3 to 0.5.23, bench_serving.py,
+and the overview of TensorRT-LLM 1.0, trtllm-bench throughput.
 """
 
 import re
@@ -20,6 +21,7 @@ _COUNTS = {
     "total input text tokens": "total_input_text_tokens",
     "total input vision tokens": "total_input_vision_tokens",
     "peak concurrent requests": "max_concurrent_requests",
+    "number of requests": "completed",
 }
 _MEASURED = {
     "benchmark duration (s)": "duration",
@@ -31,9 +33,19 @@ _MEASURED = {
     "total token throughput (tok/s)": "total_token_throughput",
     "concurrency": "concurrency",
     "accept length": "accept_length",
+    "request throughput (req/sec)": "request_throughput",  # from here on trtllm-bench
+    "total output throughput (tokens/sec)": "output_throughput",
+    "total token throughput (tokens/sec)": "total_token_throughput",
+    "total latency (ms)": "duration",
+    "average time-to-first-token [ttft] (ms)": "mean_ttft_ms",
+    "average time-per-output-token [tpot] (ms)": "mean_tpot_ms",
+    "average request latency (ms)": "mean_e2el_ms",
 }
+_IN_MS = "total latency (ms)"
 _SETTINGS = {
     "backend": "backend",
+    "max concurrency": "max_concurrency",
+    "maximum concurrency": "max_concurrency",
     "request rate configured (rps)": "request_rate",
     "traffic request rate": "request_rate",
     "maximum request concurrency": "max_concurrency",
@@ -53,7 +65,7 @@ Several numbers in one line are two columns or thousands set apart by blanks: no
 
 _PLAIN = [name for name in _NAMES if " " in name and name not in _SETTINGS]
 _ITEM = re.compile(
-    rf"(?<![A-Za-z_(])(?:"
+    rf"(?<![A-Za-z_(])(?<!mean )(?<!std )(?<!median )(?<!p\d\d )(?<!per user )(?:"
     rf"(?P<name>{'|'.join(map(re.escape, _NAMES))}|{_STATISTIC})[*`]*\s*[:|][\s*`]*"
     rf"(?P<value>{_VALUE}|inf\b|nan\b|not set\b|None\b|[a-z][\w./-]*)"
     rf"|(?P<cell>{'|'.join(map(re.escape, _PLAIN))}|{_STATISTIC})[*`]*(?:\s{{2,}}|\t|\n)\s*(?P<beside>{_VALUE}))",
@@ -74,6 +86,7 @@ class PrintedBlock:
     line: int
     last_line: int
     titled: bool
+    trtllm: bool = False
     figures: dict[str, Number] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
     unread: list[tuple[int, str]] = field(default_factory=list)
@@ -87,6 +100,8 @@ class PrintedBlock:
     @property
     def tool(self) -> str:
         """Who printed it, by the lines that only one of them has."""
+        if self.trtllm:
+            return "trtllm-bench"
         ours = {"total_output_tokens_retokenized", "input_throughput", "concurrency"}
         return "sglang.bench_serving" if ours & self.figures.keys() else "vllm bench serve"
 
@@ -109,7 +124,7 @@ def printed_blocks(lines: Sequence[str]) -> list[PrintedBlock]:
             current = PrintedBlock(number, number, titled=True, settings=before)
             found.append(current)
         elif match.re is _RULE:
-            if current is not None and current.figures:
+            if current is not None and (current.complete or (current.titled and current.figures)):
                 current = None
         else:
             name, number_of, setting = _item(match)
@@ -121,6 +136,7 @@ def printed_blocks(lines: Sequence[str]) -> list[PrintedBlock]:
             current.last_line = number + match[0].count("\n")
             if number_of is not None:
                 current.figures[name] = number_of
+                current.trtllm |= "/sec)" in match[0].lower()
             else:
                 current.settings.setdefault(name, setting)
     for block in found:
@@ -161,7 +177,8 @@ def _item(match: re.Match[str]) -> tuple[str, Number | None, str]:
     if printed in _COUNTS:
         return _COUNTS[printed], count(value), value
     if printed in _MEASURED:
-        return _MEASURED[printed], figure(value), value
+        number = figure(value)
+        return _MEASURED[printed], number * Number(0.001) if number and printed == _IN_MS else number, value
     statistic, _, metric = printed.removesuffix(" (ms)").partition(" ")
     return f"{statistic}_{_METRICS.get(metric, metric)}_ms", figure(value), value
 

@@ -252,3 +252,38 @@ def test_units_and_commas_in_cells_of_samples_and_rows_without_a_time():
     (sample,) = found.sample_tables[0].samples
     assert (sample.completion_tokens, sample.e2e_s.value) == (1512, 59.86)
     assert [(one.place.line, one.what) for one in found.skipped] == [(4, "row of a table of samples: b | 512 | OOM")]
+
+
+OVERVIEW = """===========================================================
+= REQUEST DETAILS
+===========================================================
+Number of requests:             3000
+Average Output Length (tokens): 128.0000
+===========================================================
+= PERFORMANCE OVERVIEW
+===========================================================
+Request Throughput (req/sec):                     25.9253
+Total Output Throughput (tokens/sec):             3318.4372
+Per User Output Throughput (tokens/sec/user):     2.0563
+Total Latency (ms):                               115716.9214
+Average time-to-first-token [TTFT] (ms):          52667.0339
+"""
+
+
+def test_the_overview_of_trtllm_bench():
+    block = only(OVERVIEW)
+    assert (block.tool, block.value("duration"), block.value("output_throughput")) == (
+        *("trtllm-bench", pytest.approx(115.7169214), 3318.4372),
+    )
+    assert [(one.stated, one.verdict) for one in recompute(block)] == [(25.9253, Verdict.CONFIRMED)]
+
+
+def test_means_over_requests_are_no_throughput_of_the_whole():
+    """As a fork of the tool prints them below the throughputs."""
+    more = (
+        "Max Concurrency: 256\nMean output token throughput (tok/s): 22.24\nP99 output token throughput (tok/s): 9.69\n"
+    )
+    text = printed().replace("---------------Inter", more + "---------------Inter")
+    found = read_text(text, "f.md")
+    assert found.benchmarks[0].figures == only(printed()).figures
+    assert len(found.skipped) == 2
