@@ -78,7 +78,7 @@ class SchedulerBackend:
         answer = self._run(self._scheduler.find_argv(name, self._user), self._scheduler.query_timeout_s)
         try:
             return self._scheduler.parse_find(answer, job_dir)
-        except SchedulerUnreachable:
+        except SchedulerError:  # whatever it says now, it is no word about the submission whose answer was lost
             return []
 
     def cancel(self, job_id: str, indexes: Sequence[int] | None) -> None:

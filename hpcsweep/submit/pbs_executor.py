@@ -4,6 +4,7 @@ Found by the entry points `executor` and `job_environment` of the group `submiti
 and profiles as hpcsweep's own jobs.
 """
 
+import contextlib
 import getpass
 import shlex
 import shutil
@@ -17,7 +18,7 @@ from pydantic import BaseModel, Field, ValidationError
 from submitit.core import core, utils
 
 import hpcsweep
-from hpcsweep.errors import SchedulerUnreachable
+from hpcsweep.errors import SchedulerError, SchedulerUnreachable
 from hpcsweep.hosts.local import LocalHost
 from hpcsweep.render.environment import make_environment, render
 from hpcsweep.schedulers.pbs import PbsScheduler
@@ -139,9 +140,10 @@ class PbsExecutor(ArrayExecutor):
             job_id = self._scheduler.parse_submit(answer)
         except SchedulerUnreachable:
             find = self._scheduler.find_argv(self._checked.name, getpass.getuser())
-            found = self._scheduler.parse_find(
-                self._host.run(find, timeout_s=self._scheduler.query_timeout_s), self._log_dir(path)
-            )
+            answer = self._host.run(find, timeout_s=self._scheduler.query_timeout_s)
+            found: list[str] = []
+            with contextlib.suppress(SchedulerError):  # it is no word about the submission whose answer was lost
+                found = self._scheduler.parse_find(answer, self._log_dir(path))
             if not found:
                 raise
             job_id = found[-1]
@@ -166,6 +168,7 @@ class PbsExecutor(ArrayExecutor):
             version=hpcsweep.__version__,
             command=command,
             folder=str(self.folder),
+            workdir=str(Path.cwd()),
             stderr_to_stdout=given.stderr_to_stdout,
             signal_delay_s=given.signal_delay_s,
         )

@@ -1,5 +1,6 @@
 """The submitit plugin on the fake PBS: real submitit, real jobs."""
 
+import importlib
 import os
 import pickle
 import sys
@@ -194,6 +195,18 @@ def test_the_jobs_own_clock_checkpoints_before_the_walltime(executor, site):
     job = executor.submit(Counting(str(log)), 40)
     assert job.result()[0] == 40
     assert log.read_text().splitlines() == ["from 0", "at 20", "from 20"]
+
+
+def test_the_function_runs_where_it_was_submitted(site, monkeypatch):
+    """PBS starts jobs in the home folder; submitit's users have modules of their own beside them."""
+    project = site.home / "my project"
+    project.mkdir()
+    (project / "mine_only.py").write_text("import os\n\n\ndef where():\n    return os.getcwd()\n")
+    monkeypatch.chdir(project)
+    monkeypatch.syspath_prepend(str(project))
+    mine = importlib.import_module("mine_only")
+    executor = submitit.AutoExecutor(site.home / "work", cluster="pbs")
+    assert executor.submit(mine.where).result() == str(project)
 
 
 def test_a_job_can_be_pickled(executor):

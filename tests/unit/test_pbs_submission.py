@@ -19,6 +19,7 @@ from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Element, JobSpec, Resources, RunSpec
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.server import ServerConfig
+from hpcsweep.submit.backends import SchedulerBackend
 
 PBS = PbsScheduler()
 
@@ -389,6 +390,22 @@ def test_a_lost_submission_is_found_by_its_folder():
     assert PBS.parse_find(Answer(("sh",), 0, "", ""), "/home/a/jobs/0") == []
     with pytest.raises(SchedulerError, match="Connection refused"):
         PBS.parse_find(Answer(("sh",), 162, "", "Connection refused\nqselect: cannot connect"), "/x")
+
+
+class DeadHost:
+    """qsub hangs, and then the server goes away."""
+
+    def run(self, argv, *, timeout_s, stdin=None):
+        if argv[0] == "qsub":
+            return Answer(tuple(argv), None, "", "", timeout_s)
+        return Answer(tuple(argv), 162, "", "Connection refused\nqselect: cannot connect to server h (errno=15010)")
+
+
+def test_a_submission_that_nobody_can_tell_of_is_not_taken_for_refused():
+    """Its folder must stay: the job may be there."""
+    backend = SchedulerBackend(PBS, DeadHost(), "u")
+    with pytest.raises(SchedulerUnreachable, match="qsub did not answer"):
+        backend.submit(spec(2), "/shared/jobs/0", script(spec(2)))
 
 
 DSV = [
