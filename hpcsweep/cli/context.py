@@ -14,7 +14,7 @@ from hpcsweep.schedulers.base import JobStatus
 from hpcsweep.store.ingest import ingest_sweep
 from hpcsweep.store.open import Store, default_home, default_store, open_store
 from hpcsweep.store.status import last_told_at, record_status, unfinished_sweeps
-from hpcsweep.submit.layout import SWEEP_FILE, Home, SweepFolder
+from hpcsweep.submit.layout import Home, SweepFolder
 from hpcsweep.submit.merge import every_element
 from hpcsweep.units import format_duration
 
@@ -77,17 +77,18 @@ class Session:
     def _document(self, sweep: SweepFolder) -> dict[str, Any]:
         """sweep.json, read once a command: it is large for a large sweep, and does not change once it is written."""
         if sweep.name not in self._documents:
-            document = sweep.read_sweep()
-            if not isinstance(document.get("profile"), dict):
-                raise HpcsweepError(f"{sweep.path / SWEEP_FILE} is damaged: it names no cluster profile")
-            self._documents[sweep.name] = document
+            self._documents[sweep.name] = sweep.read_sweep()
         return self._documents[sweep.name]
 
     def _ingest(self, sweep: SweepFolder) -> list[str]:
         """Read what is new in a sweep's folder; over SSH it is fetched first. A damaged sweep is a trouble, no end."""
+        try:
+            profile = self._document(sweep)["profile"]
+        except HpcsweepError as exc:
+            return [f"{sweep.name}: {exc.message}"]
         troubles: list[str] = []
         try:
-            if self._document(sweep)["profile"].get("ssh") is not None:
+            if profile.get("ssh") is not None:
                 from hpcsweep.submit.place import find_place
 
                 find_place(sweep, self.cluster(sweep), self.backend(sweep)).fetch()

@@ -120,7 +120,14 @@ class SweepFolder:
 
     def read_sweep(self) -> dict[str, Any]:
         """sweep.json. Raises HpcsweepError when it is damaged."""
-        return dict(read_json(self.path / SWEEP_FILE))
+        path = self.path / SWEEP_FILE
+        document = read_json(path)
+        runs = document.get("runs") if isinstance(document, dict) else None
+        if not isinstance(runs, list) or not all(isinstance(run, dict) and "label" in run for run in runs):
+            raise HpcsweepError(f"{path} is damaged: it lists no runs", hint="it is written once, by submit")
+        if not isinstance(document.get("profile"), dict):
+            raise HpcsweepError(f"{path} is damaged: it has no cluster profile", hint="it is written once, by submit")
+        return dict(document)
 
     def read_job(self, number: int) -> "JobSpec":
         """jobs/N/job.json."""

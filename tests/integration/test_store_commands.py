@@ -356,3 +356,17 @@ def test_on_a_full_disk_the_status_tells_what_the_run_folders_say(home, sweep, r
     if there != "a store that knows this sweep":
         assert "is not kept" in done.stderr
     assert json.loads(run("status", "--json").stdout)["sweeps"][0]["runs"]  # once there is room again
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"runs": 3, "profile": {}}', '{"runs": [3], "profile": {}}', '{"runs": []}']
+)
+def test_a_damaged_sweep_is_told_in_a_line_and_the_others_are_shown(run, home, sweep, text):
+    finish(make_sweep(home, name="later-0001", scheduler="local"), samples=3)
+    (sweep.folder.path / "sweep.json").write_text(text)
+    status = run("status")
+    assert "later-0001" in status.stdout and status.stderr.count("warning: ") == 1
+    assert str(sweep.folder.path / "sweep.json") in status.stderr
+    for command in (("show",), ("logs",), ("cancel",), ("retry",)):
+        told = run(*command, f"{NAME}/ep-on_eager-yes", code=1)
+        assert f"{sweep.folder.path / 'sweep.json'} " in told.stderr and told.exception.__class__ is SystemExit
