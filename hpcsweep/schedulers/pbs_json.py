@@ -17,7 +17,7 @@ Attributes = Mapping[str, str]
 
 _HEAD = "Job Id: "
 _FIELD = re.compile(r"(?<!\\)\|")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*=")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*=")  # a site's own resource may have a dash in its name
 
 
 def parse_dsv(text: str) -> dict[str, dict[str, str]]:

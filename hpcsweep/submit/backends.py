@@ -11,6 +11,8 @@ from hpcsweep.spec.job import JobSpec
 from hpcsweep.submit.merge import merge_listings
 
 SUBMIT_TIMEOUT_S = 60.0
+_PER_SUBMISSION_S = 0.1
+"""Added to the time for an answer: qstat makes a round trip for each id, and a user's own script is a job per run."""
 
 
 class Backend(Protocol):
@@ -96,8 +98,9 @@ class SchedulerBackend:
         """All witnesses of the scheduler, merged; a job of another name that has got the id is left out."""
         if not names:
             return Listing()
+        timeout_s = self._scheduler.query_timeout_s + _PER_SUBMISSION_S * len(names)
         listings = [
-            self._scheduler.parse_query(number, self._run(argv, self._scheduler.query_timeout_s))
+            self._scheduler.parse_query(number, self._run(argv, timeout_s))
             for number, argv in enumerate(self._scheduler.queries(list(names), self._user))
         ]
         merged = merge_listings(listings)

@@ -408,11 +408,27 @@ def test_a_submission_that_nobody_can_tell_of_is_not_taken_for_refused():
         backend.submit(spec(2), "/shared/jobs/0", script(spec(2)))
 
 
+class SlowHost:
+    def run(self, argv, *, timeout_s, stdin=None):
+        self.timeout_s = timeout_s
+        return Answer(tuple(argv), 0, "", "")
+
+
+def test_many_submissions_may_take_longer_to_list():
+    """A script of one's own is a plain job per run, and qstat makes a round trip for each of their ids."""
+    host = SlowHost()
+    for number, timeout_s in ((1, 20.1), (500, 70.0)):
+        SchedulerBackend(PBS, host, "u").listing({f"{n}.h": "n" for n in range(number)})
+        assert host.timeout_s == pytest.approx(timeout_s)
+    assert not SchedulerBackend(PBS, host, "u").listing({}).statuses
+
+
 DSV = [
     pytest.param("A=x\\|job_state=F|job_state=R", {"A": "x|job_state=F", "job_state": "R"}, id="escaped delimiter"),
     pytest.param("Account_Name=\udcff|job_state=Q", {"Account_Name": "\udcff", "job_state": "Q"}, id="8-bit"),
     pytest.param("comment=a\x85b\u2028c|job_state=Q", {"comment": "a\x85b\u2028c", "job_state": "Q"}, id="odd breaks"),
     pytest.param("Variable_List=A=1,job_state=F|job_state=R", {"job_state": "R"}, id="variables are not read"),
+    pytest.param("Resource_List.my-gpus=2|job_state=Q", {"Resource_List.my-gpus": "2", "job_state": "Q"}, id="dash"),
     pytest.param("comment=|job_state=Q", {"comment": "", "job_state": "Q"}, id="empty value"),
 ]  # fmt: skip
 
