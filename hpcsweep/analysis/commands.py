@@ -10,6 +10,7 @@ from hpcsweep.analysis.rows import RunRow
 from hpcsweep.engines.base import Where
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.errors import EngineError
+from hpcsweep.spec.secret_names import is_secret
 from hpcsweep.spec.server import ServerConfig
 
 EXECUTABLES = {"vllm": "vllm", "sglang": "sglang", "trtllm": "trtllm-serve"}
@@ -20,12 +21,16 @@ _OF_THE_RUN = ("--host", "--port", "--api-key", "--uds")
 
 @dataclass(frozen=True)
 class ServeCommand:
-    """What starts the server. `files`: relative name -> text that must lie beside it. `trouble`: why there is none."""
+    """What starts the server. `files`: relative name -> text that must lie beside it. `trouble`: why there is none.
+
+    `secrets`: names of variables that must be set too, whose values are nobody's business.
+    """
 
     argv: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     trouble: str = ""
+    secrets: tuple[str, ...] = ()
 
 
 def serve_command(run: RunRow) -> ServeCommand:
@@ -41,7 +46,9 @@ def serve_command(run: RunRow) -> ServeCommand:
             launch = get_engine(config.engine).launch(config, where)
         except (ValidationError, EngineError) as exc:
             return ServeCommand(trouble=f"the recorded configuration cannot be read: {exc}")
-        return ServeCommand(without_run_flags(launch.argv), config.env, launch.files)
+        told = {name: value for name, value in config.env.items() if not is_secret(name)}
+        secrets = tuple(sorted(config.env.keys() - told))
+        return ServeCommand(without_run_flags(launch.argv), told, launch.files, secrets=secrets)
     last = run.last
     if last is None or not last.argv:
         return ServeCommand(trouble="no command was recorded")

@@ -32,6 +32,8 @@ def recommend(
     command = next((serve_command(run) for run in runs if run.variant_id == chosen), ServeCommand())
     if chosen is not None and command.trouble:
         why.append(f"no command can be given: {command.trouble}")
+    if command.secrets:
+        why.append(f"the command needs {', '.join(command.secrets)} in its environment, which no report writes down")
     return Recommendation(
         objective=goal.text,
         metric=goal.metric,

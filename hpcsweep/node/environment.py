@@ -1,12 +1,11 @@
 """The environment of the server, what of it may be told, and the command as a person can repeat it."""
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 
 from hpcsweep.load.config import API_KEY_VARIABLE
+from hpcsweep.spec.secret_names import is_secret
 
-_SECRET = re.compile(r"(?i)(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(?:_|$)")
 HIDDEN = "(not written down)"
 
 
@@ -21,7 +20,7 @@ def server_environment(
     ours = {**exports, **cache, **launch}
     whole = {**inherited, **ours}
     whole.pop(API_KEY_VARIABLE, None)
-    return whole, {name: HIDDEN if _SECRET.search(name) else value for name, value in ours.items()}
+    return whole, {name: HIDDEN if is_secret(name) else value for name, value in ours.items()}
 
 
 def command_text(argv: Sequence[str], told: Mapping[str, str], exports: Mapping[str, str]) -> str:

@@ -10,6 +10,9 @@ from hpcsweep.report.document import Block, Bullets, Code, Paragraph, Section, T
 from hpcsweep.report.held_back import HeldBack
 from hpcsweep.report.wording import NOTHING
 
+CHOSEN = " (chosen)"
+"""Stands after the name of the recommended variant."""
+
 
 def recommendation(findings: Findings) -> Section:
     """The decision, its command, the candidates, and what could change it."""
@@ -60,7 +63,7 @@ def _candidates(findings: Findings) -> Table:
         if one.score.value is None:
             absent.append(variant.exp)
             continue
-        mark = " (chosen)" if one.variant == advice.chosen else ""
+        mark = CHOSEN if one.variant == advice.chosen else ""
         rows.append(
             (
                 NOTHING if one.rank is None else str(one.rank),

@@ -5,7 +5,11 @@ import re
 from hpcsweep.analysis.findings import Findings, RunFinding
 from hpcsweep.analysis.variants import listed
 from hpcsweep.report import advice, details, effects_tables, overview, wording
+from hpcsweep.report.advice import CHOSEN
 from hpcsweep.report.document import Block, Bullets, Code, Document, Section, Table
+
+MAX_CANDIDATES = 8
+"""Of the decision's table."""
 
 MAX_AXES = 6
 """With more axes, the summary has one column for all of them."""
@@ -19,7 +23,7 @@ def build_page(findings: Findings) -> Document:
     """
     chapters: list[Section | None] = [
         overview.head(findings, brief=True),
-        advice.recommendation(findings),
+        _decision(findings),
         _summary(findings),
         overview.remarks(findings),
         *_failures(findings),
@@ -36,6 +40,20 @@ def build_page(findings: Findings) -> Document:
     ]
     title = findings.sweep.title or f"{findings.sweep.experiment}: results"
     return Document(title, tuple(chapter for chapter in chapters if chapter is not None))
+
+
+def _decision(findings: Findings) -> Section:
+    """The recommendation with its first candidates: of a large sweep the summary must not be pages away."""
+    section = advice.recommendation(findings)
+    blocks = []
+    for block in section.blocks:
+        if isinstance(block, Table) and len(block.rows) > MAX_CANDIDATES:
+            chosen = [row for row in block.rows[MAX_CANDIDATES:] if CHOSEN in row[1]]
+            rows = (*block.rows[:MAX_CANDIDATES], *chosen)
+            note = f"{len(block.rows) - len(rows)} more took part: the other formats have them. {block.note}"
+            block = Table(block.columns, rows, note)
+        blocks.append(block)
+    return Section(section.title, tuple(blocks))
 
 
 def _summary(findings: Findings) -> Section:

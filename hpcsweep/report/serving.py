@@ -16,6 +16,7 @@ from hpcsweep.render.environment import make_environment, render
 from hpcsweep.report import wording
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Element, JobSpec, Resources
+from hpcsweep.spec.secret_names import is_secret
 
 KINDS = ("command", "slurm", "pbs", "yaml")
 
@@ -38,6 +39,9 @@ class Service:
         if self.variant.variant == advice.chosen:
             lines.append(f"recommended for: {advice.objective}")
             lines += advice.why
+        secrets = self.command.secrets
+        if secrets and self.variant.variant != advice.chosen:
+            lines.append(f"set {', '.join(secrets)} in the environment: what the measurement had is not written here")
         if self.variant.simulated:
             lines.append(f"{wording.SIMULATED}: this choice rests on the simulated engine, not on a measurement")
         return lines
@@ -102,8 +106,9 @@ def _script(service: Service, scheduler: str, walltime_s: float | None) -> str:
     cluster = service.cluster
     if cluster.scheduler != scheduler:  # its partition or queue, account and place mean nothing to another scheduler
         cluster = Cluster(setup=cluster.setup, env=cluster.env, engines=cluster.engines)
+    told = {name: value for name, value in cluster.env.items() if not is_secret(name)}
     # A server has nothing to write down before the time limit, and USR1 would kill it.
-    cluster = cluster.model_copy(update={"signal_margin": 0, "scheduler": scheduler})
+    cluster = cluster.model_copy(update={"signal_margin": 0, "scheduler": scheduler, "env": told})
     job = JobSpec(
         sweep=service.findings.sweep.sweep,
         job=0,

@@ -151,6 +151,7 @@ def test_a_large_sweep_is_cut_on_the_terminal_and_says_so():
     rows = sweep(runs, {"a": tuple(map(str, range(120)))}, {"a": "0"})
     text = written("terminal", rows)
     assert "80 more rows" in text
+    assert "112 more took part" in " ".join(text.split())
     assert written("markdown", rows).count("| E119 |") >= 2
 
 

@@ -12,6 +12,7 @@ from study_rows import attempt, h200_study, run, sweep
 from hpcsweep.analysis.commands import ServeCommand, serve_command
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.errors import ReportError, SpecError
+from hpcsweep.report.registry import BUILTIN_FORMATS, get_format
 from hpcsweep.report.serving import KINDS, Service, export_text, find_variant
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Resources
@@ -144,3 +145,26 @@ def test_no_command_and_no_directive_are_errors():
         export_text(
             service(Cluster.model_construct(**Cluster(scheduler="slurm").model_dump() | {"partition": "a b"})), "slurm"
         )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_secret_is_exported_and_its_name_is(kind):
+    own = run({"a": "1"}, [attempt()], server=SERVER | {"env": {"HF_TOKEN": "hf_abc", "LEVEL": "2"}})
+    command = serve_command(own)
+    text = export_text(service(Cluster(env={"DB_PASSWORD": "xyz", "SHOWN": "1"}), command, name="E02"), kind)
+    assert "hf_abc" not in text
+    assert "xyz" not in text
+    assert "LEVEL" in text
+    assert kind == "yaml" or "HF_TOKEN" in text
+    assert command.secrets == ("HF_TOKEN",)
+
+
+def test_no_secret_is_in_a_report():
+    rows = h200_study()
+    rows = replace(rows, runs=tuple(replace(r, server=SERVER | {"env": {"HF_TOKEN": "hf_abc"}}) for r in rows.runs))
+    findings = analyse(rows)
+    for name in BUILTIN_FORMATS:
+        stream = StringIO()
+        get_format(name).write(findings, stream)
+        assert "hf_abc" not in stream.getvalue()
+    assert any("HF_TOKEN" in sentence for sentence in findings.recommendation.why)
