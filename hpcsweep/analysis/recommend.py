@@ -152,6 +152,14 @@ def _not_measured(
     full = math.prod(len(levels) for levels in axes.values())
     if full > len(variants) and len(axes) > 1:
         yield f"{full - len(variants)} of {full} combinations of the axes are not in the sweep: interactions not known"
+    for reason, labels in planned_only(runs).items():
+        yield f"{listed(labels)} {'was' if len(labels) == 1 else 'were'} not run: {reason}"
+
+
+def planned_only(runs: Sequence[RunFinding]) -> dict[str, list[str]]:
+    """What stands in the experiment as not to be run: reason -> labels. A grid cut by `only` has many of one reason."""
+    groups: dict[str, list[str]] = {}
     for run in runs:
         if run.planned_only:
-            yield f"{run.label} was not run: {run.reason or 'no reason is stated'}"
+            groups.setdefault(run.reason or "no reason is stated", []).append(run.label)
+    return groups

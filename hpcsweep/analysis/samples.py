@@ -205,9 +205,17 @@ def outliers(measured: Measured, metrics: Sequence[str] = ("e2e_s", "ttft_s")) -
 
 
 def drift(measured: Measured, simulated: bool, metrics: Sequence[str] = ("tps", "ttft_s")) -> tuple[Drift, ...]:
-    """The trend of each metric over the order of sending, warm samples only; none below 5 samples."""
+    """The trend of each metric over the order of sending, warm samples only; none below 5 samples.
+
+    None either where the last request was sent before the median one was answered: all were in flight together, the
+    later ones waited for the earlier ones, and their order says nothing about a change of the server.
+    """
     found: list[Drift] = []
-    for metric in metrics if len(measured.columns) else ():
+    e2e = measured.values("e2e_s", measured.warm)
+    sent = measured.columns.sent_s[measured.warm]
+    if not len(e2e) or float(np.ptp(sent)) < middle(e2e):
+        return ()
+    for metric in metrics:
         values = measured.values(metric, measured.warm)
         line = trend(values)
         mean = float(values.mean()) if len(values) else 0.0

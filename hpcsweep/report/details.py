@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from hpcsweep.analysis.findings import Findings, RunFinding
 from hpcsweep.analysis.findings_measured import Cell, Figure, Startup
+from hpcsweep.analysis.recommend import planned_only
 from hpcsweep.report import wording
 from hpcsweep.report.document import Block, Bullets, Code, Paragraph, Section, Table
 from hpcsweep.report.wording import NOTHING
@@ -179,12 +180,11 @@ def _fact(name: str, value: float | str | bool, unit: str) -> str:
 
 def not_run(findings: Findings) -> Section | None:
     """What stands in the sweep and did not run, and why."""
-    idle = [run for run in findings.runs if run.planned_only or (not run.attempts and run.outcome is not None)]
+    idle = [run for run in findings.runs if not run.planned_only and not run.attempts and run.outcome is not None]
     waiting = [run for run in findings.runs if not run.planned_only and run.outcome is None]
-    rows = [
-        (run.label, "not planned to run" if run.planned_only else wording.outcome(run), run.reason or NOTHING)
-        for run in idle
-    ]
+    planned = planned_only(findings.runs).items()
+    rows = [("; ".join(labels), "not planned to run", reason) for reason, labels in planned]
+    rows += [(run.label, wording.outcome(run), run.reason or NOTHING) for run in idle]
     rows += [(run.label, run.state.value, run.reason or "has not ended") for run in waiting]
     return Section("Not run", (Table(("Run", "State", "Why"), tuple(rows)),)) if rows else None
 

@@ -9,6 +9,7 @@ from study_rows import ARGV, attempt, run, samples, sweep, workload
 from hpcsweep.analysis.commands import lost_flags, serve_command, shell_text, without_run_flags
 from hpcsweep.analysis.objective import read_goal
 from hpcsweep.analysis.summary import analyse
+from hpcsweep.spec.phases import OutcomeKind
 
 SERVER = {
     "engine": "vllm",
@@ -201,3 +202,21 @@ LOST = [  # (script, flags lost)
 @pytest.mark.parametrize(("script", "expected"), LOST)
 def test_flags_lost_behind_a_continuation(script, expected):
     assert [one.flags for one in lost_flags(script)] == [flags for flags in expected if flags]
+
+
+def test_what_was_not_run_for_one_reason_is_one_sentence():
+    skipped = [run({"a": str(n)}, (), planned_only=True, reason="not among `only`") for n in range(2, 20)]
+    other = run({"a": "20"}, (), planned_only=True, reason="needs more GPUs")
+    missing = advice(variant("1", 2.0), skipped, [other]).not_measured
+    assert sum("not among" in text for text in missing) == 1
+    assert any(text.endswith("and 6 more were not run: not among `only`") for text in missing)
+    assert "a-20 was not run: needs more GPUs" in missing
+
+
+def test_variants_that_ended_alike_are_one_sentence_with_what_only_they_have():
+    dead = [
+        run({"a": level}, [attempt([], outcome=OutcomeKind.STALLED)], reason=f"silent for {level} s")
+        for level in ("2", "3")
+    ]
+    missing = advice(variant("1", 2.0), dead).not_measured
+    assert "E02, E03 gave no result: stalled in compile; E02: silent for 2 s" in missing

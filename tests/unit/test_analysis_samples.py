@@ -106,6 +106,11 @@ def test_drift_is_seen_when_it_matters():
     assert not any(d.seen for d in flat.drift)
 
 
+def test_requests_that_wait_for_each_other_are_no_drift():
+    at_once = [replace(s, sent_s=0.001 * s.index) for s in samples([(10, 1.0 + 0.05 * n) for n in range(10)])]
+    assert cell_of(workload("w", tuple(at_once))).drift == ()
+
+
 def test_nothing_succeeded_gives_no_summary_and_no_crash():
     failed = tuple(replace(s, error="cut", e2e_s=None) for s in samples([(10, 1.0)] * 3))
     cell = cell_of(workload("w", failed, durations_s=(3.0,)))
