@@ -145,10 +145,24 @@ def test_odd_values_are_no_crash(changes):
 def test_the_times_of_sglang_that_its_details_do_not_give_are_not_recomputed():
     """Its end of a request is the end of the answer, which no list of its details has."""
     result = {
-        **{"backend": "vllm", "duration": 0.5, "completed": 1, "total_input_tokens": 4, "total_output_tokens": 3},
-        **{"request_throughput": 2.0, "input_throughput": 8.0, "output_throughput": 6.0, "total_throughput": 14.0},
-        **{"mean_e2e_latency_ms": 350.0, "mean_ttft_ms": 100.0, "mean_tpot_ms": 125.0, "mean_itl_ms": 110.0},
-        **{"input_lens": [4], "output_lens": [3], "ttfts": [0.1], "itls": [[0.1, 0.1]], "errors": [""]},
+        "backend": "vllm",
+        "duration": 0.5,
+        "completed": 1,
+        "total_input_tokens": 4,
+        "total_output_tokens": 3,
+        "request_throughput": 2.0,
+        "input_throughput": 8.0,
+        "output_throughput": 6.0,
+        "total_throughput": 14.0,
+        "mean_e2e_latency_ms": 350.0,
+        "mean_ttft_ms": 100.0,
+        "mean_tpot_ms": 125.0,
+        "mean_itl_ms": 110.0,
+        "input_lens": [4],
+        "output_lens": [3],
+        "ttfts": [0.1],
+        "itls": [[0.1, 0.1]],
+        "errors": [""],
     }
     (block,) = read_text(json.dumps(result), "r.jsonl").benchmarks
     wrong = [one.claim for one in recompute(block) if one.verdict is Verdict.WRONG]
