@@ -1,5 +1,6 @@
 """Samples of one workload on one server: cold ones kept apart, drift and outliers named, metrics summarised."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -217,13 +218,20 @@ def drift(measured: Measured, simulated: bool, metrics: Sequence[str] = ("tps", 
         return ()
     for metric in metrics:
         values = measured.values(metric, measured.warm)
-        line = trend(values)
-        mean = float(values.mean()) if len(values) else 0.0
-        if line is None or mean == 0:
+        line = trend(np.log(values[values > 0]))  # a ratio: nothing falls by more than 100%
+        if line is None:
             continue
-        percent, low, high = (100 * part / mean for part in (line.change, line.low, line.high))
+        percent, low, high = (100 * math.expm1(part) for part in (line.change, line.low, line.high))
         figure = Figure(
-            percent, "%", len(values), "samples", "warm", low, high, method="least squares", simulated=simulated
+            percent,
+            "%",
+            len(values),
+            "samples",
+            "warm",
+            low,
+            high,
+            method="least squares on logarithms",
+            simulated=simulated,
         )
         found.append(Drift(metric, figure, seen=line.p_value < 0.01 and abs(percent) >= 100 * DRIFT_SHARE))
     return tuple(found)

@@ -32,7 +32,8 @@ def variant_name(axes: Mapping[str, str]) -> str:
 def listed(names: Sequence[str]) -> str:
     """`E01, E02 and 997 more`: at most so many names that a sentence can still be read."""
     more = len(names) - MAX_LISTED
-    return ", ".join(names) if more < 2 else f"{', '.join(names[:MAX_LISTED])} and {more:,} more"
+    between = "; " if any("," in name for name in names) else ", "
+    return between.join(names) if more < 2 else f"{between.join(names[:MAX_LISTED])} and {more:,} more"
 
 
 def find_baseline(sweep: SweepRow) -> str | None:

@@ -106,6 +106,15 @@ def test_drift_is_seen_when_it_matters():
     assert not any(d.seen for d in flat.drift)
 
 
+def test_no_drift_is_a_fall_by_more_than_everything():
+    falling = cell_of(workload("w", samples([(10, 10.0 if n < 5 else 0.1) for n in range(40)])))
+    (tps,) = [d for d in falling.drift if d.metric == "tps"]
+    assert tps.change.value > 100
+    rising = cell_of(workload("w", samples([(10, 0.1 if n < 30 else 10.0) for n in range(40)])))
+    (tps,) = [d for d in rising.drift if d.metric == "tps"]
+    assert -100 < tps.change.low < tps.change.value < -50
+
+
 def test_requests_that_wait_for_each_other_are_no_drift():
     at_once = [replace(s, sent_s=0.001 * s.index) for s in samples([(10, 1.0 + 0.05 * n) for n in range(10)])]
     assert cell_of(workload("w", tuple(at_once))).drift == ()
