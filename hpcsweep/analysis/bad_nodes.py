@@ -1,6 +1,6 @@
 """Nodes on which different variants failed for a reason of the node."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hpcsweep.analysis.rows import RunRow
@@ -27,17 +27,31 @@ def bad_nodes(runs: Sequence[RunRow]) -> list[BadNode]:
     """Nodes on which at least two variants failed for a node's reason and none completed, the worst first."""
     failed: dict[str, dict[str, OutcomeKind]] = {}
     good: set[str] = set()
+    begun = {attempt.job_id for run in runs for attempt in run.attempts}
     for run in runs:
-        for attempt in run.attempts:
-            if attempt.host is None or attempt.outcome is None:
-                continue
-            if attempt.outcome is OutcomeKind.COMPLETED:
-                good.add(attempt.host)
-            elif attempt.outcome in NODE_REASONS:
-                failed.setdefault(attempt.host, {})[run.variant_id] = attempt.outcome
+        for node, outcome in _ends(run, begun):
+            if outcome is OutcomeKind.COMPLETED:
+                good.add(node)
+            elif outcome in NODE_REASONS or outcome is OutcomeKind.NOT_RUN:
+                failed.setdefault(node, {})[run.variant_id] = outcome
     suspects = [(node, kinds) for node, kinds in failed.items() if len(kinds) >= VARIANTS_NEEDED and node not in good]
     suspects.sort(key=lambda item: -len(item[1]))
     return [
         BadNode(node, f"{len(kinds)} variants failed there ({', '.join(sorted({k.value for k in kinds.values()}))})")
         for node, kinds in suspects
     ]
+
+
+def _ends(run: RunRow, begun: set[str | None]) -> Iterator[tuple[str, OutcomeKind]]:
+    """(node, outcome) of each end of a run. `begun`: jobs in which an agent began something.
+
+    What an agent could not record, the scheduler told of: a node that was lost under it, or that started the job and
+    came to no agent at all (`not_run`): such a node takes one waiting job after the other.
+    """
+    for attempt in run.attempts:
+        if attempt.host is not None and attempt.outcome is not None:
+            yield attempt.host, attempt.outcome
+    if run.settled_by != "scheduler" or run.node is None or run.outcome is None:
+        return
+    if run.outcome is not OutcomeKind.NOT_RUN or run.job not in begun:
+        yield run.node, run.outcome

@@ -136,6 +136,7 @@ class RunRow:
     node: str | None = None
     gpu_type: str | None = None
     nodes: int = 1
+    settled_by: str = ""  # the witness that decided on state and outcome; empty: not known
     queued_s: float | None = None
     attempts: tuple[AttemptRow, ...] = ()
     server: dict[str, object] = field(default_factory=dict)  # `spec.server.ServerConfig` as JSON; empty: not known

@@ -4,8 +4,9 @@ import json
 
 import click
 
-from hpcsweep.cli.context import session
+from hpcsweep.cli.context import Session, session
 from hpcsweep.cli.runs import choose_runs
+from hpcsweep.store.runs import read_runs
 from hpcsweep.submit.client import cancel as cancel_runs
 from hpcsweep.submit.client import neighbours
 
@@ -22,6 +23,8 @@ def cancel(ctx: click.Context, names: tuple[str, ...], yes: bool, as_json: bool)
     """
     with session(ctx) as opened:
         chosen = choose_runs(opened.home, names)
+        opened.refresh([sweep.name for sweep, _ in chosen])  # and with it finds jobs whose id never arrived
+        alive = _alive(opened, [sweep.name for sweep, _ in chosen])
         done: dict[str, list[str]] = {}
         for sweep, labels in chosen:
             shared = neighbours(sweep, labels) if labels is not None else []
@@ -36,4 +39,17 @@ def cancel(ctx: click.Context, names: tuple[str, ...], yes: bool, as_json: bool)
             click.echo(json.dumps({"cancelled": done}, indent=1))
             return
         for name, cancelled in done.items():
-            click.echo(f"{name}: told {len(cancelled)} runs to stop; `hpcsweep status {name}` shows how they ended")
+            told = len(alive[name].intersection(cancelled))
+            over = len(cancelled) - told
+            click.echo(
+                f"{name}: told {told} run{'' if told == 1 else 's'} to stop"
+                + (f", {over} had ended already" if over else "")
+                + f"; `hpcsweep status {name}` shows how they ended"
+            )
+
+
+def _alive(opened: Session, sweeps: list[str]) -> dict[str, set[str]]:
+    """Sweep -> labels of its runs that have not ended, as far as is known."""
+    with opened.store.reading() as connection:
+        found = read_runs(connection, sweeps)
+    return {sweep.name: {run.run for run in sweep.runs if not run.verdict.state.final} for sweep in found}

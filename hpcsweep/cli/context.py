@@ -21,6 +21,7 @@ from hpcsweep.units import format_duration
 if TYPE_CHECKING:  # profiles and schedulers are imported when one is asked: not for a status of ended sweeps
     from hpcsweep.spec.cluster import Cluster
     from hpcsweep.submit.backends import Backend
+    from hpcsweep.submit.submission import Submission
 
 
 @dataclass(frozen=True)
@@ -103,17 +104,20 @@ class Session:
         return troubles
 
     def _ask_schedulers(self, sweeps: Iterable[SweepFolder]) -> list[str]:
-        """One listing per cluster for all its sweeps."""
+        """One listing per scheduler and host for all sweeps there."""
         troubles: list[str] = []
         groups: dict[str, list[SweepFolder]] = {}
         for sweep in sweeps:
-            groups.setdefault(str(self._document(sweep)["profile"]), []).append(sweep)
+            profile = self._document(sweep)["profile"]
+            groups.setdefault(f"{profile.get('scheduler')} {profile.get('ssh')}", []).append(sweep)
         for members in groups.values():
             places: dict[str, tuple[str, int]] = {}
             elements: dict[str, int] = {}
             for sweep in members:
                 for number in sweep.job_numbers():
                     submission = sweep.read_submission(number)
+                    if submission is not None and submission.job_id is None:
+                        submission = self._look_for(sweep, number, submission, troubles)
                     if submission is not None and submission.job_id is not None:
                         places[submission.job_id] = (sweep.name, number)
                         elements[submission.job_id] = submission.elements
@@ -122,6 +126,23 @@ class Session:
                 troubles.append(listing.trouble + self._age([sweep.name for sweep in members]))
             self._record(every_element(listing, elements), places)
         return troubles
+
+    def _look_for(self, sweep: SweepFolder, number: int, lost: "Submission", troubles: list[str]) -> "Submission":
+        """A submission whose answer was lost, with the job's id when the scheduler shows that it took it."""
+        from hpcsweep.submit.place import find_place
+
+        backend = self.backend(sweep)
+        try:
+            job_dir = f"{find_place(sweep, self.cluster(sweep), backend).sweep_dir}/jobs/{number}"
+            ids = backend.find(f"{sweep.name}-{number}", job_dir)
+        except HpcsweepError as exc:
+            troubles.append(f"{sweep.name}: {exc.message}")
+            return lost
+        if not ids:
+            return lost
+        found = lost.model_copy(update={"job_id": ids[-1]})
+        sweep.write_submission(number, found)
+        return found
 
     def _age(self, sweeps: list[str]) -> str:
         """How old the scheduler's last word about these sweeps is."""

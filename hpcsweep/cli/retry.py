@@ -48,8 +48,9 @@ def retry(
 ) -> None:
     """Submit runs of a sweep again, as further attempts.
 
-    Without RUN: every run of the sweep that has ended without completing, --outcome narrowing it. A run that is still
-    queued or running is never submitted twice; one that nobody knows anything of (`unknown`) only when it is named.
+    Without RUN: every run of the sweep that has ended without completing, --outcome narrowing it, and those whose
+    submission was refused. A run that is still queued or running is never submitted twice; one that nobody knows
+    anything of (`unknown`) only when it is named.
     """
     if failed and outcome:
         raise click.UsageError("--failed and --outcome exclude each other")
@@ -61,7 +62,8 @@ def retry(
         opened.refresh([sweep.name])
         labels, nodes = _missing(opened, sweep, named, {OutcomeKind(kind) for kind in outcome})
         for node in nodes:
-            click.echo(f"node {node.node}: {node.reason}", err=True)
+            told = "kept away from" if exclude_bad_nodes else "--exclude-bad-nodes keeps away from it"
+            click.echo(f"node {node.node}: {node.reason}; {told}", err=True)
         if not labels:
             raise SpecError(f"{sweep.name}: nothing to retry", hint="`hpcsweep status` shows where every run stands")
         cluster = Cluster.model_validate(sweep.read_sweep()["profile"])
@@ -85,11 +87,12 @@ def _missing(
     with opened.store.reading() as connection:
         rows = load_sweep(connection, sweep.name, samples=False).runs
     ended = [row for row in rows if row.state is RunState.FINISHED and row.job is not None]
+    refused = {row.run for row in rows if row.state is RunState.PLANNED}  # no scheduler ever took them
     if named is not None:
         unknown = {row.run for row in rows if row.state is RunState.UNKNOWN}
-        alive = sorted(named - {row.run for row in ended} - unknown)
+        alive = sorted(named - {row.run for row in ended} - unknown - refused)
         if alive:
             raise SpecError(f"{', '.join(alive)} has not ended", hint="`hpcsweep cancel` it first")
         return named, bad_nodes(rows)
     wanted = {row.run for row in ended if (row.outcome in outcomes if outcomes else row.outcome not in NOT_TRIED_AGAIN)}
-    return wanted, bad_nodes(rows)
+    return wanted if outcomes else wanted | refused, bad_nodes(rows)

@@ -104,6 +104,8 @@ def submit(
             else:
                 print_plan(prepared, rendered, sys.stdout)
             return
+        for warning in prepared.warnings:  # before anything is queued: Ctrl-C is still in time
+            click.echo(f"warning: {warning}", err=True)
         submitted = hand_over(prepared, opened.home, backend)
         if as_json:
             click.echo(
@@ -133,8 +135,6 @@ def _tell(prepared: Prepared, submitted: Submitted) -> None:
             f"SIMULATED: {engine} is not installed or not wanted on {cluster!r}; a simulated engine plays it, "
             "and every table says so."
         )
-    for warning in prepared.warnings:
-        click.echo(f"warning: {warning}", err=True)
     refused = [run for run in prepared.runs if run.refused]
     if refused:
         click.echo(f"{len(refused)} variants are not submitted, the first: {refused[0].label}: {refused[0].refused}")

@@ -24,12 +24,17 @@ def wait_for(opened: Session, sweep: str) -> int:
     outcomes = [run.verdict.outcome for run in last.runs]
     done = outcomes.count(OutcomeKind.COMPLETED)
     unknown = sorted(run.run for run in last.runs if run.verdict.state is RunState.UNKNOWN)
+    planned = sorted(run.run for run in last.runs if run.verdict.state is RunState.PLANNED)
+    if unknown or planned:
+        ended = len(outcomes) - len(unknown) - len(planned)
+        click.echo(f"{sweep}: {ended} of {len(outcomes)} runs have ended, {done} completed")
+    if planned:
+        click.echo(f"Never submitted: {', '.join(planned)}; `hpcsweep retry {sweep}` does it.", err=True)
     if unknown:
-        click.echo(f"{sweep}: {len(outcomes) - len(unknown)} of {len(outcomes)} runs have ended, {done} completed")
         click.echo(
             f"Nobody knows what became of {', '.join(unknown)}; `hpcsweep retry {sweep} RUN` submits one again.",
             err=True,
         )
-    else:
+    if not unknown and not planned:
         click.echo(f"{sweep}: all {len(outcomes)} runs have ended, {done} completed")
     return 0 if done else NONE_COMPLETED

@@ -20,7 +20,7 @@ _FRAME_ROWS = 7  # title, head, lines and count of a table
 _ASK_LOCAL_S = 1.0
 _ASK_S = 15.0  # squeue and qstat every second would load a scheduler that all users share
 _UNKNOWN_PATIENCE_S = 60.0  # what nobody knows anything of may come back, but is not waited for for ever
-_NOT_COMING_BACK = (RunState.FINISHED, RunState.UNKNOWN)
+_NOT_COMING_BACK = (RunState.FINISHED, RunState.UNKNOWN, RunState.PLANNED)
 INTERRUPTED = 130
 
 

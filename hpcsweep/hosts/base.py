@@ -6,11 +6,16 @@ from typing import Protocol
 
 from hpcsweep.schedulers.base import Answer
 
-FORBIDDEN_PREFIXES = ("SBATCH_", "SLURM_", "SALLOC_", "SRUN_", "PBS_")
-"""Variables of the caller that would silently change a submission, or come from a job that hpcsweep runs inside of."""
+FORBIDDEN_PREFIXES = (
+    "SBATCH_", "SLURM_", "SALLOC_", "SRUN_", "SQUEUE_", "SACCT_", "SINFO_", "SCANCEL_", "SCONTROL_", "PBS_",
+)  # fmt: skip
+"""Variables of the caller that would silently change a submission or an answer, or come from a job around us.
 
-KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "PBS_CONF_FILE", "PBS_SERVER", "PBS_DEFAULT")
-"""Variables with such a prefix that say where the scheduler is."""
+SQUEUE_PARTITION, which people set for their own eyes, hides every job of another partition: it would be told as lost.
+"""
+
+KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "PBS_CONF_FILE", "PBS_SERVER", "PBS_DEFAULT")
+"""Variables with such a prefix that say where the scheduler is, or who asks."""
 
 
 def leaks(name: str) -> bool:

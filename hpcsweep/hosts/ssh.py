@@ -4,6 +4,7 @@ import os
 import posixpath
 import shlex
 import stat
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,10 +13,23 @@ from pathlib import Path
 import paramiko
 
 from hpcsweep.errors import HostError
+from hpcsweep.hosts.base import FORBIDDEN_PREFIXES, KEPT
 from hpcsweep.schedulers.base import Answer
 from hpcsweep.spec.cluster import Ssh
 
-CONNECT_TIMEOUT_S = 20.0
+CONNECT_TIMEOUT_S = 10.0
+_SILENCE_S = 10.0
+"""A file operation without a byte for so long means that the connection is lost without a word."""
+_NO_NEW_TRY_S = 10.0
+"""A host that could not be reached is not tried again before: one command asks it several times."""
+
+# Login files on that side may set SBATCH_PARTITION or SQUEUE_PARTITION: what must not leak here must not leak there.
+# `sh -c`, since the login shell over there may be a csh.
+CLEAN = (
+    "for name in $(env | sed -n 's/^\\([A-Z][A-Z0-9_]*\\)=.*/\\1/p'); do case $name in "
+    f"{'|'.join(KEPT)}) ;; {'|'.join(f'{prefix}*' for prefix in FORBIDDEN_PREFIXES)}) unset $name ;; "
+    'esac; done; exec "$@"'
+)
 
 
 class SshHost:
@@ -26,6 +40,8 @@ class SshHost:
         self.name = ssh.host
         self._client: paramiko.SSHClient | None = None
         self._sftp: paramiko.SFTPClient | None = None
+        self._connecting = threading.Lock()
+        self._failed: tuple[float, HostError] | None = None
 
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: str | None = None) -> Answer:
         """Run a command; see `Host.run`. The remote shell gets it quoted, word by word."""
@@ -36,7 +52,7 @@ class SshHost:
         try:
             with transport.open_session(timeout=CONNECT_TIMEOUT_S) as channel:
                 channel.settimeout(timeout_s)
-                channel.exec_command(shlex.join(argv))
+                channel.exec_command(shlex.join(["sh", "-c", CLEAN, "sh", *argv]))
                 if stdin is not None:
                     channel.sendall(stdin.encode())
                 channel.shutdown_write()
@@ -98,15 +114,31 @@ class SshHost:
     @contextmanager
     def _files(self, path: str) -> Iterator[paramiko.SFTPClient]:
         try:
+            client = self._connected()  # closes an SFTP session whose connection is gone
             if self._sftp is None:
-                self._sftp = self._connected().open_sftp()
+                self._sftp = client.open_sftp()
+                if (channel := self._sftp.get_channel()) is not None:
+                    channel.settimeout(_SILENCE_S)
             yield self._sftp
         except FileExistsError:
             raise
         except (paramiko.SSHException, EOFError, OSError) as exc:
+            if isinstance(exc, paramiko.SSHException | EOFError | TimeoutError | ConnectionError):
+                self.close()
             raise HostError(f"{self.name}: {path}: {exc or type(exc).__name__}") from exc
 
     def _connected(self) -> paramiko.SSHClient:
+        """The connection, made when there is none that lives. Raises HostError; for a while without a new try."""
+        with self._connecting:
+            if self._failed is not None and time.monotonic() - self._failed[0] < _NO_NEW_TRY_S:
+                raise self._failed[1]
+            try:
+                return self._connect()
+            except HostError as exc:
+                self._failed = (time.monotonic(), exc)
+                raise
+
+    def _connect(self) -> paramiko.SSHClient:
         if self._client is not None:
             transport = self._client.get_transport()
             if transport is not None and transport.is_active():

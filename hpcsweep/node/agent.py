@@ -119,7 +119,7 @@ class Agent:
 
     def _run(self, run: RunSpec, around: Surroundings) -> None:
         run_dir = Path(run.run_dir)
-        done = ended_in_this_job(run_dir, run.attempt_offset, self._identity.job_id)
+        done = self._ended_before(run)
         if done is not None:
             self._say(f"{run.label}: ended as {done} before this job was requeued: not done again")
             return
@@ -140,9 +140,14 @@ class Agent:
                 f"{run.run_dir} cannot be written: {exc}", hint="is HPCSWEEP_HOME shared with this node, and not full?"
             ) from exc
 
+    def _ended_before(self, run: RunSpec) -> str | None:
+        """The outcome with which an earlier life of this job has done this run already; None: it has to be done."""
+        restarts = self._identity.restart_count if "SLURM_JOB_ID" in self._env else None
+        return ended_in_this_job(Path(run.run_dir), run.attempt_offset, self._identity.job_id, restarts)
+
     def _not_run(self, run: RunSpec, stop: Stop) -> None:
         run_dir = Path(run.run_dir)
-        if ended_in_this_job(run_dir, run.attempt_offset, self._identity.job_id) is not None:
+        if self._ended_before(run) is not None:
             return
         self._say(f"{run.label}: not run: {stop.reason}")
         record = {

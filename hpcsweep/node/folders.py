@@ -69,11 +69,14 @@ def take_attempt(run_dir: Path, attempt_offset: int, identity: Identity) -> Atte
     return AttemptFolder(path, number, token)
 
 
-def ended_in_this_job(run_dir: Path, attempt_offset: int, job_id: str | None) -> str | None:
+def ended_in_this_job(
+    run_dir: Path, attempt_offset: int, job_id: str | None, restarts: int | None = None
+) -> str | None:
     """The outcome with which this run already ended by itself in an earlier life of this job; None: it has to run.
 
-    By hand (no job id) a run is always done anew. So is one that was ended from outside: walltime, preempted,
-    cancelled, lost.
+    By hand (no job id, or `restarts` of this life the same as then: typed again within one allocation) a run is always
+    done anew. So is one that was ended from outside: walltime, preempted, cancelled, lost. `restarts` None: the
+    scheduler does not count them.
     """
     if job_id is None:
         return None
@@ -81,6 +84,8 @@ def ended_in_this_job(run_dir: Path, attempt_offset: int, job_id: str | None) ->
         folder = run_dir / f"attempt-{number}"
         owner, ended = read_json(folder / OWNER_FILE), read_json(folder / EXIT_FILE)
         if number <= attempt_offset or owner is None or ended is None or owner.get("job_id") != job_id:
+            continue
+        if restarts is not None and owner.get("restart_count") == restarts:
             continue
         outcome = str(ended.get("outcome"))
         if outcome not in _ENDED_FROM_OUTSIDE:

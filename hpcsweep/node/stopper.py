@@ -1,5 +1,6 @@
 """Whether everything has to stop now: a signal came, or the job's own clock says that its walltime is nearly over."""
 
+import os
 import subprocess
 from collections.abc import Callable, Mapping
 
@@ -54,6 +55,8 @@ def slurm_job_state(env: Mapping[str, str]) -> str:
             text=True,
             timeout=_ASK_TIMEOUT_S,
             check=False,
+            # SQUEUE_PARTITION and the like, of the user's login files, would hide the job.
+            env={name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")},
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""

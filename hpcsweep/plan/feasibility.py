@@ -78,8 +78,11 @@ def _gpus(settings: Settings, resources: Resources) -> list[Problem]:
     if need > have:
         return [Problem("error", f"{product}, but {asked} are asked for", "change the sizes or resources.gpus")]
     if need > resources.gpus:
-        hint = "its own flags must say how (--nnodes of vLLM, or Ray)"
-        return [Problem("warning", f"{product}: the server spans {resources.nodes} nodes", hint)]
+        told = f"{product}: the server spans {resources.nodes} nodes, and hpcsweep starts it on the first one only"
+        hint = (
+            "its own flags, and the block setup of your template, must bring up the others (Ray by srun, or --nnodes)"
+        )
+        return [Problem("warning", told, hint)]
     if need < have:
         return [Problem("warning", f"{product}, {asked} are asked for: {have - need} stay idle")]
     return []

@@ -109,6 +109,8 @@ class Scheduler(Protocol):
     array_index_variable: str
     query_timeout_s: float
     """How long an answer to a question may take, in seconds; a server that hangs would never give one."""
+    query_timeout_per_job_s: float
+    """Added for each submission that is asked about: some servers are asked about one id after the other."""
 
     def submit_argv(self, script: str, job_dir: str, text: str = "") -> tuple[str, ...]:
         """argv that submits the file `script`; everything else stands in its directives.

@@ -35,6 +35,7 @@ class PbsScheduler:
     template = "pbs.sh.j2"
     array_index_variable = "PBS_ARRAY_INDEX"
     query_timeout_s = 20.0  # a busy server takes 10 s for a single qstat
+    query_timeout_per_job_s = 0.1  # qstat makes a round trip for each id, and a user's own script is a job per run
 
     def submit_argv(self, script: str, job_dir: str, text: str = "") -> tuple[str, ...]:
         """qsub of `script` without a login shell above it: options from the directives of `text`, then the command.

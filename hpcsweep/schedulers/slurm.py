@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from hpcsweep.errors import SchedulerError, SchedulerParseError, SchedulerUnreachable, SpecError
 from hpcsweep.schedulers.base import Answer, ClusterFacts, Listing
+from hpcsweep.schedulers.slurm_directives import check_directives
 from hpcsweep.schedulers.slurm_facts import CONFIG_ARGV, PARTITIONS_ARGV, parse_facts
 from hpcsweep.schedulers.slurm_output import (
     SACCT_FORMAT,
@@ -37,10 +38,12 @@ class SlurmScheduler:
     name = "slurm"
     template = "slurm.sh.j2"
     array_index_variable = "SLURM_ARRAY_TASK_ID"
-    query_timeout_s = 8.0
+    query_timeout_s = 4.0  # by itself squeue would wait for a dead slurmctld for 10 s and more
+    query_timeout_per_job_s = 0.0
 
     def submit_argv(self, script: str, job_dir: str, text: str = "") -> tuple[str, ...]:
         """`sbatch` with nothing but the script and where it runs: the directives stand in the script."""
+        check_directives(text)
         return ("sbatch", "--parsable", f"--chdir={job_dir}", script)
 
     def read_user_script(self, text: str) -> float | None:
@@ -114,7 +117,7 @@ class SlurmScheduler:
         if answer.exit_code is None:
             return Listing(complete=False, trouble=f"{command} did not answer within {answer.wall_s:.0f} s")
         if answer.exit_code != 0:
-            if number == 0 and _UNKNOWN_ID in answer.stderr:
+            if number == 0 and _UNKNOWN_ID in answer.stderr and not answer.stdout.strip():
                 return Listing()  # squeue -j with one id that it does not know: an empty answer, not an error
             if _NO_ACCOUNTING in answer.stderr:
                 return Listing()  # nothing is wrong: `hpcsweep doctor` says that there is none

@@ -11,7 +11,7 @@ PARTITIONS_ARGV = ("sinfo", "-h", "-o", "%P|%a|%l|%D|%c|%m|%G")
 each kind of node. `+` after a figure: at least."""
 
 _SETTING = re.compile(r"^(\w+)\s+= (.*)$", re.MULTILINE)
-_GPU = re.compile(r"gpu(?::(?P<type>[A-Za-z][\w.-]*))?:(?P<count>\d+)")
+_GPU = re.compile(r"(?:^|,)gpu(?::(?P<type>[^:,()]+))?:(?P<count>\d+)")  # a type may begin with a digit: 1g.10gb
 
 
 def parse_facts(config: Answer, partitions: Answer) -> ClusterFacts:

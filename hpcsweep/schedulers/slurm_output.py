@@ -27,7 +27,7 @@ def parse_squeue(text: str) -> Statuses:
     found: Statuses = {}
     for row in _rows(text, len(SQUEUE_FIELDS), "squeue"):
         job_id, native, wait_status, restarts, nodes, reason, name = row
-        exit_code, signal = split_wait_status(int(wait_status)) if wait_status.isdigit() else (None, None)
+        exit_code, signal = _exit(wait_status)
         for key in expand_job_id(job_id):
             found[key] = _status(key, native, reason, nodes, name.removesuffix("|"), exit_code, signal, restarts)
     return found
@@ -40,14 +40,20 @@ def parse_sacct(text: str) -> Statuses:
         job_id, native, code, nodes, reason, name = row
         if "." in job_id:
             continue  # a step, of a sacct that was not told -X
-        exit_text, _, signal_text = code.partition(":")
-        exit_code = int(exit_text) if exit_text.isdigit() else None
-        signal = int(signal_text) if signal_text.isdigit() else None
+        exit_code, signal = _exit(code)
         # Reason is that of the moment when the job was recorded, mostly None: no word about why it waits now.
         reason = "" if native == "PENDING" and reason == "None" else reason
         for key in expand_job_id(job_id):
             found[key] = _status(key, native, reason, nodes, name, exit_code, signal, "")
     return found
+
+
+def _exit(text: str) -> tuple[int | None, int | None]:
+    """(exit code, signal) of `3:0`, which sacct prints, or of a raw wait status; None: not told."""
+    code, colon, signal = text.partition(":")
+    if not code.isdigit():
+        return None, None
+    return (int(code), int(signal) if signal.isdigit() else None) if colon else split_wait_status(int(code))
 
 
 def split_wait_status(status: int) -> tuple[int, int]:

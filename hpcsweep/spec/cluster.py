@@ -11,7 +11,7 @@ from hpcsweep.spec.base import Bytes, Model, Seconds
 Directive = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,:@%+=/\[\]&|*()-]*$", max_length=400)]
 """A value in a directive line: no blank, quote, `#`, `$`, backslash or newline."""
 
-_EXTRA = re.compile(r"^-[^\n\r\0]*$")
+_EXTRA = re.compile(r"-[^\n\r\0]*")
 
 
 class Ssh(Model):
@@ -64,7 +64,7 @@ class Cluster(Model):
     @classmethod
     def _directive_lines(cls, value: list[str]) -> list[str]:
         for line in value:
-            if not _EXTRA.match(line):
+            if not _EXTRA.fullmatch(line):
                 raise ValueError(f"directives: {line!r} must start with a dash and be one line")
         return value
 

@@ -149,6 +149,7 @@ def _run(sweep: str, run: RunStatus, parts: _Parts) -> RunRow:
         node=run.node,
         gpu_type=row.gpu_type,
         nodes=row.nodes,
+        settled_by=run.verdict.settled_by,
         queued_s=run.queued_s,
         server=row.server,
         attempts=tuple(_attempt(row, attempt, parts) for attempt in parts.attempts.get(run.run_id, ())),

@@ -236,7 +236,12 @@ def _job(attempt: Row | None, submission: Row | None, index: int | None) -> str 
         return str(attempt["job_id"])
     if submission is None or submission["job_id"] is None:
         return None
-    return f"{submission['job_id']}[{index}]" if submission["is_array"] else str(submission["job_id"])
+    job_id = str(submission["job_id"])
+    if not submission["is_array"]:
+        return job_id
+    if job_id.isdigit():  # as Slurm writes it, and the agent's own record afterwards
+        return f"{job_id}_{index}"
+    return job_id.replace("[]", f"[{index}]") if "[]" in job_id else f"{job_id}[{index}]"
 
 
 def _queued_s(attempt: Row | None, submission: Row | None) -> float | None:

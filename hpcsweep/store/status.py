@@ -20,7 +20,7 @@ def record_status(connection: Connection, sweep: str, job: int, index: int, stat
     """Keep what a scheduler said at Unix time `at` of element `index` of a job of a sweep; True: it was news.
 
     What is known stays where the new word is `unknown` or older. A final word stays too, unless the scheduler has
-    started the element again since, or says more than `gone`.
+    started the element again since. `gone` is no last word: whoever shows the element again knows more.
     """
     query = select(SUBMISSION.c.id).join(SWEEP, SWEEP.c.id == SUBMISSION.c.sweep_id)
     submission_id = connection.execute(query.where(SWEEP.c.name == sweep, SUBMISSION.c.job == job)).scalar_one_or_none()
@@ -72,6 +72,6 @@ def _news(known: RowMapping, status: JobStatus, at: float) -> bool:
     if status.state is JobState.UNKNOWN or at < known["at"]:
         return False
     restarted = (status.restarts or 0) > (known["restarts"] or 0)
-    if not JobState(known["state"]).final or restarted:
+    if not JobState(known["state"]).final or restarted or known["state"] == JobState.GONE.value:
         return True
     return status.state.final and status.state is not JobState.GONE

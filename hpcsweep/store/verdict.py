@@ -31,6 +31,8 @@ def run_verdict(
     alive: bool | None = None
     if attempt is not None:
         number, outcome_word, reason = attempt["attempt"], attempt["outcome"], attempt["reason"] or ""
+        if outcome_word is None and job is not None and job.state is JobState.GONE and _later_sign(attempt, status):
+            job = None  # it wrote something after the scheduler said so: that word was wrong, and is asked for again
         if outcome_word is None and (job is None or job.state is JobState.GONE):
             alive = owner_alive(sweep_dir / "runs" / run["label"] / f"attempt-{number}")
     evidence = RunEvidence(
@@ -43,7 +45,15 @@ def run_verdict(
     )
     cancelled = submission is not None and run["array_index"] in submission["cancelled"]
     by_hand = job_id is None and number > run["known_attempts"]
-    return decide(evidence, job, cancelled_by_us=cancelled, handed_over=job_id is not None or by_hand)
+    handed_over: bool | None = job_id is not None or by_hand
+    if not handed_over and submission is not None and submission["submitted_at"] is not None:
+        handed_over = None
+    return decide(evidence, job, cancelled_by_us=cancelled, handed_over=handed_over)
+
+
+def _later_sign(attempt: Row, status: Row | None) -> bool:
+    """Whether an attempt gave a sign of life after the scheduler's last word about it."""
+    return status is not None and attempt["last_at"] is not None and attempt["last_at"] > status["at"]
 
 
 def owner_alive(attempt_dir: Path) -> bool | None:

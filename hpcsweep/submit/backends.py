@@ -2,17 +2,18 @@
 
 import getpass
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from hpcsweep.errors import SchedulerError, SchedulerUnreachable
+from hpcsweep.errors import HostError, SchedulerError, SchedulerUnreachable
 from hpcsweep.hosts.base import Host
 from hpcsweep.schedulers.base import Answer, ClusterFacts, Listing, Scheduler
 from hpcsweep.spec.job import JobSpec
 from hpcsweep.submit.merge import merge_listings
 
 SUBMIT_TIMEOUT_S = 60.0
-_PER_SUBMISSION_S = 0.1
-"""Added to the time for an answer: qstat makes a round trip for each id, and a user's own script is a job per run."""
+PROBE_TIMEOUT_S = 8.0
+"""For what is asked once, before a submission: better late than no answer."""
 
 
 class Backend(Protocol):
@@ -37,6 +38,13 @@ class Backend(Protocol):
         """What is known now of these jobs (id -> name): a constant number of calls, each under a time-out.
 
         Never raises.
+        """
+        ...
+
+    def find(self, name: str, job_dir: str) -> list[str]:
+        """Ids of jobs that were submitted from this folder, the oldest first; empty: none, or nobody answers.
+
+        Raises SchedulerError.
         """
         ...
 
@@ -76,8 +84,8 @@ class SchedulerBackend:
             return found[-1]
 
     def find(self, name: str, job_dir: str) -> list[str]:
-        """Ids of jobs that were submitted from this folder, the oldest first; empty: none, or nobody answers."""
-        answer = self._run(self._scheduler.find_argv(name, self._user), self._scheduler.query_timeout_s)
+        """Ids of the jobs whose comment or name says this folder; see `Backend.find`."""
+        answer = self._run(self._scheduler.find_argv(name, self._user), self._patience_s())
         try:
             return self._scheduler.parse_find(answer, job_dir)
         except SchedulerError:  # whatever it says now, it is no word about the submission whose answer was lost
@@ -98,18 +106,23 @@ class SchedulerBackend:
         """All witnesses of the scheduler, merged; a job of another name that has got the id is left out."""
         if not names:
             return Listing()
-        timeout_s = self._scheduler.query_timeout_s + _PER_SUBMISSION_S * len(names)
-        listings = [
-            self._scheduler.parse_query(number, self._run(argv, timeout_s))
-            for number, argv in enumerate(self._scheduler.queries(list(names), self._user))
-        ]
-        merged = merge_listings(listings)
+        queries = list(enumerate(self._scheduler.queries(list(names), self._user)))
+        timeout_s = self._scheduler.query_timeout_s + self._scheduler.query_timeout_per_job_s * len(names)
+        with ThreadPoolExecutor(max_workers=max(1, len(queries))) as pool:  # silence of one is not added to another's
+            merged = merge_listings(list(pool.map(lambda query: self._ask(*query, timeout_s), queries)))
         ours = {
             key: status
             for key, status in merged.statuses.items()
             if status.name is None or names.get(status.job_id) in (None, status.name)
         }
         return Listing(ours, merged.complete, merged.trouble)
+
+    def _ask(self, number: int, argv: Sequence[str], timeout_s: float) -> Listing:
+        """What one witness told; a host that cannot be reached is a witness that does not answer."""
+        try:
+            return self._scheduler.parse_query(number, self._run(argv, timeout_s))
+        except HostError as exc:
+            return Listing(complete=False, trouble=exc.message)
 
     def facts(self) -> ClusterFacts:
         """What this cluster is."""
@@ -131,10 +144,11 @@ class SchedulerBackend:
         answers: list[Answer] = []
         for argv in self._scheduler.probes():
             silent = answers and answers[-1].exit_code is None
-            answers.append(
-                Answer(argv, None, "", "not asked") if silent else self._run(argv, self._scheduler.query_timeout_s)
-            )
+            answers.append(Answer(argv, None, "", "not asked") if silent else self._run(argv, self._patience_s()))
         return answers
+
+    def _patience_s(self) -> float:
+        return max(PROBE_TIMEOUT_S, self._scheduler.query_timeout_s)
 
     def _run(self, argv: Sequence[str], timeout_s: float) -> Answer:
         answer = self.host.run(argv, timeout_s=timeout_s)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment
 
-from hpcsweep.errors import HostError, HpcsweepError, PlanError, SchedulerError, SchedulerUnreachable
+from hpcsweep.errors import HostError, HpcsweepError, PlanError, SchedulerError, SchedulerUnreachable, SpecError
 from hpcsweep.plan.jobs import repack
 from hpcsweep.render.job import SCRIPT_FILE, RenderedJob
 from hpcsweep.spec.cluster import Cluster
@@ -82,7 +82,7 @@ def retry(
 
 
 def cancel(sweep: SweepFolder, cluster: Cluster, backend: Backend, labels: Collection[str] | None) -> list[str]:
-    """Cancel runs (None: all of the sweep), one call a job; labels whose job was told to stop.
+    """Cancel runs (None: all of the sweep), one call a job; labels of those that a scheduler was asked to stop.
 
     What we cancel is remembered first: a scheduler may forget an element that is cancelled while it is pending.
     Raises SchedulerError.
@@ -90,6 +90,7 @@ def cancel(sweep: SweepFolder, cluster: Cluster, backend: Backend, labels: Colle
     place = find_place(sweep, cluster, backend)
     places = sweep.where_runs_are()
     wanted = {label: place for label, place in places.items() if labels is None or label in labels}
+    asked: set[int] = set()
     for number in sorted({job for job, _ in wanted.values()}):
         submission = sweep.read_submission(number)
         if submission is None or submission.job_id is None:
@@ -100,7 +101,8 @@ def cancel(sweep: SweepFolder, cluster: Cluster, backend: Backend, labels: Colle
         place.stage()  # the agent reads there that it is we who cancel
         whole = len(indexes) == submission.elements
         backend.cancel(submission.job_id, None if whole else indexes)
-    return sorted(wanted)
+        asked.add(number)
+    return sorted(label for label, (job, _) in wanted.items() if job in asked)
 
 
 def neighbours(sweep: SweepFolder, labels: Collection[str]) -> list[str]:
@@ -156,19 +158,26 @@ def _hand_over(
             submitted_at=time.time(),
             elements=len(job.elements),
         )
+        sweep.write_submission(job.job, submission)  # whatever comes between: it may have arrived
         try:
             job_id = backend.submit(job, f"{place.sweep_dir}/jobs/{job.job}", rendered.script)
-        except SchedulerUnreachable:
-            sweep.write_submission(job.job, submission)  # it may have arrived all the same
-            raise
-        except SchedulerError as exc:
+        except SchedulerUnreachable as exc:
+            raise SchedulerUnreachable(
+                f"{exc.message}: nobody knows whether it took job {job.job} of {sweep.name}",
+                detail=exc.detail,
+                hint=f"`hpcsweep status {sweep.name}` looks for it, so do not submit again; {exc.hint}",
+            ) from exc
+        except (SchedulerError, SpecError) as exc:
+            sweep.forget_submission(job.job)
             if not handed:
                 raise
             raise HpcsweepError(
                 f"{len(handed)} of {len(jobs)} jobs of {sweep.name} were submitted, "
                 f"job {job.job} was refused: {exc.message}",
                 detail=exc.detail,
-                hint=exc.hint or f"`hpcsweep retry {sweep.name}` submits the rest",
+                hint=f"{exc.hint}; then `hpcsweep retry {sweep.name}` submits the rest"
+                if exc.hint
+                else f"`hpcsweep retry {sweep.name}` submits the rest",
             ) from exc
         sweep.write_submission(job.job, submission.model_copy(update={"job_id": job_id}))
         handed.append((job.job, job_id, len(job.elements)))

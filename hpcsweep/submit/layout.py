@@ -148,6 +148,10 @@ class SweepFolder:
         """Write jobs/N/submission.json, whole."""
         write_json(self.job_dir(number) / SUBMISSION_FILE, submission.model_dump())
 
+    def forget_submission(self, number: int) -> None:
+        """Remove jobs/N/submission.json: the scheduler refused the job."""
+        (self.job_dir(number) / SUBMISSION_FILE).unlink(missing_ok=True)
+
     def where_runs_are(self) -> dict[str, tuple[int, int]]:
         """Run label -> (job, element index) of the latest job that carries it."""
         places: dict[str, tuple[int, int]] = {}

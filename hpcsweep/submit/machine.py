@@ -10,13 +10,15 @@ from pathlib import Path
 
 import hpcsweep
 from hpcsweep.engines.registry import engines
+from hpcsweep.errors import HpcsweepError
 from hpcsweep.hosts.local import LocalHost
 from hpcsweep.node.engine_install import installed_version
 from hpcsweep.schedulers.base import ClusterFacts
 from hpcsweep.schedulers.profile_check import profile_problems
 from hpcsweep.schedulers.registry import get_scheduler, scheduler_names
 from hpcsweep.spec.cluster import Cluster
-from hpcsweep.submit.backends import SchedulerBackend
+from hpcsweep.submit.backends import PROBE_TIMEOUT_S, SchedulerBackend
+from hpcsweep.submit.factory import make_host
 from hpcsweep.submit.gpu_slots import visible_gpus
 from hpcsweep.submit.inputs import find_engine, read_settings
 from hpcsweep.submit.layout import Home
@@ -129,9 +131,28 @@ def _check_engine(name: str, home: Home, versions: bool) -> EngineCheck:
 
 
 def _check_profile(cluster: Cluster, schedulers: Mapping[str, ClusterFacts]) -> list[str]:
-    if cluster.ssh is not None or cluster.scheduler == "local":
+    if cluster.scheduler == "local":
         return []
+    if cluster.ssh is not None:
+        return _check_far(cluster)
     facts = schedulers.get(cluster.scheduler)
     if facts is None:
         return [f"scheduler {cluster.scheduler!r} is not on this machine"]
     return profile_problems(cluster, facts)
+
+
+def _check_far(cluster: Cluster) -> list[str]:
+    """What is wrong with a profile over SSH, asked over there: connection, python, scheduler, its partitions."""
+    if cluster.python is None:
+        return ["`python` is not set: the path of a python over there in which hpcsweep is installed"]
+    try:
+        host = make_host(cluster)
+        found = host.run([cluster.python, "-c", "import hpcsweep.node.agent"], timeout_s=PROBE_TIMEOUT_S)
+        facts = SchedulerBackend(get_scheduler(cluster.scheduler), host).facts()
+    except HpcsweepError as exc:
+        return [exc.message]
+    problems = []
+    if found.exit_code != 0:
+        last = (found.stderr.strip().splitlines() or ["no answer in time"])[-1]
+        problems.append(f"{cluster.python} over there cannot import hpcsweep: {last}")
+    return [*problems, *facts.warnings, *profile_problems(cluster, facts)]

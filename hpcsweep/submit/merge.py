@@ -51,7 +51,7 @@ def merge_listings(listings: Sequence[Listing]) -> Listing:
     for listing in listings:
         for key, status in listing.statuses.items():
             merged[key] = _later(merged[key], status) if key in merged else status
-    trouble = "; ".join(listing.trouble for listing in listings if listing.trouble)
+    trouble = "; ".join(dict.fromkeys(listing.trouble for listing in listings if listing.trouble))
     return Listing(merged, all(listing.complete for listing in listings), trouble)
 
 
@@ -101,11 +101,11 @@ _EXPLAINS = {
 """
 
 
-def decide(run: RunEvidence, job: JobStatus | None, *, cancelled_by_us: bool, handed_over: bool) -> RunVerdict:
+def decide(run: RunEvidence, job: JobStatus | None, *, cancelled_by_us: bool, handed_over: bool | None) -> RunVerdict:
     """Where a run stands, from its folder and the scheduler's word about its element.
 
     `job` None: the scheduler says nothing of it (purged, not asked yet, or it does not answer). `cancelled_by_us`:
-    we cancelled the element. `handed_over`: the scheduler took the job.
+    we cancelled the element. `handed_over`: the scheduler took the job; None: its answer was lost.
     """
     fresh = run.attempt > run.known_attempts
     if fresh and job is not None and job.state.final and _explained(run, job, cancelled_by_us):
@@ -114,6 +114,10 @@ def decide(run: RunEvidence, job: JobStatus | None, *, cancelled_by_us: bool, ha
         return RunVerdict(RunState.FINISHED, run.outcome, run.reason, settled_by="run folder")
     if not fresh and run.not_run is not None and (cancelled_by_us or not _alive(job)):
         return RunVerdict(RunState.FINISHED, OutcomeKind.NOT_RUN, run.not_run, settled_by="run folder")
+    if handed_over is None:
+        reason = "the scheduler's answer to its submission was lost: nobody knows whether it took the job"
+        hint = "status looks for the job each time; naming the run to `hpcsweep retry` submits it again all the same"
+        return RunVerdict(RunState.UNKNOWN, reason=reason, hint=hint, settled_by="nobody")
     if not handed_over:
         return RunVerdict(RunState.PLANNED, reason="not handed over to the scheduler", settled_by="submission")
     if job is None or job.state is JobState.UNKNOWN:

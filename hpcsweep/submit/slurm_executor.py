@@ -18,7 +18,7 @@ from hpcsweep.schedulers.slurm import SlurmScheduler
 from hpcsweep.spec.base import nearest, spec_error
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Element, JobSpec, Resources
-from hpcsweep.submit.backends import SUBMIT_TIMEOUT_S
+from hpcsweep.submit.backends import PROBE_TIMEOUT_S, SUBMIT_TIMEOUT_S
 from hpcsweep.submit.slurm_watcher import SlurmJob
 from hpcsweep.submit.submitit_arrays import ArrayExecutor
 from hpcsweep.units import parse_bytes
@@ -105,9 +105,7 @@ class SlurmExecutor(ArrayExecutor, submitit.SlurmExecutor):
             job_id = self._scheduler.parse_submit(answer)
         except SchedulerUnreachable:
             find = self._scheduler.find_argv(self._job_name, getpass.getuser())
-            found = self._scheduler.parse_find(
-                self._host.run(find, timeout_s=self._scheduler.query_timeout_s), str(path)
-            )
+            found = self._scheduler.parse_find(self._host.run(find, timeout_s=PROBE_TIMEOUT_S), str(path))
             if not found:
                 raise
             job_id = found[-1]

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -71,7 +72,17 @@ class Sweep:
         }
         (self.folder / "hpcsweep.yaml").write_text(json.dumps({"clusters": {"slurm": cluster}}))
 
-    def cli(self, *args: str, code: int | None = 0, timeout_s: float = 90) -> str:
+    def fake(self, command: str, script: str) -> None:
+        """From now on `command` is this bash script; the real one is $REAL in it. An empty one: the real one again."""
+        path = self.folder / "fakes" / command
+        path.parent.mkdir(exist_ok=True)
+        if not script:
+            path.unlink()
+            return
+        path.write_text(f"#!/bin/bash\nREAL={shutil.which(command)}\n{script}\n")
+        path.chmod(0o755)
+
+    def cli(self, *args: str, code: int | None = 0, timeout_s: float = 90, **variables: str) -> str:
         """Output of the real `hpcsweep`, which must end with `code` (None: any)."""
         python = sys.executable
         prefix: list[str] = []
@@ -81,7 +92,13 @@ class Sweep:
         done = subprocess.run(
             [*prefix, python, "-m", "hpcsweep.cli.main", "--home", str(self.home), *args],
             cwd=self.folder,
-            env={**os.environ, "HPCSWEEP_CONFIG": str(self.folder / "hpcsweep.yaml"), "COLUMNS": "300"},
+            env={
+                **os.environ,
+                "HPCSWEEP_CONFIG": str(self.folder / "hpcsweep.yaml"),
+                "COLUMNS": "300",
+                "PATH": f"{self.folder / 'fakes'}:{os.environ['PATH']}",
+                **variables,
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -93,7 +110,8 @@ class Sweep:
 
     def submit(self, *args: str) -> str:
         """Submit; the job's id."""
-        document = json.loads(self.cli("submit", "study.yaml", "--cluster", "slurm", "--json", *args))
+        told = self.cli("submit", "study.yaml", "--cluster", "slurm", "--json", *args)
+        document = json.loads(told[told.index("{") :])  # a warning may come before it
         return str(document["jobs"][0]["job_id"])
 
     def runs(self) -> dict[str, Run]:

@@ -212,7 +212,7 @@ def test_slurmctld_down_for_a_while(sweep: Sweep) -> None:
     controller.terminate()
     try:
         controller.wait(30)
-        told = sweep.cli("status", SWEEP, "--json", timeout_s=30)
+        told = sweep.cli("status", SWEEP, "--json", timeout_s=15)  # alone it takes 4 s: query_timeout_s
         assert "warning: squeue" in told and "its last word is" in told
         runs = {run["run"]: run for run in json.loads(told[told.index("{") :])["sweeps"][0]["runs"]}
         assert (runs["len-1k"]["state"], runs["len-2k"]["state"]) == ("running", "queued")

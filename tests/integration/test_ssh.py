@@ -2,12 +2,13 @@
 
 import os
 import posixpath
+import shlex
 from pathlib import Path
 
 import pytest
 
 from hpcsweep.errors import HostError
-from hpcsweep.hosts.ssh import SshHost
+from hpcsweep.hosts.ssh import CLEAN, SshHost
 from hpcsweep.spec.cluster import Ssh
 
 VARIABLES = (
@@ -86,6 +87,34 @@ def test_a_folder_is_claimed_once(host, tmp_path):
 def test_what_cannot_be_read_is_named(host, tmp_path):
     with pytest.raises(HostError, match="nothing-here"):
         host.read_from(str(tmp_path / "nothing-here"), 0)
+
+
+def test_what_login_files_over_there_set_does_not_reach_a_command(host):
+    inside = host.run(["env", "SQUEUE_PARTITION=x", "SLURM_CONF=y", "sh", "-c", _clean_env()], timeout_s=20)
+    assert inside.stdout.split() == ["SLURM_CONF=y"]
+
+
+def _clean_env():
+    return shlex.join(["sh", "-c", CLEAN, "sh", "env"]) + " | grep -E '^(SLURM|SQUEUE)_'"
+
+
+def test_a_connection_that_broke_is_made_anew(host, tmp_path):
+    (tmp_path / "a").write_text("one")
+    assert dict(host.files_below(str(tmp_path))) == {"a": 3}
+    host._client.get_transport().sock.close()
+    host._client.get_transport().join(10)
+    assert dict(host.files_below(str(tmp_path))) == {"a": 3}
+    assert host.run(["true"], timeout_s=20).exit_code == 0
+
+
+def test_a_host_that_cannot_be_reached_is_not_tried_again_at_once(ssh, monkeypatch):
+    dead = SshHost(ssh.model_copy(update={"port": 1}))
+    with pytest.raises(HostError) as first:
+        dead.run(["true"], timeout_s=5)
+    monkeypatch.setattr("paramiko.SSHClient.connect", lambda *_, **__: pytest.fail("tried again"))
+    with pytest.raises(HostError) as second:
+        list(dead.files_below("/"))
+    assert second.value.message == first.value.message
 
 
 def test_an_unknown_host_key_is_refused(ssh, tmp_path):

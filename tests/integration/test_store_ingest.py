@@ -241,12 +241,27 @@ def test_an_attempt_without_an_end_is_as_the_scheduler_says(store, sweep):
     assert (run.verdict.state, run.verdict.outcome) == (RunState.FINISHED, OutcomeKind.LOST)
 
 
+def test_a_sign_of_life_after_the_scheduler_said_gone(store, sweep):
+    """Somebody asked the wrong scheduler, or one that had lost its state: an agent that writes is not lost."""
+    label = sweep.labels[0]
+    sweep.write(label, sweep.lines(label).started().startup())
+    ingest_sweep(store, sweep.folder.path)
+    last_at = _run(store, label).progress.last_at
+    for said_at, state in ((last_at - 1, RunState.UNKNOWN), (last_at + 1, RunState.FINISHED)):
+        with store.writing() as connection:
+            record_status(connection, NAME, 0, 0, JobStatus("12", 0, JobState.GONE, "gone"), said_at)
+        assert _run(store, label).verdict.state is state
+    assert _run(store, label).verdict.outcome is OutcomeKind.LOST
+
+
 WORDS = [  # (state known, at, restarts), (state told, at, restarts), is it news
     pytest.param(("pending", 5, 0), ("running", 6, 0), True, id="forward"),
     pytest.param(("running", 5, 0), ("unknown", 6, 0), False, id="unknown says nothing"),
     pytest.param(("running", 5, 0), ("pending", 4, 0), False, id="an older word"),
     pytest.param(("completed", 5, 0), ("running", 6, 0), False, id="a late word after the end"),
     pytest.param(("failed", 5, 0), ("pending", 6, 1), True, id="requeued"),
+    pytest.param(("gone", 5, None), ("running", 6, 0), True, id="it was there all the same"),
+    pytest.param(("failed", 5, None), ("gone", 6, None), False, id="forgotten after its end"),
     pytest.param(("failed", 5, None), ("completed", 6, None), True, id="the accounting corrects the queue"),
 ]
 

@@ -18,6 +18,7 @@ def folder(**more):
 TIMEOUT = OutcomeKind.WALLTIME
 CASES = [  # (run folder, scheduler's word, cancelled by us, handed over) -> (state, outcome, part of the reason)
     pytest.param(folder(), None, False, False, "planned", None, "not handed over", id="never handed over"),
+    pytest.param(folder(), None, False, None, "unknown", None, "answer to its submission was lost", id="lost answer"),
     pytest.param(folder(), job("pending", reason="Priority"), False, True, "queued", None, "Priority", id="queued"),
     pytest.param(folder(), job("never", reason="over MaxTime"), False, True, "held", None, "MaxTime", id="never runs"),
     pytest.param(folder(), None, False, True, "unknown", None, "does not know", id="gone from every tool is unknown"),

@@ -161,6 +161,8 @@ def test_what_a_requeued_job_skips(tmp_path: Path, outcome, owner, offset, expec
     write_json(folder / "exit.json", {"outcome": outcome})
     assert ended_in_this_job(tmp_path, offset, "77") == expected
     assert ended_in_this_job(tmp_path, offset, None) is None
+    assert ended_in_this_job(tmp_path, offset, "77", ME.restart_count) is None, "typed again within one allocation"
+    assert ended_in_this_job(tmp_path, offset, "77", ME.restart_count + 1) == expected
 
 
 OWNERS = {

@@ -57,6 +57,7 @@ ROWS = [
     pytest.param("p|up|infinite|2|64|256000+|(null)", {}, None, id="no GPU, no limit, nodes that differ"),
     pytest.param("p|up|30:00|2|64+|256000|gpu:4(S:0-1)", {"": 4}, 1800.0, id="GPUs without a type"),
     pytest.param("p|up|1-00:00:00|2|64|1|gpu:a100:4(S:0-1),gpu:h200:8", {"a100": 4, "h200": 8}, 86400.0, id="two"),
+    pytest.param("p|up|n/a|2|64|1|gpu:1g.10gb:7,shard:14", {"1g.10gb": 7}, None, id="slices of a GPU"),
     pytest.param("p|up|n/a|2|64|1|gpu:nvidia_h100_80gb_hbm3:8,mps:100", {"nvidia_h100_80gb_hbm3": 8}, None, id="long"),
 ]
 

@@ -92,6 +92,18 @@ def test_a_requeued_job_is_alive_whatever_the_accounting_still_holds():
     assert (status.state, status.outcome, status.node, status.restarts) == (JobState.PENDING, None, None, 1)
 
 
+@pytest.mark.parametrize(("code", "expected"), [("768", (3, None)), ("3:0", (3, None)), ("0:9", (0, 9)), ("9", (0, 9))])
+def test_an_exit_code_is_read_in_either_form(code, expected):
+    (status,) = parse_squeue(f"7|FAILED|{code}|0|n1|None|a|\n").values()
+    assert (status.exit_code, status.signal) == expected
+
+
+def test_an_unknown_id_beside_known_ones_hides_them_not():
+    error = "slurm_load_jobs error: Invalid job id specified"
+    listing = SLURM.parse_query(QUEUE, Answer(("squeue",), 1, "7|RUNNING|0|0|n1|None|a|\n", error))
+    assert not listing.complete and error.endswith(listing.trouble.removeprefix("squeue: "))
+
+
 def test_a_failure_without_a_code_is_not_exit_code_0():
     (status,) = parse_sacct("107|FAILED|0:0|n1|None|a\n").values()
     assert (status.exit_code, status.reason) == (None, "its script ended with exit code unknown")

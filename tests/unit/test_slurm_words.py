@@ -99,6 +99,8 @@ PASSES = [
 HELD = ["JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue"]
 IN_WORDS = [
     ("launch failed requeued held", JobState.NEVER),
+    ("user_env_retrieval_failed_requeued_held", JobState.NEVER),
+    ("something new requeued held", JobState.NEVER),
     ("launch_failed_requeued_held", JobState.NEVER),
     ("job requeued in held state", JobState.HELD),
     ("ReqNodeNotAvail, UnavailableNodes:ampere-02", JobState.PENDING),

@@ -94,6 +94,8 @@ def test_values_of_directive_lines_are_held_to_a_pattern(value):
 def test_extra_directives_are_one_line_each():
     with pytest.raises(ValueError, match="one line"):
         Cluster(directives=["--x\n#SBATCH --y"])
+    with pytest.raises(ValueError, match="one line"):
+        Cluster(directives=["--x\n"])
 
 
 def test_the_profile_is_chosen_by_name_default_or_built_in():

@@ -1,0 +1,60 @@
+"""The backend of schedulers, on a host that answers as it is told."""
+
+import threading
+
+import pytest
+
+from hpcsweep.errors import HostError
+from hpcsweep.hosts.base import leaks
+from hpcsweep.schedulers.base import Answer
+from hpcsweep.schedulers.slurm import SlurmScheduler
+from hpcsweep.submit.backends import SchedulerBackend
+
+
+class Scripted:
+    """A host whose answer to a command is what `answers` says; an exception is raised."""
+
+    name = "scripted"
+
+    def __init__(self, answers, together=None):
+        self.answers, self.together = answers, together
+
+    def run(self, argv, *, timeout_s, stdin=None):
+        if self.together is not None:
+            self.together.wait()
+        command = next(word for word in argv if word in self.answers)
+        answer = self.answers[command]
+        if isinstance(answer, Exception):
+            raise answer
+        return Answer(tuple(argv), 0, answer, "")
+
+
+RUNNING = "7_0|RUNNING|0|0|node1|None|s-0001-0|\n"
+
+
+def listing(answers, **more):
+    return SchedulerBackend(SlurmScheduler(), Scripted(answers, **more), "me").listing({"7": "s-0001-0"})
+
+
+def test_a_connection_that_is_lost_while_asking_is_no_word_about_the_jobs():
+    lost = HostError("login: squeue: EOF")
+    found = listing({"squeue": lost, "sacct": lost})
+    assert (dict(found.statuses), found.complete, found.trouble) == ({}, False, "login: squeue: EOF")
+    found = listing({"squeue": RUNNING, "sacct": lost})
+    assert list(found.statuses) == [("7", 0)] and not found.complete
+
+
+def test_witnesses_are_asked_at_once():
+    """One that does not answer does not add its time limit to that of the other."""
+    both = threading.Barrier(2, timeout=20)
+    assert listing({"squeue": RUNNING, "sacct": ""}, together=both).complete
+
+
+@pytest.mark.parametrize("name", ["SBATCH_ACCOUNT", "SLURM_JOB_ID", "SQUEUE_PARTITION", "SACCT_FORMAT", "SCANCEL_USER"])
+def test_what_people_set_for_their_own_eyes_changes_no_answer(name):
+    assert leaks(name)
+
+
+@pytest.mark.parametrize("name", ["SLURM_CONF", "SLURM_JWT", "PBS_SERVER", "PATH", "HPCSWEEP_HOME"])
+def test_where_the_scheduler_is_stays(name):
+    assert not leaks(name)
