@@ -6,9 +6,10 @@ import shlex
 import stat
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import paramiko
 
@@ -152,7 +153,7 @@ class SshHost:
                 client.load_host_keys(str(Path(self._ssh.known_hosts).expanduser()))
             else:
                 client.load_system_host_keys()
-            proxy = options.get("proxycommand")
+            proxy = options.get("proxycommand") or jump_command(options, self._ssh.port)
             key = self._ssh.key_file or next(iter(options.get("identityfile", [])), None)
             client.connect(
                 options.get("hostname", self._ssh.host),
@@ -178,6 +179,21 @@ def _user_config(host: str) -> paramiko.SSHConfigDict:
     path = Path.home() / ".ssh" / "config"
     config = paramiko.SSHConfig.from_path(str(path)) if path.is_file() else paramiko.SSHConfig()
     return config.lookup(host)
+
+
+def jump_command(options: Mapping[str, Any], port: int | None) -> str | None:
+    """`ssh -W` for the ProxyJump of ~/.ssh/config, which paramiko reads and leaves undone; None: there is none.
+
+    ssh itself then verifies the jump host's key. `options`: of one host, as paramiko looks them up.
+    """
+    jump = str(options.get("proxyjump") or "none")
+    if jump.lower() == "none":
+        return None
+    *before, last = jump.split(",")
+    if ":" in last and "//" not in last:
+        last = f"ssh://{last}"  # the only form with a port that ssh takes as its destination
+    words = ["ssh", "-o", "BatchMode=yes", *(["-J", ",".join(before)] if before else [])]
+    return shlex.join([*words, "-W", f"{options['hostname']}:{port or options.get('port', 22)}", last])
 
 
 def _collect(channel: paramiko.Channel, deadline: float) -> tuple[bytes, bytes, int | None]:

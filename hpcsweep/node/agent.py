@@ -142,7 +142,8 @@ class Agent:
 
     def _ended_before(self, run: RunSpec) -> str | None:
         """The outcome with which an earlier life of this job has done this run already; None: it has to be done."""
-        restarts = self._identity.restart_count if "SLURM_JOB_ID" in self._env else None
+        of_slurm = bool(self._env.get("SLURM_JOB_ID")) and not self._env.get("HPCSWEEP_JOB_ID")
+        restarts = self._identity.restart_count if of_slurm else None
         return ended_in_this_job(Path(run.run_dir), run.attempt_offset, self._identity.job_id, restarts)
 
     def _not_run(self, run: RunSpec, stop: Stop) -> None:

@@ -22,7 +22,7 @@ from hpcsweep.spec.phases import OutcomeKind, Phase, RunState
 from hpcsweep.store.ingest import ingest_home, ingest_sweep
 from hpcsweep.store.open import Store, open_store
 from hpcsweep.store.queries import file_troubles, load_sweep
-from hpcsweep.store.runs import RunStatus, read_runs
+from hpcsweep.store.runs import RunStatus, _job, read_runs
 from hpcsweep.store.schema import ATTEMPT, METADATA, PHASE, SAMPLE_BLOCK
 from hpcsweep.store.status import record_status, unfinished_sweeps
 
@@ -273,6 +273,14 @@ def test_which_word_of_a_scheduler_stays(store, sweep, known, told, news):
         status = JobStatus("12", 1, JobState(state), state.upper(), restarts=restarts)
         with store.writing() as connection:
             assert record_status(connection, NAME, 0, 1, status, float(at)) is expected
+
+
+@pytest.mark.parametrize(
+    ("job_id", "shown"), [("12", "12_1"), ("12[].server", "12[1].server"), ("study-0001:0", "study-0001:0[1]")]
+)
+def test_an_element_has_the_id_that_its_scheduler_gives_it(job_id, shown):
+    assert _job(None, {"job_id": job_id, "is_array": True}, 1) == shown
+    assert _job(None, {"job_id": job_id, "is_array": False}, 0) == job_id
 
 
 def test_a_word_about_a_job_that_nobody_knows_is_left_out(store, sweep):

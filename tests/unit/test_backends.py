@@ -6,6 +6,7 @@ import pytest
 
 from hpcsweep.errors import HostError
 from hpcsweep.hosts.base import leaks
+from hpcsweep.hosts.ssh import jump_command
 from hpcsweep.schedulers.base import Answer
 from hpcsweep.schedulers.slurm import SlurmScheduler
 from hpcsweep.submit.backends import SchedulerBackend
@@ -42,6 +43,21 @@ def test_a_connection_that_is_lost_while_asking_is_no_word_about_the_jobs():
     assert (dict(found.statuses), found.complete, found.trouble) == ({}, False, "login: squeue: EOF")
     found = listing({"squeue": RUNNING, "sacct": lost})
     assert list(found.statuses) == [("7", 0)] and not found.complete
+
+
+JUMPS = [  # (ProxyJump of ~/.ssh/config, what is run)
+    (None, None),
+    ("none", None),
+    ("gate", "ssh -o BatchMode=yes -W login.site:22 gate"),
+    ("me@gate:2200", "ssh -o BatchMode=yes -W login.site:22 ssh://me@gate:2200"),
+    ("first,second", "ssh -o BatchMode=yes -J first -W login.site:22 second"),
+]
+
+
+@pytest.mark.parametrize(("jump", "command"), JUMPS)
+def test_a_jump_host_is_gone_through(jump, command):
+    options = {"hostname": "login.site", **({"proxyjump": jump} if jump else {})}
+    assert jump_command(options, None) == command
 
 
 def test_witnesses_are_asked_at_once():

@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from hpcsweep.cli.main import main
-from hpcsweep.schedulers.base import ClusterFacts, Partition
+from hpcsweep.errors import HostError
+from hpcsweep.schedulers.base import Answer, ClusterFacts, Partition
 from hpcsweep.schedulers.profile_check import profile_problems
 from hpcsweep.spec.cluster import Cluster, Settings
 from hpcsweep.spec.load import choose_cluster, parse_model
@@ -187,6 +188,39 @@ def test_doctor_as_json(here):
     document = json.loads(hpcsweep("doctor", "--json").output)
     assert document["schedulers"] == {}
     assert document["profiles"] == {"far": ["scheduler 'slurm' is not on this machine"], "own": []}
+
+
+class Far:
+    """A login node over SSH, as far as doctor asks it."""
+
+    def __init__(self, answers):
+        self.answers = answers
+
+    def run(self, argv, *, timeout_s, stdin=None):
+        code, stdout, stderr = self.answers.get(argv[0], (0, "", ""))
+        if code == 255:
+            raise HostError(f"login: no SSH connection: {stderr}")
+        return Answer(tuple(argv), code, stdout, stderr)
+
+
+SINFO = (0, "gpu*|up|1:00:00|2|64|256000|gpu:h200:8\n", "")
+FAR = [
+    pytest.param({"sinfo": SINFO}, [], id="all is well"),
+    pytest.param({"scontrol": (255, "", "timed out")}, ["login: no SSH connection: timed out"], id="no connection"),
+    pytest.param(
+        {"sinfo": SINFO, "/far/python": (1, "", "Traceback\nModuleNotFoundError: No module named 'hpcsweep'\n")},
+        ["/far/python over there cannot import hpcsweep: ModuleNotFoundError: No module named 'hpcsweep'"],
+        id="not installed there",
+    ),
+]
+
+
+@pytest.mark.parametrize(("answers", "problems"), FAR)
+def test_doctor_asks_the_other_side_of_ssh(here, monkeypatch, answers, problems):
+    profile = "{scheduler: slurm, python: /far/python, partition: gpu, ssh: {host: login, home: /far}}"
+    (here / "hpcsweep.yaml").write_text(f"clusters: {{far: {profile}}}\n")
+    monkeypatch.setattr("hpcsweep.submit.machine.make_host", lambda cluster: Far(answers))
+    assert json.loads(hpcsweep("doctor", "--json").output)["profiles"] == {"far": problems}
 
 
 def test_doctor_of_a_scheduler_that_does_not_answer(here, monkeypatch):
