@@ -109,7 +109,7 @@ class SchedulerBackend:
         queries = list(enumerate(self._scheduler.queries(list(names), self._user)))
         timeout_s = self._scheduler.query_timeout_s + self._scheduler.query_timeout_per_job_s * len(names)
         with ThreadPoolExecutor(max_workers=max(1, len(queries))) as pool:  # silence of one is not added to another's
-            merged = merge_listings(list(pool.map(lambda query: self._ask(*query, timeout_s), queries)))
+            merged = merge_listings(list(pool.map(lambda query: self._ask(query[0], query[1], timeout_s), queries)))
         ours = {
             key: status
             for key, status in merged.statuses.items()
