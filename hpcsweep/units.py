@@ -76,3 +76,8 @@ def hms(duration_s: float) -> str:
     """`3661` as `01:01:01`, the form that both sbatch --time and qsub -l walltime read. Rounded up."""
     whole = int(-(-duration_s // 1))
     return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 run`, `12 runs`, `1,000 runs`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

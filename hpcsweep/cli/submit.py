@@ -15,6 +15,7 @@ from hpcsweep.submit.client import Submitted
 from hpcsweep.submit.client import submit as hand_over
 from hpcsweep.submit.factory import make_backend
 from hpcsweep.submit.prepare import Prepared, Request, prepare, render_sweep
+from hpcsweep.units import counted
 
 
 def _pairs(option: str, values: tuple[str, ...]) -> dict[str, str]:
@@ -140,6 +141,6 @@ def _tell(prepared: Prepared, submitted: Submitted) -> None:
         click.echo(f"{len(refused)} variants are not submitted, the first: {refused[0].label}: {refused[0].refused}")
     elements = sum(number for _, _, number in submitted.jobs)
     ids = ", ".join(job_id for _, job_id, _ in submitted.jobs)
-    jobs = f"{len(submitted.jobs)} job{'s' if len(submitted.jobs) != 1 else ''}"
-    click.echo(f"{sweep}: {len(prepared.runs) - len(refused)} runs, {elements} elements in {jobs} ({ids}) on {cluster}")
+    handed = f"{counted(elements, 'element')} in {counted(len(submitted.jobs), 'job')} ({ids}) on {cluster}"
+    click.echo(f"{sweep}: {counted(len(prepared.runs) - len(refused), 'run')}, {handed}")
     click.echo(f"Watch: hpcsweep status {sweep} --watch    Then: hpcsweep report {sweep}")

@@ -11,7 +11,7 @@ from hpcsweep.report.console import safe_text
 from hpcsweep.report.status_document import phase_elapsed_s
 from hpcsweep.spec.phases import OutcomeKind, RunState
 from hpcsweep.store.runs import RunStatus, SweepStatus
-from hpcsweep.units import format_duration
+from hpcsweep.units import counted, format_duration
 
 _STYLES = {RunState.RUNNING: "cyan", RunState.HELD: "yellow", RunState.UNKNOWN: "yellow"}
 
@@ -72,7 +72,7 @@ def summary(sweep: SweepStatus) -> str:
     counts = Counter((run.verdict.outcome or run.verdict.state).value for run in sweep.runs)
     told = ", ".join(f"{number} {word.replace('_', ' ')}" for word, number in sorted(counts.items()))
     ideas = f"; {len(sweep.ideas)} more are told as not to be run" if sweep.ideas else ""
-    return f"{len(sweep.runs)} runs: {told}{ideas}" if sweep.runs else "no runs"
+    return f"{counted(len(sweep.runs), 'run')}: {told}{ideas}" if sweep.runs else "no runs"
 
 
 def phase_words(run: RunStatus, now: float) -> str:

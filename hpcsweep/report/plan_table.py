@@ -6,6 +6,7 @@ from rich.table import Table
 
 from hpcsweep.report.console import make_console
 from hpcsweep.submit.prepare import Prepared, Rendered
+from hpcsweep.units import counted
 
 
 def plan_document(prepared: Prepared, rendered: Rendered) -> dict[str, Any]:
@@ -34,7 +35,8 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
         for element in job.elements
         for run in element.runs
     }
-    table = Table(title=f"{rendered.name} on {prepared.cluster_name}: {len(prepared.runs)} runs", title_justify="left")
+    runs = counted(len(prepared.runs), "run")
+    table = Table(title=f"{rendered.name} on {prepared.cluster_name}: {runs}", title_justify="left")
     for column in ("run", "job/element", "GPUs", "workloads", "left out"):
         table.add_column(column, overflow="fold", no_wrap=column == "run")
     for run in prepared.runs:
@@ -53,10 +55,8 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
     for warning in prepared.warnings:
         console.print(f"warning: {warning}", markup=False)
     elements = sum(len(job.elements) for job in rendered.jobs)
-    console.print(
-        f"{len(rendered.jobs)} submission(s), {elements} element(s), at most {rendered.gpu_hours:.1f} GPU-hours"
-        " (GPUs x walltime)"
-    )
+    what = f"{counted(len(rendered.jobs), 'submission')}, {counted(elements, 'element')}"
+    console.print(f"{what}, at most {rendered.gpu_hours:.1f} GPU-hours (GPUs x walltime)")
     for job, files in zip(rendered.jobs, rendered.files, strict=True):
         stream.write(f"\n--- jobs/{job.job}/job.sh\n{files.script}")
 

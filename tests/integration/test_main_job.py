@@ -161,6 +161,8 @@ def test_two_submitters_get_two_sweeps(cli):
 
 
 def test_cancel_ends_everything_and_retry_finishes_it(cli):
+    slow = REHEARSAL.replace("load_weights: 60", "load_weights: 200")  # a busy machine takes seconds to say `cancel`
+    (cli.folder / "rehearsal.yaml").write_text(slow)
     cli.run("submit", "small.yaml", "--parallel", "1")
     until(lambda: any(run["state"] == "running" for run in cli.runs().values()))
     cli.run("cancel")

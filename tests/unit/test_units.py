@@ -3,6 +3,7 @@
 import pytest
 
 from hpcsweep.units import (
+    counted,
     format_bytes,
     format_duration,
     format_tokens,
@@ -76,3 +77,8 @@ def test_walltime_is_rounded_up(seconds, text):
 def test_for_people():
     assert [format_duration(s) for s in (4.21, 42, 75, 7300)] == ["4.2s", "42s", "1m15s", "2h01m"]
     assert [format_bytes(b) for b in (12, 2048, 88691404800)] == ["12 B", "2.0 KiB", "82.6 GiB"]
+
+
+@pytest.mark.parametrize(("number", "told"), [(0, "0 runs"), (1, "1 run"), (2, "2 runs"), (1000, "1,000 runs")])
+def test_what_is_counted_agrees_with_its_number(number, told):
+    assert counted(number, "run") == told
