@@ -92,10 +92,11 @@ def measure(folder: Path) -> CacheSize:
 def use_made(told: str | None, before: CacheSize, after: CacheSize) -> str | None:
     """What a compilation had from the cache: hit, partial or miss; None: no trace of any was left.
 
-    `told`: the engine's own word on the graphs that it keeps itself; None: it said nothing. A hit it knows best. Below
-    its graphs lie Inductor's, and below those the kernels: what was there and was not made again came from the cache.
+    `told`: the engine's own word on the graphs that it keeps itself; None: it said nothing. What it loaded it knows
+    best. Below its graphs lie Inductor's, and below those the kernels: what was there and was not made again came from
+    the cache. A cache too large to be counted tells nothing.
     """
-    if told == "hit":
+    if told in ("hit", "partial") or after.entries >= _COUNT_LIMIT:
         return told
     added = after.kernels - before.kernels + after.graphs - before.graphs
     if told is None and before.graphs and before.kernels and not added:
@@ -178,7 +179,12 @@ class CompileCache:
             shutil.copytree(source, beside, symlinks=True)
             if self._shared.is_dir():
                 self._shared.rename(aside)
-            beside.rename(self._shared)
+            try:
+                beside.rename(self._shared)
+            except OSError:
+                if aside.is_dir():
+                    aside.rename(self._shared)
+                raise
         finally:
             shutil.rmtree(beside, ignore_errors=True)
             shutil.rmtree(aside, ignore_errors=True)

@@ -251,6 +251,7 @@ USES = [  # (the engine's word, kernels and graphs before, after, what is made o
     pytest.param("miss", (0, 0), (24, 2), "miss", id="the engine compiled, from nothing"),
     pytest.param(None, (24, 2), (30, 4), "partial", id="some kernels were new"),
     pytest.param("hit", (24, 2), (25, 2), "hit", id="the engine loaded its graphs; a kernel compiled later is no miss"),
+    pytest.param("partial", (0, 0), (24, 2), "partial", id="some of its graphs were loaded"),
     pytest.param(None, (0, 0), (0, 0), None, id="no trace"),
     pytest.param("miss", (0, 0), (0, 0), "miss", id="a cache that keeps no files that are known"),
 ]
@@ -259,6 +260,12 @@ USES = [  # (the engine's word, kernels and graphs before, after, what is made o
 @pytest.mark.parametrize(("told", "before", "after", "use"), USES)
 def test_what_a_compilation_had_from_the_cache(tmp_path: Path, told, before, after, use):
     assert use_made(told, cache_of(tmp_path / "before", *before), cache_of(tmp_path / "after", *after)) == use
+
+
+def test_a_cache_too_large_to_be_counted_tells_nothing():
+    full = CacheSize(20_000, 1, kernels=900, graphs=40)
+    assert use_made(None, full, full) is None
+    assert use_made("miss", full, full) == "miss"
 
 
 def test_the_key_is_the_same_for_starts_that_share_a_cache(tmp_path: Path):
