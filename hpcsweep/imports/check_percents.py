@@ -35,6 +35,9 @@ _NEAR = 8
 _NEAR_LINES = 6
 """Lines above a claim, in which its other number may stand: the cells of one row, one below the other."""
 
+_SAME_TABLE_LINES = 60
+"""The baseline of a table may stand in its first row."""
+
 Change = tuple[Number, Known, Known, str]
 
 
@@ -77,8 +80,9 @@ def percents(lines: Sequence[str], place: Place, about: str, changes: Sequence[C
         claim = match[0].strip()
         here = plain_numbers(line[: match.start()])
         pair = _pair_here(here, stated, minus=minus, either=either)
-        above = [] if pair else _pairs_above(lines, place.line, match.start())
-        pair = pair or next((p for p in above if _fits(percent_change(*p), stated, minus, either)), None)
+        above = [] if pair else _pairs_above(lines, place.line, match.start(), _NEAR_LINES)
+        further = [] if pair else _pairs_above(lines, place.line, match.start(), _SAME_TABLE_LINES)
+        pair = pair or next((p for p in further if _fits(percent_change(*p), stated, minus, either)), None)
         if pair is not None:
             new, old = pair
             yield _percent_finding(
@@ -92,7 +96,7 @@ def percents(lines: Sequence[str], place: Place, about: str, changes: Sequence[C
             why = f"{later.what}: {later} {shown(later.value.value)}{scaled} against {earlier} "
             why += shown(earlier.value.value)
             yield _judged(place, about, claim, stated, change, why)
-        elif above:
+        elif len(above) == 1:  # of several nobody says which one is meant
             change = percent_change(*above[0])
             why = f"{shown(above[0][0].value)} against {shown(above[0][1].value)} = {change.value:+.2f}%"
             yield Finding(place, about, claim, Verdict.WRONG, why, "percent", target, change.value, "%")
@@ -106,7 +110,7 @@ def percents(lines: Sequence[str], place: Place, about: str, changes: Sequence[C
             yield Finding(place, about, claim, Verdict.NOT_CHECKED, "there is no number to compare it with", "percent")
 
 
-def _pairs_above(lines: Sequence[str], number: int, end: int) -> list[tuple[Number, Number]]:
+def _pairs_above(lines: Sequence[str], number: int, end: int, near: int) -> list[tuple[Number, Number]]:
     """(new, old): the last named number before the claim, and those of the same name in the lines above it."""
     own = list(_NAMED.finditer(lines[number - 1], 0, end))
     if not own:
@@ -116,7 +120,7 @@ def _pairs_above(lines: Sequence[str], number: int, end: int) -> list[tuple[Numb
     if not new:
         return []
     found = []
-    for line in reversed(lines[max(0, number - 1 - _NEAR_LINES) : number - 1]):
+    for line in reversed(lines[max(0, number - 1 - near) : number - 1]):
         for match in _NAMED.finditer(line):
             old = plain_numbers(line[match.start("value") :])
             if match["name"].strip().lower().endswith(name) and old and old[0].value:

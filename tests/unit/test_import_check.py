@@ -145,6 +145,15 @@ CLAIMS = [
     pytest.param("| a | TPS: 100 | TPS: 90.0x2 (+80.0%) |", "percent", Verdict.CONFIRMED, id="a product"),
     pytest.param("Total TPS: 80.0\nTotal TPS: 120.0 (+50.0%)", "percent", Verdict.CONFIRMED, id="cells of a page"),
     pytest.param("Total TPS: 80.0\nTotal TPS: 120.0 (+56.9%)", "percent", Verdict.WRONG, id="cells that do not fit"),
+    pytest.param(
+        "TPS: 80\n" + "TPS: 81\n" * 9 + "TPS: 120 (+50.0%)",
+        "percent",
+        Verdict.CONFIRMED,
+        id="the first row is the base",
+    ),
+    pytest.param(
+        "TPS: 80\nTPS: 81\nTPS: 120 (+77.0%)", "percent", Verdict.DOES_NOT_FOLLOW, id="nobody knows against which row"
+    ),
     pytest.param("It takes 61% less memory", "percent", Verdict.NOT_CHECKED, id="memory was not measured"),
     pytest.param("3x faster (310s vs 155s), (30s vs 10s)", "ratio", Verdict.CONFIRMED, id="the second of two pairs"),
     pytest.param("A (20 ms) > B (30 ms) > C (40 ms)", "ordering", Verdict.DOES_NOT_FOLLOW, id="shorter is better"),
