@@ -152,8 +152,8 @@ def _not_measured(
     full = math.prod(len(levels) for levels in axes.values())
     if full > len(variants) and len(axes) > 1:
         yield f"{full - len(variants)} of {full} combinations of the axes are not in the sweep: interactions not known"
-    for reason, labels in planned_only(runs).items():
-        yield f"{listed(labels)} {'was' if len(labels) == 1 else 'were'} not run: {reason}"
+    for why, labels in planned_only(runs).items():
+        yield f"{listed(labels)} {'was' if len(labels) == 1 else 'were'} not run: {why}"
 
 
 def planned_only(runs: Sequence[RunFinding]) -> dict[str, list[str]]:
