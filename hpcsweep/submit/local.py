@@ -81,8 +81,13 @@ class LocalBackend:
         return None
 
     def find(self, name: str, job_dir: str) -> list[str]:
-        """None: its answer is never lost on the way; see `Backend.find`."""
-        return []
+        """The job, once a dispatcher has taken it: the submitter may have been killed, or its terminal closed, before
+        it could write that down; see `Backend.find`.
+        """
+        folder = Path(job_dir)
+        sweep = SweepFolder(folder.parent.parent)
+        taken = any(key.startswith(f"{folder.name}_") for key in read_state(sweep).get("elements", {}))
+        return [f"{sweep.name}:{folder.name}"] if taken else []
 
     def listing(self, names: Mapping[str, str]) -> Listing:
         """What the dispatchers' state files and the process table say."""

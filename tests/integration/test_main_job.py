@@ -174,6 +174,19 @@ def test_cancel_ends_everything_and_retry_finishes_it(cli):
     assert {run["outcome"] for run in cli.runs().values()} == {"completed", "stalled"}
 
 
+def test_a_submitter_that_was_killed_in_time_leaves_a_sweep_that_is_shown_and_cancelled(cli):
+    slow = REHEARSAL.replace("load_weights: 60", "load_weights: 200")
+    (cli.folder / "rehearsal.yaml").write_text(slow)
+    cli.run("submit", "small.yaml", "--parallel", "1")
+    (path,) = cli.folder.rglob("submission.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"job_id": None}))  # as it stands before the answer
+    runs = cli.runs()
+    assert all(run["job"] and run["state"] not in ("planned", "unknown") for run in runs.values()), runs
+    cli.run("cancel")
+    runs = until(lambda: (r := cli.runs()) and all(run["state"] == "finished" for run in r.values()) and r)
+    assert "cancelled" in {run["outcome"] for run in runs.values()}
+
+
 def test_one_run_can_be_cancelled_while_it_waits(cli):
     cli.run("submit", "small.yaml", "--parallel", "1")
     cli.run("cancel", "eager-no_len-8k")
