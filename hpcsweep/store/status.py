@@ -13,14 +13,18 @@ from hpcsweep.store.statements import insert_new
 _PERHAPS_AGAIN = [kind.value for kind in (OutcomeKind.PREEMPTED, OutcomeKind.LOST, OutcomeKind.CANCELLED)]
 """Outcomes of an attempt after which a scheduler may start the job again."""
 
+_ANSWER_S = 300.0
+"""A word that is older by less than this was asked for earlier, and came late. By more: the clock was set back."""
+
 _SAID = ("native", "reason", "hint", "exit_code", "signal", "node", "restarts")
 
 
 def record_status(connection: Connection, sweep: str, job: int, index: int, status: JobStatus, at: float) -> bool:
     """Keep what a scheduler said at Unix time `at` of element `index` of a job of a sweep; True: it was news.
 
-    What is known stays where the new word is `unknown` or older. A final word stays too, unless the scheduler has
-    started the element again since. `gone` is no last word: whoever shows the element again knows more.
+    What is known stays where the new word is `unknown` or a few minutes older at most. A final word stays too, unless
+    the scheduler has started the element again since. `gone` is no last word: whoever shows the element again knows
+    more.
     """
     query = select(SUBMISSION.c.id).join(SWEEP, SWEEP.c.id == SUBMISSION.c.sweep_id)
     submission_id = connection.execute(query.where(SWEEP.c.name == sweep, SUBMISSION.c.job == job)).scalar_one_or_none()
@@ -69,7 +73,7 @@ def _perhaps_unfinished(connection: Connection) -> list[str]:
 
 
 def _news(known: RowMapping, status: JobStatus, at: float) -> bool:
-    if status.state is JobState.UNKNOWN or at < known["at"]:
+    if status.state is JobState.UNKNOWN or at < known["at"] <= at + _ANSWER_S:
         return False
     restarted = (status.restarts or 0) > (known["restarts"] or 0)
     if not JobState(known["state"]).final or restarted or known["state"] == JobState.GONE.value:

@@ -524,3 +524,14 @@ def test_a_field_that_a_newer_agent_added_is_ignored(store, sweep):
 def test_an_unwritable_path_is_an_error_of_ours(tmp_path):
     with pytest.raises(StoreError, match=r"holds no sweep\.json"):
         ingest_sweep(open_store(tmp_path / "x.db"), Path(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("later_by_s", "news"), [(1.0, True), (-5.0, False), (-3600.0, True)], ids=["later", "came late", "clock set back"]
+)
+def test_a_clock_that_was_set_back_does_not_silence_the_scheduler(store, sweep, later_by_s, news):
+    ingest_sweep(store, sweep.folder.path)
+    with store.writing() as connection:
+        record_status(connection, NAME, 0, 0, JobStatus("12", 0, JobState.PENDING, "PENDING"), 10_000.0)
+        running = JobStatus("12", 0, JobState.RUNNING, "RUNNING")
+        assert record_status(connection, NAME, 0, 0, running, 10_000.0 + later_by_s) is news
