@@ -171,13 +171,12 @@ def _hand_over(
             sweep.forget_submission(job.job)
             if not handed:
                 raise
+            rest = f"`hpcsweep retry {sweep.name}` submits the rest, by the profile that its sweep.json keeps"
             raise HpcsweepError(
                 f"{len(handed)} of {len(jobs)} jobs of {sweep.name} were submitted, "
                 f"job {job.job} was refused: {exc.message}",
                 detail=exc.detail,
-                hint=f"{exc.hint}; then `hpcsweep retry {sweep.name}` submits the rest"
-                if exc.hint
-                else f"`hpcsweep retry {sweep.name}` submits the rest",
+                hint=f"{exc.hint}; {rest}" if exc.hint else rest,
             ) from exc
         sweep.write_submission(job.job, submission.model_copy(update={"job_id": job_id}))
         handed.append((job.job, job_id, len(job.elements)))
