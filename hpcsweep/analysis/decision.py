@@ -14,6 +14,9 @@ from hpcsweep.analysis.results import ASSUMED_RUN_SPREAD
 from hpcsweep.analysis.startup import ASSUMED_STARTUP_SPREAD, StartupTimes
 from hpcsweep.analysis.statistics import chances_to_be_best, holm
 
+NOT_COMPARABLE = "not comparable with the best: "
+"""How the reason of such a candidate begins."""
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -114,7 +117,7 @@ def _problem(goal: Goal, fields: Fields, best: str | None, name: str) -> str:
             sides = fields.get(term.workload, term.metric, term.condition).sides
             problem = incomparable(sides[best], sides[name])
             if problem:
-                return f"not comparable with the best: {problem}"
+                return f"{NOT_COMPARABLE}{problem}"
     return ""
 
 

@@ -116,11 +116,15 @@ def score_of(
             what = "startup was not measured"
         else:
             side = fields.get(term.workload, term.metric, term.condition).sides.get(variant.variant)
-            what = f"{MEASURES[term.metric].title} on {term.workload} was not measured"
+            of = " of warm samples" if term.condition == "warm" else ""
+            what = f"{MEASURES[term.metric].title}{of} on {term.workload} was not measured"
             estimate = None if side is None else side.estimate
             if side is not None and side.result.left_out is not None:
                 what, estimate, kind = f"workload {term.workload} is n/a: {side.result.left_out}", None, "does_not_fit"
             elif side is not None:
+                if side.result.validity.status == "invalid":
+                    told = "; ".join(reason.text for reason in side.result.validity.reasons)
+                    what = f"{MEASURES[term.metric].title} on {term.workload} is set aside: {told}"
                 reasons += [r for r in side.result.validity.reasons if r not in reasons]
                 figure = side.result.mean(term.metric, term.condition)
                 if figure is not None and figure.value == 0:

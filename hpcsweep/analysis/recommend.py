@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from hpcsweep.analysis.commands import ServeCommand, serve_command, shell_text
 from hpcsweep.analysis.compare import Fields
-from hpcsweep.analysis.decision import Decision, decide
+from hpcsweep.analysis.decision import NOT_COMPARABLE, Decision, decide
 from hpcsweep.analysis.findings import RunFinding, Variant
 from hpcsweep.analysis.findings_compared import Recommendation, WorkloadBest
 from hpcsweep.analysis.findings_measured import Validity
@@ -14,6 +14,9 @@ from hpcsweep.analysis.objective import Goal
 from hpcsweep.analysis.rows import RunRow
 from hpcsweep.analysis.startup import StartupTimes
 from hpcsweep.analysis.variants import listed
+
+MAX_STRANGERS = 3
+"""Results named one by one because they do not compare with the best."""
 
 
 def recommend(
@@ -74,14 +77,21 @@ def _why(by_id: Mapping[str, Variant], decision: Decision, times: StartupTimes) 
         return ["no variant has a valid value of the objective: nothing can be recommended"]
     took_part = [one.variant for one in decision.candidates if one.chance_best is not None]
     held_back = [by_id[name].exp for name in scores if name not in took_part]
+    strangers = {c.variant: c.reason for c in decision.candidates if c.reason.startswith(NOT_COMPARABLE)}
     others = [by_id[name].exp for name in decision.equal if name != best]
     if len(took_part) == 1:
         kind = "valid " if validity[best].ranked else ""
         sentences = [f"{by_id[best].exp} is the only variant with a {kind}value of the objective"]
     elif others:
         sentences = [f"{by_id[best].exp} scores best; no difference from {listed(others)} was seen"]
+    elif len(took_part) > 1 + len(strangers):
+        sentences = [f"{by_id[best].exp} scores best; all others that compare with it are distinguishably worse"]
     else:
-        sentences = [f"{by_id[best].exp} scores best; all others that took part are distinguishably worse"]
+        sentences = [f"{by_id[best].exp} scores best, and no other result compares with it"]
+    for name, reason in list(strangers.items())[:MAX_STRANGERS]:
+        sentences.append(f"{by_id[name].exp} may be better or worse: {reason}")
+    if len(strangers) > MAX_STRANGERS:
+        sentences.append(f"{len(strangers) - MAX_STRANGERS} more are not comparable with the best")
     if held_back:
         sentences.append(f"not compared, because their results are only provisional: {listed(held_back)}")
     if chosen != best:

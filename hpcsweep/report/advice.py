@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
+from hpcsweep.analysis.decision import NOT_COMPARABLE
 from hpcsweep.analysis.findings import Findings
-from hpcsweep.analysis.findings_measured import Figure
+from hpcsweep.analysis.findings_compared import Candidate, Verdict
 from hpcsweep.analysis.variants import listed
 from hpcsweep.report import wording
 from hpcsweep.report.document import Block, Bullets, Code, Paragraph, Section, Table
@@ -70,7 +71,7 @@ def _candidates(findings: Findings) -> Table:
                 wording.exp(variant) + mark,
                 wording.config(variant),
                 wording.figure(one.score, unit=True),
-                "best" if one.variant == advice.best else _against(one.against_best, one.equal_to_best),
+                "best" if one.variant == advice.best else _against(one),
                 NOTHING if one.chance_best is None else f"{one.chance_best:.0%}",
                 held.of(one.validity),
             )
@@ -85,7 +86,9 @@ def _candidates(findings: Findings) -> Table:
     return Table(("Rank", "Exp", "Config", "Score", "Against best", "Chance", "Held back by"), tuple(rows), note)
 
 
-def _against(one: Figure | None, equal: bool) -> str:
-    if one is None:
+def _against(one: Candidate) -> str:
+    if one.against_best is None:
         return NOTHING
-    return f"{wording.percent(one)}: {'no difference seen' if equal else 'different'}"
+    if one.reason.startswith(NOT_COMPARABLE):
+        return Verdict.NOT_COMPARABLE.value
+    return f"{wording.percent(one.against_best)}: {'no difference seen' if one.equal_to_best else 'different'}"

@@ -220,3 +220,22 @@ def test_variants_that_ended_alike_are_one_sentence_with_what_only_they_have():
     ]
     missing = advice(variant("1", 2.0), dead).not_measured
     assert "E02, E03 gave no result: stalled in compile; E02: silent for 2 s" in missing
+
+
+def test_another_client_is_not_called_worse():
+    def by(client, level, seconds):
+        rows = [workload("w", samples([(10, seconds + 0.001 * n) for n in range(8)]), client=client)]
+        return [run({"a": level}, [attempt(rows)], repeat=n) for n in (1, 2, 3)]
+
+    found = advice(by("builtin", "1", 2.0), by("guidellm", "2", 1.0))
+    assert found.best == "a-2"
+    assert found.why[0] == "E02 scores best, and no other result compares with it"
+    assert found.why[1].startswith("E01 may be better or worse: not comparable with the best: ")
+    assert not any("distinguishably worse" in sentence for sentence in found.why)
+
+
+def test_what_is_set_aside_is_not_called_unmeasured():
+    failing = [replace(s, error="http_500") if s.index < 2 else s for s in samples([(10, 1.0)] * 8)]
+    bad = [run({"a": "2"}, [attempt([workload("w", tuple(failing))])], repeat=n) for n in (1, 2)]
+    missing = advice(variant("1", 2.0), bad).not_measured
+    assert any(text.startswith("E02: TPS on w is set aside: 2 of 8 requests failed") for text in missing)
