@@ -123,7 +123,7 @@ def score_of(
                 what, estimate, kind = f"workload {term.workload} is n/a: {side.result.left_out}", None, "does_not_fit"
             elif side is not None:
                 if side.result.validity.status == "invalid":
-                    told = "; ".join(reason.text for reason in side.result.validity.reasons)
+                    told = "; ".join(dict.fromkeys(reason.text for reason in side.result.validity.reasons))
                     what = f"{MEASURES[term.metric].title} on {term.workload} is set aside: {told}"
                 reasons += [r for r in side.result.validity.reasons if r not in reasons]
                 figure = side.result.mean(term.metric, term.condition)
