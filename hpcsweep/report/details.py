@@ -105,7 +105,28 @@ def _cell_details(cell: Cell) -> Iterator[Block]:
         yield _samples(cell)
 
 
+SAMPLE_COLUMNS = ("Sample", "Prompt tokens", "Completion", "TTFT (s)", "Time (s)", "TPS", "Marks")
+
+
+def samples(findings: Findings, most: int) -> Section | None:
+    """Every sample of a small sweep in one table; None with none, or with more than `most`."""
+    if not 0 < sum(len(cell.samples) for cell in findings.cells) <= most:
+        return None
+    rows = [
+        (wording.exp(findings.variant(cell.variant)), cell.workload, *row)
+        for cell in findings.cells
+        if len(cell.samples)
+        for row in _sample_rows(cell)
+    ]
+    return Section("Samples", (Table(("Exp", "Dataset", *SAMPLE_COLUMNS), tuple(rows)),))
+
+
 def _samples(cell: Cell) -> Table:
+    averages = (_average(cell, "all", "Avg, all"), _average(cell, "warm", "Avg, warm only"))
+    return Table(SAMPLE_COLUMNS, (*_sample_rows(cell), *averages))
+
+
+def _sample_rows(cell: Cell) -> list[tuple[str, ...]]:
     columns = cell.samples
     far = {(one.index, one.metric) for one in cell.outliers}
     rows: list[tuple[str, ...]] = []
@@ -126,9 +147,7 @@ def _samples(cell: Cell) -> Table:
                 "; ".join(marks),
             )
         )
-    rows += [_average(cell, "all", "Avg, all"), _average(cell, "warm", "Avg, warm only")]
-    titles = ("Sample", "Prompt tokens", "Completion", "TTFT (s)", "Time (s)", "TPS", "Marks")
-    return Table(titles, tuple(rows))
+    return rows
 
 
 def _average(cell: Cell, condition: str, title: str) -> tuple[str, ...]:

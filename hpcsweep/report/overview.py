@@ -53,7 +53,10 @@ def _origin(findings: Findings) -> tuple[str, ...]:
 
 
 def summary(findings: Findings, *, brief: bool = False) -> Section:
-    """One row a variant and workload, in the shape of the studies. `brief`: other chapters say why a variant failed."""
+    """One row a variant and workload, in the shape of the studies.
+
+    `brief`: no rows for what was not sent, and no word of why a variant failed: the note and other chapters have them.
+    """
     by_key = {(result.variant, result.workload): result for result in findings.results}
     against = _warm_comparisons(findings)
     runs: dict[str, list[RunFinding]] = {}
@@ -63,7 +66,7 @@ def summary(findings: Findings, *, brief: bool = False) -> Section:
     rows = [
         _summary_row(variant, workload, by_key, against, runs.get(variant.variant, []), held, brief)
         for variant in findings.variants
-        for workload in _workloads_of(variant, findings, by_key)
+        for workload in _workloads_of(variant, findings, by_key, brief)
     ]
     note = (
         "TPS: mean of completion tokens / end-to-end time over the requests; latency: mean end-to-end seconds. "
@@ -88,7 +91,7 @@ def summary(findings: Findings, *, brief: bool = False) -> Section:
 
 
 def _not_sent(findings: Findings) -> str:
-    """What was left out, by workload and kind of reason: no failure, and no row of its own."""
+    """What was left out, by workload and kind of reason, with its arithmetic: no failure."""
     groups: dict[tuple[str, str], list[Result]] = {}
     for result in findings.results:
         if result.left_out is not None:
@@ -108,10 +111,15 @@ def _warm_comparisons(findings: Findings) -> dict[tuple[str, str], Comparison]:
     return {(c.variant, c.workload): c for c in findings.comparisons if c.metric == "tps" and c.condition == "warm"}
 
 
-def _workloads_of(variant: Variant, findings: Findings, by_key: dict[tuple[str, str], Result]) -> list[str | None]:
-    """The workloads that were sent; None, for a row without one, where there is no such."""
-    results = ((name, by_key.get((variant.variant, name))) for name in findings.sweep.workloads)
-    return [name for name, result in results if result is not None and result.left_out is None] or [None]
+def _workloads_of(
+    variant: Variant, findings: Findings, by_key: dict[tuple[str, str], Result], brief: bool
+) -> list[str | None]:
+    """The workloads that have a row; None, for a row without one, where none was sent."""
+    known = [name for name in findings.sweep.workloads if (variant.variant, name) in by_key]
+    sent: list[str | None] = [name for name in known if by_key[variant.variant, name].left_out is None]
+    if brief or not sent:
+        return sent or [None]
+    return list(known)
 
 
 def _summary_row(
@@ -130,6 +138,9 @@ def _summary_row(
         notes += [_in_short(failed.reason)] if failed is not None else []
         return (wording.exp(variant), wording.config(variant), *(NOTHING,) * 5, state, "; ".join(notes))
     result = by_key[variant.variant, workload]
+    if result.left_out is not None:
+        status = wording.not_applicable(result.left_out)
+        return (wording.exp(variant), wording.config(variant), workload, *(NOTHING,) * 4, status, "; ".join(notes))
     warm = result.mean("tps", "warm")
     if warm is None and result.mean("tps", "all") is None and result.mean("output_throughput", "all") is not None:
         notes.append(f"output throughput {wording.figure(result.mean('output_throughput', 'all'), unit=True)}")

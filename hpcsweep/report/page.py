@@ -14,12 +14,15 @@ MAX_CANDIDATES = 8
 MAX_AXES = 6
 """With more axes, the summary has one column for all of them."""
 
+MAX_SAMPLES = 40
+"""A sweep with more does not list them."""
+
 
 def build_page(findings: Findings) -> Document:
     """The chapters of `chapters.build_document`, in the order in which somebody at a terminal needs them.
 
-    Left out: every run's samples, its command, and what an axis does to cold requests. Failures that are alike stand
-    together.
+    Left out: the samples of all but a small sweep, the commands, and what an axis does to cold requests. Failures that
+    are alike stand together.
     """
     chapters: list[Section | None] = [
         overview.head(findings, brief=True),
@@ -34,6 +37,7 @@ def build_page(findings: Findings) -> Document:
         effects_tables.waterfalls(findings),
         *(_narrow(s) for s in (overview.throughput(findings), overview.latency(findings)) if s is not None),
         *(_narrow(s) for s in (effects_tables.scaling(findings), effects_tables.pareto(findings)) if s is not None),
+        details.samples(findings, MAX_SAMPLES),
         details.costs(findings),
         overview.origin(findings),
         _more(findings),

@@ -166,7 +166,16 @@ def test_the_terminal_has_the_decision_first_and_every_row_marked(monkeypatch, c
     assert [row[:3] for row in rows] == ["E01", "E02", "E03", "E04", "E04", "E05"]
     assert all("SIMULATED" in row for row in rows)
     assert any("64k was not sent to" in line for line in lines)
-    assert not any("ep-on_eager-yes_len-32k: 8k_1" in line for line in lines)
+
+
+def test_the_terminal_lists_the_samples_of_a_small_sweep_only(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    text = written("terminal", simulated(h200_study()))
+    lines = text[text.index("\nSamples\n") :].splitlines()
+    assert sum(re.match(r"E0\d SIMULATED +│ 8k +│ 8k_\d ", line) is not None for line in lines) == 9
+    assert sum("first of server (cold)" in line for line in lines) == 3
+    many = sweep([run({"a": "1"}, [attempt([workload("w", samples([(10, 1.0)] * 41))])])], {"a": ("1",)}, {"a": "1"})
+    assert "\nSamples\n" not in written("terminal", many)
 
 
 def test_failures_that_are_alike_stand_together_on_the_terminal():

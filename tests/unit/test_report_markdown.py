@@ -121,7 +121,7 @@ def test_the_report_has_the_shape_of_the_study():
     ):
         assert f"\n{heading}\n" in text
     assert "| E03 | ep=on, eager=yes, len=8k | 8k | 7.94 [5.30, 11.89] n=3 | 8.68 [8.51, 8.86] n=2 |" in text
-    assert "n/a: does not fit" in text
+    assert "| E03 | ep=on, eager=yes, len=8k | 64k | - | - | - | - | n/a: does not fit |" in text
     assert "first of server (cold)" in text
     assert "| Avg, warm only | - | - | - | 58.98 | 8.68 | mean of 2 samples |" in text
     assert "SIMULATED" not in text
