@@ -66,19 +66,36 @@ def _gpu_moved(before: Evidence, after: Evidence, limits: Thresholds) -> bool:
     return abs(after.gpu_memory_bytes - before.gpu_memory_bytes) >= limits.gpu_memory_bytes
 
 
-class StallWatch:
-    """Follows looks at one server, and says since when nothing has moved."""
+HELD_UP_LOOKS = 4.0
+"""A look that comes so many intervals after the last one was held up."""
 
-    def __init__(self, first: Evidence, limits: Thresholds = Thresholds()) -> None:
-        self._limits = limits
+
+class StallWatch:
+    """Follows looks at one server, and says since when nothing has moved.
+
+    `every_s`: when the next look is due. Where it comes much later, the observer itself was held up (a machine that
+    was frozen or starved, a suspended job, a file system that hung), and the server most likely with it: that time
+    is no silence of the server. It is excused for `stall_s` at most, so that a machine that is slow for ever cannot
+    hide a server that is dead. None: every second counts.
+    """
+
+    def __init__(
+        self, first: Evidence, limits: Thresholds = Thresholds(), every_s: float | None = None, stall_s: float = 0.0
+    ) -> None:
+        self._limits, self._every_s, self._stall_s = limits, every_s, stall_s
         self._last = first
         self._moved_at_s = first.at_s
+        self._excused_s = 0.0
 
     def look(self, now: Evidence) -> list[str]:
         """The signs since the last look."""
         found = signs(self._last, now, self._limits)
         if found:
-            self._moved_at_s = now.at_s
+            self._moved_at_s, self._excused_s = now.at_s, 0.0
+        elif self._every_s is not None and now.at_s - self._last.at_s > HELD_UP_LOOKS * self._every_s:
+            held_up_s = min(now.at_s - self._last.at_s - self._every_s, self._stall_s - self._excused_s)
+            self._moved_at_s += held_up_s
+            self._excused_s += held_up_s
         self._last = now
         return found
 

@@ -70,6 +70,7 @@ class Supervisor:
         self._watch: StallWatch | None = None
         self._cpu: dict[int, float] = {}
         self._next_look_s = self._next_progress_s = 0.0
+        self._look_every_s = _LOOK_MAX_S
         self._signs: dict[str, None] = {}
         self._tell_members, self._members = tell_members, frozenset[Member]()
         self._told: dict[str, float | str] = {}
@@ -77,7 +78,9 @@ class Supervisor:
     def watch_server(self, server: Server, phase_budgets: dict[str, float]) -> None:
         """A server has been started: from now on its end, and the lack of any sign of life, end the attempt."""
         self.server, self._budgets = server, phase_budgets
-        self._watch = StallWatch(self._evidence(self.processes()))
+        stall_s = self.clock.real(self._stall_s)
+        self._look_every_s = min(max(stall_s / _LOOKS_PER_STALL, _LOOK_MIN_S), _LOOK_MAX_S)
+        self._watch = StallWatch(self._evidence(self.processes()), every_s=self._look_every_s, stall_s=stall_s)
         self.enter(Phase.LAUNCH)
 
     def enter(self, phase: Phase, evidence: str = "", t_s: float | None = None) -> None:
@@ -203,14 +206,13 @@ class Supervisor:
         now_s = time.monotonic()
         if self._watch is None or now_s < self._next_look_s:
             return
-        stall_real_s = self.clock.real(self._stall_s)
-        self._next_look_s = now_s + min(max(stall_real_s / _LOOKS_PER_STALL, _LOOK_MIN_S), _LOOK_MAX_S)
+        self._next_look_s = now_s + self._look_every_s
         members = self.processes()
         self._signs |= dict.fromkeys(self._watch.look(self._evidence(members)))
         if now_s >= self._next_progress_s:
             self.journal.event("progress", sync=False, signs=list(self._signs), idle_s=self.idle_s())
             self._next_progress_s, self._signs = now_s + _PROGRESS_EVERY_S, {}
-        if self._watch.idle_s(now_s) >= stall_real_s:
+        if self._watch.idle_s(now_s) >= self.clock.real(self._stall_s):
             idle_s = self.idle_s()
             self.fact("stall_declared_after_s", idle_s, "s")  # before the diagnostics, which take their time
             self.diagnose()

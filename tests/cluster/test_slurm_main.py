@@ -42,7 +42,7 @@ def test_twelve_runs_in_one_array(tmp_path: Path) -> None:
         assert run["simulated"] and run["attempt"] == 1
     assert len({run["node"] for run in runs.values()}) > 1
     assert {run["job"].split("_")[0] for run in runs.values()} == {runs["ep-on_eager-yes_len-8k"]["job"].split("_")[0]}
-    report = hpcsweep(tmp_path, "report", "exp_runner-0001")
+    report = hpcsweep(tmp_path, "report", "exp_runner-0001", "--format", "markdown")
     assert "SIMULATED" in report and all(label in report for label in runs)
 
 

@@ -138,6 +138,8 @@ class Job:
         while time.monotonic() < deadline:
             if any(event.phase.value == phase for event in self.of_kind("phase_entered", label, number)):
                 return
+            for end in self.of_kind("attempt_ended", label, number):
+                raise AssertionError(f"phase {phase} was not entered: {end.outcome.value}, {end.reason}")
             time.sleep(0.05)
         raise AssertionError(f"phase {phase} was not entered within {within_s} s")
 

@@ -65,6 +65,21 @@ def test_a_silent_compile_at_full_cpu_is_no_stall_and_a_chatty_dead_engine_is_on
     assert dead.idle_s(995.0) == 995.0
 
 
+def test_time_in_which_nobody_could_look_is_no_silence_but_not_for_ever():
+    watch = StallWatch(Evidence(at_s=0.0), every_s=1.0, stall_s=20.0)
+    for at_s in (1.0, 2.5, 4.5):  # a little late is still silence
+        watch.look(Evidence(at_s=at_s))
+    assert watch.idle_s(4.5) == 4.5
+    watch.look(Evidence(at_s=16.5))  # the machine was frozen for 11 seconds
+    assert watch.idle_s(16.5) == 5.5
+    for at_s in (27.0, 37.0, 47.0):
+        watch.look(Evidence(at_s=at_s))
+    assert watch.idle_s(47.0) == 27.0  # 20 of 47 seconds are excused, not more
+    watch.look(Evidence(at_s=48.0, log_lines=1))
+    watch.look(Evidence(at_s=60.0, log_lines=1))
+    assert watch.idle_s(60.0) == 1.0
+
+
 OOM = FailureSeen(OutcomeKind.OUT_OF_MEMORY, "use less", 1.0, "torch.OutOfMemoryError: CUDA out of memory")
 ENGINE_TIMEOUT = FailureSeen(OutcomeKind.STARTUP_TIMEOUT, "", 1.0, "Timed out waiting", "VLLM_ENGINE_READY_TIMEOUT_S")
 
