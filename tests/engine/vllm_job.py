@@ -1,5 +1,6 @@
 """A job of the node agent with a real vLLM on CPUs, and what is needed to break it on purpose."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -33,7 +34,7 @@ class Declared:
     reason: str
     decided_by: str
     evidence: str
-    after_s: float
+    after_s: float  # without the time in which the agent was held up
     idle_s: float | None = None
 
 
@@ -103,9 +104,17 @@ class VllmJob(Job):
             end.reason,
             end.decided_by,
             end.evidence[0] if end.evidence else "",
-            round((stall or teardown or end).at - since, 1),
+            round((stall or teardown or end).at - since - self.held_up_s(since), 1),
             stall.value if stall else None,
         )
+
+    def held_up_s(self, since: float) -> float:
+        """Seconds after `since` in which the agent could not run at all.
+
+        It writes every two or three seconds while it watches; a longer gap is a machine that was frozen or starved.
+        """
+        at = [since, *(e.at for e in self.events(LABEL) if e.at > since and e.kind in ("progress", "fact"))]
+        return sum(max(0.0, later - earlier - 4.0) for earlier, later in itertools.pairwise(at))
 
     def left_behind(self) -> list[str]:
         """Processes that still work in a folder of this sweep: vLLM's rename themselves, but stay where they are."""

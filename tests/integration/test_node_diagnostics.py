@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from hpcsweep.node.diagnostics import collect, py_spy_argv
@@ -28,8 +29,9 @@ def stuck():
         assert process.stdout.readline() == b"here\n"
         process.send_signal(signal.SIGSTOP)
         deadline = time.monotonic() + 30
-        while (found := read_process(process.pid)) is None and time.monotonic() < deadline:
+        while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED and time.monotonic() < deadline:
             time.sleep(0.05)
+        found = read_process(process.pid)
         yield found
         process.kill()
 
