@@ -14,6 +14,9 @@ from hpcsweep.node.processes import Process, carries, own_processes, read_proces
 
 LOAD_SUFFIX = ".load"  # the load process has a token of its own: its CPU time is no sign of life of the server
 
+_LEAST_ROUNDS = 5
+"""Of killing, before what is still there counts as not to be killed."""
+
 Member = tuple[int, int, int]
 """Pid, start (clock ticks since boot) and session of a process: how one is remembered."""
 
@@ -66,10 +69,13 @@ class Family:
         """
         killed: dict[int, str] = {}
         deadline_s = time.monotonic() + within_s
+        rounds = 0
         while True:
             alive = self.living()
-            if not alive or time.monotonic() > deadline_s:
+            # On a machine that stands still for a while the time may be over before anybody was killed.
+            if not alive or (rounds >= _LEAST_ROUNDS and time.monotonic() > deadline_s):
                 return list(killed.values()), alive
+            rounds += 1
             for process in alive:
                 killed.setdefault(process.pid, str(process))
                 send(process.pid, signal.SIGKILL)

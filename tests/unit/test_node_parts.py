@@ -90,6 +90,16 @@ def test_a_family_is_found_by_its_token_in_any_session(token):
         parent.wait()
 
 
+def test_all_are_killed_even_if_the_time_for_it_is_over_before_it_begins(token):
+    """As on a machine that stood still: nobody may be given up as unkillable whom no signal has reached."""
+    with subprocess.Popen(["sleep", "600"], env={**os.environ, TOKEN_VARIABLE: token}) as process:
+        while not Family(token).living():
+            time.sleep(0.01)
+        killed, _ = Family(token).kill(within_s=-1.0)
+        assert len(killed) == 1
+        assert process.wait(timeout=30) == -9
+
+
 def test_a_child_that_cleared_its_environment_belongs_too(token):
     env = {**os.environ, TOKEN_VARIABLE: token}
     parent = subprocess.Popen(["bash", "-c", "env -i sleep 60; true"], env=env)
