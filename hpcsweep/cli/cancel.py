@@ -9,6 +9,7 @@ from hpcsweep.cli.runs import choose_runs
 from hpcsweep.store.runs import read_runs
 from hpcsweep.submit.client import cancel as cancel_runs
 from hpcsweep.submit.client import neighbours
+from hpcsweep.units import counted
 
 
 @click.command()
@@ -42,7 +43,7 @@ def cancel(ctx: click.Context, names: tuple[str, ...], yes: bool, as_json: bool)
             told = len(alive[name].intersection(cancelled))
             over = len(cancelled) - told
             click.echo(
-                f"{name}: told {told} run{'' if told == 1 else 's'} to stop"
+                f"{name}: told {counted(told, 'run')} to stop"
                 + (f", {over} had ended already" if over else "")
                 + f"; `hpcsweep status {name}` shows how they ended"
             )

@@ -80,14 +80,12 @@ def percents(lines: Sequence[str], place: Place, about: str, changes: Sequence[C
         claim = match[0].strip()
         here = plain_numbers(line[: match.start()])
         pair = _pair_here(here, stated, minus=minus, either=either)
-        above = [] if pair else _pairs_above(lines, place.line, match.start(), _NEAR_LINES)
         further = [] if pair else _pairs_above(lines, place.line, match.start(), _SAME_TABLE_LINES)
         pair = pair or next((p for p in further if _fits(percent_change(*p), stated, minus, either)), None)
         if pair is not None:
             new, old = pair
-            yield _percent_finding(
-                place, about, claim, stated, new, old, f"{shown(new.value)} against {shown(old.value)}"
-            )
+            why = f"{shown(new.value)} against {shown(old.value)}"
+            yield _judged(place, about, claim, stated, percent_change(new, old), why)
             continue
         fitting = [one for one in changes if _fits(one[0], stated, minus, either)]
         target = -stated.value if minus else stated.value
@@ -96,7 +94,8 @@ def percents(lines: Sequence[str], place: Place, about: str, changes: Sequence[C
             why = f"{later.what}: {later} {shown(later.value.value)}{scaled} against {earlier} "
             why += shown(earlier.value.value)
             yield _judged(place, about, claim, stated, change, why)
-        elif len(above) == 1:  # of several nobody says which one is meant
+        elif len(above := _pairs_above(lines, place.line, match.start(), _NEAR_LINES)) == 1:
+            # of several nobody says which one is meant
             change = percent_change(*above[0])
             why = f"{shown(above[0][0].value)} against {shown(above[0][1].value)} = {change.value:+.2f}%"
             yield Finding(place, about, claim, Verdict.WRONG, why, "percent", target, change.value, "%")
@@ -126,12 +125,6 @@ def _pairs_above(lines: Sequence[str], number: int, end: int, near: int) -> list
             if match["name"].strip().lower().endswith(name) and old and old[0].value:
                 found.append((new[0], old[0]))
     return found
-
-
-def _percent_finding(
-    place: Place, about: str, claim: str, stated: Number, new: Number, old: Number, why: str
-) -> Finding:
-    return _judged(place, about, claim, stated, percent_change(new, old), why)
 
 
 def _judged(place: Place, about: str, claim: str, stated: Number, change: Number, why: str) -> Finding:

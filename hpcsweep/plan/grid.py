@@ -10,6 +10,7 @@ from hpcsweep.errors import PlanError, SpecError
 from hpcsweep.spec.axes import BUILTIN_AXES, CustomAxis, Level, builtin_level, custom_levels, read_level
 from hpcsweep.spec.base import nearest
 from hpcsweep.spec.experiment import Experiment
+from hpcsweep.units import counted
 
 MOST_RUNS = 10_000
 """More starts of a server than this are a slip of the pen, and would fill the memory before anybody saw it."""
@@ -79,7 +80,7 @@ def _check_size(experiment: Experiment, selection: Selection, axes: Mapping[str,
         varied = " x ".join(f"{axis} {len(levels)}" for axis, levels in axes.items() if len(levels) > 1)
         raise PlanError(
             f"experiment {experiment.name}: {runs:,} runs are more than {MOST_RUNS:,}: "
-            f"{varied or 'one variant'}, {repeats:,} time{'s' if repeats != 1 else ''} each",
+            f"{varied or 'one variant'}, {counted(repeats, 'time')} each",
             hint="vary fewer axes (--grid), fewer levels (--levels), or one at a time (--one-at-a-time)",
         )
 
