@@ -9,7 +9,7 @@ from hpcsweep.load.answer import Answer, Failure
 from hpcsweep.load.http1 import HttpError, ResponseReader
 from hpcsweep.load.schedule import Item
 
-READ_BYTES = 1 << 15
+READ_BYTES = 1 << 13  # four times this takes a sixth more memory at 1,000 streams, and no less CPU
 CONTROL_BYTES = socket.CMSG_SPACE(16)
 SO_TIMESTAMPNS = 35  # linux/asm-generic/socket.h; the socket module does not name it
 _EARLY_NS = 10_000_000  # a stamp may be later than the begin of the batch in which it was read

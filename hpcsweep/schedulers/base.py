@@ -49,7 +49,8 @@ class JobStatus:
     `state` NEVER: accepted, but it can never start as it is. `outcome`: set when the scheduler itself says how it
     ended (TIMEOUT, NODE_FAIL ...). `native`: the scheduler's own word. `reason`: in words, for a person.
     `name`: the job's name, None when the witness does not say it. Ids are reused: a status with another name than
-    that of our submission is about somebody else's job.
+    that of our submission is about somebody else's job. `trails`: the witness learns of a start or a requeue late, so
+    that what it says of a job that has not ended never takes back what another one said.
     """
 
     job_id: str
@@ -64,6 +65,7 @@ class JobStatus:
     node: str | None = None
     restarts: int | None = None
     name: str | None = None
+    trails: bool = False
 
 
 @dataclass(frozen=True)

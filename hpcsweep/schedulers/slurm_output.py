@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from hpcsweep.errors import SchedulerParseError
 from hpcsweep.schedulers.base import JobStatus
@@ -44,7 +45,8 @@ def parse_sacct(text: str) -> Statuses:
         # Reason is that of the moment when the job was recorded, mostly None: no word about why it waits now.
         reason = "" if native == "PENDING" and reason == "None" else reason
         for key in expand_job_id(job_id):
-            found[key] = _status(key, native, reason, nodes, name, exit_code, signal, "")
+            status = _status(key, native, reason, nodes, name, exit_code, signal, "")
+            found[key] = replace(status, trails=True)
     return found
 
 

@@ -16,15 +16,18 @@ _PERHAPS_AGAIN = [kind.value for kind in (OutcomeKind.PREEMPTED, OutcomeKind.LOS
 _ANSWER_S = 300.0
 """A word that is older by less than this was asked for earlier, and came late. By more: the clock was set back."""
 
+_STARTED = (JobState.RUNNING, JobState.ENDING)
+
 _SAID = ("native", "reason", "hint", "exit_code", "signal", "node", "restarts")
 
 
 def record_status(connection: Connection, sweep: str, job: int, index: int, status: JobStatus, at: float) -> bool:
     """Keep what a scheduler said at Unix time `at` of element `index` of a job of a sweep; True: it was news.
 
-    What is known stays where the new word is `unknown` or a few minutes older at most. A final word stays too, unless
-    the scheduler has started the element again since. `gone` is no last word: whoever shows the element again knows
-    more.
+    What is known stays where the new word is `unknown` or a few minutes older at most, and where a witness that trails
+    the others says less: while slurmctld is down, the accounting may still call a job pending that squeue showed
+    running. A final word stays too, unless the scheduler has started the element again since. `gone` is no last word:
+    whoever shows the element again knows more.
     """
     query = select(SUBMISSION.c.id).join(SWEEP, SWEEP.c.id == SUBMISSION.c.sweep_id)
     submission_id = connection.execute(query.where(SWEEP.c.name == sweep, SUBMISSION.c.job == job)).scalar_one_or_none()
@@ -75,7 +78,10 @@ def _perhaps_unfinished(connection: Connection) -> list[str]:
 def _news(known: RowMapping, status: JobStatus, at: float) -> bool:
     if status.state is JobState.UNKNOWN or at < known["at"] <= at + _ANSWER_S:
         return False
+    state = JobState(known["state"])
+    if status.trails and not status.state.final and not state.final:
+        return status.state in _STARTED and state not in _STARTED
     restarted = (status.restarts or 0) > (known["restarts"] or 0)
-    if not JobState(known["state"]).final or restarted or known["state"] == JobState.GONE.value:
+    if not state.final or restarted or state is JobState.GONE:
         return True
     return status.state.final and status.state is not JobState.GONE

@@ -266,6 +266,27 @@ WORDS = [  # (state known, at, restarts), (state told, at, restarts), is it news
 ]
 
 
+TRAILING = [  # state known, state told by a witness that trails, is it news
+    pytest.param("running", "pending", False, id="the accounting has not learned of the start"),
+    pytest.param("ending", "running", False, id="nor of the end"),
+    pytest.param("pending", "pending", False, id="it does not know why a job waits"),
+    pytest.param("never", "pending", False, id="nor that it waits for ever"),
+    pytest.param("pending", "running", True, id="it learned of the start"),
+    pytest.param("running", "failed", True, id="it learned of the end"),
+    pytest.param("failed", "running", False, id="it has not learned of the end"),
+    pytest.param("gone", "running", True, id="it was there all the same"),
+]
+
+
+@pytest.mark.parametrize(("known", "told", "news"), TRAILING)
+def test_a_word_of_the_accounting_alone(store, sweep, known, told, news):
+    ingest_sweep(store, sweep.folder.path)
+    for state, trails, expected in ((known, False, True), (told, True, news)):
+        status = JobStatus("12", 1, JobState(state), state.upper(), trails=trails)
+        with store.writing() as connection:
+            assert record_status(connection, NAME, 0, 1, status, 5.0 + trails) is expected
+
+
 @pytest.mark.parametrize(("known", "told", "news"), WORDS)
 def test_which_word_of_a_scheduler_stays(store, sweep, known, told, news):
     ingest_sweep(store, sweep.folder.path)

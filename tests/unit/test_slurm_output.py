@@ -85,6 +85,14 @@ def test_a_pending_job_without_a_reason_in_the_accounting_just_waits():
     assert (status.state, status.reason, status.node) == (JobState.PENDING, "waits in the queue", None)
 
 
+def test_only_the_accounting_by_itself_trails():
+    accounting = Listing(parse_sacct("50_0|PENDING|0:0|None assigned|None|a\n"))
+    queue = Listing(parse_squeue("50_0|RUNNING|0|0|hopper-01|None|a|\n"))
+    down = Listing(complete=False, trouble="squeue: Unable to contact slurm controller")
+    told = [merge_listings([said, accounting]).statuses["50", 0] for said in (queue, down)]
+    assert [(status.state, status.trails) for status in told] == [(JobState.RUNNING, False), (JobState.PENDING, True)]
+
+
 def test_a_requeued_job_is_alive_whatever_the_accounting_still_holds():
     queue = Listing(parse_squeue("26|PENDING|0|1||BeginTime|a|\n"))
     accounting = Listing(parse_sacct("26|NODE_FAIL|0:0|hopper-03|None|a\n"))
