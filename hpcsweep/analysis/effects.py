@@ -102,14 +102,17 @@ def _main_effects(grid: Grid, axis: str, fields: Sequence[Field]) -> Iterator[Ef
 
 
 def _startup_effects(grid: Grid, axis: str, times: StartupTimes) -> Iterator[Effect]:
-    """The same for startup times; a single pair is enough, as there is no other table for them."""
+    """The same for startup times, cold apart from warm; a single pair is enough, as no other table has them."""
     for metric in STARTUP_MEASURES:
         for level in grid.axes[axis]:
             if level == grid.reference[axis]:
                 continue
-            pairs = [pair for a, b in grid.pairs(axis, level) for pair in times.pairs(metric, a, b)]
-            if pairs:
-                yield _effect(grid, axis, level, metric, pairs, times.simulated)
+            by_cache: dict[str | None, list[tuple[Estimate, Estimate]]] = {}
+            for a, b in grid.pairs(axis, level):
+                for cache, pair in times.pairs(metric, a, b).items():
+                    by_cache.setdefault(cache, []).append(pair)
+            for cache, pairs in by_cache.items():
+                yield replace(_effect(grid, axis, level, metric, pairs, times.simulated), cache=cache)
 
 
 def _effect(

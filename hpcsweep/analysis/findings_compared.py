@@ -44,7 +44,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Effect:
-    """The mean change of a metric, percent, from the reference level to this one, over pairs differing in it alone."""
+    """The mean change of a metric, percent, from the reference level to this one, over pairs differing in it alone.
+
+    `cache`: of a startup time, what the compile cache was to the starts, hit, miss or off; None: it plays no part.
+    """
 
     axis: str
     level: str
@@ -56,6 +59,7 @@ class Effect:
     verdict: Verdict
     p_value: float
     p_adjusted: float
+    cache: str | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from hpcsweep.analysis.findings_measured import Cell, Condition
 from hpcsweep.analysis.measures import MEASURES
 from hpcsweep.analysis.results import build_results
 from hpcsweep.analysis.rows import RunRow, SweepRow
+from hpcsweep.analysis.startups_compared import StartupComparison, compare_startups
 from hpcsweep.analysis.variants import variant_name
 from hpcsweep.spec.phases import OutcomeKind
 
@@ -18,10 +19,14 @@ DEFAULT_METRICS = ("tps", "ttft_s", "e2e_s", "output_throughput")
 
 @dataclass(frozen=True)
 class Pair:
-    """A variant that stands in both sweeps. `lost`: it completed in the first and in none of its runs of the second."""
+    """A variant that stands in both sweeps. `lost`: it completed in the first and in none of its runs of the second.
+
+    `startups` are no regressions, whatever their verdicts: a file system's cache moves them as much as a release does.
+    """
 
     name: str
     comparisons: tuple[Comparison, ...]
+    startups: tuple[StartupComparison, ...]
     lost: str
     simulated: bool
 
@@ -78,7 +83,10 @@ def compare_sweeps(
     return SweepComparison(
         first=first.sweep,
         second=second.sweep,
-        pairs=tuple(_pair(old[key], new[key], found) for key in shared),
+        pairs=tuple(
+            _pair(old[key], new[key], found, startups)
+            for key, startups in zip(shared, compare_startups([(old[key], new[key]) for key in shared]), strict=True)
+        ),
         only_first=tuple(_name(runs[0]) for key, runs in old.items() if key not in new),
         only_second=tuple(_name(runs[0]) for key, runs in new.items() if key not in old),
         changed_conditions=tuple(_changed(first, second)),
@@ -102,7 +110,12 @@ def _name(run: RunRow) -> str:
     return variant_name(run.axes)
 
 
-def _pair(old: Sequence[RunRow], new: Sequence[RunRow], found: dict[str, list[Comparison]]) -> Pair:
+def _pair(
+    old: Sequence[RunRow],
+    new: Sequence[RunRow],
+    found: dict[str, list[Comparison]],
+    startups: tuple[StartupComparison, ...],
+) -> Pair:
     completed = [any(run.outcome is OutcomeKind.COMPLETED for run in runs) for runs in (old, new)]
     lost = ""
     if completed[0] and not completed[1]:
@@ -111,7 +124,7 @@ def _pair(old: Sequence[RunRow], new: Sequence[RunRow], found: dict[str, list[Co
         lost = f"completed before, now {word}" + (f": {last.reason}" if last.reason else "")
     comparisons = tuple(found.get(f"b/{new[0].variant_id}", ()))
     simulated = any(run.simulated for run in (*old, *new))
-    return Pair(_name(new[0]), comparisons, lost, simulated)
+    return Pair(_name(new[0]), comparisons, startups, lost, simulated)
 
 
 def _changed(first: SweepRow, second: SweepRow) -> list[str]:

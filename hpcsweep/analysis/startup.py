@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,6 +16,12 @@ from hpcsweep.spec.phases import STARTUP_PHASES, Phase
 
 ASSUMED_STARTUP_SPREAD = 0.10
 """Relative standard deviation between two starts of one variant, where none was repeated: page caches, file systems."""
+
+STARTUP_ERROR_S = 0.5
+"""Standard error of a single startup time, beside the spread: readiness is asked for once a second."""
+
+SHORTEST_JUDGED_S = 1.0
+"""Below this a time says how busy the machine was at that moment: hundredths of a second double for nothing."""
 
 
 def build_startups(runs: Sequence[RunRow]) -> tuple[Startup, ...]:
@@ -124,6 +131,7 @@ class StartupTimes:
         for one in startups:
             self._by_variant.setdefault(one.variant, []).append(one)
         self._estimates = {metric: startup_estimates(startups, metric) for metric in STARTUP_MEASURES}
+        self._compiled = {one.variant for one in startups if one.compile_s is not None}
         self._caches = list(dict.fromkeys(one.compile_cache for one in startups))
         self.simulated = any(one.simulated for one in startups)
 
@@ -141,23 +149,45 @@ class StartupTimes:
         known = [one for cache in self._caches if (one := self._at("startup_s", variant, cache)) is not None]
         return max(known, key=lambda one: one.runs) if known else None
 
-    def pairs(self, metric: str, first: str, second: str) -> list[tuple[Estimate, Estimate]]:
-        """Both variants' times, for every state of the compile cache in which both were seen."""
-        both = [(self._at(metric, first, cache), self._at(metric, second, cache)) for cache in (*self._caches, None)]
-        return list(dict.fromkeys((a, b) for a, b in both if a is not None and b is not None))
+    def pairs(self, metric: str, first: str, second: str) -> dict[str | None, tuple[Estimate, Estimate]]:
+        """Both variants' times by the state of the compile cache; None: it plays no part for them.
+
+        A variant that compiled nothing stands beside the other in every state in which that one was seen.
+        """
+        found = {}
+        for cache in dict.fromkeys((None, *self._caches)):
+            a, b = self._at(metric, first, cache), self._at(metric, second, cache)
+            if cache is not None and a is None and first not in self._compiled:
+                a = self._at(metric, first, None)
+            elif cache is not None and b is None and second not in self._compiled:
+                b = self._at(metric, second, None)
+            if a is not None and b is not None:
+                found[cache] = (a, b)
+        return found
 
     def _at(self, metric: str, variant: str, cache: str | None) -> Estimate | None:
         return self._estimates[metric].get((variant, cache))
 
 
+def cache_of(startup: Startup, metric: str) -> str | None:
+    """What the compile cache was to a startup time: hit, miss or off; None: it plays no part, or is not known."""
+    return None if metric == "load_s" else startup.compile_cache
+
+
 def startup_estimates(startups: Sequence[Startup], metric: str) -> dict[tuple[str, str | None], Estimate]:
-    """How well a startup time is known, by variant and state of the compile cache (times do not mix over it)."""
+    """How well a startup time is known, by variant and state of the compile cache (times do not mix over it).
+
+    Of the attempts in which it is at least `SHORTEST_JUDGED_S`. `STARTUP_ERROR_S` is in every error.
+    """
     seen: dict[tuple[str, str | None], list[Observation]] = {}
     for one in startups:
         value = getattr(one, metric)
-        if value is not None and value > 0 and math.isfinite(value):
-            cache = None if metric == "load_s" else one.compile_cache
-            seen.setdefault((one.variant, cache), []).append(Observation(value, None, 1))
+        if value is not None and SHORTEST_JUDGED_S <= value < math.inf:
+            seen.setdefault((one.variant, cache_of(one, metric)), []).append(Observation(value, None, 1))
     spread = pool(seen.values(), ASSUMED_STARTUP_SPREAD)
     estimates = {key: estimate(observations, spread, of_samples=False) for key, observations in seen.items()}
-    return {key: one for key, one in estimates.items() if one is not None}
+    return {key: _with_error(one) for key, one in estimates.items() if one is not None}
+
+
+def _with_error(one: Estimate) -> Estimate:
+    return replace(one, se=math.hypot(one.se, STARTUP_ERROR_S / one.value / math.sqrt(one.runs)))

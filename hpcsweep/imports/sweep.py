@@ -25,7 +25,7 @@ from hpcsweep.imports.blocks import Benchmark, Imported, Place, SampleTable
 from hpcsweep.imports.recompute_samples import rows_of
 from hpcsweep.imports.serve_settings import ServeSettings, argv_of, serve_settings, settings_of
 from hpcsweep.spec.phases import OutcomeKind, Phase
-from hpcsweep.spec.sweep import NotRunEntry, PlannedRun, SweepFile
+from hpcsweep.spec.sweep import IMPORTED_FROM, NotRunEntry, PlannedRun, SweepFile
 
 AXIS = "config"
 CLIENT = "imported"
@@ -102,7 +102,7 @@ def imported_sweep(name: str, files: Sequence[Imported], at: float, versions: Ma
         axes={AXIS: labels},
         baseline={AXIS: baseline} if baseline else {},
         versions=dict(versions),
-        provenance={"imported_from": ", ".join(found.file for found in files)},
+        provenance={IMPORTED_FROM: ", ".join(found.file for found in files)},
         runs=runs,
         not_run=[NotRunEntry(title=label, reason=text, outcome=OutcomeKind.FAILED) for label, text in failures],
     )

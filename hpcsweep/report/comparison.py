@@ -5,10 +5,11 @@ from typing import Any
 from hpcsweep.analysis.findings_compared import Comparison, Verdict
 from hpcsweep.analysis.measures import MEASURES
 from hpcsweep.analysis.regressions import SweepComparison
+from hpcsweep.analysis.startups_compared import StartupComparison
 from hpcsweep.report import wording
 from hpcsweep.report.document import Block, Bullets, Document, Paragraph, Section, Table
 from hpcsweep.report.json_document import plain
-from hpcsweep.report.wording import CONDITION
+from hpcsweep.report.wording import CONDITION, NOTHING
 
 SCHEMA = "hpcsweep.comparison/1"
 
@@ -39,11 +40,41 @@ def comparison_document(found: SweepComparison, tolerance_percent: float) -> Doc
     columns = ("Config", "Dataset", "Metric", "Samples", found.first, found.second, "Change", "What it rests on")
     note = "In brackets 95% intervals; verdicts are corrected for the number of comparisons of a metric (Holm)."
     sections = [Section("Verdict", tuple(blocks)), Section("Variants", (Table(columns, rows, note),))]
+    sections += _startup(found)
     alone = [f"only in {found.first}: {name}" for name in found.only_first]
     alone += [f"only in {found.second}: {name}" for name in found.only_second]
     if alone:
         sections.append(Section("Not in both", (Bullets(tuple(alone)),)))
     return Document(f"{found.first} and {found.second}", tuple(sections))
+
+
+def _startup(found: SweepComparison) -> list[Section]:
+    """The startup times of the variants; empty: neither sweep saw one."""
+    rows = tuple(
+        (
+            wording.marked(pair.name, pair.simulated),
+            MEASURES[one.metric].title,
+            " -> ".join(cache or NOTHING for cache in one.caches) if any(one.caches) else NOTHING,
+            wording.figure(one.first),
+            wording.figure(one.second),
+            _startup_change(one),
+        )
+        for pair in found.pairs
+        for one in pair.startups
+    )
+    if not rows:
+        return []
+    columns = ("Config", "Time (s)", "Compile cache", found.first, found.second, "Change")
+    note = (
+        "Means over the starts that became ready, or got so far. Starts are judged against starts that found the same "
+        "in the compile cache. No regression is counted here: a file system's cache moves these times too."
+    )
+    return [Section("Startup", (Table(columns, rows, note),))]
+
+
+def _startup_change(one: StartupComparison) -> str:
+    change = wording.percent(one.percent)
+    return f"{change}: {one.verdict.value}" + (f" ({one.reason})" if one.reason else "")
 
 
 def _held(one: Comparison) -> str:

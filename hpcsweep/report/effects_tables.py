@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from hpcsweep.analysis.findings import Findings
 from hpcsweep.analysis.findings_compared import AxisFinding, Comparison, LevelFinding, Waterfall
 from hpcsweep.analysis.measures import MEASURES
+from hpcsweep.analysis.startup import SHORTEST_JUDGED_S
 from hpcsweep.analysis.variants import level_name
 from hpcsweep.report import wording
 from hpcsweep.report.document import Block, Bullets, Paragraph, Section, Table
@@ -56,9 +57,10 @@ def _axis(findings: Findings, axis: AxisFinding, brief: bool) -> Section:
     startup = tuple(row for level in axis.levels for row in _startup_rows(axis.axis, level))
     if startup:
         note = (
-            "Starts with the same state of the compile cache are paired; a load time counts even if the start failed."
+            "Starts that met the same state of the compile cache are paired; one that compiles nothing stands beside "
+            f"any. A load time counts even if the start failed. Below {SHORTEST_JUDGED_S:g} s nothing is judged."
         )
-        blocks.append(Table((axis.axis, "Startup time", "Mean change"), startup, note))
+        blocks.append(Table((axis.axis, "Startup time", "Compile cache", "Mean change"), startup, note))
     return Section(
         f"{axis.axis}: {', '.join(level_name(axis.axis, one.level) for one in axis.levels)}", tuple(blocks), 3
     )
@@ -104,7 +106,7 @@ def _effect_rows(axis: str, level: LevelFinding, brief: bool) -> Iterator[tuple[
 def _startup_rows(axis: str, level: LevelFinding) -> Iterator[tuple[str, ...]]:
     for one in level.startup:
         name = wording.marked(level_name(axis, level.level), one.percent.simulated)
-        yield name, MEASURES[one.metric].title, wording.effect(one)
+        yield name, MEASURES[one.metric].title, one.cache or NOTHING, wording.effect(one)
 
 
 def interactions(findings: Findings) -> Section | None:

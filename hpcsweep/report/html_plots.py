@@ -159,9 +159,10 @@ def _level_effects(findings: Findings, axis: AxisFinding, level: LevelFinding) -
             }
     for effect in (*level.main_effects, *level.startup):
         if effect.percent.value is not None:
+            cache = "" if effect.cache is None else f" (cache {effect.cache})"
             yield {
                 "how": "pairs",
-                "name": wording.marked(name, effect.percent.simulated),
+                "name": wording.marked(name + cache, effect.percent.simulated),
                 "workload": effect.workload or "",
                 "metric": effect.metric,
                 "condition": effect.condition,

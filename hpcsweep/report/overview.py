@@ -11,6 +11,7 @@ from hpcsweep.report import wording
 from hpcsweep.report.document import Bullets, Paragraph, Section, Table
 from hpcsweep.report.held_back import HeldBack
 from hpcsweep.report.wording import NOTHING, SIMULATED
+from hpcsweep.spec.sweep import IMPORTED_FROM
 
 MAX_WHYS = 3
 """Of the reasons why a workload was not sent; they differ in a number."""
@@ -35,9 +36,22 @@ def head(findings: Findings, *, brief: bool = False) -> Section:
         f"Sweep {sweep.sweep} of experiment {sweep.experiment}, submitted {wording.moment(sweep.submitted_at)}",
         f"Cluster {sweep.cluster} ({sweep.scheduler}); model {', '.join(models)}; engine {', '.join(engines)}",
         f"{len(findings.variants)} variants in {planned} runs, of which {done} completed",
+        *_hardware(findings),
         f"Objective: {findings.recommendation.objective}",
     ]
     return Section("What was run", (*blocks, Bullets((*lines, *(() if brief else _origin(findings))))))
+
+
+def _hardware(findings: Findings) -> list[str]:
+    """On what the runs ran that really ran here: `Ran on 8 GPUs a run (NVIDIA H200): gpu01`; empty: none did."""
+    ran = [run for run in findings.runs if run.counts is not None and not run.simulated]
+    if not ran or IMPORTED_FROM in findings.sweep.provenance:
+        return []
+    gpus = sorted({run.gpus for run in ran})
+    kinds = sorted({name for run in ran if (name := run.gpu_name or run.gpu_type)})
+    on = "CPUs, without a GPU" if gpus == [0] else f"{', '.join(map(str, gpus))} GPUs a run"
+    nodes = listed(sorted({run.host for run in ran if run.host}))
+    return [f"Ran on {on}" + (f" ({', '.join(kinds)})" if kinds else "") + (f": {nodes}" if nodes else "")]
 
 
 def origin(findings: Findings) -> Section | None:

@@ -9,6 +9,9 @@ from hpcsweep.spec.phases import OutcomeKind
 
 SWEEP_SCHEMA = 1
 
+IMPORTED_FROM = "imported_from"
+"""In the provenance of a sweep that others measured and wrote down: the files it was read from."""
+
 
 class PlannedRun(Record):
     """One run of a sweep, and the allocation that carries it."""

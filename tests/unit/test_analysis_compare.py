@@ -236,6 +236,69 @@ def test_load_times_are_compared_with_the_same_state_of_the_compile_cache():
     assert ("3", "load_s") in effects
 
 
+def start(level, seconds, compile_s=None, cache=None, *, repeat=1, **changes):
+    """A run of the axis `eager` that needed so long to start."""
+    facts = [FactRow("load_s", 0.01 * seconds, "s")]
+    facts += [FactRow("compile_s", compile_s, "s")] if compile_s else []
+    facts += [FactRow("compile_cache", cache)] if cache else []
+    one = attempt([workload("w", noisy(2.0, seconds))], facts=tuple(facts), startup_s=seconds, **changes)
+    return run({"eager": level}, [one], repeat=repeat)
+
+
+def test_what_compiles_nothing_is_compared_with_cold_and_with_warm_starts_apart():
+    runs = [start("yes", 30.0), start("no", 90.0, 55.0, "miss"), start("no", 36.0, 6.0, "hit", repeat=2)]
+    (axis,) = analyse(sweep(runs, {"eager": ("yes", "no")}, {"eager": "yes"})).axes
+    told = {(e.metric, e.cache): (round(e.percent.value), e.percent.n, e.verdict) for e in axis.levels[1].startup}
+    assert told == {
+        ("startup_s", "miss"): (200, 1, Verdict.WORSE),
+        ("startup_s", "hit"): (20, 1, Verdict.NO_DIFFERENCE),
+    }
+
+
+def test_a_time_of_hundredths_of_a_second_is_not_judged():
+    runs = [start("yes", 2.0), start("no", 8.0)]  # load: 0.02 and 0.08 s
+    (axis,) = analyse(sweep(runs, {"eager": ("yes", "no")}, {"eager": "yes"})).axes
+    assert [e.metric for e in axis.levels[1].startup] == ["startup_s"]
+
+
+def against(old, new):
+    """What `compare` says of the startup of the one variant of two sweeps."""
+    made = [sweep(runs, {"eager": ("no",)}, {"eager": "no"}, sweep=f"s-{n}") for n, runs in enumerate((old, new))]
+    (pair,) = compare_sweeps(*made).pairs
+    return {(one.metric, *one.caches): one for one in pair.startups}
+
+
+def test_two_sweeps_starts_are_judged_beside_starts_that_met_the_same_cache():
+    old = [start("no", 90.0, 55.0, "miss"), start("no", 36.0, 6.0, "hit", repeat=2)]
+    found = against(old, [start("no", 37.0, 6.1, "hit"), start("no", 80.0, 30.0, "hit", repeat=2)])
+    assert set(found) == {("startup_s", "hit", "hit"), ("compile_s", "hit", "hit")}
+    assert (found["startup_s", "hit", "hit"].first.n, found["startup_s", "hit", "hit"].second.n) == (1, 2)
+    cold = against(old[:1], old[1:])
+    one = cold["compile_s", "miss", "hit"]
+    assert (one.verdict, one.reason) == (Verdict.NOT_COMPARABLE, "compile cache: miss against hit")
+    assert (one.first.value, one.second.value, round(one.percent.value), one.p_value) == (55.0, 6.0, -89, None)
+
+
+def test_two_sweeps_a_start_that_takes_three_times_as_long_is_worse_and_no_regression():
+    made = [sweep([start("no", s)], {"eager": ("no",)}, {"eager": "no"}, sweep=f"s-{s}") for s in (100.0, 300.0)]
+    found = compare_sweeps(*made)
+    told = {(one.metric, one.verdict) for one in found.pairs[0].startups}
+    assert told == {("startup_s", Verdict.WORSE), ("load_s", Verdict.WORSE)}
+    assert not any("Startup" in text or "Load" in text for text in found.regressions())
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"gpu_name": "NVIDIA A100-SXM4-80GB"}, "NVIDIA H200 against NVIDIA A100-SXM4-80GB"),
+        ({"simulated": True}, "NVIDIA H200 against simulated"),
+    ],
+)
+def test_two_sweeps_starts_on_other_hardware_are_not_comparable(changes, reason):
+    found = against([start("no", 90.0)], [start("no", 300.0, **changes)])
+    assert {(one.verdict, one.reason) for one in found.values()} == {(Verdict.NOT_COMPARABLE, reason)}
+
+
 def test_cold_and_warm_compile_cache_side_by_side():
     runs = [
         run(

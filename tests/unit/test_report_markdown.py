@@ -175,3 +175,20 @@ def test_a_users_template_takes_the_place_of_the_shipped_one(tmp_path):
     stream = io.StringIO()
     markdown.write(analyse(h200_study()), stream, [tmp_path])
     assert stream.getvalue() == "mine: h200: results\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "of_run", "provenance", "lines"),
+    [
+        ({}, {"gpus": 8}, {}, ["Ran on 8 GPUs a run (NVIDIA H200): hopper-46"]),
+        ({"gpu_name": None, "host": "laptop"}, {"gpus": 0}, {}, ["Ran on CPUs, without a GPU: laptop"]),
+        ({"simulated": True}, {"gpus": 8}, {}, []),
+        ({}, {"gpus": 0}, {"imported_from": "results.md"}, []),
+    ],
+    ids=["GPUs", "CPUs", "simulated", "imported"],
+)
+def test_the_head_says_on_what_the_runs_ran(changes, of_run, provenance, lines):
+    row = run({"a": "1"}, [attempt([workload("w", samples([(10, 2.0)]))], **changes)], **of_run)
+    told = io.StringIO()
+    markdown.write(analyse(sweep([row], {"a": ("1",)}, {"a": "1"}, provenance=provenance)), told)
+    assert [item[2:] for item in told.getvalue().splitlines() if item.startswith("- Ran on")] == lines
