@@ -63,7 +63,9 @@ def parse_duration_s(text: str | int | float) -> float:
 
 
 def format_duration(duration_s: float) -> str:
-    """`75.0` as `1m15s`, `4.2` as `4.2s`, `7300` as `2h01m`: for people, not for parsing."""
+    """`75.0` as `1m15s`, `4.2` as `4.2s`, `0.023` as `23ms`, `7300` as `2h01m`: for people, not for parsing."""
+    if 0.0005 <= duration_s < 0.1:
+        return f"{duration_s * 1e3:.0f}ms"
     if duration_s < 60:
         return f"{duration_s:.1f}s" if duration_s < 10 else f"{duration_s:.0f}s"
     minutes, seconds = divmod(round(duration_s), 60)

@@ -76,8 +76,8 @@ def percent(one: Figure) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """`155 s`, `4.2 s`; `-` for none."""
-    return NOTHING if value is None else f"{fixed(value, 0 if abs(value) >= 10 else 1)} s"
+    """`155 s`, `4.2 s`, `0.02 s`; `-` for none."""
+    return NOTHING if value is None else f"{fixed(value, 0 if abs(value) >= 10 else 1 if abs(value) >= 0.1 else 2)} s"
 
 
 def marked(text: str, simulated: bool) -> str:

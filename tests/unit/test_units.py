@@ -75,7 +75,14 @@ def test_walltime_is_rounded_up(seconds, text):
 
 
 def test_for_people():
-    assert [format_duration(s) for s in (4.21, 42, 75, 7300)] == ["4.2s", "42s", "1m15s", "2h01m"]
+    assert [format_duration(s) for s in (0.0, 0.023, 4.21, 42, 75, 7300)] == [
+        "0.0s",
+        "23ms",
+        "4.2s",
+        "42s",
+        "1m15s",
+        "2h01m",
+    ]
     assert [format_bytes(b) for b in (12, 2048, 88691404800)] == ["12 B", "2.0 KiB", "82.6 GiB"]
 
 
