@@ -1,9 +1,21 @@
 """The GPUs of this job, by NVML where pynvml and a driver are there; else nothing is known and nothing is guessed."""
 
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+ANSWER_S = 5.0
+"""After this the driver is taken for hung: with a GPU that has fallen off the bus its calls never return."""
+
+
+SILENT_DRIVER = (
+    "the NVIDIA driver does not answer, so nothing is known of the GPUs: `nvidia-smi` on this node hangs too, or dmesg "
+    "names a GPU that has fallen off the bus; another node may be the answer"
+)
 
 
 @dataclass(frozen=True)
@@ -26,35 +38,61 @@ def visible_names(env: Mapping[str, str]) -> list[str]:
 
 
 class Gpus:
-    """The GPUs that this job may use. `available` False: there is no NVML here."""
+    """The GPUs that this job may use. No call takes much longer than `answer_s`, whatever the driver does."""
 
-    def __init__(self, env: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, env: Mapping[str, str] = os.environ, answer_s: float = ANSWER_S) -> None:
+        self._answer_s = answer_s
+        self._asked: threading.Thread | None = None  # with the question that the driver has left without an answer
         self._nvml: Any = None
         self._handles: list[Any] = []
         try:
             import pynvml
         except ImportError:
             return
-        try:
-            pynvml.nvmlInit()
-            hidden = "CUDA_VISIBLE_DEVICES" in env and not visible_names(env)
-            self._handles = [] if hidden else self._chosen(pynvml, visible_names(env))
-            self._nvml = pynvml
-        except pynvml.NVMLError:
-            return
+
+        def begin() -> list[Any]:
+            try:
+                pynvml.nvmlInit()
+                hidden = "CUDA_VISIBLE_DEVICES" in env and not visible_names(env)
+                return [] if hidden else self._chosen(pynvml, visible_names(env))
+            except pynvml.NVMLError:
+                return []
+
+        self._nvml = pynvml
+        self._handles = self._in_time(begin, [])
 
     @property
     def available(self) -> bool:
-        """Whether anything can be asked."""
-        return self._nvml is not None and bool(self._handles)
+        """Whether there are GPUs to ask about, and a driver that answers."""
+        return bool(self._handles) and not self.silent
+
+    @property
+    def silent(self) -> bool:
+        """The driver owes an answer: it hangs."""
+        return self._asked is not None and self._asked.is_alive()
 
     def driver_version(self) -> str | None:
         """Of the NVIDIA driver; None: not known."""
-        return self._ask(lambda: str(self._nvml.nvmlSystemGetDriverVersion())) if self._nvml else None
+        if self._nvml is None:
+            return None
+        return self._in_time(lambda: self._ask(lambda: str(self._nvml.nvmlSystemGetDriverVersion())), None)
 
     def states(self) -> list[GpuState]:
-        """Every GPU of the job, now."""
-        return [self._state(handle) for handle in self._handles] if self._nvml else []
+        """Every GPU of the job, now; none while the driver is silent."""
+        return self._in_time(lambda: [self._state(handle) for handle in self._handles], [])
+
+    def _in_time(self, question: Callable[[], T], unknown: T) -> T:
+        """The answer of the driver; `unknown` when it does not come in time, and until that one has come."""
+        if self.silent:
+            return unknown
+        answers: list[T] = []
+        asked = threading.Thread(target=lambda: answers.append(question()), daemon=True)
+        asked.start()
+        asked.join(self._answer_s)
+        if not answers:
+            self._asked = asked
+            return unknown
+        return answers[0]
 
     def _chosen(self, nvml: Any, names: list[str]) -> list[Any]:
         if not names:
@@ -82,7 +120,7 @@ class Gpus:
             processes={int(process.pid): int(process.usedGpuMemory or 0) for process in processes},
         )
 
-    def _ask(self, question: Any) -> Any:
+    def _ask(self, question: Callable[[], T]) -> T | None:
         try:
             return question()
         except self._nvml.NVMLError:  # this GPU or driver does not tell it

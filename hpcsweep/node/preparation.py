@@ -14,7 +14,7 @@ from hpcsweep.engines.simulated import SimulatedEngine
 from hpcsweep.errors import EngineError
 from hpcsweep.node import preflight
 from hpcsweep.node.engine_install import find_executable, installed_version, known_flags
-from hpcsweep.node.gpus import Gpus, visible_names
+from hpcsweep.node.gpus import SILENT_DRIVER, Gpus, visible_names
 from hpcsweep.node.outcome import Ended, Verdict
 from hpcsweep.node.server import free_port
 from hpcsweep.spec.job import JobSpec, RunSpec
@@ -127,5 +127,7 @@ def check(run: RunSpec, job: JobSpec, prepared: Prepared, gpus: Gpus, env: Mappi
 def concerns(job: JobSpec, gpus: Gpus) -> list[str]:
     """What is odd about this node without ending the attempt: GPUs in use, little room for the compile cache."""
     told = preflight.busy_gpus(gpus.states())
+    if gpus.silent:
+        told.append(SILENT_DRIVER)
     room = preflight.room_problem(Path(job.cache_dir)) if job.compile_cache != "off" else ""
     return [*told, *([room] if room else [])]

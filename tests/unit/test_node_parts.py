@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -527,6 +528,49 @@ def test_the_gpus_of_the_job(monkeypatch, env, uuids):
     gpus = Gpus(env)
     assert [state.uuid for state in gpus.states()] == uuids
     assert gpus.available is bool(uuids)
+
+
+class HungNvml(Nvml):
+    """A driver that stops answering, as one does whose GPU has fallen off the bus."""
+
+    def __init__(self):
+        self.hangs, self.goes_on = False, threading.Event()
+
+    def _hang(self):
+        if self.hangs:
+            self.goes_on.wait(30)
+
+    def nvmlInit(self):
+        self._hang()
+
+    def nvmlDeviceGetMemoryInfo(self, handle):
+        self._hang()
+        return super().nvmlDeviceGetMemoryInfo(handle)
+
+
+def test_a_driver_that_hangs_holds_nobody_up(monkeypatch):
+    nvml = HungNvml()
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    gpus = Gpus({}, answer_s=0.2)
+    assert len(gpus.states()) == 2
+    nvml.hangs = True
+    begun_s = time.monotonic()
+    for _ in range(20):  # only the first question waits
+        assert (gpus.states(), gpus.available, gpus.silent) == ([], False, True)
+    assert gpus.driver_version() is None
+    assert time.monotonic() - begun_s < 3
+    nvml.goes_on.set()
+    gpus._asked.join(10)
+    assert len(gpus.states()) == 2 and gpus.available
+
+
+def test_a_driver_that_hangs_from_the_start(monkeypatch):
+    nvml = HungNvml()
+    nvml.hangs = True
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    gpus = Gpus({}, answer_s=0.1)
+    assert (gpus.silent, gpus.available, gpus.states(), gpus.driver_version()) == (True, False, [], None)
+    nvml.goes_on.set()
 
 
 def test_figures_and_leftovers_of_gpus(monkeypatch):
