@@ -8,12 +8,12 @@ from hpcsweep.analysis.commands import serve_command
 from hpcsweep.analysis.rows import RunRow, SweepRow
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.cli.context import Session, session
+from hpcsweep.cli.params import duration_s
 from hpcsweep.cli.report import load_rows
 from hpcsweep.errors import ReportError
 from hpcsweep.report.serving import KINDS, Service, export_text, find_variant
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Resources
-from hpcsweep.units import parse_duration_s
 
 _DAY_S = 86400.0
 
@@ -22,21 +22,22 @@ _DAY_S = 86400.0
 @click.argument("variant", metavar="VARIANT")
 @click.argument("sweep", required=False)
 @click.option("--to", "kind", type=click.Choice(KINDS), default="command", show_default=True, help="What to write.")
-@click.option("--walltime", help="Of the batch script, such as 24h.  [default: as the measurement asked for]")
+@click.option(
+    "--walltime",
+    "walltime_s",
+    callback=duration_s,
+    help="Of the batch script, such as 24h.  [default: as the measurement asked for]",
+)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write into this file.")
 @click.pass_context
 def export(
-    ctx: click.Context, variant: str, sweep: str | None, kind: str, walltime: str | None, output: Path | None
+    ctx: click.Context, variant: str, sweep: str | None, kind: str, walltime_s: float | None, output: Path | None
 ) -> None:
     """Write a configuration as something to run in production.
 
     VARIANT is `best` (what the report recommends), or a short name such as E03 or a label of the report. SWEEP: the
     latest one by default. The batch scripts use the cluster profile that the sweep ran under.
     """
-    try:
-        walltime_s = None if walltime is None else parse_duration_s(walltime)
-    except ValueError as exc:
-        raise click.UsageError(f"--walltime: {exc}") from exc
     with session(ctx) as opened:
         rows = load_rows(opened, sweep)
         findings = analyse(rows)

@@ -7,6 +7,7 @@ import click
 
 from hpcsweep.analysis.bad_nodes import BadNode, bad_nodes
 from hpcsweep.cli.context import Session, session
+from hpcsweep.cli.params import duration_s
 from hpcsweep.cli.runs import choose_runs
 from hpcsweep.cli.wait import wait_for
 from hpcsweep.errors import SpecError
@@ -16,6 +17,7 @@ from hpcsweep.spec.phases import OutcomeKind, RunState
 from hpcsweep.store.queries import load_sweep
 from hpcsweep.submit.client import retry as retry_runs
 from hpcsweep.submit.factory import make_backend
+from hpcsweep.submit.inputs import read_cluster
 from hpcsweep.submit.layout import SweepFolder
 from hpcsweep.submit.prepare import template_folders
 
@@ -31,6 +33,10 @@ NOT_TRIED_AGAIN = {OutcomeKind.COMPLETED, OutcomeKind.UNSUPPORTED}
     type=click.Choice([kind.value for kind in OutcomeKind]),
     help="Only runs that ended so (repeatable).",
 )
+@click.option(
+    "--walltime", "walltime_s", callback=duration_s, help="Of each run, such as 8h.  [default: as the experiment says]"
+)
+@click.option("--cluster", "cluster_name", help="Submit by this profile as it is now.  [default: as it was at submit]")
 @click.option("--exclude-bad-nodes", is_flag=True, help="Keep away from nodes on which several variants failed.")
 @click.option("--template-dir", type=click.Path(path_type=Path, file_okay=False), help="As for submit.")
 @click.option("--wait", is_flag=True, help="Show progress until all runs have ended.")
@@ -41,6 +47,8 @@ def retry(
     names: tuple[str, ...],
     failed: bool,
     outcome: tuple[str, ...],
+    walltime_s: float | None,
+    cluster_name: str | None,
     exclude_bad_nodes: bool,
     template_dir: Path | None,
     wait: bool,
@@ -66,12 +74,13 @@ def retry(
             click.echo(f"node {node.node}: {node.reason}; {told}", err=True)
         if not labels:
             raise SpecError(f"{sweep.name}: nothing to retry", hint="`hpcsweep status` shows where every run stands")
-        cluster = Cluster.model_validate(sweep.read_sweep()["profile"])
+        cluster_name, cluster = _cluster(sweep, cluster_name)
         if exclude_bad_nodes and nodes:
             away = ",".join([*([cluster.exclude] if cluster.exclude else []), *(node.node for node in nodes)])
             cluster = cluster.model_copy(update={"exclude": away})
         backend = make_backend(cluster, opened.home, sweep.read_sweep().get("parallel"))
-        submitted = retry_runs(sweep, cluster, make_environment(template_folders(template_dir)), backend, labels)
+        templates = make_environment(template_folders(template_dir))
+        submitted = retry_runs(sweep, cluster_name, cluster, templates, backend, labels, walltime_s=walltime_s)
         if as_json:
             jobs = [{"job": n, "job_id": i, "elements": e} for n, i, e in submitted.jobs]
             click.echo(json.dumps({"sweep": sweep.name, "runs": sorted(labels), "jobs": jobs}, indent=1))
@@ -79,6 +88,25 @@ def retry(
         click.echo(f"{sweep.name}: {len(labels)} runs again, in {len(submitted.jobs)} job(s)")
         if wait:
             ctx.exit(wait_for(opened, sweep.name))
+
+
+def _cluster(sweep: SweepFolder, name: str | None) -> tuple[str, Cluster]:
+    """The profile that the sweep keeps; with a name, that one as it is now. Raises SpecError where it is elsewhere."""
+    document = sweep.read_sweep()
+    kept = Cluster.model_validate(document["profile"])
+    if name is None:
+        return str(document["cluster"]), kept
+    name, cluster = read_cluster(name)
+    lies, leads = (
+        f"{one.scheduler} {f'on {one.ssh.host}:{one.ssh.home}' if one.ssh else 'on this machine'}"
+        for one in (kept, cluster)
+    )
+    if lies != leads:
+        raise SpecError(
+            f"{sweep.name} is a sweep of {lies}; the cluster profile {name} leads to {leads}",
+            hint="submit the experiment there as a sweep of its own",
+        )
+    return name, cluster
 
 
 def _missing(

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hpcsweep.engines.logs import FailureSeen
+from hpcsweep.node.signals import Stop
 from hpcsweep.spec.phases import OutcomeKind, Phase
 from hpcsweep.units import format_duration
 
@@ -40,6 +41,17 @@ def exit_text(exit_code: int) -> str:
         return signal.Signals(-exit_code).name
     except ValueError:
         return f"signal {-exit_code}"
+
+
+_STOP_HINTS = {
+    OutcomeKind.WALLTIME: "what was measured is kept; `hpcsweep retry --walltime` asks for more time",
+    OutcomeKind.PREEMPTED: "what was measured is kept; `hpcsweep retry` runs what is missing",
+}
+
+
+def stopped(stop: Stop, exit_code: int | None = None) -> Verdict:
+    """The attempt was ended from outside. `exit_code`: of the server, where it had ended by itself."""
+    return Verdict(stop.kind, stop.reason, stop.decided_by, _STOP_HINTS.get(stop.kind, ""), exit_code=exit_code)
 
 
 def server_exited(exit_code: int, phase: Phase, failure: FailureSeen | None, last_lines: Sequence[str]) -> Verdict:

@@ -12,10 +12,10 @@ from hpcsweep.load.clock import Clock
 from hpcsweep.node import diagnostics
 from hpcsweep.node.compile_cache import measure
 from hpcsweep.node.family import Family, Member
-from hpcsweep.node.gpus import Gpus, gpu_use
+from hpcsweep.node.gpus import SILENT_DRIVER, Gpus, gpu_use
 from hpcsweep.node.inbox import Inbox, Look, Message, ServerLine, Signalled
 from hpcsweep.node.journal import Journal
-from hpcsweep.node.outcome import Ended, Verdict, engine_died, server_exited, stalled
+from hpcsweep.node.outcome import Ended, Verdict, engine_died, server_exited, stalled, stopped
 from hpcsweep.node.processes import Process, usage
 from hpcsweep.node.server import Server
 from hpcsweep.node.stall import Evidence, StallWatch
@@ -74,6 +74,7 @@ class Supervisor:
         self._signs: dict[str, None] = {}
         self._tell_members, self._members = tell_members, frozenset[Member]()
         self._told: dict[str, float | str] = {}
+        self._driver_was_silent = gpus.silent  # then the attempt's own warnings say so
 
     def watch_server(self, server: Server, phase_budgets: dict[str, float]) -> None:
         """A server has been started: from now on its end, and the lack of any sign of life, end the attempt."""
@@ -113,7 +114,7 @@ class Supervisor:
         self.take()
         stop = self._stopper.check()
         if stop is not None:
-            raise Ended(Verdict(stop.kind, stop.reason, stop.decided_by))
+            raise Ended(stopped(stop))
         error = self.journal.disk_error
         if error is not None:
             hint = "free some room (quota?) and retry; what was recorded before is kept"
@@ -198,7 +199,7 @@ class Supervisor:
             # A scheduler signals the whole job at once: the server may be quicker than our own handler.
             stop = self._stopper.check()
             if stop is not None:
-                raise Ended(Verdict(stop.kind, stop.reason, stop.decided_by, exit_code=exit_code))
+                raise Ended(stopped(stop, exit_code))
             self.take()
         raise Ended(server_exited(exit_code, self.phase, self.reader.failure, self.reader.last_lines))
 
@@ -226,6 +227,9 @@ class Supervisor:
     def _evidence(self, members: list[Process]) -> Evidence:
         used = usage(members)
         utilization, memory_bytes = gpu_use(self._gpus.states())
+        if self._gpus.silent and not self._driver_was_silent:
+            self._driver_was_silent = True
+            self.warn(SILENT_DRIVER)
         cache = measure(self.cache_folder) if self.cache_folder and self.phase.value in STARTUP_PHASES else None
         return Evidence(
             at_s=time.monotonic(),

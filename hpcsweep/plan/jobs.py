@@ -1,7 +1,7 @@
 """Packing runs into jobs: one array per resource shape, in chunks that the cluster takes."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -92,14 +92,24 @@ def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Clust
 
 
 def repack(
-    runs: Sequence[tuple[JobSpec, RunSpec]], attempts: Mapping[str, int], *, first_job: int, max_array_size: int | None
+    runs: Sequence[tuple[JobSpec, RunSpec]],
+    attempts: Mapping[str, int],
+    resources: Callable[[JobSpec, RunSpec], Resources],
+    *,
+    first_job: int,
+    max_array_size: int | None,
+    engines: Mapping[str, str],
 ) -> list[JobSpec]:
-    """Jobs that try runs of earlier jobs again, one run an element. `attempts`: run label -> attempts known of."""
+    """Jobs that try runs of earlier jobs again, one run an element.
+
+    `attempts`: run label -> attempts known of. `resources`: what a job with this run alone asks for. `engines`: see
+    `JobSpec`.
+    """
     groups: dict[Resources, list[tuple[JobSpec, RunSpec]]] = {}
     for job, run in runs:
-        groups.setdefault(job.resources, []).append((job, run))
+        groups.setdefault(resources(job, run), []).append((job, run))
     jobs: list[JobSpec] = []
-    for members in groups.values():
+    for asked, members in groups.items():
         for part in _chunks(members, max_array_size or len(members)):
             number = first_job + len(jobs)
             elements = [
@@ -107,9 +117,8 @@ def repack(
                 for index, (_, run) in enumerate(part)
             ]
             first = part[0][0]
-            jobs.append(
-                first.model_copy(update={"job": number, "name": f"{first.sweep}-{number}", "elements": elements})
-            )
+            changed = {"job": number, "name": f"{first.sweep}-{number}", "elements": elements}
+            jobs.append(first.model_copy(update={**changed, "resources": asked, "engines": dict(engines)}))
     return jobs
 
 

@@ -46,7 +46,7 @@ _EXIT_CODES: dict[int, tuple[OutcomeKind, str, str]] = {
     -26: (OutcomeKind.OUT_OF_MEMORY, "killed for using more virtual memory than asked for", "raise resources.memory"),
     -27: (OutcomeKind.OUT_OF_MEMORY, "killed for using more host memory than asked for", "raise resources.memory"),
     -28: (OutcomeKind.FAILED, "killed for using more CPU time than asked for", "drop the cput limit"),
-    -29: (OutcomeKind.WALLTIME, "killed at its walltime", "raise resources.walltime or lower --pack"),
+    -29: (OutcomeKind.WALLTIME, "killed at its walltime", "`hpcsweep retry --walltime` asks for more time"),
     -30: (OutcomeKind.LOST, "the job's nodes did not join it", "retry it"),
     -31: (OutcomeKind.OUT_OF_MEMORY, "killed for using more huge-page memory than asked for", "ask the site"),
     -32: (OutcomeKind.LOST, "its node was set up anew under it", "retry it"),

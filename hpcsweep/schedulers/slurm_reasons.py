@@ -50,7 +50,7 @@ _STATES = {
 }  # fmt: skip
 
 _STATE_HINTS = {
-    "TIMEOUT": "raise resources.walltime, or pack fewer runs into a job",
+    "TIMEOUT": "`hpcsweep retry --walltime` asks for more time",
     "PREEMPTED": "hpcsweep retry runs what is missing; requeue: true in the profile lets Slurm do it",
     "OUT_OF_MEMORY": "raise resources.memory (main memory of the node, not of the GPU)",
     "NODE_FAIL": "hpcsweep retry --exclude-bad-nodes runs it on other nodes",

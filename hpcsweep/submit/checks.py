@@ -13,8 +13,10 @@ from hpcsweep.plan.known_models import known_model
 from hpcsweep.plan.model_size import ModelFacts, read_facts
 from hpcsweep.plan.runs import PlannedRun
 from hpcsweep.simulator.profile import read_profile
+from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Resources
 from hpcsweep.spec.server import ServerConfig
+from hpcsweep.units import counted
 
 
 def login_checks(server: ServerConfig, resources: Resources) -> tuple[list[str], list[str]]:
@@ -22,6 +24,16 @@ def login_checks(server: ServerConfig, resources: Resources) -> tuple[list[str],
     problems = check(server, resources, get_engine(server.engine), model_facts(server))
     warnings = [p.message + (f" ({p.hint})" if p.hint else "") for p in problems if p.severity == "warning"]
     return refusals(problems), warnings
+
+
+def cpu_warnings(resources: Resources, cluster: Cluster) -> list[str]:
+    """What is to be said of a job that asks a scheduler for GPUs, and for no CPUs; empty: nothing."""
+    if cluster.scheduler == "local" or not resources.gpus or resources.cpus is not None or cluster.exclusive:
+        return []
+    return [
+        f"no `cpus` are asked for beside {counted(resources.gpus, 'GPU')}: unless the site decides otherwise a job "
+        "gets one CPU, on which engines start and serve slowly (cpus: 8 for each GPU, in the profile or resources)"
+    ]
 
 
 def check_simulation(profile: Path, runs: Iterable[PlannedRun]) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 from jinja2 import Environment
 
 from hpcsweep.errors import HostError, HpcsweepError, PlanError, SchedulerError, SchedulerUnreachable, SpecError
-from hpcsweep.plan.jobs import repack
+from hpcsweep.plan.jobs import repack, shape
 from hpcsweep.render.job import SCRIPT_FILE, RenderedJob
 from hpcsweep.spec.cluster import Cluster
+from hpcsweep.spec.experiment import ResourceRequest
 from hpcsweep.spec.job import JobSpec
 from hpcsweep.submit.backends import Backend
 from hpcsweep.submit.layout import SWEEP_FILE, Home, SweepFolder, write_json
@@ -58,27 +59,42 @@ def submit(prepared: Prepared, home: Home, backend: Backend) -> Submitted:
 
 
 def retry(
-    sweep: SweepFolder, cluster: Cluster, environment: Environment, backend: Backend, labels: Collection[str]
+    sweep: SweepFolder,
+    cluster_name: str,
+    cluster: Cluster,
+    environment: Environment,
+    backend: Backend,
+    labels: Collection[str],
+    *,
+    walltime_s: float | None = None,
 ) -> Submitted:
     """Submit these runs of a sweep again, as further attempts, to the cluster as `cluster` now describes it.
 
-    Raises HpcsweepError.
+    `walltime_s`: of each; None: as the experiment says. Raises HpcsweepError.
     """
     document = sweep.read_sweep()
+    own_script = bool(document.get("own_script"))
+    if own_script and walltime_s is not None:
+        raise SpecError("the sweep was submitted with a script of yours, which asks for its walltime itself")
+    request = ResourceRequest.model_validate(document["experiment"].get("resources") or {})
+    if walltime_s is not None:
+        request = request.model_copy(update={"walltime": walltime_s})
     numbers = sweep.job_numbers()
     latest = {run.label: (job, run) for job in map(sweep.read_job, numbers) for e in job.elements for run in e.runs}
     jobs = repack(
         [latest[label] for label in latest if label in labels],
         {label: sweep.attempts(label) for label in labels},
+        lambda job, run: job.resources if own_script else shape(run.server, request, cluster),
         first_job=numbers[-1] + 1,
-        max_array_size=1 if document.get("own_script") else cluster.max_array_size or backend.max_array_size(),
+        max_array_size=1 if own_script else cluster.max_array_size or backend.max_array_size(),
+        engines=cluster.engines,
     )
-    script = (sweep.job_dir(numbers[0]) / SCRIPT_FILE).read_text() if document.get("own_script") else None
+    script = (sweep.job_dir(numbers[0]) / SCRIPT_FILE).read_text() if own_script else None
     files = render_jobs(environment, backend.template, jobs, cluster, document.get("parallel"), script)
     place = find_place(sweep, cluster, backend)
     _write_jobs(jobs, files, sweep)
     place.stage()
-    return Submitted(sweep, tuple(_hand_over(document["cluster"], cluster, jobs, files, place, backend)))
+    return Submitted(sweep, tuple(_hand_over(cluster_name, cluster, jobs, files, place, backend)))
 
 
 def cancel(sweep: SweepFolder, cluster: Cluster, backend: Backend, labels: Collection[str] | None) -> list[str]:
@@ -171,7 +187,7 @@ def _hand_over(
             sweep.forget_submission(job.job)
             if not handed:
                 raise
-            rest = f"`hpcsweep retry {sweep.name}` submits the rest, by the profile that its sweep.json keeps"
+            rest = f"`hpcsweep retry {sweep.name}` submits the rest; with --cluster {cluster_name} by a mended profile"
             raise HpcsweepError(
                 f"{len(handed)} of {len(jobs)} jobs of {sweep.name} were submitted, "
                 f"job {job.job} was refused: {exc.message}",

@@ -22,7 +22,7 @@ from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.job import JobSpec, Simulation
 from hpcsweep.spec.server import ServerConfig
 from hpcsweep.spec.workload import DatasetFacts
-from hpcsweep.submit.checks import check_simulation, login_checks
+from hpcsweep.submit.checks import check_simulation, cpu_warnings, login_checks
 from hpcsweep.submit.inputs import (
     find_engine,
     find_experiment,
@@ -112,7 +112,10 @@ def prepare(request: Request) -> Prepared:
     warnings: list[str] = []
 
     def check(server: ServerConfig) -> Sequence[str]:
-        errors, more = login_checks(server, shape(server, experiment.resources, cluster, request.pack))
+        resources = shape(server, experiment.resources, cluster, request.pack)
+        errors, more = login_checks(server, resources)
+        if script is None:
+            more += cpu_warnings(resources, cluster)
         warnings.extend(w for w in more if w not in warnings)
         return errors
 

@@ -121,7 +121,7 @@ def test_walltime(sweep: Sweep) -> None:
     assert {runs["len-2k"]["outcome"], runs["len-3k"]["outcome"]} == {"not_run"}
     assert "walltime" in runs["len-2k"]["reason"]
     sweep.wait_until_nothing_runs()
-    runs = sweep.retry_completes()
+    runs = sweep.retry_completes("--walltime", "5m")
     assert {label: run["attempt"] for label, run in runs.items()} == {"len-1k": 2, "len-2k": 1, "len-3k": 1}
 
 

@@ -174,6 +174,29 @@ def test_cancel_ends_everything_and_retry_finishes_it(cli):
     assert {run["outcome"] for run in cli.runs().values()} == {"completed", "stalled"}
 
 
+def test_retry_with_more_walltime_and_a_mended_profile(cli):
+    """What a retry asks for is that of one run, whatever was packed; the profile counts as it is when it is named."""
+    profiles = cli.folder / "hpcsweep.yaml"
+    profiles.write_text("clusters:\n  mine: {simulate: always, setup: [exit 3]}\n")
+    cli.run("submit", "small.yaml", "--fix", "eager=yes", "--cluster", "mine", "--pack", "2")
+    until(lambda: all(run["state"] == "finished" for run in cli.runs().values()))
+    assert {run["outcome"] for run in cli.runs().values()} == {"not_run"}
+    profiles.write_text("clusters:\n  mine: {simulate: always, setup: [echo hello]}\n  other: {scheduler: slurm}\n")
+    for wrong, code, words in (
+        (("--walltime", "soon"), 2, "is not a duration"),
+        (("--walltime", "0"), 2, "is no time in which anything could run"),
+        (("--cluster", "mien"), 1, "unknown cluster 'mien'"),
+        (("--cluster", "other"), 1, "of local on this machine; the cluster profile other leads to slurm"),
+    ):
+        assert words in cli.run("retry", *wrong, code=code).stderr
+    assert len(list((cli.home / "sweeps/small-0001/jobs").iterdir())) == 1
+    cli.run("retry", "--wait", "--cluster", "mine")
+    assert {run["outcome"] for run in cli.runs().values()} == {"completed"}
+    cli.run("retry", "--wait", "--cluster", "mine", "--walltime", "2h", "--outcome", "completed")
+    jobs = [json.loads((cli.home / f"sweeps/small-0001/jobs/{n}/job.json").read_text()) for n in (0, 1, 2)]
+    assert [job["resources"]["walltime_s"] for job in jobs] == [2 * 3600, 3600, 2 * 3600]
+
+
 def test_a_submitter_that_was_killed_in_time_leaves_a_sweep_that_is_shown_and_cancelled(cli):
     slow = REHEARSAL.replace("load_weights: 60", "load_weights: 200")
     (cli.folder / "rehearsal.yaml").write_text(slow)
