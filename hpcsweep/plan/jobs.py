@@ -43,10 +43,12 @@ def shape(server: ServerConfig, request: ResourceRequest, cluster: Cluster, pack
         )
     walltime_s = request.walltime * pack
     if cluster.walltime is not None and walltime_s > cluster.walltime:
+        asked = f"a run asks for {format_duration(walltime_s)}"
+        if pack > 1:
+            asked = f"{pack} runs of {format_duration(request.walltime)} need {format_duration(walltime_s)}"
         raise PlanError(
-            f"{pack} runs of {format_duration(request.walltime)} need {format_duration(walltime_s)};"
-            f" this cluster allows {format_duration(cluster.walltime)}",
-            hint="lower --pack or resources.walltime",
+            f"{asked}; this cluster allows {format_duration(cluster.walltime)} (walltime in its profile)",
+            hint="lower --pack or the walltime" if pack > 1 else "lower the walltime, or raise that of the profile",
         )
     return Resources(
         nodes=nodes,

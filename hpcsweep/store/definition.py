@@ -15,7 +15,7 @@ from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.sweep import PlannedRun, SweepFile
 from hpcsweep.store.schema import INGEST_CURSOR, RUN, SUBMISSION, SWEEP
 from hpcsweep.store.statements import insert_new, pairs, save, update_rows
-from hpcsweep.submit.layout import SUBMISSION_FILE, SWEEP_FILE, SweepFolder
+from hpcsweep.submit.layout import SUBMISSION_FILE, SWEEP_FILE, SweepFolder, places
 from hpcsweep.submit.submission import Submission
 
 SCRIPT_FILE = "job.sh"
@@ -24,11 +24,11 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 @dataclass(frozen=True)
 class _Place:
-    """The latest job that carries a run. None: nothing was submitted for it."""
+    """The job of a run that counts, see `submit.layout.places`."""
 
     submission_id: int
-    index: int
     job: JobSpec
+    index: int
     run: RunSpec
 
 
@@ -39,14 +39,19 @@ def ingest_definition(connection: Connection, folder: SweepFolder, stamps: Mappi
     """
     sweep = _read(SweepFile, folder.path / SWEEP_FILE)
     sweep_id = _save_sweep(connection, folder, sweep)
-    places: dict[str, _Place] = {}
+    jobs: list[tuple[JobSpec, bool]] = []
+    submissions: dict[int, int] = {}
     for number in folder.job_numbers():
         job = _read(JobSpec, folder.job_dir(number) / "job.json")
-        submission_id = _save_submission(connection, sweep_id, folder, job)
-        for element in job.elements:
-            for run in element.runs:
-                places[run.label] = _Place(submission_id, element.index, job, run)
-    _save_runs(connection, sweep_id, sweep, places)
+        submissions[job.job], handed_over = _save_submission(connection, sweep_id, folder, job)
+        jobs.append((job, handed_over))
+    found = places(jobs)
+    _save_runs(
+        connection,
+        sweep_id,
+        sweep,
+        {label: _Place(submissions[place[0].job], *place) for label, place in found.items()},
+    )
     for path, stamp in stamps.items():
         _save_stamp(connection, sweep_id, path, stamp)
     return sweep_id
@@ -80,7 +85,8 @@ def _save_sweep(connection: Connection, folder: SweepFolder, sweep: SweepFile) -
     return save(connection, SWEEP, {"name": folder.name}, values)
 
 
-def _save_submission(connection: Connection, sweep_id: int, folder: SweepFolder, job: JobSpec) -> int:
+def _save_submission(connection: Connection, sweep_id: int, folder: SweepFolder, job: JobSpec) -> tuple[int, bool]:
+    """(id of its row, whether it was handed over)."""
     submission_path = folder.job_dir(job.job) / SUBMISSION_FILE
     submission = _read(Submission, submission_path) if submission_path.exists() else None
     script_path = folder.job_dir(job.job) / SCRIPT_FILE
@@ -94,7 +100,7 @@ def _save_submission(connection: Connection, sweep_id: int, folder: SweepFolder,
         "submitted_at": submission.submitted_at if submission else None,
         "cancelled": submission.cancelled if submission else [],
     }
-    return save(connection, SUBMISSION, {"sweep_id": sweep_id, "job": job.job}, values)
+    return save(connection, SUBMISSION, {"sweep_id": sweep_id, "job": job.job}, values), submission is not None
 
 
 def _save_runs(connection: Connection, sweep_id: int, sweep: SweepFile, places: Mapping[str, _Place]) -> None:

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +11,30 @@ from typing import TYPE_CHECKING, Any
 from hpcsweep.errors import HpcsweepError, SpecError, nearest
 
 if TYPE_CHECKING:  # the models, and with them pydantic, are imported where a file is read: a status may need none
-    from hpcsweep.spec.job import JobSpec
+    from hpcsweep.spec.job import JobSpec, RunSpec
     from hpcsweep.submit.submission import Submission
 
 HOME_VARIABLE = "HPCSWEEP_HOME"
 SWEEP_FILE = "sweep.json"
 SUBMISSION_FILE = "submission.json"
 _NUMBERED = re.compile(r"(.+)-(\d{4,})")
+
+
+def places(jobs: "Iterable[tuple[JobSpec, bool]]") -> "dict[str, tuple[JobSpec, int, RunSpec]]":
+    """Run label -> (job, element index, run) of the latest job that was handed over, else of the latest.
+
+    `jobs`: each with whether it was, the oldest first. So a retry that is refused leaves a run what it was.
+    """
+    found: dict[str, tuple[JobSpec, int, RunSpec]] = {}
+    taken: set[str] = set()
+    for job, was_handed_over in jobs:
+        for element in job.elements:
+            for run in element.runs:
+                if was_handed_over or run.label not in taken:
+                    found[run.label] = (job, element.index, run)
+                if was_handed_over:
+                    taken.add(run.label)
+    return found
 
 
 @dataclass(frozen=True)
@@ -105,7 +122,10 @@ class SweepFolder:
         return sorted(int(p.parent.name) for p in self.path.glob("jobs/*/job.json") if p.parent.name.isdigit())
 
     def definition_stamps(self) -> dict[str, str]:
-        """Path below this folder -> inode, size and mtime of each file that says what the sweep is."""
+        """Path below this folder -> inode, size and mtime of each file that says what the sweep is.
+
+        Empty for a submission.json that is not there: that of a refused job goes away again.
+        """
         stamps = {}
         paths = [self.path / SWEEP_FILE]
         for number in self.job_numbers():
@@ -114,6 +134,8 @@ class SweepFolder:
             try:
                 stat = path.stat()
             except OSError:
+                if path.name == SUBMISSION_FILE:
+                    stamps[str(path.relative_to(self.path))] = ""
                 continue
             stamps[str(path.relative_to(self.path))] = f"{stat.st_ino}-{stat.st_size}-{stat.st_mtime_ns}"
         return stamps
@@ -153,13 +175,13 @@ class SweepFolder:
         (self.job_dir(number) / SUBMISSION_FILE).unlink(missing_ok=True)
 
     def where_runs_are(self) -> dict[str, tuple[int, int]]:
-        """Run label -> (job, element index) of the latest job that carries it."""
-        places: dict[str, tuple[int, int]] = {}
-        for number in self.job_numbers():
-            for element in self.read_job(number).elements:
-                for run in element.runs:
-                    places[run.label] = (number, element.index)
-        return places
+        """Run label -> (job, element index) of the job that counts, see `places`."""
+        found = places((self.read_job(number), self.was_handed_over(number)) for number in self.job_numbers())
+        return {label: (job.job, index) for label, (job, index, _) in found.items()}
+
+    def was_handed_over(self, number: int) -> bool:
+        """Whether a scheduler took job `number`, or may have taken it."""
+        return (self.job_dir(number) / SUBMISSION_FILE).exists()
 
     def attempts(self, label: str) -> int:
         """The highest attempt number of a run; 0: none began."""

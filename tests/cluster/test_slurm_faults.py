@@ -121,6 +121,10 @@ def test_walltime(sweep: Sweep) -> None:
     assert {runs["len-2k"]["outcome"], runs["len-3k"]["outcome"]} == {"not_run"}
     assert "walltime" in runs["len-2k"]["reason"]
     sweep.wait_until_nothing_runs()
+    sweep.set_profile(partition="nowhere")
+    assert "invalid partition specified: nowhere" in sweep.cli("retry", SWEEP, code=1)
+    assert sweep.runs() == runs  # a retry that is refused changes nothing
+    sweep.set_profile(partition="h200")
     runs = sweep.retry_completes("--walltime", "5m")
     assert {label: run["attempt"] for label, run in runs.items()} == {"len-1k": 2, "len-2k": 1, "len-3k": 1}
 

@@ -9,6 +9,7 @@ from hpcsweep.plan.runs import build_server, plan_runs, run_label
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.workload import DatasetFacts
+from hpcsweep.submit.layout import places
 
 STUDY = {
     "name": "study",
@@ -213,6 +214,8 @@ def test_chunks_and_packs():
 def test_what_a_cluster_cannot_give_is_said_before():
     with pytest.raises(PlanError, match="asks for 8 GPUs per node; this cluster's nodes have 4"):
         packed(runs_of(study()), Cluster(scheduler="slurm", gpus_per_node=4))
+    with pytest.raises(PlanError, match="a run asks for 4h00m; this cluster allows 1h00m"):
+        packed(runs_of(study()), Cluster(scheduler="slurm", walltime="1h"))
     with pytest.raises(PlanError, match="2 runs of 4h00m need 8h00m; this cluster allows 6h00m"):
         packed(runs_of(study()), Cluster(scheduler="slurm", walltime="6h"), pack=2)
 
@@ -225,3 +228,16 @@ def test_a_retry_is_a_job_of_its_own_with_indexes_from_zero():
     )
     assert second.job == 1 and second.name == "study-0001-1"
     assert [(e.index, e.runs[0].attempt_offset) for e in second.elements] == [(0, 1), (1, 0)]
+
+
+def test_a_run_belongs_to_the_latest_job_that_was_handed_over():
+    """A job that was refused says nothing of its runs, unless nothing else does."""
+    (first,) = packed(runs_of(study()))
+    labels = [element.runs[0].label for element in first.elements]
+    again = first.model_copy(update={"job": 1, "elements": first.elements[:2]})
+    for handed, job in (((True, True), 1), ((True, False), 0), ((False, False), 1), ((False, True), 1)):
+        found = places(zip((first, again), handed, strict=True))
+        assert found.keys() == set(labels)
+        assert {found[label][0].job for label in labels[:2]} == {job}
+        assert {found[label][0].job for label in labels[2:]} == {0}
+        assert found[labels[1]][1:] == (1, first.elements[1].runs[0])
