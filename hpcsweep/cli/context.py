@@ -63,7 +63,7 @@ class Session:
         """The backend that a sweep was submitted to, from the profile that it keeps."""
         from hpcsweep.submit.factory import make_backend
 
-        document = self._document(sweep)
+        document = self.document(sweep)
         key = f"{document['profile']} {document.get('parallel')}"
         if key not in self._backends:
             self._backends[key] = make_backend(self.cluster(sweep), self.home, document.get("parallel"))
@@ -73,9 +73,9 @@ class Session:
         """The cluster profile that a sweep was submitted with."""
         from hpcsweep.spec.cluster import Cluster
 
-        return Cluster.model_validate(self._document(sweep)["profile"])
+        return Cluster.model_validate(self.document(sweep)["profile"])
 
-    def _document(self, sweep: SweepFolder) -> dict[str, Any]:
+    def document(self, sweep: SweepFolder) -> dict[str, Any]:
         """sweep.json, read once a command: it is large for a large sweep, and does not change once it is written."""
         if sweep.name not in self._documents:
             self._documents[sweep.name] = sweep.read_sweep()
@@ -84,7 +84,7 @@ class Session:
     def _ingest(self, sweep: SweepFolder) -> list[str]:
         """Read what is new in a sweep's folder; over SSH it is fetched first. A damaged sweep is a trouble, no end."""
         try:
-            profile = self._document(sweep)["profile"]
+            profile = self.document(sweep)["profile"]
         except HpcsweepError as exc:
             return [f"{sweep.name}: {exc.message}"]
         troubles: list[str] = []
@@ -108,7 +108,7 @@ class Session:
         troubles: list[str] = []
         groups: dict[str, list[SweepFolder]] = {}
         for sweep in sweeps:
-            profile = self._document(sweep)["profile"]
+            profile = self.document(sweep)["profile"]
             groups.setdefault(f"{profile.get('scheduler')} {profile.get('ssh')}", []).append(sweep)
         for members in groups.values():
             places: dict[str, tuple[str, int]] = {}

@@ -61,7 +61,7 @@ def _asked(opened: Session, sweep: SweepRow, run: RunRow) -> tuple[Resources, Cl
     label = run.run.removeprefix(f"{run.sweep}/")
     if sweep.sweep in opened.home.sweep_names():
         folder = opened.home.sweep(sweep.sweep)
-        cluster = Cluster.model_validate(folder.read_sweep()["profile"])
+        cluster = opened.cluster(folder)
         place = folder.where_runs_are().get(label)
         if place is not None:
             return folder.read_job(place[0]).resources, cluster

@@ -74,11 +74,11 @@ def retry(
             click.echo(f"node {node.node}: {node.reason}; {told}", err=True)
         if not labels:
             raise SpecError(f"{sweep.name}: nothing to retry", hint="`hpcsweep status` shows where every run stands")
-        cluster_name, cluster = _cluster(sweep, cluster_name)
+        cluster_name, cluster = _cluster(opened, sweep, cluster_name)
         if exclude_bad_nodes and nodes:
             away = ",".join([*([cluster.exclude] if cluster.exclude else []), *(node.node for node in nodes)])
             cluster = cluster.model_copy(update={"exclude": away})
-        backend = make_backend(cluster, opened.home, sweep.read_sweep().get("parallel"))
+        backend = make_backend(cluster, opened.home, opened.document(sweep).get("parallel"))
         templates = make_environment(template_folders(template_dir))
         submitted = retry_runs(sweep, cluster_name, cluster, templates, backend, labels, walltime_s=walltime_s)
         if as_json:
@@ -90,12 +90,11 @@ def retry(
             ctx.exit(wait_for(opened, sweep.name))
 
 
-def _cluster(sweep: SweepFolder, name: str | None) -> tuple[str, Cluster]:
+def _cluster(opened: Session, sweep: SweepFolder, name: str | None) -> tuple[str, Cluster]:
     """The profile that the sweep keeps; with a name, that one as it is now. Raises SpecError where it is elsewhere."""
-    document = sweep.read_sweep()
-    kept = Cluster.model_validate(document["profile"])
+    kept = opened.cluster(sweep)
     if name is None:
-        return str(document["cluster"]), kept
+        return str(opened.document(sweep)["cluster"]), kept
     name, cluster = read_cluster(name)
     lies, leads = (
         f"{one.scheduler} {f'on {one.ssh.host}:{one.ssh.home}' if one.ssh else 'on this machine'}"

@@ -79,6 +79,8 @@ class Gpus:
 
     def states(self) -> list[GpuState]:
         """Every GPU of the job, now; none while the driver is silent."""
+        if not self._handles:
+            return []
         return self._in_time(lambda: [self._state(handle) for handle in self._handles], [])
 
     def _in_time(self, question: Callable[[], T], unknown: T) -> T:

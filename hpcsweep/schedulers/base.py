@@ -40,6 +40,11 @@ class JobState(str, Enum):
         """The allocation is over."""
         return self in (JobState.COMPLETED, JobState.FAILED, JobState.GONE)
 
+    @property
+    def started(self) -> bool:
+        """The allocation holds nodes."""
+        return self in (JobState.RUNNING, JobState.ENDING)
+
 
 @dataclass(frozen=True)
 class JobStatus:
@@ -66,6 +71,12 @@ class JobStatus:
     restarts: int | None = None
     name: str | None = None
     trails: bool = False
+
+    def takes_back(self, known: JobState) -> bool:
+        """Whether a witness that trails says no more than is known already, or less: it has not learned of it yet."""
+        if not self.trails or self.state.final or known.final or known is JobState.UNKNOWN:
+            return False
+        return not self.state.started or known.started
 
 
 @dataclass(frozen=True)

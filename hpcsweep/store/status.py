@@ -16,8 +16,6 @@ _PERHAPS_AGAIN = [kind.value for kind in (OutcomeKind.PREEMPTED, OutcomeKind.LOS
 _ANSWER_S = 300.0
 """A word that is older by less than this was asked for earlier, and came late. By more: the clock was set back."""
 
-_STARTED = (JobState.RUNNING, JobState.ENDING)
-
 _SAID = ("native", "reason", "hint", "exit_code", "signal", "node", "restarts")
 
 
@@ -79,8 +77,8 @@ def _news(known: RowMapping, status: JobStatus, at: float) -> bool:
     if status.state is JobState.UNKNOWN or at < known["at"] <= at + _ANSWER_S:
         return False
     state = JobState(known["state"])
-    if status.trails and not status.state.final and not state.final:
-        return status.state in _STARTED and state not in _STARTED
+    if status.takes_back(state):
+        return False
     restarted = (status.restarts or 0) > (known["restarts"] or 0)
     if not state.final or restarted or state is JobState.GONE:
         return True

@@ -80,9 +80,8 @@ def retry(
     if walltime_s is not None:
         request = request.model_copy(update={"walltime": walltime_s})
     numbers = sweep.job_numbers()
-    latest = {run.label: (job, run) for job in map(sweep.read_job, numbers) for e in job.elements for run in e.runs}
     jobs = repack(
-        [latest[label] for label in latest if label in labels],
+        [(job, run) for label, (job, _, run) in sweep.places().items() if label in labels],
         {label: sweep.attempts(label) for label in labels},
         lambda job, run: job.resources if own_script else shape(run.server, request, cluster),
         first_job=numbers[-1] + 1,

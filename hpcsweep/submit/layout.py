@@ -25,16 +25,8 @@ def places(jobs: "Iterable[tuple[JobSpec, bool]]") -> "dict[str, tuple[JobSpec, 
 
     `jobs`: each with whether it was, the oldest first. So a retry that is refused leaves a run what it was.
     """
-    found: dict[str, tuple[JobSpec, int, RunSpec]] = {}
-    taken: set[str] = set()
-    for job, was_handed_over in jobs:
-        for element in job.elements:
-            for run in element.runs:
-                if was_handed_over or run.label not in taken:
-                    found[run.label] = (job, element.index, run)
-                if was_handed_over:
-                    taken.add(run.label)
-    return found
+    by_weight = [job for job, _ in sorted(jobs, key=lambda one: one[1])]
+    return {run.label: (job, e.index, run) for job in by_weight for e in job.elements for run in e.runs}
 
 
 @dataclass(frozen=True)
@@ -174,10 +166,13 @@ class SweepFolder:
         """Remove jobs/N/submission.json: the scheduler refused the job."""
         (self.job_dir(number) / SUBMISSION_FILE).unlink(missing_ok=True)
 
+    def places(self) -> "dict[str, tuple[JobSpec, int, RunSpec]]":
+        """Run label -> (job, element index, run) of the job that counts."""
+        return places((self.read_job(number), self.was_handed_over(number)) for number in self.job_numbers())
+
     def where_runs_are(self) -> dict[str, tuple[int, int]]:
-        """Run label -> (job, element index) of the job that counts, see `places`."""
-        found = places((self.read_job(number), self.was_handed_over(number)) for number in self.job_numbers())
-        return {label: (job.job, index) for label, (job, index, _) in found.items()}
+        """Run label -> (job, element index) of the job that counts."""
+        return {label: (job.job, index) for label, (job, index, _) in self.places().items()}
 
     def was_handed_over(self, number: int) -> bool:
         """Whether a scheduler took job `number`, or may have taken it."""

@@ -37,6 +37,7 @@ class SlurmWatcher(SlurmInfoWatcher):
         self._host = host or LocalHost()
         self._user = getpass.getuser()
         self._missed: dict[str, int] = {}
+        self._known: dict[str, JobState] = {}
 
     def get_state(self, job_id: str, mode: str = "standard") -> str:
         """Slurm's word, `UNKNOWN` before the first answer, `GONE` when Slurm does not know the job any more."""
@@ -66,7 +67,10 @@ class SlurmWatcher(SlurmInfoWatcher):
         status = listing.statuses.get((array_id, int(index) if index else None))
         if status is not None:
             self._missed.pop(job_id, None)
-            self._info_dict[job_id] = _info(job_id, status)
+            before = self._known.get(job_id)
+            if before is None or not status.takes_back(before):
+                self._known[job_id] = status.state
+                self._info_dict[job_id] = _info(job_id, status)
         elif listing.complete and not any(key[0] == array_id for key in listing.statuses if not index):
             # Slurm answered, and the job was not in the answer. Once may be a race with its submission.
             self._missed[job_id] = self._missed.get(job_id, 0) + 1

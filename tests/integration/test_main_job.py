@@ -245,7 +245,8 @@ def test_a_killed_dispatcher_is_told_and_retry_goes_on(cli):
 
 def test_ctrl_c_during_wait_leaves_the_sweep_running(cli):
     process = cli.start("submit", "small.yaml", "--fix", "eager=yes", "--wait", start_new_session=True)
-    until(lambda: (cli.home / "sweeps/small-0001/jobs/0/submission.json").exists())
+    submission = cli.home / "sweeps/small-0001/jobs/0/submission.json"
+    until(lambda: submission.exists() and json.loads(submission.read_text())["job_id"])  # it is handed over
     time.sleep(1.5)
     os.killpg(process.pid, signal.SIGINT)
     stdout, stderr = process.communicate(timeout=30)

@@ -216,6 +216,7 @@ class Answers:
 OFF = (1, "", "Slurm accounting storage is disabled")
 DOWN = (1, "", "slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
 NOTHING = (0, "", "")
+LATE = (0, "12|PENDING|0:0|None assigned|None|x\n", "")  # what slurmctld has not passed on, slurmdbd does not know
 
 
 def squeue(state, code=0, reason="None"):
@@ -232,6 +233,9 @@ LOOKS = [
     pytest.param([(squeue("RUNNING"), OFF), (NOTHING, OFF)], "RUNNING", False, id="vanished once"),
     pytest.param([(squeue("RUNNING"), OFF), (NOTHING, OFF), (NOTHING, OFF)], GONE, True, id="vanished twice"),
     pytest.param([(squeue("RUNNING"), OFF), (DOWN, OFF), (DOWN, OFF)], "RUNNING", False, id="slurmctld down"),
+    pytest.param([(squeue("RUNNING"), OFF), (DOWN, LATE)], "RUNNING", False, id="the accounting trails"),
+    pytest.param([(DOWN, LATE)], "PENDING", False, id="nobody else has said anything"),
+    pytest.param([(squeue("RUNNING"), OFF), (squeue("PENDING"), LATE)], "PENDING", False, id="requeued, seen by both"),
     pytest.param([(DOWN, (0, "12|TIMEOUT|0:0|n1|None|x\n", ""))], "TIMEOUT", True, id="only the accounting answers"),
     pytest.param([(NOTHING, (0, "12|COMPLETED|0:0|n1|None|x\n", ""))], "COMPLETED", True, id="purged, accounted for"),
 ]  # fmt: skip
