@@ -244,10 +244,11 @@ def test_a_killed_dispatcher_is_told_and_retry_goes_on(cli):
 
 
 def test_ctrl_c_during_wait_leaves_the_sweep_running(cli):
+    slower = (cli.folder / "small.yaml").read_text().replace("time_scale: 100", "time_scale: 10")
+    (cli.folder / "small.yaml").write_text(slower)  # else all may have ended before the signal comes
     process = cli.start("submit", "small.yaml", "--fix", "eager=yes", "--wait", start_new_session=True)
-    submission = cli.home / "sweeps/small-0001/jobs/0/submission.json"
-    until(lambda: submission.exists() and json.loads(submission.read_text())["job_id"])  # it is handed over
-    time.sleep(1.5)
+    while "running" not in (line := process.stdout.readline()):  # from then on it watches
+        assert line, process.stderr.read()
     os.killpg(process.pid, signal.SIGINT)
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stdout + stderr
