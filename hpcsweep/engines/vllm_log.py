@@ -1,8 +1,8 @@
 """The lines of vLLM's log that tell a phase, a fact or a failure, with the versions in which each was seen.
 
 Searched anywhere in a line: the prefix differs by version (`(EngineCore_DP0 pid=1) INFO ...` up to 0.16, coloured in
-0.11; `(EngineCore pid=1) INFO ...` in 0.32), and progress bars and tracebacks have none since 0.32.
-Sources: the wheels 0.11.0, 0.12.0, 0.16.0, 0.32.0 and 0.33.0; 0.32.0 was run.
+0.11; `(EngineCore pid=1) INFO ...` since 0.22), and progress bars and tracebacks have none since 0.32.
+Sources: the wheels 0.11.0, 0.12.0, 0.16.0, 0.22.1, 0.32.0 and 0.33.0; 0.22.1 was run on an H200, 0.32.0 on CPUs.
 """
 
 import re
@@ -11,7 +11,7 @@ from hpcsweep.engines.base import FactPattern, FailurePattern, PhasePattern
 from hpcsweep.engines.failures import PORT_TAKEN, rx
 from hpcsweep.spec.phases import OutcomeKind, Phase
 
-_ALL = "0.11 0.12 0.16 0.32 0.33"
+_ALL = "0.11 0.12 0.16 0.22 0.32 0.33"
 _GIB = 2.0**30
 
 
@@ -29,9 +29,9 @@ PHASES = (
     PhasePattern(rx(r"Starting torch\.compile"), Phase.COMPILE, seen_in="0.32 0.33"),
     PhasePattern(rx(r"Using cache directory: \S+ for vLLM's torch\.compile"), Phase.COMPILE, seen_in=_ALL),
     PhasePattern(rx(r"torch\.compile (?:takes|took) [\d.]+ s in total"), Phase.COMPILE, "end", _ALL),
-    PhasePattern(rx(r"(?:saved AOT compiled function to|Directly load AOT compilation)"), Phase.COMPILE, "end", "0.32"),
-    PhasePattern(rx(r"warmup run together took [\d.]+ s in total"), Phase.PROFILE, "end", "0.32 0.33"),
-    PhasePattern(rx(r"Initial profiling/warmup run took"), Phase.PROFILE, "end", "0.32 0.33"),
+    PhasePattern(
+        rx(r"(?:saved AOT compiled function to|Directly load AOT compilation)"), Phase.COMPILE, "end", "0.22 0.32"
+    ),
     PhasePattern(rx(r"Warming up done\."), Phase.PROFILE, "absent", "0.32, on CPU: if not told yet, it was in compile"),
     PhasePattern(rx(r"Available KV cache memory: "), Phase.KV_CACHE, seen_in=_ALL),
     PhasePattern(rx(r"(?:Explicitly|Auto) set \([\d.]+/[\d.]+\) GiB for KV cache"), Phase.KV_CACHE, seen_in="0.32"),
@@ -43,11 +43,11 @@ PHASES = (
 
 FACTS = (
     FactPattern(rx(r"vLLM (?:API )?server version (\d\S*)"), "engine_version", words=True, seen_in="0.11 0.12 0.16"),
-    FactPattern(rx(r"█ +version (\d\S*)"), "engine_version", words=True, seen_in="0.32 0.33"),
+    FactPattern(rx(r"█ +version (\d\S*)"), "engine_version", words=True, seen_in="0.22 0.32 0.33"),
     FactPattern(rx(r"V1 LLM engine \(v([^)]+)\)"), "engine_version", words=True, seen_in=_ALL),
     FactPattern(rx(r"Resolved architecture: (\w+)"), "architecture", words=True, seen_in=_ALL),
     FactPattern(rx(r"Using max model len (\d+)"), "max_model_len_tokens", "tokens", seen_in=_ALL),
-    FactPattern(rx(r"Checkpoint size: ([\d.]+) GiB"), "checkpoint_bytes", "bytes", _GIB, seen_in="0.32 0.33"),
+    FactPattern(rx(r"Checkpoint size: ([\d.]+) GiB"), "checkpoint_bytes", "bytes", _GIB, seen_in="0.22 0.32 0.33"),
     FactPattern(rx(r"Time spent downloading weights for .*: ([\d.]+) seconds"), "download_s", "s", seen_in=_ALL),
     FactPattern(rx(r"Loading weights took ([\d.]+) seconds"), "load_s", "s", seen_in=_ALL),
     FactPattern(rx(r"Loading weights took ([\d.]+) seconds"), "read_weights_s", "s", seen_in=_ALL),
@@ -71,7 +71,7 @@ FACTS = (
         "graphs_saved",
         value=1.0,
         total=True,
-        seen_in="0.32 0.33",
+        seen_in="0.22 0.32 0.33",
     ),
     FactPattern(
         rx(r"fx graph cache hit for key"), "inductor_cache_hits", value=1.0, total=True,
@@ -93,7 +93,7 @@ FACTS = (
         rx(r"torch\.compile (?:and initial profiling/warmup run together )?(?:takes|took) ([\d.]+) s in total"),
         "compile_s", "s", total=True, seen_in=_ALL,
     ),
-    FactPattern(rx(r"Initial profiling/warmup run took ([\d.]+) s"), "profile_s", "s", seen_in="0.32 0.33"),
+    FactPattern(rx(r"Initial profiling/warmup run took ([\d.]+) s"), "profile_s", "s", seen_in="0.22 0.32 0.33"),
     FactPattern(rx(r"Available KV cache memory: (-?[\d.]+) GiB"), "kv_cache_bytes", "bytes", _GIB, seen_in=_ALL),
     FactPattern(
         rx(r"(?:Explicitly|Auto) set \(([\d.]+)/[\d.]+\) GiB for KV cache"),
@@ -113,7 +113,14 @@ FACTS = (
         rx(r"init engine \(profile, create kv cache, warmup model\) took ([\d.]+) s"), "init_engine_s", "s",
         seen_in=_ALL,
     ),
+    FactPattern(
+        rx(r"JIT compilation during inference: "), "kernels_compiled_in_requests", value=1.0, total=True,
+        seen_in="0.22 0.32",
+    ),
 )  # fmt: skip
+
+_CONSEQUENCE = r"(?!.*(?:EngineDeadError|Engine core init|See (?:root cause|stack trace)))"
+"""Not an exception that only says that another one has come before it."""
 
 _OOM_HINT = "use more GPUs, a smaller max_model_len or max_num_seqs, or quantized weights"
 _KV_HINT = "lower max_model_len, raise gpu_memory_utilization, use an fp8 KV cache, or more GPUs"
@@ -198,6 +205,19 @@ FAILURES = (
     FailurePattern(rx(r"CUDA error: |NCCL error|ncclUnhandledCudaError|ncclSystemError"), OutcomeKind.CRASHED),
     FailurePattern(
         rx(r"No space left on device"), OutcomeKind.CRASHED, "free space in the cache and temporary folders"
+    ),
+    FailurePattern(
+        rx(r"An attempt has been made to start a new process before the"),
+        OutcomeKind.CRASHED,
+        "the script that starts vLLM is run again by each of its processes: its last part belongs below "
+        '`if __name__ == "__main__":`',
+    ),
+    FailurePattern(
+        re.compile(
+            rf"^\((?:EngineCore|\w*Worker)\w*[^)]* pid=\d+\) (?:(?:ERROR|CRITICAL) \S+ \S+ \[[^]]+\] )?{_CONSEQUENCE}"
+            r"(?:\w+\.)*[A-Z]\w*(?:Error|Exception): \S"
+        ),
+        OutcomeKind.CRASHED,
     ),
     FailurePattern(
         rx(r"Worker proc \S+ died unexpectedly|Engine core proc \S+ died unexpectedly"),

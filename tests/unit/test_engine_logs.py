@@ -84,9 +84,52 @@ def test_log_of_a_real_vllm(name, phases, facts, outcome, evidence):
     assert evidence in (reader.failure.evidence if reader.failure else "")
 
 
+H200 = {  # what two starts in a row, the second from the cache of the first, have in common
+    "engine_version": "0.22.1", "architecture": "Glm4MoeForCausalLM", "max_model_len_tokens": 2048,
+    "checkpoint_bytes": round(4.73 * GIB), "weights_bytes_per_gpu": round(4.73 * GIB),
+    "kv_cache_bytes": round(105.87 * GIB), "kv_cache_tokens": 4_625_360, "max_concurrency_full_length": 2258.48,
+    "graphs_bytes": round(0.55 * GIB),
+}  # fmt: skip
+ON_A_GPU = [*LOADED, "compile", "profile", "kv_cache", "capture_graphs", "warmup"]
+GPU = [
+    pytest.param(
+        "compile-cold.log", ON_A_GPU,
+        {**H200, "load_s": 1.092879, "dynamo_s": 3.86, "inductor_s": 18.51, "compile_s": 24.66, "profile_s": 4.92,
+         "graphs_compiled": 1, "graphs_saved": 1, "compile_cache": "miss", "capture_graphs_s": 12,
+         "init_engine_s": 53.18, "kernels_compiled_in_requests": 1}, "", "", id="compiled on a GPU, cold",
+    ),
+    pytest.param(
+        "compile-warm.log", ON_A_GPU,
+        {**H200, "load_s": 1.234524, "dynamo_s": 1.31, "compile_s": 1.94, "profile_s": 1.89, "cache_load_s": 0.517,
+         "graphs_from_cache": 2, "compile_cache": "hit", "capture_graphs_s": 6, "init_engine_s": 12.4,
+         "kernels_compiled_in_requests": 1}, "", "",
+        id="compiled on a GPU, from the cache",
+    ),
+    pytest.param(
+        "fail-flashinfer-missing.log", ["engine_init"], {"engine_version": "0.22.1"},
+        "ModuleNotFoundError: No module named 'flashinfer'", "", id="the engine core's own exception, not its echo",
+    ),
+    pytest.param(
+        "fail-no-main-guard.log", ["engine_init"], {"engine_version": "0.22.1"},
+        "attempt has been made to start a new process before", "__main__", id="a script without a main guard",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "phases", "facts", "evidence", "hint"), GPU)
+def test_log_of_a_real_vllm_on_an_h200(name, phases, facts, evidence, hint):
+    reader, entered = read(TRANSCRIPTS / "vllm-0.22-h200" / name, "vllm")
+    assert entered == phases
+    assert {fact: reader.facts[fact].value for fact in facts} == facts
+    assert bool(reader.failure) == bool(evidence)
+    if reader.failure:
+        assert reader.failure.outcome is OutcomeKind.CRASHED
+        assert evidence in reader.failure.evidence and hint in reader.failure.hint
+
+
 def test_every_recorded_log_is_in_the_table():
-    cases = {case.values[0] for case in REAL}
-    assert cases == {path.name for path in (TRANSCRIPTS / "vllm-0.32-cpu").glob("*.log")}
+    for folder, cases in (("vllm-0.32-cpu", REAL), ("vllm-0.22-h200", GPU)):
+        assert {case.values[0] for case in cases} == {path.name for path in (TRANSCRIPTS / folder).glob("*.log")}
 
 
 ALL_PHASES = [*LOADED, "compile", "profile", "kv_cache", "capture_graphs", "warmup"]
@@ -187,6 +230,20 @@ def test_a_root_cause_wins_over_what_follows_from_it_in_any_order():
         seen = [event for n, line in enumerate(lines) for event in reader.feed(line, float(n))]
         assert reader.failure.outcome is OutcomeKind.OUT_OF_MEMORY and reader.failure.evidence == cause
         assert all(isinstance(event, FailureSeen) for event in seen)
+
+
+def test_the_first_exception_of_the_engine_is_the_cause_and_one_of_a_request_is_not():
+    reader = LogReader(get_engine("vllm"))
+    for line in (
+        "(APIServer pid=1) ERROR 11-27 13:31:07 [serving.py:1] ValueError: this prompt is too long",
+        "(Worker_TP0 pid=3) ERROR 11-27 13:31:08 [multiproc_executor.py:1] KeyError: 'a.weight'",
+        "(EngineCore_DP0 pid=2) Exception: WorkerProc initialization failed. See stack trace for root cause.",
+        "(EngineCore_DP0 pid=2) ERROR 11-27 13:31:09 [core.py:1] AssertionError: x",
+        "(APIServer pid=1) vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue.",
+    ):
+        reader.feed(line, 1.0)
+    assert reader.failure.evidence.endswith("KeyError: 'a.weight'")
+    assert reader.death is reader.failure
 
 
 def test_an_engine_that_is_dead_behind_its_front_end_is_told_by_the_log():
