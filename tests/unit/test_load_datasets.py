@@ -1,6 +1,7 @@
 import base64
 import io
 import json
+import random
 import warnings
 from pathlib import Path
 
@@ -184,6 +185,23 @@ def test_random_prompts_have_exactly_the_tokens_that_the_server_will_count(model
     assert (facts.prompt_tokens_max, facts.completion_tokens_max) == (tokens, 9)
 
 
+def test_a_vocabulary_of_lone_bytes_gives_every_length(tmp_path):
+    """Few words, and bytes that are no text by themselves: such as scripts/make-tiny-model writes."""
+    tokenizers = pytest.importorskip("tokenizers")
+    small = tokenizers.Tokenizer(tokenizers.models.BPE())
+    small.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    small.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(vocab_size=300, show_progress=False, initial_alphabet=alphabet)
+    small.train_from_iterator(["one and another one and then some"], trainer)
+    small.save(str(tmp_path / "tokenizer.json"))
+    maker = TextMaker(ModelTokenizer(tmp_path / "tokenizer.json"))
+    for tokens in (1, 2, 4, 8, 16, 512):
+        for seed in range(100):
+            text, _ = maker.text(random.Random(seed), tokens)
+            assert len(small.encode(text).ids) == tokens
+
+
 def test_a_shared_prefix_is_shared_and_counted(model):
     tokenizer = ModelTokenizer(model / "tokenizer.json")
     _, requests = requests_of("random", model, 3, tokenizer=tokenizer, input_len=50, prefix_len=200)
@@ -195,7 +213,7 @@ def test_a_shared_prefix_is_shared_and_counted(model):
 
 def test_a_prompt_shorter_than_what_the_tokenizer_adds_is_an_error(model):
     with pytest.raises(DatasetError, match="no text of exactly 0 tokens"):
-        TextMaker(ModelTokenizer(model / "tokenizer.json")).text(__import__("random").Random(0), 0)
+        TextMaker(ModelTokenizer(model / "tokenizer.json")).text(random.Random(0), 0)
 
 
 def test_lengths_are_drawn_from_the_range(tmp_path):

@@ -65,7 +65,11 @@ def _spaced(before: str, text: str) -> str:
 
 
 def _word_ids(tokenizer: Tokenizer) -> list[int]:
-    """Ids of whole words where the vocabulary has enough of them, for put together they stay as many tokens."""
+    """Ids of whole words where the vocabulary has enough of them, for put together they stay as many tokens.
+
+    Of the others those that stand for themselves: a lone byte of a longer character is decoded to a mark that is three
+    tokens again, and a text with many of those is never of the right length.
+    """
     words: list[int] = []
     others: list[int] = []
     for token in random.Random(0).sample(range(tokenizer.vocabulary), tokenizer.vocabulary):
@@ -74,7 +78,9 @@ def _word_ids(tokenizer: Tokenizer) -> list[int]:
             (words if _WORD_PIECE.fullmatch(piece) else others).append(token)
         if len(words) == _POOL:
             break
-    pool = words if len(words) >= _ENOUGH else words + others
-    if not pool:
+    if len(words) < _ENOUGH:
+        around = len(tokenizer.encode(""))
+        words += [token for token in others[:_POOL] if len(tokenizer.encode(tokenizer.decode([token]))) == around + 1]
+    if not words:
         raise DatasetError("the tokenizer has no ordinary token")
-    return pool
+    return words
