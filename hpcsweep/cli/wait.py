@@ -36,5 +36,6 @@ def wait_for(opened: Session, sweep: str) -> int:
             err=True,
         )
     if not unknown and not planned:
-        click.echo(f"{sweep}: all {len(outcomes)} runs have ended, {done} completed")
+        all_ended = f"all {len(outcomes)} runs have ended" if len(outcomes) > 1 else "its run has ended"
+        click.echo(f"{sweep}: {all_ended}, {done} completed")
     return 0 if done else NONE_COMPLETED

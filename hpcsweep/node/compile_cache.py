@@ -39,6 +39,8 @@ _KERNELS = (".so", ".cubin", ".hsaco")
 """Compiled machine code: Inductor's and torch's for CPUs, Triton's for NVIDIA and AMD."""
 _GRAPHS = frozenset({"fxgraph", "aotautograd"})
 """Folders of Inductor's cache with whole compiled graphs (torch/_inductor/codecache.py, autograd_cache.py)."""
+_NOT_COMPILED = frozenset({"modelinfos"})
+"""Folders that vLLM fills before it compiles anything, with what it found out about the classes of models."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ def measure(folder: Path) -> CacheSize:
             with os.scandir(place) as found:
                 for entry in found:
                     if entry.is_dir(follow_symlinks=False):
+                        if entry.name in _NOT_COMPILED:
+                            continue
                         pending.append((Path(entry.path), of_graphs or entry.name in _GRAPHS))
                     else:
                         entries += 1
@@ -141,7 +145,7 @@ class CompileCache:
 
     @property
     def warm(self) -> bool:
-        """Whether it held something when the server was started."""
+        """Whether it held something that was compiled when the server was started."""
         return self.at_start.entries > 0
 
     def env(self) -> dict[str, str]:

@@ -12,7 +12,7 @@ from hpcsweep.node.gpus import Gpus
 from hpcsweep.node.inbox import LoadClosed, LoadLine, Look
 from hpcsweep.node.load_process import LoadProcess, load_log_tail
 from hpcsweep.node.metrics import Peaks, differences
-from hpcsweep.node.outcome import TIMEOUT_CAUSES, Ended, Verdict, workload_failed
+from hpcsweep.node.outcome import TIMEOUT_CAUSES, Ended, Verdict, client_ended, workload_failed
 from hpcsweep.node.probe import Target, ask
 from hpcsweep.node.supervisor import Supervisor
 from hpcsweep.node.telemetry import Watcher, look
@@ -219,9 +219,7 @@ class _Sending:
 
     def _verdict(self, exit_code: int | None) -> Verdict | None:
         if self._ended is None:
-            tail = tuple(load_log_tail(self._m._folder))
-            reason = f"the load client ended with exit code {exit_code} before workload {self._name} was done"
-            raise Ended(Verdict(OutcomeKind.FAILED, reason, "the load client", "client.log tells more", tail))
+            raise Ended(client_ended(self._name, exit_code, load_log_tail(self._m._folder)))
         if self._ended.get("completed"):
             return None
         failures = {str(cause): int(number) for cause, number in self._ended.get("failures", {}).items()}

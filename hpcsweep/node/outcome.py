@@ -119,6 +119,16 @@ TIMEOUT_CAUSES = frozenset({"request_timeout", "token_timeout"})
 """Causes of a failed request that are a budget of ours."""
 
 
+def client_ended(workload: str, exit_code: int | None, last_lines: Sequence[str]) -> Verdict:
+    """The load client ended before its workload did. Its last words (`Error: ...`, `hint: ...`) are the reason."""
+    told = {key: text for line in last_lines for key, colon, text in [line.partition(": ")] if colon}
+    reason = f"the load client ended with exit code {exit_code} before workload {workload} was done"
+    if "Error" in told:
+        reason = f"the load client could not do workload {workload}: {told['Error']}"
+    hint = told.get("hint", "client.log tells more")
+    return Verdict(OutcomeKind.FAILED, reason, "the load client", hint, tuple(last_lines))
+
+
 def workload_failed(workload: str, failures: Mapping[str, int], details: Sequence[str]) -> Verdict:
     """Every request of a workload failed while the server was alive."""
     total = sum(failures.values())

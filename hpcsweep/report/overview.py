@@ -12,6 +12,7 @@ from hpcsweep.report.document import Bullets, Paragraph, Section, Table
 from hpcsweep.report.held_back import HeldBack
 from hpcsweep.report.wording import NOTHING, SIMULATED
 from hpcsweep.spec.sweep import IMPORTED_FROM
+from hpcsweep.units import counted
 
 MAX_WHYS = 3
 """Of the reasons why a workload was not sent; they differ in a number."""
@@ -35,7 +36,7 @@ def head(findings: Findings, *, brief: bool = False) -> Section:
     lines = [
         f"Sweep {sweep.sweep} of experiment {sweep.experiment}, submitted {wording.moment(sweep.submitted_at)}",
         f"Cluster {sweep.cluster} ({sweep.scheduler}); model {', '.join(models)}; engine {', '.join(engines)}",
-        f"{len(findings.variants)} variants in {planned} runs, of which {done} completed",
+        f"{counted(len(findings.variants), 'variant')} in {counted(planned, 'run')}, of which {done} completed",
         *_hardware(findings),
         f"Objective: {findings.recommendation.objective}",
     ]
@@ -49,7 +50,7 @@ def _hardware(findings: Findings) -> list[str]:
         return []
     gpus = sorted({run.gpus for run in ran})
     kinds = sorted({name for run in ran if (name := run.gpu_name or run.gpu_type)})
-    on = "CPUs, without a GPU" if gpus == [0] else f"{', '.join(map(str, gpus))} GPUs a run"
+    on = "CPUs, without a GPU" if gpus == [0] else f"{', '.join(map(str, gpus))} GPU{'s' * (gpus != [1])} a run"
     nodes = listed(sorted({run.host for run in ran if run.host}))
     return [f"Ran on {on}" + (f" ({', '.join(kinds)})" if kinds else "") + (f": {nodes}" if nodes else "")]
 

@@ -6,7 +6,7 @@ import pytest
 
 from hpcsweep.engines.logs import FailureSeen
 from hpcsweep.node.agent import EXIT_CODES, larger, retry_asked
-from hpcsweep.node.outcome import Verdict, server_exited, stalled, startup_timeout, workload_failed
+from hpcsweep.node.outcome import Verdict, client_ended, server_exited, stalled, startup_timeout, workload_failed
 from hpcsweep.node.signals import meaning
 from hpcsweep.node.stall import Evidence, StallWatch, signs
 from hpcsweep.node.startup import over_budget
@@ -71,13 +71,14 @@ def test_time_in_which_nobody_could_look_is_no_silence_but_not_for_ever():
         watch.look(Evidence(at_s=at_s))
     assert watch.idle_s(4.5) == 4.5
     watch.look(Evidence(at_s=16.5))  # the machine was frozen for 11 seconds
-    assert watch.idle_s(16.5) == 5.5
+    assert watch.idle_s(16.5) == 5.5 and watch.held_up_s == 11.0
     for at_s in (27.0, 37.0, 47.0):
         watch.look(Evidence(at_s=at_s))
     assert watch.idle_s(47.0) == 27.0  # 20 of 47 seconds are excused, not more
     watch.look(Evidence(at_s=48.0, log_lines=1))
     watch.look(Evidence(at_s=60.0, log_lines=1))
     assert watch.idle_s(60.0) == 1.0
+    assert watch.held_up_s == 11.0 + 9.5 + 9.0 + 9.0 + 11.0  # all of it is told, excused or not
 
 
 OOM = FailureSeen(OutcomeKind.OUT_OF_MEMORY, "use less", 1.0, "torch.OutOfMemoryError: CUDA out of memory")
@@ -213,3 +214,24 @@ def test_what_is_tried_again(kind):
     again = kind in (OutcomeKind.STALLED, OutcomeKind.STARTUP_TIMEOUT)
     assert retry_asked(Verdict(kind, "", ""), wanted) is again
     assert not retry_asked(Verdict(kind, "", ""), Budgets())
+
+
+@pytest.mark.parametrize(
+    ("last_lines", "reason", "hint"),
+    [
+        pytest.param(
+            ["Error: no text of exactly 512 tokens was found", "hint: a prompt must be longer"],
+            "the load client could not do workload one: no text of exactly 512 tokens was found",
+            "a prompt must be longer", id="its own error",
+        ),
+        pytest.param(
+            ["Traceback (most recent call last):", "  File x", "MemoryError"],
+            "the load client ended with exit code 1 before workload one was done", "client.log tells more", id="a bug",
+        ),
+        pytest.param([], "the load client ended with exit code 1", "client.log tells more", id="killed"),
+    ],
+)  # fmt: skip
+def test_a_load_client_that_ends_early_says_why(last_lines, reason, hint):
+    verdict = client_ended("one", 1, last_lines)
+    assert verdict.reason.startswith(reason) and verdict.hint == hint
+    assert verdict.evidence == tuple(last_lines)

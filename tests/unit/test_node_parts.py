@@ -338,6 +338,16 @@ def test_a_node_local_cache_takes_the_place_of_the_shared_one(tmp_path: Path):
         cache.close(keep=keep)
         assert not cache.folder.exists()
     assert measure(tmp_path / "e/g/m").entries == 1
+
+
+def test_what_vllm_notes_before_it_compiles_makes_no_cache_warm(tmp_path: Path):
+    noted = tmp_path / "e/g/m/vllm/modelinfos/glm4_moe.json"
+    noted.parent.mkdir(parents=True)
+    noted.write_text("{}")
+    cache = CompileCache("shared", tmp_path, "e/g/m", ME)
+    cache.open()
+    assert not cache.warm
+    cache.close(keep=True)
     assert sorted(path.name for path in (tmp_path / "e/g").iterdir()) == ["m"]
 
 
