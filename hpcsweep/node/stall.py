@@ -86,18 +86,28 @@ class StallWatch:
         self._last = first
         self._moved_at_s = first.at_s
         self._excused_s = 0.0
+        self.held_up_s = 0.0
+        """Seconds so far in which the observer itself was held up."""
 
     def look(self, now: Evidence) -> list[str]:
         """The signs since the last look."""
         found = signs(self._last, now, self._limits)
+        late_s = self._late_s(now.at_s)
+        self.held_up_s += late_s
         if found:
             self._moved_at_s, self._excused_s = now.at_s, 0.0
-        elif self._every_s is not None and now.at_s - self._last.at_s > HELD_UP_LOOKS * self._every_s:
-            held_up_s = min(now.at_s - self._last.at_s - self._every_s, self._stall_s - self._excused_s)
-            self._moved_at_s += held_up_s
-            self._excused_s += held_up_s
+        else:
+            excused_s = min(late_s, self._stall_s - self._excused_s)
+            self._moved_at_s += excused_s
+            self._excused_s += excused_s
         self._last = now
         return found
+
+    def _late_s(self, at_s: float) -> float:
+        elapsed_s = at_s - self._last.at_s
+        if self._every_s is None or elapsed_s <= HELD_UP_LOOKS * self._every_s:
+            return 0.0
+        return elapsed_s - self._every_s
 
     def excuse(self, at_s: float) -> None:
         """Nothing had to move until now: the server had nothing to do."""

@@ -72,6 +72,7 @@ class Supervisor:
         self._next_look_s = self._next_progress_s = 0.0
         self._look_every_s = _LOOK_MAX_S
         self._signs: dict[str, None] = {}
+        self._held_up_told_s = 0.0
         self._tell_members, self._members = tell_members, frozenset[Member]()
         self._told: dict[str, float | str] = {}
         self._driver_was_silent = gpus.silent  # then the attempt's own warnings say so
@@ -211,7 +212,10 @@ class Supervisor:
         members = self.processes()
         self._signs |= dict.fromkeys(self._watch.look(self._evidence(members)))
         if now_s >= self._next_progress_s:
-            self.journal.event("progress", sync=False, signs=list(self._signs), idle_s=self.idle_s())
+            held_up_s, self._held_up_told_s = self._watch.held_up_s - self._held_up_told_s, self._watch.held_up_s
+            self.journal.event(
+                "progress", sync=False, signs=list(self._signs), idle_s=self.idle_s(), held_up_s=round(held_up_s, 3)
+            )
             self._next_progress_s, self._signs = now_s + _PROGRESS_EVERY_S, {}
         if self._watch.idle_s(now_s) >= self.clock.real(self._stall_s):
             idle_s = self.idle_s()

@@ -1,6 +1,5 @@
 """A job of the node agent with a real vLLM on CPUs, and what is needed to break it on purpose."""
 
-import itertools
 import os
 import signal
 import subprocess
@@ -26,7 +25,8 @@ ENV = {**OFFLINE, "VLLM_CPU_KVCACHE_SPACE": "1"}
 class Declared:
     """How an attempt was judged. `after_s`: seconds from the fault to the moment at which it was declared.
 
-    `idle_s`: how old the last sign of life was then; None: it was not declared for want of signs.
+    `idle_s`: how old the last sign of life was then; None: it was not declared for want of signs. `signs`: what the
+    agent saw after the fault, and when.
     """
 
     outcome: str
@@ -36,6 +36,7 @@ class Declared:
     evidence: str
     after_s: float  # without the time in which the agent was held up
     idle_s: float | None = None
+    signs: tuple[str, ...] = ()
 
 
 class VllmJob(Job):
@@ -106,15 +107,16 @@ class VllmJob(Job):
             end.evidence[0] if end.evidence else "",
             round((stall or teardown or end).at - since - self.held_up_s(since), 1),
             stall.value if stall else None,
+            tuple(
+                f"{e.at - since:.0f}s {'+'.join(e.signs) or '-'} (held up {e.held_up_s:.1f}s)"
+                for e in self.of_kind("progress", LABEL)
+                if e.at > since
+            ),
         )
 
     def held_up_s(self, since: float) -> float:
-        """Seconds after `since` in which the agent could not run at all.
-
-        It writes every two or three seconds while it watches; a longer gap is a machine that was frozen or starved.
-        """
-        at = [since, *(e.at for e in self.events(LABEL) if e.at > since and e.kind in ("progress", "fact"))]
-        return sum(max(0.0, later - earlier - 4.0) for earlier, later in itertools.pairwise(at))
+        """Seconds after `since` in which the agent could not look, by its own account (vLLM that spins starves it)."""
+        return sum(e.held_up_s for e in self.of_kind("progress", LABEL) if e.at > since)
 
     def left_behind(self) -> list[str]:
         """Processes that still work in a folder of this sweep: vLLM's rename themselves, but stay where they are."""
