@@ -163,12 +163,18 @@ def divided(figure: Figure, by: float, name: str) -> Figure:
 
 
 def _energy(row: WorkloadRow, measured: Measured, simulated: bool) -> Figure | None:
-    """Joule per output token: GPU power over time, by the trapezoid rule, over the tokens of the successful samples.
+    """Joule per output token, over the tokens of the successful samples; of all GPUs of the server.
 
-    `gpu_power_w` is the power of all GPUs of the server. None: not recorded, or fewer than 2 looks.
+    By the driver's own counter where every GPU has one (from just before the first request to the end); else GPU power
+    over time, by the trapezoid rule. None: not recorded, or fewer than 2 looks.
     """
     looks = [(t_s, figures["gpu_power_w"]) for t_s, figures in row.telemetry if "gpu_power_w" in figures]
     tokens = float(np.nansum(measured.columns.completion_tokens[measured.good]))
+    if tokens > 0 and row.energy_j:
+        note = "GPUs only; by the driver's counter"
+        return Figure(
+            sum(row.energy_j) / tokens, "J/token", len(row.energy_j), "repeats", simulated=simulated, note=note
+        )
     if len(looks) < 2 or tokens <= 0:
         return None
     t_s, power_w = np.array(looks).T

@@ -72,6 +72,7 @@ class WorkloadRow:
     warnings: tuple[str, ...] = ()
     client_figures: dict[str, float] = field(default_factory=dict)
     server_figures: dict[str, float] = field(default_factory=dict)
+    energy_j: tuple[float, ...] = ()  # by the counters of the GPUs' driver, one per repeat; empty: not of all repeats
     telemetry: tuple[tuple[float, dict[str, float]], ...] = ()  # (t_s, figures)
     dataset_sha256: str | None = None
     columns: SampleColumns | None = None

@@ -78,8 +78,10 @@ def _candidates(findings: Findings) -> Table:
         )
     note = (
         f"Score: {advice.objective}. Chance: share of 4,000 draws from the intervals in which the variant comes out "
-        "first. No rank: the result is not valid, as the last column says."
+        "first."
     )
+    if any(row[0] == NOTHING for row in rows):
+        note += " No rank: the result is not valid, as the last column says."
     note += held.note
     if absent:
         note += f" Without a score, because a workload failed or does not fit: {listed(absent)}."

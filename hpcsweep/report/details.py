@@ -141,8 +141,8 @@ def _sample_rows(cell: Cell) -> list[tuple[str, ...]]:
                 columns.sample[place],
                 wording.fixed(float(columns.prompt_tokens[place]), 0),
                 wording.fixed(float(columns.completion_tokens[place]), 0),
-                wording.fixed(float(columns.ttft_s[place]), 2),
-                wording.fixed(float(columns.e2e_s[place]), 2),
+                wording.latency(float(columns.ttft_s[place])),
+                wording.latency(float(columns.e2e_s[place])),
                 wording.fixed(float(cell.tps[place]), 2),
                 "; ".join(marks),
             )
@@ -219,14 +219,14 @@ def costs(findings: Findings) -> Section:
         ("Wasted", cost.wasted),
     ]
     rows = [(wording.marked(name, one.simulated), _hours(one), one.note) for name, one in lines]
-    rows += [(f"Wasted: {word}", f"{hours:.2f} GPU-hours", "") for word, hours in cost.wasted_by.items()]
+    rows += [(f"Wasted: {word}", f"{wording.hours(hours)} GPU-hours", "") for word, hours in cost.wasted_by.items()]
     rows.append(("Waiting in queues", _hours(cost.queued_hours), cost.queued_hours.note))
     note = "GPUs x time of the attempts, on their own clock."
     return Section("Cost", (Table(("What", "How much", "Note"), tuple(rows), note),))
 
 
 def _hours(one: Figure) -> str:
-    return f"{one.value or 0.0:.2f} {one.unit} ({wording.counted(one)})"
+    return f"{wording.hours(one.value or 0.0)} {one.unit} ({wording.counted(one)})"
 
 
 def appendix(findings: Findings) -> Section | None:

@@ -11,7 +11,7 @@ from hpcsweep.analysis.columns import SampleColumns
 from hpcsweep.analysis.rows import AttemptRow, FactRow, PhaseRow, RunRow, WorkloadRow
 from hpcsweep.report.console import safe_text
 from hpcsweep.spec.phases import STARTUP_PHASES, OutcomeKind, Phase
-from hpcsweep.units import format_bytes, format_duration
+from hpcsweep.units import counted, format_bytes, format_duration
 
 _FIGURE_CELLS = 7
 _BAR_CELLS = (12, 48)
@@ -58,7 +58,7 @@ def _head(run: RunRow) -> str:
         f"{ended}   variant {run.variant_id or '-'}   repeat {run.repeat}   {run.engine or '-'}   {run.model or '-'}",
         "   ".join(f"{axis}={level}" for axis, level in run.axes.items()),
     ]
-    gpus = f"{run.gpus} GPUs" + (f" ({run.gpu_type})" if run.gpu_type else "")
+    gpus = counted(run.gpus, "GPU") + (f" ({run.gpu_type})" if run.gpu_type else "")
     queued = f"   queued {format_duration(run.queued_s)}" if run.queued_s is not None else ""
     lines.append(f"job {run.job or '-'}   node {run.node or '-'}   {gpus}{queued}")
     return "\n".join(line for line in lines if line)

@@ -36,6 +36,16 @@ def fixed(value: float, decimals: int) -> str:
     return f"{value:.{decimals}f}" if math.isfinite(value) else NOTHING
 
 
+def hours(value: float) -> str:
+    """`12.50`, `0.012`: two decimals, or two significant digits of what is less than a tenth."""
+    return fixed(value, max(2, _decimals(value, 2)))
+
+
+def latency(value_s: float) -> str:
+    """Seconds of one request, without the unit: `29.31`, `0.013`; `-` for NaN."""
+    return fixed(value_s, 2 if value_s >= 1 else 3)
+
+
 def figure(one: Figure | None, *, digits: int = 3, unit: bool = False) -> str:
     """`8.69 [8.39, 9.00] n=3`, `7.03, within a factor of 63, n=3`; `- (why)` for a figure that cannot be had."""
     if one is None:

@@ -238,11 +238,17 @@ def _workload(name: str, stated: Row, results: Sequence[Any], attempt_id: int, p
         warnings=tuple(dict.fromkeys(warning for result in results for warning in result.warnings or ())),
         client_figures=_merged(results, "client_figures"),
         server_figures=_merged(results, "server_figures"),
+        energy_j=_energy_j(results),
         telemetry=tuple((point.t_s, point.figures) for point in points if point.workload == name),
         dataset_sha256=stated["sha256"],
         columns=columns(blocks, itl=parts.itl) if blocks else None,
         settings=stated["settings"],
     )
+
+
+def _energy_j(results: Sequence[Any]) -> tuple[float, ...]:
+    counted = [figures["gpu_energy_j"] for r in results if "gpu_energy_j" in (figures := r.server_figures or {})]
+    return tuple(map(float, counted)) if len(counted) == len(results) else ()
 
 
 def _merged(results: Sequence[Any], column: str) -> dict[str, float]:

@@ -140,6 +140,10 @@ def test_energy_is_power_over_time_by_output_tokens():
     cell = cell_of(workload("w", samples([(10, 5.0)] * 2, tokens=100), telemetry=looks))
     assert cell.energy.value == pytest.approx(1000 * 10 / 200)
     assert cell.energy.unit == "J/token"
+    counted = cell_of(
+        workload("w", samples([(10, 5.0)] * 2, tokens=100), telemetry=looks, energy_j=(5000.0, 4000.0))
+    ).energy
+    assert (counted.value, counted.n, counted.of) == (9000 / 200, 2, "repeats") and "counter" in counted.note
     assert cell_of(workload("w", samples([(10, 5.0)]), telemetry=looks[:1])).energy is None
 
 
