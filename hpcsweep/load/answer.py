@@ -5,6 +5,7 @@ the closed list `CAUSES`, so that successes and causes add up to the requests se
 """
 
 import json
+from array import array
 from collections.abc import Callable
 from typing import Any
 
@@ -58,16 +59,29 @@ class Answer:
     string a quote is escaped, so that `"text":` can only be a key, and a text without a quote ends where tail begins.)
     """
 
-    __slots__ = ("_events", "done", "finish_reason", "head", "learnt", "plain", "stamps", "tail", "texts", "usage")
+    __slots__ = (
+        "_begin",
+        "_end",
+        "_events",
+        "done",
+        "finish_reason",
+        "head",
+        "learnt",
+        "plain",
+        "stamps",
+        "tail",
+        "texts",
+        "usage",
+    )
 
     def __init__(self) -> None:
         self._events = EventSplitter()
-        self.stamps: list[int] = []  # one per event that brought tokens
+        self.stamps = array("q")  # one per event that brought tokens; a list takes five times the memory
         self.texts = 0  # events whose text was not empty: never more than the tokens
         self.finish_reason: str | None = None
         self.usage: dict[str, Any] | None = None
         self.done = False
-        self.head = self.tail = b""
+        self.head = self.tail = self._begin = self._end = b""
         self.learnt = 0
         self.plain = b""  # the beginning of a body that is no stream
 
@@ -76,13 +90,25 @@ class Answer:
         for name, data in self._events.feed(body):
             if data == b"[DONE]":
                 self.done = True
+            elif self._is_plain(data) and not name:
+                self.add_plain(1, at_ns)
             elif data:
                 self._take(name, data, at_ns)
 
     def add_plain(self, chunks: int, at_ns: int) -> None:
         """Take chunks that are like the one that `head` and `tail` come from."""
         self.texts += chunks
-        self.stamps.extend([at_ns] * chunks)
+        for _ in range(chunks):
+            self.stamps.append(at_ns)
+
+    def _is_plain(self, data: bytes) -> bool:
+        """Whether an event is the one that `head` and `tail` come from, but for its text."""
+        begin = self._begin
+        if not begin or not data.startswith(begin):
+            return False
+        end = data.find(b'"', len(begin))
+        # 92: a backslash, the quote may be part of the text
+        return len(begin) < end and data[end - 1] != 92 and data[end:] == self._end
 
     def _take(self, name: bytes, data: bytes, at_ns: int) -> None:
         event = _parse(data)
@@ -115,7 +141,8 @@ class Answer:
             before, found, rest = data.partition(key)
             text, quote, after = rest.partition(b'"')
             if found and text and quote and b"\\" not in text and data.count(b'"finish_reason":null') == 1:
-                self.head, self.tail = b"data: " + before + found, quote + after + b"\n\n\r\n"
+                self._begin, self._end = before + found, quote + after
+                self.head, self.tail = b"data: " + self._begin, self._end + b"\n\n\r\n"
                 return
 
     def tokens(self) -> tuple[int | None, int | None, int | None, str]:
