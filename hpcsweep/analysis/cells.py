@@ -168,14 +168,16 @@ def _energy(row: WorkloadRow, measured: Measured, simulated: bool) -> Figure | N
     By the driver's own counter where every GPU has one (from just before the first request to the end); else GPU power
     over time, by the trapezoid rule. None: not recorded, or fewer than 2 looks.
     """
-    looks = [(t_s, figures["gpu_power_w"]) for t_s, figures in row.telemetry if "gpu_power_w" in figures]
     tokens = float(np.nansum(measured.columns.completion_tokens[measured.good]))
-    if tokens > 0 and row.energy_j:
+    if tokens <= 0:
+        return None
+    if row.energy_j:
         note = "GPUs only; by the driver's counter"
         return Figure(
             sum(row.energy_j) / tokens, "J/token", len(row.energy_j), "repeats", simulated=simulated, note=note
         )
-    if len(looks) < 2 or tokens <= 0:
+    looks = [(t_s, figures["gpu_power_w"]) for t_s, figures in row.telemetry if "gpu_power_w" in figures]
+    if len(looks) < 2:
         return None
     t_s, power_w = np.array(looks).T
     joules = float(((power_w[1:] + power_w[:-1]) / 2 * np.diff(t_s)).sum())

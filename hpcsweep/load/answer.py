@@ -51,6 +51,16 @@ class Failure(Exception):
         self.cause, self.detail = cause, detail[:300]
 
 
+def plain_end(data: bytes, at: int, head: bytes, tail: bytes) -> int:
+    """Where a piece of `data` ends that begins at `at` and is `head`, a text and `tail`; 0: there is none."""
+    begin = at + len(head)
+    end = data.find(b'"', begin)
+    # 92: a backslash, the quote may be part of the text
+    if not data.startswith(head, at) or end <= begin or data[end - 1] == 92 or not data.startswith(tail, end):
+        return 0
+    return end + len(tail)
+
+
 class Answer:
     """What one request got back. Times are monotonic nanoseconds.
 
@@ -103,12 +113,7 @@ class Answer:
 
     def _is_plain(self, data: bytes) -> bool:
         """Whether an event is the one that `head` and `tail` come from, but for its text."""
-        begin = self._begin
-        if not begin or not data.startswith(begin):
-            return False
-        end = data.find(b'"', len(begin))
-        # 92: a backslash, the quote may be part of the text
-        return len(begin) < end and data[end - 1] != 92 and data[end:] == self._end
+        return bool(self._begin) and plain_end(data, 0, self._begin, self._end) == len(data)
 
     def _take(self, name: bytes, data: bytes, at_ns: int) -> None:
         event = _parse(data)

@@ -5,7 +5,7 @@ import socket
 import struct
 import time
 
-from hpcsweep.load.answer import Answer, Failure
+from hpcsweep.load.answer import Answer, Failure, plain_end
 from hpcsweep.load.http1 import HttpError, ResponseReader
 from hpcsweep.load.schedule import Item
 
@@ -188,12 +188,9 @@ def _like(data: bytes, head: bytes, tail: bytes) -> tuple[int, int]:
     chunks = at = 0
     while at < len(data):
         start = data.find(b"\r", at) + 2  # after the line with the chunk's size
-        begin = start + len(head)
-        end = data.find(b'"', begin)
-        # 92: a backslash, the quote may be part of the text
-        if not data.startswith(head, start) or end <= begin or data[end - 1] == 92 or not data.startswith(tail, end):
+        after = plain_end(data, start, head, tail)
+        if not after:
             break
-        after = end + len(tail)
         try:
             if int(data[at : start - 2], 16) != after - start - 2:
                 break
