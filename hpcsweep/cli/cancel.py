@@ -4,11 +4,12 @@ import json
 
 import click
 
-from hpcsweep.cli.context import Session, session
+from hpcsweep.cli.context import Session, say, session
 from hpcsweep.cli.runs import choose_runs
 from hpcsweep.store.runs import read_runs
 from hpcsweep.submit.client import cancel as cancel_runs
 from hpcsweep.submit.client import neighbours
+from hpcsweep.submit.sweep_lock import changing
 from hpcsweep.units import counted
 
 
@@ -24,6 +25,7 @@ def cancel(ctx: click.Context, names: tuple[str, ...], yes: bool, as_json: bool)
     """
     with session(ctx) as opened:
         chosen = choose_runs(opened.home, names)
+        ctx.with_resource(changing([sweep for sweep, _ in chosen], "cancel", say))
         opened.refresh([sweep.name for sweep, _ in chosen])  # and with it finds jobs whose id never arrived
         alive = _alive(opened, [sweep.name for sweep, _ in chosen])
         done: dict[str, list[str]] = {}

@@ -130,6 +130,7 @@ class Session:
     def _look_for(self, sweep: SweepFolder, number: int, lost: "Submission", troubles: list[str]) -> "Submission":
         """A submission whose answer was lost, with the job's id when the scheduler shows that it took it."""
         from hpcsweep.submit.place import find_place
+        from hpcsweep.submit.sweep_lock import changing_if_free
 
         backend = self.backend(sweep)
         try:
@@ -140,8 +141,12 @@ class Session:
             return lost
         if not ids:
             return lost
-        found = lost.model_copy(update={"job_id": ids[-1]})
-        sweep.write_submission(number, found)
+        with changing_if_free(sweep, "status") as free:
+            known = sweep.read_submission(number)
+            if not free or known is None or known.job_id is not None:
+                return known or lost  # a command that is submitting or cancelling writes the file itself
+            found = known.model_copy(update={"job_id": ids[-1]})
+            sweep.write_submission(number, found)
         return found
 
     def _age(self, sweeps: list[str]) -> str:
@@ -158,6 +163,11 @@ class Session:
             for (job_id, index), status in told.items():
                 sweep, number = places[job_id]
                 record_status(connection, sweep, number, index, status, at)
+
+
+def say(text: str) -> None:
+    """Print a line of progress to stderr: stdout has the result."""
+    click.echo(text, err=True)
 
 
 @contextmanager

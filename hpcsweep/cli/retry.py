@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from hpcsweep.analysis.bad_nodes import BadNode, bad_nodes
-from hpcsweep.cli.context import Session, session
+from hpcsweep.cli.context import Session, say, session
 from hpcsweep.cli.params import duration_s
 from hpcsweep.cli.runs import choose_runs
 from hpcsweep.cli.wait import wait_for
@@ -20,6 +20,7 @@ from hpcsweep.submit.factory import make_backend
 from hpcsweep.submit.inputs import read_cluster
 from hpcsweep.submit.layout import SweepFolder
 from hpcsweep.submit.prepare import template_folders
+from hpcsweep.submit.sweep_lock import SweepLock
 
 NOT_TRIED_AGAIN = {OutcomeKind.COMPLETED, OutcomeKind.UNSUPPORTED}
 
@@ -67,6 +68,9 @@ def retry(
         if len(chosen) > 1:
             raise SpecError("retry takes runs of one sweep at a time")
         sweep, named = chosen[0]
+        lock = SweepLock(sweep, "retry")
+        ctx.call_on_close(lock.release)
+        lock.take(say)  # before the runs are chosen: another retry may be submitting the same ones
         opened.refresh([sweep.name])
         labels, nodes = _missing(opened, sweep, named, {OutcomeKind(kind) for kind in outcome})
         for node in nodes:
@@ -80,7 +84,8 @@ def retry(
             cluster = cluster.model_copy(update={"exclude": away})
         backend = make_backend(cluster, opened.home, opened.document(sweep).get("parallel"))
         templates = make_environment(template_folders(template_dir))
-        submitted = retry_runs(sweep, cluster_name, cluster, templates, backend, labels, walltime_s=walltime_s)
+        submitted = retry_runs(sweep, cluster_name, cluster, templates, backend, labels, lock, walltime_s=walltime_s)
+        lock.release()
         if as_json:
             jobs = [{"job": n, "job_id": i, "elements": e} for n, i, e in submitted.jobs]
             click.echo(json.dumps({"sweep": sweep.name, "runs": sorted(labels), "jobs": jobs}, indent=1))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcsweep.node.cache_lock import CacheLock
+from hpcsweep.node.file_lock import FileLock
 from hpcsweep.node.identity import Identity
 from hpcsweep.spec.server import ServerConfig, Settings
 
@@ -116,7 +116,7 @@ class CompileCache:
     def __init__(self, mode: str, root: Path, key: str, identity: Identity) -> None:
         self.mode, self.key = mode, key
         self._shared = root / key
-        self._lock = CacheLock(self._shared.with_name(self._shared.name + ".lock"), identity)
+        self._lock = FileLock(self._shared.with_name(self._shared.name + ".lock"), identity)
         self._private: Path | None = None
         self.folder = self._shared
         self.at_start = CacheSize(0, 0)

@@ -59,6 +59,14 @@ def boot_id() -> str:
         return ""
 
 
+def pid_namespace() -> str:
+    """The kernel's name for this process's PID namespace: in another one the same pid is another process."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
 def process_started_at(pid: int) -> float:
     """Unix time at which a process was made. Of the agent: when job.sh began, for it is the same process."""
     ticks = int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19])

@@ -19,6 +19,7 @@ from hpcsweep.submit.layout import SWEEP_FILE, Home, SweepFolder, write_json
 from hpcsweep.submit.place import Place, claim, find_place
 from hpcsweep.submit.prepare import Prepared, Rendered, render_jobs, render_sweep
 from hpcsweep.submit.submission import Submission
+from hpcsweep.submit.sweep_lock import SweepLock
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,21 @@ def submit(prepared: Prepared, home: Home, backend: Backend) -> Submitted:
     limit = prepared.cluster.max_array_size or backend.max_array_size()
     place = claim(home, prepared.experiment.name, prepared.cluster, backend)
     sweep = place.sweep
+    lock = SweepLock(sweep, "submit")
     try:
+        lock.take(_nothing_to_say)
         rendered = render_sweep(
             prepared, sweep.name, place.sweep_dir, place.cache_dir, backend.template, max_array_size=limit
         )
         _write(prepared, rendered, sweep)
         place.stage()
-        jobs = _hand_over(prepared.cluster_name, prepared.cluster, rendered.jobs, rendered.files, place, backend)
+        jobs = _hand_over(prepared.cluster_name, prepared.cluster, rendered.jobs, rendered.files, place, backend, lock)
     except BaseException:
         if not any(sweep.read_submission(number) for number in sweep.job_numbers()):
             place.remove()
         raise
+    finally:
+        lock.release()
     return Submitted(sweep, tuple(jobs))
 
 
@@ -65,11 +70,13 @@ def retry(
     environment: Environment,
     backend: Backend,
     labels: Collection[str],
+    lock: SweepLock,
     *,
     walltime_s: float | None = None,
 ) -> Submitted:
     """Submit these runs of a sweep again, as further attempts, to the cluster as `cluster` now describes it.
 
+    `lock`: held since before `labels` were chosen, or another command may have submitted the same runs meanwhile.
     `walltime_s`: of each; None: as the experiment says. Raises HpcsweepError.
     """
     document = sweep.read_sweep()
@@ -93,7 +100,7 @@ def retry(
     place = find_place(sweep, cluster, backend)
     _write_jobs(jobs, files, sweep)
     place.stage()
-    return Submitted(sweep, tuple(_hand_over(cluster_name, cluster, jobs, files, place, backend)))
+    return Submitted(sweep, tuple(_hand_over(cluster_name, cluster, jobs, files, place, backend, lock)))
 
 
 def cancel(sweep: SweepFolder, cluster: Cluster, backend: Backend, labels: Collection[str] | None) -> list[str]:
@@ -125,6 +132,10 @@ def neighbours(sweep: SweepFolder, labels: Collection[str]) -> list[str]:
     places = sweep.where_runs_are()
     elements = {places[label] for label in labels if label in places}
     return sorted(label for label, place in places.items() if place in elements and label not in labels)
+
+
+def _nothing_to_say(text: str) -> None:
+    """No other process knows a folder that was made a moment ago."""
 
 
 def _write(prepared: Prepared, rendered: Rendered, sweep: SweepFolder) -> None:
@@ -162,6 +173,7 @@ def _hand_over(
     files: Sequence[RenderedJob],
     place: Place,
     backend: Backend,
+    lock: SweepLock,
 ) -> list[tuple[int, str, int]]:
     handed: list[tuple[int, str, int]] = []
     sweep = place.sweep
@@ -173,6 +185,7 @@ def _hand_over(
             submitted_at=time.time(),
             elements=len(job.elements),
         )
+        lock.check()
         sweep.write_submission(job.job, submission)  # whatever comes between: it may have arrived
         try:
             job_id = backend.submit(job, f"{place.sweep_dir}/jobs/{job.job}", rendered.script)

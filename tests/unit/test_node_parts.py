@@ -14,11 +14,11 @@ from hpcsweep.engines.vllm import Vllm
 from hpcsweep.events.log import read_events
 from hpcsweep.load.clock import Clock
 from hpcsweep.node.api_key import key_for
-from hpcsweep.node.cache_lock import STALE_S, CacheLock
 from hpcsweep.node.compile_cache import CacheSize, CompileCache, cache_key, measure, use_made
 from hpcsweep.node.engine_install import find_executable, installed_version, parse_flags
 from hpcsweep.node.environment import HIDDEN, command_text, server_environment
 from hpcsweep.node.family import Family, kill_attempt, of_own_session
+from hpcsweep.node.file_lock import STALE_S, FileLock
 from hpcsweep.node.folders import attempt_numbers, close_dead_attempts, ended_in_this_job, take_attempt
 from hpcsweep.node.gpus import Gpus, GpuState, gpu_figures, gpu_use
 from hpcsweep.node.identity import Identity, array_index, boot_id, job_id, process_started_at, restart_count
@@ -300,29 +300,29 @@ def test_without_room_for_a_secret_the_key_is_random(tmp_path: Path):
 
 def test_one_writer_a_cache(tmp_path: Path):
     path = tmp_path / "key.lock"
-    mine = CacheLock(path, ME)
+    mine = FileLock(path, ME)
     assert mine.take() is None
-    assert "here" in str(CacheLock(path, ME).take())
+    assert "here" in str(FileLock(path, ME).take())
     mine.release()
     assert not path.exists()
     path.write_text(json.dumps({**ME.as_dict(), "pid": 2**22 + 1}))
-    assert CacheLock(path, ME).take() is None
+    assert FileLock(path, ME).take() is None
 
 
 def test_a_lock_of_another_host_is_lost_when_it_is_old(tmp_path: Path):
     path = tmp_path / "key.lock"
     path.write_text(json.dumps({"host": "far", "boot_id": "b", "pid": 1, "started_ticks": 1}))
-    assert "far" in str(CacheLock(path, ME).take())
+    assert "far" in str(FileLock(path, ME).take())
     old = time.time() - STALE_S - 1
     os.utime(path, (old, old))
-    taken = CacheLock(path, ME)
+    taken = FileLock(path, ME)
     assert taken.take() is None
     taken.release()
 
 
 def test_a_lock_that_was_lost_meanwhile_is_left_to_its_new_holder(tmp_path: Path):
     path = tmp_path / "key.lock"
-    mine = CacheLock(path, ME)
+    mine = FileLock(path, ME)
     assert mine.take() is None
     path.write_text(json.dumps({"host": "far", "boot_id": "b", "pid": 1, "started_ticks": 1}))
     mine.release()
