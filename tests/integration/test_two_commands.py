@@ -1,10 +1,16 @@
 """Two commands on one sweep at the same moment: what they do, they do one after the other."""
 
 import json
+import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cli import Cli
+
+from hpcsweep.submit.layout import SweepFolder
+from hpcsweep.submit.sweep_lock import changing
 
 EXPERIMENT = """\
 name: study
@@ -31,18 +37,38 @@ def cli(tmp_path: Path) -> Cli:
     return Cli(tmp_path)
 
 
-def test_of_two_retries_one_submits(cli: Cli) -> None:
+@pytest.fixture
+def sweep(cli: Cli) -> Iterator[SweepFolder]:
+    """A sweep whose runs were cancelled, so that there is something to retry."""
     cli.run("submit", "study.yaml", "--cluster", "local")
     cli.run("cancel")
-    try:
-        for _ in range(60):
-            if {run["state"] for run in cli.runs().values()} == {"finished"}:
-                break
-        both = [cli.start("retry") for _ in range(2)]
-        told = sorted(process.communicate(timeout=100) for process in both)
-        assert sorted(process.returncode for process in both) == [0, 1], told
-        assert "nothing to retry" in told[0][1] and "2 runs again" in told[1][0], told
-        assert len(list(cli.home.glob("sweeps/study-0001/jobs/*/submission.json"))) == 2
-    finally:
-        cli.run("cancel", code=None)
-        cli.run("cancel", code=None)
+    deadline = time.monotonic() + 60
+    while {run["state"] for run in cli.runs().values()} != {"finished"}:
+        assert time.monotonic() < deadline
+    yield SweepFolder(cli.home / "sweeps" / "study-0001")
+    cli.run("cancel", code=None)
+
+
+def submissions(sweep: SweepFolder) -> int:
+    return len(list(sweep.path.glob("jobs/*/submission.json")))
+
+
+@pytest.mark.parametrize("command", ["retry", "cancel"])
+def test_a_command_waits_for_the_one_that_is_changing_the_sweep(cli: Cli, sweep: SweepFolder, command: str) -> None:
+    with changing([sweep], "retry", print):
+        second = cli.start(command, sweep.name)
+        assert second.stderr is not None
+        said = second.stderr.readline()
+        assert f"waiting for process {os.getpid()}" in said and "(hpcsweep retry)" in said
+        assert submissions(sweep) == 1
+        assert cli.run("status", sweep.name).returncode == 0  # which changes nothing, and waits for nothing
+    assert second.wait(timeout=60) == 0
+    assert submissions(sweep) == (2 if command == "retry" else 1)
+
+
+def test_of_two_retries_one_submits(cli: Cli, sweep: SweepFolder) -> None:
+    both = [cli.start("retry") for _ in range(2)]
+    told = sorted(process.communicate(timeout=100) for process in both)
+    assert sorted(process.returncode for process in both) == [0, 1], told
+    assert "nothing to retry" in told[0][1] and "2 runs again" in told[1][0], told
+    assert submissions(sweep) == 2
