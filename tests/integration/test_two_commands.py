@@ -62,7 +62,8 @@ def test_a_command_waits_for_the_one_that_is_changing_the_sweep(cli: Cli, sweep:
         assert f"waiting for process {os.getpid()}" in said and "(hpcsweep retry)" in said
         assert submissions(sweep) == 1
         assert cli.run("status", sweep.name).returncode == 0  # which changes nothing, and waits for nothing
-    assert second.wait(timeout=60) == 0
+    second.communicate(timeout=60)
+    assert second.returncode == 0
     assert submissions(sweep) == (2 if command == "retry" else 1)
 
 
