@@ -71,7 +71,7 @@ class Progress(_Event):
     """A sign of life, at most one every few seconds."""
 
     kind: Literal["progress"] = "progress"
-    signs: list[str] = Field([], description="log, cpu, io, gpu, cache: what moved since the last one")
+    signs: list[str] = Field([], description="log, cpu, io, gpu, cache, answer: what moved since the last one")
     idle_s: float = Field(0.0, description="seconds since anything moved")
     held_up_s: float = Field(
         0.0, description="real seconds since the last one in which the agent itself could not look (a frozen machine)"

@@ -31,11 +31,17 @@ class LoadClosed:
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """How far the readiness probe came. `ready_at_s`: monotonic; None: not ready yet, `problem` says why."""
+    """The result of one readiness check. `ready_at_s`: monotonic; None: not ready yet, `problem` says why.
+
+    `healthy_at_s`: when our server answered that it is healthy (monotonic). None: it did not, or a later request of
+    the check got no answer. `hint`: what usually causes the problem.
+    """
 
     ready_at_s: float | None
     problem: str
     first_token_s: float | None = None
+    healthy_at_s: float | None = None
+    hint: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hpcsweep.engines.logs import FailureSeen
 from hpcsweep.node.signals import Stop
@@ -113,6 +113,23 @@ def startup_timeout(
         hint,
         tuple(last_lines[-EVIDENCE_LINES:]),
     )
+
+
+_NEVER_READY = frozenset({OutcomeKind.STALLED, OutcomeKind.STARTUP_TIMEOUT})
+
+
+def unready(verdict: Verdict, problem: str, hint: str, *, healthy: bool) -> Verdict:
+    """Add the last readiness problem to the verdict on a server that never became ready; others stay as they are.
+
+    `problem` empty: none is known. `healthy`: the server answered the checks, so that more time would not help.
+    """
+    if not problem or verdict.kind not in _NEVER_READY:
+        return verdict
+    reason = f"{verdict.reason}; the last readiness check failed: {problem}"
+    evidence = (*verdict.evidence, f"readiness: {problem}")
+    if healthy:
+        hint = hint or "it answers, so more time does not help: see what server.log says about this request"
+    return replace(verdict, reason=reason, evidence=evidence, hint=hint or verdict.hint)
 
 
 TIMEOUT_CAUSES = frozenset({"request_timeout", "token_timeout"})

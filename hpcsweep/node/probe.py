@@ -47,53 +47,71 @@ def ask(
         connection.close()
 
 
-def problem_of(target: Target, owns_port: Callable[[int], bool | None], request_timeout_s: float) -> tuple[str, float]:
-    """Why the server is not ready ("" when it is), and the real seconds that the one generated token took.
+class NotReady(Exception):
+    """One step of the readiness check failed; its text is the problem. `hint`: what usually causes it."""
+
+    def __init__(self, problem: str, hint: str = "") -> None:
+        super().__init__(problem)
+        self.hint = hint
+
+
+def check_readiness(target: Target, owns_port: Callable[[int], bool | None], request_timeout_s: float) -> ProbeResult:
+    """Check every step of readiness, and return the first problem or the time at which the server was ready.
 
     Another server that happens to sit on the port is found out: the listening socket must belong to our own process
     tree (`owns_port`; None: cannot be told), our key must be accepted and another one refused, and the served name
-    must be the one that was asked for.
+    must be the one that was asked for. `healthy_at_s` of the result is set for a server of ours that answered every
+    request of the check, the last one perhaps with an error: it is not stuck.
     """
+    healthy_at_s: float | None = None
     try:
         status, _ = ask(target, "GET", target.endpoints.health, key=target.api_key, timeout_s=_HEALTH_TIMEOUT_S)
         if status != 200:
-            return f"{target.endpoints.health} answers {status}", 0.0
+            raise NotReady(f"{target.endpoints.health} answers {status}")
         if owns_port(target.port) is False:
-            return f"port {target.port} belongs to a process that is not ours", 0.0
-        problem = _models_problem(target)
-        if problem:
-            return problem, 0.0
-        return _token_problem(target, request_timeout_s)
+            raise NotReady(f"port {target.port} belongs to a process that is not ours")
+        healthy_at_s = time.monotonic()
+        _check_models(target)
+        token_s = _check_token(target, request_timeout_s)
+    except NotReady as exc:
+        return ProbeResult(None, str(exc), healthy_at_s=healthy_at_s, hint=exc.hint)
     except (OSError, http.client.HTTPException, ValueError) as exc:
-        return f"no answer: {exc.__class__.__name__}: {exc}", 0.0
+        return ProbeResult(None, f"no answer: {exc.__class__.__name__}: {exc}")
+    return ProbeResult(time.monotonic(), "", token_s, healthy_at_s)
 
 
-def _models_problem(target: Target) -> str:
+def _check_models(target: Target) -> None:
     path = target.endpoints.models
+    key_hint = "the key of the server did not arrive there: does a container or wrapper drop its variables?"
     status, body = ask(target, "GET", path, key=target.api_key, timeout_s=_HEALTH_TIMEOUT_S)
+    if status in (401, 403):
+        raise NotReady(f"{path} answers {status} to our key", key_hint)
     if status != 200:
-        return f"{path} answers {status}"
+        raise NotReady(f"{path} answers {status}")
     names = [str(entry.get("id")) for entry in json.loads(body).get("data", [])]
     if target.served_name not in names:
-        return f"{path} lists {', '.join(names) or 'nothing'}, not {target.served_name}"
+        raise NotReady(
+            f"{path} lists {', '.join(names) or 'nothing'}, not {target.served_name}",
+            "does a wrapper or config file change --served-model-name?",
+        )
     if target.api_key is not None:
         status, _ = ask(target, "GET", path, key="not-" + target.api_key[:4], timeout_s=_HEALTH_TIMEOUT_S)
         if status not in (401, 403):
-            return f"{path} answers {status} to a wrong key: it is not the server that we started"
-    return ""
+            raise NotReady(f"{path} answers {status} to a wrong key: any user of the node could use it", key_hint)
 
 
-def _token_problem(target: Target, timeout_s: float) -> tuple[str, float]:
+def _check_token(target: Target, timeout_s: float) -> float:
+    """Real seconds that one generated token took."""
     body = {"model": target.served_name, "prompt": "1 2 3", "max_tokens": 1, "temperature": 0.0}
     begun_s = time.monotonic()
     status, answer = ask(
         target, "POST", target.endpoints.completions, key=target.api_key, timeout_s=timeout_s, body=body
     )
     if status != 200:
-        return f"{target.endpoints.completions} answers {status}: {answer[:200].decode(errors='replace')}", 0.0
+        raise NotReady(f"{target.endpoints.completions} answers {status}: {answer[:200].decode(errors='replace')}")
     if not json.loads(answer).get("choices"):
-        return f"{target.endpoints.completions} answers without a token", 0.0
-    return "", time.monotonic() - begun_s
+        raise NotReady(f"{target.endpoints.completions} answers without a token")
+    return time.monotonic() - begun_s
 
 
 def port_owner(port: int, pids: Callable[[], list[int]]) -> bool | None:
@@ -129,7 +147,10 @@ def _listening_inodes(port: int) -> set[str]:
 
 
 class Prober:
-    """Asks again and again, in a thread of its own, until the server is ready or `stop` is called."""
+    """Asks again and again, in a thread of its own, until the server is ready or `stop` is called.
+
+    `tell` gets each result that is new, and each one of a healthy server: that is progress.
+    """
 
     def __init__(
         self,
@@ -160,12 +181,11 @@ class Prober:
     ) -> None:
         last = ""
         while not self._stopped.wait(every_s):
-            problem, token_s = problem_of(target, owns_port, request_timeout_s)
+            result = check_readiness(target, owns_port, request_timeout_s)
             if self._stopped.is_set():
                 return
-            if not problem:
-                tell(ProbeResult(time.monotonic(), "", token_s))
+            if result.problem != last or result.healthy_at_s is not None:
+                tell(result)
+            if result.ready_at_s is not None:
                 return
-            if problem != last:
-                tell(ProbeResult(None, problem))
-            last = problem
+            last = result.problem

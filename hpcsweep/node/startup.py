@@ -1,7 +1,7 @@
 """From the start of a server until it is ready, within the budgets of the startup and of its phases."""
 
 from hpcsweep.node.inbox import ProbeResult
-from hpcsweep.node.outcome import Ended, startup_timeout
+from hpcsweep.node.outcome import Ended, startup_timeout, unready
 from hpcsweep.node.probe import Prober, Target, port_owner
 from hpcsweep.node.supervisor import Supervisor
 from hpcsweep.spec.budgets import Budgets
@@ -25,7 +25,7 @@ def wait_until_ready(supervisor: Supervisor, target: Target, budgets: Budgets) -
         every_s=max(clock.real(_PROBE_EVERY_S), _PROBE_AT_LEAST_S),
         request_timeout_s=clock.real(budgets.request) + 1,
     )
-    problem = ""
+    last = ProbeResult(None, "")
     try:
         while True:
             supervisor.pump()
@@ -35,8 +35,11 @@ def wait_until_ready(supervisor: Supervisor, target: Target, budgets: Budgets) -
                     if message.ready_at_s is not None:
                         _ready(supervisor, begun_s, message.ready_at_s, message.first_token_s)
                         return
-                    problem = message.problem
-            _keep_to_budgets(supervisor, budgets, begun_s, problem)
+                    _not_ready(supervisor, message, last)
+                    last = message
+            _keep_to_budgets(supervisor, budgets, begun_s)
+    except Ended as ended:
+        raise Ended(unready(ended.verdict, last.problem, last.hint, healthy=last.healthy_at_s is not None)) from ended
     finally:
         prober.stop()
 
@@ -49,15 +52,23 @@ def over_budget(budgets: Budgets, phase: Phase, in_phase_s: float, since_start_s
     return ("startup", budgets.startup) if since_start_s > budgets.startup else None
 
 
-def _keep_to_budgets(supervisor: Supervisor, budgets: Budgets, begun_s: float, problem: str) -> None:
+def _not_ready(supervisor: Supervisor, result: ProbeResult, last: ProbeResult) -> None:
+    """Record a problem of a server that answers, and its answer as progress."""
+    if result.healthy_at_s is None:
+        return
+    supervisor.answered(result.healthy_at_s)
+    if result.problem != last.problem:
+        supervisor.fact("readiness_problem", result.problem, source="readiness check")
+
+
+def _keep_to_budgets(supervisor: Supervisor, budgets: Budgets, begun_s: float) -> None:
     now_s, phase = supervisor.clock.t_s(), supervisor.phase
     over = over_budget(budgets, phase, now_s - supervisor.entered_s, now_s - begun_s)
     if over is None:
         return
     idle_s = supervisor.idle_s()
     supervisor.diagnose()
-    lines = [*supervisor.reader.last_lines, *([f"readiness: {problem}"] if problem else [])]
-    raise Ended(startup_timeout(phase, *over, idle_s, lines))
+    raise Ended(startup_timeout(phase, *over, idle_s, supervisor.reader.last_lines))
 
 
 def _ready(supervisor: Supervisor, begun_s: float, ready_at_s: float, first_token_s: float | None) -> None:

@@ -110,6 +110,12 @@ class Supervisor:
         """Attempt seconds since the last sign of life."""
         return self.clock.scaled(self._watch.idle_s(time.monotonic())) if self._watch else 0.0
 
+    def answered(self, at_s: float) -> None:
+        """The server answered a readiness check (monotonic): it is not stuck, whatever keeps it from being ready."""
+        if self._watch is not None:
+            self._watch.excuse(at_s)
+            self._signs["answer"] = None
+
     def pump(self) -> None:
         """One round: what arrived is handled, or put into `pending` for whoever asked for it. Raises Ended."""
         self.take()

@@ -167,6 +167,31 @@ def test_another_server_on_the_port_is_never_taken_for_ours(job: Job, engine: En
     assert any("not ours" in line for line in job.ended()["evidence"])
 
 
+def test_a_healthy_server_that_ignores_the_key_is_not_called_stalled(job: Job, engine: Engine):
+    """A container that drops VLLM_API_KEY: /health answers 200, and every key is accepted."""
+    text = engine.path.read_text()
+    engine.path.write_text(text.replace("import os, sys\n", "import os, sys\nos.environ.pop('VLLM_API_KEY', None)\n"))
+    job.write(job.run_spec(simulation=None, budgets={"startup": 9, "stall": 3}))
+    job.execute(engine.on_path())
+    ended = job.ended()
+    assert ended["outcome"] == "startup_timeout"
+    assert "/v1/models answers 200 to a wrong key" in ended["reason"]
+    assert "container" in ended["hint"]
+    (fact,) = [event for event in job.of_kind("fact") if event.name == "readiness_problem"]
+    assert "wrong key" in fact.value
+    assert any("answer" in event.signs for event in job.of_kind("progress"))
+
+
+def test_a_server_that_takes_a_request_and_never_answers_is_stalled(job: Job, engine: Engine, tmp_path: Path):
+    """Its front end is healthy, its engine is stuck: the token of the readiness check never comes."""
+    profile = json.loads((tmp_path / "quick.yaml").read_text())
+    profile["faults"] = [{"kind": "hang", "probes": True, "after_tokens": 0}]
+    (tmp_path / "quick.yaml").write_text(json.dumps(profile))
+    job.write(job.run_spec(simulation=None, budgets={"startup": 40, "stall": 4, "request": 30}))
+    job.execute(engine.on_path())
+    assert job.ended()["outcome"] == "stalled", job.ended()
+
+
 @pytest.mark.parametrize("guarded", [True, False], ids=["agent killed", "agent and guardian killed"])
 def test_workers_without_any_mark_are_gone_too(job: Job, engine: Engine, tmp_path: Path, guarded: bool):
     """As vLLM's: titles in place of their environment, deaf to the parent's death, in the parent's session."""
