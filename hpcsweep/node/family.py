@@ -25,11 +25,18 @@ class Family:
     """The processes of one attempt.
 
     `spare` not None: this process's own children belong too, all but these (an orphan whose marks are all gone has
-    become one of them, see `become_subreaper`).
+    become one of them, see `become_subreaper`). Children that exist when the family is made do not belong, nor does
+    what they start: the `setup` of a job may have started services for all its runs (`srun ray start`).
     """
 
     def __init__(self, token: str, spare: Collection[int] | None = None) -> None:
         self._token, self._spare = token, spare
+        self._earlier: dict[int, int] = {}
+        self._of_earlier: dict[int, int] = {}
+        if spare is not None:
+            everyone = own_processes()
+            below = _descendants(everyone, {os.getpid()}) - {os.getpid(), *spare}
+            self._earlier = {process.pid: process.started for process in everyone if process.pid in below}
         self._known: dict[int, int] = {}
         self._sessions: set[int] = set()
         self._not_ours = os.getsid(0)
@@ -47,18 +54,31 @@ class Family:
         members = {process.pid for process in everyone if self._belongs(process)}
         if self._spare is not None:
             members |= {process.pid for process in everyone if process.ppid == me and process.pid not in self._spare}
-        children: dict[int, list[int]] = {}
-        for process in everyone:
-            children.setdefault(process.ppid, []).append(process.pid)
-        pending = list(members)
-        while pending:
-            for child in children.get(pending.pop(), ()):
-                if child not in members:
-                    members.add(child)
-                    pending.append(child)
+        members = _descendants(everyone, members) - self._see_earlier(everyone)
         found = [process for process in everyone if process.pid in members and process.pid != me]
         self.remember([(process.pid, process.started, process.session) for process in found])
         return found
+
+    def started_by_earlier(self) -> list[Process]:
+        """Processes that a service of the job's `setup` has started since, such as Ray's workers.
+
+        They may work for the server, so their CPU time is progress, but they are not ended with it.
+        """
+        if not self._earlier:
+            return []
+        everyone = own_processes()
+        self._see_earlier(everyone)
+        return [process for process in everyone if self._of_earlier.get(process.pid) == process.started]
+
+    def _see_earlier(self, everyone: Collection[Process]) -> set[int]:
+        """Pids of the earlier processes and of all they started, which are remembered: their parents may end."""
+        if not self._earlier:
+            return set()
+        living = {process.pid: process.started for process in everyone}
+        known = self._earlier | self._of_earlier
+        seen = _descendants(everyone, {pid for pid, started in known.items() if living.get(pid) == started})
+        self._of_earlier = {pid: living[pid] for pid in seen if self._earlier.get(pid) != living[pid]}
+        return seen
 
     def kill(self, *, waited_for: Collection[int] = (), within_s: float = 10.0) -> tuple[list[str], list[Process]]:
         """Kill every member, those too that appear meanwhile.
@@ -87,6 +107,20 @@ class Family:
         if self._known.get(process.pid) == process.started or process.session in self._sessions:
             return True
         return carries(process.pid, self._token)
+
+
+def _descendants(everyone: Collection[Process], of: Collection[int]) -> set[int]:
+    """The pids `of`, and those of all processes below them."""
+    children: dict[int, list[int]] = {}
+    for process in everyone:
+        children.setdefault(process.ppid, []).append(process.pid)
+    found, pending = set(of), list(of)
+    while pending:
+        for child in children.get(pending.pop(), ()):
+            if child not in found:
+                found.add(child)
+                pending.append(child)
+    return found
 
 
 def kill_attempt(token: str, members: Collection[Member] = ()) -> list[str]:

@@ -235,7 +235,7 @@ class Supervisor:
             self._tell_members(told)
 
     def _evidence(self, members: list[Process]) -> Evidence:
-        used = usage(members)
+        used = usage([*members, *self.family.started_by_earlier()])
         utilization, memory_bytes = gpu_use(self._gpus.states())
         if self._gpus.silent and not self._driver_was_silent:
             self._driver_was_silent = True

@@ -91,11 +91,13 @@ class Job:
         )
         (self.job_dir / "job.json").write_text(job.model_dump_json())
 
-    def start(self, env: dict[str, str] | None = None, **options: Any) -> "subprocess.Popen[str]":
+    def start(self, env: dict[str, str] | None = None, setup: str = "", **options: Any) -> "subprocess.Popen[str]":
+        """`setup`: lines of bash before the agent, which then takes the shell's place, as in job.sh."""
+        agent = [sys.executable, "-m", "hpcsweep.node.agent", str(self.job_dir)]
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "PBS_", "HPCSWEEP_"))}
         self.processes.append(
             subprocess.Popen(
-                [sys.executable, "-m", "hpcsweep.node.agent", str(self.job_dir)],
+                ["bash", "-c", f'{setup}\nexec "$@"', "job.sh", *agent] if setup else agent,
                 env={**clean, **(env or {})},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

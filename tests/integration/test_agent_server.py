@@ -1,5 +1,6 @@
 """The agent and its server: teardown of whatever was started, stalls while serving, retries, caches, a full disk."""
 
+import contextlib
 import json
 import os
 import resource
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from agent_job import Job
 
@@ -193,3 +195,24 @@ def _server_pid(job: Job) -> int:
         if b"hpcsweep.simulator" in Path(f"/proc/{pid}/cmdline").read_bytes():
             return int(pid)
     raise AssertionError("no server")
+
+
+def test_what_the_setup_of_a_job_started_is_not_taken_for_the_server(job: Job, tmp_path: Path):
+    """A service for all runs of the job (`srun ray start`): it is busy, and it must outlive the first run."""
+    service = tmp_path / "service"
+    stuck = {"startup": {"compile": 30}, "faults": [{"kind": "stall", "phase": "compile"}]}
+    job.write(
+        job.run_spec("one", profile=stuck, budgets={"stall": 100}),
+        job.run_spec("two"),
+    )
+    busy, idle = "(while :; do :; done)", "(setsid sleep 500)"
+    agent = job.start(setup="\n".join(f"{command} >/dev/null 2>&1 &\necho $! >>{service}" for command in (busy, idle)))
+    try:
+        _, err = agent.communicate(timeout=100)
+        assert (job.ended("one")["outcome"], job.ended("two")["outcome"]) == ("stalled", "completed"), err
+        assert all(psutil.pid_exists(int(pid)) for pid in service.read_text().split())
+        assert not job.ended("one")["killed"] and not job.ended("two")["killed"]
+    finally:
+        for pid in service.read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)

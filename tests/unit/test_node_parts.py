@@ -298,6 +298,33 @@ def test_without_room_for_a_secret_the_key_is_random(tmp_path: Path):
     assert key_for(tmp_path / "file", "x") != key_for(tmp_path / "file", "x")
 
 
+def test_children_of_an_earlier_process_are_no_members_but_are_seen(tmp_path: Path):
+    """Ray's head was started by the job's setup; its workers come with the server."""
+    script = f"read line; sleep 60 & echo $! > {tmp_path / 'worker'}; wait"
+    ray = subprocess.Popen(["bash", "-c", script], stdin=subprocess.PIPE, text=True)
+    try:
+        family = Family("no-such-token", spare=set())
+        assert [p.pid for p in family.living()] == [] and family.started_by_earlier() == []
+        assert ray.stdin is not None
+        ray.stdin.write("go\n")
+        ray.stdin.close()
+        server = subprocess.Popen(["sleep", "60"])
+        deadline = time.monotonic() + 10
+        while not (tmp_path / "worker").exists() or not (tmp_path / "worker").read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        worker = int((tmp_path / "worker").read_text())
+        assert [p.pid for p in family.living()] == [server.pid]
+        assert [p.pid for p in family.started_by_earlier()] == [worker]
+        assert family.kill()[0] == [f"{server.pid} sleep"]
+        assert ray.poll() is None and read_process(worker) is not None
+    finally:
+        ray.kill()
+        ray.wait()
+        os.kill(worker, 9)
+        server.wait()
+
+
 def test_one_writer_a_cache(tmp_path: Path):
     path = tmp_path / "key.lock"
     mine = FileLock(path, ME)
