@@ -21,8 +21,9 @@ from hpcsweep.node.guardian import Guardian
 from hpcsweep.node.identity import Identity
 from hpcsweep.node.inbox import Inbox, ServerLine, Signalled
 from hpcsweep.node.journal import Journal
+from hpcsweep.node.memory_limit import MemoryCgroup
 from hpcsweep.node.measuring import Measuring
-from hpcsweep.node.outcome import Ended, Verdict
+from hpcsweep.node.outcome import Ended, Verdict, out_of_host_memory
 from hpcsweep.node.preparation import Prepared
 from hpcsweep.node.probe import Target
 from hpcsweep.node.server import Server
@@ -72,6 +73,8 @@ class Attempt:
         self._key: str | None = None
         self._environment: dict[str, str] = {}
         self._gpus_before: list[GpuState] = []
+        self._memory = MemoryCgroup()
+        self._memory_kills_before: int | None = None
 
     def execute(self) -> Verdict:
         """Do it, from the first event to exit.json. Whatever happens, no process of it is left."""
@@ -107,7 +110,7 @@ class Attempt:
                 prepared.executable, self._record.say,
             ).run()  # fmt: skip
         except Ended as ended:
-            return ended.verdict
+            return out_of_host_memory(ended.verdict, self._memory_kills(), self._memory.limit_bytes())
         except OSError as exc:
             reason = f"a file cannot be written or a process not be started: {exc}"
             return Verdict(OutcomeKind.FAILED, reason, "the agent: operating system", "is the disk or the quota full?")
@@ -115,6 +118,11 @@ class Attempt:
             traceback.print_exc()
             reason = f"a fault of hpcsweep itself: {exc.__class__.__name__}: {exc}"
             return Verdict(OutcomeKind.FAILED, reason, "the agent", "please report it, with the agent's output")
+
+    def _memory_kills(self) -> int:
+        """Processes of the job that the kernel has killed for want of memory since the server was started."""
+        now = self._memory.kills()
+        return now - self._memory_kills_before if now is not None and self._memory_kills_before is not None else 0
 
     def _prepare(self, supervisor: Supervisor, engine: Engine) -> Prepared:
         """Find out what to start; the attempt's first event tells it, also when there is nothing to start."""
@@ -168,6 +176,7 @@ class Attempt:
     def _start(self, supervisor: Supervisor, prepared: Prepared) -> Target:
         argv = prepared.launch.argv
         self._gpus_before = self._around.gpus.states()
+        self._memory_kills_before = self._memory.kills()
         self._around.guardian.watch(self._folder.token, self._folder.path, self._cache.scratch() if self._cache else [])
         try:
             self._server = Server(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from hpcsweep.engines.logs import FailureSeen
 from hpcsweep.node.signals import Stop
 from hpcsweep.spec.phases import OutcomeKind, Phase
-from hpcsweep.units import format_duration
+from hpcsweep.units import format_bytes, format_duration
 
 EVIDENCE_LINES = 12
 _USAGE_ERROR = 2
@@ -112,6 +112,29 @@ def startup_timeout(
         f"budget {budget_name} ({format_duration(budget_s)})",
         hint,
         tuple(last_lines[-EVIDENCE_LINES:]),
+    )
+
+
+_PERHAPS_OUT_OF_MEMORY = frozenset(
+    {OutcomeKind.CRASHED, OutcomeKind.FAILED, OutcomeKind.STALLED, OutcomeKind.STARTUP_TIMEOUT}
+)
+
+
+def out_of_host_memory(verdict: Verdict, kills: int, limit_bytes: int | None) -> Verdict:
+    """The verdict when the kernel killed `kills` processes of the job for want of memory while the server ran.
+
+    `limit_bytes`: of the job's cgroup; None: not known. An outcome that says more, or came from outside, stays.
+    """
+    if not kills or verdict.kind not in _PERHAPS_OUT_OF_MEMORY:
+        return verdict
+    limit = f" (limit {format_bytes(limit_bytes)})" if limit_bytes is not None else ""
+    reason = f"out of host memory: the kernel killed {kills} process{'' if kills == 1 else 'es'} of the job{limit}; "
+    return replace(
+        verdict,
+        kind=OutcomeKind.OUT_OF_MEMORY,
+        reason=reason + verdict.reason,
+        decided_by=f"oom_kill of the job's cgroup, {verdict.decided_by}",
+        hint="ask for more main memory of the node: `memory` in resources or in the cluster profile",
     )
 
 

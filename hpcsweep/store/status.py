@@ -9,6 +9,7 @@ from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.store.runs import read_runs
 from hpcsweep.store.schema import ATTEMPT, RUN, SCHEDULER_STATUS, SUBMISSION, SWEEP
 from hpcsweep.store.statements import insert_new
+from hpcsweep.submit.merge import RunVerdict
 
 _PERHAPS_AGAIN = [kind.value for kind in (OutcomeKind.PREEMPTED, OutcomeKind.LOST, OutcomeKind.CANCELLED)]
 """Outcomes of an attempt after which a scheduler may start the job again."""
@@ -61,13 +62,18 @@ def unfinished_sweeps(connection: Connection) -> list[str]:
     """Names of the sweeps that have a run which has not ended, the oldest first."""
     perhaps = _perhaps_unfinished(connection)
     sweeps = read_runs(connection, perhaps) if perhaps else []
-    return [sweep.name for sweep in sweeps if any(not run.verdict.state.final for run in sweep.runs)]
+    return [sweep.name for sweep in sweeps if any(_is_open(run.verdict) for run in sweep.runs)]
+
+
+def _is_open(verdict: RunVerdict) -> bool:
+    return not verdict.state.final or verdict.awaits_scheduler
 
 
 def _perhaps_unfinished(connection: Connection) -> list[str]:
     """Names of the sweeps with a run whose folder alone does not settle it: the others need no second look."""
     fresh = select(ATTEMPT.c.id).where(ATTEMPT.c.run_id == RUN.c.id, ATTEMPT.c.attempt > RUN.c.known_attempts)
-    ended = fresh.where(ATTEMPT.c.outcome.not_in(_PERHAPS_AGAIN)).exists()
+    # A crash too: the scheduler may report that the job was over its memory limit.
+    ended = fresh.where(ATTEMPT.c.outcome.not_in([*_PERHAPS_AGAIN, OutcomeKind.CRASHED.value])).exists()
     goes_on = fresh.where(ATTEMPT.c.outcome.is_(None)).exists()
     query = select(SWEEP.c.name).join(RUN, RUN.c.sweep_id == SWEEP.c.id).where(~RUN.c.planned_only, ~ended | goes_on)
     return list(connection.scalars(query.distinct()))

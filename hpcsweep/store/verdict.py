@@ -42,6 +42,8 @@ def run_verdict(
         not_run=run["not_run"],
         known_attempts=run["known_attempts"],
         owner_alive=alive,
+        hint=(attempt["hint"] or "") if attempt is not None else "",
+        exit_code=attempt["exit_code"] if attempt is not None else None,
     )
     cancelled = submission is not None and run["array_index"] in submission["cancelled"]
     by_hand = job_id is None and number > run["known_attempts"]

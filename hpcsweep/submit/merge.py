@@ -17,7 +17,8 @@ class RunEvidence:
 
     `began`: an attempt was taken. `outcome`: the agent's own word of how it ended, None: no word. `not_run`: the
     agent said that it did not get to this run, with the reason. `attempt`: number of the latest attempt, 0: none.
-    `known_attempts`: attempts that were there when the latest job was submitted; a new one must be above it.
+    `known_attempts`: attempts that were there when the latest job was submitted; a new one must be above it. `hint`:
+    the agent's own. `exit_code`: of the server; negative: that signal ended it.
     """
 
     attempt: int = 0
@@ -26,17 +27,23 @@ class RunEvidence:
     not_run: str | None = None
     known_attempts: int = 0
     owner_alive: bool | None = None
+    hint: str = ""
+    exit_code: int | None = None
 
 
 @dataclass(frozen=True)
 class RunVerdict:
-    """Where a run stands. `settled_by`: the witness that decided, for `hpcsweep status`."""
+    """Where a run stands. `settled_by`: the witness that decided, for `hpcsweep status`.
+
+    `awaits_scheduler`: the scheduler may still report a better reason when the job has ended.
+    """
 
     state: RunState
     outcome: OutcomeKind | None = None
     reason: str = ""
     hint: str = ""
     settled_by: str = ""
+    awaits_scheduler: bool = False
 
 
 def merge_listings(listings: Sequence[Listing]) -> Listing:
@@ -91,6 +98,8 @@ def _later(earlier: JobStatus, later: JobStatus) -> JobStatus:
     )
 
 
+_SIGKILL = 9
+
 _EXPLAINS = {
     OutcomeKind.LOST: (OutcomeKind.WALLTIME, OutcomeKind.CANCELLED, OutcomeKind.PREEMPTED, OutcomeKind.OUT_OF_MEMORY),
     OutcomeKind.CANCELLED: (OutcomeKind.WALLTIME, OutcomeKind.PREEMPTED, OutcomeKind.LOST),
@@ -110,8 +119,12 @@ def decide(run: RunEvidence, job: JobStatus | None, *, cancelled_by_us: bool, ha
     fresh = run.attempt > run.known_attempts
     if fresh and job is not None and job.state.final and _explained(run, job, cancelled_by_us):
         return _ended(job, fresh, cancelled_by_us)
+    if fresh and job is not None and _killed_for_memory(run, job):
+        reason = f"{run.reason}; its job {job.reason or job.native}"
+        return RunVerdict(RunState.FINISHED, OutcomeKind.OUT_OF_MEMORY, reason, job.hint or run.hint, "scheduler")
     if fresh and run.outcome is not None and not _started_anew(run, job, cancelled_by_us):
-        return RunVerdict(RunState.FINISHED, run.outcome, run.reason, settled_by="run folder")
+        awaited = _by_sigkill(run) and (job is None or not job.state.final)
+        return RunVerdict(RunState.FINISHED, run.outcome, run.reason, run.hint, "run folder", awaited)
     if not fresh and run.not_run is not None and (cancelled_by_us or not _alive(job)):
         return RunVerdict(RunState.FINISHED, OutcomeKind.NOT_RUN, run.not_run, settled_by="run folder")
     if handed_over is None:
@@ -155,6 +168,15 @@ def _explained(run: RunEvidence, job: JobStatus, cancelled_by_us: bool) -> bool:
     if cancelled_by_us and run.outcome is OutcomeKind.CANCELLED:
         return False
     return run.outcome is not None and job.outcome in _EXPLAINS.get(run.outcome, ())
+
+
+def _by_sigkill(run: RunEvidence) -> bool:
+    return run.outcome is OutcomeKind.CRASHED and run.exit_code == -_SIGKILL
+
+
+def _killed_for_memory(run: RunEvidence, job: JobStatus) -> bool:
+    """The server was killed by SIGKILL, and the scheduler reports that the job's memory limit killed processes."""
+    return _by_sigkill(run) and job.state.final and job.outcome is OutcomeKind.OUT_OF_MEMORY
 
 
 def _without_scheduler(run: RunEvidence, job: JobStatus | None, fresh: bool, cancelled_by_us: bool) -> RunVerdict:
