@@ -23,6 +23,7 @@ from hpcsweep.node.identity import array_index, identify, process_started_at
 from hpcsweep.node.outcome import Verdict
 from hpcsweep.node.processes import become_subreaper, read_process
 from hpcsweep.node.records import NOT_RUN_FILE, read_json, write_json
+from hpcsweep.node.siblings import AgentClaim, other_rank
 from hpcsweep.node.signals import Stop, catch
 from hpcsweep.node.stopper import Stopper, slurm_job_state
 from hpcsweep.node.walltime import job_walltime
@@ -48,6 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.job_dir is None:
         parser.error("JOB_DIR is missing, and HPCSWEEP_JOB_DIR is not set")
+    rank = other_rank(os.environ)
+    if rank is not None:
+        _yield(f"{rank}: only the first of several processes executes the job")
+        return 0
     try:
         job_dir = Path(options.job_dir).absolute()
         job = read_job(job_dir)
@@ -56,6 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except HpcsweepError as exc:
         print(f"Error: {exc}", file=sys.stderr)  # noqa: T201
         return 1
+
+
+def _yield(reason: str) -> None:
+    hint = "start hpcsweep-node once per job, without srun or mpirun"
+    print(f"hpcsweep-node: nothing to do here: {reason}\nhint: {hint}", file=sys.stderr)  # noqa: T201
 
 
 def read_job(job_dir: Path) -> JobSpec:
@@ -95,7 +105,18 @@ class Agent:
         self._stopper = Stopper(walltime, self._cancel_asked, lambda: slurm_job_state(env))
 
     def run(self) -> int:
-        """Every run of the element, in order. The exit code of the agent."""
+        """Every run of the element, in order, unless another agent of this job has it. The exit code of the agent."""
+        claim = AgentClaim(self._job_dir, self._element.index, self._identity, self._env)
+        owner = claim.take()
+        if owner is not None:
+            _yield(f"{owner} executes element {self._element.index} of {self._job.name}")
+            return 0
+        try:
+            return self._run_all()
+        finally:
+            claim.release()
+
+    def _run_all(self) -> int:
         started_at = time.time()
         catch(self._stopper.signalled)
         become_subreaper()

@@ -42,6 +42,18 @@ def restart_count(env: Mapping[str, str]) -> int:
     return int(word) if word.isdigit() else 0
 
 
+def life(env: Mapping[str, str]) -> str:
+    """Return a name of this start of the job, other than that of a start after a requeue; empty: not known.
+
+    Slurm counts the starts; PBS gives each start of a job a cookie of its own.
+    """
+    if env.get("HPCSWEEP_JOB_ID"):
+        return ""  # of the local dispatcher
+    if env.get("SLURM_JOB_ID"):
+        return f"start {restart_count(env)}"
+    return env.get("PBS_JOBCOOKIE", "") if env.get("PBS_JOBID") else ""
+
+
 def array_index(env: Mapping[str, str]) -> int | None:
     """The element that the environment names; None: it names none."""
     for name in ("HPCSWEEP_ARRAY_INDEX", "SLURM_ARRAY_TASK_ID", "PBS_ARRAY_INDEX"):

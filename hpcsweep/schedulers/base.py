@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from hpcsweep.schedulers.user_script import ScriptRequest
 from hpcsweep.spec.phases import OutcomeKind
 
 
@@ -133,10 +134,10 @@ class Scheduler(Protocol):
         """
         ...
 
-    def read_user_script(self, text: str) -> float | None:
-        """Walltime in seconds that the directives of a user's own script ask for.
+    def read_user_script(self, text: str) -> ScriptRequest:
+        """Return what the directives of a user's own script request, and warnings about lines that are not read.
 
-        None: for none, or the scheduler tells the job itself. Raises SpecError for a script that makes an array.
+        Raises SpecError for a script that makes an array.
         """
         ...
 

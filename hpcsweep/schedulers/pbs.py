@@ -14,7 +14,8 @@ from hpcsweep.schedulers.pbs_json import parse_dsv
 from hpcsweep.schedulers.pbs_refusals import FINISHED, NO_HISTORY, UNKNOWN_JOB, only_over, refusal, said
 from hpcsweep.schedulers.pbs_site import PROBES, site_facts
 from hpcsweep.schedulers.pbs_status import split_id, statuses, subjob_id
-from hpcsweep.schedulers.pbs_user_script import user_variables, user_walltime_s
+from hpcsweep.schedulers.pbs_user_script import user_request, user_variables
+from hpcsweep.schedulers.user_script import ScriptRequest
 from hpcsweep.units import hms
 
 _QUERY = f'qstat -x -t -f -F dsv "$@"; code=$?; [ $code = {NO_HISTORY} ] || exit $code; exec qstat -t -f -F dsv "$@"'
@@ -49,9 +50,9 @@ class PbsScheduler:
         options = [word for word in directives(text) if word]
         return ("qsub", *options, *_SHELL, script)
 
-    def read_user_script(self, text: str) -> float | None:
-        """The walltime of a user's own script; see `user_walltime_s`."""
-        return user_walltime_s(text)
+    def read_user_script(self, text: str) -> ScriptRequest:
+        """What a user's own script requests; see `user_request`."""
+        return user_request(text)
 
     def submit_user_script_argv(
         self, script: str, exports: Mapping[str, str], *, name: str, log_dir: str, text: str = "", walltime_s: float = 0
@@ -66,7 +67,7 @@ class PbsScheduler:
         variables_option(lost)
         logs = f"{log_dir.rstrip('/')}/"
         check_options(["-N", name, "-o", logs])
-        limit = ("-l", f"walltime={hms(walltime_s)}") if walltime_s and user_walltime_s(text) is None else ()
+        limit = ("-l", f"walltime={hms(walltime_s)}") if walltime_s and user_request(text).walltime_s is None else ()
         carried = [*user_variables(text, exports), *(f"{key}={value}" for key, value in by_option.items())]
         variables = ("-v", ",".join(carried)) if carried else ()
         return ("qsub", "-N", name, "-j", "oe", "-k", "od", "-o", logs, *limit, *variables, script)

@@ -52,7 +52,7 @@ def directives(text: str) -> list[str]:
                 words = shlex.split(bare.removeprefix(PREFIX))
             except ValueError as exc:
                 raise SpecError(f"line {number} of the script: {exc}: {bare!r}") from exc
-            options += _pairs(words, number)
+            options += options_of(words, number)
         elif bare and not bare.startswith("#"):
             break
     check_options(options)
@@ -132,8 +132,11 @@ def variables_option(exports: Mapping[str, str]) -> tuple[str, ...]:
     return ("-v", ",".join(f"{name}={value}" for name, value in by_option.items())) if by_option else ()
 
 
-def _pairs(words: list[str], number: int) -> list[str]:
-    """Options and values one after the other: `-lselect=1` as `-l select=1`, `-h` as a flag with an empty value."""
+def options_of(words: list[str], number: int) -> list[str]:
+    """Return options and values one after the other: `-lselect=1` as `-l select=1`, `-h` as a flag with no value.
+
+    `number`: the line, for the SpecError about a word that is no option of qsub.
+    """
     pairs: list[str] = []
     rest = list(words)
     while rest:
@@ -145,7 +148,9 @@ def _pairs(words: list[str], number: int) -> list[str]:
         if not word.startswith("-") or letter not in _TAKES_VALUE | _FLAGS:
             raise SpecError(f"line {number} of the script: {word!r} is no option of qsub")
         if letter in _FLAGS:
-            pairs += [word, ""]
+            pairs += [f"-{letter}", ""]
+            if word[2:]:  # flags may be written together: -hJ0-3
+                rest.insert(0, f"-{word[2:]}")
             continue
         value = word[2:] or (rest.pop(0) if rest else "")
         if not value:

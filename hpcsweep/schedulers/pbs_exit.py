@@ -8,9 +8,9 @@ import re
 import signal
 from dataclasses import dataclass
 
+from hpcsweep.schedulers.clocks import pbs_seconds
 from hpcsweep.schedulers.pbs_json import Attributes
 from hpcsweep.spec.phases import OutcomeKind
-from hpcsweep.units import parse_duration_s
 
 TERMINATED, FINISHED, FAILED, MOVED = "91", "92", "93", "94"
 """Substates of history jobs."""
@@ -158,6 +158,6 @@ def _walltime(attributes: Attributes, kind: OutcomeKind) -> str:
 
 def _seconds(text: str) -> float:
     try:
-        return parse_duration_s(text)
+        return pbs_seconds(text)
     except ValueError:
         return 0.0

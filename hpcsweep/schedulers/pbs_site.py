@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from hpcsweep.errors import SchedulerError, SchedulerParseError
 from hpcsweep.schedulers.base import Answer, ClusterFacts, Partition
+from hpcsweep.schedulers.clocks import pbs_seconds
 from hpcsweep.schedulers.pbs_exit import integer
 from hpcsweep.schedulers.pbs_json import Attributes, parse_json, parse_plain, section
 from hpcsweep.schedulers.pbs_refusals import refusal
-from hpcsweep.units import parse_bytes, parse_duration_s
+from hpcsweep.units import parse_bytes
 
 VERSION_ARGV = ("qstat", "--version")
 NODES_ARGV = ("pbsnodes", "-a", "-F", "json")
@@ -164,6 +165,6 @@ def _bytes(text: str | None) -> int | None:
 
 def _duration(text: str | None) -> float | None:
     try:
-        return parse_duration_s(text) if text is not None else None
+        return pbs_seconds(text) if text is not None else None
     except ValueError:
         return None

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from hpcsweep.errors import SchedulerError, SchedulerParseError, SchedulerUnreachable, SpecError
+from hpcsweep.errors import SchedulerError, SchedulerParseError, SchedulerUnreachable
 from hpcsweep.schedulers.base import Answer, ClusterFacts, Listing
 from hpcsweep.schedulers.slurm_directives import check_directives
 from hpcsweep.schedulers.slurm_facts import CONFIG_ARGV, PARTITIONS_ARGV, parse_facts
@@ -16,6 +16,8 @@ from hpcsweep.schedulers.slurm_output import (
     parse_squeue,
 )
 from hpcsweep.schedulers.slurm_reasons import refusal_hint, unreachable
+from hpcsweep.schedulers.slurm_user_script import user_request
+from hpcsweep.schedulers.user_script import ScriptRequest
 
 COMMENT_PREFIX = "hpcsweep:"
 """Begins the --comment of every job of ours; the path of its job folder follows."""
@@ -23,7 +25,6 @@ COMMENT_PREFIX = "hpcsweep:"
 _SUBMITTED = re.compile(r"(?:^|\n)(?:Submitted batch job )?(\d+)(?:;\S+)?\s*$")
 # Ranges of array indexes are cut off after 64 characters otherwise. `squeue -r`, one line an element, is no way out:
 # on 22.05.8 it leaves out the last index of a range with a step, such as 199 of 1-199:3.
-_USER_ARRAY = re.compile(r"#SBATCH\s+(?:\S+\s+)*(?:-a|--array)\b")
 _CARRIED = re.compile(r"[A-Za-z0-9_./:@%+= -]*")  # --export ends a value at a comma
 _WHOLE_RANGES = ("env", "SLURM_BITSTR_LEN=0")
 _NO_ACCOUNTING = "accounting storage is disabled"
@@ -46,15 +47,9 @@ class SlurmScheduler:
         check_directives(text)
         return ("sbatch", "--parsable", f"--chdir={job_dir}", script)
 
-    def read_user_script(self, text: str) -> float | None:
-        """None: Slurm tells a job when it ends. Raises SpecError for an array."""
-        for number, line in enumerate(text.split("\n"), 1):
-            if _USER_ARRAY.match(line):
-                raise SpecError(
-                    f"line {number} of the script makes it a job array: {line.strip()!r}",
-                    hint="hpcsweep submits the script once per run: leave out --array",
-                )
-        return None
+    def read_user_script(self, text: str) -> ScriptRequest:
+        """What a user's own script requests; see `user_request`."""
+        return user_request(text)
 
     def submit_user_script_argv(
         self, script: str, exports: Mapping[str, str], *, name: str, log_dir: str, text: str = "", walltime_s: float = 0

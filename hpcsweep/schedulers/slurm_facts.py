@@ -3,7 +3,7 @@
 import re
 
 from hpcsweep.schedulers.base import Answer, ClusterFacts, Partition
-from hpcsweep.units import parse_duration_s
+from hpcsweep.schedulers.clocks import slurm_seconds
 
 CONFIG_ARGV = ("scontrol", "show", "config")
 PARTITIONS_ARGV = ("sinfo", "-h", "-o", "%P|%a|%l|%D|%c|%m|%G")
@@ -85,9 +85,8 @@ def _gpus(gres: str) -> dict[str, int]:
 
 
 def _time_limit_s(text: str) -> float | None:
-    """Seconds of `5:00` (minutes:seconds), `1:00:00`, `1-00:00:00`; None for `infinite` and `n/a`."""
-    if not text[:1].isdigit():
+    """Seconds; None for `infinite`, and for what is no duration."""
+    try:
+        return slurm_seconds(text)
+    except ValueError:
         return None
-    if re.fullmatch(r"\d+:\d\d", text):
-        text = f"0:{text:0>5}"
-    return parse_duration_s(text)

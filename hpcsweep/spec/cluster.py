@@ -12,6 +12,7 @@ Directive = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,
 """A value in a directive line: no blank, quote, `#`, `$`, backslash or newline."""
 
 _EXTRA = re.compile(r"-[^\n\r\0]*")
+_TWO_PARTS = re.compile(r"\s*\d+:\d\d\s*")
 
 
 class Ssh(Model):
@@ -66,6 +67,17 @@ class Cluster(Model):
         for line in value:
             if not _EXTRA.fullmatch(line):
                 raise ValueError(f"directives: {line!r} must start with a dash and be one line")
+        return value
+
+    @field_validator("walltime", mode="before")
+    @classmethod
+    def _no_clock_of_two_parts(cls, value: Any) -> Any:
+        """`30:00` is half an hour for PBS and Slurm, and thirty hours where durations of ours are read."""
+        if isinstance(value, str) and _TWO_PARTS.fullmatch(value):
+            first = int(value.partition(":")[0])
+            raise ValueError(
+                f"{value!r} is ambiguous: write {first}m for {first} minutes or {first}h for {first} hours"
+            )
         return value
 
     @field_validator("env", mode="before")

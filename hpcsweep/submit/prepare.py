@@ -17,6 +17,7 @@ from hpcsweep.render.environment import make_environment
 from hpcsweep.render.job import RenderedJob, job_files, render_job
 from hpcsweep.render.own_script import own_environment, with_values
 from hpcsweep.schedulers.registry import get_scheduler
+from hpcsweep.schedulers.user_script import ScriptRequest, check_agents
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.job import JobSpec, Simulation
@@ -67,7 +68,7 @@ class Prepared:
     environment: Environment
     warnings: tuple[str, ...] = ()
     script: str | None = None  # text of the user's own script, which is submitted once per run
-    script_walltime_s: float | None = None  # what its directives say; None: nothing
+    script_request: ScriptRequest | None = None  # what its directives say; None: no script, or no scheduler
 
     @property
     def data_files(self) -> list[tuple[Path, str]]:
@@ -109,13 +110,16 @@ def prepare(request: Request) -> Prepared:
         level.engine for point in grid.points for level in point.values() if level.engine
     }
     simulated = _simulated(experiment, path, cluster_name, cluster, sorted(engines))
-    warnings: list[str] = []
+    request_of_script = None if script is None else user_request(cluster, script)
+    warnings: list[str] = [] if request_of_script is None else list(request_of_script.warnings)
 
     def check(server: ServerConfig) -> Sequence[str]:
         resources = shape(server, experiment.resources, cluster, request.pack)
         errors, more = login_checks(server, resources)
         if script is None:
             more += cpu_warnings(resources, cluster)
+        elif request_of_script is not None:
+            more += request_of_script.differences(resources)
         warnings.extend(w for w in more if w not in warnings)
         return errors
 
@@ -136,7 +140,7 @@ def prepare(request: Request) -> Prepared:
         make_environment(template_folders(request.template_dir)),
         tuple(warnings),
         script,
-        None if script is None or cluster.scheduler == "local" else user_walltime_s(cluster, script),
+        request_of_script,
     )
 
 
@@ -166,9 +170,9 @@ def render_sweep(
         data_files=data,
     )
     jobs = pack_jobs(prepared.experiment, prepared.runs, prepared.cluster, packing)
-    if prepared.script_walltime_s is not None:  # the script's own word, which the scheduler holds the job to
-        change = {"walltime_s": prepared.script_walltime_s}
-        jobs = [job.model_copy(update={"resources": job.resources.model_copy(update=change)}) for job in jobs]
+    if prepared.script_request is not None:  # the scheduler holds the job to what the script says
+        request = prepared.script_request
+        jobs = [job.model_copy(update={"resources": request.resources(job.resources)}) for job in jobs]
     files = render_jobs(prepared.environment, template, jobs, prepared.cluster, prepared.parallel, prepared.script)
     return Rendered(name, sweep_dir, tuple(jobs), tuple(files), sweep_document(prepared, name, jobs))
 
@@ -248,9 +252,17 @@ def sweep_document(prepared: Prepared, name: str, jobs: Sequence[JobSpec]) -> di
     }
 
 
-def user_walltime_s(cluster: Cluster, script: str) -> float | None:
-    """Walltime of a user's own script, by its directives. Raises SpecError when it cannot be submitted once per run."""
-    return get_scheduler(cluster.scheduler).read_user_script(script)
+def user_request(cluster: Cluster, script: str) -> ScriptRequest | None:
+    """Return what a user's own script requests; None: there is no scheduler to read it.
+
+    Raises SpecError when the script cannot be submitted once per run.
+    """
+    if cluster.scheduler == "local":
+        check_agents(script, None)
+        return None
+    request = get_scheduler(cluster.scheduler).read_user_script(script)
+    check_agents(script, request.tasks)
+    return request
 
 
 def _simulated(

@@ -49,7 +49,7 @@ def test_it_brings_every_value_and_the_way_to_the_agent(tmp_path):
 
 def test_a_slurm_script_that_is_an_array_is_refused():
     slurm = SlurmScheduler()
-    assert slurm.read_user_script("#!/bin/bash\n#SBATCH --time=5\n") is None
+    assert slurm.read_user_script("#!/bin/bash\n#SBATCH --time=5\n").walltime_s == 300
     for line in ("#SBATCH --array=0-3", "#SBATCH -p gpu -a 0-3"):
         with pytest.raises(SpecError, match="job array"):
             slurm.read_user_script(f"#!/bin/bash\n{line}\n")

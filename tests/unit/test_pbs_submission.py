@@ -261,7 +261,7 @@ def test_what_a_users_script_carries_is_not_lost(text, carried):
 )
 def test_the_walltime_of_a_users_script(text, walltime_s):
     """PBS tells no job its walltime: the agent's clock needs it."""
-    assert PBS.read_user_script(f"#!/bin/bash\n{text}\n") == walltime_s
+    assert PBS.read_user_script(f"#!/bin/bash\n{text}\n").walltime_s == walltime_s
     argv = PBS.submit_user_script_argv("e.pbs", {}, name="n", log_dir="/l", text=text, walltime_s=600)
     assert ("walltime=00:10:00" in argv) is (walltime_s is None)
 

@@ -1,0 +1,194 @@
+"""A user's own batch script, for any scheduler: what it requests, and what in it would not do what its author meant.
+
+Pure. The schedulers read their own directives; launchers of several agents are recognised here.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hpcsweep.errors import SpecError
+from hpcsweep.shell import SimpleCommand, script_commands, unquoted
+from hpcsweep.units import counted, format_duration
+
+if TYPE_CHECKING:  # the models, and with them pydantic, are not needed to ask a scheduler
+    from hpcsweep.spec.job import Resources
+
+AGENT = re.compile(r"\bhpcsweep-node\b|\bhpcsweep\.node\.agent\b")
+"""What starts the agent."""
+
+_COUNTED = {
+    "srun": ("-n", "--ntasks"),
+    "mpirun": ("-n", "-np", "--n", "--np", "-c"),
+    "mpiexec": ("-n", "-np", "--n", "--np"),
+    "mpiexec.hydra": ("-n", "-np"),
+    "orterun": ("-n", "-np"),
+    "prterun": ("-n", "-np"),
+    "aprun": ("-n",),
+    "jsrun": ("-n", "--nrs", "-p", "--np"),
+    "flux": ("-n", "--ntasks"),
+    "pbsdsh": ("-c",),
+    "pbs_tmrsh": (),
+}
+"""Launchers of parallel tasks -> the options by which each is given their number."""
+
+_NODES = {"srun": ("-N", "--nodes"), "pbsdsh": (), "mpirun": (), "mpiexec": ()}
+_ONE = {"pbsdsh": ("-n",), "pbs_tmrsh": ("",)}
+"""Launchers that start one task when this option is given; an empty one: always."""
+
+_GPU_NAME = re.compile(
+    r"(?:gpu[_-]?)?((?:v100|p100|t4|a10|a16|a30|a40|a100|l4|l40s?|h20|h100|h200|gh200|b200|b300|gb200|rtx\w*|mi\d{3}\w?)"
+    r"(?:[-_.]\w+)*)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class ScriptRequest:
+    """What the directives of a script request. None: they do not say.
+
+    `gpus_per_node`, `gpus`: the second is the total of the job. `tasks`: processes that a launcher starts when it is
+    given no number. `warnings`: what the scheduler will not read, or will read differently, with the line.
+    """
+
+    walltime_s: float | None = None
+    nodes: int | None = None
+    gpus_per_node: int | None = None
+    gpus: int | None = None
+    gpu_type: str | None = None
+    tasks: int | None = None
+    warnings: tuple[str, ...] = ()
+
+    def resources(self, planned: "Resources") -> "Resources":
+        """Return what the job gets: the script's values where it has them, else those of the experiment."""
+        nodes = self.nodes or planned.nodes
+        gpus = self.gpus_per_node
+        if gpus is None and self.gpus is not None:
+            gpus = -(-self.gpus // nodes)
+        return planned.model_copy(
+            update={
+                "nodes": nodes,
+                "gpus": planned.gpus if gpus is None else gpus,
+                "gpu_type": self.gpu_type or planned.gpu_type,
+                "walltime_s": self.walltime_s or planned.walltime_s,
+            }
+        )
+
+    def differences(self, planned: "Resources") -> list[str]:
+        """Return a sentence for each resource that the script requests differently from the experiment."""
+        got = self.resources(planned)
+        found = []
+        if got.nodes != planned.nodes:
+            found.append(f"{counted(got.nodes, 'node')}, the experiment {planned.nodes}")
+        if got.gpus != planned.gpus and got.gpus * got.nodes != planned.gpus * planned.nodes:
+            kind = f" {self.gpu_type}" if self.gpu_type else ""
+            found.append(f"{got.gpus}{kind} GPUs per node, the experiment {planned.gpus}")
+        if self.gpu_type and planned.gpu_type and not same_gpu_type(self.gpu_type, planned.gpu_type):
+            found.append(f"GPUs of type {self.gpu_type}, the experiment {planned.gpu_type}")
+        if abs(got.walltime_s - planned.walltime_s) >= 1:
+            ours = format_duration(planned.walltime_s)
+            found.append(f"a walltime of {format_duration(got.walltime_s)}, the experiment {ours}")
+        return [f"the script requests {one}; the script's value is used" for one in found]
+
+
+def same_gpu_type(one: str, other: str) -> bool:
+    """Whether two names can mean one type of GPU: `a100` and `A100-SXM4-80GB`, not `h100` and `h200`."""
+    first, second = (re.split(r"[^a-z0-9]+", name.lower()) for name in (one, other))
+    return set(first) <= set(second) or set(second) <= set(first)
+
+
+def gpu_name(word: str) -> str | None:
+    """Return the type of GPU that a constraint or resource value names, such as `a100`. None: it names none."""
+    match = _GPU_NAME.fullmatch(word.strip())
+    return match[1] if match else None
+
+
+def check_agents(text: str, tasks: int | None) -> None:
+    """Raise SpecError when a launcher in the script starts several agents for one run.
+
+    `tasks`: what a launcher starts that is given no number; None: not known, and nothing is refused then.
+    """
+    for command in script_commands(text):
+        found = _launched(command, tasks)
+        if found is not None and found[1] > 1:
+            launcher, number = found
+            raise SpecError(
+                f"line {command.line.first} of the script starts {number} agents for one run: {command.text!r}",
+                hint=f"start hpcsweep-node without {launcher}; it starts the server with all GPUs of its node",
+            )
+
+
+def late_warning(scheduler: str, number: int, line: str, command: int) -> str:
+    """Say that a directive is not read because a command precedes it."""
+    return (
+        f"{scheduler} does not read line {number} of the script, {line.strip()!r}: it comes after a command "
+        f"(line {command}); move it up"
+    )
+
+
+def _launched(command: SimpleCommand, tasks: int | None) -> tuple[str, int] | None:
+    """(launcher, agents that it starts) of a command; None: it launches no agent, or nobody can say how many."""
+    words = [unquoted(word) for word in command.words]
+    agent = next((place for place, word in enumerate(words) if AGENT.search(word)), None)
+    launcher = next((place for place, word in enumerate(words[:agent]) if _name(word) in _COUNTED), None)
+    if agent is None or launcher is None:
+        return None
+    name, options = _name(words[launcher]), words[launcher + 1 : agent]
+    if any(option == "" or _option(options, option) is not None for option in _ONE.get(name, ())):
+        return name, 1
+    given = [value for option in _COUNTED[name] if (value := _option(options, option)) is not None]
+    if given:
+        return (name, int(given[-1])) if given[-1].isdigit() else None
+    nodes = [value for option in _NODES.get(name, ()) if (value := _option(options, option)) is not None]
+    per_node = _option(options, "--ntasks-per-node") or "1"
+    if nodes:  # srun -N2: one task on each
+        return (name, int(nodes[-1]) * int(per_node)) if nodes[-1].isdigit() and per_node.isdigit() else None
+    return (name, tasks) if tasks is not None else None
+
+
+def _name(word: str) -> str:
+    return word.rpartition("/")[2]
+
+
+def _option(words: Sequence[str], option: str) -> str | None:
+    """The value of an option, as `-n 4`, `-n4`, `--ntasks 4` or `--ntasks=4`."""
+    found = None
+    for place, word in enumerate(words):
+        if word == option:
+            found = words[place + 1] if place + 1 < len(words) else ""
+        elif option.startswith("--") and word.startswith(f"{option}="):
+            found = word.partition("=")[2]
+        elif not option.startswith("--") and len(option) == 2 and word.startswith(option) and word[2:3].isdigit():
+            found = word[2:]
+    return found
+
+
+def until_first_command(
+    text: str, ignored: re.Pattern[str] | None = None, continued: str | None = None
+) -> tuple[list[tuple[int, str]], int | None]:
+    """Return (number, line) of the lines before the first command, and the number of that one (None: there is none).
+
+    `ignored`: what else may stand before directives without ending them, beside blank lines and comments. `continued`:
+    prefix of the directives that a backslash at their end continues on the next line.
+    """
+    lines = list(enumerate(text.split("\n"), 1))
+    open_directive = False
+    for place, (number, line) in enumerate(lines):
+        bare = line.strip()
+        part = open_directive
+        open_directive = line.endswith("\\") and (part or (continued is not None and bare.startswith(continued)))
+        if bare and not part and not bare.startswith("#") and not (ignored is not None and ignored.match(line)):
+            return lines[:place], number
+    return lines, None
+
+
+def foreign_warnings(text: str, prefix: str, scheduler: str) -> Iterator[str]:
+    """Yield a sentence when the script has directives of another scheduler only."""
+    lines = text.split("\n")
+    if any(line.strip().startswith(prefix) for line in lines):
+        return
+    for other in ("#SBATCH", "#PBS", "#BSUB", "#$ -"):
+        number = next((n for n, line in enumerate(lines, 1) if line.startswith(other)), None)
+        if other != prefix and number is not None:
+            yield f"{scheduler} does not read {other} lines such as line {number}: write {prefix} lines"
