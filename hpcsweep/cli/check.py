@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
+from hpcsweep.check.findings import BAD
+from hpcsweep.check.report import check_report
 from hpcsweep.cli.import_ import read_file
 from hpcsweep.errors import ReportError
-from hpcsweep.imports.check import check_report
-from hpcsweep.imports.findings import BAD
 from hpcsweep.report.imported import check_document, check_json
 from hpcsweep.report.terminal import write_document
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
+from hpcsweep.check.report import recompute_all
 from hpcsweep.errors import HostError, ReportError, SpecError
 from hpcsweep.events.log import EVENTS_FILE, EventLog
 from hpcsweep.imports.blocks import Imported
-from hpcsweep.imports.check import recompute_all
 from hpcsweep.imports.documents import read_bytes
 from hpcsweep.imports.sweep import imported_sweep
 from hpcsweep.report.imported import import_document, import_json

@@ -22,7 +22,7 @@ from hpcsweep.events.records import (
     WorkloadStarted,
 )
 from hpcsweep.imports.blocks import Benchmark, Imported, Place, SampleTable
-from hpcsweep.imports.recompute_samples import rows_of
+from hpcsweep.imports.sample_rows import rows_of
 from hpcsweep.imports.serve_settings import ServeSettings, argv_of, serve_settings, settings_of
 from hpcsweep.spec.phases import OutcomeKind, Phase
 from hpcsweep.spec.sweep import IMPORTED_FROM, NotRunEntry, PlannedRun, SweepFile

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from hpcsweep.check.findings import Finding, Verdict
+from hpcsweep.check.recompute_samples import warm_mean
 from hpcsweep.imports.blocks import Benchmark, Imported, SampleTable
-from hpcsweep.imports.findings import Finding, Verdict
 from hpcsweep.imports.numbers import shown
-from hpcsweep.imports.recompute_samples import warm_mean
 from hpcsweep.report.document import Block, Bullets, Document, Paragraph, Section, Table
 from hpcsweep.report.terminal import MAX_ITEMS, MAX_ROWS
 

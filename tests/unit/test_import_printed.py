@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hpcsweep.check.findings import Verdict
+from hpcsweep.check.recompute import recompute
 from hpcsweep.imports.documents import read_bytes, read_text
-from hpcsweep.imports.findings import Verdict
-from hpcsweep.imports.recompute import recompute
 
 RULE = "=" * 50
 

@@ -1,12 +1,12 @@
 """Every claim of a report, recomputed from its own numbers."""
 
+from hpcsweep.check.commands import check_commands
+from hpcsweep.check.findings import Finding
+from hpcsweep.check.orderings import check_text
+from hpcsweep.check.recompute import recompute
+from hpcsweep.check.recompute_samples import recompute_table
+from hpcsweep.check.sample_summaries import check_tables
 from hpcsweep.imports.blocks import Imported
-from hpcsweep.imports.check_commands import check_commands
-from hpcsweep.imports.check_tables import check_tables
-from hpcsweep.imports.check_text import check_text
-from hpcsweep.imports.findings import Finding
-from hpcsweep.imports.recompute import recompute
-from hpcsweep.imports.recompute_samples import recompute_table
 
 
 def recompute_all(found: Imported) -> list[Finding]:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep.imports.check import check_report
+from hpcsweep.check.findings import Verdict
+from hpcsweep.check.report import check_report
 from hpcsweep.imports.documents import read_bytes, read_text
-from hpcsweep.imports.findings import Verdict
 from hpcsweep.imports.serve_settings import serve_settings
 
 STUDIES = Path(__file__).parents[1] / "transcripts" / "imports"

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from hpcsweep.analysis.metrics import summarize, vllm_json
+from hpcsweep.check.findings import Finding, Verdict
 from hpcsweep.imports.blocks import Benchmark
-from hpcsweep.imports.findings import Finding, Verdict
 from hpcsweep.imports.numbers import Number, shown, stored
 
 _RATES = (

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import permutations
 
+from hpcsweep.check.findings import Finding, Verdict
+from hpcsweep.check.known import NOISE_PERCENT, NOISE_REASON, Known
 from hpcsweep.imports.blocks import Place
-from hpcsweep.imports.findings import Finding, Verdict
-from hpcsweep.imports.known import NOISE_PERCENT, NOISE_REASON, Known
 from hpcsweep.imports.numbers import NUMBER, Number, measured, percent_change, shown
 
 WORDS = (

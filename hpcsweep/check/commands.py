@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from hpcsweep.analysis.commands import lost_flags
+from hpcsweep.check.findings import Finding, Verdict
+from hpcsweep.check.known import NOISE_PERCENT, NOISE_REASON
 from hpcsweep.imports.blocks import Benchmark, Imported, Place, WrittenCommand
-from hpcsweep.imports.findings import Finding, Verdict
-from hpcsweep.imports.known import NOISE_PERCENT, NOISE_REASON
 from hpcsweep.imports.numbers import Number, percent_change, shown
 from hpcsweep.imports.serve_settings import ServeSettings, serve_settings, settings_of
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from hpcsweep.analysis.results import ASSUMED_RUN_SPREAD
 from hpcsweep.analysis.statistics import LEVEL, t_quantile
+from hpcsweep.check.recompute_samples import warm_mean
 from hpcsweep.imports.blocks import Imported, Place
 from hpcsweep.imports.numbers import Number
-from hpcsweep.imports.recompute_samples import warm_mean
 from hpcsweep.imports.serve_settings import settings_of
 
 NOISE_PERCENT = 100 * math.sqrt(2) * ASSUMED_RUN_SPREAD * t_quantile(0.5 + LEVEL / 2, math.inf)

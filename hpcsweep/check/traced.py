@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from hpcsweep.check.findings import Finding, Verdict
+from hpcsweep.check.known import Known, gpus_of
 from hpcsweep.imports.blocks import Imported, Place
-from hpcsweep.imports.findings import Finding, Verdict
-from hpcsweep.imports.known import Known, gpus_of
 from hpcsweep.imports.numbers import Number, shown
 
 _MISPRINT = 0.01

@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from hpcsweep.analysis.claims import LOG_WINDOW_S, log_window
+from hpcsweep.check.changes import WORDS, changes_of, percents, plain_numbers
+from hpcsweep.check.findings import Finding, Verdict
+from hpcsweep.check.known import NOISE_PERCENT, NOISE_REASON, Known, gpus_of, known_figures
+from hpcsweep.check.traced import multiple
 from hpcsweep.imports.blocks import Imported, Place
-from hpcsweep.imports.check_cells import multiple
-from hpcsweep.imports.check_percents import WORDS, changes_of, percents, plain_numbers
-from hpcsweep.imports.findings import Finding, Verdict
-from hpcsweep.imports.known import NOISE_PERCENT, NOISE_REASON, Known, gpus_of, known_figures
 from hpcsweep.imports.numbers import NUMBER, Number, measured, percent_change, shown
 from hpcsweep.imports.printed import is_part
 

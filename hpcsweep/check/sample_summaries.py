@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterator, Sequence
 
+from hpcsweep.check.findings import Finding, Verdict
+from hpcsweep.check.known import NOISE_PERCENT, NOISE_REASON, Known, known_figures
+from hpcsweep.check.recompute_samples import WarmMean, warm_mean
+from hpcsweep.check.traced import cell_finding
 from hpcsweep.imports.blocks import Imported, Place, SampleTable, Table
-from hpcsweep.imports.check_cells import cell_finding
-from hpcsweep.imports.findings import Finding, Verdict
-from hpcsweep.imports.known import NOISE_PERCENT, NOISE_REASON, Known, known_figures
 from hpcsweep.imports.numbers import NUMBER, measured
-from hpcsweep.imports.recompute_samples import WarmMean, warm_mean
 
 _SPEED = re.compile(r"\btps\b|throughput|tok(?:ens)?/s|latency|\btpot\b|\bttft\b", re.IGNORECASE)
 _RATE = re.compile(r"\btps\b|tok(?:ens)?/s", re.IGNORECASE)

@@ -6,11 +6,12 @@ from statistics import fmean
 
 import numpy as np
 
-from hpcsweep.analysis.rows import AttemptRow, SampleRow, WorkloadRow
+from hpcsweep.analysis.rows import AttemptRow, WorkloadRow
 from hpcsweep.analysis.samples import columns_of, measure, with_cold_marks
+from hpcsweep.check.findings import Finding, Verdict
 from hpcsweep.imports.blocks import Place, SampleTable
-from hpcsweep.imports.findings import Finding, Verdict
 from hpcsweep.imports.numbers import Number, shown
+from hpcsweep.imports.sample_rows import rows_of
 
 _UNITS = {"e2e_s": "s", "ttft_s": "s", "tps": "tok/s", "prompt_tokens": "tokens", "completion_tokens": "tokens"}
 COLD_SHARE = 0.10
@@ -31,27 +32,6 @@ class WarmMean:
     def slow(self) -> bool:
         """Whether the first request was cold in its effect, not only by its place."""
         return self.first_s > (1 + COLD_SHARE) * self.median_s
-
-
-def rows_of(table: SampleTable) -> tuple[SampleRow, ...]:
-    """The samples that can be rows: with a time. They are taken as sent one after the other, as such tables are."""
-    sent_s = 0.0
-    rows: list[SampleRow] = []
-    for sample in table.samples:
-        e2e_s = _e2e_s(sample.e2e_s, sample.tps, sample.completion_tokens)
-        if e2e_s is None:
-            continue
-        ttft_s = sample.ttft_s.value if sample.ttft_s else None
-        tokens = (sample.prompt_tokens, sample.completion_tokens)
-        rows.append(SampleRow(sample.name, len(rows), sent_s, *tokens, ttft_s, e2e_s))
-        sent_s += e2e_s
-    return tuple(rows)
-
-
-def _e2e_s(e2e_s: Number | None, tps: Number | None, tokens: int | None) -> float | None:
-    if e2e_s is not None:
-        return e2e_s.value
-    return tokens / tps.value if tokens and tps is not None and tps.value > 0 else None
 
 
 def warm_mean(table: SampleTable) -> WarmMean | None:
