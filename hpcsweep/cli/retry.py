@@ -67,7 +67,8 @@ def retry(
         if len(chosen) > 1:
             raise SpecError("retry takes runs of one sweep at a time")
         sweep, named = chosen[0]
-        opened.refresh([sweep.name])
+        for trouble in opened.refresh([sweep.name], ended_too=True):
+            click.echo(f"warning: {trouble}", err=True)
         labels, nodes = _missing(opened, sweep, named, {OutcomeKind(kind) for kind in outcome})
         for node in nodes:
             told = "kept away from" if exclude_bad_nodes else "--exclude-bad-nodes keeps away from it"

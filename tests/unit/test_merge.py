@@ -159,8 +159,44 @@ CASES = [  # (run folder, scheduler's word, cancelled by us, handed over) -> (st
         "",
         id="preempted and waiting again",
     ),
+    *(
+        pytest.param(
+            folder(attempt=1, outcome=OutcomeKind(word)), None, False, True, "unknown", None, f"ended as {word}",
+            id=f"{word}: not final before the scheduler was asked",
+        )
+        for word in ("preempted", "lost", "cancelled")
+    ),
     pytest.param(
-        folder(attempt=1, outcome=OutcomeKind.PREEMPTED), None, False, True, "finished", "preempted", "", id="preempted"
+        folder(not_run="preempted"), None, False, True, "unknown", None, "not run (preempted)",
+        id="not run: not final before the scheduler was asked",
+    ),
+    pytest.param(
+        folder(attempt=1, outcome=OutcomeKind.CANCELLED), None, True, True, "finished", "cancelled", "",
+        id="cancelled by us",
+    ),
+    pytest.param(
+        folder(attempt=1, outcome=OutcomeKind.LOST, reason="killed"), job("unknown", native="absent"), False, True,
+        "finished", "lost", "killed", id="lost, and a scheduler without history does not know the job",
+    ),
+    pytest.param(
+        folder(attempt=1), job("unknown", native="absent", reason="not listed"), False, True, "unknown", None,
+        "not listed", id="absent, and no end record yet",
+    ),
+    pytest.param(
+        folder(attempt=1, outcome=OutcomeKind.CANCELLED), job("failed", outcome=OutcomeKind.OUT_OF_MEMORY), False, True,
+        "finished", "out_of_memory", "", id="the scheduler killed it for its memory",
+    ),
+    pytest.param(
+        folder(), job("gone", outcome=OutcomeKind.CANCELLED, reason="its array was deleted"), False, True, "finished",
+        "cancelled", "its array was deleted", id="a waiting subjob of a deleted array",
+    ),
+    pytest.param(
+        folder(attempt=1, outcome=OutcomeKind.LOST, reason="killed"), job("gone", outcome=OutcomeKind.CANCELLED), False,
+        True, "finished", "lost", "killed", id="what is said of the whole array explains no attempt",
+    ),
+    pytest.param(
+        folder(attempt=1), job("gone", outcome=OutcomeKind.CANCELLED, reason="its array was deleted"), False, True,
+        "finished", "lost", "its array was deleted", id="began, and its record went with its array",
     ),
     pytest.param(
         folder(attempt=2, outcome=OutcomeKind.FAILED, known_attempts=2),
