@@ -122,16 +122,20 @@ class Session:
             for sweep in members:
                 for number in sweep.job_numbers():
                     submission = sweep.read_submission(number)
-                    if submission is not None and submission.job_id is None:
-                        if search_again or not submission.searched_in_vain:
-                            submission = self._look_for(sweep, number, submission, troubles)
+                    lost = submission is not None and submission.job_id is None
+                    if submission is not None and lost and (search_again or not submission.searched_in_vain):
+                        submission = self._look_for(sweep, number, submission, troubles)
                     if submission is not None and submission.job_id is not None:
                         places[submission.job_id] = (sweep.name, number)
                         elements[submission.job_id] = submission.elements
             listing = self.backend(members[0]).listing({i: f"{name}-{n}" for i, (name, n) in places.items()})
             if listing.trouble:
                 troubles.append(listing.trouble + self._age([sweep.name for sweep in members]))
-            absent = [(job_id, index) for job_id in listing.absent for index in range(elements[job_id])]
+            absent = [
+                (job_id, each)
+                for job_id, index in listing.absent
+                for each in (range(elements[job_id]) if index is None else [index])
+            ]
             self._record(every_element(listing, elements), absent, places)
         return troubles
 

@@ -94,14 +94,15 @@ class JobStatus:
 class Listing:
     """What one query told of all jobs asked for. `complete`: a job that is not in it is not known to this witness.
 
-    `absent`: ids of which a scheduler that keeps no record of ended jobs (PBS without history, or after it has purged
-    them) reported that it does not know them. Such a job is most likely over; see `store.status.record_absence`.
+    `absent`: jobs and array tasks, (id, None) for all of a submission, of which a scheduler that keeps no record of
+    ended jobs (PBS without history, or after it has purged them) reported no more than that it does not have them any
+    more. They are most likely over; see `store.status.record_absence`.
     """
 
     statuses: Mapping[tuple[str, int | None], JobStatus] = field(default_factory=dict)
     complete: bool = True
     trouble: str = ""
-    absent: frozenset[str] = frozenset()
+    absent: frozenset[tuple[str, int | None]] = frozenset()
 
 
 @dataclass(frozen=True)

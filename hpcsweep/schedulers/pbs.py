@@ -121,7 +121,7 @@ class PbsScheduler:
         if "-J" in answer.argv and not is_array:
             raise SchedulerParseError(
                 f"qsub -J created the plain job {lines[-1]}, not an array",
-                hint=f"is this qsub a wrapper, or Torque's? `qdel {lines[-1]}` removes the job; no run of it will start",
+                hint=f"is this qsub a wrapper, or Torque's? `qdel {lines[-1]}` removes the job",
             )
         return lines[-1]
 
@@ -161,10 +161,15 @@ class PbsScheduler:
             found = statuses(parse_dsv(answer.stdout), asked)
         except (SchedulerParseError, ValueError) as exc:
             return Listing(complete=False, trouble=trouble or str(exc))
-        unknown = unknown_ids(answer, asked) if told else frozenset()
         # An id without a word about it, as a server without history answers to -x, is not known to be over.
         every = {job_id for job_id, _ in found} >= set(asked) or answer.exit_code == FINISHED
-        return Listing(found, complete=told and every, trouble=trouble, absent=unknown)
+        absent: set[tuple[str, int | None]] = set()
+        if told:
+            absent |= {(job_id, None) for job_id in unknown_ids(answer, asked)}
+        if NO_HISTORY_TEXT in answer.stderr:  # then a subjob that has ended is shown with its array's attributes only
+            absent |= {key for key, status in found.items() if status.state.final and status.restarts is None}
+        found = {key: status for key, status in found.items() if key not in absent}
+        return Listing(found, complete=told and every and not absent, trouble=trouble, absent=frozenset(absent))
 
     def find_argv(self, name: str, user: str) -> tuple[str, ...]:
         """Jobs of this name with all their attributes, ended ones too: qselect gives only ids, so qstat follows.

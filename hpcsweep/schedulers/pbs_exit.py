@@ -97,7 +97,9 @@ def ending(attributes: Attributes, *, of_array: bool = False) -> Ending:
     if was_deleted(attributes):
         by = _BY.search(comment)
         if by and by[1].partition("@")[0] == _SCHEDULER:
-            return Ending(OutcomeKind.PREEMPTED, "the scheduler deleted it to make room (preempted)", "retry it", code, number)
+            return Ending(
+                OutcomeKind.PREEMPTED, "the scheduler deleted it to make room (preempted)", "retry it", code, number
+            )
         return Ending(OutcomeKind.CANCELLED, f"deleted by {by[1]}" if by else "deleted", "", code, number)
     limit = _RESOURCE.search(comment)
     if status is not None and status < 0:

@@ -27,7 +27,11 @@ _NOT_ALLOWED = (
 )
 
 _REFUSALS: tuple[tuple[str, frozenset[int], str], ...] = (
-    (r"Resource: (\S+) is required to be set", frozenset(), r"add it to `directives` of the cluster profile: -l \1=VALUE"),
+    (
+        r"Resource: (\S+) is required to be set",
+        frozenset(),
+        r"add it to `directives` of the cluster profile: -l \1=VALUE",
+    ),
     (r"errno=15007", frozenset(), _NOT_ALLOWED),
     (r"Unknown queue", frozenset({170}), "set `queue` of the cluster profile; qstat -Q lists the queues"),
     (r"Queue is not enabled", frozenset({173}), "this queue takes no jobs now: choose another, or wait"),
@@ -48,7 +52,17 @@ _REFUSALS: tuple[tuple[str, frozenset[int], str], ...] = (
     (r"cannot send environment", frozenset(), "-v carries no commas or quotes: give such values by file"),
     (r"cannot be used with .select.|Cannot be used with select", frozenset({5, 6}), "put it into select="),
     (r"Bad UID for job execution", frozenset({175}), "submit as an ordinary user, not as root"),
-    (r"qsub: Unauthorized Request|Access to queue is denied|not allowed to submit", frozenset(), _NOT_ALLOWED),
+    (r"(?:qsub|qstat|qselect): Unauthorized Request", frozenset(), _NOT_ALLOWED),
+    (
+        r"Access to queue is denied",
+        frozenset({174}),
+        "this queue takes jobs only from a routing queue (from_route_only), or not from you: qstat -Q -f shows which",
+    ),
+    (
+        r"rejected by all possible destinations",
+        frozenset({191}),
+        "no queue behind this routing queue takes such a job: qstat -Q -f shows route_destinations and their limits",
+    ),
     (r"Unauthorized Request", frozenset({159}), "this needs the job's owner, or an operator of PBS"),
     (r"Connection refused|cannot connect to server", frozenset({162}), "the PBS server does not answer: try later"),
     (r"Unknown Host", frozenset({160}), "is PBS_SERVER, or the part of `queue` after the @, right?"),

@@ -148,7 +148,9 @@ def status(job_id: str, index: int | None, attributes: Attributes, array: Attrib
             else f"state {native or 'missing'}"
         )
     reason = " ".join(part for part in (_WORDS.get(native, ""), readable(reason)) if part)
-    return JobStatus(job_id, index, state, native, reason, hint, node=node, restarts=restarts, name=name, log_path=log_path)
+    return JobStatus(
+        job_id, index, state, native, reason, hint, node=node, restarts=restarts, name=name, log_path=log_path
+    )
 
 
 def never_hint(comment: str) -> str:
@@ -156,8 +158,8 @@ def never_hint(comment: str) -> str:
     short = _SHORT_OF.search(comment)
     if short is not None and short[2] is not None:
         return (
-            f"no node has {short[1]}={short[2]} (there is {short[3]}): cancel it, correct gpu_type or constraint in the "
-            "cluster profile, and submit again"
+            f"no node has {short[1]}={short[2]} (there is {short[3]}): cancel it, correct gpu_type or constraint in "
+            "the cluster profile, and submit again"
         )
     if short is not None:
         return f"this cluster has less {short[1]} than one job asks for: ask for less (cancel it first)"

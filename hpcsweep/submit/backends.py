@@ -112,11 +112,7 @@ class SchedulerBackend:
         timeout_s = self._scheduler.query_timeout_s + self._scheduler.query_timeout_per_job_s * len(names)
         with ThreadPoolExecutor(max_workers=max(1, len(queries))) as pool:  # silence of one is not added to another's
             merged = merge_listings(list(pool.map(lambda query: self._ask(query[0], query[1], timeout_s), queries)))
-        ours = {
-            key: status
-            for key, status in merged.statuses.items()
-            if _is_ours(status, names.get(status.job_id))
-        }
+        ours = {key: status for key, status in merged.statuses.items() if _is_ours(status, names.get(status.job_id))}
         return replace(merged, statuses=ours)
 
     def _ask(self, number: int, argv: Sequence[str], timeout_s: float) -> Listing:

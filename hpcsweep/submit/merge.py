@@ -53,7 +53,12 @@ def merge_listings(listings: Sequence[Listing]) -> Listing:
             merged[key] = _later(merged[key], status) if key in merged else status
     trouble = "; ".join(dict.fromkeys(listing.trouble for listing in listings if listing.trouble))
     shown = {job_id for job_id, _ in merged}
-    absent = frozenset(job_id for listing in listings for job_id in listing.absent if job_id not in shown)
+    absent = frozenset(
+        (job_id, index)
+        for listing in listings
+        for job_id, index in listing.absent
+        if (job_id, index) not in merged and (index is not None or job_id not in shown)
+    )
     return Listing(merged, all(listing.complete for listing in listings), trouble, absent)
 
 
@@ -178,8 +183,10 @@ def _without_scheduler(run: RunEvidence, job: JobStatus | None, fresh: bool, can
     ended = run.outcome if fresh else OutcomeKind.NOT_RUN if run.not_run is not None else None
     if ended is not None:
         what = f"attempt {run.attempt} ended as {ended.value}" if fresh else f"not run ({run.not_run})"
-        asked = f"the scheduler did not say whether it starts the job again ({reason})" if job is not None else (
-            "the scheduler has not answered yet whether it starts the job again"
+        asked = (
+            f"the scheduler did not say whether it starts the job again ({reason})"
+            if job is not None
+            else ("the scheduler has not answered yet whether it starts the job again")
         )
         reason = f"{what}; {asked}"
     return RunVerdict(RunState.UNKNOWN, reason=reason, hint=job.hint if job else "", settled_by="nobody")

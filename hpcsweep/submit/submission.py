@@ -9,8 +9,8 @@ class Submission(Record):
     """What the scheduler answered, and what we asked of it since.
 
     `job_id` None: the submission was begun, and nobody knows whether it arrived. `cancelled`: indexes that we
-    cancelled ourselves: a scheduler may forget an element that is cancelled while it is pending. `searched_in_vain`: the
-    scheduler reported long after the submission that it has no such job, so that it is not asked at every status.
+    cancelled ourselves: a scheduler may forget an element that is cancelled while it is pending. `searched_in_vain`:
+    the scheduler reported long after the submission that it has no such job; no status looks for it any more.
     """
 
     job_id: str | None
