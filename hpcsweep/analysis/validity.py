@@ -9,6 +9,7 @@ from hpcsweep.analysis.aggregates import has_aggregates
 from hpcsweep.analysis.findings_measured import Reason, Status, Validity
 from hpcsweep.analysis.rows import AttemptRow, WorkloadRow
 from hpcsweep.analysis.samples import Measured
+from hpcsweep.events.records import OTHER_GPU
 from hpcsweep.spec.phases import OutcomeKind
 
 FAILED_SHARE = 0.01
@@ -37,8 +38,8 @@ def gate(reasons: Sequence[Reason]) -> Validity:
 def workload_reasons(attempt: AttemptRow, row: WorkloadRow, measured: Measured) -> list[Reason]:
     """What speaks against one workload of one attempt, seen by itself."""
     if has_aggregates(row.client_figures) and not len(measured.columns):
-        return _aggregate_reasons(row.client_figures)
-    reasons = _ending(attempt, row, measured)
+        return _gpus(attempt) + _aggregate_reasons(row.client_figures)
+    reasons = _gpus(attempt) + _ending(attempt, row, measured)
     reasons += _failures(measured)
     reasons += _outputs(row.settings, measured)
     reasons += _told(row, measured, attempt.time_scale)
@@ -51,6 +52,11 @@ def workload_reasons(attempt: AttemptRow, row: WorkloadRow, measured: Measured) 
 
 def _reason(kind: str, text: str, status: Status = "invalid") -> Reason:
     return Reason(kind, text, status)
+
+
+def _gpus(attempt: AttemptRow) -> list[Reason]:
+    other = attempt.fact(OTHER_GPU)
+    return [_reason(OTHER_GPU, str(other.value))] if other is not None else []
 
 
 def _aggregate_reasons(figures: Mapping[str, float]) -> list[Reason]:

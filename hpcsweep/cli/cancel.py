@@ -7,6 +7,7 @@ import click
 from hpcsweep.cli.context import Session, say, session
 from hpcsweep.cli.runs import choose_runs
 from hpcsweep.store.runs import read_runs
+from hpcsweep.store.status import ended_elements
 from hpcsweep.submit.client import cancel as cancel_runs
 from hpcsweep.submit.client import neighbours
 from hpcsweep.submit.sweep_lock import changing
@@ -26,7 +27,8 @@ def cancel(ctx: click.Context, names: tuple[str, ...], yes: bool, as_json: bool)
     with session(ctx) as opened:
         chosen = choose_runs(opened.home, names)
         ctx.with_resource(changing([sweep for sweep, _ in chosen], "cancel", say))
-        opened.refresh([sweep.name for sweep, _ in chosen])  # and with it finds jobs whose id never arrived
+        for trouble in opened.refresh([sweep.name for sweep, _ in chosen], ended_too=True):  # and finds lost jobs
+            click.echo(f"warning: {trouble}", err=True)
         alive = _alive(opened, [sweep.name for sweep, _ in chosen])
         done: dict[str, list[str]] = {}
         for sweep, labels in chosen:
@@ -36,7 +38,9 @@ def cancel(ctx: click.Context, names: tuple[str, ...], yes: bool, as_json: bool)
                     f"{', '.join(sorted(labels or ()))} shares its allocation with {', '.join(shared)}: "
                     "add --yes to cancel all of them"
                 )
-            done[sweep.name] = cancel_runs(sweep, opened.cluster(sweep), opened.backend(sweep), labels)
+            with opened.store.reading() as connection:
+                ended = ended_elements(connection, sweep.name)
+            done[sweep.name] = cancel_runs(sweep, opened.cluster(sweep), opened.backend(sweep), labels, ended)
         opened.refresh([sweep.name for sweep, _ in chosen])
         if as_json:
             click.echo(json.dumps({"cancelled": done}, indent=1))

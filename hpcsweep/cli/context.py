@@ -1,7 +1,7 @@
 """What commands share: the home folder, the store, and bringing both up to date."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +13,7 @@ from hpcsweep.errors import HpcsweepError, StoreDiskError, StoreError
 from hpcsweep.schedulers.base import JobStatus
 from hpcsweep.store.ingest import ingest_sweep
 from hpcsweep.store.open import Store, default_home, default_store, open_store
-from hpcsweep.store.status import last_told_at, record_status, unfinished_sweeps
+from hpcsweep.store.status import last_told_at, record_absence, record_status, unfinished_sweeps
 from hpcsweep.submit.layout import Home, SweepFolder
 from hpcsweep.submit.merge import every_element
 from hpcsweep.units import format_duration
@@ -22,6 +22,10 @@ if TYPE_CHECKING:  # profiles and schedulers are imported when one is asked: not
     from hpcsweep.spec.cluster import Cluster
     from hpcsweep.submit.backends import Backend
     from hpcsweep.submit.submission import Submission
+
+
+_SEARCH_S = 900.0
+"""How long after a submission whose answer was lost every status looks for its job."""
 
 
 @dataclass(frozen=True)
@@ -33,28 +37,30 @@ class Session:
     _backends: "dict[str, Backend]" = field(default_factory=dict)
     _documents: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def refresh(self, sweeps: Sequence[str] | None = None) -> list[str]:
+    def refresh(self, sweeps: Sequence[str] | None = None, *, ended_too: bool = False) -> list[str]:
         """Ask the schedulers and read what is new in the run folders. `sweeps` None: all that have not ended.
 
+        `ended_too`: ask about sweeps whose runs have all ended as well. A scheduler may have started a job again since,
+        so whoever submits or cancels runs asks before.
         Returns troubles in words: a scheduler that does not answer leaves the last known states standing. When the
         disk under the store is full, the command goes on with a store in memory.
         """
         try:
-            troubles = self._refresh(sweeps)
+            troubles = self._refresh(sweeps, ended_too)
         except StoreDiskError as exc:
             self.store.move_into_memory(exc)
-            troubles = self._refresh(sweeps)
+            troubles = self._refresh(sweeps, ended_too)
         return list(dict.fromkeys([self.store.notice, *troubles] if self.store.notice else troubles))
 
-    def _refresh(self, sweeps: Sequence[str] | None) -> list[str]:
+    def _refresh(self, sweeps: Sequence[str] | None, ended_too: bool) -> list[str]:
         names = self.home.sweep_names() if sweeps is None else list(sweeps)
         troubles: list[str] = []
         for name in names:
             troubles += self._ingest(SweepFolder(self.home.sweeps_dir / name))
         with self.store.reading() as connection:
             open_ones = set(unfinished_sweeps(connection))
-        asked = [SweepFolder(self.home.sweeps_dir / name) for name in names if name in open_ones]
-        troubles += self._ask_schedulers(asked)
+        asked = [SweepFolder(self.home.sweeps_dir / name) for name in names if ended_too or name in open_ones]
+        troubles += self._ask_schedulers(asked, ended_too)
         for sweep in asked:  # an agent may have left its last word just before the scheduler said that the job is over
             troubles += self._ingest(sweep)
         return troubles
@@ -103,8 +109,8 @@ class Session:
             troubles.append(f"{sweep.name}: {exc.message}")
         return troubles
 
-    def _ask_schedulers(self, sweeps: Iterable[SweepFolder]) -> list[str]:
-        """One listing per scheduler and host for all sweeps there."""
+    def _ask_schedulers(self, sweeps: Iterable[SweepFolder], search_again: bool) -> list[str]:
+        """One listing per scheduler and host for all sweeps there. `search_again`: see `_look_for`."""
         troubles: list[str] = []
         groups: dict[str, list[SweepFolder]] = {}
         for sweep in sweeps:
@@ -116,7 +122,8 @@ class Session:
             for sweep in members:
                 for number in sweep.job_numbers():
                     submission = sweep.read_submission(number)
-                    if submission is not None and submission.job_id is None:
+                    lost = submission is not None and submission.job_id is None
+                    if submission is not None and lost and (search_again or not submission.searched_in_vain):
                         submission = self._look_for(sweep, number, submission, troubles)
                     if submission is not None and submission.job_id is not None:
                         places[submission.job_id] = (sweep.name, number)
@@ -124,11 +131,19 @@ class Session:
             listing = self.backend(members[0]).listing({i: f"{name}-{n}" for i, (name, n) in places.items()})
             if listing.trouble:
                 troubles.append(listing.trouble + self._age([sweep.name for sweep in members]))
-            self._record(every_element(listing, elements), places)
+            absent = [
+                (job_id, each)
+                for job_id, index in listing.absent
+                for each in (range(elements[job_id]) if index is None else [index])
+            ]
+            self._record(every_element(listing, elements), absent, places)
         return troubles
 
     def _look_for(self, sweep: SweepFolder, number: int, lost: "Submission", troubles: list[str]) -> "Submission":
-        """A submission whose answer was lost, with the job's id when the scheduler shows that it took it."""
+        """A submission whose answer was lost, with the job's id when the scheduler shows that it took it.
+
+        A scheduler that answers, some time after the submission, that it has no such job is not asked each time again.
+        """
         from hpcsweep.submit.place import find_place
         from hpcsweep.submit.sweep_lock import changing_if_free
 
@@ -140,6 +155,8 @@ class Session:
             troubles.append(f"{sweep.name}: {exc.message}")
             return lost
         if not ids:
+            if ids is not None and time.time() - lost.submitted_at > _SEARCH_S:
+                sweep.write_submission(number, lost.model_copy(update={"searched_in_vain": True}))
             return lost
         with changing_if_free(sweep, "status") as free:
             known = sweep.read_submission(number)
@@ -155,14 +172,21 @@ class Session:
             at = last_told_at(connection, sweeps)
         return "" if at is None else f"; its last word is {format_duration(max(0.0, time.time() - at))} old"
 
-    def _record(self, told: Mapping[tuple[str, int], JobStatus], places: Mapping[str, tuple[str, int]]) -> None:
-        if self.store.read_only or not told:
+    def _record(
+        self,
+        told: Mapping[tuple[str, int], JobStatus],
+        absent: Collection[tuple[str, int]],
+        places: Mapping[str, tuple[str, int]],
+    ) -> None:
+        if self.store.read_only or not (told or absent):
             return
         at = time.time()
         with self.store.writing() as connection:
             for (job_id, index), status in told.items():
                 sweep, number = places[job_id]
                 record_status(connection, sweep, number, index, status, at)
+            for job_id, index in absent:
+                record_absence(connection, *places[job_id], index, at)
 
 
 def say(text: str) -> None:

@@ -71,7 +71,8 @@ def retry(
         lock = SweepLock(sweep, "retry")
         ctx.call_on_close(lock.release)
         lock.take(say)  # before the runs are chosen: another retry may be submitting the same ones
-        opened.refresh([sweep.name])
+        for trouble in opened.refresh([sweep.name], ended_too=True):
+            click.echo(f"warning: {trouble}", err=True)
         labels, nodes = _missing(opened, sweep, named, {OutcomeKind(kind) for kind in outcome})
         for node in nodes:
             told = "kept away from" if exclude_bad_nodes else "--exclude-bad-nodes keeps away from it"

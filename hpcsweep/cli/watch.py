@@ -14,12 +14,13 @@ from hpcsweep.report.live import run_line, status_table
 from hpcsweep.spec.phases import RunState
 from hpcsweep.store.ingest import ingest_home
 from hpcsweep.store.runs import SweepStatus, read_runs
+from hpcsweep.store.verdict import ABSENCE_GRACE_S
 
 _POLL_S = 1.0
 _FRAME_ROWS = 7  # title, head, lines and count of a table
 _ASK_LOCAL_S = 1.0
 _ASK_S = 15.0  # squeue and qstat every second would load a scheduler that all users share
-_UNKNOWN_PATIENCE_S = 60.0  # what nobody knows anything of may come back, but is not waited for for ever
+_UNKNOWN_PATIENCE_S = ABSENCE_GRACE_S + 60.0  # what is unknown may come back, but is not waited for for ever
 _NOT_COMING_BACK = (RunState.FINISHED, RunState.UNKNOWN, RunState.PLANNED)
 INTERRUPTED = 130
 

@@ -48,6 +48,10 @@ class PhaseEntered(_Event):
     evidence: str = Field("", description="the log line that told")
 
 
+OTHER_GPU = "other_gpu"
+"""Name of the fact that a job has other GPUs than it asked for; its value is a sentence."""
+
+
 class Fact(_Event):
     """Something read on the way: `weights_bytes_per_gpu`, `load_s`, `dynamo_s`, `compile_s`, `kv_cache_tokens` ..."""
 

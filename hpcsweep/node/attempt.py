@@ -8,17 +8,18 @@ from pathlib import Path
 
 from hpcsweep.engines.base import Engine
 from hpcsweep.errors import EngineError
+from hpcsweep.events.records import OTHER_GPU
 from hpcsweep.load.clock import Clock
-from hpcsweep.node import preparation
+from hpcsweep.node import preflight, preparation
 from hpcsweep.node.api_key import key_for, random_key
 from hpcsweep.node.attempt_record import AttemptRecord
 from hpcsweep.node.compile_cache import CompileCache, cache_key, measure, use_made
 from hpcsweep.node.environment import server_environment
-from hpcsweep.node.family import of_own_session
+from hpcsweep.node.family import leader_of_its_own
 from hpcsweep.node.folders import AttemptFolder, note_server
 from hpcsweep.node.gpus import Gpus, GpuState
 from hpcsweep.node.guardian import Guardian
-from hpcsweep.node.identity import Identity
+from hpcsweep.node.identity import Identity, tracked_by_session
 from hpcsweep.node.inbox import Inbox, ServerLine, Signalled
 from hpcsweep.node.journal import Journal
 from hpcsweep.node.memory_limit import MemoryCgroup
@@ -151,6 +152,10 @@ class Attempt:
             supervisor.fact("compile_cache_at_start", "warm" if self._cache.warm else "cold")
             self._notes += [self._cache.note] if self._cache.note else []
         self._tell_notes(supervisor)
+        other = preflight.other_gpus(job, around.gpus.states())
+        if other and run.simulation is None:
+            supervisor.fact(OTHER_GPU, other, source="nvml")
+            supervisor.warn(other)
         for concern in supervisor.background(lambda: preparation.check(run, job, prepared, around.gpus, around.env)):
             supervisor.warn(concern)
         return prepared
@@ -182,11 +187,12 @@ class Attempt:
             self._server = Server(
                 argv, self._environment, self._folder.path, self._folder.token,
                 lambda text, at_s: self._inbox.put(ServerLine(text, at_s)),
+                in_session=tracked_by_session(self._around.env),
             )  # fmt: skip
         except OSError as exc:
             reason = f"{argv[0]} cannot be started: {exc.strerror or exc}"
             raise Ended(Verdict(OutcomeKind.FAILED, reason, "the kernel", "is it executable on this node?")) from exc
-        leader = of_own_session(self._server.pid)
+        leader = leader_of_its_own(self._server.pid)
         if leader is not None:
             self._around.guardian.tell_members(self._folder.token, [leader])
             note_server(self._folder, leader)

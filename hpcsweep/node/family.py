@@ -2,7 +2,8 @@
 
 Three marks, for each fails somewhere. Descent: lost when a parent dies. The token in the environment: lost when a
 process clears it, or overwrites it with its title, as vLLM's engine and workers do. So what was once seen as a member
-is remembered, with the session it lives in: a process that a remembered one left behind has the same session.
+is remembered, with the session it lives in: a process that a remembered one left behind has the same session. Under PBS
+that session is the job's own, and the process group takes its place.
 """
 
 import os
@@ -18,7 +19,7 @@ _LEAST_ROUNDS = 5
 """Of killing, before what is still there counts as not to be killed."""
 
 Member = tuple[int, int, int]
-"""Pid, start (clock ticks since boot) and session of a process: how one is remembered."""
+"""Pid, start (clock ticks since boot) and session or group (`mark_of`) of a process: how one is remembered."""
 
 
 class Family:
@@ -38,15 +39,15 @@ class Family:
             below = _descendants(everyone, {os.getpid()}) - {os.getpid(), *spare}
             self._earlier = {process.pid: process.started for process in everyone if process.pid in below}
         self._known: dict[int, int] = {}
-        self._sessions: set[int] = set()
-        self._not_ours = os.getsid(0)
+        self._marks: set[int] = set()
+        self._not_ours = {os.getsid(0), os.getpgrp()}
 
     def remember(self, members: Collection[Member]) -> None:
-        """These belong to it, and so does what lives in their sessions."""
-        for pid, started, session in members:
+        """These belong to it, and so does what lives in their sessions or groups."""
+        for pid, started, mark in members:
             self._known[pid] = started
-            if session != self._not_ours:
-                self._sessions.add(session)
+            if mark and mark not in self._not_ours:
+                self._marks.add(mark)
 
     def living(self) -> list[Process]:
         """Every member that lives now."""
@@ -56,7 +57,9 @@ class Family:
             members |= {process.pid for process in everyone if process.ppid == me and process.pid not in self._spare}
         members = _descendants(everyone, members) - self._see_earlier(everyone)
         found = [process for process in everyone if process.pid in members and process.pid != me]
-        self.remember([(process.pid, process.started, process.session) for process in found])
+        self._known |= {process.pid: process.started for process in found}
+        alive = {process.pid for process in everyone}
+        self.remember([(process.pid, process.started, self._mark(process, alive)) for process in found])
         return found
 
     def started_by_earlier(self) -> list[Process]:
@@ -104,9 +107,21 @@ class Family:
             time.sleep(0.02)
 
     def _belongs(self, process: Process) -> bool:
-        if self._known.get(process.pid) == process.started or process.session in self._sessions:
+        if self._known.get(process.pid) == process.started or not self._marks.isdisjoint(
+            (process.session, process.group)
+        ):
             return True
         return carries(process.pid, self._token)
+
+    def _mark(self, process: Process, alive: Collection[int]) -> int:
+        """The session or group of a member that is all of this family; 0: it shares both with others.
+
+        A session whose leader lives and is no member is that of a job, with the user's own script in it.
+        """
+        for leader in (process.session, process.group):
+            if leader not in self._not_ours and (leader in self._known or leader not in alive):
+                return leader
+        return 0
 
 
 def _descendants(everyone: Collection[Process], of: Collection[int]) -> set[int]:
@@ -135,15 +150,20 @@ def kill_attempt(token: str, members: Collection[Member] = ()) -> list[str]:
 
 
 def _same(member: Member) -> bool:
-    pid, started, session = member
-    leader = read_process(session)
-    if pid == session:
+    pid, started, mark = member
+    leader = read_process(mark)
+    if pid == mark:
         return leader is None or leader.started == started
     process = read_process(pid)
     return process is not None and process.started == started
 
 
-def of_own_session(pid: int) -> Member | None:
-    """A process that leads a session of its own, as it is remembered; None: it is gone already."""
+def mark_of(process: Process) -> int:
+    """The session that a process is in, or its group where the session is that of this very process."""
+    return process.group if process.session == os.getsid(0) else process.session
+
+
+def leader_of_its_own(pid: int) -> Member | None:
+    """A process that leads a session or a group of its own, as it is remembered; None: it is gone already."""
     process = read_process(pid)
-    return (process.pid, process.started, process.session) if process is not None else None
+    return (process.pid, process.started, process.pid) if process is not None else None

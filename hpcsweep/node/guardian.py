@@ -1,7 +1,7 @@
 """A small process that outlives a killed agent and ends what the agent left behind.
 
 The agent holds a pipe to it. While the agent lives it sends `["watch", TOKEN, FOLDER, SCRATCH ...]`,
-`["members", TOKEN, [PID, START, SESSION] ...]` and `["forget", TOKEN]`, a JSON line each. When the pipe closes with
+`["members", TOKEN, [PID, START, MARK] ...]` and `["forget", TOKEN]`, a JSON line each. When the pipe closes with
 something still watched, the agent was killed (kill -9, or the kernel for want of memory): the processes of that
 attempt are killed and its folder is closed as `lost`. It has a session of its own, so that a scheduler that kills the
 job's session or process tree leaves it the moment it needs.
@@ -79,7 +79,7 @@ def main() -> int:
         if word == "watch":
             watched[token] = [Path(path) for path in rest]
         elif word == "members":
-            members[token] = [(pid, started, session) for pid, started, session in rest]
+            members[token] = [(pid, started, mark) for pid, started, mark in rest]
         else:
             watched.pop(token, None)
     for token, (folder, *scratch) in watched.items():

@@ -36,6 +36,14 @@ def job_id(env: Mapping[str, str]) -> str | None:
     return env.get("SLURM_JOB_ID") or env.get("PBS_JOBID") or None
 
 
+def tracked_by_session(env: Mapping[str, str]) -> bool:
+    """Whether the scheduler takes the processes of the job's session for the job, and no others: PBS does.
+
+    What leaves the session escapes its suspension and its accounting of CPU time and memory.
+    """
+    return "PBS_JOBID" in env and "SLURM_JOB_ID" not in env
+
+
 def restart_count(env: Mapping[str, str]) -> int:
     """Requeues that the scheduler tells of; 0 on PBS, which tells of none."""
     word = env.get("SLURM_RESTART_COUNT", "")

@@ -11,7 +11,7 @@ from typing import IO
 
 from hpcsweep.load.config import API_KEY_VARIABLE, LoadConfig
 from hpcsweep.node.family import LOAD_SUFFIX, Family
-from hpcsweep.node.processes import TOKEN_VARIABLE, die_with_parent, send
+from hpcsweep.node.processes import TOKEN_VARIABLE, die_with_parent, lead_group, send
 
 CLIENT_LOG = "client.log"
 
@@ -28,8 +28,10 @@ class LoadProcess:
         folder: Path,
         on_line: Callable[[str], None],
         on_end: Callable[[], None],
+        *,
+        in_session: bool = False,
     ) -> None:
-        """Start it. Raises OSError when it cannot be started."""
+        """Start it. `in_session`: as for `Server`. Raises OSError when it cannot be started."""
         key = {API_KEY_VARIABLE: api_key} if api_key is not None else {}
         self._token = token + LOAD_SUFFIX
         with (folder / CLIENT_LOG).open("ab") as log:
@@ -40,8 +42,8 @@ class LoadProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                start_new_session=True,
-                preexec_fn=die_with_parent,
+                start_new_session=not in_session,
+                preexec_fn=lead_group if in_session else die_with_parent,
             )
         self._reader = threading.Thread(target=self._read, args=(self._process.stdout, on_line, on_end), daemon=True)
         self._reader.start()

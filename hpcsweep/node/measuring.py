@@ -9,6 +9,7 @@ from typing import Any
 
 from hpcsweep.load.config import LoadConfig
 from hpcsweep.node.gpus import Gpus
+from hpcsweep.node.identity import tracked_by_session
 from hpcsweep.node.inbox import LoadClosed, LoadLine, Look
 from hpcsweep.node.load_process import LoadProcess, load_log_tail
 from hpcsweep.node.metrics import Peaks, differences
@@ -109,6 +110,7 @@ class _Sending:
             measuring._folder,
             lambda line: supervisor.inbox.put(LoadLine(line)),
             lambda: supervisor.inbox.put(LoadClosed()),
+            in_session=tracked_by_session(os.environ),
         )
         measuring._sent_any = True
         supervisor.spare.add(load.pid)

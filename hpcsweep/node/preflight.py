@@ -10,6 +10,8 @@ from hpcsweep.engines.versions import satisfies
 from hpcsweep.node.gpus import GpuState
 from hpcsweep.node.outcome import Verdict
 from hpcsweep.node.processes import command_line
+from hpcsweep.spec.gpu_types import is_other_gpu
+from hpcsweep.spec.job import JobSpec
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.server import ServerConfig
 from hpcsweep.units import format_bytes
@@ -110,3 +112,15 @@ def room_problem(folder: Path) -> str:
     if free_bytes < CACHE_ROOM_BYTES:
         return f"only {format_bytes(free_bytes)} are free for the compile cache in {place}"
     return ""
+
+
+def other_gpus(job: JobSpec, states: Sequence[GpuState]) -> str:
+    """That the driver reports other GPUs than the job asked its scheduler for; empty: it does not, or cannot tell.
+
+    Without a scheduler nothing was asked for: an experiment for one GPU may be tried on another.
+    """
+    asked = job.resources.gpu_type
+    if asked is None or job.scheduler == "local":
+        return ""
+    others = sorted({state.name for state in states if is_other_gpu(asked, state.name)})
+    return f"asked for GPUs of type {asked}, but this job has {', '.join(others)}" if others else ""

@@ -22,6 +22,7 @@ class Process:
 
     pid: int
     ppid: int
+    group: int
     session: int
     name: str
     cpu_s: float
@@ -50,6 +51,12 @@ def die_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+def lead_group() -> None:
+    """For a child that stays in this session, between fork and exec: as `die_with_parent`, and it leads a group."""
+    os.setpgid(0, 0)
+    die_with_parent()
+
+
 def read_process(pid: int) -> Process | None:
     """The process; None when it is gone, or only a zombie."""
     fields = _stat_fields(pid)
@@ -60,7 +67,7 @@ def read_process(pid: int) -> Process | None:
         name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return None
-    return Process(pid, int(fields[1]), int(fields[3]), name, ticks / _TICKS_PER_S, int(fields[19]))
+    return Process(pid, int(fields[1]), int(fields[2]), int(fields[3]), name, ticks / _TICKS_PER_S, int(fields[19]))
 
 
 def own_processes() -> list[Process]:

@@ -1,4 +1,4 @@
-"""The server process: started in a session of its own, its output stamped line by line, ended with all it started."""
+"""The server process: started as the leader of a group, its output stamped line by line, ended with all it started."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from hpcsweep.node.family import Family
-from hpcsweep.node.processes import TOKEN_VARIABLE, die_with_parent, reap_orphans, send
+from hpcsweep.node.processes import TOKEN_VARIABLE, die_with_parent, lead_group, reap_orphans, send
 
 SERVER_LOG = "server.log"
 _CHUNK_BYTES = 1 << 16
@@ -37,7 +37,10 @@ def free_port() -> int:
 
 
 class Server:
-    """One server process and what descends from it. `on_line` gets each line and its time of arrival (monotonic)."""
+    """One server process and what descends from it. `on_line` gets each line and its time of arrival (monotonic).
+
+    `in_session`: it stays in the agent's session, in a process group of its own, instead of leading a session.
+    """
 
     def __init__(
         self,
@@ -46,9 +49,11 @@ class Server:
         folder: Path,
         token: str,
         on_line: Callable[[str, float], None],
+        *,
+        in_session: bool = False,
     ) -> None:
         """Start it. Raises OSError when the executable cannot be run."""
-        self._on_line = on_line
+        self._on_line, self.in_session = on_line, in_session
         self._log = (folder / SERVER_LOG).open("ab", buffering=0)
         self.lost_log_lines = 0
         try:
@@ -59,8 +64,8 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
-                preexec_fn=die_with_parent,
+                start_new_session=not in_session,
+                preexec_fn=lead_group if in_session else die_with_parent,
             )
         except BaseException:
             self._log.close()
@@ -70,7 +75,7 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """Of the process that was started: the leader of its session and group."""
+        """Of the process that was started: the leader of its group, and of its session unless `in_session`."""
         return self._process.pid
 
     def exit_code(self) -> int | None:

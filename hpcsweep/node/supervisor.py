@@ -11,7 +11,7 @@ from hpcsweep.engines.logs import FactSeen, LogReader, PhaseSeen
 from hpcsweep.load.clock import Clock
 from hpcsweep.node import diagnostics
 from hpcsweep.node.compile_cache import measure
-from hpcsweep.node.family import Family, Member
+from hpcsweep.node.family import Family, Member, mark_of
 from hpcsweep.node.gpus import SILENT_DRIVER, Gpus, gpu_use
 from hpcsweep.node.inbox import Inbox, Look, Message, ServerLine, Signalled
 from hpcsweep.node.journal import Journal
@@ -202,8 +202,9 @@ class Supervisor:
         server.drain()
         self.take(0.0)
         deadline_s = time.monotonic() + _SIGNAL_RACE_S
-        while exit_code <= 0 and time.monotonic() < deadline_s:
-            # A scheduler signals the whole job at once: the server may be quicker than our own handler.
+        while (exit_code <= 0 or server.in_session) and time.monotonic() < deadline_s:
+            # A scheduler signals the whole job at once: the server may be quicker than our own handler. In our session
+            # its children get the signal too, and a server ends with an exit code when its engine dies of it.
             stop = self._stopper.check()
             if stop is not None:
                 raise Ended(stopped(stop, exit_code))
@@ -229,7 +230,7 @@ class Supervisor:
             self.diagnose()
             raise Ended(stalled(self.phase, idle_s, self._stall_s, self.reader.last_lines))
         self._cpu = {process.pid: process.cpu_s for process in members}
-        told = frozenset((process.pid, process.started, process.session) for process in members)
+        told = frozenset((process.pid, process.started, mark_of(process)) for process in members)
         if told != self._members:
             self._members = told
             self._tell_members(told)

@@ -8,6 +8,7 @@ from hpcsweep.engines.argv import canonical
 from hpcsweep.engines.base import Engine
 from hpcsweep.engines.flags import flag_problems
 from hpcsweep.plan.model_size import WIDTH_OF_METHOD, ModelFacts
+from hpcsweep.spec.gpu_types import is_model
 from hpcsweep.spec.job import Resources
 from hpcsweep.spec.server import ServerConfig, Settings
 
@@ -63,7 +64,7 @@ def gpu_memory_bytes(resources: Resources) -> int | None:
     name = (resources.gpu_type or "").lower()
     if sizes := _SIZE_IN_NAME.findall(name):
         return int(sizes[-1]) * _GIB  # the last: a slice is called 1g.10gb
-    gib = next((size for kind, size in _GPU_MEMORY_GIB.items() if _is_kind(name, kind)), None)
+    gib = next((size for kind, size in _GPU_MEMORY_GIB.items() if is_model(name, kind)), None)
     return None if gib is None else gib * _GIB
 
 
@@ -163,7 +164,7 @@ def _kv_cache(settings: Settings, model: ModelFacts, tp: int, pp: int, room: flo
 
 def _fp8(server: ServerConfig, settings: Settings, resources: Resources, model: ModelFacts | None) -> list[Problem]:
     name = (resources.gpu_type or "").lower()
-    kind = next((kind for kind in _NO_FP8 if _is_kind(name, kind)), None)
+    kind = next((kind for kind in _NO_FP8 if is_model(name, kind)), None)
     quantization = settings.quantization or (model.quantization if model is not None else None)
     if quantization is None and re.search(r"[-_]fp8\b", server.model, re.IGNORECASE):
         quantization = "fp8"
@@ -187,7 +188,3 @@ def _as_served(server: ServerConfig, settings: Settings, model: ModelFacts) -> M
     if width is None or model.parameters is None:
         return model
     return replace(model, bytes_per_parameter=width, weight_bytes=None)
-
-
-def _is_kind(name: str, kind: str) -> bool:
-    return re.search(rf"(?<![a-z0-9]){kind}(?![0-9])", name) is not None

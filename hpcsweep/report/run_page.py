@@ -58,7 +58,8 @@ def _head(run: RunRow) -> str:
         f"{ended}   variant {run.variant_id or '-'}   repeat {run.repeat}   {run.engine or '-'}   {run.model or '-'}",
         "   ".join(f"{axis}={level}" for axis, level in run.axes.items()),
     ]
-    gpus = counted(run.gpus, "GPU") + (f" ({run.gpu_type})" if run.gpu_type else "")
+    kind = (run.last.gpu_name if run.last is not None else None) or run.gpu_type
+    gpus = counted(run.gpus, "GPU") + (f" ({kind})" if kind else "")
     queued = f"   queued {format_duration(run.queued_s)}" if run.queued_s is not None else ""
     lines.append(f"job {run.job or '-'}   node {run.node or '-'}   {gpus}{queued}")
     return "\n".join(line for line in lines if line)

@@ -20,10 +20,14 @@ class Answer:
     wall_s: float = 0.0
 
 
+ABSENT = "absent"
+"""Native state of a job that a scheduler without a record of ended jobs reported not to know."""
+
+
 class JobState(str, Enum):
     """State of one allocation, in the words of all schedulers. `unknown` is neither good nor bad.
 
-    `gone`: the scheduler answered, and does not know the job (any more): it is over, nobody says how.
+    `gone`: the job is over, and the scheduler has no record (any more) of how it ended.
     """
 
     PENDING = "pending"
@@ -56,7 +60,8 @@ class JobStatus:
     ended (TIMEOUT, NODE_FAIL ...). `native`: the scheduler's own word. `reason`: in words, for a person.
     `name`: the job's name, None when the witness does not say it. Ids are reused: a status with another name than
     that of our submission is about somebody else's job. `trails`: the witness learns of a start or a requeue late, so
-    that what it says of a job that has not ended never takes back what another one said.
+    that what it says of a job that has not ended never takes back what another one said. `log_path`: where the job's
+    output goes, None when it is not reported: a job that was renamed is still ours when it logs into our folder.
     """
 
     job_id: str
@@ -72,6 +77,12 @@ class JobStatus:
     restarts: int | None = None
     name: str | None = None
     trails: bool = False
+    log_path: str | None = None
+
+    @property
+    def absent(self) -> bool:
+        """The scheduler reported that it does not know the job, and keeps no record of ended jobs."""
+        return self.native == ABSENT
 
     def takes_back(self, known: JobState) -> bool:
         """Whether a witness that trails says no more than is known already, or less: it has not learned of it yet."""
@@ -82,11 +93,17 @@ class JobStatus:
 
 @dataclass(frozen=True)
 class Listing:
-    """What one query told of all jobs asked for. `complete`: a job that is not in it is not known to this witness."""
+    """What one query told of all jobs asked for. `complete`: a job that is not in it is not known to this witness.
+
+    `absent`: jobs and array tasks, (id, None) for all of a submission, of which a scheduler that keeps no record of
+    ended jobs (PBS without history, or after it has purged them) reported no more than that it does not have them any
+    more. They are most likely over; see `store.status.record_absence`.
+    """
 
     statuses: Mapping[tuple[str, int | None], JobStatus] = field(default_factory=dict)
     complete: bool = True
     trouble: str = ""
+    absent: frozenset[tuple[str, int | None]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -102,6 +119,9 @@ class Partition:
     memory_bytes: int | None = None
     gpus: Mapping[str, int] = field(default_factory=dict)  # GPU type ("" where it has none) -> GPUs of one node
     gpus_free: int | None = None  # on all its nodes, now
+    gpu_resource: str = ""  # PBS: the resource whose value is the GPU type; empty: no node says its type
+    routes_to: tuple[str, ...] = ()  # PBS: the queues that a routing queue hands its jobs to
+    only_routed: bool = False  # PBS: takes jobs from a routing queue only
 
 
 @dataclass(frozen=True)
@@ -113,6 +133,7 @@ class ClusterFacts:
     max_array_size: int | None = None
     accounting: bool | None = None
     warnings: tuple[str, ...] = ()
+    server: str = ""  # PBS: name of the server that answered
 
 
 class Scheduler(Protocol):

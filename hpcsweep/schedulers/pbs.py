@@ -11,20 +11,38 @@ from hpcsweep.errors import SchedulerError, SchedulerParseError, SchedulerUnreac
 from hpcsweep.schedulers.base import Answer, ClusterFacts, Listing
 from hpcsweep.schedulers.pbs_directives import PREFIX, check_options, directives, safe_variables, variables_option
 from hpcsweep.schedulers.pbs_json import parse_dsv
-from hpcsweep.schedulers.pbs_refusals import FINISHED, NO_HISTORY, UNKNOWN_JOB, only_over, refusal, said
+from hpcsweep.schedulers.pbs_refusals import (
+    CANCEL_OVER,
+    FINISHED,
+    NO_HISTORY,
+    NO_HISTORY_TEXT,
+    UNKNOWN_JOB,
+    only_over,
+    refusal,
+    said,
+    unknown_ids,
+)
 from hpcsweep.schedulers.pbs_site import PROBES, site_facts
 from hpcsweep.schedulers.pbs_status import split_id, statuses, subjob_id
 from hpcsweep.schedulers.pbs_user_script import user_request, user_variables
 from hpcsweep.schedulers.user_script import ScriptRequest
 from hpcsweep.units import hms
 
-_QUERY = f'qstat -x -t -f -F dsv "$@"; code=$?; [ $code = {NO_HISTORY} ] || exit $code; exec qstat -t -f -F dsv "$@"'
+_WITHOUT_HISTORY = f'case "$code $words" in "{NO_HISTORY} "*|*"{NO_HISTORY_TEXT}"*)'
+"""Begins the branch for a server that keeps no history. With -x it lists nothing, not even the jobs that run.
+
+OpenPBS 20.0.1 to 23.06.06 exit with 0 and this text on stderr. The code is PBSE_JOBHISTNOTSET, as the server has it.
+"""
+_QUERY = (
+    'exec 3>&1; words=$(qstat -x -t -f -F dsv "$@" 2>&1 >&3); code=$?; '
+    '[ -z "$words" ] || printf "%s\\n" "$words" >&2; '
+    f'{_WITHOUT_HISTORY} exec qstat -t -f -F dsv "$@";; esac; exit $code'
+)
 _QSTAT = ("/bin/sh", "-c", _QUERY, "qstat")
-"""A server that keeps no history refuses -x for jobs that run as well (PBSE_JOBHISTNOTSET): it is asked without."""
 _FIND = (
-    'set -f; x=-x; ids=$(qselect -x -N "$1" -u "$2"); code=$?; '
-    f'if [ $code = {NO_HISTORY} ]; then x=; ids=$(qselect -N "$1" -u "$2"); code=$?; fi; '
-    '[ $code = 0 ] || exit $code; [ -z "$ids" ] || exec qstat $x -f -F dsv $ids'
+    'set -f; x=-x; exec 3>&1; words=$(qselect -x -N "$1" -u "$2" 2>&1); code=$?; ids=$words; '
+    f'{_WITHOUT_HISTORY} x=; ids=$(qselect -N "$1" -u "$2"); code=$?;; esac; '
+    '[ $code = 0 ] || { printf "%s\\n" "$ids" >&2; exit $code; }; [ -z "$ids" ] || exec qstat $x -f -F dsv $ids'
 )
 _SHELL = ("--", "/bin/bash", "-l")
 
@@ -92,7 +110,7 @@ class PbsScheduler:
             raise refusal(answer, "submit the job")
         lines = [line.strip() for line in answer.stdout.split("\n") if line.strip()]
         try:
-            _, index, _, _ = split_id(lines[-1] if lines else "")
+            _, index, is_array, _ = split_id(lines[-1] if lines else "")
         except ValueError as exc:
             raise SchedulerUnreachable(
                 f"qsub answered no job id: {answer.stdout.strip()[:120]!r}",
@@ -101,6 +119,11 @@ class PbsScheduler:
             ) from exc
         if index is not None:
             raise SchedulerParseError(f"qsub answered the id of a subjob: {lines[-1]!r}")
+        if "-J" in answer.argv and not is_array:
+            raise SchedulerParseError(
+                f"qsub -J created the plain job {lines[-1]}, not an array",
+                hint=f"is this qsub a wrapper, or Torque's? `qdel {lines[-1]}` removes the job",
+            )
         return lines[-1]
 
     def cancel_argv(self, job_id: str, indexes: Sequence[int] | None) -> tuple[str, ...]:
@@ -119,7 +142,7 @@ class PbsScheduler:
 
         Of several ids the exit code tells of the last only, so every line on stderr counts.
         """
-        if answer.exit_code == 0 or (answer.exit_code in (FINISHED, UNKNOWN_JOB) and only_over(answer)):
+        if answer.exit_code == 0 or (answer.exit_code in CANCEL_OVER and only_over(answer)):
             return ""
         error = refusal(answer, "delete the job")
         return f"{error.message} ({error.hint})" if error.hint else error.message
@@ -129,17 +152,25 @@ class PbsScheduler:
         return ((*_QSTAT, *job_ids),) if job_ids else ()
 
     def parse_query(self, number: int, answer: Answer) -> Listing:
-        """What qstat told. An id that it does not know (history off or purged) is left out: unknown, not ended."""
+        """What qstat reported. Ids that it does not know (history off or purged) are `absent`, not ended."""
         if answer.exit_code is None:
             return Listing(complete=False, trouble=f"qstat did not answer within {answer.wall_s:.0f} s")
         told = answer.exit_code in (0, FINISHED, UNKNOWN_JOB)
         trouble = _trouble(answer) if told else refusal(answer, "list the jobs").message
+        asked = answer.argv[len(_QSTAT) :]
         try:
-            found = statuses(parse_dsv(answer.stdout), answer.argv[len(_QSTAT) :])
+            found = statuses(parse_dsv(answer.stdout), asked)
         except (SchedulerParseError, ValueError) as exc:
             return Listing(complete=False, trouble=trouble or str(exc))
-        # A server without history forgets a job as it ends: that it does not know an id says nothing of how it ended.
-        return Listing(found, complete=told and "Unknown Job Id" not in answer.stderr, trouble=trouble)
+        # An id without a word about it, as a server without history answers to -x, is not known to be over.
+        every = {job_id for job_id, _ in found} >= set(asked) or answer.exit_code == FINISHED
+        absent: set[tuple[str, int | None]] = set()
+        if told:
+            absent |= {(job_id, None) for job_id in unknown_ids(answer, asked)}
+        if NO_HISTORY_TEXT in answer.stderr:  # then a subjob that has ended is shown with its array's attributes only
+            absent |= {key for key, status in found.items() if status.state.final and status.restarts is None}
+        found = {key: status for key, status in found.items() if key not in absent}
+        return Listing(found, complete=told and every and not absent, trouble=trouble, absent=frozenset(absent))
 
     def find_argv(self, name: str, user: str) -> tuple[str, ...]:
         """Jobs of this name with all their attributes, ended ones too: qselect gives only ids, so qstat follows.

@@ -27,6 +27,9 @@ _NOT_IN_PBS = {
     "qos": "PBS has no QOS: choose a queue, or add your site's directive",
     "partition": "PBS calls it queue",
     "reservation": "a reservation of PBS is a queue: queue: R123",
+    "gpu_type": "PBS has no GPU types of its own: set gpu_resource in the profile to the resource by which your site "
+    "distinguishes its nodes (`hpcsweep doctor` names it, `hpcsweep init` writes it), or gpu_resource: queue where all "
+    "GPUs of the queue are of this type",
     "nodelist": "PBS takes one host for a chunk: constraint: host=NAME",
 }
 """Options that templates/pbs.sh.j2 writes for what a profile says and PBS has no word for: better than silence."""
@@ -144,7 +147,10 @@ def options_of(words: list[str], number: int) -> list[str]:
         letter = word[1:2]
         name, _, wanted = word.removeprefix("--").partition("=")
         if word.startswith("--") and name in _NOT_IN_PBS:
-            raise SpecError(f"the cluster profile says {name}: {wanted}, which PBS cannot do", hint=_NOT_IN_PBS[name])
+            told = f"{name} {wanted} is asked for, which the request to PBS does not say"
+            if name != "gpu_type":
+                told = f"the cluster profile says {name}: {wanted}, which PBS cannot do"
+            raise SpecError(told, hint=_NOT_IN_PBS[name])
         if not word.startswith("-") or letter not in _TAKES_VALUE | _FLAGS:
             raise SpecError(f"line {number} of the script: {word!r} is no option of qsub")
         if letter in _FLAGS:

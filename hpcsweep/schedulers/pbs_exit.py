@@ -17,6 +17,8 @@ TERMINATED, FINISHED, FAILED, MOVED = "91", "92", "93", "94"
 
 _SIGNAL_BASE = 256
 _BY = re.compile(r" and terminated by (\S+)$")
+_SCHEDULER = "Scheduler"
+"""The user that the scheduler of PBS acts as; it deletes jobs only to make room (preempt_order D)."""
 _RESOURCE = re.compile(r" and exceeded resource (\w+)$")
 
 _EXIT_CODES: dict[int, tuple[OutcomeKind, str, str]] = {
@@ -64,21 +66,40 @@ class Ending:
     signal: int | None = None
 
 
-def ran(attributes: Attributes) -> bool:
-    """Whether the job was ever started: a deleted subjob says F with status 0 and yet never ran."""
-    return attributes.get("run_count", "0") != "0" or "stime" in attributes
+PURGED = Ending(OutcomeKind.CANCELLED, "its array was deleted")
+"""Of a subjob of a deleted array that has only what it inherits: it never ran, or its record was purged with it."""
 
 
-def ending(attributes: Attributes) -> Ending:
-    """How a job in state F or X ended."""
+def ran(attributes: Attributes, *, of_array: bool = False) -> bool:
+    """Whether the job was ever started.
+
+    A subjob that never was has no record of its own: qstat shows it with stime, substate, comment and Exit_status of
+    its array (OpenPBS 23.06). Only run_count is never inherited.
+    """
+    return attributes.get("run_count", "0") != "0" or (not of_array and "stime" in attributes)
+
+
+def was_deleted(attributes: Attributes) -> bool:
+    """Whether this job or array was ended by qdel, as far as its own record tells."""
+    return attributes.get("substate") == TERMINATED or " and terminated" in attributes.get("comment", "")
+
+
+def ending(attributes: Attributes, *, of_array: bool = False) -> Ending:
+    """How a job in state F or X ended; `of_array`: it is a subjob."""
     comment = attributes.get("comment", "")
     status = integer(attributes.get("Exit_status"))
+    if of_array and not ran(attributes, of_array=True):
+        return Ending(OutcomeKind.CANCELLED, "deleted before it ran")
     if not ran(attributes):
         return _never_ran(attributes, comment)
     code = status if status is not None and 0 <= status < _SIGNAL_BASE else None
     number = status - _SIGNAL_BASE if status is not None and status > _SIGNAL_BASE else None
-    if attributes.get("substate") == TERMINATED or " and terminated" in comment:
+    if was_deleted(attributes):
         by = _BY.search(comment)
+        if by and by[1].partition("@")[0] == _SCHEDULER:
+            return Ending(
+                OutcomeKind.PREEMPTED, "the scheduler deleted it to make room (preempted)", "retry it", code, number
+            )
         return Ending(OutcomeKind.CANCELLED, f"deleted by {by[1]}" if by else "deleted", "", code, number)
     limit = _RESOURCE.search(comment)
     if status is not None and status < 0:

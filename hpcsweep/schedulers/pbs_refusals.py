@@ -1,6 +1,7 @@
 """What PBS says when it refuses, and what to change. Words first: exit codes are PBS error numbers modulo 256."""
 
 import re
+from collections.abc import Collection
 
 from hpcsweep.errors import SchedulerError, SchedulerUnreachable
 from hpcsweep.schedulers.base import Answer
@@ -10,11 +11,28 @@ FINISHED = 35
 UNKNOWN_JOB = 153
 """Exit code: no such job, or its history is purged or switched off (PBSE_UNKJOBID)."""
 NO_HISTORY = 36
-"""Exit code: -x was given, and this server keeps no history (PBSE_JOBHISTNOTSET)."""
-_OF_NO_WEIGHT = ("Unknown Job Id", "Job has finished", "not configured to maintain job history")
+"""PBSE_JOBHISTNOTSET: -x was given, and this server keeps no history. The clients of 20.0.1 to 23.06.06 exit with 0."""
+NO_HISTORY_TEXT = "not configured to maintain job history"
+"""What such a client prints on stderr."""
+SUBJOB_OVER = 55
+"""Exit code of qdel: the subjob has ended, its array has not (PBSE_NOHISTARRAYSUBJOB)."""
+CANCEL_OVER = frozenset({FINISHED, UNKNOWN_JOB, SUBJOB_OVER})
+"""Exit codes of qdel for what is over already."""
+_UNKNOWN = re.compile(r"Unknown Job Id (\S+)")
+_OF_NO_WEIGHT = ("Unknown Job Id", "Job has finished", NO_HISTORY_TEXT, "Request invalid for finished array subjob")
 """What is said on stderr of jobs that are over, or not known."""
+_NOT_ALLOWED = (
+    "your account, or this host, is not allowed to do this: `qstat -Q -f` shows acl_users, acl_groups and acl_hosts of "
+    "the queue, `qstat -B -f` those of the server"
+)
 
 _REFUSALS: tuple[tuple[str, frozenset[int], str], ...] = (
+    (
+        r"Resource: (\S+) is required to be set",
+        frozenset(),
+        r"add it to `directives` of the cluster profile: -l \1=VALUE",
+    ),
+    (r"errno=15007", frozenset(), _NOT_ALLOWED),
     (r"Unknown queue", frozenset({170}), "set `queue` of the cluster profile; qstat -Q lists the queues"),
     (r"Queue is not enabled", frozenset({173}), "this queue takes no jobs now: choose another, or wait"),
     (r"Unknown resource", frozenset({187}), "this cluster has no resource of that name; pbsnodes -a shows which"),
@@ -34,6 +52,17 @@ _REFUSALS: tuple[tuple[str, frozenset[int], str], ...] = (
     (r"cannot send environment", frozenset(), "-v carries no commas or quotes: give such values by file"),
     (r"cannot be used with .select.|Cannot be used with select", frozenset({5, 6}), "put it into select="),
     (r"Bad UID for job execution", frozenset({175}), "submit as an ordinary user, not as root"),
+    (r"(?:qsub|qstat|qselect): Unauthorized Request", frozenset(), _NOT_ALLOWED),
+    (
+        r"Access to queue is denied",
+        frozenset({174}),
+        "this queue takes jobs only from a routing queue (from_route_only), or not from you: qstat -Q -f shows which",
+    ),
+    (
+        r"rejected by all possible destinations",
+        frozenset({191}),
+        "no queue behind this routing queue takes such a job: qstat -Q -f shows route_destinations and their limits",
+    ),
     (r"Unauthorized Request", frozenset({159}), "this needs the job's owner, or an operator of PBS"),
     (r"Connection refused|cannot connect to server", frozenset({162}), "the PBS server does not answer: try later"),
     (r"Unknown Host", frozenset({160}), "is PBS_SERVER, or the part of `queue` after the @, right?"),
@@ -84,6 +113,12 @@ def only_over(answer: Answer) -> bool:
     return all(_is_over(line) for line in answer.stderr.split("\n") if line.strip())
 
 
+def unknown_ids(answer: Answer, asked: Collection[str]) -> frozenset[str]:
+    """The ids of `asked` that stderr reports as unknown."""
+    unknown = set(_UNKNOWN.findall(answer.stderr))
+    return frozenset(job_id for job_id in asked if job_id in unknown or job_id.partition(".")[0] in unknown)
+
+
 def _is_over(line: str) -> bool:
     return any(words in line for words in _OF_NO_WEIGHT)
 
@@ -98,8 +133,9 @@ def _command(answer: Answer) -> str:
 def hint_for(words: str, exit_code: int | None) -> str:
     """What to change; empty when this refusal is not known."""
     for pattern, _, hint in _REFUSALS:
-        if re.search(pattern, words):
-            return hint
+        match = re.search(pattern, words)
+        if match is not None:
+            return match.expand(hint) if match.groups() else hint
     for _, codes, hint in _REFUSALS:
         if exit_code in codes:
             return hint

@@ -4,8 +4,8 @@ Read from `qstat --version`, `pbsnodes -a -F json` (or the plain form), `qstat -
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from hpcsweep.errors import SchedulerError, SchedulerParseError
 from hpcsweep.schedulers.base import Answer, ClusterFacts, Partition
@@ -13,6 +13,7 @@ from hpcsweep.schedulers.clocks import pbs_seconds
 from hpcsweep.schedulers.pbs_exit import integer
 from hpcsweep.schedulers.pbs_json import Attributes, parse_json, parse_plain, section
 from hpcsweep.schedulers.pbs_refusals import refusal
+from hpcsweep.spec.gpu_types import gpu_model
 from hpcsweep.units import parse_bytes
 
 VERSION_ARGV = ("qstat", "--version")
@@ -21,8 +22,10 @@ QUEUES_ARGV = ("qstat", "-Q", "-f", "-F", "json")
 SERVER_ARGV = ("qstat", "-B", "-f", "-F", "json")
 PROBES = (VERSION_ARGV, SERVER_ARGV, QUEUES_ARGV, NODES_ARGV)
 
-_GPU_TYPES = tuple(f"resources_available.{name}" for name in ("gpu_type", "gpu_model", "gputype", "accelerator_model"))
-"""PBS has no resource of its own for the type of a GPU; sites add one under such a name."""
+_AVAILABLE = "resources_available."
+_GPU_TYPES = ("gpu_type", "gpu_model", "gputype", "accelerator_model")
+"""PBS has no resource of its own for the type of a GPU; sites add one, often under such a name."""
+_NOT_GPU_TYPES = frozenset({"host", "vnode", "arch"})
 
 _PBS = re.compile(r"pbs_version\s*=\s*(\S+)")
 _TORQUE = re.compile(r"^\s*Version:\s*(\S+)", re.MULTILINE | re.IGNORECASE)
@@ -41,6 +44,7 @@ class PbsNode:
     cpus: int
     memory_bytes: int | None
     gpu_type: str = ""
+    gpu_resource: str = ""
     queue: str | None = None
     comment: str = ""
 
@@ -56,7 +60,7 @@ def site_facts(answers: Sequence[Answer]) -> ClusterFacts:
     server: dict[str, str] = {}
     nodes: list[PbsNode] = []
     queues: dict[str, dict[str, str]] = {}
-    version = ""
+    version = server_name = ""
     for answer, argv in zip(answers, PROBES, strict=False):
         try:
             if argv == VERSION_ARGV:
@@ -68,7 +72,7 @@ def site_facts(answers: Sequence[Answer]) -> ClusterFacts:
             elif argv == QUEUES_ARGV:
                 queues = section(parse_json(answer.stdout), "Queue")
             else:
-                server = next(iter(section(parse_json(answer.stdout), "Server").values()), {})
+                server_name, server = next(iter(section(parse_json(answer.stdout), "Server").items()), ("", {}))
         except SchedulerError as exc:
             warnings.append(f"{exc.message} ({exc.hint})" if exc.hint else exc.message)
     history = server.get("job_history_enable") == "True" if server else None
@@ -76,10 +80,11 @@ def site_facts(answers: Sequence[Answer]) -> ClusterFacts:
         warnings.append("this PBS keeps no history of ended jobs: their end is known from the run folders alone")
     return ClusterFacts(
         version=version,
-        partitions=tuple(_queue(name, about, server, nodes) for name, about in queues.items() if _executes(about)),
+        partitions=_partitions(queues, server, nodes),
         max_array_size=integer(server.get("max_array_size")),
         accounting=history,
         warnings=tuple(warnings),
+        server=server_name,
     )
 
 
@@ -107,9 +112,51 @@ def parse_nodes(text: str) -> list[PbsNode]:
     return [node for node in nodes if node.cpus or node.gpus]
 
 
-def _executes(queue: Attributes) -> bool:
-    """Routing queues only hand jobs on."""
-    return queue.get("queue_type", "Execution").startswith("E")
+def _partitions(
+    queues: Mapping[str, Attributes], server: Attributes, nodes: Sequence[PbsNode]
+) -> tuple[Partition, ...]:
+    """All queues. A routing queue has what the queues have that it hands its jobs to."""
+    own = {name: _queue(name, about, server, nodes) for name, about in queues.items() if not _routes(about)}
+    found = []
+    for name, about in queues.items():
+        if not _routes(about):
+            found.append(own[name])
+            continue
+        behind = [own[queue] for queue in _destinations(about) if queue in own]
+        found.append(_routing(_queue(name, about, server, []), behind, _destinations(about)))
+    return tuple(found)
+
+
+def _routes(queue: Attributes) -> bool:
+    return queue.get("queue_type", "Execution").startswith("R")
+
+
+def _destinations(queue: Attributes) -> tuple[str, ...]:
+    names = queue.get("route_destinations", "").split(",")
+    return tuple(name.strip().partition("@")[0] for name in names if name.strip())
+
+
+def _routing(queue: Partition, behind: Sequence[Partition], destinations: tuple[str, ...]) -> Partition:
+    limits = [partition.max_walltime_s for partition in behind]
+    longest = None if not limits or None in limits else max(limit for limit in limits if limit is not None)
+    widest = max(behind, key=lambda partition: partition.nodes, default=queue)
+    gpus: dict[str, int] = {}
+    for partition in behind:
+        for kind, number in partition.gpus.items():
+            gpus[kind] = max(gpus.get(kind, 0), number)
+    return replace(
+        widest,
+        name=queue.name,
+        default=queue.default,
+        usable=queue.usable,
+        max_walltime_s=queue.max_walltime_s if queue.max_walltime_s is not None else longest,
+        cpus=max((partition.cpus or 0 for partition in behind), default=0) or None,
+        memory_bytes=max((partition.memory_bytes or 0 for partition in behind), default=0) or None,
+        gpus=gpus,
+        gpu_resource=next((partition.gpu_resource for partition in behind if partition.gpu_resource), ""),
+        routes_to=destinations,
+        only_routed=False,
+    )
 
 
 def _queue(name: str, queue: Attributes, server: Attributes, nodes: Sequence[PbsNode]) -> Partition:
@@ -134,6 +181,8 @@ def _queue(name: str, queue: Attributes, server: Attributes, nodes: Sequence[Pbs
         memory_bytes=max(memory, default=0) or None,
         gpus=gpus,
         gpus_free=sum(node.gpus_free for node in mine),
+        gpu_resource=next((node.gpu_resource for node in mine if node.gpu_resource), ""),
+        only_routed=queue.get("from_route_only") == "True",
     )
 
 
@@ -141,6 +190,7 @@ def _node(name: str, attributes: Attributes) -> PbsNode:
     state = attributes.get("state", "")
     gpus = integer(attributes.get("resources_available.ngpus")) or 0
     taken = integer(attributes.get("resources_assigned.ngpus")) or 0
+    gpu_resource = _gpu_resource(attributes) if gpus else ""
     node = PbsNode(
         name=name,
         host=attributes.get("resources_available.host", name),
@@ -149,11 +199,22 @@ def _node(name: str, attributes: Attributes) -> PbsNode:
         gpus_free=max(0, gpus - taken),
         cpus=integer(attributes.get("resources_available.ncpus", attributes.get("np"))) or 0,
         memory_bytes=_bytes(attributes.get("resources_available.mem")),
-        gpu_type=next((attributes[name] for name in _GPU_TYPES if name in attributes), ""),
+        gpu_type=attributes.get(_AVAILABLE + gpu_resource, ""),
+        gpu_resource=gpu_resource,
         queue=attributes.get("queue"),
         comment=attributes.get("comment", ""),
     )
     return node if node.usable else PbsNode(**{**vars(node), "gpus_free": 0})
+
+
+def _gpu_resource(attributes: Attributes) -> str:
+    """The resource of a node that says the type of its GPUs: by its name, else by a value that is a GPU model."""
+    for name in _GPU_TYPES:
+        if _AVAILABLE + name in attributes:
+            return name
+    names = [key.removeprefix(_AVAILABLE) for key in attributes if key.startswith(_AVAILABLE)]
+    models = [name for name in names if name not in _NOT_GPU_TYPES and gpu_model(attributes[_AVAILABLE + name])]
+    return models[0] if models else ""
 
 
 def _bytes(text: str | None) -> int | None:

@@ -4,12 +4,14 @@ import re
 from collections.abc import Iterable, Mapping
 
 from hpcsweep.schedulers.base import JobState, JobStatus
-from hpcsweep.schedulers.pbs_exit import MOVED, ending, integer
+from hpcsweep.schedulers.pbs_exit import MOVED, PURGED, ending, integer, ran, was_deleted
 from hpcsweep.schedulers.pbs_json import Attributes
 
 _ID = re.compile(r"(?P<number>\d+)(?:\[(?P<index>\d*)\])?(?:\.(?P<server>[A-Za-z0-9][A-Za-z0-9_.-]*))?")
 _VNODE = re.compile(r"\(?([^():+]+)")
-_SHORT_OF = re.compile(r"amount of resource: (\w+)")
+_SHORT_OF = re.compile(r"amount of (?:server |queue )?resource: (\S+)(?: \((\S+) != (\S+)\))?")
+_SWITCHED_OFF = re.compile(r"amount of (server|queue) resource: (\S+) \(True != False\)")
+_TOO_MANY_STARTS = "too many failed attempts"
 NEVER = "Can Never Run: "
 WAITING = "Not Running: "
 _BEGAN = "Job Array Began"
@@ -78,7 +80,7 @@ def statuses(jobs: Mapping[str, Attributes], asked_for: Iterable[str]) -> dict[t
         for index in indexes(array.get("array_indices_remaining", "")):
             key = names.get(number, f"{number}[]"), index
             if key not in found:
-                found[key] = status(*key, {"job_state": "Q", **_named(array)}, array)
+                found[key] = status(*key, {"job_state": "Q", **_shared(array)}, array)
     return found
 
 
@@ -99,9 +101,12 @@ def status(job_id: str, index: int | None, attributes: Attributes, array: Attrib
     restarts = count - 1 if count else None
     node = first_node(attributes)
     name = attributes.get("Job_Name")
+    log_path = attributes.get("Output_Path")
     if native in ("F", "X") and attributes.get("substate") != MOVED:
-        end = ending(attributes)
+        end = ending(attributes, of_array=index is not None)
         state = JobState.COMPLETED if end.outcome is None else JobState.FAILED
+        if index is not None and not ran(attributes, of_array=True) and was_deleted(array):
+            state, end = JobState.GONE, PURGED  # qdel of an array also drops the records of subjobs that had ended
         return JobStatus(
             job_id,
             index,
@@ -115,6 +120,7 @@ def status(job_id: str, index: int | None, attributes: Attributes, array: Attrib
             node,
             restarts,
             name,
+            log_path=log_path,
         )
     state = _STATES.get(native, JobState.UNKNOWN)
     comment = attributes.get("comment") or array.get("comment", "")
@@ -123,6 +129,10 @@ def status(job_id: str, index: int | None, attributes: Attributes, array: Attrib
         state, attributes = JobState.HELD, array
     if state is JobState.HELD:
         reason, hint = _hold(attributes)
+    elif state is JobState.PENDING and (switch := _SWITCHED_OFF.search(comment)):
+        reason = comment.removeprefix(NEVER).removeprefix(WAITING)
+        hint = f"the site has set {switch[2]} of the {switch[1]} to False, for example while a file system is down: "
+        hint += "the job starts when it is True again"
     elif state is JobState.PENDING and comment.startswith(NEVER):
         state, reason, hint = JobState.NEVER, comment.removeprefix(NEVER), never_hint(comment)
     elif state is JobState.PENDING and comment.startswith(WAITING):
@@ -138,12 +148,19 @@ def status(job_id: str, index: int | None, attributes: Attributes, array: Attrib
             else f"state {native or 'missing'}"
         )
     reason = " ".join(part for part in (_WORDS.get(native, ""), readable(reason)) if part)
-    return JobStatus(job_id, index, state, native, reason, hint, node=node, restarts=restarts, name=name)
+    return JobStatus(
+        job_id, index, state, native, reason, hint, node=node, restarts=restarts, name=name, log_path=log_path
+    )
 
 
 def never_hint(comment: str) -> str:
     """What to change so that a job that can never run as it is can run."""
     short = _SHORT_OF.search(comment)
+    if short is not None and short[2] is not None:
+        return (
+            f"no node has {short[1]}={short[2]} (there is {short[3]}): cancel it, correct gpu_type or constraint in "
+            "the cluster profile, and submit again"
+        )
     if short is not None:
         return f"this cluster has less {short[1]} than one job asks for: ask for less (cancel it first)"
     return "cancel it, change what it asks for, and submit again"
@@ -168,6 +185,13 @@ def _hold(attributes: Attributes) -> tuple[str, str]:
     holds = [words for letter, words in _HOLDS.items() if letter in attributes.get("Hold_Types", "")]
     comment = readable(attributes.get("comment", ""))
     reason = ", ".join(holds) or "held"
+    if _TOO_MANY_STARTS in comment:
+        starts = integer(attributes.get("run_count"))
+        told = f"{starts} attempts to start it failed" if starts else "too many attempts to start it failed"
+        return f"held: {told}", (
+            "a bad node, or its log folder does not exist or cannot be written on the nodes: "
+            "`qrls ID` tries again, or cancel and retry"
+        )
     hint = "release it: qrls" if "u" in attributes.get("Hold_Types", "") else "ask the site why"
     return (f"{reason}: {comment}" if comment else reason), hint
 
@@ -178,8 +202,8 @@ def _limited(array: Attributes) -> str:
     return f"waits for its turn: at most {most} of the array run at once" if most else ""
 
 
-def _named(array: Attributes) -> dict[str, str]:
-    return {"Job_Name": array["Job_Name"]} if "Job_Name" in array else {}
+def _shared(array: Attributes) -> dict[str, str]:
+    return {name: array[name] for name in ("Job_Name", "Output_Path") if name in array}
 
 
 def _number(job_id: str) -> str:

@@ -42,6 +42,9 @@ class Cluster(Model):
     exclusive: bool = False
     gpus_per_node: int | None = Field(None, ge=0)
     gpu_type: Directive | None = None
+    gpu_resource: Directive | None = Field(
+        None, description="PBS: the resource that says a node's GPU type, such as gpu_type; queue: the queue decides it"
+    )
     gpu_memory: Bytes | None = Field(None, description="of one GPU")
     gpu_directive: Literal["gres", "gpus-per-node"] = "gres"
     cpus: int | None = Field(None, ge=1, description="per node")

@@ -1,18 +1,17 @@
 """The schedulers' last word about each element: written by whoever asked, read with every status."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy import Connection, RowMapping, delete, func, select
 
-from hpcsweep.schedulers.base import JobState, JobStatus
+from hpcsweep.schedulers.base import ABSENT, JobState, JobStatus
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.store.runs import read_runs
 from hpcsweep.store.schema import ATTEMPT, RUN, SCHEDULER_STATUS, SUBMISSION, SWEEP
 from hpcsweep.store.statements import insert_new
-from hpcsweep.submit.merge import RunVerdict
-
-_PERHAPS_AGAIN = [kind.value for kind in (OutcomeKind.PREEMPTED, OutcomeKind.LOST, OutcomeKind.CANCELLED)]
-"""Outcomes of an attempt after which a scheduler may start the job again."""
+from hpcsweep.store.verdict import ABSENCE_GRACE_S
+from hpcsweep.submit.merge import PERHAPS_AGAIN, RunVerdict
 
 _ANSWER_S = 300.0
 """A word that is older by less than this was asked for earlier, and came late. By more: the clock was set back."""
@@ -28,15 +27,59 @@ def record_status(connection: Connection, sweep: str, job: int, index: int, stat
     running. A final word stays too, unless the scheduler has started the element again since. `gone` is no last word:
     whoever shows the element again knows more.
     """
+    submission_id, known = _known(connection, sweep, job, index)
+    if submission_id is None or (known is not None and not _news(known, status, at)):
+        return False
+    _write(connection, submission_id, index, status, at)
+    return True
+
+
+def record_absence(connection: Connection, sweep: str, job: int, index: int, at: float) -> None:
+    """Keep that a scheduler, which forgets jobs as they end, did not know this element at Unix time `at`.
+
+    At first the element is unknown: the end record of its agent may still be on its way through a shared file system.
+    `ABSENCE_GRACE_S` after the first such answer the element is gone. How it ended stays if it was known before.
+    """
+    submission_id, known = _known(connection, sweep, job, index)
+    if submission_id is None:
+        return
+    status = JobStatus("", index, JobState.UNKNOWN, ABSENT, "the scheduler does not list the job any more")
+    if known is not None:
+        state = JobState(known["state"])
+        if state.final and state is not JobState.GONE:
+            return
+        status = replace(status, node=known["node"], restarts=known["restarts"])
+        if known["native"] == ABSENT and state is JobState.UNKNOWN:
+            if at - known["at"] < ABSENCE_GRACE_S:
+                return
+            status = replace(status, state=JobState.GONE)
+        elif state is JobState.GONE:
+            status = replace(status, state=JobState.GONE, native=known["native"])
+    _write(connection, submission_id, index, status, at)
+
+
+def ended_elements(connection: Connection, sweep: str) -> set[tuple[int, int]]:
+    """(job, array index) of the elements of a sweep of which a scheduler said how they ended."""
+    table = SCHEDULER_STATUS
+    query = select(SUBMISSION.c.job, table.c.array_index, table.c.state)
+    query = query.join(SUBMISSION, SUBMISSION.c.id == table.c.submission_id)
+    rows = connection.execute(query.join(SWEEP, SWEEP.c.id == SUBMISSION.c.sweep_id).where(SWEEP.c.name == sweep))
+    return {(job, index) for job, index, state in rows if JobState(state).final and state != JobState.GONE.value}
+
+
+def _known(connection: Connection, sweep: str, job: int, index: int) -> tuple[int | None, RowMapping | None]:
+    """Id of a submission (None: it is not in the store), and what is kept of one of its elements."""
     query = select(SUBMISSION.c.id).join(SWEEP, SWEEP.c.id == SUBMISSION.c.sweep_id)
     submission_id = connection.execute(query.where(SWEEP.c.name == sweep, SUBMISSION.c.job == job)).scalar_one_or_none()
     if submission_id is None:
-        return False
+        return None, None
     table = SCHEDULER_STATUS
     where = (table.c.submission_id == submission_id, table.c.array_index == index)
-    known = connection.execute(select(table).where(*where)).mappings().one_or_none()
-    if known is not None and not _news(known, status, at):
-        return False
+    return submission_id, connection.execute(select(table).where(*where)).mappings().one_or_none()
+
+
+def _write(connection: Connection, submission_id: int, index: int, status: JobStatus, at: float) -> None:
+    table = SCHEDULER_STATUS
     row = {name: getattr(status, name) for name in _SAID} | {
         "submission_id": submission_id,
         "array_index": index,
@@ -44,9 +87,9 @@ def record_status(connection: Connection, sweep: str, job: int, index: int, stat
         "state": status.state.value,
         "outcome": status.outcome.value if status.outcome else None,
     }
+    where = (table.c.submission_id == submission_id, table.c.array_index == index)
     connection.execute(delete(table).where(*where))
     insert_new(connection, table, [row])
-    return True
 
 
 def last_told_at(connection: Connection, sweeps: Sequence[str]) -> float | None:
@@ -73,7 +116,8 @@ def _perhaps_unfinished(connection: Connection) -> list[str]:
     """Names of the sweeps with a run whose folder alone does not settle it: the others need no second look."""
     fresh = select(ATTEMPT.c.id).where(ATTEMPT.c.run_id == RUN.c.id, ATTEMPT.c.attempt > RUN.c.known_attempts)
     # A crash too: the scheduler may report that the job was over its memory limit.
-    ended = fresh.where(ATTEMPT.c.outcome.not_in([*_PERHAPS_AGAIN, OutcomeKind.CRASHED.value])).exists()
+    again = [outcome.value for outcome in (*PERHAPS_AGAIN, OutcomeKind.CRASHED)]
+    ended = fresh.where(ATTEMPT.c.outcome.not_in(again)).exists()
     goes_on = fresh.where(ATTEMPT.c.outcome.is_(None)).exists()
     query = select(SWEEP.c.name).join(RUN, RUN.c.sweep_id == SWEEP.c.id).where(~RUN.c.planned_only, ~ended | goes_on)
     return list(connection.scalars(query.distinct()))

@@ -8,11 +8,17 @@ from typing import Any
 from hpcsweep.node.identity import boot_id
 from hpcsweep.node.processes import read_process
 from hpcsweep.node.records import OWNER_FILE, read_json
-from hpcsweep.schedulers.base import JobState, JobStatus
+from hpcsweep.schedulers.base import ABSENT, JobState, JobStatus
 from hpcsweep.spec.phases import OutcomeKind, RunState
 from hpcsweep.submit.merge import RunEvidence, RunVerdict, decide
 
 Row = Mapping[str, Any]
+
+ABSENCE_GRACE_S = 120.0
+"""How long a job may be unknown to a scheduler that forgets jobs as they end before its run counts as lost.
+
+Longer than the 60 s for which NFS may hide a new file from the login node: the agent's end record may be there soon.
+"""
 
 
 def run_verdict(
@@ -33,7 +39,7 @@ def run_verdict(
         number, outcome_word, reason = attempt["attempt"], attempt["outcome"], attempt["reason"] or ""
         if outcome_word is None and job is not None and job.state is JobState.GONE and _later_sign(attempt, status):
             job = None  # it wrote something after the scheduler said so: that word was wrong, and is asked for again
-        if outcome_word is None and (job is None or job.state is JobState.GONE):
+        if outcome_word is None and (job is None or job.state in (JobState.GONE, JobState.UNKNOWN)):
             alive = owner_alive(sweep_dir / "runs" / run["label"] / f"attempt-{number}")
     evidence = RunEvidence(
         attempt=number,
@@ -46,16 +52,24 @@ def run_verdict(
         exit_code=attempt["exit_code"] if attempt is not None else None,
     )
     cancelled = submission is not None and run["array_index"] in submission["cancelled"]
-    by_hand = job_id is None and number > run["known_attempts"]
-    handed_over: bool | None = job_id is not None or by_hand
-    if not handed_over and submission is not None and submission["submitted_at"] is not None:
+    begun = number > run["known_attempts"]
+    answer_lost = job_id is None and submission is not None and submission["submitted_at"] is not None
+    handed_over: bool | None = job_id is not None or begun
+    if not handed_over and answer_lost:
         handed_over = None
-    return decide(evidence, job, cancelled_by_us=cancelled, handed_over=handed_over)
+    by_hand = job_id is None and begun and not answer_lost
+    return decide(evidence, job, cancelled_by_us=cancelled, handed_over=handed_over, by_hand=by_hand)
 
 
 def _later_sign(attempt: Row, status: Row | None) -> bool:
-    """Whether an attempt gave a sign of life after the scheduler's last word about it."""
-    return status is not None and attempt["last_at"] is not None and attempt["last_at"] > status["at"]
+    """Whether an attempt wrote something after the scheduler's last word about it.
+
+    Absence is reported again and again, so that the attempt must have been silent for as long as absence is endured.
+    """
+    if status is None or attempt["last_at"] is None:
+        return False
+    grace_s = ABSENCE_GRACE_S if status["native"] == ABSENT else 0.0
+    return bool(attempt["last_at"] > status["at"] - grace_s)
 
 
 def owner_alive(attempt_dir: Path) -> bool | None:

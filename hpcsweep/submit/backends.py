@@ -3,12 +3,14 @@
 import getpass
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Protocol
 
 from hpcsweep.errors import HostError, SchedulerError, SchedulerUnreachable
 from hpcsweep.hosts.base import Host
-from hpcsweep.schedulers.base import Answer, ClusterFacts, Listing, Scheduler
+from hpcsweep.schedulers.base import Answer, ClusterFacts, JobStatus, Listing, Scheduler
 from hpcsweep.spec.job import JobSpec
+from hpcsweep.submit.layout import logs_into
 from hpcsweep.submit.merge import merge_listings
 
 SUBMIT_TIMEOUT_S = 60.0
@@ -41,8 +43,8 @@ class Backend(Protocol):
         """
         ...
 
-    def find(self, name: str, job_dir: str) -> list[str]:
-        """Ids of jobs that were submitted from this folder, the oldest first; empty: none, or nobody answers.
+    def find(self, name: str, job_dir: str) -> list[str] | None:
+        """Ids of jobs that were submitted from this folder, the oldest first; None: the scheduler does not answer.
 
         Raises SchedulerError.
         """
@@ -83,13 +85,13 @@ class SchedulerBackend:
                 raise
             return found[-1]
 
-    def find(self, name: str, job_dir: str) -> list[str]:
+    def find(self, name: str, job_dir: str) -> list[str] | None:
         """Ids of the jobs whose comment or name says this folder; see `Backend.find`."""
         answer = self._run(self._scheduler.find_argv(name, self._user), self._patience_s())
         try:
             return self._scheduler.parse_find(answer, job_dir)
         except SchedulerError:  # whatever it says now, it is no word about the submission whose answer was lost
-            return []
+            return None
 
     def cancel(self, job_id: str, indexes: Sequence[int] | None) -> None:
         """One call of scancel or qdel."""
@@ -103,19 +105,15 @@ class SchedulerBackend:
             )
 
     def listing(self, names: Mapping[str, str]) -> Listing:
-        """All witnesses of the scheduler, merged; a job of another name that has got the id is left out."""
+        """All witnesses of the scheduler, merged; a job of somebody else that has got the id is left out."""
         if not names:
             return Listing()
         queries = list(enumerate(self._scheduler.queries(list(names), self._user)))
         timeout_s = self._scheduler.query_timeout_s + self._scheduler.query_timeout_per_job_s * len(names)
         with ThreadPoolExecutor(max_workers=max(1, len(queries))) as pool:  # silence of one is not added to another's
             merged = merge_listings(list(pool.map(lambda query: self._ask(query[0], query[1], timeout_s), queries)))
-        ours = {
-            key: status
-            for key, status in merged.statuses.items()
-            if status.name is None or names.get(status.job_id) in (None, status.name)
-        }
-        return Listing(ours, merged.complete, merged.trouble)
+        ours = {key: status for key, status in merged.statuses.items() if _is_ours(status, names.get(status.job_id))}
+        return replace(merged, statuses=ours)
 
     def _ask(self, number: int, argv: Sequence[str], timeout_s: float) -> Listing:
         """What one witness told; a host that cannot be reached is a witness that does not answer."""
@@ -154,6 +152,11 @@ class SchedulerBackend:
         answer = self.host.run(argv, timeout_s=timeout_s)
         self.calls.append(answer)
         return answer
+
+
+def _is_ours(status: JobStatus, name: str | None) -> bool:
+    """Whether a status is about the job that was submitted under `name`: ids are reused, and jobs can be renamed."""
+    return status.name is None or name in (None, status.name) or logs_into(status.log_path or "", str(name))
 
 
 def own_script_exports(job: JobSpec, job_dir: str) -> dict[str, str]:

@@ -103,21 +103,29 @@ def retry(
     return Submitted(sweep, tuple(_hand_over(cluster_name, cluster, jobs, files, place, backend, lock)))
 
 
-def cancel(sweep: SweepFolder, cluster: Cluster, backend: Backend, labels: Collection[str] | None) -> list[str]:
+def cancel(
+    sweep: SweepFolder,
+    cluster: Cluster,
+    backend: Backend,
+    labels: Collection[str] | None,
+    ended: Collection[tuple[int, int]] = (),
+) -> list[str]:
     """Cancel runs (None: all of the sweep), one call a job; labels of those that a scheduler was asked to stop.
 
-    What we cancel is remembered first: a scheduler may forget an element that is cancelled while it is pending.
-    Raises SchedulerError.
+    Every submission of a run is covered: an earlier one may have been started again. `ended`: (job, index) of elements
+    that are known to be over; they are left out of earlier submissions. What we cancel is remembered first: a scheduler
+    may forget an element that is cancelled while it is pending. Raises SchedulerError.
     """
     place = find_place(sweep, cluster, backend)
     places = sweep.where_runs_are()
     wanted = {label: place for label, place in places.items() if labels is None or label in labels}
+    elements = {*wanted.values(), *(sweep.earlier_places(wanted) - set(ended))}
     asked: set[int] = set()
-    for number in sorted({job for job, _ in wanted.values()}):
+    for number in sorted({job for job, _ in elements}):
         submission = sweep.read_submission(number)
         if submission is None or submission.job_id is None:
             continue
-        indexes = sorted({index for job, index in wanted.values() if job == number})
+        indexes = sorted({index for job, index in elements if job == number})
         remembered = sorted({*submission.cancelled, *indexes})
         sweep.write_submission(number, submission.model_copy(update={"cancelled": remembered}))
         place.stage()  # the agent reads there that it is we who cancel

@@ -29,6 +29,12 @@ def places(jobs: "Iterable[tuple[JobSpec, bool]]") -> "dict[str, tuple[JobSpec, 
     return {run.label: (job, e.index, run) for job in by_weight for e in job.elements for run in e.runs}
 
 
+def logs_into(log_path: str, job_name: str) -> bool:
+    """Whether a job that logs to `log_path` is the one that was submitted as `job_name` (SWEEP-NUMBER)."""
+    sweep, _, number = job_name.rpartition("-")
+    return f"/{sweep}/jobs/{number}/logs" in log_path
+
+
 @dataclass(frozen=True)
 class Home:
     """HPCSWEEP_HOME as the login side sees it."""
@@ -173,6 +179,18 @@ class SweepFolder:
     def where_runs_are(self) -> dict[str, tuple[int, int]]:
         """Run label -> (job, element index) of the job that counts."""
         return {label: (job.job, index) for label, (job, index, _) in self.places().items()}
+
+    def earlier_places(self, labels: "Iterable[str]") -> set[tuple[int, int]]:
+        """(job, element index) of the submissions of these runs before the one that counts."""
+        counting, wanted = self.where_runs_are(), set(labels)
+        return {
+            (number, element.index)
+            for number in self.job_numbers()
+            if self.was_handed_over(number)
+            for element in self.read_job(number).elements
+            for run in element.runs
+            if run.label in wanted and counting[run.label] != (number, element.index)
+        }
 
     def was_handed_over(self, number: int) -> bool:
         """Whether a scheduler took job `number`, or may have taken it."""

@@ -59,7 +59,14 @@ def merge_listings(listings: Sequence[Listing]) -> Listing:
         for key, status in listing.statuses.items():
             merged[key] = _later(merged[key], status) if key in merged else status
     trouble = "; ".join(dict.fromkeys(listing.trouble for listing in listings if listing.trouble))
-    return Listing(merged, all(listing.complete for listing in listings), trouble)
+    shown = {job_id for job_id, _ in merged}
+    absent = frozenset(
+        (job_id, index)
+        for listing in listings
+        for job_id, index in listing.absent
+        if (job_id, index) not in merged and (index is not None or job_id not in shown)
+    )
+    return Listing(merged, all(listing.complete for listing in listings), trouble, absent)
 
 
 def every_element(listing: Listing, elements: Mapping[str, int]) -> dict[tuple[str, int], JobStatus]:
@@ -100,21 +107,33 @@ def _later(earlier: JobStatus, later: JobStatus) -> JobStatus:
 
 _SIGKILL = 9
 
+_KILLED = (OutcomeKind.WALLTIME, OutcomeKind.PREEMPTED, OutcomeKind.OUT_OF_MEMORY)
 _EXPLAINS = {
-    OutcomeKind.LOST: (OutcomeKind.WALLTIME, OutcomeKind.CANCELLED, OutcomeKind.PREEMPTED, OutcomeKind.OUT_OF_MEMORY),
-    OutcomeKind.CANCELLED: (OutcomeKind.WALLTIME, OutcomeKind.PREEMPTED, OutcomeKind.LOST),
+    OutcomeKind.LOST: (*_KILLED, OutcomeKind.CANCELLED),
+    OutcomeKind.CANCELLED: (*_KILLED, OutcomeKind.LOST),
 }
 """An outcome in the run folder that is a guess -> what a scheduler may know better.
 
 `lost` only says that the agent is gone, `cancelled` only that a signal came which the agent could not explain.
 """
 
+PERHAPS_AGAIN = frozenset({OutcomeKind.PREEMPTED, OutcomeKind.LOST, OutcomeKind.CANCELLED})
+"""Outcomes of an attempt after which a scheduler may start the job again: not final before it has been asked."""
 
-def decide(run: RunEvidence, job: JobStatus | None, *, cancelled_by_us: bool, handed_over: bool | None) -> RunVerdict:
+
+def decide(
+    run: RunEvidence,
+    job: JobStatus | None,
+    *,
+    cancelled_by_us: bool,
+    handed_over: bool | None,
+    by_hand: bool = False,
+) -> RunVerdict:
     """Where a run stands, from its folder and the scheduler's word about its element.
 
-    `job` None: the scheduler says nothing of it (purged, not asked yet, or it does not answer). `cancelled_by_us`:
-    we cancelled the element. `handed_over`: the scheduler took the job; None: its answer was lost.
+    `job` None: the scheduler says nothing of it (not asked yet, or it does not answer). `cancelled_by_us`: we cancelled
+    the element. `handed_over`: the scheduler took the job; None: its answer was lost. `by_hand`: no scheduler was given
+    the job, so that none can start it again.
     """
     fresh = run.attempt > run.known_attempts
     if fresh and job is not None and job.state.final and _explained(run, job, cancelled_by_us):
@@ -122,10 +141,11 @@ def decide(run: RunEvidence, job: JobStatus | None, *, cancelled_by_us: bool, ha
     if fresh and job is not None and _killed_for_memory(run, job):
         reason = f"{run.reason}; its job {job.reason or job.native}"
         return RunVerdict(RunState.FINISHED, OutcomeKind.OUT_OF_MEMORY, reason, job.hint or run.hint, "scheduler")
-    if fresh and run.outcome is not None and not _started_anew(run, job, cancelled_by_us):
+    over = by_hand or (job is not None and (job.state.final or job.absent))
+    if fresh and run.outcome is not None and (over or not _perhaps_again(run.outcome, cancelled_by_us)):
         awaited = _by_sigkill(run) and (job is None or not job.state.final)
         return RunVerdict(RunState.FINISHED, run.outcome, run.reason, run.hint, "run folder", awaited)
-    if not fresh and run.not_run is not None and (cancelled_by_us or not _alive(job)):
+    if not fresh and run.not_run is not None and (cancelled_by_us or over):
         return RunVerdict(RunState.FINISHED, OutcomeKind.NOT_RUN, run.not_run, settled_by="run folder")
     if handed_over is None:
         reason = "the scheduler's answer to its submission was lost: nobody knows whether it took the job"
@@ -136,7 +156,7 @@ def decide(run: RunEvidence, job: JobStatus | None, *, cancelled_by_us: bool, ha
     if job is None or job.state is JobState.UNKNOWN:
         return _without_scheduler(run, job, fresh, cancelled_by_us)
     if job.state is JobState.GONE:
-        return _gone(run, fresh, cancelled_by_us)
+        return _gone(run, job, fresh, cancelled_by_us)
     if job.state.final:
         return _ended(job, fresh, cancelled_by_us)
     if job.state is JobState.NEVER:
@@ -151,23 +171,18 @@ def decide(run: RunEvidence, job: JobStatus | None, *, cancelled_by_us: bool, ha
     return RunVerdict(RunState.QUEUED, reason="its job is running, this run has not begun", settled_by="scheduler")
 
 
-def _started_anew(run: RunEvidence, job: JobStatus | None, cancelled_by_us: bool) -> bool:
-    """An attempt that was ended from outside, of a job that is, or may be, started again: not the run's outcome."""
-    if cancelled_by_us and run.outcome is OutcomeKind.CANCELLED:
-        return False
-    return _alive(job) and run.outcome in (OutcomeKind.PREEMPTED, OutcomeKind.LOST, OutcomeKind.CANCELLED)
-
-
-def _alive(job: JobStatus | None) -> bool:
-    """The scheduler has not done with the job: it may yet come to runs that it has not begun."""
-    return job is not None and job.state in (JobState.PENDING, JobState.RUNNING, JobState.HELD, JobState.ENDING)
+def _perhaps_again(outcome: OutcomeKind, cancelled_by_us: bool) -> bool:
+    """Whether an attempt was ended from outside, so that the scheduler may start its job again."""
+    return outcome in PERHAPS_AGAIN and not (cancelled_by_us and outcome is OutcomeKind.CANCELLED)
 
 
 def _explained(run: RunEvidence, job: JobStatus, cancelled_by_us: bool) -> bool:
     """The scheduler knows better than the run folder why the attempt ended."""
-    if cancelled_by_us and run.outcome is OutcomeKind.CANCELLED:
+    if run.outcome not in _EXPLAINS or (cancelled_by_us and run.outcome is OutcomeKind.CANCELLED):
         return False
-    return run.outcome is not None and job.outcome in _EXPLAINS.get(run.outcome, ())
+    if job.state is JobState.GONE:  # it has no record of this job: what it says is of the array
+        return False
+    return job.outcome in _EXPLAINS[run.outcome]
 
 
 def _by_sigkill(run: RunEvidence) -> bool:
@@ -187,6 +202,15 @@ def _without_scheduler(run: RunEvidence, job: JobStatus | None, fresh: bool, can
     if fresh and run.owner_alive:
         return RunVerdict(RunState.RUNNING, settled_by="run folder")
     reason = job.reason if job is not None and job.reason else "the scheduler does not know the job (any more)"
+    ended = run.outcome if fresh else OutcomeKind.NOT_RUN if run.not_run is not None else None
+    if ended is not None:
+        what = f"attempt {run.attempt} ended as {ended.value}" if fresh else f"not run ({run.not_run})"
+        asked = (
+            f"the scheduler did not say whether it starts the job again ({reason})"
+            if job is not None
+            else ("the scheduler has not answered yet whether it starts the job again")
+        )
+        reason = f"{what}; {asked}"
     return RunVerdict(RunState.UNKNOWN, reason=reason, hint=job.hint if job else "", settled_by="nobody")
 
 
@@ -205,15 +229,19 @@ def _ended(job: JobStatus, fresh: bool, cancelled_by_us: bool) -> RunVerdict:
     return RunVerdict(RunState.FINISHED, OutcomeKind.NOT_RUN, reason, job.hint, "scheduler")
 
 
-def _gone(run: RunEvidence, fresh: bool, cancelled_by_us: bool) -> RunVerdict:
-    """The scheduler answers, and does not know the job any more."""
+def _gone(run: RunEvidence, job: JobStatus, fresh: bool, cancelled_by_us: bool) -> RunVerdict:
+    """The scheduler answers, and has no record of the job any more. `job.outcome`: what it says of the whole array."""
     if fresh and run.owner_alive:
         return RunVerdict(RunState.RUNNING, settled_by="run folder")
     if cancelled_by_us:
         reason = "cancelled" if fresh else "cancelled before it started"
         return RunVerdict(RunState.FINISHED, OutcomeKind.CANCELLED, reason, settled_by="our own cancellation")
     if fresh:
-        reason = "the agent left no end of this attempt, and the scheduler does not know its job any more"
+        why = f": {job.reason}" if job.outcome is not None else ""
+        reason = f"the agent left no end of this attempt, and the scheduler does not know its job any more{why}"
         return RunVerdict(RunState.FINISHED, OutcomeKind.LOST, reason, settled_by="scheduler")
+    if job.outcome is not None:
+        reason = f"{job.outcome.value} before it began: {job.reason}"
+        return RunVerdict(RunState.FINISHED, job.outcome, reason, settled_by="scheduler")
     reason = "it had not begun when its job vanished: cancelled by somebody while it waited, or forgotten since"
     return RunVerdict(RunState.FINISHED, OutcomeKind.NOT_RUN, reason, settled_by="scheduler")

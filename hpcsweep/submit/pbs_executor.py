@@ -53,6 +53,7 @@ class PbsParameters(Model):
     account: str | None = None
     place: str | None = None
     constraint: str | None = Field(None, description="appended to every chunk of select, such as gpu_type=h200")
+    gpu_type: str | None = Field(None, description="asked for by the profile's gpu_resource")
     array_parallelism: int | None = Field(None, ge=1)
     signal_delay_s: int = Field(90, ge=1, description="the function is told this long before its walltime ends")
     max_array_size: int | None = Field(None, ge=2, description="longer arrays become several; None: asked of PBS")
@@ -203,6 +204,7 @@ class PbsExecutor(ArrayExecutor):
             resources=Resources(
                 nodes=given.nodes,
                 gpus=given.gpus_per_node,
+                gpu_type=given.gpu_type or cluster.gpu_type,
                 cpus=given.cpus_per_task or cluster.cpus,
                 memory_bytes=int(given.mem_gb * (1 << 30)) if given.mem_gb else cluster.memory,
                 walltime_s=60 * given.timeout_min,

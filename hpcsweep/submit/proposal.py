@@ -53,8 +53,9 @@ def yaml_text(value: object) -> str:
 
 def _profiles(scheduler: str, facts: ClusterFacts) -> Iterator[Profile]:
     """A profile for each partition and GPU type; of partitions without GPUs only the default one, if none has any."""
-    with_gpus = [partition for partition in facts.partitions if partition.gpus]
-    for partition in with_gpus or [p for p in facts.partitions if p.default] or facts.partitions[:1]:
+    open_ones = [partition for partition in facts.partitions if not partition.only_routed]
+    with_gpus = [partition for partition in open_ones if partition.gpus]
+    for partition in with_gpus or [p for p in open_ones if p.default] or open_ones[:1]:
         kinds: Mapping[str, int] = partition.gpus or {"": 0}
         for kind, number in kinds.items():
             several = len(kinds) > 1

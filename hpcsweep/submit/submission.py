@@ -9,7 +9,8 @@ class Submission(Record):
     """What the scheduler answered, and what we asked of it since.
 
     `job_id` None: the submission was begun, and nobody knows whether it arrived. `cancelled`: indexes that we
-    cancelled ourselves: a scheduler may forget an element that is cancelled while it is pending.
+    cancelled ourselves: a scheduler may forget an element that is cancelled while it is pending. `searched_in_vain`:
+    the scheduler reported long after the submission that it has no such job; no status looks for it any more.
     """
 
     job_id: str | None
@@ -18,3 +19,4 @@ class Submission(Record):
     submitted_at: float
     elements: int = Field(ge=1)
     cancelled: list[int] = []
+    searched_in_vain: bool = False

@@ -17,7 +17,7 @@ from hpcsweep.node.api_key import key_for
 from hpcsweep.node.compile_cache import CacheSize, CompileCache, cache_key, measure, use_made
 from hpcsweep.node.engine_install import find_executable, installed_version, parse_flags
 from hpcsweep.node.environment import HIDDEN, command_text, server_environment
-from hpcsweep.node.family import Family, kill_attempt, of_own_session
+from hpcsweep.node.family import Family, kill_attempt, leader_of_its_own
 from hpcsweep.node.file_lock import STALE_S, FileLock
 from hpcsweep.node.folders import attempt_numbers, close_dead_attempts, ended_in_this_job, take_attempt
 from hpcsweep.node.gpus import Gpus, GpuState, gpu_figures, gpu_use
@@ -122,7 +122,7 @@ def test_orphans_without_any_mark(token, who):
     parent = subprocess.Popen(["bash", "-c", "env -i sleep 60; true"], env=env, start_new_session=True)
     seen = Family(token)
     _, child = sorted(_until(2, seen), key=lambda process: process.pid)
-    leader = of_own_session(parent.pid)
+    leader = leader_of_its_own(parent.pid)
     assert leader is not None
     parent.kill()
     parent.wait()

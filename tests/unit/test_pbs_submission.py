@@ -313,7 +313,7 @@ def test_of_several_cancellations_every_one_counts():
 def test_one_call_asks_about_all_submissions():
     ((shell, option, text, *words),) = PBS.queries(["12.h", "69[].h"], "u")
     assert (shell, option, words) == ("/bin/sh", "-c", ["qstat", "12.h", "69[].h"])
-    assert text.startswith('qstat -x -t -f -F dsv "$@"; ')
+    assert 'qstat -x -t -f -F dsv "$@" 2>&1' in text
     assert PBS.queries([], "u") == ()
 
 

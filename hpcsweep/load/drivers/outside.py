@@ -128,8 +128,8 @@ def _wait(argv: Sequence[str], env: Mapping[str, str], log: Path, limit_s: float
     signal.signal(signal.SIGTERM, stop)
     deadline_s = time.monotonic() + limit_s
     with log.open("wb") as file:
-        process = subprocess.Popen(
-            argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        process = subprocess.Popen(  # a group, not a session: it must be suspended together with the job
+            argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, preexec_fn=os.setpgrp
         )
         while process.poll() is None and not stopped and time.monotonic() < deadline_s:
             time.sleep(0.05)

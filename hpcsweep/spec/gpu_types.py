@@ -1,0 +1,27 @@
+"""Names of GPU models, in what a site calls them, what a user asks for, and what the driver reports. Pure."""
+
+import re
+
+MODELS = (
+    *("gb300", "gb200", "gh200", "b300", "b200", "b100", "h200", "h100", "h800", "h20", "a100", "a800", "a6000"),
+    *("a40", "a30", "a10g", "a10", "l40s", "l40", "l20", "l4", "v100", "p100", "k80", "t4"),
+    *("mi355x", "mi350x", "mi325x", "mi300x", "mi300a", "mi300", "mi250x", "mi250", "mi210", "mi100"),
+)
+"""Models that a name is searched for; of a name that holds none of them nothing is concluded."""
+
+
+def is_model(name: str, model: str) -> bool:
+    """Whether a name such as `nvidia_a100-sxm4-80gb` (lower case) is of this model; `gh200` is not an `h200`."""
+    return re.search(rf"(?<![a-z0-9]){model}(?![0-9])", name) is not None
+
+
+def gpu_model(name: str) -> str | None:
+    """The model in a name, of several the longest (`l40s`, not `l40`); None: none that is known."""
+    found = [model for model in MODELS if is_model(name.lower().replace("_", "-"), model)]
+    return max(found, key=len, default=None)
+
+
+def is_other_gpu(asked: str, reported: str) -> bool:
+    """Whether `reported`, the driver's name, is certainly not of the type asked for."""
+    wanted, found = gpu_model(asked), gpu_model(reported)
+    return wanted is not None and found is not None and wanted != found
