@@ -38,7 +38,10 @@ class Cluster(Model):
     reservation: Directive | None = None
     nodelist: Directive | None = None
     exclude: Directive | None = Field(None, description="nodes never to use")
-    exclusive: bool = False
+    exclusive: bool = Field(False, description="jobs get whole nodes")
+    allow_unprotected_server: bool = Field(
+        False, description="run servers that other users of the node can connect to; see docs/security.md"
+    )
     gpus_per_node: int | None = Field(None, ge=0)
     gpu_type: Directive | None = None
     gpu_memory: Bytes | None = Field(None, description="of one GPU")
@@ -59,6 +62,15 @@ class Cluster(Model):
     simulate: Literal["auto", "always", "never"] = Field(
         "never", description="auto: the simulated engine where the real one is not installed"
     )
+
+    @property
+    def unprotected_server_allowed(self) -> bool:
+        """Whether a server that every user of the node can connect to may run.
+
+        All GPUs of a node are not enough: other users' jobs without GPUs may be on it.
+        """
+        alone = self.scheduler != "local" and (self.exclusive or "excl" in (self.place or ""))
+        return self.allow_unprotected_server or alone
 
     @field_validator("directives")
     @classmethod
