@@ -8,13 +8,13 @@ from pathlib import Path
 
 from hpcsweep.engines.access import key_file_text
 from hpcsweep.engines.base import Engine
-from hpcsweep.errors import EngineError
+from hpcsweep.errors import EngineError, SpecError
 from hpcsweep.load.clock import Clock
 from hpcsweep.node import preparation
 from hpcsweep.node.api_key import key_for, random_key
 from hpcsweep.node.attempt_record import AttemptRecord
 from hpcsweep.node.compile_cache import CompileCache, cache_key, measure, use_made
-from hpcsweep.node.environment import server_environment
+from hpcsweep.node.environment import HIDDEN, server_environment
 from hpcsweep.node.family import of_own_session
 from hpcsweep.node.folders import AttemptFolder, note_server
 from hpcsweep.node.gpus import Gpus, GpuState
@@ -27,6 +27,7 @@ from hpcsweep.node.outcome import Ended, Verdict
 from hpcsweep.node.preparation import Prepared
 from hpcsweep.node.private_folder import make_private_folder, remove_private_folder, write_key_file
 from hpcsweep.node.probe import Target
+from hpcsweep.node.secrets_file import hidden_values, secret_environment
 from hpcsweep.node.server import Server
 from hpcsweep.node.startup import wait_until_ready
 from hpcsweep.node.stopper import Stopper
@@ -74,6 +75,7 @@ class Attempt:
         self._key: str | None = None
         self._private: Path | None = None
         self._environment: dict[str, str] = {}
+        self._hidden: list[bytes] = []
         self._gpus_before: list[GpuState] = []
 
     def execute(self) -> Verdict:
@@ -136,7 +138,10 @@ class Attempt:
         cache_env = self._cache.env() if self._cache else {}
         self._environment, told = server_environment(around.env, run.exports, prepared.launch.env, cache_env)
         self._give_key(engine, private)
-        self._record.started(prepared, told, around.gpus, around.env)
+        secrets = self._secrets()
+        self._environment |= secrets
+        self._hidden = hidden_values(self._environment, list(secrets), self._key)
+        self._record.started(prepared, told | dict.fromkeys(secrets, HIDDEN), around.gpus, around.env)
         for name, text in prepared.launch.files.items():
             (self._folder.path / name).write_text(text, encoding="utf-8")
         if self._cache is not None:
@@ -147,6 +152,15 @@ class Attempt:
         for concern in supervisor.background(lambda: preparation.check(run, job, prepared, around.gpus, around.env)):
             supervisor.warn(concern)
         return prepared
+
+    def _secrets(self) -> dict[str, str]:
+        """The variables that are read here and not written down. Raises Ended when one is missing."""
+        job = self._around.job
+        try:
+            return secret_environment(job.env_from, job.secrets_file, self._around.env)
+        except SpecError as exc:
+            self._record.started(None, {}, self._around.gpus, self._around.env)
+            raise Ended(Verdict(OutcomeKind.FAILED, exc.message, "the agent: env_from", exc.hint)) from exc
 
     def _give_key(self, engine: Engine, private: Path) -> None:
         """Give the server its API key, by its environment or a file, never by an argument. Raises OSError."""
@@ -185,7 +199,7 @@ class Attempt:
         try:
             self._server = Server(
                 argv, self._environment, self._folder.path, self._folder.token,
-                lambda text, at_s: self._inbox.put(ServerLine(text, at_s)),
+                lambda text, at_s: self._inbox.put(ServerLine(text, at_s)), self._hidden,
             )  # fmt: skip
         except OSError as exc:
             reason = f"{argv[0]} cannot be started: {exc.strerror or exc}"

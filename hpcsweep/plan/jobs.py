@@ -88,6 +88,8 @@ def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Clust
                     cache_dir=packing.cache_dir,
                     own_script=packing.own_script,
                     compile_cache=experiment.compile_cache,
+                    env_from=experiment.env_from,
+                    secrets_file=experiment.secrets_file or cluster.secrets_file,
                     unprotected_server_allowed=cluster.unprotected_server_allowed,
                 )
             )
