@@ -10,7 +10,7 @@ from hpcsweep.analysis.rows import RunRow
 from hpcsweep.engines.base import Where
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.errors import EngineError
-from hpcsweep.spec.secret_names import is_secret
+from hpcsweep.spec.secret_values import is_secret
 from hpcsweep.spec.server import ServerConfig
 
 EXECUTABLES = {"vllm": "vllm", "sglang": "sglang", "trtllm": "trtllm-serve"}

@@ -5,9 +5,11 @@ import importlib
 import sys
 
 import click
+from click.core import ParameterSource
 
 import hpcsweep
-from hpcsweep.errors import HpcsweepError, nearest
+from hpcsweep.errors import HpcsweepError, SpecError, nearest
+from hpcsweep.spec.secret_values import has_secret
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "submit": ("Plan an experiment and submit its runs.", "hpcsweep.cli.submit"),
@@ -99,6 +101,11 @@ def main(ctx: click.Context, home: str | None, store: str | None) -> None:
     Exit codes: 0 done; 1 an error that says what to do; 2 wrong usage; 3 a comparison or a wait that ended badly
     (see the command); 130 interrupted.
     """
+    if store and ctx.get_parameter_source("store") is ParameterSource.COMMANDLINE and has_secret(store):
+        raise SpecError(
+            "--store: a password in an argument can be read by every user of this machine",
+            hint="put the URL into HPCSWEEP_STORE, or leave the password to ~/.pgpass",
+        )
     ctx.obj = {"home": home, "store": store}
 
 

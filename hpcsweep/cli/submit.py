@@ -11,6 +11,7 @@ from hpcsweep.cli.wait import wait_for
 from hpcsweep.errors import SpecError
 from hpcsweep.plan.grid import Selection
 from hpcsweep.report.plan_table import plan_document, print_plan
+from hpcsweep.spec.secret_values import has_secret
 from hpcsweep.submit.client import Submitted
 from hpcsweep.submit.client import submit as hand_over
 from hpcsweep.submit.factory import make_backend
@@ -25,6 +26,8 @@ def _pairs(option: str, values: tuple[str, ...]) -> dict[str, str]:
         axis, sep, text = value.partition("=")
         if not sep or not axis.strip() or not text.strip():
             raise click.BadParameter(f"{value!r}: write AXIS=LEVEL", param_hint=option)
+        if has_secret(text):
+            raise click.BadParameter(f"{axis}: a secret in an argument can be read by every user", param_hint=option)
         if axis.strip() in found:
             raise click.BadParameter(f"axis {axis.strip()!r} stands twice", param_hint=option)
         found[axis.strip()] = text.strip()

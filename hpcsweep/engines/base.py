@@ -32,6 +32,10 @@ class Where:
     attempt_dir: str = "."
     startup_budget_s: float | None = None
     """Our own budget: timeouts that the engine keeps for itself are set above it. None: left as they are."""
+    socket_path: str | None = None
+    """A Unix socket in a folder that only its owner can enter, for engines with `unix_socket`; None: `port`."""
+    key_file: str | None = None
+    """Path of the file with `key_file_text`, for engines that have one; None: without it."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +98,15 @@ class Endpoints:
     chat: str = "/v1/chat/completions"
     metrics: str | None = "/metrics"
     reset_prefix_cache: str | None = None
+    cache_salt: str | None = None
+    """Field of a request whose value separates prefix caches: a workload with a salt of its own finds them empty."""
 
 
 class Engine(Protocol):
-    """One engine. All of it is pure; `node/` does what it says."""
+    """One engine. All of it is pure; `node/` does what it says.
+
+    How other users of a node are kept out of the server is in two optional attributes, see `hpcsweep.engines.access`.
+    """
 
     name: str
     endpoints: Endpoints

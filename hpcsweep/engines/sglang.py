@@ -3,6 +3,7 @@
 Flags and log lines were read in the wheels 0.5.3, 0.5.4.post2 and 0.5.23; no SGLang was run.
 """
 
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -36,12 +37,14 @@ _EAGER_ARGV = ["--cuda-graph-backend-decode", "disabled", "--cuda-graph-backend-
 _WATCHDOG_FLAG = "--watchdog-timeout"
 _OWN_TIMEOUT_S = 7 * 86400
 """SGLang ends itself when one step takes longer than its watchdog allows (300 s): put out of the way; ours decide."""
+_CONFIG_FLAG = "--config"
 _CHUNK_FLAG, _PREFILL_FLAG = "--chunked-prefill-size", "--max-prefill-tokens"
 _KV_DTYPES = {"fp8": "fp8_e4m3"}
 _OURS: Mapping[str, str] = {
     "--host": "the server listens on the loopback interface of its node",
     "--port": "a free port is chosen on the node",
     "--api-key": "a key that an argument carries can be read by everyone on the node",
+    "--admin-api-key": "a key that an argument carries can be read by everyone on the node",
     "--model": "the model is named by `model`",
     "--model-path": "the model is named by `model`",
     "--revision": "the revision is named by `model`",
@@ -53,7 +56,8 @@ _VERSION = re.compile(r"(?:sglang version:\s*)?(\d+\.\d+\.\d+\S*)")
 class Sglang:
     """The adapter of SGLang, 0.5.3 and later.
 
-    It takes an API key by an argument only, so its servers run without one, on loopback.
+    It takes an API key by an argument only, which every user of the node could read. Its `--config` file may hold
+    arguments (server_args_config_parser.py), so the key is in a file that only its owner can read.
     """
 
     name: str = "sglang"
@@ -66,6 +70,12 @@ class Sglang:
     help_argv: tuple[str, ...] = ("serve", "--help")
     distributions: tuple[str, ...] = ("sglang",)
     api_key_env: str | None = None
+
+    def key_file_text(self, config: ServerConfig, key: str) -> str | None:
+        """See `hpcsweep.engines.access`. SGLang reads one `--config` file: None when the user names one."""
+        if any(canonical(flag) == _CONFIG_FLAG and value for flag, value in config.flags.items()):
+            return None
+        return f"api-key: {json.dumps(key)}\n"
 
     def settings(self, config: ServerConfig) -> Settings:
         """See `Engine.settings`. With DP attention the data parallel ranks share the tensor parallel GPUs."""
@@ -101,6 +111,8 @@ class Sglang:
         argv += ["serve"] if PurePosixPath(where.executable).name == "sglang" else ["-m", "sglang.launch_server"]
         argv += ["--model-path", config.model, "--host", where.host, "--port", str(where.port)]
         argv += ["--served-model-name", config.served_name]
+        if where.key_file is not None:
+            argv += [_CONFIG_FLAG, where.key_file]
         if config.revision is not None:
             argv += ["--revision", config.revision]
         argv += settings_argv(SETTING_FLAGS, _own_words(config.settings))

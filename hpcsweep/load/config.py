@@ -11,7 +11,8 @@ class LoadConfig(Record):
     """One workload, sent once to one ready server."""
 
     planned: PlannedWorkload
-    base_url: str = Field(description="http://127.0.0.1:PORT")
+    base_url: str = Field(description="http://127.0.0.1:PORT; with a socket_path only its path counts")
+    socket_path: str | None = Field(None, description="Unix socket of the server; None: it listens on base_url")
     served_model: str
     engine: str
     completions_path: str = "/v1/completions"
@@ -24,6 +25,8 @@ class LoadConfig(Record):
     request_timeout_s: float = Field(description="attempt seconds: budgets.request")
     token_timeout_s: float = Field(description="attempt seconds: budgets.token")
     first_of_server: bool = Field(False, description="no workload has been sent to this server yet")
+    cache_salt: str | None = Field(None, description="sent with every request; None: the prefix cache is shared")
+    cache_salt_field: str = Field("cache_salt", description="field of a request that carries the salt")
     after_reset: bool = Field(False, description="the prefix cache was reset just before")
     work_dir: str = Field(description="for files of other clients; the attempt's folder")
     processes: int | None = Field(None, ge=1, description="sending processes; None: by cores and concurrency")

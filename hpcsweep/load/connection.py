@@ -15,6 +15,13 @@ SO_TIMESTAMPNS = 35  # linux/asm-generic/socket.h; the socket module does not na
 _EARLY_NS = 10_000_000  # a stamp may be later than the begin of the batch in which it was read
 _STAMP = struct.Struct("qq")
 
+_ROOM_S = 2
+"""How long a new connection to a Unix socket waits for room in the listen backlog. TCP tries again by itself; here
+connect fails at once, unless it may block."""
+
+Address = tuple[str, int] | str
+"""Host and port, or the path of a Unix socket."""
+
 Received = tuple[bytes, list[tuple[int, int, bytes]], int, object]
 """What `recvmsg` gives: data, control messages, flags, address."""
 
@@ -48,14 +55,20 @@ class Connection:
         "wants_out",
     )
 
-    def __init__(self, address: tuple[str, int]) -> None:
+    def __init__(self, address: Address) -> None:
         """Begin to connect. Raises OSError when that fails at once."""
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        if isinstance(address, str):
+            family = socket.AF_UNIX
+        else:
+            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            if family != socket.AF_UNIX:
+                self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self.sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)  # Unix stream sockets have no such stamps
             code = self.sock.connect_ex(address)
+            if code == errno.EAGAIN and family == socket.AF_UNIX:
+                code = self._wait_for_room(address)
             if code not in (0, errno.EINPROGRESS):
                 raise OSError(code, errno.errorcode.get(code, str(code)))
         except OSError:
@@ -68,6 +81,14 @@ class Connection:
         self.reader = ResponseReader()
         self.item: Item | None = None
         self.begin(None, b"", 0)
+
+    def _wait_for_room(self, address: Address) -> int:
+        """Connect to a Unix socket whose backlog is full. Return the error code."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _ROOM_S, 0))
+        self.sock.setblocking(True)
+        code = self.sock.connect_ex(address)
+        self.sock.setblocking(False)
+        return code
 
     def connected(self) -> None:
         """The socket has become writable: connected, or not. Raises OSError."""

@@ -3,7 +3,7 @@
 import select
 from collections.abc import Iterator
 
-from hpcsweep.load.connection import Connection
+from hpcsweep.load.connection import Address, Connection
 
 IN, OUT = select.EPOLLIN, select.EPOLLOUT
 
@@ -11,7 +11,7 @@ IN, OUT = select.EPOLLIN, select.EPOLLOUT
 class Pool:
     """Idle connections are used again, the last one first. Readable ones are always watched."""
 
-    def __init__(self, address: tuple[str, int]) -> None:
+    def __init__(self, address: Address) -> None:
         self._address = address
         self._idle: list[Connection] = []
         self.epoll = select.epoll()

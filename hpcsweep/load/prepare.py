@@ -61,6 +61,7 @@ def prepare(config: LoadConfig) -> tuple[Schedule, list[bytes]]:
         request_timeout_s=clock.real(config.request_timeout_s),
         token_timeout_s=clock.real(config.token_timeout_s),
         processes=_processes(limit_of(config, len(measured)), config.processes),
+        socket_path=config.socket_path,
         items=items,
         warnings=told,
     ), bodies
@@ -114,7 +115,13 @@ def _body(config: LoadConfig, request: Request) -> bytes:
         body["seed"] = workload.seed
     if workload.ignore_eos:
         body["ignore_eos"] = True
-    return json.dumps(body | workload.extra_body, separators=(",", ":")).encode()
+    return json.dumps(body | extra_body(config), separators=(",", ":")).encode()
+
+
+def extra_body(config: LoadConfig) -> dict[str, Any]:
+    """Return what is added to the body of every request, with the salt that separates the prefix cache."""
+    salt = {} if config.cache_salt is None else {config.cache_salt_field: config.cache_salt}
+    return salt | config.planned.workload.extra_body
 
 
 def max_tokens_of(workload: Workload, request: Request) -> int | None:

@@ -17,7 +17,7 @@ _BYTES = 24
 
 def random_key() -> str:
     """For a server whose compile cache is not kept."""
-    return secrets.token_urlsafe(_BYTES)
+    return secrets.token_hex(_BYTES)
 
 
 def key_for(cache_dir: Path, purpose: str) -> str:

@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcsweep.engines.access import key_file_text
 from hpcsweep.engines.base import Engine
-from hpcsweep.errors import EngineError
+from hpcsweep.errors import EngineError, SpecError
 from hpcsweep.events.records import OTHER_GPU
 from hpcsweep.load.clock import Clock
 from hpcsweep.node import preflight, preparation
 from hpcsweep.node.api_key import key_for, random_key
 from hpcsweep.node.attempt_record import AttemptRecord
 from hpcsweep.node.compile_cache import CompileCache, cache_key, measure, use_made
-from hpcsweep.node.environment import server_environment
+from hpcsweep.node.environment import HIDDEN, server_environment
 from hpcsweep.node.family import leader_of_its_own
 from hpcsweep.node.folders import AttemptFolder, note_server
 from hpcsweep.node.gpus import Gpus, GpuState
@@ -26,7 +27,9 @@ from hpcsweep.node.memory_limit import MemoryCgroup
 from hpcsweep.node.measuring import Measuring
 from hpcsweep.node.outcome import Ended, Verdict, out_of_host_memory
 from hpcsweep.node.preparation import Prepared
+from hpcsweep.node.private_folder import make_private_folder, remove_private_folder, write_key_file
 from hpcsweep.node.probe import Target
+from hpcsweep.node.secrets_file import hidden_values, secret_environment
 from hpcsweep.node.server import Server
 from hpcsweep.node.startup import wait_until_ready
 from hpcsweep.node.stopper import Stopper
@@ -72,7 +75,9 @@ class Attempt:
         self._cache: CompileCache | None = None
         self._server: Server | None = None
         self._key: str | None = None
+        self._private: Path | None = None
         self._environment: dict[str, str] = {}
+        self._hidden: list[bytes] = []
         self._gpus_before: list[GpuState] = []
         self._memory = MemoryCgroup()
         self._memory_kills_before: int | None = None
@@ -129,9 +134,10 @@ class Attempt:
         """Find out what to start; the attempt's first event tells it, also when there is nothing to start."""
         run, around, job = self._run, self._around, self._around.job
         startup_s = self._clock.real(self._budgets.startup)
+        private = self._private = make_private_folder()
         try:
             prepared = supervisor.background(
-                lambda: preparation.prepare(run, job, engine, self._folder.path, around.env, startup_s)
+                lambda: preparation.prepare(run, job, engine, self._folder.path, private, around.env, startup_s)
             )
         except Ended:
             self._record.started(None, {}, around.gpus, around.env)
@@ -140,11 +146,11 @@ class Attempt:
         self._cache = self._open_cache(engine, prepared.version)
         cache_env = self._cache.env() if self._cache else {}
         self._environment, told = server_environment(around.env, run.exports, prepared.launch.env, cache_env)
-        if engine.api_key_env is not None:
-            cache = self._cache if self._cache and self._cache.mode != "off" else None
-            self._key = key_for(Path(job.cache_dir), cache.key) if cache else random_key()
-            self._environment[engine.api_key_env] = self._key
-        self._record.started(prepared, told, around.gpus, around.env)
+        self._give_key(engine, private)
+        secrets = self._secrets()
+        self._environment |= secrets
+        self._hidden = hidden_values(self._environment, list(secrets), self._key)
+        self._record.started(prepared, told | dict.fromkeys(secrets, HIDDEN), around.gpus, around.env)
         for name, text in prepared.launch.files.items():
             (self._folder.path / name).write_text(text, encoding="utf-8")
         if self._cache is not None:
@@ -159,6 +165,26 @@ class Attempt:
         for concern in supervisor.background(lambda: preparation.check(run, job, prepared, around.gpus, around.env)):
             supervisor.warn(concern)
         return prepared
+
+    def _secrets(self) -> dict[str, str]:
+        """The variables that are read here and not written down. Raises Ended when one is missing."""
+        job = self._around.job
+        try:
+            return secret_environment(job.env_from, job.secrets_file, self._around.env)
+        except SpecError as exc:
+            self._record.started(None, {}, self._around.gpus, self._around.env)
+            raise Ended(Verdict(OutcomeKind.FAILED, exc.message, "the agent: env_from", exc.hint)) from exc
+
+    def _give_key(self, engine: Engine, private: Path) -> None:
+        """Give the server its API key, by its environment or a file, never by an argument. Raises OSError."""
+        cache = self._cache if self._cache and self._cache.mode != "off" else None
+        key = key_for(Path(self._around.job.cache_dir), cache.key) if cache else random_key()
+        key_file = key_file_text(engine, self._run.server, key)
+        if engine.api_key_env is not None:
+            self._environment[engine.api_key_env] = self._key = key
+        elif key_file is not None:
+            write_key_file(private, key_file)
+            self._key = key
 
     def _tell_notes(self, supervisor: Supervisor) -> None:
         for note in self._notes:
@@ -182,12 +208,13 @@ class Attempt:
         argv = prepared.launch.argv
         self._gpus_before = self._around.gpus.states()
         self._memory_kills_before = self._memory.kills()
-        self._around.guardian.watch(self._folder.token, self._folder.path, self._cache.scratch() if self._cache else [])
+        scratch = [*(self._cache.scratch() if self._cache else []), *([self._private] if self._private else [])]
+        self._around.guardian.watch(self._folder.token, self._folder.path, scratch)
         try:
             self._server = Server(
                 argv, self._environment, self._folder.path, self._folder.token,
                 lambda text, at_s: self._inbox.put(ServerLine(text, at_s)),
-                in_session=tracked_by_session(self._around.env),
+                hidden=self._hidden, in_session=tracked_by_session(self._around.env),
             )  # fmt: skip
         except OSError as exc:
             reason = f"{argv[0]} cannot be started: {exc.strerror or exc}"
@@ -197,7 +224,10 @@ class Attempt:
             self._around.guardian.tell_members(self._folder.token, [leader])
             note_server(self._folder, leader)
         supervisor.watch_server(self._server, dict(self._budgets.phases))
-        return Target(prepared.port, prepared.engine.endpoints, self._run.server.served_name, self._key)
+        return Target(
+            prepared.port, prepared.engine.endpoints, self._run.server.served_name, self._key,
+            socket_path=prepared.socket_path,
+        )  # fmt: skip
 
     def _gpu_facts(self, supervisor: Supervisor) -> None:
         used = [state.memory_used_bytes for state in self._around.gpus.states() if state.memory_used_bytes is not None]
@@ -235,6 +265,8 @@ class Attempt:
                 supervisor.warn(f"{self._server.lost_log_lines} lines of server.log were lost: the disk is full")
             if verdict.kind not in _FROM_OUTSIDE:
                 self._wait_for_free_gpus(supervisor)
+        if self._private is not None:
+            remove_private_folder(self._private)
         self._around.guardian.forget(self._folder.token)
         self._close_cache(supervisor, verdict)
         self._record.ended(verdict, ended_in, exit_code, killed)

@@ -17,6 +17,7 @@ from hpcsweep.node.records import EXIT_FILE, write_json
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.job import RunSpec
 from hpcsweep.spec.phases import Phase
+from hpcsweep.spec.secret_values import masked_env
 
 
 class AttemptRecord:
@@ -49,7 +50,8 @@ class AttemptRecord:
             env=dict(told),
             versions=versions(prepared.version if prepared else None, run.server.engine, gpus),
         )
-        record = run.model_dump(mode="json") | {"attempt": self._folder.number}
+        server = run.server.model_copy(update={"env": masked_env(run.server.env)})
+        record = run.model_copy(update={"server": server}).model_dump(mode="json") | {"attempt": self._folder.number}
         write_json(self._folder.path / "run.json", record | {"budgets": self._budgets.model_dump(mode="json")})
         if prepared is not None:
             command = command_text(prepared.launch.argv, told, run.exports)

@@ -4,9 +4,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from hpcsweep.load.config import API_KEY_VARIABLE
-from hpcsweep.spec.secret_names import is_secret
-
-HIDDEN = "(not written down)"
+from hpcsweep.spec.secret_values import HIDDEN as HIDDEN
+from hpcsweep.spec.secret_values import masked_env
 
 
 def server_environment(
@@ -20,7 +19,7 @@ def server_environment(
     ours = {**exports, **cache, **launch}
     whole = {**inherited, **ours}
     whole.pop(API_KEY_VARIABLE, None)
-    return whole, {name: HIDDEN if is_secret(name) else value for name, value in ours.items()}
+    return whole, masked_env(ours)
 
 
 def command_text(argv: Sequence[str], told: Mapping[str, str], exports: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -56,17 +57,24 @@ class Measuring:
                 supervisor.journal.event("workload_left_out", workload=planned.workload.name, reason=planned.left_out)
                 continue
             for repeat in range(1, planned.workload.repeats + 1):
-                verdict = _Sending(self, planned, repeat, self._reset()).run()
+                verdict = _Sending(self, planned, repeat, self._empty_prefix_cache()).run()
                 failed = failed or verdict
         supervisor.pump()  # the last lines of the server may tell that it died over the last requests
         if failed is not None:
             return failed
         return Verdict(OutcomeKind.COMPLETED, "every workload was sent and answered", "the agent")
 
-    def _reset(self) -> bool | None:
-        """Whether the prefix cache was reset; None: this engine cannot, or nothing was sent yet."""
+    def _empty_prefix_cache(self) -> bool | None:
+        """Whether the workload finds an empty prefix cache; None: this engine cannot do that, or nothing was sent yet.
+
+        A salt of its own does that without any endpoint; else the cache is emptied.
+        """
         path = self._target.endpoints.reset_prefix_cache
-        if path is None or not self._sent_any:
+        if not self._sent_any:
+            return None
+        if self._target.endpoints.cache_salt is not None:
+            return True
+        if path is None:
             return None
 
         def post() -> bool:
@@ -140,6 +148,9 @@ class _Sending:
         return LoadConfig(
             planned=self._planned,
             base_url=f"http://{target.host}:{target.port}",
+            socket_path=target.socket_path,
+            cache_salt=secrets.token_hex(8) if target.endpoints.cache_salt is not None else None,
+            cache_salt_field=target.endpoints.cache_salt or "",
             served_model=target.served_name,
             engine=run.server.engine,
             completions_path=target.endpoints.completions,

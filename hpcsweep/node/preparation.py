@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import hpcsweep
+from hpcsweep.engines.access import ALLOW_HINT, Access, access, exposed
 from hpcsweep.engines.base import Engine, Launch, Where
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.engines.simulated import SimulatedEngine
@@ -16,6 +17,7 @@ from hpcsweep.node import preflight
 from hpcsweep.node.engine_install import find_executable, installed_version, known_flags
 from hpcsweep.node.gpus import SILENT_DRIVER, Gpus, visible_names
 from hpcsweep.node.outcome import Ended, Verdict
+from hpcsweep.node.private_folder import KEY_FILE_NAME, SOCKET_NAME
 from hpcsweep.node.server import free_port
 from hpcsweep.spec.job import JobSpec, RunSpec
 from hpcsweep.spec.phases import OutcomeKind
@@ -26,13 +28,17 @@ FLAG_CHECK_VARIABLE = "HPCSWEEP_FLAG_CHECK"
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is known before the start. `version` None: the engine does not tell it."""
+    """What is known before the start.
+
+    `version` None: the engine does not tell it. `socket_path` None: the server listens on `port`.
+    """
 
     engine: Engine
     executable: str
     version: str | None
     port: int
     launch: Launch
+    socket_path: str | None = None
 
 
 def engine_of(run: RunSpec) -> Engine:
@@ -87,17 +93,25 @@ def choose_port(env: Mapping[str, str]) -> int:
 
 
 def prepare(
-    run: RunSpec, job: JobSpec, engine: Engine, folder: Path, env: Mapping[str, str], startup_s: float
+    run: RunSpec, job: JobSpec, engine: Engine, folder: Path, private: Path, env: Mapping[str, str], startup_s: float
 ) -> Prepared:
-    """The command for this run on this node. Raises Ended with what is wrong with it."""
+    """The command for this run on this node. `private`: see `make_private_folder`. Raises Ended: what is wrong."""
     try:
         cannot = engine.unsupported(run.server)
         if cannot:
             raise Ended(Verdict(OutcomeKind.UNSUPPORTED, "; ".join(cannot), f"the adapter of {run.server.engine}"))
+        exposure = exposed(engine, run.server)
+        if exposure is not None and not job.unprotected_server_allowed:
+            raise Ended(Verdict(OutcomeKind.UNSUPPORTED, exposure, "the agent: protection of the server", ALLOW_HINT))
         executable, version = locate(run, job, engine, env)
-        port = choose_port(env)
-        where = Where(executable, port, version, attempt_dir=str(folder), startup_budget_s=startup_s)
-        return Prepared(engine, executable, version, port, engine.launch(run.server, where))
+        protected_by = access(engine, run.server)
+        port = 0 if protected_by is Access.UNIX_SOCKET else choose_port(env)
+        where = Where(
+            executable, port, version, attempt_dir=str(folder), startup_budget_s=startup_s,
+            socket_path=str(private / SOCKET_NAME) if protected_by is Access.UNIX_SOCKET else None,
+            key_file=str(private / KEY_FILE_NAME) if protected_by is Access.API_KEY else None,
+        )  # fmt: skip
+        return Prepared(engine, executable, version, port, engine.launch(run.server, where), where.socket_path)
     except EngineError as exc:
         raise Ended(Verdict(OutcomeKind.UNSUPPORTED, exc.message, "the engine's adapter", exc.hint)) from exc
 

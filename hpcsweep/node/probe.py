@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -16,13 +17,33 @@ _HEALTH_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True)
 class Target:
-    """The server to be asked. `api_key` None: this engine checks no key."""
+    """The server to be asked. `api_key` None: it checks no key. `socket_path`: it listens there, on no port."""
 
     port: int
     endpoints: Endpoints
     served_name: str
     api_key: str | None
     host: str = "127.0.0.1"
+    socket_path: str | None = None
+
+    def connection(self, timeout_s: float) -> http.client.HTTPConnection:
+        """Return a new connection, not yet open."""
+        if self.socket_path is not None:
+            return _UnixConnection(self.socket_path, timeout_s)
+        return http.client.HTTPConnection(self.host, self.port, timeout=timeout_s)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
 
 
 def ask(
@@ -35,7 +56,7 @@ def ask(
     body: Mapping[str, object] | None = None,
 ) -> tuple[int, bytes]:
     """HTTP status and body of one request. Raises OSError or HTTPException when there is no answer."""
-    connection = http.client.HTTPConnection(target.host, target.port, timeout=timeout_s)
+    connection = target.connection(timeout_s)
     headers = {"Content-Type": "application/json"} if body is not None else {}
     if key is not None:
         headers["Authorization"] = f"Bearer {key}"
@@ -60,15 +81,16 @@ def check_readiness(target: Target, owns_port: Callable[[int], bool | None], req
 
     Another server that happens to sit on the port is found out: the listening socket must belong to our own process
     tree (`owns_port`; None: cannot be told), our key must be accepted and another one refused, and the served name
-    must be the one that was asked for. `healthy_at_s` of the result is set for a server of ours that answered every
-    request of the check, the last one perhaps with an error: it is not stuck.
+    must be the one that was asked for. A Unix socket is in a folder of the attempt: no other server can be there.
+    `healthy_at_s` of the result is set for a server of ours that answered every request of the check, the last one
+    perhaps with an error: it is not stuck.
     """
     healthy_at_s: float | None = None
     try:
         status, _ = ask(target, "GET", target.endpoints.health, key=target.api_key, timeout_s=_HEALTH_TIMEOUT_S)
         if status != 200:
             raise NotReady(f"{target.endpoints.health} answers {status}")
-        if owns_port(target.port) is False:
+        if target.socket_path is None and owns_port(target.port) is False:
             raise NotReady(f"port {target.port} belongs to a process that is not ours")
         healthy_at_s = time.monotonic()
         _check_models(target)

@@ -14,6 +14,7 @@ from typing import IO
 
 from hpcsweep.node.family import Family
 from hpcsweep.node.processes import TOKEN_VARIABLE, die_with_parent, lead_group, reap_orphans, send
+from hpcsweep.node.secrets_file import without
 
 SERVER_LOG = "server.log"
 _CHUNK_BYTES = 1 << 16
@@ -50,10 +51,11 @@ class Server:
         token: str,
         on_line: Callable[[str, float], None],
         *,
+        hidden: Sequence[bytes] = (),
         in_session: bool = False,
     ) -> None:
-        """Start it. Raises OSError when the executable cannot be run."""
-        self._on_line, self.in_session = on_line, in_session
+        """Start it. `hidden`: values that are masked in every line. Raises OSError: the executable cannot be run."""
+        self._on_line, self._hidden, self.in_session = on_line, hidden, in_session
         self._log = (folder / SERVER_LOG).open("ab", buffering=0)
         self.lost_log_lines = 0
         try:
@@ -121,7 +123,7 @@ class Server:
 
     def _take(self, lines: list[bytes], arrived_s: float) -> None:
         stamp = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
-        told = [line for line in lines if line.strip()]
+        told = [without(line, self._hidden) for line in lines if line.strip()]
         try:
             self._log.write(b"".join(stamp + b" " + line + b"\n" for line in told))
         except OSError:  # the disk is full: the run goes on, the events say how much of the log is missing

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.errors import PlanError
@@ -88,6 +88,9 @@ def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Clust
                     cache_dir=packing.cache_dir,
                     own_script=packing.own_script,
                     compile_cache=experiment.compile_cache,
+                    env_from=experiment.env_from,
+                    secrets_file=experiment.secrets_file or cluster.secrets_file,
+                    unprotected_server_allowed=cluster.unprotected_server_allowed,
                 )
             )
     return jobs
@@ -100,12 +103,12 @@ def repack(
     *,
     first_job: int,
     max_array_size: int | None,
-    engines: Mapping[str, str],
+    cluster: Cluster,
 ) -> list[JobSpec]:
     """Jobs that try runs of earlier jobs again, one run an element.
 
-    `attempts`: run label -> attempts known of. `resources`: what a job with this run alone asks for. `engines`: see
-    `JobSpec`.
+    `attempts`: run label -> attempts known of. `resources`: what a job with this run alone asks for. `cluster`: the
+    profile as it is now.
     """
     groups: dict[Resources, list[tuple[JobSpec, RunSpec]]] = {}
     for job, run in runs:
@@ -119,8 +122,10 @@ def repack(
                 for index, (_, run) in enumerate(part)
             ]
             first = part[0][0]
-            changed = {"job": number, "name": f"{first.sweep}-{number}", "elements": elements}
-            jobs.append(first.model_copy(update={**changed, "resources": asked, "engines": dict(engines)}))
+            changed: dict[str, Any] = {"job": number, "name": f"{first.sweep}-{number}", "elements": elements}
+            changed |= {"resources": asked, "engines": dict(cluster.engines)}
+            changed |= {"unprotected_server_allowed": cluster.unprotected_server_allowed}
+            jobs.append(first.model_copy(update=changed))
     return jobs
 
 

@@ -16,7 +16,7 @@ from hpcsweep.render.environment import make_environment, render
 from hpcsweep.report import wording
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Element, JobSpec, Resources
-from hpcsweep.spec.secret_names import is_secret
+from hpcsweep.spec.secret_values import is_secret
 
 KINDS = ("command", "slurm", "pbs", "yaml")
 

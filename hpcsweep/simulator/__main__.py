@@ -35,6 +35,7 @@ def main() -> int:
     parser.add_argument("--served-model-name", help="default: the same as --model")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--uds", help="listen on this Unix socket, and on no port")
     parser.add_argument("--profile", required=True, help="YAML file with durations, speeds and faults")
     parser.add_argument("--time-scale", type=_positive, default=1.0, help="simulated seconds in one real second")
     parser.add_argument("--variant", type=_variant, default={}, help='JSON: axis -> level, such as {"ep": "on"}')
@@ -55,6 +56,7 @@ def main() -> int:
             served_name=options.served_model_name or options.model,
             host=options.host,
             port=options.port,
+            uds=options.uds,
             time_scale=options.time_scale,
             max_model_len=options.max_model_len,
             max_num_seqs=options.max_num_seqs,

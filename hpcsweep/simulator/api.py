@@ -70,7 +70,6 @@ class Api:
             ("GET", "/version"): lambda: connection.respond(200, {"version": VERSION}),
             ("GET", "/v1/models"): lambda: connection.respond(200, self._models()),
             ("GET", "/metrics"): lambda: connection.respond(200, self._page(), "text/plain; version=0.0.4"),
-            ("POST", "/reset_prefix_cache"): lambda: self._reset_prefix_cache(connection),
             ("POST", "/v1/completions"): lambda: self._generate(request, connection, chat=False),
             ("POST", "/v1/chat/completions"): lambda: self._generate(request, connection, chat=True),
         }
@@ -96,11 +95,6 @@ class Api:
     def _page(self) -> str:
         engine = self._engine
         return self._metrics.page(len(engine.running), len(engine.waiting), engine.kv_cache_usage, engine.prefix_cache)
-
-    def _reset_prefix_cache(self, connection: Connection) -> None:
-        self._engine.prefix_cache.reset()
-        self._log.line("Successfully reset prefix cache", "block_pool.py:430", "EngineCore")
-        connection.respond(200, {})
 
     def _generate(self, request: HttpRequest, connection: Connection, chat: bool) -> None:
         try:
@@ -153,6 +147,7 @@ class _Reply:
             self._end,
             arrival_s=arrival_s,
             image_tokens=wanted.image_tokens,
+            cache_salt=wanted.cache_salt,
         )
         self._connection.on_lost = lambda: engine.abort(self._generation)
         engine.submit(self._generation)

@@ -58,7 +58,7 @@ class Engine:
                 self._metrics.finished(generation, "abort", self._pace.now_s())
                 continue
             if self._speed.prefix_caching:
-                generation.cached_tokens = self.prefix_cache.take(generation.prompt)
+                generation.cached_tokens = self.prefix_cache.take(generation.prompt, generation.cache_salt)
                 self._metrics.cached_tokens += generation.cached_tokens
             generation.to_compute = generation.prompt_tokens - generation.cached_tokens
             generation.scheduled_s = self._pace.now_s()

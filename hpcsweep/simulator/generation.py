@@ -20,6 +20,7 @@ class Generation:
     on_end: Callable[[], None]
     arrival_s: float
     image_tokens: int = 0
+    cache_salt: str | None = None
     aborted: bool = False
     cached_tokens: int = 0
     to_compute: int = 0

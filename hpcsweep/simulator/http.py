@@ -49,6 +49,9 @@ class Connection(asyncio.Protocol):
         """A client has connected."""
         self._transport = cast(asyncio.Transport, transport)
         raw = transport.get_extra_info("socket")
+        if raw.family == socket.AF_UNIX:
+            self._peer = "unix:"
+            return
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         host, port = transport.get_extra_info("peername")[:2]
         self._peer = f"{host}:{port}"
@@ -123,7 +126,9 @@ class Connection(asyncio.Protocol):
     def reset(self) -> None:
         """Cut the connection, so that the client sees a reset."""
         transport, self.on_lost = self._transport, None
-        if transport is not None:
+        if transport is not None and transport.get_extra_info("socket").family == socket.AF_UNIX:
+            transport.abort()  # the client reads an end of file: a Unix socket has no reset
+        elif transport is not None:
             linger = struct.pack("ii", 1, 0)
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             transport.abort()

@@ -14,12 +14,13 @@ class PrefixCache:
         self.queried_tokens = 0
         self.hit_tokens = 0
 
-    def take(self, tokens: Sequence[object]) -> int:
+    def take(self, tokens: Sequence[object], salt: str | None = None) -> int:
         """The number of tokens at the start of a prompt that are cached; the whole prompt is cached afterwards.
 
-        At least one token is always computed, as in vLLM: the first new token needs it.
+        Only blocks of requests with the same `salt` are found, as with vLLM's `cache_salt`. At least one token is
+        always computed, as in vLLM: the first new token needs it.
         """
-        found, key, unbroken = 0, 0, True
+        found, key, unbroken = 0, hash(salt), True
         usable = (len(tokens) - 1) // self._block_tokens
         for number in range(len(tokens) // self._block_tokens):
             start = number * self._block_tokens
@@ -34,7 +35,3 @@ class PrefixCache:
         self.queried_tokens += len(tokens)
         self.hit_tokens += found
         return found
-
-    def reset(self) -> None:
-        """Forget all blocks; the counters go on."""
-        self._blocks.clear()

@@ -28,6 +28,7 @@ class Wanted:
     tokens: int
     stream: bool
     include_usage: bool
+    cache_salt: str | None = None
 
 
 def read_request(body: bytes, chat: bool, model: str, max_model_len: int, speed: Speed) -> Wanted:
@@ -63,6 +64,9 @@ def read_request(body: bytes, chat: bool, model: str, max_model_len: int, speed:
     tokens = max_tokens
     if speed.answer_tokens is not None and raw.get("ignore_eos") is not True:
         tokens = max(1, min(max_tokens, speed.answer_tokens))
+    salt = raw.get("cache_salt")
+    if salt is not None and (not isinstance(salt, str) or not salt):
+        raise PromptError("Parameter 'cache_salt' must be a non-empty string if provided.", param="cache_salt")
     options = raw.get("stream_options")
     return Wanted(
         prompt,
@@ -71,6 +75,7 @@ def read_request(body: bytes, chat: bool, model: str, max_model_len: int, speed:
         tokens,
         stream=raw.get("stream") is True,
         include_usage=isinstance(options, dict) and options.get("include_usage") is True,
+        cache_salt=salt,
     )
 
 

@@ -34,6 +34,7 @@ class Settings:
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     prefix_caching: bool = True
+    uds: str | None = None
 
 
 def serve(settings: Settings, behaviour: Behaviour) -> int:
@@ -60,15 +61,16 @@ async def _serve(settings: Settings, behaviour: Behaviour) -> int:
     pace = Pace(settings.time_scale, behaviour.jitter, behaviour.seed)
     startup = Startup(behaviour, pace, log, settings.model, settings.max_model_len)
     await startup.launch()
-    arguments: dict[str, object] = {"model_tag": settings.model, "host": settings.host, "port": settings.port}
+    place = {"uds": settings.uds} if settings.uds else {"host": settings.host, "port": settings.port}
+    arguments: dict[str, object] = {"model_tag": settings.model, **place}
     arguments |= {"model": settings.model, "max_model_len": settings.max_model_len}
     log.banner(settings.model, {**arguments, "served_model_name": [settings.served_name]})
     # vLLM binds its port before it loads the model, and listens after: until then connections are refused.
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
+    ip_family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(socket.AF_UNIX if settings.uds else ip_family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((settings.host, settings.port))
+            listener.bind(settings.uds or (settings.host, settings.port))
         except OSError as exc:
             log.raw(f"OSError: [Errno {exc.errno}] {exc.strerror}")
             return 1
@@ -85,7 +87,8 @@ async def _run(
     faults = [fault for fault in behaviour.faults if startup.befalls(fault)]
     api = Api(served, behaviour.speed, faults, engine, metrics, pace, log)
 
-    log.line(f"Starting vLLM server on http://{settings.host}:{settings.port}", "entry.py:140")
+    place = f"unix:{settings.uds}" if settings.uds else f"http://{settings.host}:{settings.port}"
+    log.line(f"Starting vLLM server on {place}", "entry.py:140")
     log.raw(f"INFO:     Started server process [{os.getpid()}]")
     log.raw("INFO:     Waiting for application startup.")
     loop = asyncio.get_running_loop()

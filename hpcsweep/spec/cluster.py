@@ -39,7 +39,10 @@ class Cluster(Model):
     reservation: Directive | None = None
     nodelist: Directive | None = None
     exclude: Directive | None = Field(None, description="nodes never to use")
-    exclusive: bool = False
+    exclusive: bool = Field(False, description="jobs get whole nodes")
+    allow_unprotected_server: bool = Field(
+        False, description="run servers that other users of the node can connect to; see docs/security.md"
+    )
     gpus_per_node: int | None = Field(None, ge=0)
     gpu_type: Directive | None = None
     gpu_resource: Directive | None = Field(
@@ -56,6 +59,7 @@ class Cluster(Model):
     directives: list[str] = Field([], description="extra directive lines, such as '--mail-type=END'")
     setup: list[str] = Field([], description="shell lines that run before the agent: module load ...")
     env: dict[str, str] = Field({}, description="environment of the job; never a secret")
+    secrets_file: str | None = Field(None, description="file on the nodes with NAME=VALUE lines, mode 0600")
     parallel: int | None = Field(None, ge=1, description="elements that run at once; None: no limit")
     max_array_size: int | None = Field(None, ge=1, description="None: asked of the cluster")
     python: str | None = Field(None, description="interpreter on the nodes; None: the one that runs hpcsweep")
@@ -63,6 +67,15 @@ class Cluster(Model):
     simulate: Literal["auto", "always", "never"] = Field(
         "never", description="auto: the simulated engine where the real one is not installed"
     )
+
+    @property
+    def unprotected_server_allowed(self) -> bool:
+        """Whether a server that every user of the node can connect to may run.
+
+        All GPUs of a node are not enough: other users' jobs without GPUs may be on it.
+        """
+        alone = self.scheduler != "local" and (self.exclusive or "excl" in (self.place or ""))
+        return self.allow_unprotected_server or alone
 
     @field_validator("directives")
     @classmethod

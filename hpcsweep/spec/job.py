@@ -77,6 +77,11 @@ class JobSpec(Record):
     cache_dir: str = Field(description="root of the compile caches")
     own_script: bool = Field(False, description="job.sh is a user's own script; then there is one element")
     compile_cache: str = Field("shared", description="shared, node_local or off")
+    env_from: list[str] = Field([], description="variables of the server that are read on the node, never written")
+    secrets_file: str | None = Field(None, description="file on the node that they are read from first")
+    unprotected_server_allowed: bool = Field(
+        False, description="a server that every user of the node can connect to may run: no other user is on the nodes"
+    )
 
     def element(self, index: int) -> Element:
         """The element of this index. KeyError if there is none."""

@@ -1,5 +1,6 @@
 """Reading YAML 1.2 (`on`, `off`, `yes`, `no` stay words) into models, with file and line in every error."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,9 @@ from hpcsweep.errors import SpecError
 from hpcsweep.spec.base import nearest, spec_error
 from hpcsweep.spec.cluster import LOCAL, Cluster, Settings
 from hpcsweep.spec.experiment import Experiment
+from hpcsweep.spec.secret_values import secrets_of
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 Lines = dict[tuple[Any, ...], int]
@@ -47,6 +51,8 @@ def parse_model(model: type[AnyModel], text: str, where: str, **extra: Any) -> A
         raise SpecError(f"{where}: expected keys and values, and the file is empty")
     if not isinstance(data, dict):
         raise SpecError(f"{where}: expected keys and values, found {type(data).__name__}")
+    for path, name in secrets_of(data):
+        raise _secret(path, name, where, lines)
     try:
         return model.model_validate({**extra, **data})
     except ValidationError as exc:
@@ -84,6 +90,20 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         raise SpecError(f"{path}: cannot be read: {exc}") from exc
+
+
+def _secret(path: tuple[Any, ...], name: str, where: str, lines: Lines) -> SpecError:
+    """The error for a value that looks like a secret. The value itself is not told."""
+    line = next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
+    place = f"{where}, line {line}" if line else where
+    plain = name.lstrip("-")
+    variable = plain if _VARIABLE.fullmatch(plain) else "HF_TOKEN"
+    return SpecError(
+        f"{place}: {'.'.join(map(str, path))}: this looks like a secret; it would be copied into job scripts, the "
+        "store and reports",
+        hint=f"write `env_from: [{variable}]` and set {variable} in the environment of the job, or name a file that "
+        "only you can read: `secrets_file: ~/.config/hpcsweep/secrets`",
+    )
 
 
 def _number_workloads(data: dict[str, Any], lines: Lines) -> None:

@@ -1,7 +1,6 @@
 """Opening a store: where it is, how SQLite is set up on its file system, migrations, stores that are read-only."""
 
 import os
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from sqlalchemy.pool import NullPool, StaticPool
 
 from hpcsweep.errors import StoreDiskError, StoreError
+from hpcsweep.spec.secret_values import masked
 from hpcsweep.store.file_system import locks_are_local
 from hpcsweep.store.schema import SCHEMA_REVISION
 
@@ -130,8 +130,9 @@ def _url(where: str) -> URL:
         url = make_url(where)
         url.get_dialect()
     except (ArgumentError, NoSuchModuleError) as exc:
-        shown = re.sub(r"(://[^/@:]*):[^@]*@", r"\1:***@", where)
-        raise StoreError(f"--store {shown!r}: {exc}", hint="a path, or a URL such as postgresql+psycopg://…") from exc
+        raise StoreError(
+            f"--store {masked(where)!r}: {masked(str(exc))}", hint="a path, or a URL such as postgresql+psycopg://…"
+        ) from exc
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise StoreError(
             f"--store: {url.get_backend_name()} is no database that a store can live in", hint="sqlite or postgresql"
@@ -140,14 +141,14 @@ def _url(where: str) -> URL:
 
 
 def _server_store(url: URL) -> Store:
-    shown = url.render_as_string(hide_password=True)
+    shown = masked(url.render_as_string(hide_password=True))
     try:
         engine = create_engine(url)
         _migrate(engine, shown)
     except ModuleNotFoundError as exc:
         raise StoreError(f"{shown}: its driver is not installed: {exc.name}", hint=f"pip install {exc.name}") from exc
     except SQLAlchemyError as exc:
-        raise StoreError(f"{shown} cannot be opened", detail=str(exc)) from exc
+        raise StoreError(f"{shown} cannot be opened", detail=masked(str(exc))) from exc
     return Store(engine, shown)
 
 

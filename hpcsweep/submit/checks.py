@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from hpcsweep.engines.access import ALLOW_HINT, exposed
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.engines.simulated import SimulatedEngine
 from hpcsweep.errors import SpecError
@@ -24,6 +25,14 @@ def login_checks(server: ServerConfig, resources: Resources) -> tuple[list[str],
     problems = check(server, resources, get_engine(server.engine), model_facts(server))
     warnings = [p.message + (f" ({p.hint})" if p.hint else "") for p in problems if p.severity == "warning"]
     return refusals(problems), warnings
+
+
+def exposure_errors(server: ServerConfig, cluster: Cluster) -> list[str]:
+    """Return why the server must not run where other users of the node could use it; empty: it may run."""
+    exposure = exposed(get_engine(server.engine), server)
+    if exposure is None or cluster.unprotected_server_allowed:
+        return []
+    return [f"{exposure} ({ALLOW_HINT})"]
 
 
 def cpu_warnings(resources: Resources, cluster: Cluster) -> list[str]:

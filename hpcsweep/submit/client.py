@@ -93,7 +93,7 @@ def retry(
         lambda job, run: job.resources if own_script else shape(run.server, request, cluster),
         first_job=numbers[-1] + 1,
         max_array_size=1 if own_script else cluster.max_array_size or backend.max_array_size(),
-        engines=cluster.engines,
+        cluster=cluster,
     )
     script = (sweep.job_dir(numbers[0]) / SCRIPT_FILE).read_text() if own_script else None
     files = render_jobs(environment, backend.template, jobs, cluster, document.get("parallel"), script)

@@ -23,7 +23,7 @@ from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.job import JobSpec, Simulation
 from hpcsweep.spec.server import ServerConfig
 from hpcsweep.spec.workload import DatasetFacts
-from hpcsweep.submit.checks import check_simulation, cpu_warnings, login_checks
+from hpcsweep.submit.checks import check_simulation, cpu_warnings, exposure_errors, login_checks
 from hpcsweep.submit.inputs import (
     find_engine,
     find_experiment,
@@ -116,6 +116,8 @@ def prepare(request: Request) -> Prepared:
     def check(server: ServerConfig) -> Sequence[str]:
         resources = shape(server, experiment.resources, cluster, request.pack)
         errors, more = login_checks(server, resources)
+        if server.engine not in simulated:
+            errors += exposure_errors(server, cluster)
         if script is None:
             more += cpu_warnings(resources, cluster)
         elif request_of_script is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import hpcsweep
 from hpcsweep.hosts.local import LocalHost
+from hpcsweep.spec.secret_values import masked
 
 _GIT_TIMEOUT_S = 10.0
 
@@ -21,7 +22,7 @@ def versions() -> dict[str, str]:
 
 def provenance(experiment_file: Path) -> dict[str, str]:
     """Git revision of the folder that holds the experiment, where it is one; and the command line."""
-    found = {"command": " ".join(sys.argv[1:])}
+    found = {"command": masked(" ".join(sys.argv[1:]))}
     git = ["git", "-C", str(experiment_file.resolve().parent)]
     host = LocalHost()
     head = host.run([*git, "rev-parse", "HEAD"], timeout_s=_GIT_TIMEOUT_S)

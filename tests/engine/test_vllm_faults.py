@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import socket
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,24 +63,6 @@ def test_a_configuration_that_cannot_work(job, faults, fault):
     assert case.decided_by in told.decided_by and case.evidence in told.evidence
     assert (job.attempt_dir(LABEL) / "server.log").exists() == case.started
     assert case.phase in (None, told.phase)
-
-
-def test_a_port_that_is_taken(job, faults):
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        begun = time.time()
-        told = job.declared(job.begin(job.vllm_run(), {"HPCSWEEP_SERVER_PORT": str(port)}), begun, WITHIN_S)
-    faults["port taken"] = told
-    assert (told.outcome, told.decided_by) == ("port_in_use", "preflight: port")
-
-
-def test_a_port_that_is_taken_while_vllm_starts(job, faults):
-    agent = job.begin(job.vllm_run())
-    argv = job.wait_for_event("attempt_started", LABEL, within_s=300).argv
-    with socket.create_server(("127.0.0.1", int(argv[argv.index("--port") + 1]))):
-        told = job.declared(agent, time.time(), WITHIN_S)
-    faults["port taken while vLLM starts"] = told
-    assert told.outcome == "port_in_use" and "Address already in use" in told.evidence
 
 
 @pytest.mark.alone

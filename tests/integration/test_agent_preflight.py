@@ -22,12 +22,12 @@ if sys.argv[1:] == ["--version"]:
     print("INFO 11-21 01:19:00 [importing.py:68] Triton is not installed")
     print("0.32.0")
 elif sys.argv[1:] == ["serve", "--help=all"]:
-    print("--host HOST --port PORT --served-model-name NAME --max-model-len N --enforce-eager, --no-enforce-eager")
+    print("--uds PATH --served-model-name NAME --max-model-len N --enforce-eager, --no-enforce-eager")
     print("--revision R --enable-expert-parallel, --no-enable-expert-parallel")
 else:
     given = sys.argv[3:]
     wanted = [sys.executable, "-m", "hpcsweep.simulator", "--model", sys.argv[2], "--profile", {profile!r}]
-    for flag in ("--host", "--port", "--served-model-name"):
+    for flag in ("--uds", "--served-model-name"):
         wanted += [flag, given[given.index(flag) + 1]]
     os.execv(sys.executable, wanted)
 """
@@ -130,25 +130,35 @@ def test_no_engine_on_this_node(job: Job):
     assert job.events()[-1].kind == "attempt_ended"
 
 
-def test_the_port_asked_for_is_taken(job: Job):
+@pytest.fixture
+def sglang(tmp_path: Path) -> Path:
+    """A program that takes SGLang's arguments and never listens: it only notes the port that it was given."""
+    path = tmp_path / "sglang"
+    path.write_text(
+        f"#!{sys.executable}\nimport subprocess, sys, time\n"
+        "if sys.argv[1:] == ['version']:\n    print('sglang version: 0.5.23')\n"
+        "elif '--help' in sys.argv:\n    sys.exit(1)\n"
+        f"else:\n    open({str(tmp_path / 'port')!r}, 'w').write(sys.argv[sys.argv.index('--port') + 1])\n"
+        "    time.sleep(600)\n"
+    )
+    path.chmod(0o755)
+    return path
+
+
+def test_the_port_asked_for_is_taken(job: Job, sglang: Path):
+    """Of an engine that cannot listen on a Unix socket."""
+    job.write(job.run_spec(server=_server(engine="sglang"), simulation=None), engines={"sglang": str(sglang)})
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        job.write(job.run_spec())
         job.execute({"HPCSWEEP_SERVER_PORT": str(taken.getsockname()[1])})
     assert job.ended()["outcome"] == "port_in_use"
 
 
-def test_another_server_on_the_port_is_never_taken_for_ours(job: Job, engine: Engine, tmp_path: Path):
+def test_another_server_on_the_port_is_never_taken_for_ours(job: Job, engine: Engine, sglang: Path, tmp_path: Path):
     """The trap of a readiness probe that only asks /health: ours sleeps, a stranger answers."""
-    engine.path.write_text(
-        f"#!{sys.executable}\nimport subprocess, sys, time\n"
-        "if sys.argv[1:] == ['--version']:\n    print('0.32.0')\n"
-        "elif '--help=all' in sys.argv:\n    sys.exit(1)\n"
-        f"else:\n    open({str(tmp_path / 'port')!r}, 'w').write(sys.argv[sys.argv.index('--port') + 1])\n"
-        "    time.sleep(600)\n"
-    )
-    job.write(job.run_spec(simulation=None, budgets={"startup": 6, "stall": 300}))
+    run = job.run_spec(server=_server(engine="sglang"), simulation=None, budgets={"startup": 6, "stall": 300})
+    job.write(run, engines={"sglang": str(sglang)})
     agent = job.start(engine.on_path())
     deadline_s = time.monotonic() + 30
     while not (tmp_path / "port").exists() or not (tmp_path / "port").read_text():

@@ -196,8 +196,8 @@ def test_endpoints_and_the_api_key(start):
     assert (status, json.loads(models)["data"][0]["id"]) == (200, "org/Model")
     assert json.loads(models)["data"][0]["max_model_len"] == 1000
     assert request(server, "GET", "/nothing")[0] == 404
-    assert request(server, "GET", "/reset_prefix_cache")[0] == 405
-    assert request(server, "POST", "/reset_prefix_cache") == (200, "{}")
+    assert request(server, "GET", "/v1/completions")[0] == 405
+    assert request(server, "POST", "/reset_prefix_cache")[0] == 404
 
 
 @pytest.mark.parametrize("chat", [True, False], ids=["chat", "completions"])
@@ -265,13 +265,11 @@ def test_bad_requests_are_refused_in_vllms_form(start, body, status, message):
     assert request(server, "POST", "/v1/completions", {"prompt": "a " * 990, "max_tokens": 10})[0] == 200
 
 
-def test_the_prefix_cache_finds_what_came_before_until_it_is_reset(start):
+def test_the_prefix_cache_finds_what_came_before_with_the_same_salt(start):
     server = start(QUICK + SPEED + "memory: {block_tokens: 10}")
     cached = []
-    for reset in (False, False, True):
-        if reset:
-            request(server, "POST", "/reset_prefix_cache")
-        _, events = ask(server, words=100)
+    for salt in ({}, {}, {"cache_salt": "a"}):
+        _, events = ask(server, words=100, **salt)
         cached.append(json.loads(events[-2])["usage"]["prompt_tokens_details"]["cached_tokens"])
     assert cached == [0, 90, 0]
     assert metric(server, "vllm:prefix_cache_queries_total") == 300

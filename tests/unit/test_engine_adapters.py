@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from hpcsweep.engines.access import Access, access, exposed, key_file_text
 from hpcsweep.engines.base import Where
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.engines.sglang import SETTING_FLAGS as SGLANG_FLAGS
@@ -53,6 +54,9 @@ def test_vllm_command_in_full():
         *("--enforce-eager", "--max-model-len", "32768", "--max-num-batched-tokens", "8192", "--max-num-seqs", "64"),
         *("--kv-cache-dtype", "fp8", "--gpu-memory-utilization", "0.95"),
         *("--no-enable-prefix-caching", "--no-enable-chunked-prefill", "--trust-remote-code"),
+    )
+    assert launch(server, socket_path="/tmp/p/server").argv[:5] == (
+        *("/x/bin/run", "serve", "zai-org/GLM-4.6", "--uds", "/tmp/p/server"),
     )
 
 
@@ -155,7 +159,7 @@ def test_trtllm_writes_the_merged_configuration(settings, flags, expected):
 
 WEEK_S = "604800"
 ENVIRONMENTS = [
-    pytest.param(None, {}, {"VLLM_SERVER_DEV_MODE": "1", "VLLM_LOGGING_LEVEL": "INFO"}, id="cache reset, phase lines"),
+    pytest.param(None, {}, {"VLLM_LOGGING_LEVEL": "INFO"}, id="phase lines"),
     pytest.param(3600.2, {}, {"VLLM_ENGINE_READY_TIMEOUT_S": WEEK_S}, id="its timeout is above ours"),
     pytest.param(
         7200.2, {}, {"VLLM_ENGINE_READY_TIMEOUT_S": WEEK_S}, id="and the same for a retry: its cache stays warm"
@@ -170,6 +174,38 @@ ENVIRONMENTS = [
 def test_environment_of_vllm(budget_s, own, expected):
     env = launch(config(env=own), startup_budget_s=budget_s).env
     assert {name: env[name] for name in expected} == expected
+    assert "VLLM_SERVER_DEV_MODE" not in env  # its endpoints need no key and run code
+
+
+def test_the_key_of_sglang_is_in_a_file_and_not_in_an_argument():
+    """What the file says is an argument to SGLang's own parser (server_args_config_parser.py)."""
+    sglang, plain = get_engine("sglang"), config("sglang")
+    text = key_file_text(sglang, plain, "s3cret")
+    assert YAML(typ="safe").load(text) == {"api-key": "s3cret"}
+    argv = launch(plain, key_file="/tmp/p/key.yaml").argv
+    assert argv[argv.index("--config") + 1] == "/tmp/p/key.yaml" and "s3cret" not in " ".join(argv)
+    for version in ("0.5.3", "0.5.4.post2", "0.5.23"):
+        assert {"--config", "--api-key"} <= flags_of(f"sglang-{version}")
+
+
+@pytest.mark.parametrize(
+    ("engine", "flags", "expected"),
+    [
+        pytest.param("vllm", {}, Access.UNIX_SOCKET, id="vllm: a Unix socket"),
+        pytest.param("sglang", {}, Access.API_KEY, id="sglang: a key"),
+        pytest.param("sglang", {"--config": "x.yaml"}, Access.OPEN, id="sglang reads one --config file only"),
+        pytest.param("trtllm", {}, Access.OPEN, id="trtllm: neither"),
+    ],
+)
+def test_how_other_users_are_kept_out(engine, flags, expected):
+    server = config(engine, flags=flags)
+    assert access(get_engine(engine), server) is expected
+    assert (exposed(get_engine(engine), server) is not None) == (expected is Access.OPEN)
+
+
+def test_the_socket_of_vllm_is_in_the_parser_of_every_wheel():
+    for version in ("0.11.0", "0.12.0", "0.14.1", "0.16.0", "0.18.0", "0.20.2", "0.22.1", "0.25.1", "0.28.0", "0.32.0"):
+        assert "--uds" in flags_of(f"vllm-{version}")
 
 
 @pytest.mark.parametrize(

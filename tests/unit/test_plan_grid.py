@@ -224,7 +224,12 @@ def test_a_retry_is_a_job_of_its_own_with_indexes_from_zero():
     (job,) = packed(runs_of(study()))
     again = [(job, job.elements[i].runs[0]) for i in (2, 7)]
     (second,) = repack(
-        again, {again[0][1].label: 1}, lambda job, run: job.resources, first_job=1, max_array_size=None, engines={}
+        again,
+        {again[0][1].label: 1},
+        lambda job, run: job.resources,
+        first_job=1,
+        max_array_size=None,
+        cluster=Cluster(),
     )
     assert second.job == 1 and second.name == "study-0001-1"
     assert [(e.index, e.runs[0].attempt_offset) for e in second.elements] == [(0, 1), (1, 0)]

@@ -12,7 +12,7 @@ from typing import Any
 from hpcsweep.errors import DatasetError, EngineError
 from hpcsweep.load.config import LoadConfig
 from hpcsweep.load.drivers.outside import Outcome, Work, read_json, run_outside
-from hpcsweep.load.prepare import max_tokens_of
+from hpcsweep.load.prepare import extra_body, max_tokens_of
 from hpcsweep.spec.workload import Arrival
 
 _RESULT = "result.json"
@@ -50,7 +50,7 @@ def argv(work: Work) -> list[str]:
         "request_format": "/v1/chat/completions" if workload.endpoint == "chat" else "/v1/completions",
         "validate_backend": False,
         "timeout": work.clock.real(config.request_timeout_s),
-        "extras": {"body": body | workload.extra_body},
+        "extras": {"body": body | extra_body(config)},
     }
     options = {
         "--backend": backend,

@@ -4,10 +4,12 @@ Such a tool tells nothing before it has ended, and some wait for hours on a stal
 take by their budgets, then its whole process group is ended.
 """
 
+import contextlib
 import json
 import math
 import os
 import resource
+import secrets
 import signal
 import subprocess
 import sys
@@ -20,12 +22,14 @@ from typing import Any
 
 from hpcsweep.errors import DatasetError
 from hpcsweep.load.clock import Clock
-from hpcsweep.load.config import LoadConfig
+from hpcsweep.load.config import API_KEY_VARIABLE, LoadConfig
 from hpcsweep.load.datasets.base import Request
+from hpcsweep.load.gate import Gate
 from hpcsweep.load.lines import LineWriter
 from hpcsweep.load.prepare import colds, limit_of, requests_of
 
 STARTUP_S = 600.0
+RELAY_COST = "which adds to every time that it measured (docs/load.md)"
 _GRACE_S = 5.0
 
 
@@ -66,7 +70,20 @@ def run_outside(
     warmups, measured, told = requests_of(config)
     folder = Path(config.work_dir) / f"{client}-{workload.name}-{config.repeat}"
     folder.mkdir(parents=True, exist_ok=True)
-    work = Work(config, measured, colds(config, warmups, measured)[len(warmups) :], folder, told)
+    with contextlib.ExitStack() as stack:
+        if config.socket_path is not None:
+            told.append(
+                f"{client} cannot use a Unix socket: its requests passed through a relay of hpcsweep, {RELAY_COST}"
+            )
+            gate = stack.enter_context(Gate(config.socket_path, _key()))
+            config = config.model_copy(update={"base_url": gate.url})
+        work = Work(config, measured, colds(config, warmups, measured)[len(warmups) :], folder, told)
+        return _run(work, client, argv_of, read)
+
+
+def _run(work: Work, client: str, argv_of: Callable[[Work], list[str]], read: Callable[[Work], Outcome]) -> int:
+    config, told, folder, measured = work.config, work.warnings, work.folder, work.requests
+    workload = config.planned.workload
     argv = argv_of(work)
     out = LineWriter(sys.stdout.fileno())
     for message in told:
@@ -156,10 +173,15 @@ def _end_group(process: "subprocess.Popen[bytes]") -> None:
             continue
 
 
+def _key() -> str:
+    """Return the API key; for a server without one, a key for the relay alone."""
+    return os.environ.setdefault(API_KEY_VARIABLE, secrets.token_hex(24))
+
+
 def _environment() -> dict[str, str]:
     """Ours, with the API key under the name that these tools read, and no fetching of models or data."""
     env = dict(os.environ)
-    key = env.pop("HPCSWEEP_API_KEY", None)
+    key = env.pop(API_KEY_VARIABLE, None)
     if key:
         env["OPENAI_API_KEY"] = env["GUIDELLM__SPEC__BACKEND__API_KEY"] = key
     return env | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}

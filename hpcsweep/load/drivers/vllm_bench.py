@@ -13,7 +13,7 @@ from hpcsweep.errors import DatasetError, EngineError
 from hpcsweep.load.config import LoadConfig
 from hpcsweep.load.drivers.outside import Outcome, Work, read_json, run_outside
 from hpcsweep.load.drivers.vllm_result import detailed_requests
-from hpcsweep.load.prepare import max_tokens_of
+from hpcsweep.load.prepare import extra_body, max_tokens_of
 
 _RESULT = "result.json"
 _REQUESTS = "requests.jsonl"
@@ -61,8 +61,8 @@ def argv(work: Work) -> list[str]:
         command += ["--ignore-eos"]
     if workload.temperature is not None:
         command += ["--temperature", str(workload.temperature)]
-    if workload.extra_body:
-        command += ["--extra-body", json.dumps(workload.extra_body)]
+    if extra_body(config):
+        command += ["--extra-body", json.dumps(extra_body(config))]
     command += ["--percentile-metrics", "ttft,tpot,itl,e2el", "--metric-percentiles", "50,90,95,99"]
     return [
         *command,
