@@ -10,7 +10,7 @@ from hpcsweep.cli.context import Session, session
 from hpcsweep.cli.params import duration_s
 from hpcsweep.cli.runs import choose_runs
 from hpcsweep.cli.wait import wait_for
-from hpcsweep.errors import SpecError
+from hpcsweep.errors import HpcsweepError, SpecError
 from hpcsweep.render.environment import make_environment
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.phases import OutcomeKind, RunState
@@ -19,7 +19,7 @@ from hpcsweep.submit.client import retry as retry_runs
 from hpcsweep.submit.factory import make_backend
 from hpcsweep.submit.inputs import read_cluster
 from hpcsweep.submit.layout import SweepFolder
-from hpcsweep.submit.prepare import template_folders
+from hpcsweep.submit.prepare import own_templates
 
 NOT_TRIED_AGAIN = {OutcomeKind.COMPLETED, OutcomeKind.UNSUPPORTED}
 
@@ -67,7 +67,16 @@ def retry(
         if len(chosen) > 1:
             raise SpecError("retry takes runs of one sweep at a time")
         sweep, named = chosen[0]
-        opened.refresh([sweep.name])
+        troubles = opened.refresh([sweep.name])
+        if opened.incomplete.get(sweep.name):
+            raise HpcsweepError(
+                f"{sweep.name}: not all of its files could be read, so what is missing may have completed: "
+                "nothing was submitted",
+                detail="\n".join(opened.incomplete[sweep.name]),
+                hint="retry once `hpcsweep status` shows no such warning",
+            )
+        for trouble in troubles:
+            click.echo(f"warning: {trouble}", err=True)
         labels, nodes = _missing(opened, sweep, named, {OutcomeKind(kind) for kind in outcome})
         for node in nodes:
             told = "kept away from" if exclude_bad_nodes else "--exclude-bad-nodes keeps away from it"
@@ -79,7 +88,7 @@ def retry(
             away = ",".join([*([cluster.exclude] if cluster.exclude else []), *(node.node for node in nodes)])
             cluster = cluster.model_copy(update={"exclude": away})
         backend = make_backend(cluster, opened.home, opened.document(sweep).get("parallel"))
-        templates = make_environment(template_folders(template_dir))
+        templates = make_environment(own_templates(template_dir))
         submitted = retry_runs(sweep, cluster_name, cluster, templates, backend, labels, walltime_s=walltime_s)
         if as_json:
             jobs = [{"job": n, "job_id": i, "elements": e} for n, i, e in submitted.jobs]

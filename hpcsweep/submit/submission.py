@@ -12,7 +12,9 @@ class Submission(Record):
     cancelled ourselves: a scheduler may forget an element that is cancelled while it is pending.
     """
 
-    job_id: str | None
+    job_id: str | None = Field(
+        pattern=r"^[A-Za-z0-9_][^\s/\x00-\x1f\x7f-\x9f]{0,254}$", description="an argument of the scheduler's commands"
+    )
     cluster: str
     scheduler: str
     submitted_at: float
