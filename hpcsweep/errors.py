@@ -11,6 +11,8 @@ class HpcsweepError(Exception):
     lines, argv and exit code); `hint` is the next thing to do.
     """
 
+    exit_code = 1
+
     def __init__(self, message: str, *, hint: str = "", detail: str = "") -> None:
         super().__init__(message)
         self.message, self.hint, self.detail = message, hint, detail
@@ -42,6 +44,16 @@ class EngineError(HpcsweepError):
 
 class HostError(HpcsweepError):
     """A host cannot be reached, or a file on it cannot be read or written."""
+
+
+class Interrupted(HpcsweepError):
+    """The user interrupted something that had begun to change the world: the message says how far it came."""
+
+    exit_code = 130
+
+
+class LinkLost(HostError):
+    """The connection to a host broke after a command was sent: nobody knows whether it ran."""
 
 
 class SchedulerError(HpcsweepError):

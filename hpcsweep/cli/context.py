@@ -11,10 +11,11 @@ import click
 
 from hpcsweep.errors import HpcsweepError, StoreDiskError, StoreError
 from hpcsweep.schedulers.base import JobStatus
+from hpcsweep.store.incomplete import record_incomplete
 from hpcsweep.store.ingest import ingest_sweep
 from hpcsweep.store.open import Store, default_home, default_store, open_store
 from hpcsweep.store.status import last_told_at, record_absence, record_status, unfinished_sweeps
-from hpcsweep.submit.layout import Home, SweepFolder
+from hpcsweep.submit.layout import SWEEP_FILE, Home, SweepFolder
 from hpcsweep.submit.merge import every_element
 from hpcsweep.units import format_duration
 
@@ -36,6 +37,8 @@ class Session:
     store: Store
     _backends: "dict[str, Backend]" = field(default_factory=dict)
     _documents: dict[str, dict[str, Any]] = field(default_factory=dict)
+    incomplete: dict[str, list[str]] = field(default_factory=dict)
+    """Sweep -> why not all of its files could be read the last time."""
 
     def refresh(self, sweeps: Sequence[str] | None = None, *, ended_too: bool = False) -> list[str]:
         """Ask the schedulers and read what is new in the run folders. `sweeps` None: all that have not ended.
@@ -76,10 +79,26 @@ class Session:
         return self._backends[key]
 
     def cluster(self, sweep: SweepFolder) -> "Cluster":
-        """The cluster profile that a sweep was submitted with."""
-        from hpcsweep.spec.cluster import Cluster
+        """The cluster profile that a sweep was submitted with; its connection, if any, is the user's own of that name.
 
-        return Cluster.model_validate(self.document(sweep)["profile"])
+        Raises SpecError: no such profile, or one that leads elsewhere; HpcsweepError: the sweep's file is damaged.
+        """
+        from pydantic import ValidationError
+
+        from hpcsweep.spec.cluster import Cluster
+        from hpcsweep.submit.inputs import own_connection
+
+        document = self.document(sweep)
+        try:
+            cluster = Cluster.model_validate(document["profile"])
+        except ValidationError as exc:
+            first = exc.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise HpcsweepError(f"{sweep.path / SWEEP_FILE}: profile.{place}: {first['msg']}") from exc
+        if cluster.ssh is None:
+            return cluster
+        own = own_connection(str(document.get("cluster")), cluster.ssh, sweep.name)
+        return cluster.model_copy(update={"ssh": own})
 
     def document(self, sweep: SweepFolder) -> dict[str, Any]:
         """sweep.json, read once a command: it is large for a large sweep, and does not change once it is written."""
@@ -94,19 +113,26 @@ class Session:
         except HpcsweepError as exc:
             return [f"{sweep.name}: {exc.message}"]
         troubles: list[str] = []
+        missing: list[str] = []
         try:
             if profile.get("ssh") is not None:
                 from hpcsweep.submit.place import find_place
 
                 find_place(sweep, self.cluster(sweep), self.backend(sweep)).fetch()
         except HpcsweepError as exc:
-            troubles.append(f"{sweep.name}: {exc.message}")
+            missing.append(exc.message)
+            troubles.append(f"{sweep.name}: {exc.message}{f' ({exc.hint})' if exc.hint else ''}")
         try:
-            ingest_sweep(self.store, sweep.path)
+            count = ingest_sweep(self.store, sweep.path)
+            missing += count.unreadable
+            troubles += [f"{sweep.name}: {trouble}" for trouble in (*count.unreadable, *count.troubles)]
+            record_incomplete(self.store, sweep.name, missing)
         except StoreDiskError:
             raise
         except StoreError as exc:
             troubles.append(f"{sweep.name}: {exc.message}")
+            missing.append(exc.message)
+        self.incomplete[sweep.name] = missing
         return troubles
 
     def _ask_schedulers(self, sweeps: Iterable[SweepFolder], search_again: bool) -> list[str]:
@@ -115,13 +141,22 @@ class Session:
         groups: dict[str, list[SweepFolder]] = {}
         for sweep in sweeps:
             profile = self.document(sweep)["profile"]
+            try:
+                self.backend(sweep)
+            except HpcsweepError as exc:  # a connection that is not the user's own, or a scheduler that is not here
+                troubles.append(f"{sweep.name}: {exc.message}")
+                continue
             groups.setdefault(f"{profile.get('scheduler')} {profile.get('ssh')}", []).append(sweep)
         for members in groups.values():
             places: dict[str, tuple[str, int]] = {}
             elements: dict[str, int] = {}
             for sweep in members:
                 for number in sweep.job_numbers():
-                    submission = sweep.read_submission(number)
+                    try:
+                        submission = sweep.read_submission(number)
+                    except HpcsweepError as exc:
+                        troubles.append(f"{sweep.name}: {exc.message}")
+                        continue
                     lost = submission is not None and submission.job_id is None
                     if submission is not None and lost and (search_again or not submission.searched_in_vain):
                         submission = self._look_for(sweep, number, submission, troubles)

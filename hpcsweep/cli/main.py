@@ -10,6 +10,7 @@ from click.core import ParameterSource
 import hpcsweep
 from hpcsweep.errors import HpcsweepError, SpecError, nearest
 from hpcsweep.spec.secret_values import has_secret
+from hpcsweep.terminal_text import printable
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "submit": ("Plan an experiment and submit its runs.", "hpcsweep.cli.submit"),
@@ -26,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("Fetch and check data files of workloads.", "hpcsweep.cli.data"),
     "doctor": ("Say what this machine is, and what is missing on it.", "hpcsweep.cli.doctor"),
     "init": ("Write a commented hpcsweep.yaml for this machine.", "hpcsweep.cli.init"),
+    "trust": ("Trust FOLDER to connect over SSH and to bring templates.", "hpcsweep.cli.trust"),
 }
 """Name -> (first line of its help, its module). The object in the module has the module's own name."""
 
@@ -68,11 +70,15 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except HpcsweepError as exc:
-            click.echo(f"Error: {exc}", err=True)
-            ctx.exit(1)
+            click.echo(printable(f"Error: {exc}"), err=True)
+            ctx.exit(exc.exit_code)
         except BrokenPipeError:  # `hpcsweep report | head`
             sys.stderr.close()
             ctx.exit(0)
+        except OSError as exc:  # a full or read-only disk, a quota, no locks: wherever it was met
+            place = f"{exc.filename}: " if exc.filename else ""
+            click.echo(printable(f"Error: {place}{exc.strerror or exc}"), err=True)
+            ctx.exit(1)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

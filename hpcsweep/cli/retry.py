@@ -10,7 +10,7 @@ from hpcsweep.cli.context import Session, say, session
 from hpcsweep.cli.params import duration_s
 from hpcsweep.cli.runs import choose_runs
 from hpcsweep.cli.wait import wait_for
-from hpcsweep.errors import SpecError
+from hpcsweep.errors import HpcsweepError, SpecError
 from hpcsweep.render.environment import make_environment
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.phases import OutcomeKind, RunState
@@ -19,7 +19,7 @@ from hpcsweep.submit.client import retry as retry_runs
 from hpcsweep.submit.factory import make_backend
 from hpcsweep.submit.inputs import read_cluster
 from hpcsweep.submit.layout import SweepFolder
-from hpcsweep.submit.prepare import template_folders
+from hpcsweep.submit.prepare import own_templates
 from hpcsweep.submit.sweep_lock import SweepLock
 
 NOT_TRIED_AGAIN = {OutcomeKind.COMPLETED, OutcomeKind.UNSUPPORTED}
@@ -71,7 +71,15 @@ def retry(
         lock = SweepLock(sweep, "retry")
         ctx.call_on_close(lock.release)
         lock.take(say)  # before the runs are chosen: another retry may be submitting the same ones
-        for trouble in opened.refresh([sweep.name], ended_too=True):
+        troubles = opened.refresh([sweep.name], ended_too=True)
+        if opened.incomplete.get(sweep.name):
+            raise HpcsweepError(
+                f"{sweep.name}: not all of its files could be read, so what is missing may have completed: "
+                "nothing was submitted",
+                detail="\n".join(opened.incomplete[sweep.name]),
+                hint="retry once `hpcsweep status` shows no such warning",
+            )
+        for trouble in troubles:
             click.echo(f"warning: {trouble}", err=True)
         labels, nodes = _missing(opened, sweep, named, {OutcomeKind(kind) for kind in outcome})
         for node in nodes:
@@ -84,7 +92,7 @@ def retry(
             away = ",".join([*([cluster.exclude] if cluster.exclude else []), *(node.node for node in nodes)])
             cluster = cluster.model_copy(update={"exclude": away})
         backend = make_backend(cluster, opened.home, opened.document(sweep).get("parallel"))
-        templates = make_environment(template_folders(template_dir))
+        templates = make_environment(own_templates(template_dir))
         submitted = retry_runs(sweep, cluster_name, cluster, templates, backend, labels, lock, walltime_s=walltime_s)
         lock.release()
         if as_json:

@@ -51,7 +51,7 @@ def _words(text: str) -> tuple[str, ...]:
 @click.option(
     "--template-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of your own templates; ./templates is looked at as well.",
+    help="Folder of your own templates.  [default: `templates` of your hpcsweep.yaml]",
 )
 @click.option(
     "--script",

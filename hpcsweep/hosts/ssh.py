@@ -4,23 +4,32 @@ import os
 import posixpath
 import shlex
 import stat
+import struct
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import paramiko
 
-from hpcsweep.errors import HostError
+from hpcsweep.errors import HostError, LinkLost
+from hpcsweep.hosts import remote_files
 from hpcsweep.hosts.base import FORBIDDEN_PREFIXES, KEPT
+from hpcsweep.hosts.remote_files import RemoteFile
+from hpcsweep.hosts.ssh_config import SshOptions, read_options
+from hpcsweep.hosts.ssh_login import CONNECT_TIMEOUT_S, open_transport
 from hpcsweep.schedulers.base import Answer
 from hpcsweep.spec.cluster import Ssh
+from hpcsweep.terminal_text import one_line
 
-CONNECT_TIMEOUT_S = 10.0
+_BROKEN = (paramiko.SSHException, EOFError, TimeoutError, ConnectionError, ValueError, IndexError, struct.error)
+"""The connection is lost, or what comes over it is no SFTP."""
 _SILENCE_S = 10.0
 """A file operation without a byte for so long means that the connection is lost without a word."""
+_OUTPUT_LIMIT_BYTES = 64 << 20
+"""Of a command over there; squeue of a hundred thousand jobs prints less."""
 _NO_NEW_TRY_S = 10.0
 """A host that could not be reached is not tried again before: one command asks it several times."""
 
@@ -39,20 +48,29 @@ class SshHost:
     def __init__(self, ssh: Ssh) -> None:
         self._ssh = ssh
         self.name = ssh.host
-        self._client: paramiko.SSHClient | None = None
+        self._options: SshOptions | None = None
+        self._transport: paramiko.Transport | None = None
         self._sftp: paramiko.SFTPClient | None = None
         self._connecting = threading.Lock()
         self._failed: tuple[float, HostError] | None = None
 
+    @property
+    def user(self) -> str:
+        """Who logs in there: by the profile, else by the SSH configuration. Raises HostError."""
+        return self._ssh.user or self._resolved().user
+
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: str | None = None) -> Answer:
-        """Run a command; see `Host.run`. The remote shell gets it quoted, word by word."""
+        """Run a command; see `Host.run`. The remote shell gets it quoted, word by word.
+
+        Raises LinkLost when the connection broke after the command was sent: it may have run.
+        """
         started = time.monotonic()
-        transport = self._connected().get_transport()
-        if transport is None:
-            raise HostError(f"{self.name}: the connection is gone")
+        transport = self._connected()
+        sent = False
         try:
             with transport.open_session(timeout=CONNECT_TIMEOUT_S) as channel:
                 channel.settimeout(timeout_s)
+                sent = True
                 channel.exec_command(shlex.join(["sh", "-c", CLEAN, "sh", *argv]))
                 if stdin is not None:
                     channel.sendall(stdin.encode())
@@ -60,7 +78,8 @@ class SshHost:
                 stdout, stderr, code = _collect(channel, started + timeout_s)
         except (paramiko.SSHException, EOFError, OSError) as exc:
             self.close()
-            raise HostError(f"{self.name}: {argv[0]}: {exc or type(exc).__name__}") from exc
+            kind = LinkLost if sent else HostError
+            raise kind(f"{self.name}: {argv[0]}: {one_line(str(exc)) or type(exc).__name__}") from exc
         return Answer(tuple(argv), code, _text(stdout), _text(stderr), time.monotonic() - started)
 
     def make_folder(self, path: str, *, exist_ok: bool = True) -> None:
@@ -94,41 +113,46 @@ class SshHost:
             raise HostError(f"{self.name}: {path} is no folder that hpcsweep would remove")
         self.run(["rm", "-rf", "--", path], timeout_s=60)
 
-    def files_below(self, path: str) -> Iterator[tuple[str, int]]:
-        """(path relative to `path`, size_bytes) of every file below a folder. Raises HostError."""
+    def files_below(self, path: str) -> Iterator[RemoteFile]:
+        """Every file below a folder; see `remote_files.files_below`. Raises HostError."""
         with self._files(path) as sftp:
-            yield from _walk(sftp, path, "")
+            yield from remote_files.files_below(sftp, path)
 
-    def read_from(self, path: str, offset: int) -> bytes:
-        """What a file holds from a byte offset on. Raises HostError."""
-        with self._files(path) as sftp, sftp.open(path, "rb") as stream:
-            stream.seek(offset)
-            stream.prefetch()
-            return bytes(stream.read())
+    def copy_from(self, path: str, offset: int, target: IO[bytes], limit_bytes: int) -> int:
+        """Write what a file has from a byte offset on to `target`; bytes that were written. Raises HostError."""
+        with self._files(path) as sftp:
+            return remote_files.copy_from(sftp, path, offset, target, limit_bytes)
 
     def close(self) -> None:
         """Close the connection."""
-        if self._client is not None:
-            self._client.close()
-        self._client = self._sftp = None
+        if self._transport is not None:
+            self._transport.close()
+        self._transport = self._sftp = None
 
     @contextmanager
     def _files(self, path: str) -> Iterator[paramiko.SFTPClient]:
         try:
-            client = self._connected()  # closes an SFTP session whose connection is gone
+            transport = self._connected()  # closes an SFTP session whose connection is gone
             if self._sftp is None:
-                self._sftp = client.open_sftp()
+                self._sftp = paramiko.SFTPClient.from_transport(transport)
+                if self._sftp is None:
+                    raise paramiko.SSHException("no SFTP over there")
                 if (channel := self._sftp.get_channel()) is not None:
                     channel.settimeout(_SILENCE_S)
             yield self._sftp
         except FileExistsError:
             raise
-        except (paramiko.SSHException, EOFError, OSError) as exc:
-            if isinstance(exc, paramiko.SSHException | EOFError | TimeoutError | ConnectionError):
+        except HostError:  # in the middle of a listing: answers that nobody waits for any more are on their way
+            if self._sftp is not None:
+                self._sftp.close()
+                self._sftp = None
+            raise
+        except (*_BROKEN, OSError) as exc:
+            if isinstance(exc, _BROKEN):
                 self.close()
-            raise HostError(f"{self.name}: {path}: {exc or type(exc).__name__}") from exc
+            raise HostError(f"{self.name}: {one_line(path)}: {one_line(str(exc)) or type(exc).__name__}") from exc
 
-    def _connected(self) -> paramiko.SSHClient:
+    def _connected(self) -> paramiko.Transport:
         """The connection, made when there is none that lives. Raises HostError; for a while without a new try."""
         with self._connecting:
             if self._failed is not None and time.monotonic() - self._failed[0] < _NO_NEW_TRY_S:
@@ -139,61 +163,18 @@ class SshHost:
                 self._failed = (time.monotonic(), exc)
                 raise
 
-    def _connect(self) -> paramiko.SSHClient:
-        if self._client is not None:
-            transport = self._client.get_transport()
-            if transport is not None and transport.is_active():
-                return self._client
+    def _connect(self) -> paramiko.Transport:
+        if self._transport is not None:
+            if self._transport.is_active():
+                return self._transport
             self.close()
-        client = paramiko.SSHClient()
-        client.set_missing_host_key_policy(paramiko.RejectPolicy())
-        options = _user_config(self._ssh.host)
-        try:
-            if self._ssh.known_hosts is not None:
-                client.load_host_keys(str(Path(self._ssh.known_hosts).expanduser()))
-            else:
-                client.load_system_host_keys()
-            proxy = options.get("proxycommand") or jump_command(options, self._ssh.port)
-            key = self._ssh.key_file or next(iter(options.get("identityfile", [])), None)
-            client.connect(
-                options.get("hostname", self._ssh.host),
-                port=self._ssh.port or int(options.get("port", 22)),
-                username=self._ssh.user or options.get("user"),
-                key_filename=str(Path(key).expanduser()) if key else None,
-                sock=paramiko.ProxyCommand(proxy) if proxy else None,
-                timeout=CONNECT_TIMEOUT_S,
-                banner_timeout=CONNECT_TIMEOUT_S,
-                auth_timeout=CONNECT_TIMEOUT_S,
-            )
-        except (paramiko.SSHException, OSError) as exc:
-            client.close()
-            raise HostError(
-                f"{self._ssh.host}: no SSH connection: {exc or type(exc).__name__}",
-                hint=f"`ssh {self._ssh.host} true` must work without a password; an unknown host key is never accepted",
-            ) from exc
-        self._client = client
-        return client
+        self._transport = open_transport(self.name, self._resolved())
+        return self._transport
 
-
-def _user_config(host: str) -> paramiko.SSHConfigDict:
-    path = Path.home() / ".ssh" / "config"
-    config = paramiko.SSHConfig.from_path(str(path)) if path.is_file() else paramiko.SSHConfig()
-    return config.lookup(host)
-
-
-def jump_command(options: Mapping[str, Any], port: int | None) -> str | None:
-    """`ssh -W` for the ProxyJump of ~/.ssh/config, which paramiko reads and leaves undone; None: there is none.
-
-    ssh itself then verifies the jump host's key. `options`: of one host, as paramiko looks them up.
-    """
-    jump = str(options.get("proxyjump") or "none")
-    if jump.lower() == "none":
-        return None
-    *before, last = jump.split(",")
-    if ":" in last and "//" not in last:
-        last = f"ssh://{last}"  # the only form with a port that ssh takes as its destination
-    words = ["ssh", "-o", "BatchMode=yes", *(["-J", ",".join(before)] if before else [])]
-    return shlex.join([*words, "-W", f"{options['hostname']}:{port or options.get('port', 22)}", last])
+    def _resolved(self) -> SshOptions:
+        if self._options is None:
+            self._options = read_options(self._ssh)
+        return self._options
 
 
 def _collect(channel: paramiko.Channel, deadline: float) -> tuple[bytes, bytes, int | None]:
@@ -207,6 +188,8 @@ def _collect(channel: paramiko.Channel, deadline: float) -> tuple[bytes, bytes, 
         while channel.recv_stderr_ready():
             stderr += channel.recv_stderr(1 << 16)
             moved = True
+        if len(stdout) + len(stderr) > _OUTPUT_LIMIT_BYTES:
+            raise paramiko.SSHException(f"printed more than {_OUTPUT_LIMIT_BYTES} bytes")
         if not moved:
             if channel.exit_status_ready() and channel.eof_received:
                 return bytes(stdout), bytes(stderr), channel.recv_exit_status()
@@ -227,16 +210,6 @@ def _mkdir(sftp: paramiko.SFTPClient, path: str, *, exist_ok: bool) -> None:
             raise
         if not exist_ok:
             raise FileExistsError(path) from None
-
-
-def _walk(sftp: paramiko.SFTPClient, root: str, below: str) -> Iterator[tuple[str, int]]:
-    for entry in sftp.listdir_attr(posixpath.join(root, below)):
-        path = posixpath.join(below, entry.filename)
-        mode = entry.st_mode or 0
-        if stat.S_ISDIR(mode):
-            yield from _walk(sftp, root, path)
-        elif stat.S_ISREG(mode):
-            yield path, entry.st_size or 0
 
 
 def _beside(path: str) -> str:

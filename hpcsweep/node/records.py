@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from hpcsweep.foreign_files import RECORD_LIMIT_BYTES, parse_json, read_regular
+
 OWNER_FILE = "owner.json"
 EXIT_FILE = "exit.json"
 NOT_RUN_FILE = "not_run.json"
@@ -26,9 +28,9 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file; None when there is no file, or no whole object in it."""
+    """The object in a file; None when there is no file, no regular one, or no whole object of a sensible size in it."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_regular(path, RECORD_LIMIT_BYTES))
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

@@ -1,4 +1,4 @@
-"""The Jinja environment of job scripts: strict, unescaped except by one filter, open to a user's own blocks."""
+"""The Jinja environment of job scripts: strict, sandboxed, escaped by one filter, open to a user's own blocks."""
 
 import importlib.resources
 import re
@@ -9,7 +9,6 @@ from typing import Any
 
 from jinja2 import (
     ChoiceLoader,
-    Environment,
     FileSystemLoader,
     PackageLoader,
     PrefixLoader,
@@ -18,6 +17,9 @@ from jinja2 import (
     UndefinedError,
 )
 from jinja2 import TemplateError as JinjaError
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import BaseModel
 
 from hpcsweep.errors import SpecError, TemplateError
 from hpcsweep.units import hms
@@ -28,8 +30,39 @@ BUILTIN = "hpcsweep/"
 _DIRECTIVE = re.compile(r"[A-Za-z0-9_.,:@%+=/\[\]&|*()^{}-]+")
 
 
-class JobEnvironment(Environment):
-    """An environment in which `slurm.sh.j2` of a user may extend the shipped `slurm.sh.j2` by its plain name."""
+_PURE_FILTERS = (
+    "abs", "capitalize", "count", "d", "default", "dictsort", "first", "float", "format", "indent", "int", "items",
+    "join", "last", "length", "list", "lower", "max", "min", "replace", "reverse", "round", "sort", "string", "sum",
+    "title", "trim", "truncate", "unique", "upper", "wordcount",
+)  # fmt: skip
+"""Filters of Jinja that only make text and numbers of what they are given: none gets at an attribute or a method."""
+
+_GLOBALS = ("range", "namespace", "dict")
+_PLAIN = (str, int, float, bool, bytes, list, tuple, dict, frozenset, set, type(None), range)
+
+
+class JobEnvironment(ImmutableSandboxedEnvironment):
+    """A sandbox in which `slurm.sh.j2` of a user may extend the shipped `slurm.sh.j2` by its plain name.
+
+    A template sees the fields of the models that it is given and none of their methods (pydantic's `parse_file` reads
+    files, and pickles in them), the methods of plain values, and no filter but ours and Jinja's harmless ones.
+    """
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Whether a template may have an attribute: of a model its fields and properties only."""
+        if not super().is_safe_attribute(obj, attr, value):
+            return False
+        if isinstance(obj, BaseModel):
+            kind = type(obj)
+            return attr in kind.model_fields or isinstance(getattr(kind, attr, None), property)
+        return not isinstance(obj, type)
+
+    def is_safe_callable(self, obj: Any) -> bool:
+        """Whether a template may call it: methods of plain values, and what Jinja itself brings."""
+        owner = getattr(obj, "__self__", None)
+        own = any(str(getattr(one, "__module__", "")).startswith("jinja2.") for one in (obj, type(obj)))
+        plain = isinstance(owner, _PLAIN) or obj is dict
+        return super().is_safe_callable(obj) and bool(own or plain)
 
     def join_path(self, template: str, parent: str) -> str:
         """The template that `parent` means by `template`: never itself."""
@@ -75,14 +108,21 @@ def make_environment(overrides: Sequence[Path] = ()) -> JobEnvironment:
         lstrip_blocks=True,
         autoescape=False,  # bash, not HTML: every value goes through `sh` or `directive`
     )
+    env.filters = {name: env.filters[name] for name in _PURE_FILTERS if name in env.filters}
+    env.globals = {name: env.globals[name] for name in _GLOBALS}
     env.filters.update(sh=sh, sh_join=sh_join, hms=hms, directive=directive, comment=comment)
     return env
 
 
-def render(env: Environment, name: str, **values: Any) -> str:
+def render(env: JobEnvironment, name: str, **values: Any) -> str:
     """The text of template `name`. Raises TemplateError that names what a template may use."""
     try:
         return env.get_template(name).render(values)
+    except SecurityError as exc:
+        raise TemplateError(
+            f"template {name}: {exc.message}: a template may use fields and filters, not methods of objects",
+            hint=f"filters: {', '.join(sorted(env.filters))}",
+        ) from exc
     except UndefinedError as exc:
         known = ", ".join(sorted(values))
         raise TemplateError(f"template {name}: {exc.message}", hint=f"a template may use: {known}") from exc
@@ -95,7 +135,11 @@ def render(env: Environment, name: str, **values: Any) -> str:
         raise TemplateError(f"template {name}{where}: {exc.message}") from exc
 
 
+def shipped_dir() -> Path:
+    """The folder of the templates that ship with hpcsweep."""
+    return Path(str(importlib.resources.files("hpcsweep.templates")))
+
+
 def shipped_templates() -> list[str]:
     """Names of the templates that ship with hpcsweep."""
-    folder = importlib.resources.files("hpcsweep.templates")
-    return sorted(item.name for item in folder.iterdir() if item.name.endswith(".j2"))
+    return sorted(path.name for path in shipped_dir().iterdir() if path.name.endswith(".j2"))

@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jinja2 import Environment
-
 import hpcsweep
-from hpcsweep.render.environment import render, sh
+from hpcsweep.render.environment import JobEnvironment, render, sh
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Element, JobSpec
 
@@ -27,7 +25,7 @@ class RenderedJob:
 
 
 def render_job(
-    env: Environment, template: str, job: JobSpec, cluster: Cluster, *, python: str, parallel: int | None = None
+    env: JobEnvironment, template: str, job: JobSpec, cluster: Cluster, *, python: str, parallel: int | None = None
 ) -> RenderedJob:
     """The files of `jobs/N/`. `parallel`: elements that run at once; None: no limit.
 

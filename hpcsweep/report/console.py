@@ -1,6 +1,5 @@
 """The terminal: colours only on one, NO_COLOR honoured, lines wide enough for tables where there is none."""
 
-import re
 import shutil
 from io import TextIOWrapper
 from typing import IO
@@ -8,19 +7,15 @@ from typing import IO
 from rich.console import Console
 from rich.text import Text
 
+from hpcsweep.terminal_text import printable
+
 PIPE_WIDTH = 160
 """Columns where the output is no terminal: tables are read with grep and less -S, not squeezed into 80."""
 
 
-# Colours (CSI), titles and links (OSC), other escapes, and control characters but newline and tab: ECMA-48.
-_CONTROL = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b.?|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
-)
-
-
 def safe_text(text: str, style: str = "") -> Text:
     """Text from outside, such as a log line: no markup is read in it, and it cannot steer the terminal."""
-    return Text(_CONTROL.sub("", text), style=style)
+    return Text(printable(text), style=style)
 
 
 def make_console(stream: IO[str]) -> Console:

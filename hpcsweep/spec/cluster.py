@@ -25,6 +25,18 @@ class Ssh(Model):
     known_hosts: str | None = Field(None, description="file of host keys; None: ~/.ssh/known_hosts")
     home: str = Field(description="HPCSWEEP_HOME on that side: absolute, shared with its compute nodes")
 
+    @field_validator("home")
+    @classmethod
+    def _absolute_home(cls, value: str) -> str:
+        if not value.startswith("/"):
+            raise ValueError(
+                f"home: {value!r} must be an absolute path: nodes and login node need not agree on what `~` or a "
+                "relative path is (`ssh HOST pwd` shows your home folder there)"
+            )
+        if not value.isprintable() or ".." in value.split("/"):
+            raise ValueError(f"home: {value!r} must be a plain path, without `..`")
+        return value.rstrip("/") or "/"
+
 
 class Cluster(Model):
     """One cluster profile: a key of `clusters:` in hpcsweep.yaml."""
@@ -111,3 +123,4 @@ class Settings(Model):
 
     default: str | None = Field(None, description="the profile that is used when --cluster is not given")
     clusters: dict[str, Cluster] = {}
+    templates: str | None = Field(None, description="folder of your own templates; relative to this file")

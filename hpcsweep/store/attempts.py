@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from hpcsweep.events.log import EVENTS_FILE
-from hpcsweep.node.records import EXIT_FILE, NOT_RUN_FILE, OWNER_FILE, read_json
+from hpcsweep.node.records import EXIT_FILE, NOT_RUN_FILE, OWNER_FILE
+from hpcsweep.store.counts import IngestCount
+from hpcsweep.store.records import read_end, read_not_run, read_owner
 from hpcsweep.store.schema import ATTEMPT, INGEST_CURSOR, RUN
 from hpcsweep.store.statements import pairs
 
@@ -53,13 +56,13 @@ class Found:
         """The file is not the one that was read before."""
         return self.known is not None and self.size_bytes < self.known.offset
 
-    def ended(self) -> dict[str, Any] | None:
-        """exit.json, the agent's or its guardian's last word; None: there is none."""
-        return read_json(self.path / EXIT_FILE)
+    def ended(self, troubles: list[str]) -> dict[str, Any] | None:
+        """exit.json, the agent's or its guardian's last word; None: there is none that can be used."""
+        return read_end(self.path / EXIT_FILE, troubles)
 
-    def owner(self) -> dict[str, Any]:
-        """owner.json; empty: the agent died before it wrote it."""
-        return read_json(self.path / OWNER_FILE) or {}
+    def owner(self, troubles: list[str]) -> dict[str, Any]:
+        """owner.json; all None: the agent died before it wrote it."""
+        return read_owner(self.path / OWNER_FILE, troubles)
 
 
 def known_attempts(connection: Connection, sweep_id: int) -> dict[tuple[int, int], Known]:
@@ -90,11 +93,12 @@ def cursor_path(label: str, attempt: int) -> str:
 
 
 def find_attempts(
-    sweep_dir: Path, runs: Mapping[str, int], known: Mapping[tuple[int, int], Known]
+    sweep_dir: Path, runs: Mapping[str, int], known: Mapping[tuple[int, int], Known], count: IngestCount
 ) -> Iterator[Found | tuple[int, str | None]]:
     """Every attempt folder of the runs (label -> id), and (run id, reason or None) for the not_run.json of each run.
 
-    A folder that cannot be read counts as empty: it may be on its way from another host.
+    A folder that is not there counts as empty: it may be on its way from another host. One that is there and cannot be
+    read is added to `count.unreadable`.
     """
     runs_dir = str(sweep_dir / "runs")  # plain text: a Path for each of a thousand runs would be felt in a status
     for label, run_id in runs.items():
@@ -102,24 +106,33 @@ def find_attempts(
         not_run: str | None = None
         try:
             names = [entry.name for entry in os.scandir(run_dir)]
-        except OSError:
+        except FileNotFoundError:
+            continue
+        except OSError as exc:
+            count.unreadable.append(f"{run_dir} cannot be read: {exc.strerror}")
             continue
         for name in names:
             match = _ATTEMPT.fullmatch(name)
             if match:
                 number = int(match[1])
                 folder = f"{run_dir}/{name}"
-                size_bytes = _size(Path(folder, EVENTS_FILE))
+                size_bytes = _size(Path(folder, EVENTS_FILE), count)
                 cursor = cursor_path(label, number)
                 yield Found(run_id, number, folder, cursor, size_bytes, known.get((run_id, number)))
             elif name == NOT_RUN_FILE:
-                marker = read_json(Path(run_dir, name)) or {}
-                not_run = str(marker.get("reason") or "the agent did not get to it")
+                not_run = read_not_run(Path(run_dir, name), count.troubles)
         yield run_id, not_run
 
 
-def _size(path: Path) -> int:
+def _size(path: Path, count: IngestCount) -> int:
     try:
-        return path.stat().st_size
-    except OSError:
+        found = path.lstat()
+    except FileNotFoundError:
         return 0
+    except OSError as exc:
+        count.unreadable.append(f"{path} cannot be read: {exc.strerror}")
+        return 0
+    if not stat.S_ISREG(found.st_mode):
+        count.unreadable.append(f"{path} is not a regular file")
+        return 0
+    return found.st_size

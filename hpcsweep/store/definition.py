@@ -10,15 +10,17 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy import Connection, delete, select
 
 from hpcsweep.errors import StoreError
+from hpcsweep.foreign_files import DOCUMENT_LIMIT_BYTES, read_regular
 from hpcsweep.spec.job import JobSpec, PlannedWorkload, RunSpec
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.sweep import PlannedRun, SweepFile
 from hpcsweep.store.schema import INGEST_CURSOR, RUN, SUBMISSION, SWEEP
 from hpcsweep.store.statements import insert_new, pairs, save, update_rows
-from hpcsweep.submit.layout import SUBMISSION_FILE, SWEEP_FILE, SweepFolder, places
+from hpcsweep.submit.layout import SUBMISSION_FILE, SWEEP_FILE, SweepFolder, is_label, places
 from hpcsweep.submit.submission import Submission
 
 SCRIPT_FILE = "job.sh"
+_SCRIPT_LIMIT_BYTES = 16 << 20
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
@@ -38,6 +40,9 @@ def ingest_definition(connection: Connection, folder: SweepFolder, stamps: Mappi
     Raises StoreError when a file is damaged, or when another sweep of the same name stands in the store.
     """
     sweep = _read(SweepFile, folder.path / SWEEP_FILE)
+    for run in sweep.runs:
+        if not is_label(run.label):
+            raise StoreError(f"{folder.path / SWEEP_FILE} is damaged: a run cannot be called {ascii(run.label)[:100]}")
     sweep_id = _save_sweep(connection, folder, sweep)
     jobs: list[tuple[JobSpec, bool]] = []
     submissions: dict[int, int] = {}
@@ -90,7 +95,7 @@ def _save_submission(connection: Connection, sweep_id: int, folder: SweepFolder,
     submission_path = folder.job_dir(job.job) / SUBMISSION_FILE
     submission = _read(Submission, submission_path) if submission_path.exists() else None
     script_path = folder.job_dir(job.job) / SCRIPT_FILE
-    script = script_path.read_text(encoding="utf-8", errors="replace") if script_path.exists() else ""
+    script = _script(script_path)
     values = {
         "name": job.name,
         "is_array": len(job.elements) > 1,
@@ -101,6 +106,14 @@ def _save_submission(connection: Connection, sweep_id: int, folder: SweepFolder,
         "cancelled": submission.cancelled if submission else [],
     }
     return save(connection, SUBMISSION, {"sweep_id": sweep_id, "job": job.job}, values), submission is not None
+
+
+def _script(path: Path) -> str:
+    """The text of job.sh; empty where there is none that can be read."""
+    try:
+        return read_regular(path, _SCRIPT_LIMIT_BYTES).decode("utf-8", "replace").replace("\0", "?")
+    except OSError:
+        return ""
 
 
 def _save_runs(connection: Connection, sweep_id: int, sweep: SweepFile, places: Mapping[str, _Place]) -> None:
@@ -176,7 +189,7 @@ def _save_stamp(connection: Connection, sweep_id: int, path: str, stamp: str) ->
 
 def _read(model: type[_Model], path: Path) -> _Model:
     try:
-        return model.model_validate_json(path.read_bytes())
+        return model.model_validate_json(read_regular(path, DOCUMENT_LIMIT_BYTES))
     except OSError as exc:
         raise StoreError(f"{path} cannot be read: {exc.strerror}") from exc
     except ValidationError as exc:

@@ -22,6 +22,7 @@ except ImportError:  # the extra `fast` is not installed
 
 _loads: Callable[[bytes], Any] = from_json if orjson is None else orjson.loads
 _LARGEST = 2**63 - 1  # of SQLite and PostgreSQL
+_LATEST_S = 1e11  # Unix seconds of the year 5138: a clock that is wrong by more gives no time at all
 
 
 @dataclass
@@ -136,14 +137,36 @@ def _long_way(line: bytes, offset: int, parsed: Parsed) -> Event | None:
     except ValidationError as exc:
         parsed.troubles.append((offset, _why(line, exc)))
         return None
-    numbers = [value for value in vars(event).values() if isinstance(value, int)]
-    if any(abs(number) > _LARGEST for number in numbers):
-        parsed.troubles.append((offset, f"{event.kind}: a number does not fit into 64 bits"))
+    wrong = _unstorable(event)
+    if wrong:
+        parsed.troubles.append((offset, f"{event.kind}: {wrong}"))
         return None
-    if not (math.isfinite(event.at) and math.isfinite(event.t_s)):
-        parsed.troubles.append((offset, f"{event.kind}: a time is not finite"))
-        return None
-    return event
+    return _finite_figures(event, offset, parsed)
+
+
+def _unstorable(event: Event) -> str:
+    """Why a field keeps an event out of the store; empty: none does."""
+    for name, value in vars(event).items():
+        if isinstance(value, int) and abs(value) > _LARGEST:
+            return f"{name}: a number does not fit into 64 bits"
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"{name} is not finite"
+        if name in ("at", "t_s") and abs(value) > _LATEST_S:
+            return f"{name} is no time: {value}"
+    return ""
+
+
+def _finite_figures(event: Event, offset: int, parsed: Parsed) -> Event:
+    """The event without figures that are not finite: the rest of it stands."""
+    changes: dict[str, dict[str, float]] = {}
+    for name, value in vars(event).items():
+        if isinstance(value, dict):
+            kept = {key: one for key, one in value.items() if not isinstance(one, float) or math.isfinite(one)}
+            if len(kept) != len(value):
+                changes[name] = kept
+                left_out = ", ".join(sorted(value.keys() - kept.keys()))
+                parsed.troubles.append((offset, f"{event.kind}: {name} without {left_out}, which is not finite"))
+    return event.model_copy(update=changes) if changes else event
 
 
 def _why(line: bytes, exc: ValidationError) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 from sqlalchemy import Connection, delete, select
 
 from hpcsweep.errors import StoreError
-from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.store.attempts import Found, Known, find_attempts, known_attempts
 from hpcsweep.store.counts import IngestCount
 from hpcsweep.store.open import Store
@@ -49,7 +48,7 @@ def ingest_sweep(store: Store, sweep_dir: Path, count: IngestCount | None = None
     attempts: list[Found] = []
     not_run: list[dict[str, Any]] = []
     remembered = dict(runs.values())
-    for found in find_attempts(sweep_dir, {label: run_id for label, (run_id, _) in runs.items()}, known):
+    for found in find_attempts(sweep_dir, {label: run_id for label, (run_id, _) in runs.items()}, known, count):
         if isinstance(found, Found):
             attempts.append(found)
         elif remembered[found[0]] != found[1]:
@@ -58,7 +57,7 @@ def ingest_sweep(store: Store, sweep_dir: Path, count: IngestCount | None = None
     if new or not_run:
         with store.writing() as connection:
             update_rows(connection, RUN, "id", not_run)
-            _begin_attempts(connection, sweep_id, new)
+            _begin_attempts(connection, sweep_id, new, count.troubles)
         with store.reading() as connection:
             known = known_attempts(connection, sweep_id)
     changed = [found for found in attempts if found.grew or found.shrank]
@@ -66,7 +65,8 @@ def ingest_sweep(store: Store, sweep_dir: Path, count: IngestCount | None = None
         from hpcsweep.store.new_events import ingest_events  # and with it numpy: not for a status without news
 
         ingest_events(store, sweep_id, changed, known, count)
-    _close_attempts(store, [found for found in attempts if found.known is None or not found.known.ended], known)
+    open_ones = [found for found in attempts if found.known is None or not found.known.ended]
+    _close_attempts(store, open_ones, known, count.troubles)
     return count
 
 
@@ -89,42 +89,30 @@ def _definition(store: Store, folder: SweepFolder) -> int:
         return ingest_definition(connection, folder, stamps)
 
 
-def _begin_attempts(connection: Connection, sweep_id: int, attempts: Sequence[Found]) -> None:
+def _begin_attempts(connection: Connection, sweep_id: int, attempts: Sequence[Found], troubles: list[str]) -> None:
     for found in attempts:
         if found.shrank and found.known is not None:  # the folder was made anew: what stands there now holds
             connection.execute(delete(ATTEMPT).where(ATTEMPT.c.id == found.known.attempt_id))
             where = (INGEST_CURSOR.c.sweep_id == sweep_id, INGEST_CURSOR.c.path == found.cursor)
             connection.execute(delete(INGEST_CURSOR).where(*where))
-    owners = [(found, found.owner()) for found in attempts]
     rows = [
-        {
-            "run_id": found.run_id,
-            "attempt": found.attempt,
-            "last_seq": -1,
-            "host": owner.get("host"),
-            "pid": owner.get("pid"),
-            "job_id": owner.get("job_id"),
-            "started_at": owner.get("taken_at"),
-        }
-        for found, owner in owners
+        {"run_id": found.run_id, "attempt": found.attempt, "last_seq": -1, **found.owner(troubles)}
+        for found in attempts
     ]
     insert_new(connection, ATTEMPT, rows)
     cursors = [{"sweep_id": sweep_id, "path": found.cursor, "offset": 0, "stamp": ""} for found in attempts]
     insert_new(connection, INGEST_CURSOR, cursors)
 
 
-_CLOSING = ("outcome", "phase", "reason", "decided_by", "evidence", "exit_code", "hint", "killed", "ended_at")
-
-
-def _close_attempts(store: Store, attempts: Sequence[Found], known: Mapping[tuple[int, int], Known]) -> None:
+def _close_attempts(
+    store: Store, attempts: Sequence[Found], known: Mapping[tuple[int, int], Known], troubles: list[str]
+) -> None:
     """Take exit.json as the end of attempts whose events tell of none: a killed agent, a full disk."""
     ends: list[dict[str, Any]] = []
     for found in attempts:
-        end = found.ended()
-        if end is not None and end.get("outcome") in {kind.value for kind in OutcomeKind}:
-            ends.append(
-                {"id": known[found.run_id, found.attempt].attempt_id} | {name: end.get(name) for name in _CLOSING}
-            )
+        end = found.ended(troubles)
+        if end is not None:
+            ends.append({"id": known[found.run_id, found.attempt].attempt_id} | end)
     if not ends:
         return
     with store.writing() as connection:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError, StatementError
 from sqlalchemy.pool import NullPool, StaticPool
 
 from hpcsweep.errors import StoreDiskError, StoreError
@@ -61,6 +61,8 @@ class Store:
                 f"{self.url}: cannot be written: {exc.orig}",
                 hint="another process may hold it for long, or the disk is full; nothing in the run folders is lost",
             ) from exc
+        except (StatementError, OverflowError, UnicodeEncodeError) as exc:  # a value that no database takes
+            raise StoreError(f"{self.url}: what was read from the run folders cannot be stored: {exc}") from exc
 
     def _make(self) -> None:
         """Make the file of a new store: not before it is used, so that a dry run leaves nothing behind."""
@@ -215,6 +217,7 @@ def _sqlite_engine(name: str, *, wal: bool) -> Engine:
         connection.isolation_level = None  # the driver's own BEGIN comes too late, and never before DDL
         cursor = connection.cursor()
         cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA trusted_schema=OFF")  # the file may come with a folder from somebody else
         if wal and _write_ahead(cursor):
             cursor.execute("PRAGMA synchronous=NORMAL")  # the run folders are the truth: a lost commit is read again
         cursor.close()

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Select, Table, func, select
 
+from hpcsweep.store.incomplete import with_missing_files
 from hpcsweep.store.schema import (
     ATTEMPT,
     PHASE,
@@ -99,11 +100,13 @@ def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> li
     sums = {row["attempt_id"]: row for row in _of_sweeps(connection, _sample_sums(), ids)}
     runs: dict[int, list[RunStatus]] = {}
     folders = {row["id"]: Path(row["sweep_dir"]) for row in chosen}
+    incomplete = {row["id"]: row["incomplete"] for row in chosen}
     for run in _of_sweeps(connection, select(*_light(RUN)).order_by(RUN.c.sweep_id, RUN.c.position), ids):
         attempt = attempts.get(run["id"])
         submission = submissions.get(run["submission_id"])
         status = statuses.get((run["submission_id"], run["array_index"]))
         verdict = run_verdict(run, attempt, submission, status, folders[run["sweep_id"]])
+        verdict = with_missing_files(verdict, incomplete[run["sweep_id"]])
         fresh = attempt if attempt is not None and attempt["attempt"] > run["known_attempts"] else None
         attempt_id = attempt["id"] if attempt is not None else None
         runs.setdefault(run["sweep_id"], []).append(

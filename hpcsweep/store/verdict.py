@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hpcsweep.foreign_files import integer_or_none
 from hpcsweep.node.identity import boot_id
 from hpcsweep.node.processes import read_process
 from hpcsweep.node.records import OWNER_FILE, read_json
@@ -79,7 +80,8 @@ def owner_alive(attempt_dir: Path) -> bool | None:
         return None
     if owner.get("boot_id") != boot_id():
         return False
-    process = read_process(int(owner.get("pid") or 0))
+    pid = integer_or_none(owner.get("pid"))
+    process = read_process(pid) if pid is not None and pid > 0 else None
     return process is not None and process.started == owner.get("started_ticks")
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Protocol
 
-from hpcsweep.errors import HostError, SchedulerError, SchedulerUnreachable
+from hpcsweep.errors import HostError, LinkLost, SchedulerError, SchedulerUnreachable
 from hpcsweep.hosts.base import Host
 from hpcsweep.schedulers.base import Answer, ClusterFacts, JobStatus, Listing, Scheduler
 from hpcsweep.spec.job import JobSpec
@@ -78,12 +78,25 @@ class SchedulerBackend:
         else:
             argv = self._scheduler.submit_argv(f"{job_dir}/job.sh", job_dir, script)
         try:
-            return self._scheduler.parse_submit(self._run(argv, SUBMIT_TIMEOUT_S))
+            try:
+                return self._scheduler.parse_submit(self._run(argv, SUBMIT_TIMEOUT_S))
+            except LinkLost as exc:
+                raise SchedulerUnreachable(
+                    f"{exc.message}: the connection broke after {argv[0]} was sent, so the job may have been submitted",
+                    hint="the connection is made anew by the next command",
+                ) from exc
         except SchedulerUnreachable:
-            found = self.find(job.name, job_dir)
+            found = self._find_lost(job.name, job_dir)
             if not found:
                 raise
             return found[-1]
+
+    def _find_lost(self, name: str, job_dir: str) -> list[str]:
+        """As `find`; empty also where nobody can be asked just now."""
+        try:
+            return self.find(name, job_dir) or []
+        except HostError:
+            return []
 
     def find(self, name: str, job_dir: str) -> list[str] | None:
         """Ids of the jobs whose comment or name says this folder; see `Backend.find`."""

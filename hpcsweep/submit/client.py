@@ -6,17 +6,24 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment
-
-from hpcsweep.errors import HostError, HpcsweepError, PlanError, SchedulerError, SchedulerUnreachable, SpecError
+from hpcsweep.errors import (
+    HostError,
+    HpcsweepError,
+    Interrupted,
+    PlanError,
+    SchedulerError,
+    SchedulerUnreachable,
+    SpecError,
+)
 from hpcsweep.plan.jobs import repack, shape
+from hpcsweep.render.environment import JobEnvironment
 from hpcsweep.render.job import SCRIPT_FILE, RenderedJob
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import ResourceRequest
 from hpcsweep.spec.job import JobSpec
 from hpcsweep.submit.backends import Backend
-from hpcsweep.submit.layout import SWEEP_FILE, Home, SweepFolder, write_json
-from hpcsweep.submit.place import Place, claim, find_place
+from hpcsweep.submit.layout import SUBMISSION_FILE, SWEEP_FILE, Home, SweepFolder, write_json
+from hpcsweep.submit.place import Place, check_far_side, claim, find_place
 from hpcsweep.submit.prepare import Prepared, Rendered, render_jobs, render_sweep
 from hpcsweep.submit.submission import Submission
 from hpcsweep.submit.sweep_lock import SweepLock
@@ -67,7 +74,7 @@ def retry(
     sweep: SweepFolder,
     cluster_name: str,
     cluster: Cluster,
-    environment: Environment,
+    environment: JobEnvironment,
     backend: Backend,
     labels: Collection[str],
     lock: SweepLock,
@@ -98,6 +105,7 @@ def retry(
     script = (sweep.job_dir(numbers[0]) / SCRIPT_FILE).read_text() if own_script else None
     files = render_jobs(environment, backend.template, jobs, cluster, document.get("parallel"), script)
     place = find_place(sweep, cluster, backend)
+    check_far_side(cluster, backend)
     _write_jobs(jobs, files, sweep)
     place.stage()
     return Submitted(sweep, tuple(_hand_over(cluster_name, cluster, jobs, files, place, backend, lock)))
@@ -194,12 +202,19 @@ def _hand_over(
             elements=len(job.elements),
         )
         lock.check()
-        sweep.write_submission(job.job, submission)  # whatever comes between: it may have arrived
         try:
+            _note(sweep, job.job, submission)  # whatever comes between: it may have arrived
             job_id = backend.submit(job, f"{place.sweep_dir}/jobs/{job.job}", rendered.script)
+            _note(sweep, job.job, submission.model_copy(update={"job_id": job_id}))
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"interrupted while job {job.job} of {sweep.name} was submitted: it may have been{_told(handed)}",
+                hint=f"do not submit again: `hpcsweep status {sweep.name}` looks for it, `hpcsweep cancel` ends what "
+                f"was submitted{_rest(sweep, jobs, handed)}",
+            ) from None
         except SchedulerUnreachable as exc:
             raise SchedulerUnreachable(
-                f"{exc.message}: nobody knows whether it took job {job.job} of {sweep.name}",
+                f"{exc.message}: nobody knows whether it took job {job.job} of {sweep.name}{_told(handed)}",
                 detail=exc.detail,
                 hint=f"`hpcsweep status {sweep.name}` looks for it, so do not submit again; {exc.hint}",
             ) from exc
@@ -214,6 +229,30 @@ def _hand_over(
                 detail=exc.detail,
                 hint=f"{exc.hint}; {rest}" if exc.hint else rest,
             ) from exc
-        sweep.write_submission(job.job, submission.model_copy(update={"job_id": job_id}))
         handed.append((job.job, job_id, len(job.elements)))
     return handed
+
+
+def _note(sweep: SweepFolder, number: int, submission: Submission) -> None:
+    """Write submission.json. Raises HostError that names the job's id, when it has one: it is the only trace of it."""
+    try:
+        sweep.write_submission(number, submission)
+    except OSError as exc:
+        path = sweep.job_dir(number) / SUBMISSION_FILE
+        if submission.job_id is None:
+            raise HostError(f"{path} cannot be written: {exc.strerror}", hint="this job was not submitted") from exc
+        raise HostError(
+            f"job {number} of {sweep.name} was accepted as {submission.job_id}, but {path} cannot be written: "
+            f"{exc.strerror}",
+            hint=f"do not submit again: make room, then `hpcsweep status {sweep.name}` finds the job",
+        ) from exc
+
+
+def _told(handed: Sequence[tuple[int, str, int]]) -> str:
+    """What was submitted before, for an error; empty: nothing."""
+    return f"; submitted before: {', '.join(job_id for _, job_id, _ in handed)}" if handed else ""
+
+
+def _rest(sweep: SweepFolder, jobs: Sequence[JobSpec], handed: Sequence[tuple[int, str, int]]) -> str:
+    left = len(jobs) - len(handed) - 1
+    return f", `hpcsweep retry {sweep.name}` submits the other {left}" if left else ""

@@ -7,6 +7,7 @@ which other processes make to have element K of job J stopped.
 import contextlib
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from typing import IO, Any
 
 import psutil
 
+from hpcsweep.errors import HpcsweepError, SchedulerError
+from hpcsweep.foreign_files import integer_or_none, number_or_none, text_or_none
 from hpcsweep.submit.backends import own_script_exports
 from hpcsweep.submit.gpu_slots import GpuSlots
 from hpcsweep.submit.layout import SweepFolder, read_json, write_json
@@ -26,6 +29,7 @@ QUEUED_FILE = "queued"  # in a job folder: the dispatcher is to run it
 _POLL_S = 0.1
 _CANCEL_GRACE_S = 90.0
 _LOCK_WAIT_S = 2.0
+_KEY = re.compile(r"[0-9]{1,9}_[0-9]{1,9}")
 
 
 @dataclass
@@ -132,7 +136,7 @@ class Dispatcher:
             self._write()
         for key, element in self._elements.items():
             inherited = element["state"] == "running" and key not in self._running
-            if inherited and not alive(element["pid"], element.get("created")):
+            if inherited and not alive(element.get("pid", 0), element.get("created")):
                 element.update(state="ended", ended_at=time.time())  # whose child it was is gone: no exit code
                 self._write()
 
@@ -146,9 +150,17 @@ class Dispatcher:
             elif not element.get("cancelled_at"):
                 element["cancelled_at"] = time.time()
                 self._write()
-                tell(element, signal.SIGTERM)
+                self._signal(key, signal.SIGTERM)
             elif time.time() - element["cancelled_at"] > _CANCEL_GRACE_S:
-                tell(element, signal.SIGKILL)
+                self._signal(key, signal.SIGKILL)
+
+    def _signal(self, key: str, signum: signal.Signals) -> None:
+        """Signal an element: a child of ours, or one that a dispatcher before this one started."""
+        running = self._running.get(key)
+        if running is not None:
+            running.process.send_signal(signum)
+        else:
+            tell(self._elements[key], signum, self._sweep.job_dir(int(key.split("_")[0])))
 
     def _write(self) -> None:
         state = {"pid": os.getpid(), "created": created_at(os.getpid()), "elements": self._elements}
@@ -167,38 +179,97 @@ def created_at(pid: int) -> float | None:
 
 
 def alive(pid: int, created: float | None) -> bool:
-    """Whether the very process that had this pid then is still there (and no zombie)."""
+    """Whether the very process that had this pid then is still there (and no zombie). `created` None: not known."""
+    return created is not None and _process(pid, created) is not None
+
+
+def tell(element: Mapping[str, Any], signum: signal.Signals, job_dir: Path) -> None:
+    """Send a signal to the process of an element, if it is still the same one, ours, and at work in this job's folder.
+
+    state.json may have come with a folder from somebody else, and name any process of ours.
+    """
+    created = element.get("created")
+    process = _process(element.get("pid"), created) if created is not None else None
+    if process is None or not _works_in(process, job_dir):
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signum)
+
+
+def _process(pid: object, created: float) -> psutil.Process | None:
+    """The living process of this user with this pid that began then; None: there is none."""
+    if not isinstance(pid, int) or pid <= 1:
+        return None
     try:
         process = psutil.Process(pid)
-        same = created is None or abs(process.create_time() - created) < 1.0
-        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
+        same = abs(process.create_time() - created) < 1.0 and process.uids().real == os.getuid()
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except (psutil.Error, OverflowError):
+        return None
+
+
+def _works_in(process: psutil.Process, job_dir: Path) -> bool:
+    """Whether a process runs job.sh of this job, or what that has become: its agent names the folder."""
+    folder = str(job_dir)
+    try:
+        words = process.cmdline()
+        return any(word in (folder, f"{folder}/job.sh") for word in words) or (
+            process.environ().get("HPCSWEEP_JOB_DIR") == folder
+        )
     except psutil.Error:
         return False
 
 
-def tell(element: Mapping[str, Any], signum: signal.Signals) -> None:
-    """Send a signal to the process of an element, if it is still the same one."""
-    if alive(element["pid"], element.get("created")):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(element["pid"], signum)
-
-
 def lock(folder: Path) -> IO[str] | None:
-    """Take the dispatcher's lock of a sweep; None: somebody holds it. Held until the file is closed."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stream = (folder / "lock").open("a")
+    """Take the dispatcher's lock of a sweep; None: somebody holds it. Held until the file is closed.
+
+    Raises SchedulerError: its file system has no locks.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = (folder / "lock").open("a")
+    except OSError as exc:
+        raise SchedulerError(f"{folder / 'lock'} cannot be opened: {exc.strerror}") from exc
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         stream.close()
         return None
+    except OSError as exc:  # ENOLCK, ENOTSUP: a file system without locks
+        stream.close()
+        raise SchedulerError(
+            f"{folder / 'lock'} cannot be locked: {exc.strerror}",
+            hint="choose a --home on a file system that has locks, such as a local disk; schedulers need none",
+        ) from exc
     return stream
 
 
 def read_state(sweep: SweepFolder) -> Mapping[str, Any]:
-    """state.json of the dispatcher; empty when none was ever started."""
-    path = sweep.path / "dispatcher" / "state.json"
-    return dict(read_json(path)) if path.exists() else {}
+    """state.json of the dispatcher, its `elements` by J_K; empty when none was ever started, or it cannot be read."""
+    try:
+        found = read_json(sweep.path / "dispatcher" / "state.json")
+    except HpcsweepError:
+        return {}
+    if not isinstance(found, dict) or integer_or_none(found.get("pid")) is None:
+        return {}
+    elements = found.get("elements")
+    known = elements.items() if isinstance(elements, dict) else ()
+    return {
+        "pid": found["pid"],
+        "created": number_or_none(found.get("created")),
+        "elements": {key: _element(one) for key, one in known if _KEY.fullmatch(key) and isinstance(one, dict)},
+    }
+
+
+def _element(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What state.json says of an element; a field of another form is not known."""
+    element: dict[str, Any] = {"state": str(found.get("state"))}
+    for name in ("pid", "exit_code"):
+        element[name] = integer_or_none(found.get(name))
+    for name in ("created", "started_at", "ended_at", "cancelled_at"):
+        element[name] = number_or_none(found.get(name))
+    element["reason"] = text_or_none(found.get("reason"))
+    return {name: value for name, value in element.items() if value is not None}
 
 
 def main() -> None:

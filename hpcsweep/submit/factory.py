@@ -1,10 +1,12 @@
 """From a cluster profile to the backend that serves it."""
 
+from functools import cache
+
 from hpcsweep.errors import SpecError
 from hpcsweep.hosts.base import Host
 from hpcsweep.hosts.local import LocalHost
 from hpcsweep.schedulers.registry import get_scheduler
-from hpcsweep.spec.cluster import Cluster
+from hpcsweep.spec.cluster import Cluster, Ssh
 from hpcsweep.submit.backends import Backend, SchedulerBackend
 from hpcsweep.submit.layout import Home
 
@@ -17,15 +19,21 @@ def make_backend(cluster: Cluster, home: Home, parallel: int | None = None) -> B
         from hpcsweep.submit.local import LocalBackend  # submitit is a heavy import that schedulers do without
 
         return LocalBackend(home, parallel or cluster.parallel)
-    return SchedulerBackend(
-        get_scheduler(cluster.scheduler), make_host(cluster), cluster.ssh.user if cluster.ssh else None
-    )
+    host = make_host(cluster)
+    user = getattr(host, "user", None)  # who is logged in over there owns the jobs
+    return SchedulerBackend(get_scheduler(cluster.scheduler), host, user)
 
 
 def make_host(cluster: Cluster) -> Host:
-    """Where the profile's commands run. Raises HostError when it cannot be reached."""
-    if cluster.ssh is None:
-        return LocalHost()
+    """Where the profile's commands run: for one login one connection, however many ask. Raises HostError.
+
+    A profile from a project folder must have passed `inputs.require_own_connection` before.
+    """
+    return LocalHost() if cluster.ssh is None else _ssh_host(cluster.ssh)
+
+
+@cache
+def _ssh_host(ssh: Ssh) -> Host:
     from hpcsweep.hosts.ssh import SshHost  # paramiko is imported only by those who need it
 
-    return SshHost(cluster.ssh)
+    return SshHost(ssh)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from hpcsweep.errors import SchedulerError
 from hpcsweep.hosts.local import LocalHost
 
 _NVIDIA_SMI_TIMEOUT_S = 20.0
@@ -50,6 +51,8 @@ class GpuSlots:
             except BlockingIOError:
                 stream.close()
                 continue
+            except OSError as exc:
+                raise SchedulerError(f"{self._folder / name}.lock cannot be locked: {exc.strerror}") from exc
             names.append(name)
             files.append(stream)
         if len(files) == number:

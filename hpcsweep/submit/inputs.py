@@ -9,10 +9,11 @@ from pathlib import Path
 from hpcsweep.errors import DatasetError, SpecError
 from hpcsweep.load.datasets.registry import read_options
 from hpcsweep.spec.base import nearest
-from hpcsweep.spec.cluster import Cluster, Settings
+from hpcsweep.spec.cluster import Cluster, Settings, Ssh
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.load import choose_cluster, parse_experiment, parse_model, read_text
 from hpcsweep.spec.workload import DatasetFacts, Workload
+from hpcsweep.submit.trust import config_dir, is_trusted, look_at
 
 CONFIG_FILE = "hpcsweep.yaml"
 CONFIG_VARIABLE = "HPCSWEEP_CONFIG"
@@ -61,16 +62,76 @@ def read_experiment(path: Path) -> Experiment:
 
 
 def read_cluster(name: str | None) -> tuple[str, Cluster]:
-    """The cluster profile of this name (None: the default one), and its name. Raises SpecError."""
-    return choose_cluster(name, read_settings())
+    """The cluster profile of this name (None: the default one), and its name. Raises SpecError.
+
+    A profile that connects over SSH must be the user's own: see `own_settings`.
+    """
+    name, cluster = choose_cluster(name, read_settings())
+    require_own_connection(name, cluster)
+    return name, cluster
 
 
 def read_settings() -> list[tuple[str, Settings]]:
     """(file, its settings) of every configuration file that is there, the one that wins first."""
+    return [(str(path), _settings(path)) for path in config_files() if path.exists()]
+
+
+def own_settings() -> list[tuple[str, Settings]]:
+    """As `read_settings`, without the file of a project folder that the user has not trusted.
+
+    Only these say where a connection goes, with which key, and whose host key is believed.
+    """
+    files = config_files()
+    if not os.environ.get(CONFIG_VARIABLE) and not is_trusted(look_at(Path(), CONFIG_FILE)):
+        files = files[1:]
+    return [(str(path), _settings(path)) for path in files if path.exists()]
+
+
+def require_own_connection(name: str, cluster: Cluster) -> None:
+    """Raise SpecError unless the profile's SSH connection, if it has one, is of the user's own configuration."""
+    if cluster.ssh is None:
+        return
+    own = [found.clusters[name].ssh for _, found in own_settings() if name in found.clusters]
+    if cluster.ssh not in own:
+        raise SpecError(
+            f"./{CONFIG_FILE} has the cluster profile {name}, which connects to {_shown(cluster.ssh)}: "
+            "a folder does not say to whom hpcsweep connects until you trust it",
+            hint=f"`hpcsweep trust` shows and accepts it; or put the profile into {config_dir() / CONFIG_FILE}",
+        )
+
+
+def own_connection(name: str, ssh: Ssh, sweep: str) -> Ssh:
+    """How to reach the cluster `name` of a sweep, by the user's own configuration, never by the sweep's folder.
+
+    `ssh`: what the sweep's folder says. Raises SpecError: no profile of that name, or one that leads elsewhere.
+    """
+    for _, found in own_settings():
+        if name not in found.clusters:
+            continue
+        own = found.clusters[name].ssh
+        if own is not None and (own.host, own.home) == (ssh.host, ssh.home):
+            return own
+        leads = f"{own.host}:{own.home}" if own is not None else "this machine"
+        raise SpecError(
+            f"{sweep} says that it was submitted to {ssh.host}:{ssh.home}; your profile {name} leads to {leads}",
+            hint="nothing was asked or fetched over SSH; is the folder yours, or was the profile changed since?",
+        )
+    raise SpecError(
+        f"{sweep} says that it was submitted to {_shown(ssh)}, by a profile {name} that is not in your configuration",
+        hint=f"nothing was asked or fetched over SSH; if the sweep is yours, put {name} into "
+        f"{config_dir() / CONFIG_FILE}, or trust ./{CONFIG_FILE} by `hpcsweep trust`",
+    )
+
+
+def configured_templates() -> list[Path]:
+    """Folders of templates that the user's own configuration names. Raises SpecError."""
     found = []
-    for path in config_files():
-        if path.is_file():
-            found.append((str(path), parse_model(Settings, read_text(path), str(path))))
+    for path, settings in own_settings():
+        if settings.templates is not None:
+            folder = Path(path).absolute().parent / Path(settings.templates).expanduser()
+            if not folder.is_dir():
+                raise SpecError(f"{path}: templates: there is no folder {folder}")
+            found.append(folder)
     return found
 
 
@@ -82,8 +143,15 @@ def config_files() -> list[Path]:
         if not path.is_file():
             raise SpecError(f"{CONFIG_VARIABLE}={given}: there is no such file")
         return [path]
-    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return [Path(CONFIG_FILE), config / "hpcsweep" / CONFIG_FILE]
+    return [Path(CONFIG_FILE), config_dir() / CONFIG_FILE]
+
+
+def _settings(path: Path) -> Settings:
+    return parse_model(Settings, read_text(path), str(path))
+
+
+def _shown(ssh: Ssh) -> str:
+    return f"{f'{ssh.user}@' if ssh.user else ''}{ssh.host}{f':{ssh.port}' if ssh.port else ''}"
 
 
 def read_facts(experiment: Experiment, experiment_file: Path) -> dict[str, DatasetFacts]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcsweep.errors import HpcsweepError, SpecError, nearest
+from hpcsweep.foreign_files import DOCUMENT_LIMIT_BYTES, RECORD_LIMIT_BYTES, parse_json, read_regular
 
 if TYPE_CHECKING:  # the models, and with them pydantic, are imported where a file is read: a status may need none
     from hpcsweep.spec.job import JobSpec, RunSpec
@@ -17,7 +18,14 @@ if TYPE_CHECKING:  # the models, and with them pydantic, are imported where a fi
 HOME_VARIABLE = "HPCSWEEP_HOME"
 SWEEP_FILE = "sweep.json"
 SUBMISSION_FILE = "submission.json"
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _NUMBERED = re.compile(r"(.+)-(\d{4,})")
+
+
+def is_label(label: object) -> bool:
+    """Whether a run may have this label: it names a folder below `runs/`, and that is all it can do."""
+    plain = isinstance(label, str) and label.isprintable() and 0 < len(label.encode("utf-8", "replace")) <= 255
+    return plain and "/" not in str(label) and not str(label).startswith(".")
 
 
 def places(jobs: "Iterable[tuple[JobSpec, bool]]") -> "dict[str, tuple[JobSpec, int, RunSpec]]":
@@ -53,8 +61,8 @@ class Home:
 
     def sweep_names(self) -> list[str]:
         """Names of the sweeps, the oldest first."""
-        found = [p.parent for p in self.sweeps_dir.glob(f"*/{SWEEP_FILE}")]
-        return [p.name for p in sorted(found, key=lambda p: ((p / SWEEP_FILE).stat().st_mtime, p.name))]
+        found = [(path.lstat().st_mtime, path.parent.name) for path in self.sweeps_dir.glob(f"*/{SWEEP_FILE}")]
+        return [name for _, name in sorted(found)]
 
     def sweep(self, name: str | None) -> "SweepFolder":
         """The sweep of this name; None: the latest. Raises SpecError that lists the known ones."""
@@ -77,6 +85,11 @@ class Home:
                 return SweepFolder(folder)
             except FileExistsError:
                 number += 1
+            except OSError as exc:
+                raise SpecError(
+                    f"{folder} cannot be made: {exc.strerror}",
+                    hint=f"is HPCSWEEP_HOME {self.path} writable, and not full?",
+                ) from exc
 
     def next_number(self, experiment: str) -> int:
         """The number that the next sweep of this experiment gets, 1 for the first."""
@@ -117,7 +130,8 @@ class SweepFolder:
 
     def job_numbers(self) -> list[int]:
         """Numbers of the jobs that were written, in order."""
-        return sorted(int(p.parent.name) for p in self.path.glob("jobs/*/job.json") if p.parent.name.isdigit())
+        names = [path.parent.name for path in self.path.glob("jobs/*/job.json")]
+        return sorted(int(name) for name in names if _NUMBER.fullmatch(name))
 
     def definition_stamps(self) -> dict[str, str]:
         """Path below this folder -> inode, size and mtime of each file that says what the sweep is.
@@ -145,6 +159,11 @@ class SweepFolder:
         runs = document.get("runs") if isinstance(document, dict) else None
         if not isinstance(runs, list) or not all(isinstance(run, dict) and "label" in run for run in runs):
             raise HpcsweepError(f"{path} is damaged: it lists no runs", hint="it is written once, by submit")
+        for run in runs:
+            if not is_label(run["label"]):
+                raise HpcsweepError(
+                    f"{path} is damaged: {ascii(run['label'])[:100]} cannot be the name of a run's folder"
+                )
         if not isinstance(document.get("profile"), dict):
             raise HpcsweepError(f"{path} is damaged: it has no cluster profile", hint="it is written once, by submit")
         return dict(document)
@@ -153,16 +172,23 @@ class SweepFolder:
         """jobs/N/job.json."""
         from hpcsweep.spec.job import JobSpec
 
-        return JobSpec.model_validate_json((self.job_dir(number) / "job.json").read_bytes())
+        path = self.job_dir(number) / "job.json"
+        try:
+            return JobSpec.model_validate_json(read_regular(path, DOCUMENT_LIMIT_BYTES))
+        except (OSError, ValueError) as exc:
+            raise HpcsweepError(f"{path} cannot be read: {_why(exc)}", hint="it is written once, by submit") from exc
 
     def read_submission(self, number: int) -> "Submission | None":
         """jobs/N/submission.json; None: the job was never handed over."""
         from hpcsweep.submit.submission import Submission
 
+        path = self.job_dir(number) / SUBMISSION_FILE
         try:
-            return Submission.model_validate_json((self.job_dir(number) / SUBMISSION_FILE).read_bytes())
+            return Submission.model_validate_json(read_regular(path, RECORD_LIMIT_BYTES))
         except FileNotFoundError:
             return None
+        except (OSError, ValueError) as exc:
+            raise HpcsweepError(f"{path} cannot be read: {_why(exc)}") from exc
 
     def write_submission(self, number: int, submission: "Submission") -> None:
         """Write jobs/N/submission.json, whole."""
@@ -203,16 +229,23 @@ class SweepFolder:
     def _attempt_numbers(self, label: str) -> Iterator[int]:
         for entry in (self.path / "runs" / label).glob("attempt-*"):
             number = entry.name.removeprefix("attempt-")
-            if number.isdigit():
+            if _NUMBER.fullmatch(number):
                 yield int(number)
 
 
 def read_json(path: Path) -> Any:
     """A JSON file of ours. Raises HpcsweepError that names it."""
     try:
-        return json.loads(path.read_bytes())
+        return parse_json(read_regular(path, DOCUMENT_LIMIT_BYTES))
     except (OSError, ValueError) as exc:
-        raise HpcsweepError(f"{path} cannot be read: {exc}") from exc
+        raise HpcsweepError(f"{path} cannot be read: {_why(exc)}") from exc
+
+
+def _why(exc: OSError | ValueError) -> str:
+    """The reason in one line: an error of the operating system, of JSON, or the first one of pydantic."""
+    if isinstance(exc, OSError):
+        return exc.strerror or type(exc).__name__
+    return " ".join(str(exc).split("\n")[:3])[:300]
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -74,7 +74,7 @@ class LocalBackend:
         with free:
             for key in keys:
                 if elements.get(key, {}).get("state") == "running":
-                    tell(elements[key], signal.SIGTERM)  # its agent cleans up by itself
+                    tell(elements[key], signal.SIGTERM, sweep.job_dir(number))  # its agent cleans up by itself
 
     def max_array_size(self) -> int | None:
         """No limit here."""
@@ -92,18 +92,25 @@ class LocalBackend:
     def listing(self, names: Mapping[str, str]) -> Listing:
         """What the dispatchers' state files and the process table say."""
         statuses: dict[tuple[str, int | None], JobStatus] = {}
+        troubles: list[str] = []
         for job_id in names:
-            sweep, number = self._sweep(job_id)
+            try:
+                sweep, number = self._sweep(job_id)
+            except SchedulerError as exc:
+                troubles.append(exc.message)
+                continue
             state = read_state(sweep)
             living = bool(state) and alive(state["pid"], state["created"])
             for key, element in state.get("elements", {}).items():
                 job, index = key.split("_")
                 if int(job) == number:
                     statuses[(job_id, int(index))] = _status(job_id, int(index), element, living)
-        return Listing(statuses, complete=True)
+        return Listing(statuses, complete=not troubles, trouble="; ".join(troubles))
 
     def _sweep(self, job_id: str) -> tuple[SweepFolder, int]:
         name, _, number = job_id.rpartition(":")
+        if not number.isdecimal() or "/" in name:
+            raise SchedulerError(f"{job_id!r} is no job of this machine", hint="is its submission.json damaged?")
         return SweepFolder(self._home.sweeps_dir / name), int(number)
 
     def _start(self, sweep: SweepFolder) -> None:
@@ -164,7 +171,7 @@ def _status(job_id: str, index: int, element: Mapping[str, Any], dispatcher_aliv
             outcome=OutcomeKind.NOT_RUN,
         )
     if native == "running":
-        if alive(element["pid"], element.get("created")):
+        if alive(element.get("pid", 0), element.get("created")):
             return JobStatus(job_id, index, JobState.RUNNING, native, node=os.uname().nodename)
         return JobStatus(job_id, index, JobState.FAILED, "gone", "its process is gone without a word")
     if native == "cancelled":

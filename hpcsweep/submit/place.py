@@ -4,15 +4,19 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hpcsweep.errors import SpecError
+import hpcsweep
+from hpcsweep.errors import HostError, SpecError
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.submit.backends import Backend
 from hpcsweep.submit.layout import Home, SweepFolder
+from hpcsweep.terminal_text import one_line, printable
 
 if TYPE_CHECKING:
     from hpcsweep.submit.remote import RemoteSweep
 
 _NAMES_TRIED = 100
+_FAR_PYTHON_S = 60.0
+"""For a python on a busy parallel file system to import the agent."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Place:
 
 def claim(home: Home, experiment: str, cluster: Cluster, backend: Backend) -> Place:
     """A new sweep folder, on both sides under the same name. Raises SpecError, HostError."""
+    check_far_side(cluster, backend)
     taken: list[SweepFolder] = []
     for _ in range(_NAMES_TRIED):
         place = find_place(home.claim(experiment), cluster, backend)
@@ -60,6 +65,32 @@ def claim(home: Home, experiment: str, cluster: Cluster, backend: Backend) -> Pl
             folder.path.rmdir()
         return place
     raise SpecError(f"no free name for a sweep of {experiment} was found in {_NAMES_TRIED} tries")
+
+
+def check_far_side(cluster: Cluster, backend: Backend) -> None:
+    """Raise SpecError unless the python of a cluster over SSH has this very version of hpcsweep: the nodes will use it.
+
+    Nothing has been copied then. Raises HostError when the host cannot be reached.
+    """
+    if cluster.ssh is None or cluster.python is None:
+        return
+    code = "import hpcsweep.node.agent, hpcsweep; print(hpcsweep.__version__)"
+    answer = backend.host.run([cluster.python, "-c", code], timeout_s=_FAR_PYTHON_S)
+    where = f"{cluster.python} on {cluster.ssh.host}"
+    if answer.exit_code is None:
+        raise HostError(f"{where} did not answer within {_FAR_PYTHON_S:.0f} s", hint="nothing was copied or submitted")
+    if answer.exit_code != 0:
+        raise SpecError(
+            f"{where} cannot import hpcsweep: nothing was copied or submitted",
+            detail=printable(answer.stderr),
+            hint=f"install it there: {cluster.python} -m pip install hpcsweep=={hpcsweep.__version__}",
+        )
+    there = one_line(answer.stdout.strip().rpartition("\n")[2])[:40]
+    if there != hpcsweep.__version__:
+        raise SpecError(
+            f"{where} has hpcsweep {there}, and this is {hpcsweep.__version__}: nothing was copied or submitted",
+            hint=f"{cluster.python} -m pip install hpcsweep=={hpcsweep.__version__}",
+        )
 
 
 def find_place(sweep: SweepFolder, cluster: Cluster, backend: Backend) -> Place:

@@ -7,13 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment
-
-from hpcsweep.errors import SpecError
 from hpcsweep.plan.grid import Grid, Selection, expand
 from hpcsweep.plan.jobs import Packing, gpu_hours, pack_jobs, shape
 from hpcsweep.plan.runs import PlannedRun, plan_runs
-from hpcsweep.render.environment import make_environment
+from hpcsweep.render.environment import JobEnvironment, make_environment
 from hpcsweep.render.job import RenderedJob, job_files, render_job
 from hpcsweep.render.own_script import own_environment, with_values
 from hpcsweep.schedulers.registry import get_scheduler
@@ -25,6 +22,8 @@ from hpcsweep.spec.server import ServerConfig
 from hpcsweep.spec.workload import DatasetFacts
 from hpcsweep.submit.checks import check_simulation, cpu_warnings, exposure_errors, login_checks
 from hpcsweep.submit.inputs import (
+    CONFIG_FILE,
+    configured_templates,
     find_engine,
     find_experiment,
     find_simulation_profile,
@@ -34,6 +33,7 @@ from hpcsweep.submit.inputs import (
     read_own_script,
 )
 from hpcsweep.submit.provenance import provenance, versions
+from hpcsweep.submit.trust import template_folders
 
 SWEEP_SCHEMA = 1
 
@@ -65,7 +65,7 @@ class Prepared:
     simulated: Mapping[str, Path]  # engine -> profile that is played in its place
     pack: int
     parallel: int | None
-    environment: Environment
+    environment: JobEnvironment
     warnings: tuple[str, ...] = ()
     script: str | None = None  # text of the user's own script, which is submitted once per run
     script_request: ScriptRequest | None = None  # what its directives say; None: no script, or no scheduler
@@ -139,7 +139,7 @@ def prepare(request: Request) -> Prepared:
         simulated,
         request.pack,
         request.parallel or cluster.parallel,
-        make_environment(template_folders(request.template_dir)),
+        make_environment(own_templates(request.template_dir)),
         tuple(warnings),
         script,
         request_of_script,
@@ -180,7 +180,7 @@ def render_sweep(
 
 
 def render_jobs(
-    environment: Environment,
+    environment: JobEnvironment,
     template: str,
     jobs: Sequence[JobSpec],
     cluster: Cluster,
@@ -279,8 +279,6 @@ def _simulated(
     return found
 
 
-def template_folders(given: Path | None) -> list[Path]:
-    """Folders whose templates come before the shipped ones. Raises SpecError."""
-    if given is not None and not given.is_dir():
-        raise SpecError(f"--template-dir {given}: there is no such folder")
-    return [folder for folder in (given, Path("templates")) if folder is not None and folder.is_dir()]
+def own_templates(given: Path | None) -> list[Path]:
+    """Folders whose templates come before the shipped ones; see `trust.template_folders`. Raises SpecError."""
+    return template_folders(given, [] if given is not None else configured_templates(), CONFIG_FILE)

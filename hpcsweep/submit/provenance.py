@@ -6,10 +6,8 @@ import sys
 from pathlib import Path
 
 import hpcsweep
-from hpcsweep.hosts.local import LocalHost
 from hpcsweep.spec.secret_values import masked
-
-_GIT_TIMEOUT_S = 10.0
+from hpcsweep.submit.git_revision import git_revision
 
 
 def versions() -> dict[str, str]:
@@ -23,11 +21,5 @@ def versions() -> dict[str, str]:
 def provenance(experiment_file: Path) -> dict[str, str]:
     """Git revision of the folder that holds the experiment, where it is one; and the command line."""
     found = {"command": masked(" ".join(sys.argv[1:]))}
-    git = ["git", "-C", str(experiment_file.resolve().parent)]
-    host = LocalHost()
-    head = host.run([*git, "rev-parse", "HEAD"], timeout_s=_GIT_TIMEOUT_S)
-    if head.exit_code == 0:
-        found["git_revision"] = head.stdout.strip()
-        changes = host.run([*git, "status", "--porcelain"], timeout_s=_GIT_TIMEOUT_S)
-        found["git_changes"] = "yes" if changes.stdout.strip() else "no"
+    found |= git_revision(experiment_file.resolve().parent)
     return found

@@ -1,21 +1,39 @@
 """Sweeps on a host over SSH: the folder is written here, staged there, and what the nodes write is fetched back.
 
-The copy here stays the truth for the login side; the copy there is what the nodes read and write.
+The copy here stays the truth for the login side; the copy there is what the nodes read and write. The other side is
+not trusted with this one: what it lists is fetched only where a sweep has such a file, into folders that are really
+below the sweep's, and never through a link.
 """
 
+import errno
+import os
 import posixpath
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from hpcsweep.errors import HostError
+from hpcsweep.hosts.remote_files import RemoteFile
 from hpcsweep.hosts.ssh import SshHost
 from hpcsweep.submit.layout import SweepFolder
 
 APPEND_ONLY = frozenset({"events.jsonl", "server.log", "client.log"})
 """Files that only grow: of these, only the new bytes are fetched."""
 
+RECORDS = frozenset({"events.jsonl", "exit.json", "owner.json", "not_run.json"})
+"""What a verdict rests on: without one that is there, nothing may be concluded."""
+
+_LAST = ("exit.json", "not_run.json")
+"""Names, or ends of names, of files that say that something is over: fetched after all that was before."""
+
 _FETCHED = ("runs", "jobs")
+_RECORD_MAX_BYTES = 4 << 20
 _WHOLE_FILE_MAX_BYTES = 64 << 20
+_LOG_MAX_BYTES = 256 << 20
+"""The agent caps a log well below this."""
+_EVENTS_MAX_BYTES = 16 << 30
 
 
 @dataclass(frozen=True)
@@ -36,37 +54,69 @@ class RemoteSweep:
         self.host.make_folder(self.path, exist_ok=False)
 
     def stage(self) -> None:
-        """Copy everything that is here and not there. Raises HostError."""
-        there = dict(self.host.files_below(self.path))
+        """Copy everything that is here and not there; links are left out. Raises HostError."""
+        there = {file.path: file.size_bytes for file in self.host.files_below(self.path)}
         for source in sorted(p for p in self.folder.path.rglob("*") if not p.name.startswith(".")):
             relative = source.relative_to(self.folder.path).as_posix()
             target = posixpath.join(self.path, relative)
+            if source.is_symlink():
+                continue
             if source.is_dir():
                 self.host.make_folder(target)
             elif source.is_file() and there.get(relative) != source.stat().st_size and not _written_there(relative):
                 self.host.put_file(source, target)
 
     def fetch(self) -> int:
-        """Bring what the nodes have written since the last time; bytes that came. Raises HostError."""
-        fetched = 0
-        for part in _FETCHED:
-            for below, size_bytes in self.host.files_below(posixpath.join(self.path, part)):
-                fetched += self._fetch_file(f"{part}/{below}", size_bytes)
-        return fetched
+        """Bring what the nodes have written since the last time; bytes that came.
 
-    def _fetch_file(self, relative: str, size_bytes: int) -> int:
-        name = PurePosixPath(relative).name
-        target = self.folder.path / relative
-        have_bytes = target.stat().st_size if target.is_file() else 0
-        if name.startswith(".") or have_bytes == size_bytes or not _written_there(relative):
+        Raises HostError when something is missing: then no conclusion may be drawn from what is not here.
+        """
+        listed = [
+            (f"{part}/{file.path}", file)
+            for part in _FETCHED
+            for file in self.host.files_below(posixpath.join(self.path, part))
+        ]
+        labels = {path.name for path in self.folder.path.glob("runs/*")}
+        numbers = {str(number) for number in self.folder.job_numbers()}
+        wanted = [(relative, file) for relative, file in listed if _belongs(relative, labels, numbers)]
+        wanted.sort(key=lambda one: one[0].endswith(_LAST))
+        return sum(self._fetch_file(relative, file) for relative, file in wanted)
+
+    def _fetch_file(self, relative: str, file: RemoteFile) -> int:
+        *folders, name = PurePosixPath(relative).parts
+        if not file.regular:
+            if name in RECORDS:
+                raise HostError(f"{self.host.name}: {self.path}/{relative} is not a regular file: refused")
             return 0
-        grows = name in APPEND_ONLY and have_bytes < size_bytes
-        if size_bytes - (have_bytes if grows else 0) > _WHOLE_FILE_MAX_BYTES and name not in APPEND_ONLY:
-            return 0
-        data = self.host.read_from(posixpath.join(self.path, relative), have_bytes if grows else 0)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _store(target, data, append=grows)
-        return len(data)
+        with _folder_below(self.folder.path, folders) as folder:
+            have_bytes = _size(folder, name, relative)
+            if have_bytes == file.size_bytes:
+                return 0
+            grows = name in APPEND_ONLY and have_bytes is not None and have_bytes < file.size_bytes
+            offset = have_bytes if grows and have_bytes is not None else 0
+            limit_bytes = _limit_bytes(name)
+            if file.size_bytes > limit_bytes and name not in APPEND_ONLY:
+                if name in RECORDS or name.endswith(_LAST):
+                    raise HostError(f"{self.host.name}: {self.path}/{relative} has {file.size_bytes} bytes: refused")
+                return 0  # a dump of an engine, say: it stays there
+            if offset >= limit_bytes:
+                if name in RECORDS:
+                    raise HostError(f"{self.host.name}: {self.path}/{relative} has more than {limit_bytes} bytes")
+                return 0
+            return self._copy(relative, folder, name, offset, limit_bytes - offset, append=grows)
+
+    def _copy(self, relative: str, folder: int, name: str, offset: int, limit_bytes: int, *, append: bool) -> int:
+        """Bring a file in pieces: what came of a log before the link broke is kept, anything else is whole or not."""
+        written = name if append else f".{name}.fetched"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_APPEND if append else os.O_TRUNC)
+        try:
+            with os.fdopen(os.open(written, flags, 0o666, dir_fd=folder), "ab" if append else "wb") as target:
+                came = self.host.copy_from(posixpath.join(self.path, relative), offset, target, limit_bytes)
+            if not append:
+                os.replace(written, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError as exc:
+            raise HostError(f"{self.folder.path / relative} cannot be written: {exc}") from exc
+        return came
 
 
 def remote_sweep_dir(home: str, name: str) -> str:
@@ -74,22 +124,61 @@ def remote_sweep_dir(home: str, name: str) -> str:
     return posixpath.join(home, "sweeps", name)
 
 
+def _belongs(relative: str, labels: set[str], numbers: set[str]) -> bool:
+    """Whether a sweep with these runs and jobs has such a file, and the nodes write it."""
+    parts = PurePosixPath(relative).parts
+    if any(part.startswith(".") for part in parts) or not _written_there(relative):
+        return False
+    return parts[1] in (labels if parts[0] == "runs" else numbers)
+
+
 def _written_there(relative: str) -> bool:
     """Whether the node writes this file (run folders, logs, the ends of elements), and not the login side."""
     parts = PurePosixPath(relative).parts
     if parts[0] == "runs":
         return len(parts) > 2
-    return parts[0] == "jobs" and ("logs" in parts or parts[-1].endswith(".exit.json"))
+    return parts[0] == "jobs" and len(parts) > 2 and (parts[2] == "logs" or parts[-1].endswith(".exit.json"))
 
 
-def _store(target: Path, data: bytes, *, append: bool) -> None:
+def _limit_bytes(name: str) -> int:
+    if name == "events.jsonl":
+        return _EVENTS_MAX_BYTES
+    if name in APPEND_ONLY:
+        return _LOG_MAX_BYTES
+    return _RECORD_MAX_BYTES if name in RECORDS or name.endswith(_LAST) else _WHOLE_FILE_MAX_BYTES
+
+
+@contextmanager
+def _folder_below(root: Path, folders: Sequence[str]) -> Iterator[int]:
+    """A descriptor of a folder below `root`, which is made; a link on the way is refused. Raises HostError."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    fd = -1
     try:
-        if append:
-            with target.open("ab") as stream:
-                stream.write(data)
-            return
-        beside = target.with_name(f".{target.name}.fetched")
-        beside.write_bytes(data)
-        beside.replace(target)
+        fd = os.open(root, flags)
+        for name in folders:
+            with suppress(FileExistsError):
+                os.mkdir(name, dir_fd=fd)
+            inner = os.open(name, flags | os.O_NOFOLLOW, dir_fd=fd)
+            os.close(fd)
+            fd = inner
     except OSError as exc:
-        raise HostError(f"{target} cannot be written: {exc}") from exc
+        if fd >= 0:
+            os.close(fd)
+        link = "leads out of the sweep's folder through a link, or is no folder"
+        why = link if exc.errno in (errno.ELOOP, errno.ENOTDIR) else str(exc)
+        raise HostError(f"{root.joinpath(*folders)}: {why}: nothing was fetched into it") from exc
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _size(folder: int, name: str, relative: str) -> int | None:
+    """Bytes of a file in a folder; None: there is none. Raises HostError for what is no regular file."""
+    try:
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        raise HostError(f"{relative} here is not a regular file: nothing was fetched into it")
+    return found.st_size

@@ -13,7 +13,9 @@ class Submission(Record):
     the scheduler reported long after the submission that it has no such job; no status looks for it any more.
     """
 
-    job_id: str | None
+    job_id: str | None = Field(
+        pattern=r"^[A-Za-z0-9_][^\s/\x00-\x1f\x7f-\x9f]{0,254}$", description="an argument of the scheduler's commands"
+    )
     cluster: str
     scheduler: str
     submitted_at: float

@@ -1,5 +1,6 @@
 """The SSH host against a real sshd: quoting, exit codes, time-outs, whole files, verified host keys."""
 
+import io
 import os
 import posixpath
 import shlex
@@ -37,6 +38,16 @@ def host(ssh):
     opened.close()
 
 
+def sizes_below(host, folder):
+    return {file.path: file.size_bytes for file in host.files_below(str(folder))}
+
+
+def content(host, path, offset, limit_bytes=1 << 30):
+    target = io.BytesIO()
+    host.copy_from(path, offset, target, limit_bytes)
+    return target.getvalue()
+
+
 @pytest.mark.parametrize(
     "word", ["plain", "two words", "it's", 'a"b', "$(id)", "`id`", "back\\slash", "new\nline", "", "*", "~"]
 )
@@ -69,8 +80,9 @@ def test_files_are_written_whole_and_read_from_an_offset(host, tmp_path):
     assert Path(folder, "a").stat().st_mode & 0o777 == 0o600
     (tmp_path / "source").write_bytes(b"x" * 100_000)
     host.put_file(tmp_path / "source", posixpath.join(folder, "b"))
-    assert dict(host.files_below(folder)) == {"a": 8, "b": 100_000}
-    assert host.read_from(posixpath.join(folder, "a"), 4) == b"two\n"
+    assert sizes_below(host, folder) == {"a": 8, "b": 100_000}
+    assert content(host, posixpath.join(folder, "a"), 4) == b"two\n"
+    assert content(host, posixpath.join(folder, "b"), 0, limit_bytes=70_000) == b"x" * 70_000
     assert sorted(p.name for p in Path(folder).iterdir()) == ["a", "b"]
 
 
@@ -86,7 +98,7 @@ def test_a_folder_is_claimed_once(host, tmp_path):
 
 def test_what_cannot_be_read_is_named(host, tmp_path):
     with pytest.raises(HostError, match="nothing-here"):
-        host.read_from(str(tmp_path / "nothing-here"), 0)
+        content(host, str(tmp_path / "nothing-here"), 0)
 
 
 def test_what_login_files_over_there_set_does_not_reach_a_command(host):
@@ -100,10 +112,10 @@ def _clean_env():
 
 def test_a_connection_that_broke_is_made_anew(host, tmp_path):
     (tmp_path / "a").write_text("one")
-    assert dict(host.files_below(str(tmp_path))) == {"a": 3}
-    host._client.get_transport().sock.close()
-    host._client.get_transport().join(10)
-    assert dict(host.files_below(str(tmp_path))) == {"a": 3}
+    assert sizes_below(host, tmp_path) == {"a": 3}
+    host._transport.sock.close()
+    host._transport.join(10)
+    assert sizes_below(host, tmp_path) == {"a": 3}
     assert host.run(["true"], timeout_s=20).exit_code == 0
 
 
@@ -111,7 +123,7 @@ def test_a_host_that_cannot_be_reached_is_not_tried_again_at_once(ssh, monkeypat
     dead = SshHost(ssh.model_copy(update={"port": 1}))
     with pytest.raises(HostError) as first:
         dead.run(["true"], timeout_s=5)
-    monkeypatch.setattr("paramiko.SSHClient.connect", lambda *_, **__: pytest.fail("tried again"))
+    monkeypatch.setattr("hpcsweep.hosts.ssh.open_transport", lambda *_, **__: pytest.fail("tried again"))
     with pytest.raises(HostError) as second:
         list(dead.files_below("/"))
     assert second.value.message == first.value.message
@@ -128,4 +140,4 @@ def test_an_unknown_host_key_is_refused(ssh, tmp_path):
 def test_a_dead_port_is_an_error_that_says_what_to_try(ssh):
     with pytest.raises(HostError, match="no SSH connection") as caught:
         SshHost(ssh.model_copy(update={"port": 1})).run(["true"], timeout_s=5)
-    assert "must work without a password" in caught.value.hint
+    assert f"`ssh {ssh.host} true` must work" in caught.value.hint

@@ -6,7 +6,7 @@ import pytest
 
 from hpcsweep.errors import HostError
 from hpcsweep.hosts.base import leaks
-from hpcsweep.hosts.ssh import jump_command
+from hpcsweep.hosts.ssh_config import jump_command
 from hpcsweep.schedulers.base import Answer
 from hpcsweep.schedulers.slurm import SlurmScheduler
 from hpcsweep.submit.backends import SchedulerBackend
@@ -56,8 +56,7 @@ JUMPS = [  # (ProxyJump of ~/.ssh/config, what is run)
 
 @pytest.mark.parametrize(("jump", "command"), JUMPS)
 def test_a_jump_host_is_gone_through(jump, command):
-    options = {"hostname": "login.site", **({"proxyjump": jump} if jump else {})}
-    assert jump_command(options, None) == command
+    assert jump_command("login.site", 22, jump or "none") == command
 
 
 def test_witnesses_are_asked_at_once():

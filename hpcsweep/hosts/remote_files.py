@@ -1,0 +1,85 @@
+"""Files on the other side of an SFTP session, which is not trusted: names, sizes and kinds are checked."""
+
+import errno
+import posixpath
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import IO
+
+import paramiko
+
+from hpcsweep.errors import HostError
+from hpcsweep.terminal_text import one_line
+
+_MOST_FILES = 1_000_000
+_DEEPEST = 16
+_LONGEST_NAME_BYTES = 255
+_REQUEST_BYTES = 32 << 10
+_WINDOW_REQUESTS = 64
+"""Requests for pieces of a file that are under way at once: 2 MiB of memory, and so much for each round trip."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file below a folder. `path`: relative to it. `regular`: neither a link nor a FIFO, device or socket."""
+
+    path: str
+    size_bytes: int
+    regular: bool = True
+
+
+def files_below(sftp: paramiko.SFTPClient, folder: str) -> Iterator[RemoteFile]:
+    """Every file below a folder; links are listed and not followed.
+
+    Raises HostError for a name that cannot be one of a file in its folder: `../x` would be written elsewhere.
+    """
+    waiting = [("", 0)]
+    found = 0
+    while waiting:
+        below, depth = waiting.pop()
+        for entry in sftp.listdir_iter(posixpath.join(folder, below)):
+            found += 1
+            if found > _MOST_FILES:
+                raise HostError(f"{folder} over there lists more than {_MOST_FILES} files: refused")
+            check_name(entry.filename, posixpath.join(folder, below))
+            path = posixpath.join(below, entry.filename)
+            mode = entry.st_mode or 0
+            if stat.S_ISDIR(mode):
+                if depth >= _DEEPEST:
+                    raise HostError(f"{folder}/{path} over there is nested deeper than {_DEEPEST} folders: refused")
+                waiting.append((path, depth + 1))
+            else:
+                yield RemoteFile(path, max(0, entry.st_size or 0), stat.S_ISREG(mode))
+
+
+def check_name(name: str, folder: str) -> None:
+    """Raise HostError unless `name` can be the name of one file."""
+    plain = bool(name) and name not in (".", "..") and "/" not in name and name.isprintable()
+    if not plain or len(name.encode("utf-8", "replace")) > _LONGEST_NAME_BYTES:
+        raise HostError(
+            f"{one_line(folder)} over there lists a file {name[:100]!a}: refused, nothing of it was written",
+            hint="no file of a sweep has such a name: is this host, and the folder on it, yours alone?",
+        )
+
+
+def copy_from(sftp: paramiko.SFTPClient, path: str, offset: int, target: IO[bytes], limit_bytes: int) -> int:
+    """Write what a file has from byte `offset` on to `target`; bytes that were written, at most `limit_bytes`.
+
+    Raises OSError when it is no regular file, or shorter than it says itself.
+    """
+    with sftp.open(path, "rb") as stream:
+        attributes = stream.stat()
+        if not stat.S_ISREG(attributes.st_mode or stat.S_IFREG):
+            raise OSError(errno.EINVAL, "is not a regular file")
+        end = min(attributes.st_size or 0, offset + limit_bytes)
+        at = offset
+        while at < end:
+            window = min(end - at, _REQUEST_BYTES * _WINDOW_REQUESTS)
+            wanted = [(at + done, min(_REQUEST_BYTES, window - done)) for done in range(0, window, _REQUEST_BYTES)]
+            for (_, size), piece in zip(wanted, stream.readv(wanted), strict=True):
+                if len(piece) != size:
+                    raise OSError(errno.EIO, f"ended at byte {at + len(piece)} of {end}")
+                target.write(piece)
+                at += size
+    return max(0, end - offset)
