@@ -15,6 +15,7 @@ _TOO_MANY_STARTS = "too many failed attempts"
 NEVER = "Can Never Run: "
 WAITING = "Not Running: "
 _BEGAN = "Job Array Began"
+_STARTED = "Job run at "
 _RANGE = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
 
 _STATES = {  # job states, PBS Reference Guide, "Job States"
@@ -139,8 +140,8 @@ def status(job_id: str, index: int | None, attributes: Attributes, array: Attrib
         reason = comment.removeprefix(WAITING)
     elif state is JobState.PENDING and comment.startswith(_BEGAN):
         reason = _limited(array)
-    elif state is JobState.RUNNING and native not in _WORDS:
-        reason = ""
+    elif state is JobState.RUNNING or state is JobState.ENDING:
+        reason = "" if comment.startswith(_STARTED) or native not in _WORDS else reason
     elif state is JobState.UNKNOWN:
         reason = (
             "moved to another PBS server"

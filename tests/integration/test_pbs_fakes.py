@@ -6,6 +6,8 @@ import pytest
 from pbs_fixture import FakePbs, wait_until
 from pbs_transcripts import Recorded, one
 
+from hpcsweep.schedulers.pbs_json import parse_dsv
+
 CLOCK = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun) \w{3} [ \d]\d( at)? \d\d:\d\d(:\d\d \d{4})?")
 SCRIPTS = ("jobs/exit.pbs", "jobs/arr.pbs", "jobs/show.pbs", "jobs/trap.pbs", "jobs/sig.pbs")
 WHERE = {
@@ -261,12 +263,13 @@ def test_qdel_of_a_running_job_and_of_a_queued_subjob(site):
     assert a["comment"].endswith("and terminated by hpcuser@pbshost")
     array = site.out("cd jobs; qsub -J 0-3%1 -v S=60 arr.pbs").partition("[")[0]
     site.out(f"qdel '{array}[3].pbshost'")
-    assert site.attributes(f"{array}[3]")["comment"] == "Subjob finished"
-    assert "run_count" not in site.attributes(f"{array}[3]")
+    never_ran = parse_dsv(site.out(f"qstat -x -t -f -F dsv '{array}[].pbshost'"))[f"{array}[3].pbshost"]
+    assert (never_ran["job_state"], never_ran["comment"]) == ("X", "Subjob finished")
+    assert "run_count" not in never_ran
     site.out(f"qdel '{array}[].pbshost'")
     site.wait_for(array, "F")
-    ends = [site.attributes(f"{array}[{n}]") for n in range(4)]
-    assert [e["substate"] for e in ends] == ["91", "92", "92", "92"]
+    ends = list(parse_dsv(site.out(f"qstat -x -t -f -F dsv '{array}[].pbshost'")).values())[1:]
+    assert [(e["substate"], e.get("run_count")) for e in ends] == [("91", "1"), *[("91", None)] * 3]
 
 
 def test_a_rerun_keeps_the_id_and_appends_to_the_log(site):

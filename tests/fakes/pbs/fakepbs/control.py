@@ -66,7 +66,9 @@ def qdel(argv: list[str]) -> int:
         raise Refused(QDEL_USAGE, 2)
 
     def one(state: dict, job: dict, index: str | None, full: str) -> None:
-        if job["a"]["job_state"] == "F" or record(job, index)["job_state"] in "XF":
+        if index is not None and record(job, index)["job_state"] == "X":
+            raise Refused(f"qdel: Request invalid for finished array subjob {full}", 55)
+        if job["a"]["job_state"] == "F":
             if not erase:
                 raise Refused(f"qdel: Job has finished {full}", 35)
             del state["jobs"][str(job["number"])]
@@ -74,7 +76,9 @@ def qdel(argv: list[str]) -> int:
         if index is None and "subjobs" in job:
             job["deleted"] = True
             for number in list(job["subjobs"]):
-                if job["subjobs"][number]["job_state"] not in "XF":
+                if job["subjobs"][number]["job_state"] == "X":
+                    history.forget(job, number)
+                else:
                     delete(state, job, number, full, force)
             history.close_array(state, job)
         else:
@@ -132,12 +136,23 @@ def qrerun(argv: list[str]) -> int:
             raise Refused(f"qrerun: Unauthorized Request  {full}", 159)
         if job["a"]["Rerunable"] == "False":
             raise Refused(f"qrerun: job is not rerunnable {full}", 190)
-        a = record(job, index)
-        if a["job_state"] != "R":
+        targets = list(job["subjobs"]) if index is None and "subjobs" in job else [index]
+        running = [target for target in targets if record(job, target)["job_state"] == "R"]
+        if not running:
             raise Refused(f"qrerun: Request invalid for state of job {full}", 168)
-        wake(a, "rerun", None)
+        for target in running:
+            wake(record(job, target), "rerun", None)
 
     return each("qrerun", argv, one)
+
+
+def qalter(argv: list[str]) -> int:
+    """-N only. What of an array has started keeps its name."""
+
+    def one(state: dict, job: dict, index: str | None, full: str) -> None:
+        job["a"]["Job_Name"] = argv[1]
+
+    return each("qalter", argv[2:], one)
 
 
 def qhold(argv: list[str]) -> int:
@@ -165,13 +180,19 @@ def qrls(argv: list[str]) -> int:
 
 
 def fakepbs(argv: list[str]) -> int:
-    """Administration: down | up | freeze | purge | stop-all | set server|queue NAME=VALUE ... | mom NODE kill|start."""
+    """Administration: down | up | freeze | purge | stop-all | nodes NAME=GPU ... | set server|queue NAME=VALUE ... | mom NODE kill|start."""
     words = argv or ["help"]
     with locked() as state:
         if words[0] in ("down", "up", "freeze"):
             state["up"] = {"down": False, "up": True, "freeze": "frozen"}[words[0]]
         elif words[0] == "next":
             state["next"] = int(words[1])
+        elif words[0] == "nodes":  # nodes gpu1=h200 gpu2=a100 ...: of 64 CPUs and 8 GPUs of a type
+            kinds = dict(pair.split("=") for pair in words[1:])
+            state["moms"] = dict.fromkeys(kinds, True)
+            state["nodes"] = {
+                name: {"ncpus": 64, "ngpus": 8, "mem": 900 << 20, "gpu_type": kind} for name, kind in kinds.items()
+            }
         elif words[0] == "purge":
             history.purge(state)
         elif words[0] == "set":

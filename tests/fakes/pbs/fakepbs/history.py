@@ -20,17 +20,32 @@ def end(state: dict, job: dict, index: str | None, status: int | None, words: st
     if index is None:
         keep(state, job)
     else:
+        if status is not None:
+            job["a"]["Exit_status"] = str(max(int(job["a"].get("Exit_status", "0")), worst(status)))
+            job["a"].setdefault("Stageout_status", "1")
+        if not state["server"]["job_history_enable"]:
+            forget(job, index)
         count(job)
         close_array(state, job)
 
 
+def worst(status: int) -> int:
+    """What an ended subjob makes of its array's Exit_status: 0, 1 for a failure, 2 for an end that PBS brought about."""
+    return 2 if status < 0 else 1 if status else 0
+
+
+def forget(job: dict, index: str) -> None:
+    """Drop a subjob's own record: it is then shown with what its array has."""
+    job["subjobs"][index] = {"job_state": job["subjobs"][index]["job_state"], "substate": "92"}
+
+
 def never_ran(state: dict, job: dict, index: str | None) -> None:
-    """Deleted while it waited: a plain job has no Exit_status, a subjob has 0 and yet never ran."""
+    """Deleted while it waited: a plain job has no Exit_status, a subjob has nothing of its own."""
     if index is None:
         end(state, job, None, None, " and terminated", "91")
         return
-    job["subjobs"][index] |= {"comment": "Subjob"}
-    end(state, job, index, 0, " finished", "92")
+    end(state, job, index, None, "", "92")
+    forget(job, index)
 
 
 def count(job: dict) -> None:
@@ -54,11 +69,14 @@ def close_array(state: dict, job: dict) -> None:
     elif "93" in substates:
         words, substate = ("failed", "93")
     now = time.time()
+    status = job["a"].get("Exit_status", "0")
+    if status == "1" and not job.get("deleted"):
+        status = "0"  # 1 while elements run, and 0 in the end: as recorded
     for sub in subs:
         sub["job_state"] = "F"
     job["a"] |= {
-        "job_state": "F", "substate": substate, "Exit_status": "1" if job.get("deleted") else "0",
-        "Stageout_status": "1", "mtime": ctime(now), "obittime": ctime(now), "history_timestamp": str(int(now)),
+        "job_state": "F", "substate": substate, "Exit_status": status, "Stageout_status": "1",
+        "mtime": ctime(now), "obittime": ctime(now), "history_timestamp": str(int(now)),
         "array_state_count": "Queued:0 Running:0 Exiting:0 Expired:0", "array_indices_remaining": "-",
     }  # fmt: skip
     if "comment" in job["a"]:

@@ -81,7 +81,7 @@ def select(state: dict, flags: set, names: list[str]) -> tuple[list, int]:
     code = 0
     if "x" in flags and not state["server"]["job_history_enable"]:
         sys.stderr.writelines(f"qstat: {NO_HISTORY} {name}\n" for name in names or [""])
-        return rows, 36
+        return rows, 0
     if not names:
         for number in sorted(state["jobs"], key=int):
             job = state["jobs"][number]
@@ -153,7 +153,7 @@ def qselect(argv: list[str]) -> int:
         if "q" in wants and wants["q"] not in state["queues"]:
             raise Refused("qselect: Unknown queue destination", 170)
         if "x" in flags and not state["server"]["job_history_enable"]:
-            raise Refused(f"qselect: {NO_HISTORY}", 36)
+            raise Refused(f"qselect: {NO_HISTORY}", 0)
         for number in sorted(state["jobs"], key=int):
             job = state["jobs"][number]
             a = job["a"]
@@ -187,7 +187,8 @@ def pbsnodes(argv: list[str]) -> int:
             ]
             available = {
                 "arch": "linux", "host": name, "mem": f"{table['mem'] >> 20}gb", "ncpus": table["ncpus"],
-                "ngpus": table["ngpus"], "vnode": name,
+                "ngpus": table["ngpus"], **({"gpu_type": table["gpu_type"]} if "gpu_type" in table else {}),
+                "vnode": name,
             }  # fmt: skip
             used = {key: table[key] - left.get(name, table)[key] for key in ("ncpus", "ngpus")}
             taken = {key: value for key, value in used.items() if value}

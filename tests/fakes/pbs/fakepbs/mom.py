@@ -242,7 +242,10 @@ def requeue(job: dict, index: str | None) -> None:
     for gone in "_mom _sid _request _where exec_vnode exec_host session_id stime Stageout_status".split():  # noqa: SIM905
         a.pop(gone, None)
     a |= {"job_state": "Q", "substate": "10"}
-    if index is not None:
+    if index is not None:  # its own record is gone until it starts again
+        runs = a.pop("run_count", "0")
+        job["subjobs"][index] = {"job_state": "Q", "substate": "10", "_runs": runs}
+        job["a"]["Exit_status"] = "2"
         history.count(job)
 
 

@@ -28,6 +28,8 @@ def chunks(select: str) -> list[dict]:
                 table[key] = amount(key, value)
             elif key in ("host", "vnode"):
                 table["vnode"] = value
+            elif key == "gpu_type":
+                table[key] = value
             else:
                 raise Refused(f"qsub: Unknown resource: {key}", 187)
         found += [table] * int(count)
@@ -138,13 +140,13 @@ def _start(state: dict, job: dict, index: str | None) -> bool:
             f"pbshost/{slots + n}" + (f"*{part['ncpus']}" if part["ncpus"] > 1 else "")
             for n, (_, part) in enumerate(where)
         ),
-        "comment": f"Job run at {began(now)} on {vnodes}", "run_count": str(int(a.get("run_count", "0")) + 1),
+        "comment": f"Job run at {began(now)} on {vnodes}", "run_count": str(int(a.pop("_runs", a.get("run_count", "0"))) + 1),
         "mtime": ctime(now), "jobdir": job["home"],
     }  # fmt: skip
     for stale in ("Exit_status", "Stageout_status"):
         a.pop(stale, None)
     if index is not None:
-        for name in ("ctime", "qtime"):
+        for name in ("ctime", "qtime", "Job_Name"):
             a[name] = job["a"][name]
         if job["a"]["job_state"] != "B":
             job["a"] |= {"job_state": "B", "substate": "70", "stime": ctime(now)}
@@ -195,13 +197,18 @@ def place(state: dict, job: dict) -> tuple[list | None, str]:
             words = "Can Never Run" if want > total else "Not Running"
             shown = [amount_text(key, value) for value in (want, have, total)]
             return None, f"{words}: Insufficient amount of resource: {key} (R: {shown[0]} A: {shown[1]} T: {shown[2]})"
+    kinds = sorted({table["gpu_type"] for table in state["nodes"].values() if "gpu_type" in table})
+    for part in parts:
+        if "gpu_type" in part and part["gpu_type"] not in kinds:
+            there = kinds[-1] if kinds else ""
+            return None, f"Can Never Run: Insufficient amount of resource: gpu_type ({part['gpu_type']} != {there})"
     how = job["a"]["Resource_List.place"]
     where, used = [], set()
     for part in parts:
         for vnode, table in left.items():
             fits = all(table[key] >= part.get(key, 0) for key in ("ncpus", "ngpus", "mem"))
             idle = all(table[key] == state["nodes"][vnode][key] for key in ("ncpus", "ngpus"))
-            named = part.get("vnode") in (None, vnode)
+            named = part.get("vnode") in (None, vnode) and part.get("gpu_type") in (None, table.get("gpu_type"))
             if fits and named and not ("scatter" in how and vnode in used) and ("excl" not in how or idle):
                 for key in ("ncpus", "ngpus", "mem"):
                     table[key] -= part.get(key, 0)

@@ -56,6 +56,8 @@ ORDER = [
     "project",
     "Submit_Host",
 ]
+OF_ARRAY_ONLY = ("array", "array_state_count", "array_indices_submitted", "array_indices_remaining", "max_run_subjobs",
+                 "history_timestamp", "project", "Submit_Host")  # fmt: skip
 NUMBERS = ("Priority", "session_id", "substate", "run_count", "Stageout_status", "Exit_status", "array_index")
 OF_PARENT = [
     "Job_Name",
@@ -86,6 +88,8 @@ def attributes(job: dict, index: str | None) -> dict[str, str]:
     """What qstat shows of a job or subjob, in its order."""
     if index is None:
         shown = {key: value for key, value in job["a"].items() if not key.startswith("_")}
+    elif "run_count" not in job["subjobs"][index]:
+        shown = inherited(job["a"], job["subjobs"][index])
     else:
         parent = job["a"]
         shown = {key: parent[key] for key in OF_PARENT if key in parent}
@@ -96,6 +100,17 @@ def attributes(job: dict, index: str | None) -> dict[str, str]:
             shown[path] = parent[path].replace("^array_index^", index)
     place = {name: number for number, name in enumerate(ORDER)}
     return dict(sorted(shown.items(), key=lambda kv: (place.get(kv[0].partition(".")[0], 99), _within(kv[0]))))
+
+
+def inherited(parent: dict[str, str], subjob: dict[str, str]) -> dict[str, str]:
+    """A subjob without a record of its own, for it waits or never ran: everything but its state is its array's."""
+    shown = {key: value for key, value in parent.items() if not key.startswith("_") and key not in OF_ARRAY_ONLY}
+    shown["job_state"] = subjob["job_state"]
+    if subjob["job_state"] in "XF":
+        shown["comment"] = "Subjob finished"
+    else:
+        shown["substate"] = "10"
+    return shown
 
 
 def _within(name: str) -> str:

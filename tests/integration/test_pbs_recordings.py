@@ -1,0 +1,82 @@
+"""The fake PBS against the recordings of a real one: same command, same situation, same exit code and shape."""
+
+import re
+import time
+
+import pytest
+from pbs_fixture import FakePbs
+from pbs_transcripts import Recorded, read
+
+from hpcsweep.schedulers.pbs_json import parse_dsv
+
+SITUATIONS = {  # transcript -> (first command, last command) that is replayed
+    "24-history-disabled.txt": (0, None),
+    "25-array-cancelled-while-waiting.txt": (0, None),
+    "26-array-requeued.txt": (0, 6),
+    "27-killed-by-limits.txt": (1, 2),
+    "28-queues.txt": (4, 12),
+    "30-history-disabled-subjobs.txt": (1, None),
+}
+_LATE = re.compile(r"resources_used\.|session_id$|jobdir$")
+"""What a real node reports some seconds later; the fake at once or never."""
+_OF_SITE = frozenset({"Resource_List.walltime"})
+"""A default of the recorded queue gpuq."""
+_SAME = ("job_state", "substate", "run_count", "Exit_status", "array_index", "array_indices_remaining")
+_WAIT_S = 30.0
+
+
+@pytest.fixture
+def site(pbs: FakePbs) -> FakePbs:
+    (pbs.jobs / "s.sh").write_text("sleep ${S:-1}\n")
+    pbs.admin("nodes gpu1=h200 gpu2=h200 gpu3=h200")
+    pbs.admin("set server kill_delay=2.0")
+    return pbs
+
+
+def shape(text: str) -> dict[str, object]:
+    """Jobs of `qstat -F dsv`: their attributes' names, and the values that decide; other text without its figures."""
+    if not text.startswith("Job Id: "):
+        return {"text": re.sub(r"\d\d:\d\d:\d\d|\d{10}", "", text).split()}
+    return {
+        job_id: (
+            sorted(name for name in attributes if not _LATE.match(name) and name not in _OF_SITE),
+            {name: attributes[name] for name in _SAME if name in attributes},
+            re.sub(r" (on \(.*\)|\w{3} \w{3} \d\d( at \d\d:\d\d)?)", "", attributes.get("comment", "")),
+        )
+        for job_id, attributes in parse_dsv(text).items()
+    }
+
+
+def translated(command: str) -> str:
+    """What an administrator of the recorded server did by qmgr, as the fake takes it."""
+    changed = re.fullmatch(r"qmgr -c 'set server (\S+)'", command)
+    return f"fakepbs-admin set server {changed[1]}" if changed else command
+
+
+def answer_like(site: FakePbs, entry: Recorded) -> tuple[int, str, object]:
+    """The fake's answer; a listing is asked for until it shows the situation of the recording, or for 30 s."""
+    deadline = time.monotonic() + _WAIT_S
+    wanted = (entry.exit_code, entry.stderr.strip(), shape(entry.stdout))
+    while True:
+        done = site.run(translated(entry.command), operator=entry.user == "root", user="hpcuser")
+        found = (done.returncode, done.stderr.strip(), shape(done.stdout))
+        if found == wanted or "qstat" not in entry.command or time.monotonic() > deadline:
+            return found
+        time.sleep(0.2)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("file", SITUATIONS)
+def test_same_command_same_situation_same_answer(site, file):
+    first, last = SITUATIONS[file]
+    entries = read(file)[first:last]
+    number = next(re.match(r"\d+", entry.stdout)[0] for entry in entries if entry.command.startswith("qsub"))
+    site.admin(f"next {number}")
+    compared = 0
+    for entry in entries:
+        if "-F json" in entry.command or "grep" in entry.command or "tracejob" in entry.command:
+            continue
+        found = answer_like(site, entry)
+        assert found == (entry.exit_code, entry.stderr.strip(), shape(entry.stdout)), entry.command
+        compared += 1
+    assert compared >= 2
