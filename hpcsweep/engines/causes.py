@@ -17,7 +17,8 @@ _TROUBLE = re.compile(
     r"error|fail|exception|fatal|abort|kill|time[sd]? ?-?out|out of|not found|no space|no such|cannot|unable|refus"
     r"|watchdog|died|dead|exceed|denied|unsupport|not support|invalid|bus error|segment|quota|limit|sigquit|sigterm"
     r"|core dumped|not enough|missing|stalled|cancel|preempt|libcuda|undefined symbol|xid|ecc\b|address already|crash"
-    r"|no memory|unreachable|mpi_|unhealthy|expected|illegal|without|less than|larger than|greater than|must be|terminat",
+    r"|no memory|unreachable|mpi_|unhealthy|expected|illegal|without|less than|larger than|greater than|must be"
+    r"|terminat|oom",
     re.IGNORECASE,
 )
 """What a line must contain to be compared with the hints: nearly all lines of a log do not."""

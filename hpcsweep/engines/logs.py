@@ -172,7 +172,7 @@ class LogReader:
         return "hit"
 
     def _counts(self, pattern: FactPattern, rank: int) -> bool:
-        """Whether a line may set this fact: not after one that has it more exactly, and the first holds if so marked."""
+        """Whether a line may set this fact: not after a more exact one, nor after the first where that counts."""
         known = self._ranks.get(pattern.name)
         if known is None or rank > known:
             self._ranks[pattern.name] = rank

@@ -49,7 +49,7 @@ _PREFIX = re.compile(
             rf"\[?{_DATE}[ T]{_CLOCK}(?:Z|[+-]\d\d:?\d\d)?\]?(?: (?:std(?:out|err) [FP] )?(?:[|–-] )?|\t|$)",
             rf"(?P<level10>{_LEVEL}) +{_DATE} {_CLOCK} (?:[^\s-]\S* ){{0,3}}-- ?",
             rf"\[?{_CLOCK}\]? (?=(?:{_LEVEL})\b)",
-            # Python's logging: vllm.engine - ERROR - , ERROR:root: , ERROR:     , ERROR    | a.b:c:12 - , ERROR x.py:1 --
+            # Python's logging and Ray: `a.b - ERROR - `, `ERROR    | a.b:c:12 - `, `ERROR:root:`, `ERROR x.py:1 -- `
             rf"[\w.]+ - (?P<level5>{_LEVEL}) - ",
             rf"(?P<level6>{_LEVEL}) +\| (?:(?P<source6>[\w.<>:-]+:\d+) - )?",
             rf"(?P<level11>{_LEVEL}) +- (?:(?P<source11>[\w./-]+:\d+) - )?",

@@ -35,6 +35,11 @@ _NAMED_IN = re.compile(r"(?:^|[._])(?:errors?|exceptions?|exc)\.\w+$")
 _RAY_TASK = re.compile(rf"(?:{_CLASS}): ray::")
 _CPP = re.compile(r"terminate called after throwing an instance of '(?P<kind>[^'\n]{1,200})'")
 _CPP_SAYS = re.compile(r"^\s*what\(\):\s*(?P<message>.*)$")
+_OF_ANOTHER = re.compile(
+    r"[\w.-]{1,40}: (?:error|fatal|warning): |=>> PBS: |Fatal Python error: "
+    r"|\*\*\* |(?:Aborted|Killed|Segmentation fault|Bus error)\b"
+)
+"""The beginning of a line that another program wrote: it ends a message."""
 _WARNING = re.compile(r"Warning(?:\(\w+\))?$")
 _TAGS = re.compile(r"^(?:\[[\w.-]+\]){1,3}\s*")
 _QUIET = frozenset({"debug", "info", "warning"})
@@ -263,7 +268,7 @@ class TracebackReader:
             return not raised.message  # RuntimeError: and its text below
         if stream.shape[0] and not line.record and line.process:
             return False
-        if text.lstrip().startswith('File "'):
+        if text.lstrip().startswith('File "') or _OF_ANOTHER.match(text):
             return False
         lone = _LONE.match(text[:_MOST_MESSAGE_LINE]) if raised.message and text[0] not in " \t" else None
         follows = bool(raised.message) and raised.message[-1].rstrip().endswith((":", "raised:"))

@@ -44,7 +44,8 @@ PHASES = (
     # Kernels are compiled and tuned between the KV cache and the graphs, for up to some ten minutes.
     PhasePattern(
         rx(
-            r"Deep_?GEMM(?:\(\w+\))? warmup|\[Autotuner\]: Autotuning process starts|ompil\w+ and warming up model for size"
+            r"Deep_?GEMM(?:\(\w+\))? warmup|\[Autotuner\]: Autotuning process starts"
+            r"|compile and warming up model for size"
         ),
         Phase.WARMUP,
         "early",

@@ -1,9 +1,11 @@
 """The reason of a failure: logs from public bug reports, and every form in which an exception reaches a log."""
 
+import re
 import time
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from hpcsweep.engines.logs import LogReader, PhaseSeen
 from hpcsweep.engines.registry import get_engine
@@ -83,130 +85,40 @@ def test_every_public_log_is_in_a_table():
     assert {path.stem for path in PUBLIC.glob("*.log")} == {case[0] for case in (*CASES, *FACTS)}
 
 
-FORMS = [  # (what it is, log, reason)
-    ("the last of a chain", """Traceback (most recent call last):
-  File "a.py", line 1, in f
-    x[1]
-KeyError: 1
-
-During handling of the above exception, another exception occurred:
-
-Traceback (most recent call last):
-  File "b.py", line 2, in g
-    raise ValueError("bad x")
-ValueError: bad x""", "ValueError: bad x"),
-    ("the cause that only an echo follows", """(EngineCore_0 pid=2) Traceback (most recent call last):
-(EngineCore_0 pid=2)   File "a.py", line 1, in f
-(EngineCore_0 pid=2) AttributeError: no attribute y
-(EngineCore_0 pid=2) 
-(EngineCore_0 pid=2) The above exception was the direct cause of the following exception:
-(EngineCore_0 pid=2) 
-(EngineCore_0 pid=2) Traceback (most recent call last):
-(EngineCore_0 pid=2)   File "b.py", line 1, in g
-(EngineCore_0 pid=2) RuntimeError: Engine core initialization failed. See root cause above.""",
-     "AttributeError: no attribute y"),
-    ("two processes line by line", """(Worker_TP0 pid=3) ERROR 12-01 10:00:00 [w.py:1] Traceback (most recent call last):
-(Worker_TP1 pid=4) ERROR 12-01 10:00:00 [w.py:1] Traceback (most recent call last):
-(Worker_TP0 pid=3) ERROR 12-01 10:00:00 [w.py:1]   File "a.py", line 1, in f
-(Worker_TP1 pid=4) ERROR 12-01 10:00:00 [w.py:1]   File "a.py", line 1, in f
-(Worker_TP1 pid=4) ERROR 12-01 10:00:00 [w.py:1]     raise Odd("two")
-(Worker_TP0 pid=3) ERROR 12-01 10:00:00 [w.py:1]     raise Odd("one")
-(Worker_TP1 pid=4) ERROR 12-01 10:00:00 [w.py:1] pkg.Odd: two
-(Worker_TP0 pid=3) ERROR 12-01 10:00:00 [w.py:1] pkg.Odd: one""", "pkg.Odd: two"),
-    ("a torch rank", """[rank0]: Traceback (most recent call last):
-[rank0]:   File "a.py", line 1, in <module>
-[rank0]:     main()
-[rank0]: mypkg.Unusual: it broke""", "mypkg.Unusual: it broke"),
-    ("Ray's worker, with colours and a count", """\x1b[36m(RayWorkerWrapper pid=9, ip=10.0.0.2)\x1b[0m Traceback (most recent call last):
-\x1b[36m(RayWorkerWrapper pid=9, ip=10.0.0.2)\x1b[0m   File "a.py", line 1, in f
-\x1b[36m(RayWorkerWrapper pid=9, ip=10.0.0.2)\x1b[0m ZeroDivisionError: division by zero [repeated 3x across cluster]""",
-     "ZeroDivisionError: division by zero"),
-    ("an error that Ray carries", """ray.exceptions.RayTaskError(RuntimeError): ray::W.run() (pid=1, ip=10.0.0.2)
-  File "a.py", line 1, in run
-RuntimeError: expert map is empty""", "RuntimeError: expert map is empty"),
-    ("container, time and level", """vllm-1  | 2025-10-01T12:00:00.123Z stderr F ERROR 10-01 12:00:00 [core.py:1] Traceback (most recent call last):
-vllm-1  | 2025-10-01T12:00:00.123Z stderr F ERROR 10-01 12:00:00 [core.py:1]   File "a.py", line 3, in f
-vllm-1  | 2025-10-01T12:00:00.123Z stderr F ERROR 10-01 12:00:00 [core.py:1] IndexError: list index out of range""",
-     "IndexError: list index out of range"),
-    ("a bare assert", """Traceback (most recent call last):
-  File "/v/moe.py", line 77, in init
-    assert self.top_k <= self.experts
-           ^^^^^^^^^^^^^^^^^^^^^^^^^^
-AssertionError""",
-     "AssertionError without a message: the check `assert self.top_k <= self.experts` failed (/v/moe.py, line 77, in init)"),
-    ("no message at all", """Traceback (most recent call last):
-  File "/v/x.py", line 5, in run
-    raise NotImplementedError
-NotImplementedError""", "NotImplementedError without a message (/v/x.py, line 5, in run)"),
-    ("a message on the next line", """Traceback (most recent call last):
-  File "/v/x.py", line 5, in run
-torch._dynamo.exc.BackendCompilerFailed: backend='inductor' raised:
-ValueError: odd strides
-
-You can suppress this exception""",
-     "torch._dynamo.exc.BackendCompilerFailed: backend='inductor' raised: ValueError: odd strides"),
-    ("a group of exceptions", """  + Exception Group Traceback (most recent call last):
-  |   File "a.py", line 3, in f
-  |     raise eg
-  | ExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception)
-  +-+---------------- 1 ----------------
-    | Traceback (most recent call last):
-    |   File "b.py", line 4, in g
-    | RuntimeError: the inner one
-    +------------------------------------""", "RuntimeError: the inner one"),
-    ("C++", """terminate called after throwing an instance of 'std::runtime_error'
-  what():  mscclpp: bad topology""", "std::runtime_error: mscclpp: bad topology"),
-    ("SGLang: one record, many lines", """[2026-01-01 10:00:00 TP1] Scheduler hit an exception: Traceback (most recent call last):
-  File "s.py", line 9, in run
-    x()
-TypeError: x() takes 0 arguments
-
-[2026-01-01 10:00:00] Received sigquit from a child process. It usually means the child failed.""",
-     "TypeError: x() takes 0 arguments"),
-    ("pydantic, several fields", """pydantic_core._pydantic_core.ValidationError: 2 validation errors for CacheConfig
-gpu_memory_utilization
-  Input should be less than or equal to 1 [type=less_than_equal, input_value=9.0, input_type=float]
-    For further information visit https://errors.pydantic.dev/2.12/v/less_than_equal
-block_size
-  Input should be 8, 16 or 32 [type=literal_error, input_value=7, input_type=int]""",
-     "ValidationError: 2 validation errors for CacheConfig: gpu_memory_utilization: Input should be less than or equal "
-     "to 1; block_size: Input should be 8, 16 or 32"),
-    ("only the end of a traceback was kept", """    self.model = get_model(
-  File "/v/loader.py", line 12, in get_model
-    raise Mismatch(a, b)
-loader.Mismatch: 3 != 4""", "loader.Mismatch: 3 != 4"),
-    ("an exception that is logged as a warning was dealt with", """WARNING 12-01 10:00:00 [x.py:1] Traceback (most recent call last):
-WARNING 12-01 10:00:00 [x.py:1]   File "a.py", line 1, in f
-WARNING 12-01 10:00:00 [x.py:1] ImportError: no such thing""", None),
-    ("an exception at the exit of the interpreter comes last", """Traceback (most recent call last):
-  File "a.py", line 1, in f
-LookupError: the real one
-Exception ignored in: <function X.__del__ at 0x7f>
-Traceback (most recent call last):
-  File "b.py", line 1, in __del__
-AttributeError: 'NoneType' object has no attribute 'close'""", "LookupError: the real one"),
-    ("what was survived before serving is no reason", """ERROR 12-01 10:00:00 [x.py:1] Traceback (most recent call last):
-ERROR 12-01 10:00:00 [x.py:1]   File "a.py", line 1, in f
-ERROR 12-01 10:00:00 [x.py:1] OSError: usage statistics could not be sent
-INFO:     Application startup complete.""", None),
-    ("a request's error", """INFO:     Application startup complete.
-ERROR:    Exception in ASGI application
-Traceback (most recent call last):
-  File "a.py", line 1, in f
-ValueError: prompt too long""", None),
-    ("a class of warnings is none of errors", "UserWarning: 3 leaked semaphore objects", None),
-    ("prose with a colon", "Note: this model was trained on errors: see the paper\nError: none of these matter to us?", None),
-]  # fmt: skip
+FORMS = PUBLIC.parent / "forms"
 
 
-@pytest.mark.parametrize(("log", "expected"), [pytest.param(log, said, id=name) for name, log, said in FORMS])
-def test_form_of_an_exception(log, expected):
+def form(path):
+    """(the log, the reason that its first line expects; None: none)."""
+    first, _, log = path.read_text().partition("\n")
+    expected = first.removeprefix("# reason: ")
+    return log.rstrip("\n"), None if expected == "none" else expected
+
+
+@pytest.mark.parametrize("path", sorted(FORMS.glob("*.log")), ids=lambda path: path.stem)
+def test_form_of_an_exception(path):
+    log, expected = form(path)
     assert reason(log) == expected
+    assert expected is None or not expected.startswith(("raise ", "assert ", "File ", "self."))
 
 
-@pytest.mark.parametrize("log", [log for _, log, said in FORMS if said])
-def test_a_source_line_is_never_the_message(log):
-    assert not reason(log).startswith(("raise ", "assert ", "File ", "self."))
+def test_there_are_forms_with_and_without_a_reason():
+    expected = [form(path)[1] for path in FORMS.glob("*.log")]
+    assert len(expected) >= 20 and expected.count(None) >= 5
+
+
+REPORTS = YAML(typ="safe").load((PUBLIC.parent / "reports.yaml").read_text())
+
+
+@pytest.mark.parametrize("report", [pytest.param(report, id=report["id"]) for report in REPORTS])
+def test_log_rebuilt_from_a_report(report):
+    failure = read(report["log"].split("\n"), report["engine"]).failure
+    if report["reason"] is None:
+        assert failure is None
+        return
+    assert report["reason"] in failure.words
+    assert failure.outcome.value in report["outcomes"]
+    assert re.search(report["hint"], failure.hint, re.IGNORECASE)
 
 
 def test_workers_side_by_side_count_once_and_the_slowest_holds():

@@ -69,8 +69,10 @@ QUIET_LINES = [
 ]  # fmt: skip
 HOSTILE = [
     word * (8_000 // len(word))
-    for word in ("a", " ", "(", ".", "CUDA error ", "not found ", "fp8 ", "NCCL WARN ", "gloo ", "num_experts ", "Error: ",
-                 "No such file or directory ", "model-00001-of-00002", "huggingface.co ", "exit code ", "out of memory ")
+    for word in (
+        "a", " ", "(", ".", "CUDA error ", "not found ", "fp8 ", "NCCL WARN ", "gloo ", "num_experts ", "Error: ",
+        "No such file or directory ", "model-00001-of-00002", "huggingface.co ", "exit code ", "out of memory ",
+    )
 ]  # fmt: skip
 
 
