@@ -8,8 +8,10 @@ from typing import Literal, Protocol
 from hpcsweep.spec.phases import OutcomeKind, Phase
 from hpcsweep.spec.server import ServerConfig, Settings
 
-ANSI = re.compile(r"\x1b\[[0-9;]*m")
-"""Colour codes; vLLM 0.11 writes them even into files."""
+
+def rx(pattern: str) -> re.Pattern[str]:
+    """Compile a pattern for log lines: engines change capitals from version to version."""
+    return re.compile(pattern, re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,13 @@ class PhasePattern:
     """A log line that tells about a phase.
 
     `start`: it has begun. `end`: it is over, the next one that is not absent begins. `absent`: this start has no
-    such phase (an eager server compiles nothing). `after`: the line counts only once that phase was entered.
+    such phase (an eager server compiles nothing). `early`: a part of it has begun before its turn; phases between may
+    follow, and then the rest of it. `after`: the line counts only once that phase was entered.
     """
 
     regex: re.Pattern[str]
     phase: Phase
-    at: Literal["start", "end", "absent"] = "start"
+    at: Literal["start", "end", "absent", "early"] = "start"
     seen_in: str = ""
     after: Phase | None = None
 
@@ -58,8 +61,10 @@ class FactPattern:
     """A log line that carries a figure: `group` is the value, times `factor` in `unit`.
 
     `words`: the value is text; else a number, with thousands commas allowed. `total`: several lines of one process
-    add up (one per compiled graph), and the process with the most holds; else the last line holds. `value`: what
-    the line means when it carries no figure itself.
+    add up (one per compiled graph); else the last line of each process counts, or with `first` the first line of all
+    (a draft model prints the same line later). Over processes the largest number counts: workers do the same side by
+    side. Where several patterns have one name, a later one in the list is more exact and replaces what an earlier one
+    found. `value`: what the line means when it carries no figure itself.
     """
 
     regex: re.Pattern[str]
@@ -68,6 +73,7 @@ class FactPattern:
     factor: float = 1.0
     words: bool = False
     total: bool = False
+    first: bool = False
     group: int = 1
     value: float | str | None = None
     seen_in: str = ""
@@ -75,10 +81,12 @@ class FactPattern:
 
 @dataclass(frozen=True)
 class FailurePattern:
-    """A log line that tells why the server died. Earlier patterns win over later ones.
+    """A log line that shows why the server died. Earlier patterns win over later ones.
 
-    `decided_by`: the engine's own rule, such as a timeout that it keeps itself; empty: no rule, a plain fault.
-    `fatal`: from this line on the engine is dead, though a front end may still answer, with errors.
+    The built-in engines have none: exceptions are read by themselves, and the knowledge base in `hints/` explains them.
+    A plugin may name lines of its own. `decided_by`: the engine's own rule, such as a timeout that it keeps itself;
+    empty: no rule, a plain fault. `fatal`: from this line on the engine is dead, though a front end may still answer,
+    with errors.
     """
 
     regex: re.Pattern[str]

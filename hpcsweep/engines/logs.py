@@ -4,15 +4,20 @@ import re
 from collections import deque
 from dataclasses import dataclass
 
-from hpcsweep.engines.base import ANSI, Engine, FactPattern, FailurePattern
-from hpcsweep.spec.phases import STARTUP_PHASES, OutcomeKind, Phase
+from hpcsweep.engines.base import Engine, FactPattern
+from hpcsweep.engines.causes import FailureSeen, Judge
+from hpcsweep.engines.prefixes import ANSI, LONGEST, Line, split
+from hpcsweep.engines.tracebacks import TracebackReader
+from hpcsweep.spec.phases import STARTUP_PHASES, Phase
+
+__all__ = ["FactSeen", "FailureSeen", "LogReader", "PhaseSeen"]
 
 _ORDER = {Phase(name): rank for rank, name in enumerate(STARTUP_PHASES)}
-_PROCESS = re.compile(r"\([A-Za-z]\w* pid=\d+\)|\[[-\d: ]+ (?:(?:DP|TP|PP|EP)\d+ ?)+\]")
 _COMPILED, _LOADED = frozenset({"graphs_compiled", "graphs_saved"}), frozenset({"graphs_from_cache"})
 """Facts that tell, between them, whether a compile cache was of use: `compile_cache` is hit, miss or partial."""
-_LONGEST = 16_000
-"""Characters of a line that are searched: vLLM prints its whole configuration in one."""
+_MOST_PROCESSES = 4096
+_SERVES = re.compile(r"Application startup complete\.")
+"""Uvicorn's line, the same in all engines: the server answers from here on."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +40,7 @@ class FactSeen:
     evidence: str
 
 
-@dataclass(frozen=True)
-class FailureSeen:
-    """Why the engine says that it dies. `decided_by`: its own rule, empty when it names none."""
-
-    outcome: OutcomeKind
-    hint: str
-    t_s: float
-    evidence: str
-    decided_by: str = ""
-
-
-Seen = PhaseSeen | FactSeen | FailureSeen
+Seen = PhaseSeen | FactSeen
 
 
 class LogReader:
@@ -61,11 +55,12 @@ class LogReader:
         self._lines: deque[str] = deque(maxlen=keep_lines)
         self._absent: set[Phase] = set()
         self._entered: list[Phase] = [Phase.LAUNCH]
-        self._totals: dict[str, dict[str, float]] = {}
+        self._furthest = _ORDER[Phase.LAUNCH]
+        self._values: dict[str, dict[str, float]] = {}
+        self._ranks: dict[str, int] = {}
         self._facts: dict[str, FactSeen] = {}
-        self._failure_rank = len(engine.failure_patterns)
-        self._failure: FailureSeen | None = None
-        self._dead = False
+        self._tracebacks = TracebackReader()
+        self._judge = Judge(engine.name, engine.failure_patterns)
 
     @property
     def phase(self) -> Phase:
@@ -79,13 +74,13 @@ class LogReader:
 
     @property
     def failure(self) -> FailureSeen | None:
-        """The most telling failure so far: the root cause, not what followed from it. None: none was seen."""
-        return self._failure
+        """The root cause so far, not what followed from it. None: nothing that ends an engine was seen."""
+        return self._judge.verdict(self._tracebacks.open_chains())
 
     @property
     def death(self) -> FailureSeen | None:
-        """The failure of an engine that is dead, even if its front end lives. None: no line told so."""
-        return self._failure if self._dead else None
+        """The failure of an engine that is dead, even if its front end lives. None: no line reported it."""
+        return self.failure if self._judge.dead else None
 
     @property
     def last_lines(self) -> list[str]:
@@ -102,22 +97,24 @@ class LogReader:
 
     def is_noise(self, line: str) -> bool:
         """Whether `line` is one that this engine writes even when it is stuck: no sign of progress."""
-        text = ANSI.sub("", line)[:_LONGEST].strip()
+        text = ANSI.sub("", line[: 2 * LONGEST])[:LONGEST].strip()
         return not text or any(pattern.search(text) for pattern in self._engine.noise)
 
     def feed(self, line: str, t_s: float) -> list[Seen]:
-        """What `line` tells; `t_s` is when it arrived. A line may hold several states of a progress bar."""
+        """Return what `line` shows; `t_s` is when it arrived. A line may hold several states of a progress bar."""
         pieces = [piece for piece in ANSI.sub("", line).rstrip("\r\n").split("\r") if piece.strip()]
         if not pieces:
+            self._tracebacks.feed(split(ANSI.sub("", line[:LONGEST]).rstrip("\r\n")), "", t_s)
             return []
         if not self.is_noise(pieces[-1]):
-            self._lines.append(pieces[-1][:_LONGEST])
+            self._lines.append(pieces[-1][:LONGEST])
         seen: list[Seen] = []
         for piece in pieces:
-            text = piece[:_LONGEST]
+            text = piece[:LONGEST]
+            parts = split(text)
             seen += self._phases(text, t_s)
-            seen += self._facts_of(text, t_s)
-            seen += self._failures(text, t_s)
+            seen += self._facts_of(parts, text, t_s)
+            self._failures(parts, text, t_s)
         return seen
 
     def _phases(self, text: str, t_s: float) -> list[Seen]:
@@ -130,8 +127,14 @@ class LogReader:
             if pattern.at == "absent":
                 self._absent.add(pattern.phase)
                 continue
-            phase = pattern.phase if pattern.at == "start" else self._after(pattern.phase)
-            if phase is not None and _ORDER[phase] > _ORDER[self.phase]:
+            phase = pattern.phase if pattern.at != "end" else self._after(pattern.phase)
+            if phase is None or _ORDER[phase] <= self._furthest:
+                continue
+            if pattern.at == "early" and self._furthest >= _ORDER[Phase.CAPTURE_GRAPHS]:
+                continue  # a part of the phase that goes on
+            if pattern.at != "early":
+                self._furthest = _ORDER[phase]
+            if phase is not self.phase:
                 self._absent.discard(phase)
                 self._entered.append(phase)
                 seen.append(PhaseSeen(phase, t_s, _short(text)))
@@ -141,20 +144,22 @@ class LogReader:
         later = [p for p in _ORDER if _ORDER[p] > _ORDER[phase] and p not in self._absent]
         return later[0] if later else None
 
-    def _facts_of(self, text: str, t_s: float) -> list[Seen]:
+    def _facts_of(self, line: Line, text: str, t_s: float) -> list[Seen]:
         seen: list[Seen] = []
-        for pattern in self._engine.fact_patterns:
+        for rank, pattern in enumerate(self._engine.fact_patterns):
             match = pattern.regex.search(text)
             if match is None:
                 continue
             value = _value(pattern, match)
-            if value is None:
+            if value is None or not self._counts(pattern, rank):
                 continue
-            if pattern.total and not isinstance(value, str):
-                value = self._add(pattern.name, text, value)
+            if not isinstance(value, str):
+                value = self._over_processes(pattern, line.process, value)
             fact = FactSeen(pattern.name, value, pattern.unit, t_s, _short(text))
             self._facts[pattern.name] = fact
             seen.append(fact)
+            if pattern.name == "engine_version":
+                self._judge.knows_version(str(value))
         if any(isinstance(fact, FactSeen) and fact.name in _COMPILED | _LOADED for fact in seen):
             cache = FactSeen("compile_cache", self._compile_cache(), "", t_s, _short(text))
             self._facts[cache.name] = cache
@@ -166,26 +171,34 @@ class LogReader:
             return "partial" if self._facts.keys() & _LOADED else "miss"
         return "hit"
 
-    def _add(self, name: str, text: str, value: float) -> float:
-        process = _PROCESS.search(text)
-        totals = self._totals.setdefault(name, {})
-        key = process[0] if process else ""
-        totals[key] = totals.get(key, 0.0) + value
-        return max(totals.values())
+    def _counts(self, pattern: FactPattern, rank: int) -> bool:
+        """Whether a line may set this fact: not after a more exact one, nor after the first where that counts."""
+        known = self._ranks.get(pattern.name)
+        if known is None or rank > known:
+            self._ranks[pattern.name] = rank
+            if known is not None:
+                self._values.pop(pattern.name, None)
+            return True
+        return rank == known and not pattern.first
 
-    def _failures(self, text: str, t_s: float) -> list[Seen]:
-        for rank, pattern in enumerate(self._engine.failure_patterns):
-            if not pattern.regex.search(text):
-                continue
-            self._dead |= pattern.fatal
-            if rank < self._failure_rank:
-                self._failure_rank, self._failure = rank, _failure(pattern, text, t_s)
-                return [self._failure]
-        return []
+    def _over_processes(self, pattern: FactPattern, process: str, value: float) -> float:
+        """The figure of a server: workers do the same side by side, so the largest of theirs, never their sum."""
+        values = self._values.setdefault(pattern.name, {})
+        if process not in values and len(values) >= _MOST_PROCESSES:
+            return max(values.values())
+        values[process] = values.get(process, 0.0) + value if pattern.total else value
+        return max(values.values())
 
-
-def _failure(pattern: FailurePattern, text: str, t_s: float) -> FailureSeen:
-    return FailureSeen(pattern.outcome, pattern.hint, t_s, _short(text), pattern.decided_by)
+    def _failures(self, line: Line, text: str, t_s: float) -> None:
+        chain = self._tracebacks.feed(line, text, t_s)
+        if chain is not None:
+            self._judge.chain(chain)
+        if self._tracebacks.raised is not None:
+            self._judge.raised(self._tracebacks.raised, t_s)
+        self._judge.line(line, text, t_s, inside=self._tracebacks.inside)
+        if _SERVES.search(text):
+            self._judge.serves()
+            self._tracebacks = TracebackReader()
 
 
 def _value(pattern: FactPattern, match: re.Match[str]) -> float | str | None:

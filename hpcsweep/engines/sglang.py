@@ -13,7 +13,7 @@ from packaging.version import Version
 
 from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_settings, passed_flags, settings_argv
 from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, PhasePattern, Where
-from hpcsweep.engines.sglang_log import FACTS, FAILURES, NOISE, PHASES
+from hpcsweep.engines.sglang_log import FACTS, NOISE, PHASES
 from hpcsweep.engines.versions import parse_version
 from hpcsweep.spec.server import FlagValue, ServerConfig, Settings
 
@@ -64,7 +64,7 @@ class Sglang:
     endpoints: Endpoints = Endpoints(reset_prefix_cache="/flush_cache")
     phase_patterns: Sequence[PhasePattern] = PHASES
     fact_patterns: Sequence[FactPattern] = FACTS
-    failure_patterns: Sequence[FailurePattern] = FAILURES
+    failure_patterns: Sequence[FailurePattern] = ()
     noise: Sequence[re.Pattern[str]] = NOISE
     version_argv: tuple[str, ...] = ("version",)
     help_argv: tuple[str, ...] = ("serve", "--help")

@@ -1,38 +1,59 @@
-"""The lines of SGLang's log that tell a phase, a fact or a failure. Read in the wheels; none was seen in a run."""
+"""The lines of SGLang's log that show a phase or a fact.
 
-import re
+Sources: the wheels 0.5.3, 0.5.4.post2 and 0.5.23; 0.5.23 was run on CPUs; lines of GPU starts are from bug reports.
+Failures: `tracebacks.py` and the knowledge base in `hints/`.
+"""
 
-from hpcsweep.engines.base import FactPattern, FailurePattern, PhasePattern
-from hpcsweep.engines.failures import NO_SUCH_MODEL, PORT_TAKEN, rx
-from hpcsweep.spec.phases import OutcomeKind, Phase
+from hpcsweep.engines.base import FactPattern, PhasePattern, rx
+from hpcsweep.spec.phases import Phase
 
 _ALL = "0.5.3 0.5.4.post2 0.5.23"
+_OLD = "0.5.3 0.5.4.post2"
+_INIT = r"Init (?:torch distributed|parallel) (?:begin|ends)"
 _GIB = 2.0**30  # srt/mem_cache/memory_pool.py: GB = 1024 * 1024 * 1024
 
 
 PHASES = (
-    PhasePattern(rx(r"server_args=ServerArgs\("), Phase.ENGINE_INIT, seen_in=_ALL),
-    PhasePattern(rx(r"Init torch distributed begin"), Phase.ENGINE_INIT, seen_in=_ALL),
+    PhasePattern(rx(r"server_args=ServerArgs\("), Phase.ENGINE_INIT, seen_in=_OLD),
+    PhasePattern(rx(r"server_args=\{'model_path'"), Phase.ENGINE_INIT, seen_in="0.5.23"),
+    PhasePattern(rx(_INIT), Phase.ENGINE_INIT, seen_in=f"{_OLD}: torch distributed; 0.5.23: parallel"),
     # Compilation is off unless --enable-torch-compile, and happens inside the capture of graphs: no line of its own.
-    PhasePattern(rx(r"Init torch distributed (?:begin|ends)"), Phase.COMPILE, "absent", _ALL),
-    PhasePattern(rx(r"Init torch distributed (?:begin|ends)"), Phase.PROFILE, "absent", _ALL),
-    PhasePattern(rx(r"server_args=.*\bdisable_cuda_graph=True"), Phase.CAPTURE_GRAPHS, "absent", "0.5.3 0.5.4.post2"),
+    PhasePattern(rx(_INIT), Phase.COMPILE, "absent", _ALL),
+    PhasePattern(rx(_INIT), Phase.PROFILE, "absent", _ALL),
+    PhasePattern(rx(r"server_args=.*\bdisable_cuda_graph=True"), Phase.CAPTURE_GRAPHS, "absent", _OLD),
+    PhasePattern(rx(r"Cuda graph is disabled because"), Phase.CAPTURE_GRAPHS, "absent", "0.5.23"),
     PhasePattern(rx(r"Load weight begin\."), Phase.LOAD_WEIGHTS, seen_in=_ALL),
     PhasePattern(rx(r"Load weight end\."), Phase.KV_CACHE, seen_in=_ALL),
+    PhasePattern(
+        rx(r"Entering DeepGEMM JIT Pre-Compile|DeepGEMM warmup|\[Autotuner\]: Autotuning process starts"),
+        Phase.WARMUP,
+        "early",
+        "0.5.3 to 0.5.23",
+        Phase.KV_CACHE,
+    ),
     PhasePattern(rx(r"Capture (?:\w+ )*(?:cuda|cpu) graph begin"), Phase.CAPTURE_GRAPHS, seen_in=_ALL),
     PhasePattern(rx(r"max_total_num_tokens=\d+, "), Phase.WARMUP, seen_in=_ALL),
     PhasePattern(rx(r"Application startup complete\."), Phase.WARMUP, seen_in=_ALL),
 )
 
 FACTS = (
-    FactPattern(rx(r"Load weight end\. elapsed=([\d.]+) s"), "load_s", "s", seen_in="0.5.23"),
+    # A draft model is loaded after the model, by the same process: times and memory add up, names do not change.
+    FactPattern(rx(r"Load weight end\. elapsed=([\d.]+) s"), "load_s", "s", total=True, seen_in="0.5.23"),
+    # The difference of free memory before and after: below 0.1 GB (and on CPUs always) it is the neighbours' use.
     FactPattern(
-        rx(r"Load weight end\. .*mem usage=([\d.]+) GB"), "weights_bytes_per_gpu", "bytes", _GIB, seen_in=_ALL
+        rx(r"Load weight end\. .*mem usage=(?!0\.0)(\d+\.\d+) GB"), "weights_bytes_per_gpu", "bytes", _GIB, total=True,
+        seen_in=_ALL,
     ),
-    FactPattern(rx(r"Load weight end\. .*\btype=(\w+)"), "architecture", words=True, seen_in=_ALL),
-    FactPattern(rx(r"KV Cache is allocated\. .*#tokens: (\d+)"), "kv_cache_tokens", "tokens", seen_in="0.5.3"),
-    FactPattern(rx(r"max_total_num_tokens=(\d+), "), "kv_cache_tokens", "tokens", seen_in=_ALL),
-    FactPattern(rx(r"\bcontext_len=(\d+)"), "max_model_len_tokens", "tokens", seen_in=_ALL),
+    FactPattern(rx(r"Load weight end\. .*\btype=(\w+)"), "architecture", words=True, first=True, seen_in=_ALL),
+    FactPattern(
+        rx(r"KV Cache is allocated\. .*#tokens: (\d+)"), "kv_cache_tokens", "tokens", first=True, seen_in="0.5.3"
+    ),
+    FactPattern(rx(r"max_total_num_tokens=(\d+), "), "kv_cache_tokens", "tokens", first=True, seen_in=_ALL),
+    FactPattern(rx(r"\bcontext_len=(\d+)"), "max_model_len_tokens", "tokens", first=True, seen_in=_ALL),
+    FactPattern(rx(r"Engine startup timings .*\bscheduler_e2e=([\d.]+)"), "init_engine_s", "s", seen_in="0.5.23"),
+    FactPattern(
+        rx(r"Engine startup timings .*\bkv_cache_allocation=([\d.]+)"), "kv_cache_allocation_s", "s", seen_in="0.5.23"
+    ),
     FactPattern(
         rx(r"Capture (?:\w+ )*(?:cuda|cpu) graph end\. .*?(?:Time elapsed: |elapsed=)([\d.]+) s"),
         "capture_graphs_s", "s", total=True, seen_in=_ALL,
@@ -42,49 +63,6 @@ FACTS = (
         "graphs_bytes", "bytes", _GIB, total=True, seen_in=_ALL,
     ),
 )  # fmt: skip
-
-FAILURES = (
-    FailurePattern(
-        rx(r"Not enough memory\. Please try to increase --mem-fraction-static"),
-        OutcomeKind.OUT_OF_MEMORY,
-        "raise gpu_memory_utilization (--mem-fraction-static), or use more GPUs",
-    ),
-    FailurePattern(
-        rx(r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory"),
-        OutcomeKind.OUT_OF_MEMORY,
-        "lower --mem-fraction-static or max_num_seqs, or use more GPUs",
-    ),
-    FailurePattern(
-        rx(r"type fp8e4nv not supported in this architecture"),
-        OutcomeKind.UNSUPPORTED,
-        "these GPUs have no fp8 arithmetic (it needs compute capability 8.9): use other weights, other GPUs, or vLLM",
-    ),
-    FailurePattern(
-        rx(r"error: (?:unrecognized arguments|argument|ambiguous option|the following arguments)"),
-        OutcomeKind.BAD_ARGUMENTS,
-        "`sglang serve --help` lists the flags of the installed version",
-    ),
-    FailurePattern(
-        rx(r"context_length \(\d+\) is greater than the derived context_length .* set the env var"),
-        OutcomeKind.BAD_ARGUMENTS,
-        "the model's own context length is the limit: lower max_model_len",
-    ),
-    NO_SUCH_MODEL,
-    PORT_TAKEN,
-    FailurePattern(
-        rx(r"Watchdog timeout"),
-        OutcomeKind.STALLED,
-        "SGLang's own watchdog: raise --watchdog-timeout if the step was only slow",
-        "engine: --watchdog-timeout",
-    ),
-    FailurePattern(rx(r"Initialization failed\. warmup error"), OutcomeKind.CRASHED),
-    FailurePattern(rx(r"CUDA error: |NCCL error|ncclUnhandledCudaError|ncclSystemError"), OutcomeKind.CRASHED),
-    FailurePattern(
-        rx(r"No space left on device"), OutcomeKind.CRASHED, "free space in the cache and temporary folders"
-    ),
-    FailurePattern(re.compile(r"^(?:\w+\.)*[A-Z]\w*(?:Error|Exception): "), OutcomeKind.CRASHED),
-    FailurePattern(rx(r"Scheduler hit an exception|scheduler (?:is dead|died)|Received sigquit"), OutcomeKind.CRASHED),
-)
 
 NOISE = (rx(r'"(?:GET|POST) /(?:health|health_generate|metrics|v1/models|get_model_info|model_info)\b[^"]*" \d+'),)
 """The answers to our own probes."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from hpcsweep.engines.base import Endpoints, Engine, FactPattern, FailurePattern, Launch, PhasePattern, Where
-from hpcsweep.engines.vllm_log import FACTS, FAILURES, NOISE, PHASES
+from hpcsweep.engines.vllm_log import FACTS, NOISE, PHASES
 from hpcsweep.spec.axes import BUILTIN_AXES, builtin_level
 from hpcsweep.spec.server import ServerConfig, Settings
 
@@ -27,7 +27,7 @@ class SimulatedEngine:
     endpoints: Endpoints = Endpoints(cache_salt="cache_salt")
     phase_patterns: Sequence[PhasePattern] = PHASES
     fact_patterns: Sequence[FactPattern] = FACTS
-    failure_patterns: Sequence[FailurePattern] = FAILURES
+    failure_patterns: Sequence[FailurePattern] = ()
     noise: Sequence[re.Pattern[str]] = NOISE
     version_argv: tuple[str, ...] = ("-m", "hpcsweep.simulator", "--version")
     help_argv: tuple[str, ...] = ("-m", "hpcsweep.simulator", "--help")

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_settings, passed_flags
 from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, PhasePattern, Where
-from hpcsweep.engines.trtllm_log import FACTS, FAILURES, NOISE, PHASES
+from hpcsweep.engines.trtllm_log import FACTS, NOISE, PHASES
 from hpcsweep.spec.server import FlagValue, ServerConfig, Settings
 
 CONFIG_FILE = "trtllm.yaml"
@@ -85,7 +85,7 @@ class TensorRtLlm:
     endpoints: Endpoints = Endpoints(metrics=None)  # its /metrics is JSON, and empty unless asked for
     phase_patterns: Sequence[PhasePattern] = PHASES
     fact_patterns: Sequence[FactPattern] = FACTS
-    failure_patterns: Sequence[FailurePattern] = FAILURES
+    failure_patterns: Sequence[FailurePattern] = ()
     noise: Sequence[re.Pattern[str]] = NOISE
     version_argv: tuple[str, ...] = ("--version",)
     help_argv: tuple[str, ...] = ("serve", "--help")

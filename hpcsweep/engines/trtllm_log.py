@@ -1,14 +1,11 @@
-"""The lines of TensorRT-LLM's log that tell a phase, a fact or a failure.
+"""The lines of TensorRT-LLM's log that show a phase or a fact.
 
 Read in its source and in a published log of 1.1.0rc3; we ran none. It starts up twice: first with a small KV cache,
 autotuning and graphs included, to learn how much memory is left (that is the phase `profile`), then in earnest.
 """
 
-import re
-
-from hpcsweep.engines.base import FactPattern, FailurePattern, PhasePattern
-from hpcsweep.engines.failures import NO_SUCH_MODEL, PORT_TAKEN, rx
-from hpcsweep.spec.phases import OutcomeKind, Phase
+from hpcsweep.engines.base import FactPattern, PhasePattern, rx
+from hpcsweep.spec.phases import Phase
 
 _SEEN = "1.1"
 _GIB = 2.0**30
@@ -23,6 +20,13 @@ PHASES = (
     PhasePattern(rx(r"Loading (?:safetensors |bin )?weights"), Phase.LOAD_WEIGHTS, seen_in=_SEEN),
     PhasePattern(rx(r"Model init total -- "), Phase.PROFILE, seen_in=_SEEN),
     PhasePattern(rx(r"Estimated max memory in KV cache"), Phase.KV_CACHE, seen_in=_SEEN),
+    PhasePattern(
+        rx(r"Running autotuner warmup|\[Autotuner\]:? Autotuning process starts"),
+        Phase.WARMUP,
+        "early",
+        "1.0 to 1.2",
+        Phase.KV_CACHE,
+    ),
     PhasePattern(
         rx(r"Creating CUDA graph instances for \d+ batch sizes"),
         Phase.CAPTURE_GRAPHS,
@@ -47,36 +51,6 @@ FACTS = (
     FactPattern(rx(r"Estimated max memory in KV cache : ([\d.]+) GiB"), "kv_cache_bytes", "bytes", _GIB, seen_in=_SEEN),
     FactPattern(rx(r"max tokens in paged KV cache \((\d+)\)"), "kv_cache_tokens", "tokens", seen_in=_SEEN),
     FactPattern(rx(r"\bmax_seq_len=(\d+), max_num_requests="), "max_model_len_tokens", "tokens", seen_in=_SEEN),
-)
-
-FAILURES = (
-    FailurePattern(
-        rx(r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory|cudaErrorMemoryAllocation"),
-        OutcomeKind.OUT_OF_MEMORY,
-        "lower max_num_seqs, max_num_batched_tokens or --free_gpu_memory_fraction, or use more GPUs",
-    ),
-    FailurePattern(
-        rx(r"fp8.*(?:not supported|unsupported).*(?:arch|sm_?80)|requires? (?:compute capability|sm_?(?:89|90))"),
-        OutcomeKind.UNSUPPORTED,
-        "these GPUs lack what the checkpoint's quantization needs: use other weights or other GPUs",
-    ),
-    FailurePattern(
-        rx(r"Error: (?:No such option|Invalid value|Got unexpected extra argument|Missing)"),
-        OutcomeKind.BAD_ARGUMENTS,
-        "`trtllm-serve serve --help` lists the options of the installed version",
-    ),
-    FailurePattern(
-        rx(r"validation errors? for \w*(?:LlmArgs|Config)"),
-        OutcomeKind.BAD_ARGUMENTS,
-        "the lines below the message say which key of the configuration file",
-    ),
-    NO_SUCH_MODEL,
-    PORT_TAKEN,
-    FailurePattern(rx(r"CUDA error: |NCCL error|MPI_ABORT was invoked"), OutcomeKind.CRASHED),
-    FailurePattern(
-        rx(r"No space left on device"), OutcomeKind.CRASHED, "free space in the cache and temporary folders"
-    ),
-    FailurePattern(re.compile(r"^(?:\w+\.)*[A-Z]\w*(?:Error|Exception): "), OutcomeKind.CRASHED),
 )
 
 NOISE = (rx(r'"GET /(?:health|metrics|v1/models|version)\b[^"]*" \d+'),)

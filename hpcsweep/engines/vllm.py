@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_settings, passed_flags, settings_argv
 from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, PhasePattern, Where
-from hpcsweep.engines.vllm_log import FACTS, FAILURES, NOISE, PHASES
+from hpcsweep.engines.vllm_log import FACTS, NOISE, PHASES
 from hpcsweep.spec.server import ServerConfig, Settings
 
 SETTING_FLAGS = (
@@ -48,7 +48,7 @@ class Vllm:
     endpoints: Endpoints = Endpoints(cache_salt="cache_salt")
     phase_patterns: Sequence[PhasePattern] = PHASES
     fact_patterns: Sequence[FactPattern] = FACTS
-    failure_patterns: Sequence[FailurePattern] = FAILURES
+    failure_patterns: Sequence[FailurePattern] = ()
     noise: Sequence[re.Pattern[str]] = NOISE
     version_argv: tuple[str, ...] = ("--version",)
     help_argv: tuple[str, ...] = ("serve", "--help=all")

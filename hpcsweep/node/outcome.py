@@ -61,7 +61,7 @@ def server_exited(exit_code: int, phase: Phase, failure: FailureSeen | None, las
     evidence = told + tuple(line for line in last_lines[-EVIDENCE_LINES:] if line not in told)
     if failure is not None:
         decided_by = f"{failure.decided_by}, {by}" if failure.decided_by else f"{by}, and its log"
-        reason = f"the server ended in phase {phase.value}: {failure.evidence}"
+        reason = f"the server ended in phase {phase.value}: {failure.words}"
         return Verdict(failure.outcome, reason, decided_by, failure.hint, evidence, exit_code)
     if exit_code == _USAGE_ERROR and phase is Phase.LAUNCH:
         reason = "the server refused its command line"
@@ -75,7 +75,7 @@ def server_exited(exit_code: int, phase: Phase, failure: FailureSeen | None, las
 
 def engine_died(phase: Phase, failure: FailureSeen, last_lines: Sequence[str]) -> Verdict:
     """The server's front end lives, but its log says that the engine behind it is dead."""
-    reason = f"the engine died in phase {phase.value}, its front end answers with errors: {failure.evidence}"
+    reason = f"the engine died in phase {phase.value}, its front end answers with errors: {failure.words}"
     rest = tuple(line for line in last_lines[-EVIDENCE_LINES:] if line != failure.evidence)
     return Verdict(failure.outcome, reason, "the server's log", failure.hint, (failure.evidence, *rest))
 

@@ -1,0 +1,145 @@
+"""The knowledge base of failures: what a message means and what to do next, in the YAML files of this folder.
+
+They are read when the first line that may be a failure is met, not before: most runs never need them.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+from pydantic import Field, ValidationError, field_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from hpcsweep.engines.versions import parse_constraint, satisfies
+from hpcsweep.errors import EngineError
+from hpcsweep.spec.base import Model
+from hpcsweep.spec.phases import OutcomeKind
+
+ENGINES = ("vllm", "sglang", "trtllm")
+"""The engines that entries are written for. For an engine of a plugin every entry is tried."""
+
+Role = Literal["cause", "general", "consequence", "echo"]
+
+
+class Hint(Model):
+    """One kind of failure."""
+
+    id: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", description="stable: tests and scripts may rely on it")
+    pattern: str = Field(description="regular expression, in lower or upper case, searched in `place`")
+    place: Literal["exception", "line", "both"] = Field(
+        "exception", description="exception: class and whole message; line: any line that is not info or a warning"
+    )
+    role: Role = Field(
+        "cause",
+        description="cause: explains the end; general: true, but says little; consequence: something else had failed "
+        "before; echo: only repeats that something failed",
+    )
+    engines: tuple[Literal["vllm", "sglang", "trtllm"], ...] = Field((), description="empty: all")
+    versions: str | None = Field(None, description="of the engine, as in an experiment; None: all")
+    outcome: OutcomeKind = OutcomeKind.CRASHED
+    cause: str = Field(description="what the message means; may be empty where the message says it itself")
+    next: str = Field(description="what to do; may be empty for an echo")
+    decided_by: str = Field("", description="the engine's own rule that ended it, such as a timeout")
+    fatal: bool = Field(False, description="the engine is dead after this line, though its front end may answer")
+    source: str = Field(min_length=8, description="where the message was seen: address, or file of the engine's source")
+    example: str = Field(min_length=8, description="a recorded or rebuilt line, or lines; the test of this entry")
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, text: str) -> str:
+        try:
+            re.compile(text)
+        except re.error as exc:
+            raise ValueError(f"not a regular expression: {exc}") from exc
+        return text
+
+    @field_validator("versions")
+    @classmethod
+    def _is_constraint(cls, text: str | None) -> str | None:
+        try:
+            parse_constraint(text or ">=0")
+        except EngineError as exc:
+            raise ValueError(exc.message) from exc
+        return text
+
+    @property
+    def advice(self) -> str:
+        """Cause and next step in one line, as it is shown after `hint:`."""
+        return ": ".join(part for part in (self.cause, self.next) if part)
+
+
+class _Prepared:
+    """A hint with its compiled pattern."""
+
+    def __init__(self, hint: Hint) -> None:
+        self.hint = hint
+        self.regex = re.compile(hint.pattern, re.IGNORECASE)
+
+
+class Hints:
+    """The entries that apply to one engine, in the order in which they are tried."""
+
+    def __init__(self, hints: Sequence[Hint]) -> None:
+        prepared = [_Prepared(hint) for hint in hints]
+        self._of_exceptions = [one for one in prepared if one.hint.place != "line"]
+        self._of_lines = [one for one in prepared if one.hint.place != "exception"]
+
+    def of_exception(self, text: str, version: str | None = None) -> tuple[Hint, re.Match[str]] | None:
+        """Return the first entry that an exception's class and message fit. `version`: of the engine, if known."""
+        return self._first(self._of_exceptions, text, version)
+
+    def of_line(self, text: str, version: str | None = None) -> tuple[Hint, re.Match[str]] | None:
+        """Return the first entry that a line without its prefixes fits."""
+        return self._first(self._of_lines, text, version)
+
+    @staticmethod
+    def _first(
+        entries: Sequence[_Prepared], text: str, version: str | None
+    ) -> tuple[Hint, re.Match[str]] | None:  # fmt: skip
+        for one in entries:
+            match = one.regex.search(text)
+            if match is not None and (
+                version is None or one.hint.versions is None or satisfies(version, one.hint.versions)
+            ):
+                return one.hint, match
+        return None
+
+
+@cache
+def hints_of(engine: str) -> Hints:
+    """Return the entries for an engine by its name; for a name that is not in `ENGINES`, all of them."""
+    return Hints([hint for hint in all_hints() if not hint.engines or engine not in ENGINES or engine in hint.engines])
+
+
+@cache
+def all_hints() -> tuple[Hint, ...]:
+    """Return every entry in the order in which they are tried: specific before general, of one engine before of all.
+
+    Raises EngineError with the file and the entry that is wrong.
+    """
+    found = list(_read_all())
+    twice = {hint.id for hint in found if sum(other.id == hint.id for other in found) > 1}
+    if twice:
+        raise EngineError(f"hints with the same id: {', '.join(sorted(twice))}")
+    roles = ("cause", "consequence", "echo", "general")
+    return tuple(sorted(found, key=lambda hint: (roles.index(hint.role), not hint.engines)))
+
+
+def _read_all() -> Iterator[Hint]:
+    yaml = YAML(typ="safe", pure=False)
+    for file in sorted(files(__package__).iterdir(), key=lambda path: path.name):
+        if not file.name.endswith(".yaml"):
+            continue
+        try:
+            entries = yaml.load(file.read_text(encoding="utf-8"))
+        except YAMLError as exc:
+            raise EngineError(f"{file.name}: not YAML: {exc}") from exc
+        for entry in entries:
+            try:
+                yield Hint.model_validate(entry)
+            except ValidationError as exc:
+                name = entry.get("id") if isinstance(entry, dict) else entry
+                raise EngineError(f"{file.name}, entry {name!r}: {exc.errors()[0]['msg']}", detail=str(exc)) from exc

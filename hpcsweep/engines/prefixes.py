@@ -1,0 +1,116 @@
+"""Split the prefixes off a log line: which process wrote it, at which level, from which place in the source. Pure.
+
+A line may carry several prefixes, one in front of the other: a container's or a scheduler's, Ray's, the engine's
+process and rank, a time, a level. They are taken off one by one, so that the rest is what the program itself wrote.
+"""
+
+import re
+from dataclasses import dataclass
+
+LONGEST = 16_000
+"""Characters of a line that are read: vLLM prints its whole configuration in one line."""
+
+ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+"""Terminal colour codes. vLLM 0.11 and Ray write them into files too."""
+
+_MOST_PREFIXES = 10
+_LEVELS = {
+    "D": "debug", "DEBUG": "debug", "TRACE": "debug", "V": "debug", "VERBOSE": "debug",
+    "I": "info", "INFO": "info",
+    "W": "warning", "WARN": "warning", "WARNING": "warning",
+    "E": "error", "ERROR": "error", "SEVERE": "error",
+    "F": "critical", "FATAL": "critical", "CRITICAL": "critical",
+}  # fmt: skip
+_LEVEL = r"DEBUG|TRACE|VERBOSE|INFO|WARNING|WARN|ERROR|CRITICAL|FATAL|SEVERE"
+_CLOCK = r"\d\d:\d\d:\d\d(?:[.,]\d+)?"
+_DATE = r"(?:\d{4}[-/]\d\d[-/]\d\d|\d\d-\d\d)"
+
+_PREFIX = re.compile(
+    "|".join(
+        (
+            # (APIServer pid=1), (EngineCore_DP0 pid=2), (VllmWorker rank=0 pid=3), Ray: (app, pid=4), (X pid=5, ip=...)
+            r"\((?P<process>(?:[^()\n]{0,120}[ ,])?pid=\d+(?:, ?[^()\n]{0,60})?)\) ?",
+            # torch: [rank0]: and [rank0]:[E1202 ...; torchrun: [default0]:
+            r"\[?(?P<rank>(?:default_?)?rank_?\d+|default\d+)\]?: ?",
+            # SGLang: [2025-12-23 14:17:55 DP0 TP0]; also [2025-12-23 14:17:55] [TP0]
+            rf"(?P<stamp>\[{_DATE}[ T]{_CLOCK})(?P<ranks>(?: [A-Z_]+\d+)*)\] ?",
+            r"\[(?P<ranks2>(?:(?:DP|TP|PP|EP)\d+ ?)+)\] ?",
+            # TensorRT-LLM: [12/01/2025-10:00:00] [TRT-LLM] [RANK 0] [E], [TensorRT-LLM][ERROR]
+            rf"(?P<stamp2>\[\d\d/\d\d/\d{{4}}-{_CLOCK})\] ?",
+            r"\[(?:TRT-LLM|TensorRT-LLM|TRT|DISTRO)\] ?",
+            r"\[RANK (?P<rank2>\d+)\] ?",
+            rf"\[(?P<level1>{_LEVEL}|[EWIDVF])\] ?(?:- )?",
+            # vLLM: ERROR 12-01 10:01:00 [core.py:843], and without brackets
+            rf"(?P<level2>{_LEVEL}) +{_DATE} {_CLOCK} +\[?(?P<source2>[\w./<>-]+:\d+)\]:? ?",
+            rf"(?P<level3>{_LEVEL}) +{_DATE} {_CLOCK} +(?P<source3>[\w./<>-]+:\d+)(?: ?(?:--|-|\|))? ?",
+            # glog, as torch's C++ parts write it: [E1202 10:11:32.715298746 ProcessGroupNCCL.cpp:685]
+            rf"\[?(?P<level4>[IWEF])\d{{4}} {_CLOCK} +(?:\d+ +)?(?P<source4>[\w./-]+:\d+)\] ?",
+            # a time of its own, of Python's logging, loguru, a container or hpcsweep
+            rf"\[?{_DATE}[ T]{_CLOCK}(?:Z|[+-]\d\d:?\d\d)?\]?(?: (?:std(?:out|err) [FP] )?(?:[|–-] )?|\t|$)",
+            rf"(?P<level10>{_LEVEL}) +{_DATE} {_CLOCK} (?:[^\s-]\S* ){{0,3}}-- ?",
+            rf"\[?{_CLOCK}\]? (?=(?:{_LEVEL})\b)",
+            # Python's logging and Ray: `a.b - ERROR - `, `ERROR    | a.b:c:12 - `, `ERROR:root:`, `ERROR x.py:1 -- `
+            rf"[\w.]+ - (?P<level5>{_LEVEL}) - ",
+            rf"(?P<level6>{_LEVEL}) +\| (?:(?P<source6>[\w.<>:-]+:\d+) - )?",
+            rf"(?P<level11>{_LEVEL}) +- (?:(?P<source11>[\w./-]+:\d+) - )?",
+            rf"(?P<level7>{_LEVEL}):[\w.]+:",
+            rf"(?P<level8>{_LEVEL}): +",
+            rf"(?P<level9>{_LEVEL})[ \t]+(?P<source9>[\w./-]+:\d+)\]? (?:-- |- )?",
+            rf"(?P<level12>{_LEVEL}) +(?=(?:\w+[.:]+){{0,12}}\w+: )",
+            # mpirun --tag-output, srun --label, docker compose, journald
+            r"\[\d+,(?P<rank3>\d+)\](?:<std(?:out|err)>)?: ?",
+            r"(?P<task>\d{1,4}): (?=[\[(A-Z ])",
+            r"(?P<container>[a-z][\w.-]*[-_]\d+) +\| ?",
+            rf"[A-Z][a-z]{{2}} [ \d]\d {_CLOCK} [\w.-]+ (?P<unit>[\w./@-]+(?:\[\d+\])?): ?",
+        )
+    )
+)
+_RAY_REPEATED = re.compile(r"\s*\[repeated \d+x across (?:all )?(?:cluster|nodes|workers)\][^\n]{0,200}$")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line without its prefixes.
+
+    `process`: names and ranks in the prefixes, empty: none. `level`: debug, info, warning, error, critical; None: the
+    prefixes have none. `source`: file and line of the program that logged it. `record`: the line begins a log record,
+    rather than being one more line of its text.
+    """
+
+    process: str
+    level: str | None
+    source: str
+    text: str
+    record: bool
+
+
+def split(raw: str) -> Line:
+    """Take the prefixes off `raw`, which has no colour codes any more. Only the first `LONGEST` characters are read."""
+    text = raw[:LONGEST]
+    at, level, source, record = 0, None, "", False
+    names: list[str] = []
+    for _ in range(_MOST_PREFIXES):
+        match = _PREFIX.match(text, at)
+        if match is None or match.end() == at:
+            break
+        at = match.end()
+        for group, value in match.groupdict().items():
+            if not value or not value.strip():
+                continue
+            if group.startswith("level"):
+                level = _LEVELS[value]
+            elif group.startswith("source"):
+                source = value
+            elif group.startswith("stamp"):
+                record = True
+            else:
+                names.append(value.strip())
+    rest = text[at:]
+    if "[repeated" in rest:
+        rest = _RAY_REPEATED.sub("", rest)
+    return Line(" | ".join(names), level, source, rest, record or level is not None or bool(source))
+
+
+def is_front_end(process: str) -> bool:
+    """Whether a process name is that of a front end, which logs the errors of single requests too."""
+    return "APIServer" in process or "api_server" in process
