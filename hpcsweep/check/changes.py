@@ -1,166 +1,209 @@
-"""Claims of a change in percent: from two numbers beside it, else from two measured figures."""
+"""Judge the changes that a line states against the two numbers that it names for them.
+
+A pair of numbers belongs to a claim where the line says so: `from A to B (+20%)`, `20% faster (A vs B)`, or the same
+name before both (`Total TPS: A | Total TPS: B (+20%)`). Any other pair may confirm a claim and never contradict it.
+"""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import permutations
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
 
+from hpcsweep.check.claims import Claim, claims
 from hpcsweep.check.findings import Finding, Verdict
-from hpcsweep.check.known import NOISE_PERCENT, NOISE_REASON, Known
+from hpcsweep.check.known import NOISE_PERCENT, NOISE_REASON
+from hpcsweep.check.quantities import Quantity, comparable, in_one_unit, names_a_speed, quantities
 from hpcsweep.imports.blocks import Place
-from hpcsweep.imports.numbers import NUMBER, Number, measured, percent_change, shown
+from hpcsweep.imports.numbers import Number
 
-WORDS = (
-    r"slower|faster|higher|lower|better|worse|longer|shorter|more|less|improvement|improved|speed-?up|gain|increase|"
-    r"decrease|reduction|regression"
+_ARROW = re.compile(r"[\s*_`]*(?:[\u2192\u27f6\u279c]|-{1,2}>|=>|\u2014>)[\s*_`]*")
+_TO = re.compile(r"[\s*_`]{0,4}(?:[A-Za-z]{1,12}\s)?to\s[*_`]{0,3}")
+_VERSUS = re.compile(r"[^\d|.;:]{0,30}?\b(?:vs\.?|versus|against|compared (?:to|with))\s[^\d|.;:]{0,25}", re.IGNORECASE)
+_FROM = re.compile(r"\bfrom\s[*_`~]{0,3}$")
+_CLAIM_FOLLOWS = re.compile(
+    r"[\s*_`]{0,6}(?:[(,:;=\u2014\u2013]|or\s|i\.e\.|\s){1,3}[\s*_`(=~\u2248]{0,6}"
+    r"(?:(?:or|so|thus|that is|which is|is|a|an)\s)?[*_`(]{0,3}"
 )
-_PERCENT = re.compile(rf"(?P<sign>[+\-])?(?P<value>\d+(?:\.\d+)?)\s*%(?P<word>\W{{0,3}}(?:{WORDS})\b)?", re.IGNORECASE)
-_UNIT = r"(?:\s*(?:tok(?:en)?s?/s|tps))?"
-_PLAIN = re.compile(
-    rf"(?<![\w.,+\-])(?P<value>{NUMBER})(?:{_UNIT}\s*[x\u00d7*]\s*(?P<times>\d{{1,2}})\b)?(?![\w.]*%|\w)", re.IGNORECASE
+_PAIR_FOLLOWS = re.compile(
+    r"[*_`]{0,3}\s?[A-Za-z ]{0,40}?(?:[(:]\s?(?:from\s)?[*_`]{0,2}[A-Za-z ]{0,20}|,?\sfrom\s[*_`]{0,2})"
 )
-_NAMED = re.compile(rf"(?P<name>[A-Za-z][\w /]*(?:\([\w/]+\))?)\s*:\s*(?P<value>{NUMBER})")
-_SPEED = re.compile(
-    r"\btps\b|throughput|tok(?:en)?s?/s|req/s|latency|\bt[pt][of]t\b|\bitl\b|faster|slower", re.IGNORECASE
-)
-_ELSEWHERE = re.compile(
-    r"memory|\bv?ram\b|accuracy|quality|cache|utili[sz]ation|cost|price|power|energy|\bloss\b|\bsize\b|parameters|"
-    r"hit rate|acceptance|perplexity|weights",
-    re.IGNORECASE,
-)
-"""What the figures of a benchmark say nothing about, unless the same line names a speed."""
+_MOST_NUMBERS = 12
+"""A line with more numbers than this is looked at around each claim only."""
 
-_NEAR = 8
-"""Numbers before a claim, on its line, that it may be about."""
-
+_SURE_DIGITS = 3
+_ABOVE_LINES = 60
 _NEAR_LINES = 6
-"""Lines above a claim, in which its other number may stand: the cells of one row, one below the other."""
-
-_SAME_TABLE_LINES = 60
-"""The baseline of a table may stand in its first row."""
-
-Change = tuple[Number, Known, Known, str]
+_ALONE = re.compile(r"[\s>*|-]{0,8}[A-Za-z][A-Za-z ()/_-]{0,40}[:=]")
 
 
-def changes_of(known: Sequence[Known], gpus: Mapping[Place, int]) -> list[Change]:
-    """Every change from one measured figure to another of the same kind and the same requests.
+@dataclass(frozen=True)
+class Pair:
+    """Two numbers that a text sets against each other, with its place in the text."""
 
-    A throughput also as that of so many replicas as take as many GPUs as the other; the last item says so.
-    """
-    alike: dict[tuple[object, ...], list[Known]] = {}
-    for one in known:
-        alike.setdefault((one.what, one.work), []).append(one)
-    found: list[Change] = []
-    for group in alike.values():
-        for new, old in permutations(group, 2):
-            if old.value.value:
-                found.append((percent_change(new.value, old.value), new, old, ""))
-                mine, theirs = gpus.get(new.place), gpus.get(old.place)
-                if mine and theirs and mine != theirs and new.what.endswith("throughput"):
-                    scaled = new.value * Number(theirs / mine)
-                    words = f" x {theirs / mine:g}, if replicas scale without loss,"
-                    found.append((percent_change(scaled, old.value), new, old, words))
+    a: Quantity
+    b: Quantity
+    start: int
+    end: int
+    ordered: bool
+
+    @property
+    def operands(self) -> tuple[Quantity, Quantity]:
+        """Return (old, new); of two numbers in no order the smaller one first, as a gain is stated."""
+        return (self.a, self.b) if self.ordered or self.a.number.value <= self.b.number.value else (self.b, self.a)
+
+
+def pairs(text: str, numbers: Sequence[Quantity]) -> list[Pair]:
+    """Return the neighbouring numbers of one unit that the text compares: `A -> B`, `from A to B`, `A vs B`."""
+    found = []
+    for a, b in pairwise(numbers):
+        between = text[a.end : b.start]
+        if not comparable(a, b) or not _is_measured(a, b):
+            continue
+        comes_from = bool(_FROM.search(text[max(0, a.start - 10) : a.start]))
+        ordered = bool(_ARROW.fullmatch(between) or (comes_from and _TO.fullmatch(between)))
+        if ordered or _VERSUS.fullmatch(between):
+            found.append(Pair(a, b, a.start, b.end, ordered))
     return found
 
 
-def percents(lines: Sequence[str], place: Place, about: str, changes: Sequence[Change]) -> Iterator[Finding]:
-    """The changes that the line at a place states.
+def _is_measured(a: Quantity, b: Quantity) -> bool:
+    """Return whether two numbers can be measured speeds, and not counts: a unit, or digits enough."""
+    if a.number.value <= 0 or b.number.value <= 0:
+        return False
+    if a.unit and b.unit:
+        return True
+    return min(a.digits, b.digits) >= _SURE_DIGITS - bool(a.unit or b.unit)
 
-    They are held against two numbers before it on its line; else against its own number and one of the same name in
-    the lines above, as the cells of a row stand in the text of a page; else against two measured figures of one kind.
-    """
+
+def line_changes(lines: Sequence[str], place: Place, about: str) -> Iterator[tuple[Claim, Finding]]:
+    """Yield each claim of the line at a place with its finding."""
     line = lines[place.line - 1]
-    for match in _PERCENT.finditer(line):
-        if not match["sign"] and not match["word"]:
+    stated = claims(line)
+    if not stated:
+        return
+    numbers = [one for one in quantities(line) if not any(c.start <= one.start < c.end for c in stated)]
+    compared = pairs(line, numbers)
+    for number, claim in enumerate(stated):
+        before = stated[number - 1].end if number else 0
+        after = stated[number + 1].start if number + 1 < len(stated) else len(line)
+        own = _own_pairs(line, claim, compared, before, after) or _named_twice(line, claim, numbers)
+        if own:
+            yield claim, judged(place, about, claim, own, (), line, sure=len(own) == 1)
             continue
-        stated = measured(match["value"])
-        if stated is None:
+        above = list(_named_above(lines, place.line, claim, numbers))
+        if above:
+            pair, source = next(((p, n) for p, n in above if _fits(claim, p)), above[0])
+            near = [n for _, n in above if place.line - n <= _NEAR_LINES]
+            sure = len(above) == 1 and len(near) == 1
+            yield claim, judged(place, about, claim, [pair], (source,), line, sure=sure)
             continue
-        minus = match["sign"] == "-"
-        either = not match["sign"]
-        claim = match[0].strip()
-        here = plain_numbers(line[: match.start()])
-        pair = _pair_here(here, stated, minus=minus, either=either)
-        further = [] if pair else _pairs_above(lines, place.line, match.start(), _SAME_TABLE_LINES)
-        pair = pair or next((p for p in further if _fits(percent_change(*p), stated, minus, either)), None)
-        if pair is not None:
-            new, old = pair
-            why = f"{shown(new.value)} against {shown(old.value)}"
-            yield _judged(place, about, claim, stated, percent_change(new, old), why)
-            continue
-        fitting = [one for one in changes if _fits(one[0], stated, minus, either)]
-        target = -stated.value if minus else stated.value
-        if fitting:
-            change, later, earlier, scaled = fitting[0]
-            why = f"{later.what}: {later} {shown(later.value.value)}{scaled} against {earlier} "
-            why += shown(earlier.value.value)
-            yield _judged(place, about, claim, stated, change, why)
-        elif len(above := _pairs_above(lines, place.line, match.start(), _NEAR_LINES)) == 1:
-            # of several nobody says which one is meant
-            change = percent_change(*above[0])
-            why = f"{shown(above[0][0].value)} against {shown(above[0][1].value)} = {change.value:+.2f}%"
-            yield Finding(place, about, claim, Verdict.WRONG, why, "percent", target, change.value, "%")
-        elif (changes or here) and (_SPEED.search(line) or not _ELSEWHERE.search(line)):
-            nearest = min(changes, key=lambda one: abs(one[0].value - target), default=None)
-            why = "no two of the measured figures give it"
-            if nearest is not None:
-                why += f"; the nearest is {nearest[0].value:+.1f}%: {nearest[1]}{nearest[3]} against {nearest[2]}"
-            yield Finding(place, about, claim, Verdict.DOES_NOT_FOLLOW, why, "percent", target, None, "%")
-        else:
-            yield Finding(place, about, claim, Verdict.NOT_CHECKED, "there is no number to compare it with", "percent")
+        yield claim, _by_any(place, about, claim, numbers, compared, line)
 
 
-def _pairs_above(lines: Sequence[str], number: int, end: int, near: int) -> list[tuple[Number, Number]]:
-    """(new, old): the last named number before the claim, and those of the same name in the lines above it."""
-    own = list(_NAMED.finditer(lines[number - 1], 0, end))
-    if not own:
+def judged(
+    place: Place,
+    about: str,
+    claim: Claim,
+    compared: Sequence[tuple[Quantity, Quantity]],
+    sources: Sequence[int],
+    context: str,
+    *,
+    sure: bool,
+) -> Finding:
+    """Return the finding on a claim by its numbers (old, new); `sure`: nothing else can be meant."""
+    chosen = next((pair for pair in compared if _fits(claim, pair)), compared[0])
+    old, new = in_one_unit(*chosen)
+    fits = claim.fits(old, new)
+    change = _size(claim, old, new)
+    where = f" (line {sources[0]})" if sources else ""
+    ratio = f"{chosen[1].text} against {chosen[0].text}{where}"
+    speed = names_a_speed(context) or chosen[0].unit in ("tok/s", "req/s")
+    percent = 100 * (new.value / old.value - 1)
+    told = f"{ratio} = {percent:+.2f}%" if claim.kind == "percent" else f"{ratio} = {change:.3g}x"
+    if not fits and (claim.hedged or not sure):
+        return not_checked(place, about, claim, "its numbers are not named clearly enough")
+    verdict = Verdict.CONFIRMED if fits else Verdict.WRONG
+    if fits and speed and abs(percent) < NOISE_PERCENT and claim.kind == "percent":
+        verdict, told = Verdict.NOISE, f"{told}; {NOISE_REASON}"
+    stated = claim.size.value if claim.kind == "ratio" or change >= 0 else -claim.size.value
+    return Finding(place, about, claim.text, verdict, told, claim.kind, stated, change, claim.unit, tuple(sources))
+
+
+def _size(claim: Claim, old: Number, new: Number) -> float:
+    """Return the size of a change in the unit of the claim, by the convention of the claim where one fits."""
+    if claim.kind == "ratio":
+        return claim.changes(old, new)[0].value
+    change = 100 * (new.value / old.value - 1)
+    fitting = next((one.value for one in claim.changes(old, new) if one.agrees(claim.size)), abs(change))
+    return fitting if change >= 0 else -fitting
+
+
+def not_checked(place: Place, about: str, claim: Claim, why: str) -> Finding:
+    """Return the finding on a claim whose two numbers are not known."""
+    return Finding(place, about, claim.text, Verdict.NOT_CHECKED, why, claim.kind, claim.size.value, None, claim.unit)
+
+
+def _fits(claim: Claim, pair: tuple[Quantity, Quantity]) -> bool:
+    return claim.fits(*in_one_unit(*pair))
+
+
+def _own_pairs(
+    line: str, claim: Claim, compared: Sequence[Pair], before: int, after: int
+) -> list[tuple[Quantity, Quantity]]:
+    """Return the pair right before a claim, else the one right after it in the words that say so."""
+    for pair in compared:
+        if before <= pair.start and pair.end <= claim.start and _CLAIM_FOLLOWS.fullmatch(line[pair.end : claim.start]):
+            return [pair.operands]
+    for pair in compared:
+        gap = line[claim.end : pair.start]
+        if claim.end <= pair.start and pair.end <= after and len(gap) < 80 and _PAIR_FOLLOWS.fullmatch(gap):
+            same = [one for one in compared if claim.end <= one.start and one.end <= after]
+            return [one.operands for one in same]
+    return []
+
+
+def _named_twice(line: str, claim: Claim, numbers: Sequence[Quantity]) -> list[tuple[Quantity, Quantity]]:
+    """Return (other, own): the named number right before a claim, and those of the same name before it."""
+    own = _right_before(line, claim, numbers)
+    if own is None or not own.label:
         return []
-    name = own[-1]["name"].split("  ")[-1].strip().lower()
-    new = plain_numbers(lines[number - 1][own[-1].start("value") : end])
-    if not new:
-        return []
-    found = []
-    for line in reversed(lines[max(0, number - 1 - near) : number - 1]):
-        for match in _NAMED.finditer(line):
-            old = plain_numbers(line[match.start("value") :])
-            if match["name"].strip().lower().endswith(name) and old and old[0].value:
-                found.append((new[0], old[0]))
-    return found
+    return [(one, own) for one in numbers if _same_name(one, own)]
 
 
-def _judged(place: Place, about: str, claim: str, stated: Number, change: Number, why: str) -> Finding:
-    noise = abs(change.value) < NOISE_PERCENT
-    return Finding(
-        place=place,
-        about=about,
-        claim=claim,
-        verdict=Verdict.NOISE if noise else Verdict.CONFIRMED,
-        reason=f"{why} = {change.value:+.2f}%" + (f"; {NOISE_REASON}" if noise else ""),
-        kind="percent",
-        stated=stated.value if change.value >= 0 else -stated.value,
-        recomputed=change.value,
-        unit="%",
-    )
+def _same_name(one: Quantity, own: Quantity) -> bool:
+    return one.end <= own.start and one.name == own.name and comparable(one, own) and one.number.value > 0
 
 
-def _fits(change: Number, stated: Number, minus: bool, either: bool) -> bool:
-    signs = (1, -1) if either else (-1,) if minus else (1,)
-    return any(change.agrees(Number(sign * stated.value, stated.tolerance)) for sign in signs)
+def _right_before(line: str, claim: Claim, numbers: Sequence[Quantity]) -> Quantity | None:
+    before = [one for one in numbers if one.end <= claim.start]
+    gap = line[before[-1].end : claim.start] if before else ""
+    return before[-1] if before and re.fullmatch(r"[\s*_`]*[(,]?[\s*_`]*", gap) else None
 
 
-def plain_numbers(text: str) -> list[Number]:
-    """The plain numbers of a text, in order; `7081.34x2` is a product."""
-    found = []
-    for match in _PLAIN.finditer(text):
-        number = measured(match["value"])
-        if number is not None:
-            found.append(number * Number(float(match["times"])) if match["times"] else number)
-    return found
+def _named_above(
+    lines: Sequence[str], number: int, claim: Claim, numbers: Sequence[Quantity]
+) -> Iterator[tuple[tuple[Quantity, Quantity], int]]:
+    """Yield ((old, new), line) for the lines above that hold the same name and nothing else, as in a flattened page."""
+    own = _right_before(lines[number - 1], claim, numbers)
+    if own is None or not own.label or not _ALONE.match(lines[number - 1]) or "|" in lines[number - 1].strip("| "):
+        return
+    for source in range(number - 1, max(0, number - 1 - _ABOVE_LINES), -1):
+        if not _ALONE.match(lines[source - 1]):
+            continue
+        other = quantities(lines[source - 1])
+        if other and other[0].name == own.name and other[0].number.value > 0:
+            yield (other[0], own), source
 
 
-def _pair_here(numbers: Sequence[Number], stated: Number, *, minus: bool, either: bool) -> tuple[Number, Number] | None:
-    """The nearest (new, old) before the claim that gives it. None: no two numbers do."""
-    latest = list(reversed(numbers))[:_NEAR]
-    for new, old in permutations(latest, 2):
-        if old.value and new.value and _fits(percent_change(new, old), stated, minus, either):
-            return new, old
-    return None
+def _by_any(
+    place: Place, about: str, claim: Claim, numbers: Sequence[Quantity], compared: Sequence[Pair], line: str
+) -> Finding:
+    """Return CONFIRMED where two measured numbers of the line give the claim to all its digits, else NOT_CHECKED."""
+    near = [one for one in numbers if one.end <= claim.start][-_MOST_NUMBERS:]
+    near += [one for one in numbers if one.start >= claim.end][:_MOST_NUMBERS]
+    candidates = [one.operands for one in compared]
+    candidates += [(a, b) for a, b in combinations(near, 2) if comparable(a, b) and min(a.digits, b.digits) >= 3]
+    fitting = [pair for pair in candidates if _fits(claim, pair)]
+    if not fitting or claim.size.value == 0:
+        return not_checked(place, about, claim, "its two numbers are not named beside it")
+    return judged(place, about, claim, fitting[:1], (), line, sure=False)

@@ -1,16 +1,20 @@
 """The commands of a report: flags that the shell loses, and whether what is recommended is what was measured."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 from hpcsweep.analysis.commands import lost_flags
 from hpcsweep.check.findings import Finding, Verdict
-from hpcsweep.check.known import NOISE_PERCENT, NOISE_REASON
+from hpcsweep.check.known import NOISE_PERCENT, NOISE_REASON, same_work
 from hpcsweep.imports.blocks import Benchmark, Imported, Place, WrittenCommand
 from hpcsweep.imports.numbers import Number, percent_change, shown
 from hpcsweep.imports.serve_settings import ServeSettings, serve_settings, settings_of
 
 _MEASURE = "total_token_throughput"
 _NEAREST = 3
+_PASTED = re.compile(r"^(?:\([\w.-]+\)\s)?[\w.-]+@[\w.-]+[: ]\S{0,80}[$#]\s")
+"""The prompt of a shell: a command that ran, in which only the terminal's padding follows the backslash."""
+
 Measured = tuple[Benchmark, ServeSettings]
 
 
@@ -25,7 +29,12 @@ def check_commands(found: Imported) -> list[Finding]:
 
 
 def _lost(found: Imported) -> Iterator[Finding]:
+    """Yield one finding a command, at the place where it first ends too early."""
+    last = 0
     for lost in lost_flags("\n".join(found.lines)):
+        if lost.line <= last or _PASTED.search(lost.text):
+            continue
+        last = lost.line + len(lost.flags)
         yield Finding(
             place=Place(found.file, lost.line),
             about=found.contexts[lost.line - 1].label or "command",
@@ -34,50 +43,74 @@ def _lost(found: Imported) -> Iterator[Finding]:
             reason=f"nothing may follow the backslash: the command ends here and loses {len(lost.flags)} flags: "
             f"{', '.join(lost.flags)}",
             kind="lost_flags",
+            sources=(lost.line,),
         )
 
 
 def _recommended(command: WrittenCommand, measured: Sequence[Measured]) -> Iterator[Finding]:
-    """Was this very configuration measured, and was a better one?"""
+    """Yield whether this very configuration was measured, and whether a better one was."""
     wanted = serve_settings(command.argv)
     if wanted is None:
         return
     same = [one for one, settings in measured if not wanted.differences(settings)]
-    nearest, settings = min(measured, key=lambda pair: len(wanted.differences(pair[1])))
     claim = f"recommended: {' '.join(command.argv)}"
     about = command.context.label or "recommendation"
-    if same:
-        reason = f"measured in line {same[0].place.line}: {same[0].label}"
-        yield Finding(command.place, about, claim, Verdict.CONFIRMED, reason, "recommended_was_measured")
-    else:
-        far = len(wanted.differences(settings))
-        near = [(one, what) for one, it in measured if len(what := wanted.differences(it)) == far][:_NEAREST]
-        told = [f"line {one.place.line} ({one.label}) has {'; '.join(what)}" for one, what in near]
-        reason = f"no block was measured with these settings; the nearest: {', and '.join(told)}"
-        yield Finding(command.place, about, claim, Verdict.DOES_NOT_FOLLOW, reason, "recommended_not_measured")
-    mine = same[0] if same else nearest
-    rivals = [pair for pair in measured if _MEASURE in pair[0].figures and _same_work(pair[0], mine)]
-    if not mine.value(_MEASURE) or not rivals:
+    if not same:
+        yield _not_measured(command, about, claim, wanted, measured)
+        return
+    mine = same[0]
+    reason = f"measured in line {mine.place.line}: {mine.label}"
+    lines = (mine.place.line,)
+    yield Finding(command.place, about, claim, Verdict.CONFIRMED, reason, "recommended_was_measured", sources=lines)
+    rivals = [
+        pair
+        for pair in measured
+        if _MEASURE in pair[0].figures
+        and pair[0].figures[_MEASURE].value > 0
+        and _same_work(pair[0], mine)
+        and pair[1].model == wanted.model
+        and pair[1].engine == wanted.engine
+    ]
+    counts = {settings.gpus for _, settings in rivals}
+    if not mine.value(_MEASURE) or not rivals or 0 in counts | {wanted.gpus}:
         return
     best, of_best = max(rivals, key=lambda pair: pair[0].figures[_MEASURE].value / pair[1].gpus)
     lacking = [f"--{n} {v}".rstrip() for n, v in of_best.flags.items() if wanted.flags.get(n) != v]
     if best is mine or not lacking:
         return
-    gain = percent_change(best.figures[_MEASURE], mine.figures[_MEASURE]).value
+    per_gpu = best.figures[_MEASURE] * Number(wanted.gpus / of_best.gpus)
+    gain = percent_change(per_gpu, mine.figures[_MEASURE]).value
+    noise = gain < NOISE_PERCENT
+    counted = "" if counts == {wanted.gpus} else " per GPU"
     yield Finding(
         place=command.place,
         about=about,
         claim=claim,
-        verdict=Verdict.DOES_NOT_FOLLOW,
+        verdict=Verdict.NOISE if noise else Verdict.DOES_NOT_FOLLOW,
         reason=f"the best block (line {best.place.line}, {best.label}: {shown(best.figures[_MEASURE].value)} tok/s, "
-        f"{gain:+.1f}%) was measured with {', '.join(lacking)}, which this command lacks",
+        f"{gain:+.1f}%{counted} against {shown(mine.figures[_MEASURE].value)} of line {mine.place.line}) was measured "
+        f"with {', '.join(lacking)}, which this command lacks" + (f"; {NOISE_REASON}" if noise else ""),
         kind="recommended_lacks_flag",
+        sources=(mine.place.line, best.place.line),
     )
 
 
+def _not_measured(
+    command: WrittenCommand, about: str, claim: str, wanted: ServeSettings, measured: Sequence[Measured]
+) -> Finding:
+    """Return a note with the blocks of the nearest settings: a command need not be wrong for not being measured."""
+    far = min(len(wanted.differences(settings)) for _, settings in measured)
+    near = [(one, what) for one, it in measured if len(what := wanted.differences(it)) == far][:_NEAREST]
+    told = [f"line {one.place.line} ({one.label}) has {'; '.join(what)}" for one, what in near]
+    reason = f"no block was measured with exactly these settings; the nearest: {', and '.join(told)}"
+    lines = tuple(one.place.line for one, _ in near)
+    return Finding(command.place, about, claim, Verdict.NOTE, reason, "recommended_not_measured", sources=lines)
+
+
 def _same_work(one: Benchmark, other: Benchmark) -> bool:
-    """The same prompts, by their number and tokens."""
-    return all(one.value(name) == other.value(name) for name in ("completed", "total_input_tokens"))
+    """Return whether both had the same prompts, by their number and tokens."""
+    work = same_work(one)
+    return work is not None and work == same_work(other)
 
 
 def _best(found: Imported) -> Iterator[Finding]:
@@ -111,9 +144,9 @@ def _best(found: Imported) -> Iterator[Finding]:
 
 
 def _gpus(blocks: Sequence[Benchmark]) -> dict[Place, int] | None:
-    """GPUs of each block by its command; None: not all say, or all have the same number."""
+    """Return the GPUs of each block by its command; None: not all say, or all have the same number."""
     settings = {one.place: settings_of(one) for one in blocks}
-    counts = {place: one.gpus for place, one in settings.items() if one is not None}
+    counts = {place: one.gpus for place, one in settings.items() if one is not None and one.gpus}
     return counts if len(counts) == len(settings) and len(set(counts.values())) > 1 else None
 
 

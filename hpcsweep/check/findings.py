@@ -1,4 +1,4 @@
-"""What a recomputation finds: a stated value, the recomputed one, and a verdict."""
+"""Represent what a check found: a claim, the value recomputed for it, and a verdict."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -8,22 +8,27 @@ from hpcsweep.imports.numbers import shown
 
 
 class Verdict(str, Enum):
-    """What became of a claim."""
+    """The result of checking one claim."""
 
     CONFIRMED = "confirmed"
     WRONG = "wrong"
     DOES_NOT_FOLLOW = "does not follow"
     NOISE = "inside the noise"
+    NOTE = "worth knowing"
     NOT_CHECKED = "cannot be checked"
 
 
-BAD = (Verdict.WRONG, Verdict.DOES_NOT_FOLLOW, Verdict.NOISE)
-"""Verdicts that make a check fail."""
+BAD = (Verdict.WRONG, Verdict.DOES_NOT_FOLLOW)
+"""Verdicts that accuse the report, and make a check fail. Each needs its sources by line, and the arithmetic."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One claim and what its own numbers give. `stated`, `recomputed`: in `unit`; None: the claim is no number."""
+    """One claim and what its own numbers give.
+
+    `stated`, `recomputed`: in `unit`; None: the claim is not a number. `sources`: lines, other than the claim's own,
+    of the numbers that it was compared with.
+    """
 
     place: Place
     about: str
@@ -34,17 +39,18 @@ class Finding:
     stated: float | None = None
     recomputed: float | None = None
     unit: str = ""
+    sources: tuple[int, ...] = ()
 
     @property
     def difference(self) -> float | None:
-        """Stated minus recomputed, in `unit`; None without both."""
+        """Return stated minus recomputed, in `unit`; None without both."""
         if self.stated is None or self.recomputed is None:
             return None
         return self.stated - self.recomputed
 
     @property
     def verdict_text(self) -> str:
-        """The verdict; a wrong number with how far it is off."""
+        """Return the verdict; for a wrong number with its deviation."""
         if self.verdict is not Verdict.WRONG or self.difference is None:
             return self.verdict.value
         unit = f" {self.unit}" if self.unit else ""

@@ -1,53 +1,61 @@
-"""The numbers that a document measured, for the claims that it makes of them."""
+"""Collect the figures that a document measured, and when two of them can be told apart."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hpcsweep.analysis.results import ASSUMED_RUN_SPREAD
 from hpcsweep.analysis.statistics import LEVEL, t_quantile
 from hpcsweep.check.recompute_samples import warm_mean
-from hpcsweep.imports.blocks import Imported, Place
+from hpcsweep.imports.blocks import Benchmark, Imported, Place
 from hpcsweep.imports.numbers import Number
 from hpcsweep.imports.serve_settings import settings_of
 
 NOISE_PERCENT = 100 * math.sqrt(2) * ASSUMED_RUN_SPREAD * t_quantile(0.5 + LEVEL / 2, math.inf)
-"""Single runs that are less apart than this cannot be told apart, by the spread that the analysis assumes for them."""
+"""Single runs that differ by less cannot be told apart, by the spread that the analysis assumes for them."""
 
-_FIGURES = ("total_token_throughput", "output_throughput", "request_throughput", "mean_ttft_ms", "mean_tpot_ms")
 NOISE_REASON = f"one run each: below {NOISE_PERCENT:.1f}% single runs cannot be told apart"
 
 
 @dataclass(frozen=True)
 class Known:
-    """A measured figure of one block, or a stated average of one table."""
+    """A measured figure of one block, or a stated average of one table. `work`: equal for the same requests."""
 
     what: str
     value: Number
     label: str
     place: Place
-    work: tuple[object, ...] = ()  # equal for figures of the same requests
+    work: tuple[object, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.label} (line {self.place.line})"
 
 
+def same_work(one: Benchmark) -> tuple[object, ...] | None:
+    """Return what identifies the requests of a block: their number and tokens; None: the block does not say."""
+    work = (one.value("completed"), one.value("total_input_tokens"))
+    return None if None in work else work
+
+
 def gpus_of(found: Imported) -> dict[Place, int]:
-    """GPUs of each block whose command is known."""
-    return {one.place: settings.gpus for one in found.benchmarks if (settings := settings_of(one)) is not None}
+    """Return the GPUs of each block whose command says how many."""
+    settings = ((one.place, settings_of(one)) for one in found.benchmarks)
+    return {place: one.gpus for place, one in settings if one is not None and one.gpus}
 
 
-def known_figures(found: Imported) -> list[Known]:
-    """The throughputs and mean times of every benchmark, and the stated averages of every table of samples."""
-    return [*_of_benchmarks(found), *_of_tables(found)]
+def known_averages(found: Imported) -> list[Known]:
+    """Return the averages of every table of samples: as stated, else as computed."""
+    return list(_of_tables(found))
 
 
-def _of_benchmarks(found: Imported) -> Iterator[Known]:
-    for name in _FIGURES:
-        for one in found.benchmarks:
-            if name in one.figures:
-                work = (one.value("completed"), one.value("total_input_tokens"))
-                yield Known(name, one.figures[name], one.label, one.place, work)
+def figures_of(blocks: Sequence[Benchmark], names: Sequence[str]) -> list[Known]:
+    """Return the figures of these names that the blocks have."""
+    return [
+        Known(name, one.figures[name], one.label, one.place, same_work(one) or (one.place,))
+        for name in names
+        for one in blocks
+        if name in one.figures
+    ]
 
 
 def _of_tables(found: Imported) -> Iterator[Known]:

@@ -5,6 +5,7 @@ A printed value may differ by what its digits leave open, and not by more.
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 
 from hpcsweep.analysis.metrics import summarize, vllm_json
@@ -18,6 +19,8 @@ _RATES = (
     ("input_throughput", ("total_input_tokens",), "tok/s"),
     ("total_token_throughput", ("total_input_tokens", "total_output_tokens"), "tok/s"),
 )
+_STANDARD = ("vllm bench serve", "sglang.bench_serving", "trtllm-bench")
+_TWO = 2
 _NEEDS_END = ("_tpot_ms", "_e2el_ms")
 _METRICS = ("ttft", "tpot", "itl", "e2el")
 _AT_LEAST = (
@@ -50,16 +53,42 @@ def _finding(
 
 
 def _rates(benchmark: Benchmark) -> Iterator[Finding]:
-    """Throughput = amount / duration. GuideLLM averages its rates otherwise, so there it is not asked."""
+    """Yield each throughput against amount / duration.
+
+    A tool may take its rates over another time: GuideLLM averages over the time in which requests were under way.
+    So a rate is wrong only where another rate of its block follows the formula, or where a client is known to use it.
+    """
     figures = benchmark.figures
     duration = figures.get("duration")
     if duration is None or duration.value <= 0 or benchmark.tool == "guidellm":
         return
+    rated: list[tuple[str, Number, str, str]] = []
     for name, amounts, unit in _RATES:
         if name in figures and all(amount in figures for amount in amounts):
             amount = Number(sum(figures[part].value for part in amounts))
             how = f"{' + '.join(amounts)} / duration = {shown(amount.value)} / {shown(duration.value)} s"
-            yield _finding(benchmark, name, amount / duration, how, unit)
+            rated.append((name, amount / duration, how, unit))
+    fitting = [one for one in rated if figures[one[0]].agrees(one[1])]
+    if not fitting and _is_standard(benchmark) and len(rated) > _TWO:
+        factors = [figures[name] / rate for name, rate, _, _ in rated if rate.value > 0]
+        if factors and all(one.agrees(factors[0]) for one in factors):
+            implied = duration / factors[0]
+            how = f"amount / rate of all {len(rated)} rates of this block"
+            yield _finding(benchmark, "duration", implied, how, "s", agrees=False)
+            return
+    for name, rate, how, unit in rated:
+        agrees = figures[name].agrees(rate)
+        if not agrees and not fitting and not (len(rated) == 1 and _is_standard(benchmark)):
+            finding = _finding(benchmark, name, rate, how, unit)
+            why = f"{how}; no rate of this block is amount / duration: its tool counts otherwise"
+            yield replace(finding, verdict=Verdict.NOT_CHECKED, reason=why)
+            continue
+        yield _finding(benchmark, name, rate, how, unit)
+
+
+def _is_standard(benchmark: Benchmark) -> bool:
+    """Return whether a client wrote the block whose rates are amount / duration, as far as its lines show."""
+    return benchmark.tool in _STANDARD and not benchmark.unread
 
 
 def _sums(benchmark: Benchmark) -> Iterator[Finding]:
@@ -79,7 +108,7 @@ def _sums(benchmark: Benchmark) -> Iterator[Finding]:
             benchmark.place,
             benchmark.label,
             f"a result of {shown(completed.value)} requests",
-            Verdict.DOES_NOT_FOLLOW,
+            Verdict.NOTE,
             f"{shown(failed.value)} of {shown(failed.value + completed.value)} requests failed and are in no average",
             "failures",
         )
@@ -89,7 +118,7 @@ def _sums(benchmark: Benchmark) -> Iterator[Finding]:
             benchmark.place,
             benchmark.label,
             f"total_output_tokens = {shown(counted.value)}",
-            Verdict.DOES_NOT_FOLLOW,
+            Verdict.NOTE,
             f"the text that came back has {shown(sent.value)} tokens: tokens are counted that nobody received",
             "tokens",
             stated=counted.value,
@@ -118,7 +147,12 @@ def _order(benchmark: Benchmark) -> Iterator[Finding]:
             least = figures[low] * _in_buckets(figures.get("duration")) if unit == "tok/s" else figures[low]
             if figures[high].value < least.value:
                 fits = figures[high].agrees(least)
-                yield _finding(benchmark, high, least, f"cannot be below {low}", unit, agrees=fits)
+                finding = _finding(benchmark, high, least, f"cannot be below {low}", unit, agrees=fits)
+                if not fits and high == "max_output_tokens_per_s":
+                    why = f"it is below {low} = {shown(figures[low].value)}: vLLM counts chunks for its peak, and with "
+                    why += "speculative decoding a chunk has several tokens"
+                    finding = replace(finding, verdict=Verdict.NOTE, reason=why)
+                yield finding
 
 
 def _in_buckets(duration: Number | None) -> Number:

@@ -132,13 +132,17 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Imported:
-    """Everything that was found in one file, in its order. `lines`: the cleaned text, for claims in prose."""
+    """Everything that was found in one file, in its order. `lines`: the cleaned text, for claims in prose.
+
+    `tables`: those that hold neither results nor samples; `result_tables`: those whose results are in `benchmarks`.
+    """
 
     file: str
     form: str
     benchmarks: tuple[Benchmark, ...] = ()
     sample_tables: tuple[SampleTable, ...] = ()
     tables: tuple[Table, ...] = ()
+    result_tables: tuple[Table, ...] = ()
     commands: tuple[WrittenCommand, ...] = ()
     failures: tuple[FailedBlock, ...] = ()
     skipped: tuple[Skipped, ...] = ()

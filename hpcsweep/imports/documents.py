@@ -1,5 +1,7 @@
 """A file of any known kind to the blocks in it."""
 
+import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -21,6 +23,8 @@ from hpcsweep.imports.outline import Outline, outline
 from hpcsweep.imports.printed import PrintedBlock, printed_blocks
 from hpcsweep.imports.result_files import json_objects, read_objects
 from hpcsweep.imports.tables import sample_table, tables
+
+_CLIENT = re.compile(r"\bguidellm\b|\bvllm bench\b|benchmark_serving|bench_serving|trtllm-bench", re.IGNORECASE)
 
 
 def read_bytes(data: bytes, file: str) -> Imported:
@@ -53,13 +57,15 @@ def _of_document(text: str, file: str) -> Imported:
     lines = clean_lines(text)
     way = outline(lines)
     benchmarks, skipped = [], []
+    clients = _clients(lines)
     for block in printed_blocks(lines):
         place = Place(file, block.line)
         if not block.complete:
             stated = ", ".join(block.figures) or "nothing but its title"
             skipped.append(Skipped(place, "part of a benchmark block", f"too little to be a result: {stated}"))
             continue
-        benchmarks.append(_benchmark(block, way.contexts[block.line - 1], place))
+        one = _benchmark(block, way.contexts[block.line - 1], place)
+        benchmarks.append(replace(one, tool="guidellm") if _by_guidellm(clients, block.line) else one)
         skipped += [
             Skipped(Place(file, line), f"line in a benchmark block: {unread}", "its meaning is not known")
             for line, unread in block.unread
@@ -83,12 +89,25 @@ def _of_document(text: str, file: str) -> Imported:
         benchmarks=_told_apart(benchmarks),
         sample_tables=_groups_apart(sample_tables),
         tables=tuple(t for t, samples in sampled if samples is None and not of_tables[t.place]),
+        result_tables=tuple(t for t, samples in sampled if samples is None and of_tables[t.place]),
         commands=tuple(commands),
         failures=tuple(failures),
         skipped=tuple(skipped),
         lines=tuple(lines),
         contexts=tuple(way.contexts),
     )
+
+
+def _clients(lines: Sequence[str]) -> list[tuple[int, bool]]:
+    """Return (line, whether it is GuideLLM) of each mention of a load client."""
+    found = [(number, _CLIENT.search(line)) for number, line in enumerate(lines, 1)]
+    return [(number, match[0].lower() == "guidellm") for number, match in found if match]
+
+
+def _by_guidellm(clients: Sequence[tuple[int, bool]], line: int) -> bool:
+    """Return whether the last client that is named above a line is GuideLLM; below it, where none is above."""
+    above = bisect_left(clients, (line, False))
+    return bool(clients) and clients[max(0, above - 1)][1]
 
 
 def _rows_left(table: Table, samples: SampleTable) -> Iterator[Skipped]:

@@ -1,5 +1,6 @@
 """What a written serve command sets, so that two commands can be compared whatever their spelling."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,12 +37,16 @@ class ServeSettings:
 
     @property
     def gpus(self) -> int:
-        """GPUs of one server: tensor x pipeline x data parallel size."""
-        gpus = 1
-        for name in _PARALLEL:
-            value = self.flags.get(name, "1")
-            gpus *= max(1, int(value)) if value.isdecimal() else 1
-        return gpus
+        """Return the GPUs of one server: tensor x pipeline x data parallel size; 0: a size is not a number.
+
+        With SGLang's data-parallel attention the data-parallel ranks are inside the tensor-parallel group.
+        """
+        sizes = [self.flags.get(name, "1") for name in _PARALLEL]
+        if self.engine == "sglang" and "enable-dp-attention" in self.flags:
+            sizes = sizes[:2]
+        if not all(size.isdecimal() and int(size) for size in sizes):
+            return 0
+        return math.prod(map(int, sizes))
 
     def differences(self, other: "ServeSettings") -> list[str]:
         """What `other` has otherwise, as words; empty: both serve alike."""

@@ -1,0 +1,30 @@
+"""Check the prose of a report, line by line."""
+
+from hpcsweep.check.block_changes import LabelledBlocks, subject_of
+from hpcsweep.check.changes import line_changes
+from hpcsweep.check.findings import Finding, Verdict
+from hpcsweep.check.orderings import orderings
+from hpcsweep.check.prompt_rates import prompt_lengths, prompt_rates
+from hpcsweep.check.traced import Tracer
+from hpcsweep.imports.blocks import Imported, Place
+from hpcsweep.imports.printed import is_part
+
+
+def check_text(found: Imported, tracer: Tracer, labelled: LabelledBlocks) -> list[Finding]:
+    """Return the findings on every line that claims something; the lines of printed blocks claim nothing."""
+    lengths = sorted(prompt_lengths(found).items())
+    findings: list[Finding] = []
+    for number, line in enumerate(found.lines, 1):
+        if not line.strip() or is_part(line):
+            continue
+        place = Place(found.file, number)
+        about = found.contexts[number - 1].label or "text"
+        for claim, finding in line_changes(found.lines, place, about):
+            judged = finding
+            if finding.verdict is Verdict.NOT_CHECKED and "|" not in line:
+                subject = subject_of(line, claim)
+                judged = labelled.judge(claim, place, about, subject, subject, whole=False) or finding
+            findings.append(judged)
+        findings += orderings(line, place, about, tracer, labelled)
+        findings += prompt_rates(line, place, about, lengths)
+    return findings
