@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hpcsweep.errors import SpecError
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.submit.backends import Backend
-from hpcsweep.submit.layout import Home, SweepFolder
+from hpcsweep.sweep.layout import Home, SweepFolder
 
 if TYPE_CHECKING:
     from hpcsweep.submit.remote import RemoteSweep

@@ -1,22 +1,11 @@
-"""Where a sweep comes from: versions, git revision, command line."""
+"""Where a sweep comes from: git revision, command line."""
 
-import importlib.metadata
-import platform
 import sys
 from pathlib import Path
 
-import hpcsweep
 from hpcsweep.hosts.local import LocalHost
 
 _GIT_TIMEOUT_S = 10.0
-
-
-def versions() -> dict[str, str]:
-    """Versions of what planned and rendered the sweep."""
-    found = {"hpcsweep": hpcsweep.__version__, "python": platform.python_version()}
-    for package in ("jinja2", "pydantic", "submitit"):
-        found[package] = importlib.metadata.version(package)
-    return found
 
 
 def provenance(experiment_file: Path) -> dict[str, str]:

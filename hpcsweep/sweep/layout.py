@@ -12,7 +12,7 @@ from hpcsweep.errors import HpcsweepError, SpecError, nearest
 
 if TYPE_CHECKING:  # the models, and with them pydantic, are imported where a file is read: a status may need none
     from hpcsweep.spec.job import JobSpec, RunSpec
-    from hpcsweep.submit.submission import Submission
+    from hpcsweep.sweep.submission import Submission
 
 HOME_VARIABLE = "HPCSWEEP_HOME"
 SWEEP_FILE = "sweep.json"
@@ -71,6 +71,16 @@ class Home:
                 return SweepFolder(folder)
             except FileExistsError:
                 number += 1
+
+    def join(self, name: str) -> "SweepFolder":
+        """The folder of a sweep of this name, made when it is not there. Raises SpecError."""
+        self.make()
+        folder = self.sweeps_dir / name
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as exc:
+            raise SpecError(f"{folder} cannot be made: {exc}") from exc
+        return SweepFolder(folder)
 
     def next_number(self, experiment: str) -> int:
         """The number that the next sweep of this experiment gets, 1 for the first."""
@@ -151,7 +161,7 @@ class SweepFolder:
 
     def read_submission(self, number: int) -> "Submission | None":
         """jobs/N/submission.json; None: the job was never handed over."""
-        from hpcsweep.submit.submission import Submission
+        from hpcsweep.sweep.submission import Submission
 
         try:
             return Submission.model_validate_json((self.job_dir(number) / SUBMISSION_FILE).read_bytes())

@@ -9,7 +9,9 @@ class Submission(Record):
     """What the scheduler answered, and what we asked of it since.
 
     `job_id` None: the submission was begun, and nobody knows whether it arrived. `cancelled`: indexes that we
-    cancelled ourselves: a scheduler may forget an element that is cancelled while it is pending.
+    cancelled ourselves: a scheduler may forget an element that is cancelled while it is pending. `plain`: the user
+    submitted the job with sbatch or qsub, and it joined the sweep as it started, at `submitted_at`. `name`: that of the
+    job, where it is not SWEEP-N.
     """
 
     job_id: str | None
@@ -18,3 +20,5 @@ class Submission(Record):
     submitted_at: float
     elements: int = Field(ge=1)
     cancelled: list[int] = []
+    plain: bool = False
+    name: str | None = None
