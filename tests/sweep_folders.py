@@ -13,9 +13,9 @@ from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.job import Element, JobSpec, PlannedWorkload, Resources, RunSpec
 from hpcsweep.spec.server import ServerConfig, Settings
 from hpcsweep.spec.workload import Dataset, DatasetFacts, Workload
-from hpcsweep.submit.layout import SweepFolder
-from hpcsweep.submit.layout import write_json as write_small
-from hpcsweep.submit.submission import Submission
+from hpcsweep.sweep.layout import SweepFolder
+from hpcsweep.sweep.layout import write_json as write_small
+from hpcsweep.sweep.submission import Submission
 
 STARTED_AT = 1_790_000_000.0
 STARTUP = (

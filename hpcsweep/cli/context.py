@@ -15,14 +15,14 @@ from hpcsweep.store.incomplete import record_incomplete
 from hpcsweep.store.ingest import ingest_sweep
 from hpcsweep.store.open import Store, default_home, default_store, open_store
 from hpcsweep.store.status import last_told_at, record_absence, record_status, unfinished_sweeps
-from hpcsweep.submit.layout import SWEEP_FILE, Home, SweepFolder
 from hpcsweep.submit.merge import every_element
+from hpcsweep.sweep.layout import SWEEP_FILE, Home, SweepFolder
 from hpcsweep.units import format_duration
 
 if TYPE_CHECKING:  # profiles and schedulers are imported when one is asked: not for a status of ended sweeps
     from hpcsweep.spec.cluster import Cluster
     from hpcsweep.submit.backends import Backend
-    from hpcsweep.submit.submission import Submission
+    from hpcsweep.sweep.submission import Submission
 
 
 _SEARCH_S = 900.0
@@ -86,7 +86,7 @@ class Session:
         from pydantic import ValidationError
 
         from hpcsweep.spec.cluster import Cluster
-        from hpcsweep.submit.inputs import own_connection
+        from hpcsweep.sweep.inputs import own_connection
 
         document = self.document(sweep)
         try:
@@ -150,6 +150,7 @@ class Session:
         for members in groups.values():
             places: dict[str, tuple[str, int]] = {}
             elements: dict[str, int] = {}
+            job_names: dict[str, str] = {}
             for sweep in members:
                 for number in sweep.job_numbers():
                     try:
@@ -163,7 +164,8 @@ class Session:
                     if submission is not None and submission.job_id is not None:
                         places[submission.job_id] = (sweep.name, number)
                         elements[submission.job_id] = submission.elements
-            listing = self.backend(members[0]).listing({i: f"{name}-{n}" for i, (name, n) in places.items()})
+                        job_names[submission.job_id] = submission.name or f"{sweep.name}-{number}"
+            listing = self.backend(members[0]).listing(job_names)
             if listing.trouble:
                 troubles.append(listing.trouble + self._age([sweep.name for sweep in members]))
             absent = [

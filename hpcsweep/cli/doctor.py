@@ -9,8 +9,8 @@ import click
 
 from hpcsweep.schedulers.base import ClusterFacts, Partition
 from hpcsweep.store.open import default_home
-from hpcsweep.submit.layout import Home
 from hpcsweep.submit.machine import Machine, look_around
+from hpcsweep.sweep.layout import Home
 from hpcsweep.units import format_bytes, format_duration
 
 

@@ -18,8 +18,8 @@ from hpcsweep.imports.sweep import imported_sweep
 from hpcsweep.report.imported import import_document, import_json
 from hpcsweep.report.terminal import write_document
 from hpcsweep.store.open import default_home
-from hpcsweep.submit.layout import SWEEP_FILE, Home, SweepFolder, write_json
-from hpcsweep.submit.provenance import versions
+from hpcsweep.sweep.layout import SWEEP_FILE, Home, SweepFolder, write_json
+from hpcsweep.sweep.prepare import versions
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 

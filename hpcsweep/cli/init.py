@@ -9,10 +9,10 @@ from hpcsweep.hosts.local import LocalHost
 from hpcsweep.spec.cluster import Settings
 from hpcsweep.spec.load import parse_model
 from hpcsweep.store.open import default_home
-from hpcsweep.submit.inputs import CONFIG_FILE
-from hpcsweep.submit.layout import Home
 from hpcsweep.submit.machine import look_around
 from hpcsweep.submit.proposal import propose
+from hpcsweep.sweep.inputs import CONFIG_FILE
+from hpcsweep.sweep.layout import Home
 
 
 @click.command()

@@ -14,7 +14,7 @@ from hpcsweep.cli.context import Session, session
 from hpcsweep.cli.runs import choose_run
 from hpcsweep.errors import SpecError
 from hpcsweep.node.records import EXIT_FILE
-from hpcsweep.submit.layout import SweepFolder
+from hpcsweep.sweep.layout import SweepFolder
 
 POLL_S = 0.3
 FETCH_S = 5.0

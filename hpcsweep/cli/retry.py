@@ -17,10 +17,10 @@ from hpcsweep.spec.phases import OutcomeKind, RunState
 from hpcsweep.store.queries import load_sweep
 from hpcsweep.submit.client import retry as retry_runs
 from hpcsweep.submit.factory import make_backend
-from hpcsweep.submit.inputs import read_cluster
-from hpcsweep.submit.layout import SweepFolder
-from hpcsweep.submit.prepare import own_templates
 from hpcsweep.submit.sweep_lock import SweepLock
+from hpcsweep.sweep.inputs import read_cluster
+from hpcsweep.sweep.layout import SweepFolder
+from hpcsweep.sweep.prepare import own_templates
 
 NOT_TRIED_AGAIN = {OutcomeKind.COMPLETED, OutcomeKind.UNSUPPORTED}
 

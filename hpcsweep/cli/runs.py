@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hpcsweep.errors import SpecError, nearest
-from hpcsweep.submit.layout import Home, SweepFolder
+from hpcsweep.sweep.layout import Home, SweepFolder
 
 
 def choose_runs(home: Home, names: Sequence[str]) -> list[tuple[SweepFolder, set[str] | None]]:

@@ -15,7 +15,7 @@ from hpcsweep.spec.secret_values import has_secret
 from hpcsweep.submit.client import Submitted
 from hpcsweep.submit.client import submit as hand_over
 from hpcsweep.submit.factory import make_backend
-from hpcsweep.submit.prepare import Prepared, Request, prepare, render_sweep
+from hpcsweep.sweep.prepare import Prepared, Request, prepare, render_sweep
 from hpcsweep.units import counted
 
 

@@ -7,9 +7,9 @@ import click
 from hpcsweep.errors import SpecError
 from hpcsweep.spec.cluster import Settings
 from hpcsweep.spec.load import parse_model, read_text
-from hpcsweep.submit.inputs import CONFIG_FILE
-from hpcsweep.submit.trust import forget, is_trusted, look_at
-from hpcsweep.submit.trust import trust as remember
+from hpcsweep.sweep.inputs import CONFIG_FILE
+from hpcsweep.sweep.trust import forget, is_trusted, look_at
+from hpcsweep.sweep.trust import trust as remember
 from hpcsweep.terminal_text import one_line
 
 

@@ -46,14 +46,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         "job_dir", nargs="?", default=os.environ.get("HPCSWEEP_JOB_DIR"), help="default: $HPCSWEEP_JOB_DIR"
     )
     parser.add_argument("--index", type=int, help="element of the job; default: as the scheduler's environment says")
+    parser.add_argument(
+        "--experiment",
+        metavar="NAME",
+        help="where no job folder is given: plan one run of this experiment from the environment (docs/scripts.md)",
+    )
+    parser.add_argument(
+        "--script", type=Path, metavar="FILE", help="with --experiment: the job's script, for the record"
+    )
     options = parser.parse_args(argv)
-    if options.job_dir is None:
-        parser.error("JOB_DIR is missing, and HPCSWEEP_JOB_DIR is not set")
+    if options.job_dir is None and options.experiment is None:
+        parser.error("JOB_DIR is missing, and neither HPCSWEEP_JOB_DIR nor --experiment is given")
     rank = other_rank(os.environ)
     if rank is not None:
         _yield(f"{rank}: only the first of several processes executes the job")
         return 0
     try:
+        if options.job_dir is None:
+            options.job_dir, options.index = _join(options.experiment, options.script)
         job_dir = Path(options.job_dir).absolute()
         job = read_job(job_dir)
         element = choose_element(job, options.index, os.environ)
@@ -61,6 +71,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except HpcsweepError as exc:
         print(f"Error: {exc}", file=sys.stderr)  # noqa: T201
         return 1
+
+
+def _join(experiment: str, script: Path | None) -> tuple[Path, int]:
+    """A place in a sweep for a job that was submitted without `hpcsweep submit`. Raises HpcsweepError."""
+    from hpcsweep.node.plain_job import place_plain_job  # planning is not imported by a job that is planned already
+
+    me = read_process(os.getpid())
+    job_dir, index = place_plain_job(experiment, script, os.environ, identify(os.environ, me.started if me else 0))
+    # As the script of a planned job exports them.
+    os.environ |= {"HPCSWEEP_JOB_DIR": str(job_dir), "HPCSWEEP_ARRAY_INDEX": str(index)}
+    print(f"hpcsweep-node: {job_dir}, element {index}", file=sys.stderr, flush=True)  # noqa: T201
+    return job_dir, index
 
 
 def _yield(reason: str) -> None:

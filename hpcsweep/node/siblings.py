@@ -32,7 +32,7 @@ _RANKS = (
 
 
 def other_rank(env: Mapping[str, str]) -> str | None:
-    """Return `NAME=3` when a launcher started this process as one of several, and not as the first. None: it did not."""
+    """Return `NAME=3` when a launcher started this process as the fourth of several; None: as the first, or alone."""
     ranks = {name: env[name] for name in _RANKS if env.get(name, "").isdigit()}
     return next((f"{name}={rank}" for name, rank in ranks.items() if int(rank) > 0), None)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.plan.grid import Grid, Point
+from hpcsweep.plan.variables import axis_variable
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.job import PlannedWorkload
 from hpcsweep.spec.server import ServerConfig, Settings
@@ -141,7 +142,7 @@ def _variant(experiment: Experiment, point: Point, facts: Mapping[str, DatasetFa
 
 def _exports(axes: Mapping[str, str], settings: Settings) -> dict[str, str]:
     """The values of the axes for the job's environment, also by the names that the study's own script used."""
-    exports = {f"HPCSWEEP_AXIS_{re.sub(r'[^A-Za-z0-9]', '_', axis).upper()}": label for axis, label in axes.items()}
+    exports = {axis_variable(axis): label for axis, label in axes.items()}
     if settings.enforce_eager is not None:
         exports["ENFORCE_EAGER"] = "yes" if settings.enforce_eager else "no"
     if settings.expert_parallel is not None:

@@ -5,7 +5,7 @@ from typing import IO, Any
 from rich.table import Table
 
 from hpcsweep.report.console import make_console
-from hpcsweep.submit.prepare import Prepared, Rendered
+from hpcsweep.sweep.prepare import Prepared, Rendered
 from hpcsweep.units import counted
 
 

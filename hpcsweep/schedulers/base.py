@@ -155,10 +155,10 @@ class Scheduler(Protocol):
         """
         ...
 
-    def read_user_script(self, text: str) -> ScriptRequest:
+    def read_user_script(self, text: str, *, array_allowed: bool = False) -> ScriptRequest:
         """Return what the directives of a user's own script request, and warnings about lines that are not read.
 
-        Raises SpecError for a script that makes an array.
+        Raises SpecError for a script that makes an array, unless `array_allowed`.
         """
         ...
 

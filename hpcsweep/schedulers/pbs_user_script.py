@@ -28,12 +28,12 @@ _GPUS = ("ngpus", "gpus", "ngpu", "gpu")
 _GPU_TYPE = re.compile(r"(?:gpu|accel\w*)[_-]?(?:type|model|name)|accelerator", re.IGNORECASE)
 
 
-def user_request(text: str) -> ScriptRequest:
+def user_request(text: str, *, array_allowed: bool = False) -> ScriptRequest:
     """Return what the script requests. Raises SpecError for a job array or a walltime that PBS would not take."""
     resources: dict[str, tuple[int, str]] = {}
     for number, line in _directives(text):
         for option, value in _options(number, line):
-            if option == "-J":
+            if option == "-J" and not array_allowed:
                 raise SpecError(
                     f"line {number} of the script makes it a job array: {line.strip()!r}",
                     hint="hpcsweep submits the script once per run: leave out -J",

@@ -47,9 +47,9 @@ class SlurmScheduler:
         check_directives(text)
         return ("sbatch", "--parsable", f"--chdir={job_dir}", script)
 
-    def read_user_script(self, text: str) -> ScriptRequest:
-        """What a user's own script requests; see `user_request`."""
-        return user_request(text)
+    def read_user_script(self, text: str, *, array_allowed: bool = False) -> ScriptRequest:
+        """Return what a user's own script requests; see `user_request`."""
+        return user_request(text, array_allowed=array_allowed)
 
     def submit_user_script_argv(
         self, script: str, exports: Mapping[str, str], *, name: str, log_dir: str, text: str = "", walltime_s: float = 0

@@ -56,11 +56,11 @@ _GPUS = re.compile(r"(?:(?P<type>[\w.-]*[A-Za-z][\w.-]*):)?(?P<count>\d+)")
 _DIRECTIVE = re.compile(rf"\s*{PREFIX}\b")
 
 
-def user_request(text: str) -> ScriptRequest:
+def user_request(text: str, *, array_allowed: bool = False) -> ScriptRequest:
     """Return what the script requests. Raises SpecError for a job array or a time that Slurm would not take."""
     given: dict[str, str] = {}
     for number, option, value in directive_options(text):
-        if option == "array":
+        if option == "array" and not array_allowed:
             line = text.split("\n")[number - 1].strip()
             raise SpecError(
                 f"line {number} of the script makes it a job array: {line!r}",

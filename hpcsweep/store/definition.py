@@ -16,8 +16,8 @@ from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.sweep import PlannedRun, SweepFile
 from hpcsweep.store.schema import INGEST_CURSOR, RUN, SUBMISSION, SWEEP
 from hpcsweep.store.statements import insert_new, pairs, save, update_rows
-from hpcsweep.submit.layout import SUBMISSION_FILE, SWEEP_FILE, SweepFolder, is_label, places
-from hpcsweep.submit.submission import Submission
+from hpcsweep.sweep.layout import SUBMISSION_FILE, SWEEP_FILE, SweepFolder, is_label, places
+from hpcsweep.sweep.submission import Submission
 
 SCRIPT_FILE = "job.sh"
 _SCRIPT_LIMIT_BYTES = 16 << 20
@@ -102,7 +102,7 @@ def _save_submission(connection: Connection, sweep_id: int, folder: SweepFolder,
         "resources": job.resources.model_dump(mode="json"),
         "script": script,
         "job_id": submission.job_id if submission else None,
-        "submitted_at": submission.submitted_at if submission else None,
+        "submitted_at": submission.submitted_at if submission and not submission.plain else None,
         "cancelled": submission.cancelled if submission else [],
     }
     return save(connection, SUBMISSION, {"sweep_id": sweep_id, "job": job.job}, values), submission is not None

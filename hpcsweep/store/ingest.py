@@ -12,7 +12,7 @@ from hpcsweep.store.counts import IngestCount
 from hpcsweep.store.open import Store
 from hpcsweep.store.schema import ATTEMPT, INGEST_CURSOR, RUN, SWEEP
 from hpcsweep.store.statements import insert_new, pairs, update_rows
-from hpcsweep.submit.layout import SWEEP_FILE, Home, SweepFolder
+from hpcsweep.sweep.layout import SWEEP_FILE, Home, SweepFolder
 
 
 def ingest_home(store: Store, home: Path, sweeps: Sequence[str] | None = None) -> IngestCount:

@@ -10,8 +10,8 @@ from hpcsweep.errors import HostError, LinkLost, SchedulerError, SchedulerUnreac
 from hpcsweep.hosts.base import Host
 from hpcsweep.schedulers.base import Answer, ClusterFacts, JobStatus, Listing, Scheduler
 from hpcsweep.spec.job import JobSpec
-from hpcsweep.submit.layout import logs_into
 from hpcsweep.submit.merge import merge_listings
+from hpcsweep.sweep.layout import logs_into
 
 SUBMIT_TIMEOUT_S = 60.0
 PROBE_TIMEOUT_S = 8.0

@@ -1,10 +1,8 @@
 """Submitting a sweep, cancelling and retrying runs of it: everything that changes something."""
 
-import shutil
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from hpcsweep.errors import (
     HostError,
@@ -22,11 +20,13 @@ from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import ResourceRequest
 from hpcsweep.spec.job import JobSpec
 from hpcsweep.submit.backends import Backend
-from hpcsweep.submit.layout import SUBMISSION_FILE, SWEEP_FILE, Home, SweepFolder, write_json
 from hpcsweep.submit.place import Place, check_far_side, claim, find_place
-from hpcsweep.submit.prepare import Prepared, Rendered, render_jobs, render_sweep
-from hpcsweep.submit.submission import Submission
+from hpcsweep.submit.provenance import provenance
 from hpcsweep.submit.sweep_lock import SweepLock
+from hpcsweep.sweep.layout import SUBMISSION_FILE, Home, SweepFolder
+from hpcsweep.sweep.prepare import Prepared, render_jobs, render_sweep, user_request
+from hpcsweep.sweep.submission import Submission
+from hpcsweep.sweep.write import write_jobs, write_sweep
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,15 @@ def submit(prepared: Prepared, home: Home, backend: Backend) -> Submitted:
     try:
         lock.take(_nothing_to_say)
         rendered = render_sweep(
-            prepared, sweep.name, place.sweep_dir, place.cache_dir, backend.template, max_array_size=limit
+            prepared,
+            sweep.name,
+            place.sweep_dir,
+            place.cache_dir,
+            backend.template,
+            max_array_size=limit,
+            provenance=provenance(prepared.experiment_file),
         )
-        _write(prepared, rendered, sweep)
+        write_sweep(prepared, rendered, sweep)
         place.stage()
         jobs = _hand_over(prepared.cluster_name, prepared.cluster, rendered.jobs, rendered.files, place, backend, lock)
     except BaseException:
@@ -102,13 +108,30 @@ def retry(
         max_array_size=1 if own_script else cluster.max_array_size or backend.max_array_size(),
         cluster=cluster,
     )
-    script = (sweep.job_dir(numbers[0]) / SCRIPT_FILE).read_text() if own_script else None
+    script = own_script_of(sweep, cluster) if own_script else None
     files = render_jobs(environment, backend.template, jobs, cluster, document.get("parallel"), script)
     place = find_place(sweep, cluster, backend)
     check_far_side(cluster, backend)
-    _write_jobs(jobs, files, sweep)
+    write_jobs(jobs, files, sweep)
     place.stage()
     return Submitted(sweep, tuple(_hand_over(cluster_name, cluster, jobs, files, place, backend, lock)))
+
+
+def own_script_of(sweep: SweepFolder, cluster: Cluster) -> str:
+    """Return the user's own script that a sweep was submitted with. Raises SpecError when it cannot be used again."""
+    path = sweep.job_dir(sweep.job_numbers()[0]) / SCRIPT_FILE
+    command = "sbatch" if cluster.scheduler == "slurm" else "qsub"
+    again = f"submit the experiment as a sweep of its own, or the job with {command}"
+    try:
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as exc:
+        raise SpecError(
+            f"{sweep.name}: the script of its jobs was not kept ({path}: {exc.strerror})", hint=again
+        ) from exc
+    if not text.strip():
+        raise SpecError(f"{sweep.name}: its job was submitted by you, and its script was not kept", hint=again)
+    user_request(cluster, text)
+    return text
 
 
 def cancel(
@@ -137,7 +160,8 @@ def cancel(
         remembered = sorted({*submission.cancelled, *indexes})
         sweep.write_submission(number, submission.model_copy(update={"cancelled": remembered}))
         place.stage()  # the agent reads there that it is we who cancel
-        whole = len(indexes) == submission.elements
+        # Subjobs of a plain array that have not started are in no job.json, so a whole sweep is its whole array.
+        whole = len(indexes) == submission.elements or (submission.plain and labels is None)
         backend.cancel(submission.job_id, None if whole else indexes)
         asked.add(number)
     return sorted(label for label, (job, _) in wanted.items() if job in asked)
@@ -152,34 +176,6 @@ def neighbours(sweep: SweepFolder, labels: Collection[str]) -> list[str]:
 
 def _nothing_to_say(text: str) -> None:
     """No other process knows a folder that was made a moment ago."""
-
-
-def _write(prepared: Prepared, rendered: Rendered, sweep: SweepFolder) -> None:
-    try:
-        (sweep.path / "data").mkdir()
-        (sweep.path / "runs").mkdir()
-        for source, target in prepared.data_files:
-            shutil.copyfile(source, sweep.path / "data" / target)
-        for run in prepared.runs:
-            (sweep.path / "runs" / run.label).mkdir()
-        _write_jobs(rendered.jobs, rendered.files, sweep)
-        write_json(sweep.path / SWEEP_FILE, rendered.document)
-    except OSError as exc:
-        raise HostError(f"{sweep.path} cannot be written: {exc}", hint="nothing was submitted") from exc
-
-
-def _write_jobs(jobs: Sequence[JobSpec], files: Sequence[RenderedJob], sweep: SweepFolder) -> None:
-    for job, rendered_job in zip(jobs, files, strict=True):
-        folder = sweep.job_dir(job.job)
-        (folder / "logs").mkdir(parents=True)
-        (folder / "elements").mkdir()
-        for name, text in rendered_job.files.items():
-            _write_text(folder / name, text)
-        (folder / SCRIPT_FILE).chmod(0o755)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def _hand_over(

@@ -23,7 +23,7 @@ from hpcsweep.errors import HpcsweepError, SchedulerError
 from hpcsweep.foreign_files import integer_or_none, number_or_none, text_or_none
 from hpcsweep.submit.backends import own_script_exports
 from hpcsweep.submit.gpu_slots import GpuSlots
-from hpcsweep.submit.layout import SweepFolder, read_json, write_json
+from hpcsweep.sweep.layout import SweepFolder, read_json, write_json
 
 QUEUED_FILE = "queued"  # in a job folder: the dispatcher is to run it
 _POLL_S = 0.1

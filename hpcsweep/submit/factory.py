@@ -8,7 +8,7 @@ from hpcsweep.hosts.local import LocalHost
 from hpcsweep.schedulers.registry import get_scheduler
 from hpcsweep.spec.cluster import Cluster, Ssh
 from hpcsweep.submit.backends import Backend, SchedulerBackend
-from hpcsweep.submit.layout import Home
+from hpcsweep.sweep.layout import Home
 
 
 def make_backend(cluster: Cluster, home: Home, parallel: int | None = None) -> Backend:

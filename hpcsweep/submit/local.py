@@ -19,7 +19,7 @@ from hpcsweep.schedulers.base import JobState, JobStatus, Listing
 from hpcsweep.spec.job import JobSpec
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.submit.dispatcher import QUEUED_FILE, alive, lock, read_state, tell
-from hpcsweep.submit.layout import Home, SweepFolder
+from hpcsweep.sweep.layout import Home, SweepFolder
 
 _START_TIMEOUT_S = 60.0
 

@@ -20,8 +20,8 @@ from hpcsweep.spec.cluster import Cluster
 from hpcsweep.submit.backends import PROBE_TIMEOUT_S, SchedulerBackend
 from hpcsweep.submit.factory import make_host
 from hpcsweep.submit.gpu_slots import visible_gpus
-from hpcsweep.submit.inputs import find_engine, read_settings
-from hpcsweep.submit.layout import Home
+from hpcsweep.sweep.inputs import find_engine, read_settings
+from hpcsweep.sweep.layout import Home
 
 SHARED_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "lustre", "gpfs", "beegfs", "fhgfs", "ceph", "wekafs", "panfs", "pvfs2", "orangefs", "afs", "cifs",

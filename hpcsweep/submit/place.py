@@ -8,7 +8,7 @@ import hpcsweep
 from hpcsweep.errors import HostError, SpecError
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.submit.backends import Backend
-from hpcsweep.submit.layout import Home, SweepFolder
+from hpcsweep.sweep.layout import Home, SweepFolder
 from hpcsweep.terminal_text import one_line, printable
 
 if TYPE_CHECKING:

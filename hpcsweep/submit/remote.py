@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from hpcsweep.errors import HostError
 from hpcsweep.hosts.remote_files import RemoteFile
 from hpcsweep.hosts.ssh import SshHost
-from hpcsweep.submit.layout import SweepFolder
+from hpcsweep.sweep.layout import SweepFolder
 
 APPEND_ONLY = frozenset({"events.jsonl", "server.log", "client.log"})
 """Files that only grow: of these, only the new bytes are fetched."""

@@ -9,7 +9,7 @@ from hpcsweep.errors import HostError, HpcsweepError
 from hpcsweep.node.file_lock import FileLock
 from hpcsweep.node.identity import identify
 from hpcsweep.node.processes import read_process
-from hpcsweep.submit.layout import SweepFolder
+from hpcsweep.sweep.layout import SweepFolder
 
 LOCK_FILE = ".lock"
 """In the sweep's folder. A name with a dot in front is not staged to a host over SSH."""

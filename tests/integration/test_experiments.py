@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from cli import Cli
 
-from hpcsweep.submit.inputs import shipped_dir, shipped_experiments
-from hpcsweep.submit.prepare import Request, prepare, render_sweep
+from hpcsweep.sweep.inputs import shipped_dir, shipped_experiments
+from hpcsweep.sweep.prepare import Request, prepare, render_sweep
 
 CLUSTERS = """\
 clusters:

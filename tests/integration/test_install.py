@@ -36,7 +36,7 @@ def test_the_code_is_that_of_the_wheel(installed, tmp_path):
 
 
 def test_templates_experiments_and_migrations_are_in_it(installed, tmp_path):
-    names = "from hpcsweep.submit.inputs import shipped_experiments as e\n"
+    names = "from hpcsweep.sweep.inputs import shipped_experiments as e\n"
     names += "from hpcsweep.render.environment import shipped_templates as t\nprint(*e(), *t())"
     assert {"exp_runner", "slurm.sh.j2", "pbs.sh.j2", "local.sh.j2"} <= set(run(installed, tmp_path, names).split())
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from cli import Cli
 
-from hpcsweep.submit.layout import SweepFolder
 from hpcsweep.submit.sweep_lock import changing
+from hpcsweep.sweep.layout import SweepFolder
 
 EXPERIMENT = """\
 name: study

@@ -9,7 +9,7 @@ from hpcsweep.plan.runs import build_server, plan_runs, run_label
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.workload import DatasetFacts
-from hpcsweep.submit.layout import places
+from hpcsweep.sweep.layout import places
 
 STUDY = {
     "name": "study",

@@ -10,7 +10,7 @@ from hpcsweep.node.secrets_file import hidden_values, read_secrets_file, secret_
 from hpcsweep.spec.cluster import Settings
 from hpcsweep.spec.load import parse_experiment, parse_model
 from hpcsweep.spec.secret_values import has_secret, is_secret, masked
-from hpcsweep.submit.inputs import shipped_experiments
+from hpcsweep.sweep.inputs import shipped_experiments
 
 HF = "hf_" + "a1B2" * 8
 EXPERIMENT = """\

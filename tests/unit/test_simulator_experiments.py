@@ -18,8 +18,8 @@ from hpcsweep.plan.runs import plan_runs
 from hpcsweep.simulator.faults import Crash, OutOfMemory, Stall
 from hpcsweep.simulator.profile import read_profile
 from hpcsweep.spec.load import parse_experiment
-from hpcsweep.submit.checks import check_simulation
-from hpcsweep.submit.inputs import read_experiment
+from hpcsweep.sweep.checks import check_simulation
+from hpcsweep.sweep.inputs import read_experiment
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = ROOT / "experiments"

@@ -4,7 +4,7 @@ import pytest
 
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Resources
-from hpcsweep.submit.checks import cpu_warnings
+from hpcsweep.sweep.checks import cpu_warnings
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,13 @@ from hpcsweep.errors import HpcsweepError
 from hpcsweep.node.file_lock import FileLock
 from hpcsweep.node.identity import identify
 from hpcsweep.node.processes import read_process
-from hpcsweep.submit.layout import SweepFolder
 from hpcsweep.submit.sweep_lock import LOCK_FILE, STALE_S, SweepLock, changing, changing_if_free
+from hpcsweep.sweep.layout import SweepFolder
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from hpcsweep.submit.layout import SweepFolder
+from hpcsweep.sweep.layout import SweepFolder
 from hpcsweep.submit.sweep_lock import changing
 folder, log, rounds, hold_s = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 for _ in range(rounds):

@@ -13,7 +13,7 @@ from hpcsweep.spec.cluster import Cluster, Settings, Ssh
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.load import choose_cluster, parse_experiment, parse_model, read_text
 from hpcsweep.spec.workload import DatasetFacts, Workload
-from hpcsweep.submit.trust import config_dir, is_trusted, look_at
+from hpcsweep.sweep.trust import config_dir, is_trusted, look_at
 
 CONFIG_FILE = "hpcsweep.yaml"
 CONFIG_VARIABLE = "HPCSWEEP_CONFIG"

@@ -1,5 +1,8 @@
 """From what the user typed to a sweep in memory: read, expand, check, pack, render. Nothing is written."""
 
+import contextlib
+import importlib.metadata
+import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -7,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import hpcsweep
 from hpcsweep.plan.grid import Grid, Selection, expand
 from hpcsweep.plan.jobs import Packing, gpu_hours, pack_jobs, shape
 from hpcsweep.plan.runs import PlannedRun, plan_runs
@@ -20,8 +24,8 @@ from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.job import JobSpec, Simulation
 from hpcsweep.spec.server import ServerConfig
 from hpcsweep.spec.workload import DatasetFacts
-from hpcsweep.submit.checks import check_simulation, cpu_warnings, exposure_errors, login_checks
-from hpcsweep.submit.inputs import (
+from hpcsweep.sweep.checks import check_simulation, cpu_warnings, exposure_errors, login_checks
+from hpcsweep.sweep.inputs import (
     CONFIG_FILE,
     configured_templates,
     find_engine,
@@ -32,8 +36,7 @@ from hpcsweep.submit.inputs import (
     read_facts,
     read_own_script,
 )
-from hpcsweep.submit.provenance import provenance, versions
-from hpcsweep.submit.trust import template_folders
+from hpcsweep.sweep.trust import template_folders
 
 SWEEP_SCHEMA = 1
 
@@ -101,16 +104,24 @@ class Rendered:
 def prepare(request: Request) -> Prepared:
     """Read and check everything that can be known here. Raises HpcsweepError; nothing has been written then."""
     script = read_own_script(request.script, request.pack) if request.script is not None else None
+    return prepare_on(request, read_cluster(request.cluster), script)
+
+
+def prepare_on(request: Request, target: tuple[str, Cluster], script: str | None, *, running: bool = False) -> Prepared:
+    """As `prepare`, on a named cluster profile that is not looked up. `script`: the text of a user's own script.
+
+    `running`: it is the script of the job that we are in, so it may be an array, and nothing is submitted.
+    """
+    cluster_name, cluster = target
     path = find_experiment(request.experiment)
     experiment = read_experiment(path)
-    cluster_name, cluster = read_cluster(request.cluster)
     grid = expand(experiment, request.selection)
     facts = read_facts(experiment, path)
     engines = {experiment.engine.name} | {
         level.engine for point in grid.points for level in point.values() if level.engine
     }
     simulated = _simulated(experiment, path, cluster_name, cluster, sorted(engines))
-    request_of_script = None if script is None else user_request(cluster, script)
+    request_of_script = None if script is None else user_request(cluster, script, running)
     warnings: list[str] = [] if request_of_script is None else list(request_of_script.warnings)
 
     def check(server: ServerConfig) -> Sequence[str]:
@@ -154,8 +165,18 @@ def render_sweep(
     template: str,
     *,
     max_array_size: int | None = None,
+    provenance: Mapping[str, str] | None = None,
 ) -> Rendered:
-    """The jobs of a sweep under a name and a folder."""
+    """The jobs of a sweep under a name and a folder. `provenance`: git revision and command line, for sweep.json."""
+    jobs = plan_jobs(prepared, name, sweep_dir, cache_dir, max_array_size)
+    files = render_jobs(prepared.environment, template, jobs, prepared.cluster, prepared.parallel, prepared.script)
+    return Rendered(name, sweep_dir, tuple(jobs), tuple(files), sweep_document(prepared, name, jobs, provenance or {}))
+
+
+def plan_jobs(
+    prepared: Prepared, name: str, sweep_dir: str, cache_dir: str, max_array_size: int | None = None
+) -> list[JobSpec]:
+    """Return the jobs of a sweep under a name and a folder."""
     data = {str(path): f"{sweep_dir}/data/{target}" for path, target in prepared.data_files}
     scale = prepared.experiment.simulated.time_scale if prepared.experiment.simulated else 1.0
     packing = Packing(
@@ -175,8 +196,7 @@ def render_sweep(
     if prepared.script_request is not None:  # the scheduler holds the job to what the script says
         request = prepared.script_request
         jobs = [job.model_copy(update={"resources": request.resources(job.resources)}) for job in jobs]
-    files = render_jobs(prepared.environment, template, jobs, prepared.cluster, prepared.parallel, prepared.script)
-    return Rendered(name, sweep_dir, tuple(jobs), tuple(files), sweep_document(prepared, name, jobs))
+    return jobs
 
 
 def render_jobs(
@@ -194,7 +214,9 @@ def render_jobs(
     return [render_job(environment, template, job, cluster, python=python, parallel=parallel) for job in jobs]
 
 
-def sweep_document(prepared: Prepared, name: str, jobs: Sequence[JobSpec]) -> dict[str, Any]:
+def sweep_document(
+    prepared: Prepared, name: str, jobs: Sequence[JobSpec], provenance: Mapping[str, str]
+) -> dict[str, Any]:
     """sweep.json: enough to repeat the sweep, and to show what was planned and why something was left out."""
     places = {run.label: (job.job, element.index) for job in jobs for element in job.elements for run in element.runs}
     experiment = prepared.experiment
@@ -232,7 +254,7 @@ def sweep_document(prepared: Prepared, name: str, jobs: Sequence[JobSpec]) -> di
         "axes": {axis: [level.label for level in levels] for axis, levels in prepared.grid.axes.items()},
         "baseline": {axis: level.label for axis, level in prepared.grid.baseline.items()},
         "versions": versions(),
-        "provenance": provenance(prepared.experiment_file),
+        "provenance": dict(provenance),
         "simulated": bool(prepared.simulated),
         "pack": prepared.pack,
         "parallel": prepared.parallel,
@@ -254,16 +276,25 @@ def sweep_document(prepared: Prepared, name: str, jobs: Sequence[JobSpec]) -> di
     }
 
 
-def user_request(cluster: Cluster, script: str) -> ScriptRequest | None:
+def versions() -> dict[str, str]:
+    """Versions of what planned and rendered the sweep; packages that a node does without are left out."""
+    found = {"hpcsweep": hpcsweep.__version__, "python": platform.python_version()}
+    for package in ("jinja2", "pydantic", "submitit"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def user_request(cluster: Cluster, script: str, running: bool = False) -> ScriptRequest | None:
     """Return what a user's own script requests; None: there is no scheduler to read it.
 
-    Raises SpecError when the script cannot be submitted once per run.
+    Raises SpecError when the script cannot be submitted once per run; not of one that is `running`.
     """
-    if cluster.scheduler == "local":
-        check_agents(script, None)
-        return None
-    request = get_scheduler(cluster.scheduler).read_user_script(script)
-    check_agents(script, request.tasks)
+    request = None
+    if cluster.scheduler != "local":
+        request = get_scheduler(cluster.scheduler).read_user_script(script, array_allowed=running)
+    if not running:
+        check_agents(script, request.tasks if request is not None else None)
     return request
 
 

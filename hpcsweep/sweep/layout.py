@@ -13,7 +13,7 @@ from hpcsweep.foreign_files import DOCUMENT_LIMIT_BYTES, RECORD_LIMIT_BYTES, par
 
 if TYPE_CHECKING:  # the models, and with them pydantic, are imported where a file is read: a status may need none
     from hpcsweep.spec.job import JobSpec, RunSpec
-    from hpcsweep.submit.submission import Submission
+    from hpcsweep.sweep.submission import Submission
 
 HOME_VARIABLE = "HPCSWEEP_HOME"
 SWEEP_FILE = "sweep.json"
@@ -90,6 +90,16 @@ class Home:
                     f"{folder} cannot be made: {exc.strerror}",
                     hint=f"is HPCSWEEP_HOME {self.path} writable, and not full?",
                 ) from exc
+
+    def join(self, name: str) -> "SweepFolder":
+        """The folder of a sweep of this name, made when it is not there. Raises SpecError."""
+        self.make()
+        folder = self.sweeps_dir / name
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as exc:
+            raise SpecError(f"{folder} cannot be made: {exc}") from exc
+        return SweepFolder(folder)
 
     def next_number(self, experiment: str) -> int:
         """The number that the next sweep of this experiment gets, 1 for the first."""
@@ -180,7 +190,7 @@ class SweepFolder:
 
     def read_submission(self, number: int) -> "Submission | None":
         """jobs/N/submission.json; None: the job was never handed over."""
-        from hpcsweep.submit.submission import Submission
+        from hpcsweep.sweep.submission import Submission
 
         path = self.job_dir(number) / SUBMISSION_FILE
         try:

@@ -1,0 +1,80 @@
+"""A variant from environment variables: what `qsub -v` or `sbatch --export` gave a job that nobody planned. Pure.
+
+The inverse of the exports of a run: HPCSWEEP_AXIS_EP=on, or the names that scripts use for the engine's own settings,
+such as ENFORCE_EAGER=no, ENABLE_EP=yes, MAX_MODEL_LEN=32768.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+
+from hpcsweep.errors import SpecError
+from hpcsweep.plan.grid import Selection, expand
+from hpcsweep.spec.axes import BUILTIN_AXES, read_level
+from hpcsweep.spec.base import nearest
+from hpcsweep.spec.experiment import Experiment
+
+AXIS_PREFIX = "HPCSWEEP_AXIS_"
+NAME_VARIABLE = "EXP_NAME"
+
+SETTING_VARIABLES: Mapping[str, str] = {
+    **{axis.setting.upper(): name for name, axis in BUILTIN_AXES.items() if axis.setting not in ("model", "engine")},
+    "ENABLE_EP": "ep",
+    "ENABLE_EXPERT_PARALLEL": "ep",
+}
+"""Variable -> the built-in axis that it sets."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,119}")
+_ALIKE = 0.85
+"""Names that are as similar as this to a variable of ours are taken for a slip, and refused."""
+
+
+def axis_variable(axis: str) -> str:
+    """Return the name under which the level of an axis is exported: `HPCSWEEP_AXIS_EP`."""
+    return AXIS_PREFIX + re.sub(r"[^A-Za-z0-9]", "_", axis).upper()
+
+
+def selection_of(experiment: Experiment, env: Mapping[str, str]) -> Selection:
+    """Return the selection of the one variant that `env` describes; axes without a variable stay at the baseline.
+
+    Raises SpecError for a level that cannot be, a variable of an unknown axis, one that is misspelt, and two variables
+    that contradict each other.
+    """
+    fixed = {axis: level.label for axis, level in expand(experiment, Selection()).baseline.items()}
+    by_variable = {axis_variable(axis): axis for axis in {**dict.fromkeys(BUILTIN_AXES), **experiment.axes}}
+    said: dict[str, tuple[str, str]] = {}
+    for name, value in sorted(env.items()):
+        axis = by_variable.get(name) or SETTING_VARIABLES.get(name)
+        if axis is None:
+            _check_name(name, by_variable, experiment)
+            continue
+        try:
+            label = read_level(experiment.axes, axis, value.strip()).label
+        except SpecError as exc:
+            raise SpecError(f"{name}={value}: {exc.message}", hint=exc.hint) from exc
+        if axis in said and said[axis][1] != label:
+            other, level = said[axis]
+            raise SpecError(f"{name}={value} contradicts {other} (axis {axis}: {label} and {level})")
+        said[axis] = (name, label)
+    return Selection(fix={**fixed, **{axis: label for axis, (_, label) in said.items()}}, repeats=1)
+
+
+def run_name(env: Mapping[str, str]) -> str | None:
+    """Return EXP_NAME, which names the run; None: it is not set. Raises SpecError when it cannot name a folder."""
+    name = env.get(NAME_VARIABLE)
+    if name and not _NAME.fullmatch(name):
+        raise SpecError(
+            f"{NAME_VARIABLE}={name!r} cannot name a run",
+            hint="use up to 120 letters, digits and . _ + -, beginning with a letter or digit",
+        )
+    return name or None
+
+
+def _check_name(name: str, known: Mapping[str, str], experiment: Experiment) -> None:
+    if name.startswith(AXIS_PREFIX):
+        own = [axis_variable(axis) for axis in experiment.axes]
+        raise SpecError(f"{name}: experiment {experiment.name} has no such axis", hint=nearest(name, own))
+    ours = [*SETTING_VARIABLES, NAME_VARIABLE]
+    close = difflib.get_close_matches(name, ours, n=1, cutoff=_ALIKE) if name not in ours else []
+    if close:
+        raise SpecError(f"unknown variable {name}", hint=f"did you mean {close[0]}? unset {name} if it is not for us")
