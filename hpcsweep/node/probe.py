@@ -47,12 +47,17 @@ def ask(
         connection.close()
 
 
-def problem_of(target: Target, owns_port: Callable[[int], bool | None], request_timeout_s: float) -> tuple[str, float]:
+def problem_of(
+    target: Target,
+    owns_port: Callable[[int], bool | None],
+    request_timeout_s: float,
+    in_flight: Callable[[bool], None] = lambda _: None,
+) -> tuple[str, float]:
     """Why the server is not ready ("" when it is), and the real seconds that the one generated token took.
 
     Another server that happens to sit on the port is found out: the listening socket must belong to our own process
     tree (`owns_port`; None: cannot be told), our key must be accepted and another one refused, and the served name
-    must be the one that was asked for.
+    must be the one that was asked for. `in_flight` is called with True before the token is asked for, with False after.
     """
     try:
         status, _ = ask(target, "GET", target.endpoints.health, key=target.api_key, timeout_s=_HEALTH_TIMEOUT_S)
@@ -63,7 +68,11 @@ def problem_of(target: Target, owns_port: Callable[[int], bool | None], request_
         problem = _models_problem(target)
         if problem:
             return problem, 0.0
-        return _token_problem(target, request_timeout_s)
+        in_flight(True)
+        try:
+            return _token_problem(target, request_timeout_s)
+        finally:
+            in_flight(False)
     except (OSError, http.client.HTTPException, ValueError) as exc:
         return f"no answer: {exc.__class__.__name__}: {exc}", 0.0
 
@@ -141,6 +150,8 @@ class Prober:
         request_timeout_s: float,
     ) -> None:
         self._stopped = threading.Event()
+        self.in_flight = False
+        """The request for one token is under way."""
         self._thread = threading.Thread(
             target=self._ask, args=(target, owns_port, tell, every_s, request_timeout_s), daemon=True
         )
@@ -160,7 +171,7 @@ class Prober:
     ) -> None:
         last = ""
         while not self._stopped.wait(every_s):
-            problem, token_s = problem_of(target, owns_port, request_timeout_s)
+            problem, token_s = problem_of(target, owns_port, request_timeout_s, self._note_flight)
             if self._stopped.is_set():
                 return
             if not problem:
@@ -169,3 +180,6 @@ class Prober:
             if problem != last:
                 tell(ProbeResult(None, problem))
             last = problem
+
+    def _note_flight(self, in_flight: bool) -> None:
+        self.in_flight = in_flight

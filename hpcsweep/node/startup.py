@@ -28,6 +28,7 @@ def wait_until_ready(supervisor: Supervisor, target: Target, budgets: Budgets) -
     problem = ""
     try:
         while True:
+            supervisor.probing = prober.in_flight
             supervisor.pump()
             messages, supervisor.pending = supervisor.pending, []
             for message in messages:
@@ -38,6 +39,7 @@ def wait_until_ready(supervisor: Supervisor, target: Target, budgets: Budgets) -
                     problem = message.problem
             _keep_to_budgets(supervisor, budgets, begun_s, problem)
     finally:
+        supervisor.probing = False
         prober.stop()
 
 

@@ -113,7 +113,7 @@ def _begin_attempts(connection: Connection, sweep_id: int, attempts: Sequence[Fo
     insert_new(connection, INGEST_CURSOR, cursors)
 
 
-_CLOSING = ("outcome", "phase", "reason", "decided_by", "evidence", "exit_code", "hint", "killed", "ended_at")
+_CLOSING = ("outcome", "phase", "reason", "cause", "decided_by", "evidence", "exit_code", "hint", "killed", "ended_at")
 
 
 def _close_attempts(store: Store, attempts: Sequence[Found], known: Mapping[tuple[int, int], Known]) -> None:

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from hpcsweep.store.types import Flags, Floats, Integers, Json, ShortFloats, Words
 
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 """The revision of `migrations/versions` that these tables are."""
 
 METADATA = MetaData(
@@ -151,6 +151,7 @@ ATTEMPT = Table(
     Column("killed", Json),
     Column("ended_at", Float),
     Column("duration_s", Float),
+    Column("cause", Text),  # of outcome stalled
     UniqueConstraint("run_id", "attempt"),
 )
 
