@@ -17,7 +17,7 @@ from hpcsweep.analysis.findings_compared import (
     Waterfall,
 )
 from hpcsweep.analysis.findings_measured import CacheEffect, Cell, Costs, Result, Startup
-from hpcsweep.spec.phases import OutcomeKind, Phase, RunState
+from hpcsweep.spec.phases import OutcomeKind, Phase, RunState, StallCause
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class RunFinding:
     outcome: OutcomeKind | None
     phase: Phase | None
     reason: str
+    cause: StallCause | None
     decided_by: str
     evidence: tuple[str, ...]
     hint: str

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hpcsweep.analysis.columns import SampleColumns
-from hpcsweep.spec.phases import OutcomeKind, Phase, RunState
+from hpcsweep.spec.phases import OutcomeKind, Phase, RunState, StallCause
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,7 @@ class AttemptRow:
     outcome: OutcomeKind | None
     phase: Phase | None
     reason: str = ""
+    cause: StallCause | None = None  # of outcome stalled
     decided_by: str = ""
     evidence: tuple[str, ...] = ()
     hint: str = ""

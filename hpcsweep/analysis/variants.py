@@ -98,6 +98,7 @@ def _run(run: RunRow) -> RunFinding:
         outcome=run.outcome,
         phase=None if last is None else last.phase,
         reason=run.reason or ("" if last is None else last.reason),
+        cause=None if last is None else last.cause,
         decided_by="" if last is None else last.decided_by,
         evidence=() if last is None else last.evidence,
         hint="" if last is None else last.hint,

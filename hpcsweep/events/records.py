@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from hpcsweep.spec.base import Record
-from hpcsweep.spec.phases import OutcomeKind, Phase
+from hpcsweep.spec.phases import OutcomeKind, Phase, StallCause
 
 
 class _Event(Record):
@@ -72,11 +72,16 @@ class ServerReady(_Event):
 
 
 class Progress(_Event):
-    """A sign of life, at most one every few seconds."""
+    """What moved, at most one every few seconds."""
 
     kind: Literal["progress"] = "progress"
-    signs: list[str] = Field([], description="log, cpu, io, gpu, cache, answer: what moved since the last one")
-    idle_s: float = Field(0.0, description="seconds since anything moved")
+    signs: list[str] = Field(
+        [],
+        description="progress since the last one: log, answer, io, memory, processes, faults, calls, gpu, cache; with requests "
+        "in flight: tokens, kv_cache, chunks, samples, jit, prefill. Until 0.2 also cpu, which is activity",
+    )
+    activity: list[str] = Field([], description="cpu, gpu: busy since the last one, which alone is no progress")
+    idle_s: float = Field(0.0, description="seconds since the last progress")
     held_up_s: float = Field(
         0.0, description="real seconds since the last one in which the agent itself could not look (a frozen machine)"
     )
@@ -165,6 +170,7 @@ class AttemptEnded(_Event):
     outcome: OutcomeKind
     phase: Phase | None = None
     reason: str = Field("", description="one sentence for a person")
+    cause: StallCause | None = Field(None, description="of outcome stalled; None: another outcome, or an older record")
     decided_by: str = Field("", description="whose rule fired: budget startup, budget stall, exit code 1, SIGTERM ...")
     evidence: list[str] = Field([], description="last log lines, the telling one first")
     exit_code: int | None = Field(None, description="of the server; negative: killed by that signal")

@@ -29,6 +29,7 @@ _READS_KEPT = 5  # of one answer, until they are looked at: more makes longer bu
 _TICK_S, _TICK_LEAST_S = 0.1, 0.001  # a tenth of the shortest budget, within these
 _FINE_S = 0.02  # a wait shorter than this is timed to the microsecond; epoll alone rounds up to a millisecond
 _NS = 1_000_000_000
+_TRAFFIC_NS = _NS // 4  # between two records of what is in flight
 _RACE_NS = 1 * _NS
 """A server that closed an idle connection had done so when the request went out, or soon after: its FIN was on the way.
 Whoever closes later than this has had the request, and dropped it."""
@@ -69,6 +70,8 @@ class Client:
         self._host = f"{name}:{self._schedule.port}"
         shortest_s = min(self._schedule.request_timeout_s, self._schedule.token_timeout_s)
         self._tick_ns = int(min(_TICK_S, max(_TICK_LEAST_S, shortest_s / 10)) * _NS)
+        self._traffic: tuple[int, int, int] | None = None
+        self._traffic_at_ns = 0
         self.measured = SelfMeasurement()
         self.tally = Tally()
 
@@ -246,7 +249,20 @@ class Client:
                 if connection.item is not None and connection.answer.stamps:
                     silent_ns = now_ns - connection.last_ns
                     self._give_up(connection, "token_timeout", f"nothing for {self._told(silent_ns)}")
+        self._report_traffic(now_ns)
         self._flush()
+
+    def _report_traffic(self, now_ns: int) -> None:
+        """Report what is in flight, where it has changed: the agent's evidence that the server works on something."""
+        if now_ns - self._traffic_at_ns < _TRAFFIC_NS:
+            return
+        busy = list(self._pool.busy())
+        first = sum(not connection.answer.stamps and not connection.reads for connection in busy)
+        last_ns = max((connection.last_ns for connection in busy), default=0)
+        traffic = (len(busy), first, max(last_ns, self.tally.last_end_ns or 0))
+        if traffic != self._traffic:
+            self._traffic, self._traffic_at_ns = traffic, now_ns
+            self._report(self._recorder.traffic(*traffic))
 
     def _told(self, duration_ns: int) -> str:
         return f"{duration_ns / _NS * self._schedule.scale:.1f} s"

@@ -1,5 +1,6 @@
 """What is reported of one request: the record `sample`, and the count of what has ended."""
 
+import os
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -8,6 +9,9 @@ from hpcsweep.load.answer import Failure
 from hpcsweep.load.clock import Clock
 from hpcsweep.load.connection import Connection
 from hpcsweep.load.schedule import Item, Schedule
+
+TRAFFIC = "traffic"
+"""Kind of the record of what is in flight."""
 
 
 @dataclass
@@ -55,6 +59,20 @@ class Recorder:
         else:
             record |= self._measured(connection)
         return record
+
+    @staticmethod
+    def traffic(requests: int, without_token: int, received_ns: int) -> dict[str, Any]:
+        """Return the record of what one sending process has in flight now. Not an event: only the agent reads it.
+
+        `without_token`: requests that have no first token yet. `received_ns`: monotonic, of the latest answer bytes.
+        """
+        return {
+            "kind": TRAFFIC,
+            "process": os.getpid(),
+            "requests": requests,
+            "without_token": without_token,
+            "received_ns": received_ns,
+        }
 
     def _measured(self, connection: Connection) -> dict[str, Any]:
         answer, stamps, sent_ns = connection.answer, connection.answer.stamps, connection.sent_ns

@@ -255,6 +255,7 @@ def larger(budgets: Budgets) -> Budgets:
             "startup": budgets.startup * factor,
             "phases": {name: budget_s * factor for name, budget_s in budgets.phases.items()},
             "stall": budgets.stall * factor,
+            "busy_stall": budgets.busy_stall * factor if budgets.busy_stall is not None else None,
         }
     )
 

@@ -97,7 +97,7 @@ class Attempt:
         supervisor = Supervisor(
             engine=engine, journal=self._journal, clock=self._clock, inbox=self._inbox, stopper=around.stopper,
             gpus=around.gpus, folder=folder.path, token=folder.token, spare={around.guardian.pid},
-            stall_s=self._budgets.stall, say=self._record.say,
+            budgets=self._budgets, node=around.identity.host, say=self._record.say,
             tell_members=lambda members: around.guardian.tell_members(folder.token, members),
         )  # fmt: skip
         verdict = self._until_ended(supervisor, engine)
@@ -154,7 +154,7 @@ class Attempt:
         for name, text in prepared.launch.files.items():
             (self._folder.path / name).write_text(text, encoding="utf-8")
         if self._cache is not None:
-            supervisor.cache_folder = self._cache.folder
+            supervisor.observer.cache_folder = self._cache.folder
             supervisor.fact("compile_cache_at_start", "warm" if self._cache.warm else "cold")
             self._notes += [self._cache.note] if self._cache.note else []
         self._tell_notes(supervisor)
@@ -223,7 +223,7 @@ class Attempt:
         if leader is not None:
             self._around.guardian.tell_members(self._folder.token, [leader])
             note_server(self._folder, leader)
-        supervisor.watch_server(self._server, dict(self._budgets.phases))
+        supervisor.watch_server(self._server)
         return Target(
             prepared.port, prepared.engine.endpoints, self._run.server.served_name, self._key,
             socket_path=prepared.socket_path,

@@ -63,6 +63,7 @@ class AttemptRecord:
             "outcome": verdict.kind.value,
             "phase": phase.value if phase is not None else None,
             "reason": verdict.reason,
+            "cause": verdict.cause.value if verdict.cause is not None else None,
             "decided_by": verdict.decided_by,
             "evidence": list(verdict.evidence),
             "exit_code": exit_code,

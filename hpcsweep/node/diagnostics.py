@@ -9,7 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from hpcsweep.node.processes import Process, command_line
+from hpcsweep.node.processes import Process, command_line, wait_channel
+
+DIAGNOSTICS = "diagnostics"
+"""Folder of an attempt for what was seen of a server that is stuck."""
 
 _TOOL_S = 20.0
 _ALL_TOOLS_S = 60.0
@@ -23,13 +26,15 @@ def collect(
     last_lines: Sequence[str],
     cpu_before: Mapping[int, float],
     hurry: Callable[[], bool] = lambda: False,
+    summary: str = "",
 ) -> list[str]:
     """Write `diagnostics/` and come back with the names of the files. Whatever cannot be had is said in its file.
 
-    `cpu_before`: pid -> CPU seconds at the look before: shows who works and who waits. `hurry`: everything has to
-    stop now (the scheduler leaves seconds): what a tool has not said by then is given up.
+    `summary`: the cause in one sentence, where one was found. `cpu_before`: pid -> CPU seconds at the look before:
+    shows who works and who waits. `hurry`: everything has to stop now (the scheduler leaves seconds): what a tool has
+    not said by then is given up.
     """
-    place = folder / "diagnostics"
+    place = folder / DIAGNOSTICS
     written = []
     tools = _Tools(hurry)
 
@@ -41,6 +46,8 @@ def collect(
         except OSError as exc:
             written.append(f"{name} could not be written: {exc.strerror}")
 
+    if summary:
+        keep("summary.txt", lambda: summary + "\n")
     keep("last_lines.txt", lambda: "\n".join(last_lines) + "\n")
     keep("processes.txt", lambda: process_table(processes, cpu_before))
     keep("stacks.txt", lambda: python_stacks(processes, tools))
@@ -55,7 +62,7 @@ def process_table(processes: Sequence[Process], cpu_before: Mapping[int, float])
     lines = ["pid ppid session cpu_s cpu_s_since_last_look wait_channel command"]
     for process in processes:
         since = process.cpu_s - cpu_before.get(process.pid, 0.0)
-        wait = _read(Path(f"/proc/{process.pid}/wchan")) or "-"
+        wait = wait_channel(process.pid) or "-"
         state = next((line for line in _read(Path(f"/proc/{process.pid}/status")).splitlines() if "State" in line), "")
         lines.append(
             f"{process.pid} {process.ppid} {process.session} {process.cpu_s:.2f} {since:.2f} {wait} "

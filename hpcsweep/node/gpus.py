@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from hpcsweep.node.gpu_work import GpuLook
+
 T = TypeVar("T")
 
 ANSWER_S = 5.0
@@ -20,7 +22,10 @@ SILENT_DRIVER = (
 
 @dataclass(frozen=True)
 class GpuState:
-    """One GPU now. None: the driver does not tell. `processes`: pid -> bytes of its memory."""
+    """One GPU now. None: the driver does not tell. `processes`: pid -> bytes of its memory.
+
+    `memory_traffic`: percent of the time in which its memory was read or written.
+    """
 
     uuid: str
     name: str
@@ -30,6 +35,7 @@ class GpuState:
     power_w: float | None
     energy_j: float | None
     processes: Mapping[int, int]
+    memory_traffic: float | None = None
 
 
 def visible_names(env: Mapping[str, str]) -> list[str]:
@@ -107,19 +113,20 @@ class Gpus:
     def _state(self, handle: Any) -> GpuState:
         nvml = self._nvml
         memory = self._ask(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
-        utilization = self._ask(lambda: float(nvml.nvmlDeviceGetUtilizationRates(handle).gpu))
+        rates = self._ask(lambda: nvml.nvmlDeviceGetUtilizationRates(handle))
         power_mw = self._ask(lambda: float(nvml.nvmlDeviceGetPowerUsage(handle)))
         energy_mj = self._ask(lambda: float(nvml.nvmlDeviceGetTotalEnergyConsumption(handle)))
         processes = self._ask(lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle)) or []
         return GpuState(
             uuid=str(self._ask(lambda: nvml.nvmlDeviceGetUUID(handle)) or ""),
             name=str(self._ask(lambda: nvml.nvmlDeviceGetName(handle)) or ""),
-            utilization=utilization,
+            utilization=float(rates.gpu) if rates is not None else None,
             memory_used_bytes=int(memory.used) if memory is not None else None,
             memory_total_bytes=int(memory.total) if memory is not None else None,
             power_w=power_mw / 1000 if power_mw is not None else None,
             energy_j=energy_mj / 1000 if energy_mj is not None else None,
             processes={int(process.pid): int(process.usedGpuMemory or 0) for process in processes},
+            memory_traffic=float(rates.memory) if rates is not None else None,
         )
 
     def _ask(self, question: Callable[[], T]) -> T | None:
@@ -129,18 +136,13 @@ class Gpus:
             return None
 
 
-def gpu_use(states: list[GpuState]) -> tuple[float | None, int | None]:
-    """Signs of work: utilization of the busiest GPU in percent, and bytes on all of them; None: not told.
-
-    Not the average, nor the fullest: of eight GPUs one may load or compile while seven wait.
-    """
-    busy = [s.utilization for s in states if s.utilization is not None]
-    used = [s.memory_used_bytes for s in states if s.memory_used_bytes is not None]
-    return max(busy, default=None), sum(used) if used else None
+def gpu_looks(states: list[GpuState]) -> dict[str, GpuLook]:
+    """Return by uuid what tells whether each GPU computes. Each by itself: one may load while seven wait."""
+    return {s.uuid: GpuLook(s.utilization, s.memory_traffic, s.power_w, s.memory_used_bytes) for s in states}
 
 
 def gpu_figures(states: list[GpuState]) -> dict[str, float]:
-    """Figures over all GPUs of the job: power and energy summed, utilization averaged, memory of the fullest."""
+    """Figures over all GPUs: power and energy summed, utilization and traffic averaged, the fullest memory."""
     found: dict[str, float] = {}
     for name, values in (
         ("gpu_power_w", [s.power_w for s in states]),
@@ -152,7 +154,11 @@ def gpu_figures(states: list[GpuState]) -> dict[str, float]:
     used = [s.memory_used_bytes for s in states if s.memory_used_bytes is not None]
     if used:
         found["gpu_memory_used_bytes"] = float(max(used))
-    busy = [s.utilization for s in states if s.utilization is not None]
-    if busy:
-        found["gpu_utilization"] = sum(busy) / len(busy)
+    for name, values in (
+        ("gpu_utilization", [s.utilization for s in states]),
+        ("gpu_memory_traffic", [s.memory_traffic for s in states]),
+    ):
+        known = [value for value in values if value is not None]
+        if known:
+            found[name] = sum(known) / len(known)
     return found

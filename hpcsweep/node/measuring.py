@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcsweep.load.config import LoadConfig
+from hpcsweep.load.record import TRAFFIC
 from hpcsweep.node.gpus import Gpus
 from hpcsweep.node.identity import tracked_by_session
 from hpcsweep.node.inbox import LoadClosed, LoadLine, Look
@@ -21,7 +22,6 @@ from hpcsweep.node.telemetry import Watcher, look
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.job import PlannedWorkload, RunSpec
 from hpcsweep.spec.phases import OutcomeKind, Phase
-from hpcsweep.spec.workload import Workload
 
 _RESET_TIMEOUT_S = 10.0
 _LOAD_GRACE_S = 2.0
@@ -122,6 +122,7 @@ class _Sending:
         )
         measuring._sent_any = True
         supervisor.spare.add(load.pid)
+        supervisor.observer.traffic.begin()
         watcher = Watcher(measuring._target, measuring._gpus, supervisor.inbox.put)
         try:
             while not self._closed:
@@ -136,7 +137,7 @@ class _Sending:
             self._handle()
             raise
         finally:
-            supervisor.owed_answers = False
+            supervisor.observer.traffic.end()
             watcher.stop()
             load.end(0.0)
             supervisor.spare.discard(load.pid)
@@ -189,7 +190,7 @@ class _Sending:
             return
         supervisor = self._supervisor
         supervisor.journal.splice(samples)
-        supervisor.samples += len(samples)
+        supervisor.observer.samples += len(samples)
         self._done += len(samples)
         if len(self._details) < 5:
             self._details += [line for line in samples if '"error":"' in line][:5]
@@ -208,9 +209,11 @@ class _Sending:
         if kind == "workload_started":
             self._total = int(record.get("samples_total", 0))
             record["cache_reset"] = self._reset
-            self._supervisor.owed_answers = _never_idle(self._planned.workload)
+        elif kind == TRAFFIC:
+            self._supervisor.observer.traffic.client(record)
+            return
         elif kind == "workload_ended":
-            self._supervisor.owed_answers = False
+            self._supervisor.observer.traffic.end()
             record["server_figures"] = {**record.get("server_figures", {}), **self._server_figures()}
             self._ended = record
         self._supervisor.journal.event(kind, **record)
@@ -240,11 +243,6 @@ class _Sending:
         if TIMEOUT_CAUSES & failures.keys():
             raise Ended(verdict)  # a server that hangs would let every further request wait for its budget
         return verdict
-
-
-def _never_idle(workload: Workload) -> bool:
-    """Whether a request is under way from the first to the last moment: none waits for its time, or for a program."""
-    return workload.client == "builtin" and workload.arrival.request_rate is None and workload.dataset.kind != "trace"
 
 
 def _detail(line: str) -> str:

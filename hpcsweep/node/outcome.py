@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from hpcsweep.engines.logs import FailureSeen
 from hpcsweep.node.signals import Stop
-from hpcsweep.spec.phases import OutcomeKind, Phase
+from hpcsweep.node.stall_cause import Finding
+from hpcsweep.spec.phases import OutcomeKind, Phase, StallCause
 from hpcsweep.units import format_bytes, format_duration
 
 EVIDENCE_LINES = 12
@@ -15,7 +16,10 @@ _USAGE_ERROR = 2
 
 @dataclass(frozen=True)
 class Verdict:
-    """An outcome with what a person needs to believe it. `exit_code`: of the server; None: it did not end by itself."""
+    """An outcome with what a person needs to believe it.
+
+    `exit_code`: of the server; None: it did not end by itself. `cause`: of a stall; None: another outcome.
+    """
 
     kind: OutcomeKind
     reason: str
@@ -23,6 +27,7 @@ class Verdict:
     hint: str = ""
     evidence: tuple[str, ...] = ()
     exit_code: int | None = None
+    cause: StallCause | None = None
 
 
 class Ended(Exception):
@@ -80,19 +85,20 @@ def engine_died(phase: Phase, failure: FailureSeen, last_lines: Sequence[str]) -
     return Verdict(failure.outcome, reason, "the server's log", failure.hint, (failure.evidence, *rest))
 
 
-def stalled(phase: Phase, idle_s: float, budget_s: float, last_lines: Sequence[str]) -> Verdict:
-    """Nothing moved for the whole stall budget."""
-    reason = (
-        f"no sign of life for {format_duration(idle_s)} in phase {phase.value}: "
-        "no telling log line, no CPU time, no I/O, no GPU use, no growth of the compile cache"
-    )
-    hint = "diagnostics/ shows where each process was; budgets.stall is the time allowed without any sign"
+def stalled(
+    phase: Phase, idle_s: float, budget_s: float, found: Finding, how: str, last_lines: Sequence[str]
+) -> Verdict:
+    """No progress for the whole stall budget. `how`: how it was confirmed; empty: the server was idle."""
+    confirmed = f" ({how})" if how else ""
+    reason = f"no progress for {format_duration(idle_s)} in phase {phase.value}: {found.sentence}{confirmed}"
+    hint = "diagnostics/ has the stacks of each process; budgets.stall is the time allowed without progress"
     return Verdict(
         OutcomeKind.STALLED,
         reason,
         f"budget stall ({format_duration(budget_s)})",
         hint,
         tuple(last_lines[-EVIDENCE_LINES:]),
+        cause=found.cause,
     )
 
 
@@ -102,7 +108,7 @@ def startup_timeout(
     """The startup, or one of its phases, took longer than its budget, though the server was alive."""
     reason = (
         f"not ready: the budget of {budget_name} ({format_duration(budget_s)}) is over in phase {phase.value}; "
-        f"the last sign of life is {format_duration(idle_s)} old"
+        f"the last progress was {format_duration(idle_s)} ago"
     )
     name = "budgets.startup" if budget_name == "startup" else f"budgets.phases.{budget_name}"
     hint = f"it was slow, not stuck: a larger {name}, a warmer compile cache, or on_startup_timeout: retry_warm"

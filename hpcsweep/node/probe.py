@@ -76,7 +76,12 @@ class NotReady(Exception):
         self.hint = hint
 
 
-def check_readiness(target: Target, owns_port: Callable[[int], bool | None], request_timeout_s: float) -> ProbeResult:
+def check_readiness(
+    target: Target,
+    owns_port: Callable[[int], bool | None],
+    request_timeout_s: float,
+    in_flight: Callable[[bool], None] = lambda _: None,
+) -> ProbeResult:
     """Check every step of readiness, and return the first problem or the time at which the server was ready.
 
     Another server that happens to sit on the port is found out: the listening socket must belong to our own process
@@ -84,6 +89,7 @@ def check_readiness(target: Target, owns_port: Callable[[int], bool | None], req
     must be the one that was asked for. A Unix socket is in a folder of the attempt: no other server can be there.
     `healthy_at_s` of the result is set for a server of ours that answered every request of the check, the last one
     perhaps with an error: it is not stuck.
+    `in_flight` is called with True before the token is asked for, with False after.
     """
     healthy_at_s: float | None = None
     try:
@@ -94,7 +100,11 @@ def check_readiness(target: Target, owns_port: Callable[[int], bool | None], req
             raise NotReady(f"port {target.port} belongs to a process that is not ours")
         healthy_at_s = time.monotonic()
         _check_models(target)
-        token_s = _check_token(target, request_timeout_s)
+        in_flight(True)
+        try:
+            token_s = _check_token(target, request_timeout_s)
+        finally:
+            in_flight(False)
     except NotReady as exc:
         return ProbeResult(None, str(exc), healthy_at_s=healthy_at_s, hint=exc.hint)
     except (OSError, http.client.HTTPException, ValueError) as exc:
@@ -184,6 +194,8 @@ class Prober:
         request_timeout_s: float,
     ) -> None:
         self._stopped = threading.Event()
+        self.in_flight = False
+        """The request for one token is under way."""
         self._thread = threading.Thread(
             target=self._ask, args=(target, owns_port, tell, every_s, request_timeout_s), daemon=True
         )
@@ -203,7 +215,7 @@ class Prober:
     ) -> None:
         last = ""
         while not self._stopped.wait(every_s):
-            result = check_readiness(target, owns_port, request_timeout_s)
+            result = check_readiness(target, owns_port, request_timeout_s, self._note_flight)
             if self._stopped.is_set():
                 return
             if result.problem != last or result.healthy_at_s is not None:
@@ -211,3 +223,6 @@ class Prober:
             if result.ready_at_s is not None:
                 return
             last = result.problem
+
+    def _note_flight(self, in_flight: bool) -> None:
+        self.in_flight = in_flight

@@ -4,7 +4,7 @@ import contextlib
 import ctypes
 import os
 import signal
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,17 @@ TOKEN_VARIABLE = "HPCSWEEP_ATTEMPT_TOKEN"
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
 class Process:
-    """One living process. `started`: clock ticks since boot; with the pid it names one process for ever."""
+    """One living process. `started`: clock ticks since boot; with the pid it names one process for ever.
+
+    `cpu_s`, `faults` (page faults, minor and major): with those of children that it has waited for. `state`: the
+    kernel's letter: R running, S sleeping, D waiting for a device, T stopped.
+    """
 
     pid: int
     ppid: int
@@ -27,18 +32,13 @@ class Process:
     name: str
     cpu_s: float
     started: int
+    state: str = "S"
+    faults: int = 0
+    rss_bytes: int = 0
+    threads: int = 1
 
     def __str__(self) -> str:
         return f"{self.pid} {self.name}"
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What a set of processes has used so far. `io_bytes`: read and written, as far as the kernel tells."""
-
-    cpu_s: float
-    io_bytes: int
-    pids: frozenset[int]
 
 
 def become_subreaper() -> None:
@@ -60,14 +60,18 @@ def lead_group() -> None:
 def read_process(pid: int) -> Process | None:
     """The process; None when it is gone, or only a zombie."""
     fields = _stat_fields(pid)
-    if len(fields) < 20 or fields[0] in "ZX":
+    if len(fields) < 22 or fields[0] in "ZX":
         return None
     ticks = sum(int(field) for field in fields[11:15])
+    faults = sum(int(field) for field in fields[7:11])
     try:
         name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return None
-    return Process(pid, int(fields[1]), int(fields[2]), int(fields[3]), name, ticks / _TICKS_PER_S, int(fields[19]))
+    return Process(
+        pid, int(fields[1]), int(fields[2]), int(fields[3]), name, ticks / _TICKS_PER_S, int(fields[19]),
+        fields[0], faults, int(fields[21]) * _PAGE_BYTES, int(fields[17]),
+    )  # fmt: skip
 
 
 def own_processes() -> list[Process]:
@@ -87,32 +91,23 @@ def own_processes() -> list[Process]:
     return found
 
 
+def environment(pid: int) -> dict[str, str]:
+    """Return the environment with which a process was started; empty: it is gone, or has overwritten it."""
+    try:
+        entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return {}
+    pairs = (entry.decode(errors="replace").partition("=") for entry in entries)
+    return {name: value for name, equals, value in pairs if equals}
+
+
 def carries(pid: int, token: str) -> bool:
     """Whether the process was started with this token in its environment."""
     try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
+        entries = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
         return False
-    return f"{TOKEN_VARIABLE}={token}".encode() in environment.split(b"\0")
-
-
-def usage(processes: Iterable[Process]) -> Usage:
-    """CPU time (with that of children already waited for) and bytes of these processes."""
-    members = list(processes)
-    return Usage(
-        sum(process.cpu_s for process in members),
-        sum(_io_bytes(process.pid) for process in members),
-        frozenset(process.pid for process in members),
-    )
-
-
-def _io_bytes(pid: int) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/io").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    wanted = ("rchar:", "wchar:", "read_bytes:")  # read_bytes: weights that are mapped, which rchar does not count
-    return sum(int(line.split()[1]) for line in lines if line.startswith(wanted))
+    return f"{TOKEN_VARIABLE}={token}".encode() in entries.split(b"\0")
 
 
 def command_line(pid: int) -> str:
@@ -121,6 +116,15 @@ def command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
         return ""
+
+
+def wait_channel(pid: int) -> str:
+    """Return the kernel function in which a process sleeps; empty: it does not sleep, or the kernel does not say."""
+    try:
+        name = Path(f"/proc/{pid}/wchan").read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""
+    return "" if name == "0" else name
 
 
 def send(pid: int, signum: int, *, group: bool = False) -> None:

@@ -28,6 +28,7 @@ def wait_until_ready(supervisor: Supervisor, target: Target, budgets: Budgets) -
     last = ProbeResult(None, "")
     try:
         while True:
+            supervisor.probing = prober.in_flight
             supervisor.pump()
             messages, supervisor.pending = supervisor.pending, []
             for message in messages:
@@ -41,6 +42,7 @@ def wait_until_ready(supervisor: Supervisor, target: Target, budgets: Budgets) -
     except Ended as ended:
         raise Ended(unready(ended.verdict, last.problem, last.hint, healthy=last.healthy_at_s is not None)) from ended
     finally:
+        supervisor.probing = False
         prober.stop()
 
 

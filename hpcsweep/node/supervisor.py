@@ -1,4 +1,4 @@
-"""The one loop of an attempt: takes what arrives, follows the phases, looks for signs of life, and ends it in time."""
+"""The one loop of an attempt: takes what arrives, follows the phases, looks for progress, and ends it in time."""
 
 import threading
 import time
@@ -10,16 +10,18 @@ from hpcsweep.engines.base import Engine
 from hpcsweep.engines.logs import FactSeen, LogReader, PhaseSeen
 from hpcsweep.load.clock import Clock
 from hpcsweep.node import diagnostics
-from hpcsweep.node.compile_cache import measure
 from hpcsweep.node.family import Family, Member, mark_of
-from hpcsweep.node.gpus import SILENT_DRIVER, Gpus, gpu_use
+from hpcsweep.node.gpus import Gpus
 from hpcsweep.node.inbox import Inbox, Look, Message, ServerLine, Signalled
 from hpcsweep.node.journal import Journal
+from hpcsweep.node.observer import Observer
 from hpcsweep.node.outcome import Ended, Verdict, engine_died, server_exited, stalled, stopped
-from hpcsweep.node.processes import Process, usage
+from hpcsweep.node.processes import Process
 from hpcsweep.node.server import Server
-from hpcsweep.node.stall import Evidence, StallWatch
+from hpcsweep.node.stall import Situation, StallWatch
 from hpcsweep.node.stopper import Stopper
+from hpcsweep.node.suspicion import Suspicion
+from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.phases import STARTUP_PHASES, OutcomeKind, Phase
 
 _TICK_S = 0.05
@@ -33,8 +35,8 @@ T = TypeVar("T")
 class Supervisor:
     """Watches one attempt. Whatever ends it early is raised as `Ended` from `pump`.
 
-    `spare`: children of the agent that are none of the server's: the guardian, the load process. `owed_answers`: some
-    request is certainly under way, whatever the server's own gauges say: they stand still when its engine does.
+    `spare`: children of the agent that are none of the server's: the guardian, the load process, tools. `probing`: the
+    readiness probe waits for its one token. `node`: the name of this host, for the records.
     """
 
     def __init__(
@@ -49,7 +51,8 @@ class Supervisor:
         folder: Path,
         token: str,
         spare: set[int],
-        stall_s: float,
+        budgets: Budgets,
+        node: str,
         say: Callable[[str], None],
         tell_members: Callable[[Collection[Member]], None],
     ) -> None:
@@ -59,37 +62,35 @@ class Supervisor:
         self.family = Family(token, spare)
         self.phase, self.entered_s = Phase.LAUNCH, 0.0
         self.server: Server | None = None
-        self.cache_folder: Path | None = None
-        self.samples = 0
-        self.owed_answers = False
-        self._stopper, self._gpus, self._folder = stopper, gpus, folder
-        self._stall_s, self._say = stall_s, say
-        self._budgets: dict[str, float] = {}
-        self._lines = 0
-        self._tokens: float | None = None
+        self.probing = False
+        self.observer = Observer(gpus, self.warn)
+        self._stopper, self._folder = stopper, folder
+        self._budgets, self._node, self._say = budgets, node, say
         self._watch: StallWatch | None = None
+        self._suspicion: Suspicion | None = None
         self._cpu: dict[int, float] = {}
         self._next_look_s = self._next_progress_s = 0.0
         self._look_every_s = _LOOK_MAX_S
         self._signs: dict[str, None] = {}
+        self._activity: dict[str, None] = {}
         self._held_up_told_s = 0.0
         self._tell_members, self._members = tell_members, frozenset[Member]()
         self._told: dict[str, float | str] = {}
-        self._driver_was_silent = gpus.silent  # then the attempt's own warnings say so
 
-    def watch_server(self, server: Server, phase_budgets: dict[str, float]) -> None:
-        """A server has been started: from now on its end, and the lack of any sign of life, end the attempt."""
-        self.server, self._budgets = server, phase_budgets
-        stall_s = self.clock.real(self._stall_s)
+    def watch_server(self, server: Server) -> None:
+        """A server has been started: from now on its end, and the lack of any progress, end the attempt."""
+        self.server = server
+        stall_s = self.clock.real(self._budgets.stall)
         self._look_every_s = min(max(stall_s / _LOOKS_PER_STALL, _LOOK_MIN_S), _LOOK_MAX_S)
-        self._watch = StallWatch(self._evidence(self.processes()), every_s=self._look_every_s, stall_s=stall_s)
+        first = self.observer.look(self.processes(), with_cache=True)
+        self._watch = StallWatch(first, every_s=self._look_every_s, stall_s=stall_s)
         self.enter(Phase.LAUNCH)
 
     def enter(self, phase: Phase, evidence: str = "", t_s: float | None = None) -> None:
         """A phase begins, now or at `t_s`."""
         self.phase = phase
         self.entered_s = self.clock.t_s() if t_s is None else t_s
-        budget_s = self._budgets.get(phase.value)
+        budget_s = self._budgets.phases.get(phase.value)
         self.journal.event("phase_entered", t_s=self.entered_s, phase=phase, budget_s=budget_s, evidence=evidence)
         self._say(f"phase {phase.value} at {self.entered_s:.1f} s")
 
@@ -107,7 +108,7 @@ class Supervisor:
         return self.family.living()
 
     def idle_s(self) -> float:
-        """Attempt seconds since the last sign of life."""
+        """Attempt seconds since the last progress."""
         return self.clock.scaled(self._watch.idle_s(time.monotonic())) if self._watch else 0.0
 
     def answered(self, at_s: float) -> None:
@@ -167,18 +168,17 @@ class Supervisor:
             raise errors[0]
         return results[0]
 
-    def diagnose(self) -> None:
+    def diagnose(self, summary: str = "") -> None:
         """Keep what a person needs to see why nothing moves; cut short when everything has to stop meanwhile."""
         written = diagnostics.collect(
             self._folder, self.processes(), self.reader.last_lines, self._cpu,
-            hurry=lambda: self._stopper.check() is not None,
+            hurry=lambda: self._stopper.check() is not None, summary=summary,
         )  # fmt: skip
         self.fact("diagnostics", ", ".join(written))
 
     def _line(self, message: ServerLine) -> None:
         t_s = self.clock.t_s(message.at_s)
-        if not self.reader.is_noise(message.text):
-            self._lines += 1
+        self.observer.line(message.text, noise=self.reader.is_noise(message.text))
         for seen in self.reader.feed(message.text, t_s):
             if isinstance(seen, PhaseSeen) and self.phase.value in STARTUP_PHASES:
                 self.enter(seen.phase, seen.evidence, t_s)
@@ -190,13 +190,14 @@ class Supervisor:
                 )  # fmt: skip
 
     def _looked(self, look: Look) -> None:
-        if look.figures is None or self._watch is None:
-            return
-        counted = [look.figures[name] for name in ("generation_tokens", "prompt_tokens") if name in look.figures]
-        self._tokens = sum(counted) if counted else None
-        busy = look.figures.get("running", 0.0) + look.figures.get("waiting", 0.0)
-        if self.phase is Phase.MEASURE and not busy and not self.owed_answers:
-            self._watch.excuse(look.at_s)  # it answers, and has nothing to do
+        if look.figures is not None:
+            self.observer.figures(look.figures)
+
+    def situation(self) -> Situation:
+        """What the server has to do now."""
+        if self.phase.value in STARTUP_PHASES:
+            return Situation.PREFILL if self.probing else Situation.STARTING
+        return self.observer.traffic.situation()
 
     def _gone(self, server: Server, exit_code: int) -> None:
         server.drain()
@@ -217,41 +218,47 @@ class Supervisor:
             return
         self._next_look_s = now_s + self._look_every_s
         members = self.processes()
-        self._signs |= dict.fromkeys(self._watch.look(self._evidence(members)))
+        situation = self.situation()
+        working = [*members, *self.family.started_by_earlier()]
+        moved = self._watch.look(self.observer.look(working, with_cache=True), situation)
+        self._signs |= dict.fromkeys(moved.progress)
+        self._activity |= dict.fromkeys(moved.activity)
         if now_s >= self._next_progress_s:
             held_up_s, self._held_up_told_s = self._watch.held_up_s - self._held_up_told_s, self._watch.held_up_s
             self.journal.event(
-                "progress", sync=False, signs=list(self._signs), idle_s=self.idle_s(), held_up_s=round(held_up_s, 3)
-            )
-            self._next_progress_s, self._signs = now_s + _PROGRESS_EVERY_S, {}
-        if self._watch.idle_s(now_s) >= self.clock.real(self._stall_s):
-            idle_s = self.idle_s()
-            self.fact("stall_declared_after_s", idle_s, "s")  # before the diagnostics, which take their time
-            self.diagnose()
-            raise Ended(stalled(self.phase, idle_s, self._stall_s, self.reader.last_lines))
+                "progress", sync=False, signs=list(self._signs), activity=list(self._activity), idle_s=self.idle_s(),
+                held_up_s=round(held_up_s, 3),
+            )  # fmt: skip
+            self._next_progress_s, self._signs, self._activity = now_s + _PROGRESS_EVERY_S, {}, {}
+        self._suspect(self._watch, members, situation, gpu_active="gpu" in moved.activity)
         self._cpu = {process.pid: process.cpu_s for process in members}
         told = frozenset((process.pid, process.started, mark_of(process)) for process in members)
         if told != self._members:
             self._members = told
             self._tell_members(told)
 
-    def _evidence(self, members: list[Process]) -> Evidence:
-        used = usage([*members, *self.family.started_by_earlier()])
-        utilization, memory_bytes = gpu_use(self._gpus.states())
-        if self._gpus.silent and not self._driver_was_silent:
-            self._driver_was_silent = True
-            self.warn(SILENT_DRIVER)
-        cache = measure(self.cache_folder) if self.cache_folder and self.phase.value in STARTUP_PHASES else None
-        return Evidence(
-            at_s=time.monotonic(),
-            log_lines=self._lines,
-            cpu_s=used.cpu_s,
-            io_bytes=used.io_bytes,
-            pids=used.pids,
-            gpu_utilization=utilization,
-            gpu_memory_bytes=memory_bytes,
-            cache_entries=cache.entries if cache else None,
-            cache_bytes=cache.bytes if cache else None,
-            tokens=self._tokens,
-            samples=self.samples,
-        )
+    def _suspect(self, watch: StallWatch, members: list[Process], situation: Situation, gpu_active: bool) -> None:
+        """Declare a stall when there was no progress for long enough, and what there is of activity is confirmed."""
+        if watch.idle_s(time.monotonic()) < self.clock.real(self._budgets.stall):
+            if self._suspicion is not None:
+                self._suspicion.stop()
+                self._suspicion = None
+            return
+        if self._suspicion is None:
+            self._suspicion = Suspicion(self._folder, self.observer, watch, self._budgets, self.clock, self.spare)
+        suspicion = self._suspicion
+        serving = situation in (Situation.SERVING, Situation.PREFILL)
+        found = suspicion.look(members, serving=serving, gpu_active=gpu_active, node=self._node)
+        if suspicion.news:
+            self.warn(*suspicion.news)
+            suspicion.news = None
+        if found is None:
+            return
+        idle_s = self.idle_s()
+        self.fact("stall_declared_after_s", idle_s, "s")  # before the diagnostics, which take their time
+        self.fact("stall_cause", found.cause.value)
+        if found.odd:
+            self.fact("stuck_ranks", ", ".join(use.name for use in found.odd))
+        suspicion.stop()
+        self.diagnose(found.sentence)
+        raise Ended(stalled(self.phase, idle_s, self._budgets.stall, found, suspicion.how, self.reader.last_lines))

@@ -175,6 +175,7 @@ def failures(findings: Findings) -> list[Section]:
             f"Outcome: {wording.outcome(run)}; host {run.host or 'not known'}; attempt {run.counts} of {run.attempts}"
         ]
         lines += [f"Reason: {run.reason}"] if run.reason else []
+        lines += [f"Cause: {run.cause.value}"] if run.cause else []
         lines += [f"Decided by: {run.decided_by}"] if run.decided_by else []
         lines += [f"Exit code: {run.exit_code}"] if run.exit_code is not None else []
         lines += [f"What to change: {run.hint}"] if run.hint else []

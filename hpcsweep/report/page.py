@@ -106,6 +106,7 @@ def _alike(findings: Findings, runs: list[RunFinding]) -> Section:
     first = runs[0]
     of = f" ({first.label})" if len(runs) > 1 else ""
     lines = [f"{first.label}: {first.reason}" if of and first.reason else first.reason]
+    lines += [f"Cause: {first.cause.value}"] if first.cause else []
     lines += [f"Decided by: {first.decided_by}"] if first.decided_by else []
     lines += [f"Exit code: {first.exit_code}"] if first.exit_code is not None else []
     lines += [f"What to change: {first.hint}"] if first.hint else []

@@ -199,6 +199,8 @@ def _failure(attempt: AttemptRow) -> Iterator[RenderableType]:
         return
     phase = f" in {attempt.phase.value}" if isinstance(attempt.phase, Phase) else ""
     yield safe_text(f"{attempt.outcome.value}{phase}: {attempt.reason}", style="bold red")
+    if attempt.cause is not None:
+        yield safe_text(f"cause: {attempt.cause.value}")
     if attempt.decided_by:
         code = f", exit code {attempt.exit_code}" if attempt.exit_code is not None else ""
         yield safe_text(f"decided by: {attempt.decided_by}{code}")

@@ -37,6 +37,7 @@ def run_document(run: RunStatus, now: float) -> dict[str, Any]:
         "queued_s": run.queued_s,
         "gpus": run.gpus,
         "reason": verdict.reason,
+        "cause": progress.cause,
         "hint": verdict.hint,
         "settled_by": verdict.settled_by,
     }

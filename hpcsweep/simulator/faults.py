@@ -17,16 +17,39 @@ class Fault:
 
 @dataclass(frozen=True)
 class Stall(Fault):
-    """The server falls silent and idle in `phase`, for ever. `noise`: a front end goes on writing that it waits."""
+    """The server makes no more progress in `phase`, and is idle.
+
+    `noise`: a front end goes on writing that it waits. `busy`: it keeps a core busy while it waits, as a rank does
+    whose peer does not answer.
+    """
 
     kind = "stall"
     phase: str = "compile"
     noise: bool = False
+    busy: bool = False
+
+
+@dataclass(frozen=True)
+class RankStuck(Fault):
+    """In `phase` rank number `rank` of `ranks` gets stuck, and the others busy-wait for it.
+
+    `how`: `stopped` (as by SIGSTOP), `sleeping` (as in a lock), or `looping` (in code of its own).
+    """
+
+    kind = "rank_stuck"
+    phase: str = "compile"
+    ranks: int = 2
+    rank: int = 1
+    how: str = "stopped"
 
 
 @dataclass(frozen=True)
 class Slow(Fault):
-    """`phase` takes `extra_s` longer, and shows that it is alive by CPU time, log lines or a growing compile cache."""
+    """`phase` takes `extra_s` longer.
+
+    It shows that it is alive: `cpu`: it computes and takes memory, as a compiler does; `log`: it writes lines;
+    `cache`: its compile cache grows.
+    """
 
     kind = "slow"
     phase: str = "compile"
@@ -155,7 +178,9 @@ class Exit(RequestFault):
     message: str = "EngineDeadError: EngineCore encountered an issue. See stack trace (above) for the root cause."
 
 
-STARTUP_FAULTS = (Stall, Slow, Crash, OutOfMemory)
+RANK_SHAPES = ("stopped", "sleeping", "looping")
+"""How a rank may be stuck."""
+STARTUP_FAULTS = (Stall, RankStuck, Slow, Crash, OutOfMemory)
 FAULTS: dict[str, type[Fault]] = {
     kind.kind: kind
     for kind in (

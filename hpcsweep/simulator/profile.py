@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from hpcsweep.errors import SpecError
-from hpcsweep.simulator.faults import FAULTS, Fault
+from hpcsweep.simulator.faults import FAULTS, RANK_SHAPES, Fault, RankStuck
 from hpcsweep.spec.phases import STARTUP_PHASES
 from hpcsweep.units import parse_tokens
 
@@ -217,6 +217,8 @@ def _fault(raw: Any, where: str) -> Fault:
     phase = getattr(fault, "phase", None)
     if phase is not None and phase not in STARTUP_PHASES:
         raise _unknown(where, phase, STARTUP_PHASES, "phase")
+    if isinstance(fault, RankStuck) and fault.how not in RANK_SHAPES:
+        raise _unknown(where, fault.how, RANK_SHAPES, "value of how")
     return fault
 
 

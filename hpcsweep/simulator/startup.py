@@ -1,22 +1,25 @@
 """Plays the start of a server: its phases, their log lines, and the faults in them."""
 
 import asyncio
+import mmap
 import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from hpcsweep.simulator.faults import STARTUP_FAULTS, Crash, Fault, OutOfMemory, Slow, Stall
+from hpcsweep.simulator.faults import STARTUP_FAULTS, Crash, Fault, OutOfMemory, RankStuck, Slow, Stall
 from hpcsweep.simulator.log import VERSION, ServerLog
 from hpcsweep.simulator.pace import Pace
 from hpcsweep.simulator.profile import Behaviour
+from hpcsweep.simulator.ranks import busy_wait, start_ranks
 from hpcsweep.spec.phases import STARTUP_PHASES
 
 _OPTIONAL = ("compile", "capture_graphs")
 _SHARDS = 8
-_CHORE_S = 0.05  # real seconds between two signs of life of a slow phase
+_CHORE_S = 0.05  # real seconds between two progress signals of a slow phase
 _BUSY_S = 0.01  # of CPU time at each: one tick of the kernel's accounting
+_MEMORY_BYTES = 1 << 20  # taken at each, and given back
 _WAITING = "Waiting for 1 local, 0 remote core engine proc(s) to start."
 _NO_BLOCK = (
     "No available shared memory broadcast block found in 60 seconds. This typically happens when some processes are "
@@ -171,6 +174,9 @@ class Startup:
     async def _suffer(self, fault: Fault) -> None:
         if isinstance(fault, Stall):
             await self._stall(fault)
+        elif isinstance(fault, RankStuck):
+            start_ranks(fault)
+            await asyncio.Event().wait()
         elif isinstance(fault, Slow):
             await self._slow(fault)
         elif isinstance(fault, Crash):
@@ -180,6 +186,8 @@ class Startup:
             self._run_out_of_memory(fault)
 
     async def _stall(self, fault: Stall) -> None:
+        if fault.busy:
+            busy_wait()
         while fault.noise:
             await asyncio.sleep(10 / self._pace.scale)
             self._log.line(_WAITING, "utils.py:1047", level="DEBUG")
@@ -194,6 +202,7 @@ class Startup:
                 busy_until = time.process_time() + _BUSY_S
                 while time.process_time() < busy_until:
                     pass
+                _take_memory()
             if fault.cache and self._cache is not None:
                 self._cache.mkdir(parents=True, exist_ok=True)
                 with (self._cache / "kernels.bin").open("ab") as stream:
@@ -220,6 +229,13 @@ class Startup:
 
     def _worker(self, text: str, place: str) -> None:
         self._log.line(text, place, "Worker")
+
+
+def _take_memory() -> None:
+    """Touch fresh pages, as a compiler does: that is how it differs from a loop that waits."""
+    with mmap.mmap(-1, _MEMORY_BYTES) as memory:
+        for page in range(0, _MEMORY_BYTES, mmap.PAGESIZE):
+            memory[page] = 1
 
 
 def _count_start(cache: Path | None) -> int:

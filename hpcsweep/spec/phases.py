@@ -44,6 +44,15 @@ class OutcomeKind(str, Enum):
     NOT_RUN = "not_run"
 
 
+class StallCause(str, Enum):
+    """Why an attempt has the outcome `stalled`: a closed list."""
+
+    IDLE = "idle"
+    BUSY_WAIT = "busy_wait"
+    RANK_STUCK = "rank_stuck"
+    REQUESTS_STUCK = "requests_stuck"
+
+
 class RunState(str, Enum):
     """Where a run stands. `rank` orders them: a late witness never moves a run backwards within one attempt."""
 

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, select
 
 from hpcsweep.analysis.rows import AttemptRow, FactRow, PhaseRow, RunRow, SweepRow, WorkloadRow
 from hpcsweep.errors import StoreError, nearest
-from hpcsweep.spec.phases import OutcomeKind, Phase
+from hpcsweep.spec.phases import OutcomeKind, Phase, StallCause
 from hpcsweep.store.blocks import columns
 from hpcsweep.store.runs import RunStatus, read_runs
 from hpcsweep.store.schema import (
@@ -167,6 +167,7 @@ def _attempt(run: Any, attempt: Any, parts: _Parts) -> AttemptRow:
         outcome=OutcomeKind(attempt.outcome) if attempt.outcome else None,
         phase=Phase(attempt.phase) if attempt.phase else None,
         reason=attempt.reason or "",
+        cause=StallCause(attempt.cause) if attempt.cause else None,
         decided_by=attempt.decided_by or "",
         evidence=tuple(attempt.evidence or ()),
         hint=attempt.hint or "",

@@ -37,6 +37,7 @@ class Progress:
     last_t_s: float | None = None
     last_at: float | None = None
     idle_s: float | None = None
+    cause: str | None = None  # of a stall
     startup_s: float | None = None
     duration_s: float | None = None
     time_scale: float = 1.0
@@ -224,6 +225,7 @@ def _progress(run: Row, attempt: Row | None, phase: Row | None, sums: Row | None
         last_t_s=attempt["last_t_s"],
         last_at=attempt["last_at"],
         idle_s=attempt["idle_s"],
+        cause=attempt["cause"],
         startup_s=attempt["startup_s"],
         duration_s=attempt["duration_s"],
         time_scale=attempt["time_scale"] or 1.0,

@@ -152,6 +152,7 @@ ATTEMPT = Table(
     Column("killed", Json),
     Column("ended_at", Float),
     Column("duration_s", Float),
+    Column("cause", Text),  # of outcome stalled
     UniqueConstraint("run_id", "attempt"),
 )
 

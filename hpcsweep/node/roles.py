@@ -1,0 +1,92 @@
+"""Which part of a server a process is, from its title, its command, its environment and the log. Pure.
+
+Seen in: vLLM 0.11 to 0.32 (`VLLM::EngineCore_DP0`, `VLLM::Worker_PP0_TP1_EP1`, log prefix `(Worker_TP1 pid=7)`), Ray
+(`ray::RayWorkerWrapper.execute_method`), SGLang 0.5 (`sglang::scheduler_TP0`, `sglang::detokenizer`), TensorRT-LLM
+under MPI (`mpi4py.futures.server`, the rank in the environment), PyTorch's compile workers and the compilers.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Kind(str, Enum):
+    """What a process does in a server."""
+
+    FRONT_END = "front end"
+    ENGINE_CORE = "engine core"
+    RANK = "rank"
+    COMPILER = "compile worker"
+    OTHER = "process"
+
+
+@dataclass(frozen=True)
+class Role:
+    """A part of a server. `name`: as the engine calls it: `PP0_TP1_EP1`, `EngineCore_DP0`; empty: it has none."""
+
+    kind: Kind
+    name: str = ""
+
+    def __str__(self) -> str:
+        if self.kind in (Kind.ENGINE_CORE, Kind.FRONT_END) and self.name:
+            return self.name
+        return f"{self.kind.value} {self.name}".rstrip()
+
+
+_RANK_NAME = r"(?:(?:DP|PP|PCP|DCP|TP|EP|ATTN|MOE)\d+_?)+"
+_PATTERNS: tuple[tuple[re.Pattern[str], Kind], ...] = (
+    (re.compile(rf"^(?:VLLM::)?(?:Ray)?Worker(?:Proc|Wrapper)?_(?P<name>{_RANK_NAME})\b"), Kind.RANK),
+    (re.compile(r"^(?:VLLM::)?Worker(?P<name>)\b"), Kind.RANK),
+    (re.compile(r"^(?:VLLM::)?(?P<name>EngineCore(?:_DP\d+)?)\b"), Kind.ENGINE_CORE),
+    (re.compile(r"^(?:VLLM::)?(?P<name>APIServer(?:_\d+)?)\b"), Kind.FRONT_END),
+    (re.compile(r"^(?:VLLM::)?(?P<name>DPCoordinator)\b"), Kind.FRONT_END),
+    (re.compile(rf"^sglang::scheduler(?:_(?P<name>{_RANK_NAME}))?"), Kind.RANK),
+    (re.compile(r"^sglang::(?P<name>detokenizer|data_parallel_controller|tokenizer_worker\S*|router)"), Kind.FRONT_END),
+    (re.compile(r"^ray::(?P<name>)RayWorkerWrapper|^ray::(?:\w+\.)?\w*[Ww]orker"), Kind.RANK),
+    (re.compile(r"compile_worker|\bcompile_fx|/(?:cc1plus|cc1|cicc|ptxas|nvcc|hipcc|clang(?:\+\+)?|lld?|as|ld)\b"),
+     Kind.COMPILER),
+    (re.compile(r"^(?:\S*/)?(?:(?:[\w-]+-)?(?:g\+\+|gcc|cc|c\+\+)(?:-\d+)?|cc1plus|cicc|ptxas|ninja|collect2|ld|as)(?=\s|$)"),
+     Kind.COMPILER),
+    (re.compile(r"mpi4py\.futures|tensorrt_llm\S*mpi|mgmn_worker_node"), Kind.RANK),
+    (re.compile(r"(?:^|/|\s)(?:vllm|trtllm-serve)\s+serve\b|api_server|hpcsweep\.simulator|sglang\.launch_server|trtllm-serve\b"),
+     Kind.FRONT_END),
+)  # fmt: skip
+
+_MPI_RANK = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
+"""Variables in which MPI and Slurm give a process its rank, the most reliable first."""
+
+_LOG_PREFIX = re.compile(r"\((?P<title>[A-Za-z]\w*)\s+(?:pid|ip=\S+ pid)=(?P<pid>\d+)\)")
+
+
+def role_of(command: str, logged: str = "", environment: Mapping[str, str] | None = None) -> Role:
+    """The role of a process.
+
+    `command`: its command line, which is its title where it has set one. `logged`: the name with which it signs its
+    lines in the server's log; it counts where the command says nothing, as before the title is set. `environment`:
+    of the process, for the MPI rank; a rank of MPI is a rank whatever its command is.
+    """
+    for text in (command, logged):
+        for pattern, kind in _PATTERNS:
+            match = pattern.search(text) if text else None
+            if match is None:
+                continue
+            name = (match.groupdict().get("name") or "").rstrip("_")
+            if kind is Kind.RANK and not name:
+                name = _mpi_rank(environment)
+            return Role(kind, name)
+    return Role(Kind.OTHER)
+
+
+def logged_name(line: str) -> tuple[int, str] | None:
+    """Pid and name of the process that signed a log line: `(Worker_TP1 pid=7) INFO ...`; None: it is not signed."""
+    match = _LOG_PREFIX.search(line[:200])
+    return (int(match["pid"]), match["title"]) if match is not None else None
+
+
+def _mpi_rank(environment: Mapping[str, str] | None) -> str:
+    for name in _MPI_RANK:
+        value = (environment or {}).get(name, "")
+        if value.isdigit():
+            return value
+    return ""
