@@ -32,7 +32,7 @@ class CacheLock:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(2):
             try:
-                handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+                handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # less the umask
             except FileExistsError:
                 owner = read_json(self.path) or {}
                 if not self._lost(owner):

@@ -95,4 +95,5 @@ class Settings(Model):
     """hpcsweep.yaml: the cluster profiles of a project or a user."""
 
     default: str | None = Field(None, description="the profile that is used when --cluster is not given")
+    group: str | None = Field(None, description="Unix group that shares HPCSWEEP_HOME; None: it is private")
     clusters: dict[str, Cluster] = {}

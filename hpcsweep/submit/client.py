@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment
 
+from hpcsweep import privacy
 from hpcsweep.errors import HostError, HpcsweepError, PlanError, SchedulerError, SchedulerUnreachable, SpecError
 from hpcsweep.plan.jobs import repack, shape
 from hpcsweep.render.job import SCRIPT_FILE, RenderedJob
@@ -42,6 +43,7 @@ def submit(prepared: Prepared, home: Home, backend: Backend) -> Submitted:
             hint="`--dry-run` shows the reason of each",
         )
     limit = prepared.cluster.max_array_size or backend.max_array_size()
+    home.make(prepared.group)
     place = claim(home, prepared.experiment.name, prepared.cluster, backend)
     sweep = place.sweep
     try:
@@ -148,7 +150,7 @@ def _write_jobs(jobs: Sequence[JobSpec], files: Sequence[RenderedJob], sweep: Sw
         (folder / "elements").mkdir()
         for name, text in rendered_job.files.items():
             _write_text(folder / name, text)
-        (folder / SCRIPT_FILE).chmod(0o755)
+        (folder / SCRIPT_FILE).chmod(privacy.executable_mode())
 
 
 def _write_text(path: Path, text: str) -> None:

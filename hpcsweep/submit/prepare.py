@@ -20,6 +20,7 @@ from hpcsweep.schedulers.registry import get_scheduler
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.job import JobSpec, Simulation
+from hpcsweep.spec.load import choose_cluster
 from hpcsweep.spec.server import ServerConfig
 from hpcsweep.spec.workload import DatasetFacts
 from hpcsweep.submit.checks import check_simulation, cpu_warnings, exposure_errors, login_checks
@@ -27,10 +28,10 @@ from hpcsweep.submit.inputs import (
     find_engine,
     find_experiment,
     find_simulation_profile,
-    read_cluster,
     read_experiment,
     read_facts,
     read_own_script,
+    read_settings,
 )
 from hpcsweep.submit.provenance import provenance, versions
 
@@ -67,6 +68,7 @@ class Prepared:
     environment: Environment
     warnings: tuple[str, ...] = ()
     script: str | None = None  # text of the user's own script, which is submitted once per run
+    group: str | None = None  # Unix group that shares the home folder
     script_walltime_s: float | None = None  # what its directives say; None: nothing
 
     @property
@@ -102,7 +104,8 @@ def prepare(request: Request) -> Prepared:
     script = read_own_script(request.script, request.pack) if request.script is not None else None
     path = find_experiment(request.experiment)
     experiment = read_experiment(path)
-    cluster_name, cluster = read_cluster(request.cluster)
+    settings = read_settings()
+    cluster_name, cluster = choose_cluster(request.cluster, settings)
     grid = expand(experiment, request.selection)
     facts = read_facts(experiment, path)
     engines = {experiment.engine.name} | {
@@ -138,6 +141,7 @@ def prepare(request: Request) -> Prepared:
         make_environment(template_folders(request.template_dir)),
         tuple(warnings),
         script,
+        next((found.group for _, found in settings if found.group), None),
         None if script is None or cluster.scheduler == "local" else user_walltime_s(cluster, script),
     )
 
