@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hpcsweep import privacy
 from hpcsweep.errors import HpcsweepError, StoreDiskError, StoreError
 from hpcsweep.schedulers.base import JobStatus
 from hpcsweep.store.incomplete import record_incomplete
@@ -236,6 +237,7 @@ def session(ctx: click.Context) -> Iterator[Session]:
     """The home and the store that the options of the command line name."""
     options = ctx.obj or {}
     home = Home(Path(options.get("home") or default_home()).absolute())
+    privacy.enter(home.sweeps_dir)
     store = open_store(options.get("store") or default_store(home.path))
     try:
         yield Session(home, store)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from hpcsweep import privacy
 from hpcsweep.analysis.commands import serve_command
 from hpcsweep.analysis.rows import RunRow, SweepRow
 from hpcsweep.analysis.summary import analyse
@@ -50,7 +51,8 @@ def export(
         click.echo(text, nl=False)
         return
     try:
-        output.write_text(text, encoding="utf-8")
+        with privacy.users_umask():
+            output.write_text(text, encoding="utf-8")
     except OSError as exc:
         raise ReportError(f"{output} cannot be written: {exc.strerror}") from exc
     click.echo(f"{output}: {chosen.exp} ({chosen.name}) as {kind}", err=True)

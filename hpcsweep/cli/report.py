@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from hpcsweep import privacy
 from hpcsweep.analysis.findings import Findings
 from hpcsweep.analysis.rows import SweepRow
 from hpcsweep.analysis.summary import analyse
@@ -81,7 +82,7 @@ def write_file(chosen: Format, findings: Findings, output: Path) -> None:
     """Write beside and rename, so that a reader never sees half a report. Raises ReportError."""
     beside = output.with_name(f".{output.name}.part")
     try:
-        with beside.open("w", encoding="utf-8", newline="") as stream:
+        with privacy.users_umask(), beside.open("w", encoding="utf-8", newline="") as stream:
             chosen.write(findings, stream)
         beside.replace(output)
     except OSError as exc:

@@ -19,7 +19,7 @@ class EventLog:
     """Appends events to one attempt's file. Not thread-safe: one writer an attempt."""
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)  # less the umask
 
     def append(self, event: "Event", *, sync: bool = True) -> None:
         """Write one line. `sync`: it is on the disk when this returns (not worth it for a telemetry point).

@@ -200,7 +200,7 @@ def _collect(channel: paramiko.Channel, deadline: float) -> tuple[bytes, bytes, 
 
 def _mkdir(sftp: paramiko.SFTPClient, path: str, *, exist_ok: bool) -> None:
     try:
-        sftp.mkdir(path)
+        sftp.mkdir(path, 0o770 if _shared_with_a_group(sftp, posixpath.dirname(path)) else 0o700)
     except OSError:
         try:
             there = stat.S_ISDIR(sftp.stat(path).st_mode or 0)
@@ -210,6 +210,15 @@ def _mkdir(sftp: paramiko.SFTPClient, path: str, *, exist_ok: bool) -> None:
             raise
         if not exist_ok:
             raise FileExistsError(path) from None
+
+
+def _shared_with_a_group(sftp: paramiko.SFTPClient, path: str) -> bool:
+    """Whether a folder was given to a Unix group on purpose: what is below it is for that group too."""
+    try:
+        mode = sftp.stat(path).st_mode or 0
+    except OSError:
+        return False
+    return bool(mode & stat.S_ISGID and mode & stat.S_IWGRP)
 
 
 def _beside(path: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from hpcsweep import privacy
 from hpcsweep.errors import HpcsweepError, SpecError
 from hpcsweep.node.attempt import Attempt, Surroundings
 from hpcsweep.node.folders import close_dead_attempts, ended_in_this_job, take_attempt
@@ -65,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.job_dir is None:
             options.job_dir, options.index = _join(options.experiment, options.script)
         job_dir = Path(options.job_dir).absolute()
+        privacy.enter(job_dir)
         job = read_job(job_dir)
         element = choose_element(job, options.index, os.environ)
         return Agent(job_dir, job, element, os.environ).run()

@@ -6,13 +6,16 @@ from a secret of this user that lies beside the caches.
 """
 
 import contextlib
+import errno
 import hashlib
 import hmac
 import os
 import secrets
+import stat
 from pathlib import Path
 
 _BYTES = 24
+_SECRET_BYTES = 32
 
 
 def random_key() -> str:
@@ -32,15 +35,28 @@ def key_for(cache_dir: Path, purpose: str) -> str:
 def _secret(path: Path) -> bytes:
     """The user's secret, made by whoever comes first: written beside, then linked, so that nobody reads a half one."""
     with contextlib.suppress(FileNotFoundError):
-        return path.read_bytes()
+        return _read_private(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.uname().nodename}-{os.getpid()}")
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_bytes(32))
+            file.write(secrets.token_bytes(_SECRET_BYTES))
         with contextlib.suppress(FileExistsError):
             os.link(beside, path)
     finally:
         beside.unlink(missing_ok=True)
-    return path.read_bytes()
+    return _read_private(path)
+
+
+def _read_private(path: Path) -> bytes:
+    """The content of a file that only this user can have written and read. Raises OSError for any other."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+            raise PermissionError(errno.EPERM, "not a private file of this user", str(path))
+        content = file.read(_SECRET_BYTES + 1)
+    if len(content) != _SECRET_BYTES:
+        raise OSError(errno.EINVAL, "not a secret of hpcsweep", str(path))
+    return content

@@ -122,5 +122,6 @@ class Settings(Model):
     """hpcsweep.yaml: the cluster profiles of a project or a user."""
 
     default: str | None = Field(None, description="the profile that is used when --cluster is not given")
+    group: str | None = Field(None, description="Unix group that shares HPCSWEEP_HOME; None: it is private")
     clusters: dict[str, Cluster] = {}
     templates: str | None = Field(None, description="folder of your own templates; relative to this file")

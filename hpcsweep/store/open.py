@@ -13,6 +13,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, m
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError, StatementError
 from sqlalchemy.pool import NullPool, StaticPool
 
+from hpcsweep import privacy
 from hpcsweep.errors import StoreDiskError, StoreError
 from hpcsweep.spec.secret_values import masked
 from hpcsweep.store.file_system import locks_are_local
@@ -117,6 +118,8 @@ def open_store(where: str | Path) -> Store:
         return Store(_file_engine(path), str(path), unmade=[path])
     if not os.access(path, os.W_OK):
         return _read_only_store(path)
+    if path.name == STORE_FILE and (path.parent / "sweeps").is_dir():  # of a home; any other one is the user's own
+        privacy.restrict(path.parent.glob(f"{STORE_FILE}*"))
     store = Store(_file_engine(path), str(path))
     try:
         _migrate_file(store.engine, path)

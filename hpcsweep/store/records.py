@@ -21,6 +21,7 @@ _EARLIEST, _LATEST = 0.0, 1e11
 
 _END_FIELDS = {
     "reason": text_or_none,
+    "cause": text_or_none,
     "decided_by": text_or_none,
     "evidence": texts_or_none,
     "exit_code": integer_or_none,

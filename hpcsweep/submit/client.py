@@ -50,6 +50,7 @@ def submit(prepared: Prepared, home: Home, backend: Backend) -> Submitted:
             hint="`--dry-run` shows the reason of each",
         )
     limit = prepared.cluster.max_array_size or backend.max_array_size()
+    home.make(prepared.group)
     place = claim(home, prepared.experiment.name, prepared.cluster, backend)
     sweep = place.sweep
     lock = SweepLock(sweep, "submit")

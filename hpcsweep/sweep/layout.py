@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpcsweep import privacy
 from hpcsweep.errors import HpcsweepError, SpecError, nearest
 from hpcsweep.foreign_files import DOCUMENT_LIMIT_BYTES, RECORD_LIMIT_BYTES, parse_json, read_regular
 
@@ -111,11 +112,20 @@ class Home:
                     numbers.append(int(match[2]))
         return max(numbers) + 1
 
-    def make(self) -> None:
-        """Make the folders. Raises SpecError when that is not possible."""
+    def make(self, group: str | None = None) -> None:
+        """Make the folders, private to the user or shared with a Unix group. Raises SpecError when it cannot.
+
+        A folder of the user's own that holds more than sweeps keeps its modes; the folders of hpcsweep in it do not.
+        """
         try:
-            self.sweeps_dir.mkdir(parents=True, exist_ok=True)
-            self.cache_dir.mkdir(exist_ok=True)
+            if group is not None or not self.path.exists():
+                privacy.make_folder(self.path, group)
+            for folder in (self.sweeps_dir, self.cache_dir):
+                privacy.make_folder(folder, group)
+            privacy.follow(self.sweeps_dir)
+            if group is not None:
+                for database in self.path.glob("hpcsweep.db*"):
+                    privacy.share(database, group)
         except OSError as exc:
             raise SpecError(
                 f"HPCSWEEP_HOME {self.path} cannot be made: {exc}",

@@ -35,6 +35,7 @@ from hpcsweep.sweep.inputs import (
     read_experiment,
     read_facts,
     read_own_script,
+    read_settings,
 )
 from hpcsweep.sweep.trust import template_folders
 
@@ -72,6 +73,7 @@ class Prepared:
     warnings: tuple[str, ...] = ()
     script: str | None = None  # text of the user's own script, which is submitted once per run
     script_request: ScriptRequest | None = None  # what its directives say; None: no script, or no scheduler
+    group: str | None = None  # Unix group that shares the home folder
 
     @property
     def data_files(self) -> list[tuple[Path, str]]:
@@ -154,6 +156,7 @@ def prepare_on(request: Request, target: tuple[str, Cluster], script: str | None
         tuple(warnings),
         script,
         request_of_script,
+        next((found.group for _, found in read_settings() if found.group), None),
     )
 
 

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from hpcsweep import privacy
 from hpcsweep.errors import HostError
 from hpcsweep.render.job import SCRIPT_FILE, RenderedJob
 from hpcsweep.spec.job import JobSpec
@@ -40,7 +41,7 @@ def write_jobs(jobs: Sequence[JobSpec], files: Sequence[RenderedJob], sweep: Swe
         (folder / "elements").mkdir()
         for name, text in rendered_job.files.items():
             _write_text(folder / name, text)
-        (folder / SCRIPT_FILE).chmod(0o755)
+        (folder / SCRIPT_FILE).chmod(privacy.executable_mode())
 
 
 def _write_text(path: Path, text: str) -> None:
