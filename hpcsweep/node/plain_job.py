@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcsweep.errors import HpcsweepError, PlanError, SpecError
-from hpcsweep.node.cache_lock import CacheLock
+from hpcsweep.node.file_lock import FileLock
 from hpcsweep.node.identity import Identity, array_index
 from hpcsweep.node.joining import Newcomer, join_sweep, record_failure
 from hpcsweep.plan.variables import run_name, selection_of
@@ -98,7 +98,7 @@ def place_plain_job(
     except HpcsweepError as exc:
         failure = exc
     newcomer = Newcomer(job.scheduler, job.job_id, job.name, array_index(env) or 0, label)
-    lock = CacheLock(home.sweeps_dir / f".{sweep}.join", identity)
+    lock = FileLock(home.sweeps_dir / f".{sweep}.join", identity)
     _wait_for(lock)
     folder = home.join(sweep)
     try:
@@ -153,7 +153,7 @@ def _read_script(path: Path | None) -> str | None:
         return None
 
 
-def _wait_for(lock: CacheLock) -> None:
+def _wait_for(lock: FileLock) -> None:
     deadline = time.monotonic() + _LOCK_WAIT_S
     while (owner := lock.take()) is not None:
         if time.monotonic() > deadline:

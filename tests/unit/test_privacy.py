@@ -12,7 +12,7 @@ from second_user import as_second_user, second_user
 
 from hpcsweep.errors import SpecError
 from hpcsweep.node.api_key import key_for
-from hpcsweep.submit.layout import Home
+from hpcsweep.sweep.layout import Home
 
 
 def mode(path: Path) -> int:
