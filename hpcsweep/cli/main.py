@@ -11,6 +11,7 @@ from hpcsweep.errors import HpcsweepError, nearest
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "submit": ("Plan an experiment and submit its runs.", "hpcsweep.cli.submit"),
+    "adopt": ("Make an experiment file of a job script that starts a server.", "hpcsweep.cli.adopt"),
     "status": ("Show where every run of SWEEP stands.", "hpcsweep.cli.status"),
     "show": ("Show one run: startup timeline, facts, samples, failure.", "hpcsweep.cli.show"),
     "logs": ("Print the server's or the client's log of a run.", "hpcsweep.cli.logs"),
