@@ -14,6 +14,7 @@ from hpcsweep.terminal_text import printable
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "submit": ("Plan an experiment and submit its runs.", "hpcsweep.cli.submit"),
+    "adopt": ("Make an experiment file of a job script that starts a server.", "hpcsweep.cli.adopt"),
     "status": ("Show where every run of SWEEP stands.", "hpcsweep.cli.status"),
     "show": ("Show one run: startup timeline, facts, samples, failure.", "hpcsweep.cli.show"),
     "logs": ("Print the server's or the client's log of a run.", "hpcsweep.cli.logs"),

@@ -104,12 +104,23 @@ def gpu_name(word: str) -> str | None:
     return match[1] if match else None
 
 
+def starts_agent(text: str) -> bool:
+    """Return whether the script starts the agent; of a script that is not for a shell: whether it names it."""
+    if not _is_shell(text):
+        return AGENT.search(text) is not None
+    return any(AGENT.search(command.text) for command in script_commands(text))
+
+
+def _is_shell(text: str) -> bool:
+    return re.match(r"#!.*\b(?:python|perl|ruby|julia|lua|node|Rscript)", text) is None
+
+
 def check_agents(text: str, tasks: int | None) -> None:
     """Raise SpecError when a launcher in the script starts several agents for one run.
 
     `tasks`: what a launcher starts that is given no number; None: not known, and nothing is refused then.
     """
-    for command in script_commands(text):
+    for command in script_commands(text) if _is_shell(text) else ():
         found = _launched(command, tasks)
         if found is not None and found[1] > 1:
             launcher, number = found

@@ -6,8 +6,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from hpcsweep.adopt.servers import replacement, server_starts
 from hpcsweep.errors import DatasetError, SpecError
 from hpcsweep.load.datasets.registry import read_options
+from hpcsweep.schedulers.user_script import starts_agent
 from hpcsweep.spec.base import nearest
 from hpcsweep.spec.cluster import Cluster, Settings, Ssh
 from hpcsweep.spec.experiment import Experiment
@@ -188,10 +190,15 @@ def read_own_script(path: Path, pack: int) -> str:
         raise SpecError(f"--script {path} is submitted once per run, so --pack {pack} cannot hold")
     if not text.startswith("#!"):
         raise SpecError(f"--script {path}: no batch script: its first line is no #!")
-    if "hpcsweep-node" not in text and "hpcsweep.node.agent" not in text:
+    if not starts_agent(text):
+        starts = server_starts(text)
         raise SpecError(
             f"--script {path} never starts hpcsweep-node: nothing would be measured",
-            hint="end the script with the line: exec hpcsweep-node",
+            hint=(
+                f"{replacement(starts, text)}; `hpcsweep adopt {path}` makes an experiment of the script"
+                if starts
+                else "end the script with the line: exec hpcsweep-node"
+            ),
         )
     return text
 

@@ -1,0 +1,53 @@
+"""The load that a script sends, where it is a benchmark whose options are known: vLLM's or SGLang's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hpcsweep.adopt.variables import Variables
+from hpcsweep.shell import SimpleCommand, unquoted
+
+_INPUT = ("--random-input-len", "--random-input", "--input-len")
+_OUTPUT = ("--random-output-len", "--random-output", "--output-len")
+
+
+@dataclass(frozen=True)
+class Load:
+    """A benchmark of random prompts. None: not said. `line`: where it stands."""
+
+    line: int
+    input_len: int | None
+    output_len: int | None
+    requests: int | None
+    concurrency: int | None
+    dataset: str
+
+
+def read_load(command: SimpleCommand, variables: Variables) -> Load | None:
+    """Return the load that a command sends; None: it is no benchmark that is known."""
+    words = [unquoted(word) for word in command.words]
+    joined = " ".join(words)
+    known = "vllm bench serve" in joined or "sglang.bench_serving" in joined or "benchmark_serving.py" in joined
+    if not known or words[0] in ("echo", "printf"):
+        return None
+    texts = [variables.text(word) for word in command.words]
+
+    def number(*names: str) -> int | None:
+        value = _value(texts, names)
+        return int(value) if value is not None and value.isdigit() else None
+
+    return Load(
+        command.line.first,
+        number(*_INPUT),
+        number(*_OUTPUT),
+        number("--num-prompts", "--num-prompt"),
+        number("--max-concurrency"),
+        _value(texts, ("--dataset-name",)) or "random",
+    )
+
+
+def _value(texts: Sequence[str | None], names: Sequence[str]) -> str | None:
+    for place, text in enumerate(texts):
+        name, sep, value = (text or "").partition("=")
+        if name in names:
+            return value if sep else (texts[place + 1] if place + 1 < len(texts) else None)
+    return None

@@ -1,0 +1,267 @@
+"""Reads a job script: the server it starts with its flags, the parameters it varies, its environment, its load.
+
+Nothing is executed. What depends on something that only a running job knows is reported with its line.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hpcsweep.adopt.conditions import Condition, read_condition
+from hpcsweep.adopt.flags import Flag, read_flags
+from hpcsweep.adopt.load import Load, read_load
+from hpcsweep.adopt.servers import ServerStart, server_start
+from hpcsweep.adopt.variables import ASSIGNMENT, Variables
+from hpcsweep.shell import Line, SimpleCommand, logical_lines, simple_commands, tokens, unquoted
+from hpcsweep.spec.secret_names import is_secret
+
+_ENVIRONMENT = re.compile(r"(?:VLLM|SGLANG|SGL|TRTLLM|TLLM|NCCL|TORCH|PYTORCH|FLASHINFER|CUDA_DEVICE)_?\w*")
+"""Variables that belong to the server's configuration rather than to the site."""
+
+_KEPT = frozenset({
+    "module", "ml", "source", ".", "conda", "mamba", "micromamba", "spack", "export", "unset", "ulimit", "umask",
+    "eval", "cd", "mkdir", "soft",
+})  # fmt: skip
+"""Commands that prepare the environment: they go into the block `setup`."""
+
+_SILENT = frozenset({
+    "echo", "printf", "date", "hostname", "set", "nvidia-smi", "env", "printenv", "true", ":", "trap", "pwd",
+    "uname", "free", "lscpu", "which", "exec", "wait", "sleep", "sync", "exit", "shift",
+})  # fmt: skip
+"""Commands that need no mention when they are left out."""
+
+_OPENING = ("if", "for", "while", "until", "case", "select")
+_CLOSING = {"fi": "if", "done": "loop", "esac": "case"}
+_OURS = frozenset({"CUDA_VISIBLE_DEVICES", "VLLM_API_KEY", "HPCSWEEP_JOB_DIR"})
+
+
+@dataclass(frozen=True)
+class Toggle:
+    """Flags that the script adds only under a condition. `first`: on the branch that the script's default takes."""
+
+    condition: Condition
+    flags: tuple[Flag, ...]
+    otherwise: tuple[Flag, ...] = ()
+
+
+@dataclass
+class Adopted:
+    """What a script amounts to. `unclear`: (line, sentence) of what could not be taken over."""
+
+    text: str
+    start: ServerStart | None = None
+    model: str | None = None
+    flags: list[Flag] = field(default_factory=list)
+    toggles: list[Toggle] = field(default_factory=list)
+    env: dict[str, str] = field(default_factory=dict)
+    setup: list[str] = field(default_factory=list)
+    load: Load | None = None
+    variables: Variables = field(default_factory=Variables)
+    unclear: list[tuple[int, str]] = field(default_factory=list)
+
+
+def read_script(text: str, parameters: Mapping[str, str] | None = None) -> Adopted:
+    """Return what a job script amounts to. `parameters`: variables that its directives give, with their values."""
+    reader = _Reader(text)
+    for name, value in (parameters or {}).items():
+        reader.found.variables.default(name, value)
+    for line in logical_lines(text):
+        for command in simple_commands(line):
+            reader.read(command)
+    reader.finish()
+    return reader.found
+
+
+class _Reader:
+    """Goes through the commands of one script, in order."""
+
+    def __init__(self, text: str) -> None:
+        self.found = Adopted(text)
+        self._blocks: list[tuple[str, Condition | None]] = []
+        self._assigned: list[tuple[str, Line]] = []  # plain assignments, kept when something kept needs them
+        self._kept: list[Line] = []
+        self._skipped: set[int] = set()
+        self._added: dict[str, list[tuple[Condition, str]]] = {}  # variable -> what is appended under conditions
+        self._before_and: Condition | None = None
+        self._after: list[int] = []
+
+    def read(self, command: SimpleCommand) -> None:
+        words = list(command.words)
+        while words and words[0] in ("then", "else", "elif", "do", "{", "}", "!"):
+            if words[0] in ("else", "elif") and self._blocks:
+                kind, condition = self._blocks[-1]
+                self._blocks[-1] = (kind, condition.negated if condition is not None else None)
+            words.pop(0)
+        if not words:
+            return
+        guard, self._before_and = self._before_and, None
+        if words[0] in _OPENING:
+            condition = read_condition(" ".join(words[1:])) if words[0] == "if" else None
+            if condition is None and words[0] != "if":
+                self._skipped.add(command.line.first)
+            self._blocks.append((words[0], condition))
+            return
+        if words[0] in _CLOSING or words[0] == "}":
+            if self._blocks:
+                self._blocks.pop()
+            return
+        if words[0] in ("[", "[[", "test"):
+            condition = read_condition(" ".join(words))
+            if command.after == "||" and condition is not None:
+                condition = condition.negated
+            self._before_and = condition if command.after in ("&&", "||") else None
+            return
+        conditions = [c for _, c in self._blocks] + ([guard] if guard is not None else [])
+        self._simple(SimpleCommand(command.line, tuple(words), command.after), conditions)
+
+    def _simple(self, command: SimpleCommand, conditions: Sequence[Condition | None]) -> None:
+        line, words = command.line, command.words
+        start = server_start(command)
+        if start is not None:
+            self._server(start, conditions)
+            return
+        load = read_load(command, self.found.variables)
+        if load is not None:
+            self.found.load = self.found.load or load
+            return
+        if self.found.start is not None:
+            self._after.append(line.first)
+            return
+        if words[0] == ":" and len(words) > 1:
+            self._default_by_colon(words[1:])
+            return
+        if words[0] in ("export", "declare", "local", "readonly", "typeset") or ASSIGNMENT.fullmatch(words[0]):
+            self._assignments(command, conditions)
+            return
+        name = unquoted(words[0]).rpartition("/")[2]
+        if name in _KEPT and not conditions:
+            self._kept.append(line)
+        elif name not in _SILENT:
+            self._unclear(line.first, f"not adopted: {_short(line.text)!r}")
+
+    def _default_by_colon(self, words: Sequence[str]) -> None:
+        """`: "${LEN:=32768}"`."""
+        for word in words:
+            match = re.fullmatch(r'"?\$\{([A-Za-z_]\w*):?=([^}]*)\}"?', word)
+            if match is not None:
+                self.found.variables.default(match[1], match[2])
+
+    def _assignments(self, command: SimpleCommand, conditions: Sequence[Condition | None]) -> None:
+        exported = command.words[0] == "export"
+        for word in command.words:
+            match = ASSIGNMENT.fullmatch(word)
+            if match is None:
+                continue
+            name = match["name"]
+            if conditions:
+                self._conditional(command, match, conditions)
+                continue
+            self.found.variables.assign(word)
+            if exported:
+                self._export(command.line, name, match["value"])
+            else:
+                self._assigned.append((name, command.line))
+
+    def _conditional(
+        self, command: SimpleCommand, match: re.Match[str], conditions: Sequence[Condition | None]
+    ) -> None:
+        """`if [ "$EAGER" = yes ]; then ARGS+=(--enforce-eager); fi`, or `EAGER_FLAG=--enforce-eager`."""
+        condition = conditions[-1] if len(conditions) == 1 else None
+        if condition is None:
+            self._unclear(command.line.first, f"depends on what only the job knows: {_short(command.text)!r}")
+            return
+        own = re.sub(rf"\$\{{?{match['name']}\b(?::?-)?\}}?", "", match["value"])  # ARGS="$ARGS --enforce-eager"
+        self._added.setdefault(match["name"], []).append((condition, own))
+        if not match["append"]:  # without it, the variable is empty, or what it was
+            self.found.variables.values.setdefault(match["name"], [""])
+
+    def _export(self, line: Line, name: str, value: str) -> None:
+        text = self.found.variables.text(value)
+        if is_secret(name):
+            self._unclear(line.first, f"{name} may be a secret: set it in your login files, not in an experiment")
+        elif name in _OURS:
+            self._unclear(line.first, f"{name} is not adopted: the scheduler and hpcsweep set it")
+        elif _ENVIRONMENT.fullmatch(name) and text is not None and name not in self.found.variables.parameters:
+            self.found.env[name] = text
+        else:
+            self._kept.append(line)
+
+    def _server(self, start: ServerStart, conditions: Sequence[Condition | None]) -> None:
+        found = self.found
+        if found.start is not None:
+            self._unclear(start.line.first, "starts a second server: only the first one is adopted")
+            return
+        if any(condition is None for condition in conditions):
+            self._unclear(start.line.first, "the server is started inside a loop or under a condition")
+        found.start = start
+        words = [word for raw in start.args for word in self._expanded(raw)]
+        found.model, found.flags, unclear = read_flags(start.engine, words, start.line.first)
+        found.unclear += unclear
+        for assignment in start.environment:
+            name, _, value = assignment.partition("=")
+            text = found.variables.text(value)
+            if text is None or is_secret(name):
+                self._unclear(start.line.first, f"the value of {name} is not known, or is a secret")
+            elif name not in _OURS:
+                found.env[name] = text
+        self._find_toggles(start)
+
+    def _expanded(self, raw: str) -> Iterator[tuple[str, str | None, str | None]]:
+        return self.found.variables.words(raw)
+
+    def _find_toggles(self, start: ServerStart) -> None:
+        used = " ".join([*start.args, *(w for word in start.args for w in self._raw_values(word))])
+        for name, additions in self._added.items():
+            if not re.search(rf"\$\{{?{name}\b", used):
+                continue
+            by_condition: dict[tuple[str, str], tuple[list[Flag], list[Flag], Condition]] = {}
+            for condition, value in additions:
+                inner = Variables(dict(self.found.variables.values), set(self.found.variables.parameters))
+                inner.values.pop("_", None)
+                inner.assign(f"_={value}")
+                words = [word for item in inner.values["_"] for word in self._words_of(inner, item)]
+                _, flags, unclear = read_flags(start.engine, words, start.line.first)
+                self.found.unclear += unclear
+                key = (condition.name, condition.value)
+                yes, no, _ = by_condition.setdefault(key, ([], [], condition))
+                (yes if condition.holds else no).extend(flags)
+            for yes, no, condition in by_condition.values():
+                positive = condition if condition.holds else condition.negated
+                self.found.toggles.append(Toggle(positive, tuple(yes), tuple(no)))
+
+    def _words_of(self, variables: Variables, item: str) -> Iterator[tuple[str, str | None, str | None]]:
+        for part in tokens(unquoted(item)) if item[:1] in "\"'" else [item]:
+            yield from variables.words(part)
+
+    def _raw_values(self, word: str) -> list[str]:
+        match = re.fullmatch(r'"?\$\{?([A-Za-z_]\w*)(?:\[[@*]\])?\}?"?', word)
+        return self.found.variables.values.get(match[1], []) if match else []
+
+    def _unclear(self, line: int, sentence: str) -> None:
+        self.found.unclear.append((line, sentence))
+
+    def finish(self) -> None:
+        """Keep the lines that set the environment up, with the assignments that they need."""
+        found = self.found
+        numbers = {line.first for line in self._kept}
+        texts = {line.first: line.text for line in self._kept}
+        if found.start is not None:  # what the container's command is made of
+            texts[found.start.line.first] = " ".join(found.start.container or ())
+        changed = True
+        while changed:
+            changed = False
+            for name, line in self._assigned:
+                if line.first not in numbers and any(re.search(rf"\$\{{?{name}\b", text) for text in texts.values()):
+                    numbers.add(line.first)
+                    texts[line.first] = line.text
+                    changed = True
+        found.setup = [texts[number] for number in sorted(numbers)]
+        if self._after:
+            first, last = self._after[0], self._after[-1]
+            where = f"line {first} follows" if first == last else f"lines {first}-{last} follow"
+            found.unclear.append((first, f"{where} the server's start (waiting, load, teardown)"))
+
+
+def _short(text: str) -> str:
+    plain = " ".join(text.split())
+    return plain if len(plain) <= 70 else f"{plain[:67]}..."

@@ -1,0 +1,136 @@
+"""Commands that start an LLM server, behind whatever wraps them: srun, nohup, containers, `bash -c`."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hpcsweep.shell import Line, SimpleCommand, script_commands, simple_commands, unquoted
+
+_MODULES = {
+    "vllm.entrypoints.openai.api_server": "vllm",
+    "vllm.entrypoints.api_server": "vllm",
+    "sglang.launch_server": "sglang",
+    "tensorrt_llm.commands.serve": "trtllm",
+}
+_IMAGES = {"vllm-openai": "vllm"}
+"""Images whose entry point is the server."""
+
+_CONTAINERS = ("apptainer", "singularity", "docker", "podman", "podman-hpc", "shifter", "enroot")
+_LAUNCHERS = ("srun", "mpirun", "mpiexec", "aprun", "jsrun", "pbsdsh", "trtllm-llmapi-launch")
+_SHELLS = ("bash", "sh", "zsh")
+_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+
+
+@dataclass(frozen=True)
+class ServerStart:
+    """A command that starts a server.
+
+    `prefix`: the raw words before the engine; `environment`: the assignments among them. `args`: the raw words after
+    the subcommand, the model among them. `background`: `&` follows, so the script goes on.
+    """
+
+    line: Line
+    engine: str
+    prefix: tuple[str, ...]
+    environment: tuple[str, ...]
+    args: tuple[str, ...]
+    text: str
+    background: bool
+
+    @property
+    def container(self) -> tuple[str, ...] | None:
+        """The raw words of the container's command, from its name on; None: there is none."""
+        names = [unquoted(word).rpartition("/")[2] for word in self.prefix]
+        place = next((n for n, name in enumerate(names) if name in _CONTAINERS), None)
+        return self.prefix[place:] if place is not None else None
+
+    @property
+    def launchers(self) -> tuple[str, ...]:
+        """Launchers of parallel tasks among the words before the engine."""
+        return tuple(name for word in self.prefix if (name := unquoted(word).rpartition("/")[2]) in _LAUNCHERS)
+
+
+def server_starts(text: str) -> list[ServerStart]:
+    """Return the commands of a script that start a server, in its order."""
+    return [found for command in script_commands(text) if (found := server_start(command)) is not None]
+
+
+def server_start(command: SimpleCommand) -> ServerStart | None:
+    """Return the server that a command starts; None: it starts none."""
+    words = [unquoted(word) for word in command.words]
+    if not words or words[0] in ("echo", "printf", "#", "export", "pkill", "kill", "pgrep", "which", "command"):
+        return None
+    found = _find(words)
+    if found is None:
+        return _inside_a_shell(command, words)
+    engine, start, end = found
+    prefix = command.words[:start]
+    environment = tuple(word for word in prefix if _ASSIGNMENT.match(word))
+    rest = tuple(word for word in prefix if not _ASSIGNMENT.match(word))
+    args = command.words[end:]
+    return ServerStart(command.line, engine, rest, environment, args, command.text, command.after == "&")
+
+
+def replacement(starts: Sequence[ServerStart], text: str) -> str:
+    """Say which lines of a script start the server, and what to write in their place."""
+    first = starts[0]
+    last_line = text.rstrip("\n").count("\n") + 1
+    where = _lines(first.line.first, first.line.last)
+    told = f"{where} {'starts' if first.line.first == first.line.last else 'start'} the server ({_short(first.text)}): "
+    told += f"replace {'it' if first.line.first == first.line.last else 'them'} by `exec hpcsweep-node`"
+    if last_line > first.line.last:
+        after = _lines(first.line.last + 1, last_line)
+        told += f", and remove {after}, which hpcsweep-node does itself (waiting, load, teardown)"
+    if len(starts) > 1:
+        told += f"; further servers start in line {', '.join(str(start.line.first) for start in starts[1:])}"
+    return told
+
+
+def _find(words: Sequence[str]) -> tuple[str, int, int] | None:
+    """(engine, index of its first word, index of its first argument); None: no word starts a server."""
+    for place, word in enumerate(words):
+        name, following = word.rpartition("/")[2], words[place + 1] if place + 1 < len(words) else ""
+        if name in ("vllm", "sglang") and following == "serve":
+            return name, place, place + 2
+        if name == "trtllm-serve":
+            return "trtllm", place, place + (2 if following == "serve" else 1)
+        if word == "-m" and following in _MODULES:
+            start = place
+            while start and not _is_python(words[start]):
+                start -= 1
+            end = place + (3 if words[place + 2 : place + 3] == ["serve"] else 2)
+            return _MODULES[following], start, end
+        if place and any(one.rpartition("/")[2] in _CONTAINERS for one in words[:place]):
+            image = name.partition(":")[0]
+            if image in _IMAGES and "serve" not in words[place + 1 :] and "-m" not in words[place + 1 :]:
+                return _IMAGES[image], place + 1, place + 1
+    return None
+
+
+def _is_python(word: str) -> bool:
+    return re.fullmatch(r"(?:.*/)?python[\d.]*", word) is not None
+
+
+def _inside_a_shell(command: SimpleCommand, words: Sequence[str]) -> ServerStart | None:
+    """The server in `bash -c "vllm serve ..."`."""
+    for place, word in enumerate(words[:-1]):
+        if re.fullmatch(r"-l?c", word) and any(one.rpartition("/")[2] in _SHELLS for one in words[:place]):
+            for inner in simple_commands(Line(command.line.first, command.line.last, words[place + 1])):
+                found = server_start(inner)
+                if found is not None:
+                    prefix = (*command.words[: place - 1], *found.prefix)
+                    environment = tuple(word for word in prefix if _ASSIGNMENT.match(word))
+                    rest = tuple(word for word in prefix if not _ASSIGNMENT.match(word))
+                    background = command.after == "&"
+                    both = (*environment, *found.environment)
+                    return ServerStart(command.line, found.engine, rest, both, found.args, command.text, background)
+    return None
+
+
+def _lines(first: int, last: int) -> str:
+    return f"line {first}" if first == last else f"lines {first}-{last}"
+
+
+def _short(text: str) -> str:
+    plain = " ".join(text.split())
+    return plain if len(plain) <= 60 else f"{plain[:57]}..."
