@@ -9,6 +9,7 @@ from hpcsweep.store.counts import IngestCount
 from hpcsweep.store.events import Parsed, parse
 from hpcsweep.store.open import Store
 from hpcsweep.store.schema import INGEST_CURSOR
+from hpcsweep.store.scope import run_id_of
 from hpcsweep.store.write import write_events
 
 _PIECE_BYTES = 8 << 20
@@ -48,12 +49,13 @@ def _pieces(found: Found, attempt_id: int, start: int, count: IngestCount) -> It
     """The new lines of a file, some megabytes at a time."""
     piece_bytes = _PIECE_BYTES
     path = found.path / EVENTS_FILE
+    run_id = run_id_of(found.path)
     try:
         with path.open("rb") as file:
             while True:
                 file.seek(start)
                 data = file.read(piece_bytes)
-                parsed = parse(data, start)
+                parsed = parse(data, start, run_id, found.attempt)
                 if parsed.end == start:
                     if len(data) < piece_bytes:
                         return

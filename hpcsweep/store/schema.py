@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from hpcsweep.store.types import Flags, Floats, Integers, Json, ShortFloats, Words
 
-SCHEMA_REVISION = "0001"
+SCHEMA_REVISION = "0002"
 """The revision of `migrations/versions` that these tables are."""
 
 METADATA = MetaData(
@@ -51,6 +51,7 @@ SWEEP = Table(
     Column("provenance", Json, nullable=False),
     Column("profile", Json, nullable=False),
     Column("definition", Json, nullable=False),  # the resolved experiment
+    Column("home_id", Text),  # of the HPCSWEEP_HOME that the sweep is in; NULL: read by an older version
 )
 
 SUBMISSION = Table(
