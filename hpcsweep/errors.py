@@ -80,6 +80,10 @@ class StoreError(HpcsweepError):
     """The store cannot be opened, migrated or written."""
 
 
+class StoreConflict(StoreError):
+    """The store has another sweep of this name, of another home."""
+
+
 class StoreDiskError(StoreError):
     """The disk under the store is full, or fails: what the run folders say can still be read into memory."""
 

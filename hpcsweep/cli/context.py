@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpcsweep import privacy
-from hpcsweep.errors import HpcsweepError, StoreDiskError, StoreError
+from hpcsweep.errors import HpcsweepError, StoreConflict, StoreDiskError, StoreError
 from hpcsweep.schedulers.base import JobStatus
 from hpcsweep.store.incomplete import record_incomplete
 from hpcsweep.store.ingest import ingest_sweep
 from hpcsweep.store.open import Store, default_home, default_store, open_store
-from hpcsweep.store.status import last_told_at, record_absence, record_status, unfinished_sweeps
+from hpcsweep.store.status import highest_number, last_told_at, record_absence, record_status, unfinished_sweeps
 from hpcsweep.submit.merge import every_element
 from hpcsweep.sweep.layout import SWEEP_FILE, Home, SweepFolder
 from hpcsweep.units import format_duration
@@ -59,15 +59,30 @@ class Session:
     def _refresh(self, sweeps: Sequence[str] | None, ended_too: bool) -> list[str]:
         names = self.home.sweep_names() if sweeps is None else list(sweeps)
         troubles: list[str] = []
+        conflicting: set[str] = set()
         for name in names:
-            troubles += self._ingest(SweepFolder(self.home.sweeps_dir / name))
+            try:
+                troubles += self._ingest(SweepFolder(self.home.sweeps_dir / name))
+            except StoreConflict as exc:
+                if sweeps is not None:  # what the store has under this name is not what was asked for
+                    raise
+                troubles.append(exc.message)
+                conflicting.add(name)
         with self.store.reading() as connection:
-            open_ones = set(unfinished_sweeps(connection))
+            open_ones = set(unfinished_sweeps(connection)) - conflicting
         asked = [SweepFolder(self.home.sweeps_dir / name) for name in names if ended_too or name in open_ones]
+        asked = [sweep for sweep in asked if sweep.name not in conflicting]
         troubles += self._ask_schedulers(asked, ended_too)
         for sweep in asked:  # an agent may have left its last word just before the scheduler said that the job is over
             troubles += self._ingest(sweep)
         return troubles
+
+    def highest_number_elsewhere(self, experiment: str) -> int:
+        """The highest number of this experiment's sweeps in the store that are of another home; 0: there is none."""
+        if self.store.unmade:  # a dry run leaves nothing behind
+            return 0
+        with self.store.reading() as connection:
+            return highest_number(connection, experiment, self.home.identity() if self.home.path.is_dir() else None)
 
     def backend(self, sweep: SweepFolder) -> "Backend":
         """The backend that a sweep was submitted to, from the profile that it keeps."""
@@ -128,7 +143,7 @@ class Session:
             missing += count.unreadable
             troubles += [f"{sweep.name}: {trouble}" for trouble in (*count.unreadable, *count.troubles)]
             record_incomplete(self.store, sweep.name, missing)
-        except StoreDiskError:
+        except (StoreDiskError, StoreConflict):
             raise
         except StoreError as exc:
             troubles.append(f"{sweep.name}: {exc.message}")

@@ -98,8 +98,10 @@ def submit(
     prepared = prepare(Request(experiment, cluster, selection, pack, parallel, template_dir, script))
     with session(ctx) as opened:
         backend = make_backend(prepared.cluster, opened.home, prepared.parallel)
+        above = opened.highest_number_elsewhere(prepared.experiment.name)
         if dry_run:
-            name = f"{prepared.experiment.name}-{opened.home.next_number(prepared.experiment.name):04d}"
+            number = max(opened.home.next_number(prepared.experiment.name), above + 1)
+            name = f"{prepared.experiment.name}-{number:04d}"
             rendered = render_sweep(
                 prepared, name, str(opened.home.sweeps_dir / name), str(opened.home.cache_dir), backend.template
             )
@@ -110,7 +112,7 @@ def submit(
             return
         for warning in prepared.warnings:  # before anything is queued: Ctrl-C is still in time
             click.echo(f"warning: {warning}", err=True)
-        submitted = hand_over(prepared, opened.home, backend)
+        submitted = hand_over(prepared, opened.home, backend, above)
         if as_json:
             click.echo(
                 json.dumps(

@@ -21,6 +21,7 @@ _NO_FP8 = ("a100", "a800", "a40", "a6000", "a10", "v100")
 _LEAST_WIDTH = 0.5
 """Bytes per weight of a quantization on loading that is not known: nothing is refused that might fit."""
 _UTILIZATION = {"vllm": 0.9, "sglang": 0.9, "trtllm": 0.9}
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _SIZE_IN_NAME = re.compile(r"(\d+)\s*gi?b?(?![a-z0-9])", re.IGNORECASE)
 
 
@@ -43,6 +44,7 @@ def check(server: ServerConfig, resources: Resources, engine: Engine, model: Mod
     problems = [Problem("error", sentence) for sentence in engine.unsupported(server)]
     problems += _gpus(settings, resources)
     problems += _flags(server)
+    problems += _remote_code(server)
     memory_bytes = gpu_memory_bytes(resources)
     if model is not None:
         problems += _context(server, settings, model)
@@ -66,6 +68,25 @@ def gpu_memory_bytes(resources: Resources) -> int | None:
         return int(sizes[-1]) * _GIB  # the last: a slice is called 1g.10gb
     gib = next((size for kind, size in _GPU_MEMORY_GIB.items() if is_model(name, kind)), None)
     return None if gib is None else gib * _GIB
+
+
+def _remote_code(server: ServerConfig) -> list[Problem]:
+    """A warning when code of the model's repository would run that its owner can change at any time."""
+    flags = {canonical(flag): value for flag, value in server.flags.items()}
+    if flags.get("--trust-remote-code") in (None, False) or server.model.startswith(("/", ".", "~", "$")):
+        return []
+    revisions = (server.revision, flags.get("--revision"), flags.get("--code-revision"))
+    if any(_COMMIT.fullmatch(str(revision)) for revision in revisions):
+        return []
+    named = f"revision {server.revision!r} can be moved" if server.revision else "no revision is pinned"
+    return [
+        Problem(
+            "warning",
+            f"trust-remote-code runs Python code of the repository {server.model} on the nodes, and {named}",
+            "leave the flag out if the engine supports the model itself, or pin a commit: "
+            "`model: {name: ..., revision: <40 hex digits>}`",
+        )
+    ]
 
 
 def _gpus(settings: Settings, resources: Resources) -> list[Problem]:

@@ -15,6 +15,7 @@ from hpcsweep.spec.job import JobSpec, PlannedWorkload, RunSpec
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.sweep import PlannedRun, SweepFile
 from hpcsweep.store.schema import INGEST_CURSOR, RUN, SUBMISSION, SWEEP
+from hpcsweep.store.scope import refuse_other_home
 from hpcsweep.store.statements import insert_new, pairs, save, update_rows
 from hpcsweep.sweep.layout import SUBMISSION_FILE, SWEEP_FILE, SweepFolder, is_label, places
 from hpcsweep.sweep.submission import Submission
@@ -34,8 +35,12 @@ class _Place:
     run: RunSpec
 
 
-def ingest_definition(connection: Connection, folder: SweepFolder, stamps: Mapping[str, str]) -> int:
+def ingest_definition(
+    connection: Connection, folder: SweepFolder, stamps: Mapping[str, str], home_id: str | None
+) -> int:
     """Read the files that define a sweep into the store; the sweep's id. `stamps`: as they were before the reading.
+
+    `home_id`: see `Home.identity`.
 
     Raises StoreError when a file is damaged, or when another sweep of the same name stands in the store.
     """
@@ -43,7 +48,7 @@ def ingest_definition(connection: Connection, folder: SweepFolder, stamps: Mappi
     for run in sweep.runs:
         if not is_label(run.label):
             raise StoreError(f"{folder.path / SWEEP_FILE} is damaged: a run cannot be called {ascii(run.label)[:100]}")
-    sweep_id = _save_sweep(connection, folder, sweep)
+    sweep_id = _save_sweep(connection, folder, sweep, home_id)
     jobs: list[tuple[JobSpec, bool]] = []
     submissions: dict[int, int] = {}
     for number in folder.job_numbers():
@@ -62,10 +67,11 @@ def ingest_definition(connection: Connection, folder: SweepFolder, stamps: Mappi
     return sweep_id
 
 
-def _save_sweep(connection: Connection, folder: SweepFolder, sweep: SweepFile) -> int:
+def _save_sweep(connection: Connection, folder: SweepFolder, sweep: SweepFile, home_id: str | None) -> int:
     where = str(folder.path.absolute())
     there = connection.execute(select(SWEEP).where(SWEEP.c.name == folder.name)).one_or_none()
     if there is not None and there.submitted_at != sweep.submitted_at:
+        refuse_other_home(folder, home_id, there)
         if there.sweep_dir != where and Path(there.sweep_dir).exists():
             raise StoreError(
                 f"{where}: another sweep {folder.name} stands in this store, from {there.sweep_dir}",
@@ -86,6 +92,7 @@ def _save_sweep(connection: Connection, folder: SweepFolder, sweep: SweepFile) -
         "provenance": sweep.provenance,
         "profile": sweep.profile,
         "definition": sweep.experiment,
+        "home_id": home_id or (there.home_id if there is not None else None),
     }
     return save(connection, SWEEP, {"name": folder.name}, values)
 

@@ -51,9 +51,10 @@ class _Rows:
     offsets: list[int] = field(default_factory=list)
 
 
-def parse(data: bytes, start: int) -> Parsed:
+def parse(data: bytes, start: int, run_id: str, attempt: int) -> Parsed:
     """The events in `data`, which begins at byte `start` of its file; a torn last line is left for the next time.
 
+    An event of another run or attempt is rejected, with a trouble: it says nothing of this one.
     An event whose seq stood before in `data` is left out: after a full disk the agent writes lines again.
     """
     end = data.rfind(b"\n") + 1
@@ -68,13 +69,13 @@ def parse(data: bytes, start: int) -> Parsed:
             continue
         try:
             document = _loads(line)
-            if document["kind"] != "sample":
+            if document["kind"] != "sample" or document["run_id"] != run_id or document["attempt"] != attempt:
                 raise KeyError("kind")
             row, workload, repeat = take(document), document["workload"], document["repeat"]
             if type(workload) is not str or type(repeat) is not int:
                 raise TypeError(workload)
         except (ValueError, KeyError, TypeError):
-            event = _long_way(line, here, parsed)
+            event = _long_way(line, here, parsed, run_id, attempt)
             if event is None:
                 continue
             if not isinstance(event, SampleDone):
@@ -90,7 +91,7 @@ def parse(data: bytes, start: int) -> Parsed:
             group.offsets.append(here)
     for key, group in groups.items():
         _gather(key, group, parsed)
-    parsed.last = _last(lines)
+    parsed.last = _last(lines, run_id, attempt)
     return parsed
 
 
@@ -118,24 +119,30 @@ def _gather(key: tuple[str, int], group: _Rows, parsed: Parsed) -> None:
     parsed.largest_seq = max(parsed.largest_seq, int(samples.columns["seq"].max()))
 
 
-def _last(lines: list[bytes]) -> Event | None:
+def _last(lines: list[bytes], run_id: str, attempt: int) -> Event | None:
     """The last of these lines that is an event with a time."""
     for line in reversed(lines):
         try:
             event = EVENT.validate_json(line)
         except ValidationError:
             continue
-        if math.isfinite(event.at) and math.isfinite(event.t_s):
+        if math.isfinite(event.at) and math.isfinite(event.t_s) and (event.run_id, event.attempt) == (run_id, attempt):
             return event
     return None
 
 
-def _long_way(line: bytes, offset: int, parsed: Parsed) -> Event | None:
+def _long_way(line: bytes, offset: int, parsed: Parsed, run_id: str, attempt: int) -> Event | None:
     """The event in a line; None: it is none that can be stored, and `parsed.troubles` says why."""
     try:
         event = EVENT.validate_json(line)
     except ValidationError as exc:
         parsed.troubles.append((offset, _why(line, exc)))
+        return None
+    if (event.run_id, event.attempt) != (run_id, attempt):
+        owner = f"{event.run_id} attempt {event.attempt}"
+        parsed.troubles.append(
+            (offset, f"{event.kind}: an event of {owner[:200]!r}, not of {run_id} attempt {attempt}")
+        )
         return None
     wrong = _unstorable(event)
     if wrong:

@@ -11,6 +11,7 @@ from hpcsweep.store.attempts import Found, Known, find_attempts, known_attempts
 from hpcsweep.store.counts import IngestCount
 from hpcsweep.store.open import Store
 from hpcsweep.store.schema import ATTEMPT, INGEST_CURSOR, RUN, SWEEP
+from hpcsweep.store.scope import home_id_of
 from hpcsweep.store.statements import insert_new, pairs, update_rows
 from hpcsweep.sweep.layout import SWEEP_FILE, Home, SweepFolder
 
@@ -76,9 +77,10 @@ def _definition(store: Store, folder: SweepFolder) -> int:
         raise StoreError(f"{folder.path} holds no {SWEEP_FILE}: it is no sweep, or its submission was interrupted")
     with store.reading() as connection:
         found = connection.execute(
-            select(SWEEP.c.id, SWEEP.c.sweep_dir).where(SWEEP.c.name == folder.name)
+            select(SWEEP.c.id, SWEEP.c.sweep_dir, SWEEP.c.home_id).where(SWEEP.c.name == folder.name)
         ).one_or_none()
-        if found is not None and found.sweep_dir == str(folder.path.absolute()):
+        home_id = home_id_of(folder)
+        if found is not None and home_id in (None, found.home_id) and found.sweep_dir == str(folder.path.absolute()):
             query = select(INGEST_CURSOR.c.path, INGEST_CURSOR.c.stamp).where(INGEST_CURSOR.c.sweep_id == found.id)
             known = pairs(connection, query)
             if all(known.get(path) == stamp for path, stamp in stamps.items()):
@@ -86,7 +88,7 @@ def _definition(store: Store, folder: SweepFolder) -> int:
     from hpcsweep.store.definition import ingest_definition  # and with it pydantic: not for a status without news
 
     with store.writing() as connection:
-        return ingest_definition(connection, folder, stamps)
+        return ingest_definition(connection, folder, stamps, home_id)
 
 
 def _begin_attempts(connection: Connection, sweep_id: int, attempts: Sequence[Found], troubles: list[str]) -> None:

@@ -10,6 +10,7 @@ from hpcsweep.store.counts import IngestCount
 from hpcsweep.store.events import Parsed, parse
 from hpcsweep.store.open import Store
 from hpcsweep.store.schema import INGEST_CURSOR
+from hpcsweep.store.scope import run_id_of
 from hpcsweep.store.write import write_events
 
 _PIECE_BYTES = 8 << 20
@@ -53,6 +54,7 @@ def _pieces(found: Found, attempt_id: int, start: int, count: IngestCount) -> It
     piece_bytes = _PIECE_BYTES
     path = found.path / EVENTS_FILE
     skipped_from: int | None = None
+    run_id = run_id_of(found.path)
     try:
         with open_regular(path) as file:
             while True:
@@ -67,7 +69,7 @@ def _pieces(found: Found, attempt_id: int, start: int, count: IngestCount) -> It
                     yield _Piece(attempt_id, found.cursor, start, Parsed(start, troubles=[(skipped_from, _TOO_LONG)]))
                     return
                 else:
-                    parsed = parse(data, start)
+                    parsed = parse(data, start, run_id, found.attempt)
                 if parsed.end == start:
                     if len(data) < piece_bytes:
                         return

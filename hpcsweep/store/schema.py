@@ -52,6 +52,7 @@ SWEEP = Table(
     Column("profile", Json, nullable=False),
     Column("definition", Json, nullable=False),  # the resolved experiment
     Column("incomplete", Text),  # why its files could not all be read the last time; NULL: they were
+    Column("home_id", Text),  # of the HPCSWEEP_HOME that the sweep is in; NULL: read by an older version
 )
 
 SUBMISSION = Table(

@@ -19,6 +19,15 @@ _ANSWER_S = 300.0
 _SAID = ("native", "reason", "hint", "exit_code", "signal", "node", "restarts")
 
 
+def highest_number(connection: Connection, experiment: str, home_id: str | None) -> int:
+    """Return the highest NNNN of the sweeps EXPERIMENT-NNNN of other homes than this one; 0: there is none."""
+    rows = connection.execute(select(SWEEP.c.name, SWEEP.c.home_id).where(SWEEP.c.name.startswith(f"{experiment}-")))
+    numbers = [
+        row.name.removeprefix(f"{experiment}-") for row in rows if row.home_id is not None and row.home_id != home_id
+    ]
+    return max((int(number) for number in numbers if number.isascii() and number.isdigit()), default=0)
+
+
 def record_status(connection: Connection, sweep: str, job: int, index: int, status: JobStatus, at: float) -> bool:
     """Keep what a scheduler said at Unix time `at` of element `index` of a job of a sweep; True: it was news.
 

@@ -37,11 +37,11 @@ class Submitted:
     jobs: tuple[tuple[int, str, int], ...]
 
 
-def submit(prepared: Prepared, home: Home, backend: Backend) -> Submitted:
+def submit(prepared: Prepared, home: Home, backend: Backend, above: int = 0) -> Submitted:
     """Write a sweep and hand its jobs over. Raises HpcsweepError.
 
     When the first job is refused nothing is left behind. When a later one is, the ones before it run, and the error
-    names the rest, which `hpcsweep retry` submits.
+    names the rest, which `hpcsweep retry` submits. `above`: see `Home.claim`.
     """
     if all(run.refused for run in prepared.runs):
         raise PlanError(
@@ -51,7 +51,7 @@ def submit(prepared: Prepared, home: Home, backend: Backend) -> Submitted:
         )
     limit = prepared.cluster.max_array_size or backend.max_array_size()
     home.make(prepared.group)
-    place = claim(home, prepared.experiment.name, prepared.cluster, backend)
+    place = claim(home, prepared.experiment.name, prepared.cluster, backend, above)
     sweep = place.sweep
     lock = SweepLock(sweep, "submit")
     try:

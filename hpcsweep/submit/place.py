@@ -45,12 +45,12 @@ class Place:
             self.remote.host.remove_tree(self.remote.path)
 
 
-def claim(home: Home, experiment: str, cluster: Cluster, backend: Backend) -> Place:
-    """A new sweep folder, on both sides under the same name. Raises SpecError, HostError."""
+def claim(home: Home, experiment: str, cluster: Cluster, backend: Backend, above: int = 0) -> Place:
+    """A new sweep folder, on both sides under the same name. `above`: see `Home.claim`. Raises SpecError, HostError."""
     check_far_side(cluster, backend)
     taken: list[SweepFolder] = []
     for _ in range(_NAMES_TRIED):
-        place = find_place(home.claim(experiment), cluster, backend)
+        place = find_place(home.claim(experiment, above), cluster, backend)
         if place.remote is None:
             return place
         try:

@@ -1,8 +1,10 @@
 """What lies below HPCSWEEP_HOME, and the small files that the login side keeps there."""
 
+import contextlib
 import json
 import os
 import re
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ if TYPE_CHECKING:  # the models, and with them pydantic, are imported where a fi
     from hpcsweep.sweep.submission import Submission
 
 HOME_VARIABLE = "HPCSWEEP_HOME"
+HOME_FILE = "home.json"
 SWEEP_FILE = "sweep.json"
 SUBMISSION_FILE = "submission.json"
 _NUMBER = re.compile(r"[0-9]{1,9}")
@@ -60,6 +63,28 @@ class Home:
         """The root of the compile caches."""
         return self.path / "cache"
 
+    def identity(self) -> str | None:
+        """Return the UUID of this home, made when it has none; None: it has none and cannot be written.
+
+        It stays with the folder when that is moved, so a store can tell two homes apart that name their sweeps alike.
+        """
+        path = self.path / HOME_FILE
+        for _ in range(2):
+            try:
+                found = json.loads(path.read_bytes())
+                return str(found["home_id"])
+            except FileNotFoundError:
+                beside = path.with_name(f".{HOME_FILE}.{os.getpid()}")
+                with contextlib.suppress(OSError):
+                    write_json(beside, {"home_id": str(uuid.uuid4())})
+                    with contextlib.suppress(FileExistsError):  # another process was first: its UUID counts
+                        os.link(beside, path)
+                with contextlib.suppress(OSError):
+                    beside.unlink()
+            except (OSError, ValueError, KeyError, TypeError) as exc:
+                raise HpcsweepError(f"{path} cannot be read: {exc}", hint="it has the identity of this home") from exc
+        return None
+
     def sweep_names(self) -> list[str]:
         """Names of the sweeps, the oldest first."""
         found = [(path.lstat().st_mtime, path.parent.name) for path in self.sweeps_dir.glob(f"*/{SWEEP_FILE}")]
@@ -75,10 +100,13 @@ class Home:
             raise SpecError(f"unknown sweep {chosen!r} in {self.path}", hint=nearest(chosen, names[-20:]))
         return SweepFolder(self.sweeps_dir / chosen)
 
-    def claim(self, experiment: str) -> "SweepFolder":
-        """A new, empty sweep folder `EXPERIMENT-NNNN`: two submitters never get the same one."""
+    def claim(self, experiment: str, above: int = 0) -> "SweepFolder":
+        """A new, empty sweep folder `EXPERIMENT-NNNN`: two submitters never get the same one.
+
+        `above`: the highest number that another home has in the same store.
+        """
         self.make()
-        number = self.next_number(experiment)
+        number = max(self.next_number(experiment), above + 1)
         while True:
             folder = self.sweeps_dir / f"{experiment}-{number:04d}"
             try:

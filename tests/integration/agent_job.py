@@ -60,9 +60,16 @@ class Job:
         )
 
     def workload(
-        self, name: str = "short", requests: int = 3, max_tokens: int = 32, left_out: str | None = None, **more: Any
+        self,
+        name: str = "short",
+        requests: int = 3,
+        max_tokens: int = 32,
+        left_out: str | None = None,
+        words: int = 20,
+        **more: Any,
     ) -> PlannedWorkload:
-        rows = [{"id": f"s{i}", "prompt": f"{i}: " + "word " * 20, "max_tokens": max_tokens} for i in range(requests)]
+        prompts = [f"{i}: " + "word " * words for i in range(requests)]
+        rows = [{"id": f"s{i}", "prompt": prompt, "max_tokens": max_tokens} for i, prompt in enumerate(prompts)]
         path = self._samples.with_name(f"{name}.jsonl")
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         return PlannedWorkload(

@@ -82,6 +82,18 @@ CASES = [  # (what is asked for, severity, piece of the message); None: nothing 
     pytest.param(
         {"gpu": "h200", "flags": {"--swap-space": 32}, "engine_version": "<0.18"}, None, "", id="a flag that is there"
     ),
+    pytest.param(
+        {"gpu": "h200", "flags": {"--trust-remote-code": True}}, "warning", "no revision is pinned", id="remote code"
+    ),
+    pytest.param(
+        {"gpu": "h200", "flags": {"--trust_remote_code": True}, "revision": "main"}, "warning",
+        "revision 'main' can be moved", id="remote code of a branch",
+    ),
+    pytest.param(
+        {"gpu": "h200", "flags": {"--trust-remote-code": True}, "revision": "0123456789abcdef" * 2 + "01234567"},
+        None, "", id="remote code of a commit",
+    ),
+    pytest.param({"gpu": "h200", "flags": {"--trust-remote-code": False}}, None, "", id="no remote code"),
     pytest.param({"gpu": "h200", "flags": {"--port": 1}}, "error", "--port is not for `serve`", id="not expressible"),
     pytest.param(
         {"model": "meta-llama/Llama-3.3-70B-Instruct", "gpus": 2, "gpu": "h100", "settings": {"max_model_len": 131072}},

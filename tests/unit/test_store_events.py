@@ -8,21 +8,26 @@ import pytest
 from sweep_folders import AttemptLines
 
 from hpcsweep.store import events
-from hpcsweep.store.events import parse
+
+RUN_ID = "s-0001/a-1"
+
+
+def parse(data: bytes, start: int) -> events.Parsed:
+    return events.parse(data, start, RUN_ID, 1)
 
 
 def _attempt() -> AttemptLines:
-    return AttemptLines("s-0001/a-1").started().startup()
+    return AttemptLines(RUN_ID).started().startup()
 
 
 def _sample(**changes):
-    lines = AttemptLines("s-0001/a-1")
+    lines = AttemptLines(RUN_ID)
     lines.sample("8k", 0, 10.0, rng=random.Random(1))
     return json.dumps(json.loads(lines.lines[0]) | changes, separators=(",", ":"))
 
 
 def _warning(**changes):
-    known = {"kind": "warning", "run_id": "r", "attempt": 1, "seq": 3, "at": 1, "t_s": 1, "message": "m"}
+    known = {"kind": "warning", "run_id": RUN_ID, "attempt": 1, "seq": 3, "at": 1, "t_s": 1, "message": "m"}
     return json.dumps(known | changes)
 
 
@@ -61,7 +66,7 @@ def test_a_line_that_was_written_twice_counts_once():
 
 
 def test_numbers_that_are_none_become_nan_and_optional_fields_may_be_absent():
-    lines = AttemptLines("s-0001/a-1")
+    lines = AttemptLines(RUN_ID)
     lines.add("sample", 5.0, workload="8k", sample="a", index=0, sent_s=4.0, error="timeout")
     columns = parse(lines.text().encode(), 0).samples["8k", 1].columns
     assert np.isnan(columns["ttft_s"]).all()
@@ -86,7 +91,7 @@ TROUBLES = [  # (the line, what the trouble says)
     pytest.param(_sample().replace('"repeat":1', '"repeat":"x"'), "repeat", id="repeat is a word"),
     pytest.param(
         json.dumps(
-            {"kind": "fact", "run_id": "r", "attempt": 1, "seq": 10**30, "at": 1, "t_s": 1, "name": "n", "value": 1}
+            {"kind": "fact", "run_id": RUN_ID, "attempt": 1, "seq": 10**30, "at": 1, "t_s": 1, "name": "n", "value": 1}
         ),
         "64 bits",
         id="seq of 100 bits",
@@ -100,7 +105,7 @@ TROUBLES = [  # (the line, what the trouble says)
 def test_a_line_that_is_no_event_is_told_and_the_others_are_kept(line, says, fast, monkeypatch):
     if not fast:
         monkeypatch.setattr(events, "_loads", events.from_json)
-    good = AttemptLines("s-0001/a-1").started()
+    good = AttemptLines(RUN_ID).started()
     good.sample("8k", 1, 20.0, rng=random.Random(2))
     before = good.text().encode()
     parsed = parse(before.replace(b'"seq":0', b'"seq":7') + line.encode() + b"\n", 1000)
@@ -126,10 +131,21 @@ def test_any_text_comes_back_as_it_was(text):
 
 
 def test_sums_leave_warm_up_out_and_count_tokens_of_the_good_ones():
-    lines = AttemptLines("s-0001/a-1")
+    lines = AttemptLines(RUN_ID)
     rng = random.Random(3)
     lines.sample("8k", 0, 10.0, rng=rng, warmup=True)
     lines.sample("8k", 1, 20.0, rng=rng, ttft_s=0.5, e2e_s=2.0)
     lines.sample("8k", 2, 22.0, rng=rng, e2e_s=None, ttft_s=None, error="cut", completion_tokens=3)
     sums = parse(lines.text().encode(), 0).samples["8k", 1].sums()
     assert sums == {"done": 2, "failed": 1, "completion_tokens": 16, "first_sent_s": 20.0, "last_end_s": 22.0}
+
+
+@pytest.mark.parametrize("change", [{"run_id": "s-0001/other"}, {"run_id": "other-0001/a-1"}, {"attempt": 2}])
+def test_events_of_another_run_or_attempt_are_rejected(change):
+    """A copied file, or one that a hostile folder brings, says nothing of the run in whose folder it is."""
+    own, foreign = _sample(seq=1), _sample(**change, seq=2)
+    parsed = parse(f"{own}\n{foreign}\n{_warning(**change)}\n".encode(), 0)
+    assert (parsed.lines, parsed.events, parsed.largest_seq) == (1, [], 1)
+    assert [why.split(":")[0] for _, why in parsed.troubles] == ["sample", "warning"]
+    assert all("not of s-0001/a-1 attempt 1" in why for _, why in parsed.troubles)
+    assert parsed.last is not None and parsed.last.seq == 1
