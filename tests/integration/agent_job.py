@@ -62,7 +62,14 @@ class Job:
     def workload(
         self, name: str = "short", requests: int = 3, max_tokens: int = 32, left_out: str | None = None, **more: Any
     ) -> PlannedWorkload:
-        rows = [{"id": f"s{i}", "prompt": f"{i}: " + "word " * 20, "max_tokens": max_tokens} for i in range(requests)]
+        prompts = [f"{i}: " + "word " * 20 for i in range(requests)]
+        return self.prompts(name, prompts, max_tokens, left_out, **more)
+
+    def prompts(
+        self, name: str, prompts: list[str], max_tokens: int = 32, left_out: str | None = None, **more: Any
+    ) -> PlannedWorkload:
+        requests = len(prompts)
+        rows = [{"id": f"s{i}", "prompt": prompt, "max_tokens": max_tokens} for i, prompt in enumerate(prompts)]
         path = self._samples.with_name(f"{name}.jsonl")
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         return PlannedWorkload(
