@@ -11,6 +11,7 @@ from hpcsweep.node.diagnostics import DIAGNOSTICS, py_spy_argv
 from hpcsweep.node.processes import Process, die_with_parent, read_process, wait_channel
 from hpcsweep.node.roles import Kind, Role
 from hpcsweep.node.stacks import Doing, ProcessStack, doing, parse_dump, where
+from hpcsweep.node.stall import Situation
 
 _TOOL_S = 20.0
 _LIMIT = 24
@@ -21,20 +22,23 @@ _ORDER = {Kind.RANK: 0, Kind.ENGINE_CORE: 1, Kind.OTHER: 2, Kind.FRONT_END: 3}
 class Confirmed:
     """What two samples say. `certain`: they confirm that nothing gets done; else `why` they do not.
 
+    `computing`: ranks were seen at work, in functions that are not known to wait; not: they could not be seen.
     `doing`, `place`: pid -> what it did, and where it is.
     """
 
     certain: bool
     why: str
+    computing: bool
     doing: Mapping[int, Doing]
     place: Mapping[int, str]
 
 
-def judge(doings: Mapping[int, Doing], roles: Mapping[int, Role], *, serving: bool) -> tuple[bool, str]:
+def judge(doings: Mapping[int, Doing], roles: Mapping[int, Role], situation: Situation) -> tuple[bool, str]:
     """Return whether the samples confirm a stall, and in words why not.
 
-    While requests are in flight a rank that stays in one function is stuck in it. While the server starts, the same
-    may be one long computation: that is not known, and not guessed.
+    A rank that stays busy in one function may be in one long computation, while the server starts and in a prefill:
+    that is not known, and not guessed. It is stuck when others wait for it in the middle of a request, since ranks
+    compute a step together; or when every request has its first token, since what follows are short steps.
     """
     workers = {pid for pid in doings if roles[pid].kind in (Kind.RANK, Kind.ENGINE_CORE)}
     counted = workers or set(doings)
@@ -42,9 +46,16 @@ def judge(doings: Mapping[int, Doing], roles: Mapping[int, Role], *, serving: bo
         return True, ""
     for bad in (Doing.CHANGING, Doing.UNKNOWN, Doing.LOOPING):
         named = [f"{roles[pid]} (pid {pid})" for pid in sorted(counted) if doings[pid] is bad]
-        if named and not (bad is Doing.LOOPING and serving):
+        if named and not (bad is Doing.LOOPING and _stuck_in_a_step(doings, roles, situation)):
             return False, f"{_WHY[bad]}: {', '.join(named[:8])}"
     return True, ""
+
+
+def _stuck_in_a_step(doings: Mapping[int, Doing], roles: Mapping[int, Role], situation: Situation) -> bool:
+    if situation is not Situation.PREFILL:
+        return situation is Situation.SERVING
+    ranks = [doings[pid] for pid in doings if roles[pid].kind is Kind.RANK]
+    return any(one in (Doing.WAITING, Doing.BLOCKED) for one in ranks) and Doing.LOOPING in ranks
 
 
 _WHY = {
@@ -76,7 +87,7 @@ class Confirmation:
         self._samples: list[_Sample] = []
         self._take()
 
-    def step(self, now_s: float, *, serving: bool) -> Confirmed | None:
+    def step(self, now_s: float, situation: Situation) -> Confirmed | None:
         """Go on; the result, when both samples are there. `now_s`: monotonic."""
         latest = self._samples[-1]
         if not latest.ready(now_s):
@@ -89,8 +100,9 @@ class Confirmation:
         one, two = first.stacks(), second.stacks()
         elapsed_s = second.begun_s - first.begun_s
         doings = {pid: doing(one[pid], two[pid], elapsed_s) for pid in one.keys() & two.keys()}
-        certain, why = judge(doings, self._roles, serving=serving)
-        return Confirmed(certain, why, doings, {pid: where(two[pid]) for pid in doings})
+        certain, why = judge(doings, self._roles, situation)
+        computing = any(one in (Doing.CHANGING, Doing.LOOPING) for one in doings.values())
+        return Confirmed(certain, why, computing, doings, {pid: where(two[pid]) for pid in doings})
 
     def stop(self) -> None:
         """End the tools that still run."""

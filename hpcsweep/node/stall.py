@@ -50,7 +50,8 @@ class Evidence:
 class Thresholds:
     """From where on something counts. Below are a spin loop, an idle server, and our own health checks.
 
-    `faults_per_s`, `calls_per_s`: page faults; read and write calls. `rss_bytes`: of one process between two looks.
+    `faults_per_s`, `calls_per_s`: page faults; read and write calls. `rss_bytes`, `rss_bytes_per_s`: both by which the
+    memory of one process must have changed since the last progress, so that neither a slow leak nor noise counts.
     """
 
     cpu_cores: float = 0.05
@@ -58,6 +59,7 @@ class Thresholds:
     faults_per_s: float = 100.0
     calls_per_s: float = 1000.0
     rss_bytes: int = 1 << 20
+    rss_bytes_per_s: float = 200_000.0
 
 
 @dataclass(frozen=True)
@@ -69,14 +71,18 @@ class Signals:
 
 
 def signals(
-    before: Evidence, after: Evidence, situation: Situation = Situation.STARTING, limits: Thresholds = Thresholds()
+    before: Evidence,
+    after: Evidence,
+    situation: Situation = Situation.STARTING,
+    limits: Thresholds = Thresholds(),
+    since: Evidence | None = None,
 ) -> Signals:
-    """Return what moved.
+    """Return what moved. `since`: the look at the last progress, for what grows slowly; None: `before`.
 
     Progress while starting: log, io, memory, processes, faults, calls, gpu, cache. With requests in flight: tokens,
     kv_cache, chunks, samples, jit; and, until the first token of each, prefill.
     """
-    moved = _Moved(before, after, limits)
+    moved = _Moved(before, after, limits, since or before)
     served = moved.served()
     if situation in (Situation.SERVING, Situation.PREFILL):
         progress = served + (["jit"] if moved.compiled() else [])
@@ -90,8 +96,8 @@ def signals(
 class _Moved:
     """The differences between two looks. A process counts by itself: a sum would fall when one of them exits."""
 
-    def __init__(self, before: Evidence, after: Evidence, limits: Thresholds) -> None:
-        self._before, self._after, self._limits = before, after, limits
+    def __init__(self, before: Evidence, after: Evidence, limits: Thresholds, since: Evidence) -> None:
+        self._before, self._after, self._limits, self._since = before, after, limits, since
         self._elapsed_s = max(after.at_s - before.at_s, 1e-3)
         self._gpu = gpu_signals(before.gpus, after.gpus)
 
@@ -101,7 +107,7 @@ class _Moved:
         found = {
             "log": after.log_lines > before.log_lines,
             "io": self._rate("io_bytes", everyone) >= limits.io_bytes_per_s,
-            "memory": self._memory_moved(everyone),
+            "memory": self._memory_moved(),
             "processes": after.new_processes > before.new_processes,
             "faults": self._rate("faults", everyone) >= limits.faults_per_s,
             "calls": self._rate("io_calls", everyone) >= limits.calls_per_s,
@@ -144,10 +150,11 @@ class _Moved:
             total += max(0.0, getattr(now, name) - base)
         return total / self._elapsed_s
 
-    def _memory_moved(self, pids: Collection[int]) -> bool:
-        old = self._before.processes
-        both = [(old[pid], self._after.processes[pid]) for pid in pids if pid in old]
-        return any(abs(now.rss_bytes - then.rss_bytes) >= self._limits.rss_bytes for then, now in both)
+    def _memory_moved(self) -> bool:
+        old, limits = self._since.processes, self._limits
+        least = max(limits.rss_bytes, limits.rss_bytes_per_s * (self._after.at_s - self._since.at_s))
+        both = [(old[pid], now) for pid, now in self._after.processes.items() if pid in old]
+        return any(abs(now.rss_bytes - then.rss_bytes) >= least for then, now in both)
 
     def _cache_grew(self) -> bool:
         before, after = self._before, self._after
@@ -187,7 +194,7 @@ class StallWatch:
 
     def look(self, now: Evidence, situation: Situation = Situation.STARTING) -> Signals:
         """Take one more look: the signals since the last one."""
-        found = signals(self.last, now, situation, self._limits)
+        found = signals(self.last, now, situation, self._limits, self.at_progress)
         late_s = self._late_s(now.at_s)
         self.held_up_s += late_s
         if found.progress or situation is Situation.NOTHING_TO_DO:
@@ -213,10 +220,6 @@ class StallWatch:
         if self._every_s is None or elapsed_s <= HELD_UP_LOOKS * self._every_s:
             return 0.0
         return elapsed_s - self._every_s
-
-    def excuse(self, at_s: float) -> None:
-        """Nothing had to move until now: the server had nothing to do."""
-        self._moved_at_s = max(self._moved_at_s, at_s)
 
     def idle_s(self, at_s: float) -> float:
         """Real seconds since the last progress."""

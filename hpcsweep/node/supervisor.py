@@ -247,8 +247,7 @@ class Supervisor:
         if self._suspicion is None:
             self._suspicion = Suspicion(self._folder, self.observer, watch, self._budgets, self.clock, self.spare)
         suspicion = self._suspicion
-        serving = situation in (Situation.SERVING, Situation.PREFILL)
-        found = suspicion.look(members, serving=serving, gpu_active=gpu_active, node=self._node)
+        found = suspicion.look(members, situation, gpu_active=gpu_active, node=self._node)
         if suspicion.news:
             self.warn(*suspicion.news)
             suspicion.news = None

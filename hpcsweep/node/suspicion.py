@@ -8,7 +8,7 @@ from hpcsweep.load.clock import Clock
 from hpcsweep.node.confirmation import Confirmation, Confirmed
 from hpcsweep.node.observer import Observer
 from hpcsweep.node.processes import Process
-from hpcsweep.node.stall import StallWatch
+from hpcsweep.node.stall import Situation, StallWatch
 from hpcsweep.node.stall_cause import QUIET_CORES, Finding, find_cause
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.units import format_duration
@@ -21,7 +21,9 @@ class Suspicion:
     """A server without progress for the stall budget. Dropped when progress is seen again.
 
     An idle server is stuck. A busy one may compute something that shows nowhere: its stacks are sampled twice; where
-    they do not confirm the stall, it gets `budgets.busy_stall` more, once, and is sampled again meanwhile.
+    they do not confirm the stall, it gets `budgets.busy_stall` more, once, and is sampled again meanwhile. Ranks that
+    are seen to compute while a request waits for its first token have as long as the client itself waits:
+    `budgets.request`.
     `how`: for the report, how the stall was confirmed. `news`: message and detail of a warning to be recorded.
     """
 
@@ -35,9 +37,8 @@ class Suspicion:
         spare: MutableSet[int],
     ) -> None:
         self._folder, self._observer, self._watch, self._spare = folder, observer, watch, spare
-        self._clock = clock
         self._stall_s, self._extra_s = clock.real(budgets.stall), clock.real(budgets.busy_stall_s)
-        self._extra_told_s = budgets.busy_stall_s
+        self._clock, self._request_s = clock, clock.real(budgets.request)
         self._gap_s = min(max(self._stall_s / _GAPS_PER_STALL, _GAP_MIN_S), _GAP_MAX_S)
         self._confirmation: Confirmation | None = None
         self._next_at_s = 0.0
@@ -45,17 +46,18 @@ class Suspicion:
         self.how = ""
         self.news: tuple[str, str] | None = None
 
-    def look(self, members: Sequence[Process], *, serving: bool, gpu_active: bool, node: str) -> Finding | None:
+    def look(self, members: Sequence[Process], situation: Situation, *, gpu_active: bool, node: str) -> Finding | None:
         """Go on, without waiting. The cause when the stall is certain, or its last extension is over; else None."""
         now_s = time.monotonic()
         active = gpu_active or any(self._watch.cores(process.pid) >= QUIET_CORES for process in members)
         confirmed = None
         if active:
-            confirmed = self._confirm(members, now_s, serving)
+            confirmed = self._confirm(members, now_s, situation)
             if confirmed is None:
                 return None
         doing, place = (confirmed.doing, confirmed.place) if confirmed else ({}, {})
         uses = self._observer.uses(members, self._watch, doing, place, self._clock)
+        serving = situation in (Situation.SERVING, Situation.PREFILL)
         return find_cause(uses, serving=serving, active=active, node=node)
 
     def stop(self) -> None:
@@ -63,13 +65,13 @@ class Suspicion:
         if self._confirmation is not None:
             self._confirmation.stop()
 
-    def _confirm(self, members: Sequence[Process], now_s: float, serving: bool) -> Confirmed | None:
+    def _confirm(self, members: Sequence[Process], now_s: float, situation: Situation) -> Confirmed | None:
         if self._confirmation is None:
             if now_s < self._next_at_s:
                 return None
             roles = self._observer.roles(members)
             self._confirmation = Confirmation(self._folder, members, roles, self._gap_s, self._spare)
-        found = self._confirmation.step(now_s, serving=serving)
+        found = self._confirmation.step(now_s, situation)
         if found is None:
             return None
         self._confirmation = None
@@ -78,13 +80,17 @@ class Suspicion:
             if self._extended:
                 self.how += f", after an extension: at first {self._first_why}"
             return found
-        if self._watch.idle_s(now_s) >= self._stall_s + self._extra_s:
-            self.how = f"not confirmed by its stacks ({found.why}), but budgets.busy_stall is over too"
+        limit_s, budget = self._stall_s + self._extra_s, "busy_stall"
+        if found.computing and situation is Situation.PREFILL and self._request_s > limit_s:
+            limit_s, budget = self._request_s, "request"
+        left_s = limit_s - self._watch.idle_s(now_s)
+        if left_s <= 0:
+            self.how = f"not confirmed by its stacks ({found.why}), but budgets.{budget} is over too"
             return found
         if not self._extended:
             self._extended, self._first_why = True, found.why
-            message = f"no progress, but not certainly stuck: up to {format_duration(self._extra_told_s)} more"
+            told = format_duration(self._clock.scaled(left_s))
+            message = f"no progress, but not certainly stuck: up to {told} more, by budgets.{budget}"
             self.news = (message, found.why)
-        left_s = self._stall_s + self._extra_s - self._watch.idle_s(now_s)
         self._next_at_s = now_s + min(self._extra_s / _TRIES_PER_EXTENSION, left_s)
         return None

@@ -48,6 +48,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     terminalreporter.section("faults on a real vLLM")
     for fault, told in found.items():
-        terminalreporter.write_line(f"{fault}: {told.outcome} in {told.phase}, {told.after_s} s, by {told.decided_by}")
+        cause = f" ({told.cause}: {told.ranks or 'no rank named'})" if told.cause else ""
+        idle = f", {told.idle_s:.1f} s after the last progress" if told.idle_s is not None else ""
+        terminalreporter.write_line(
+            f"{fault}: {told.outcome}{cause} in {told.phase}, {told.after_s} s{idle}, by {told.decided_by}"
+        )
         terminalreporter.write_line(f"    {told.reason}")
         terminalreporter.write_line(f"    evidence: {told.evidence[:160]}")

@@ -1,5 +1,6 @@
 """A job of the node agent with a real vLLM on CPUs, and what is needed to break it on purpose."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -25,8 +26,8 @@ ENV = {**OFFLINE, "VLLM_CPU_KVCACHE_SPACE": "1"}
 class Declared:
     """How an attempt was judged. `after_s`: seconds from the fault to the moment at which it was declared.
 
-    `idle_s`: how old the last sign of life was then; None: it was not declared for want of signs. `signs`: what the
-    agent saw after the fault, and when.
+    `idle_s`: how old the last progress was then; None: it was not declared for want of progress. `signs`: what the
+    agent saw after the fault, and when. `ranks`: those that it named.
     """
 
     outcome: str
@@ -37,6 +38,8 @@ class Declared:
     after_s: float  # without the time in which the agent was held up
     idle_s: float | None = None
     signs: tuple[str, ...] = ()
+    cause: str | None = None
+    ranks: str = ""
 
 
 class VllmJob(Job):
@@ -92,6 +95,19 @@ class VllmJob(Job):
             process.send_signal(signum)
         return at
 
+    def stop_compilers(self, name: str) -> None:
+        """Stop what these processes have started. A compiler may start another before it is hit: until none is new."""
+        stopped: set[int] = set()
+        while True:
+            children = [child for parent in self.engine_processes(name) for child in parent.children(recursive=True)]
+            new = [child for child in children if child.pid not in stopped]
+            if not new:
+                return
+            for child in new:
+                stopped.add(child.pid)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.send_signal(signal.SIGSTOP)
+
     def declared(self, agent: "subprocess.Popen[str]", since: float, within_s: float) -> Declared:
         """The verdict, when the agent has ended; nothing of the engine is left then."""
         agent.communicate(timeout=within_s)
@@ -108,10 +124,12 @@ class VllmJob(Job):
             round((stall or teardown or end).at - since - self.held_up_s(since), 1),
             stall.value if stall else None,
             tuple(
-                f"{e.at - since:.0f}s {'+'.join(e.signs) or '-'} (held up {e.held_up_s:.1f}s)"
+                f"{e.at - since:.0f}s {'+'.join(e.signs) or '-'} [{'+'.join(e.activity)}] (held up {e.held_up_s:.1f}s)"
                 for e in self.of_kind("progress", LABEL)
                 if e.at > since
             ),
+            end.cause.value if end.cause else None,
+            next((str(e.value) for e in self.of_kind("fact", LABEL) if e.name == "stuck_ranks"), ""),
         )
 
     def held_up_s(self, since: float) -> float:

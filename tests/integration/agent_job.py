@@ -69,6 +69,12 @@ class Job:
         **more: Any,
     ) -> PlannedWorkload:
         prompts = [f"{i}: " + "word " * words for i in range(requests)]
+        return self.prompts(name, prompts, max_tokens, left_out, **more)
+
+    def prompts(
+        self, name: str, prompts: list[str], max_tokens: int = 32, left_out: str | None = None, **more: Any
+    ) -> PlannedWorkload:
+        requests = len(prompts)
         rows = [{"id": f"s{i}", "prompt": prompt, "max_tokens": max_tokens} for i, prompt in enumerate(prompts)]
         path = self._samples.with_name(f"{name}.jsonl")
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -1,68 +1,104 @@
-"""The agent's pure decisions: signs of life, outcomes, signals, the walltime, budgets."""
+"""The agent's pure decisions: progress signals, outcomes, signals, the walltime, budgets."""
 
 import signal
+from dataclasses import replace
 
 import pytest
 
 from hpcsweep.engines.logs import FailureSeen
 from hpcsweep.node.agent import EXIT_CODES, larger, retry_asked
+from hpcsweep.node.counters import Counters
+from hpcsweep.node.gpu_work import GpuLook
 from hpcsweep.node.outcome import Verdict, client_ended, server_exited, stalled, startup_timeout, workload_failed
 from hpcsweep.node.signals import meaning
-from hpcsweep.node.stall import Evidence, StallWatch, signs
+from hpcsweep.node.stall import Evidence, Situation, StallWatch, signals
+from hpcsweep.node.stall_cause import Finding
 from hpcsweep.node.startup import over_budget
 from hpcsweep.node.stopper import Stopper
 from hpcsweep.node.walltime import Walltime, job_walltime
 from hpcsweep.spec.budgets import Budgets
-from hpcsweep.spec.phases import OutcomeKind, Phase
+from hpcsweep.spec.phases import OutcomeKind, Phase, StallCause
 
-REST = {"log_lines": 10, "cpu_s": 100.0, "io_bytes": 10**9, "pids": frozenset({1, 2})}
-
-SIGNS = {  # (what differs 5 s later, signs)
-    "nothing moves": ({}, []),
-    "a telling line": ({"log_lines": 11}, ["log"]),
-    "half a core": ({"cpu_s": 102.5}, ["cpu"]),
-    "an idle event loop": ({"cpu_s": 100.1}, []),
-    "a compiler comes": ({"pids": frozenset({1, 2, 3})}, ["cpu"]),
-    "a process goes": ({"pids": frozenset({1}), "cpu_s": 40.0}, []),
-    "weights are read": ({"io_bytes": 2 * 10**9}, ["io"]),
-    "our own health checks": ({"io_bytes": 10**9 + 5000}, []),
-    "GPU busy": ({"gpu_utilization": 60.0}, ["gpu"]),
-    "GPU not seen this time": ({"gpu_utilization": None}, []),
-    "GPU memory grows": ({"gpu_memory_bytes": 10**10 + 10**9}, ["gpu"]),
-    "GPU memory trembles": ({"gpu_memory_bytes": 10**10 + 4096}, []),
-    "the cache grows": ({"cache_bytes": 5001}, ["cache"]),
-    "tokens come": ({"tokens": 8.0}, ["tokens"]),
-    "metrics do not answer": ({"tokens": None}, []),
-    "a sample is done": ({"samples": 1}, ["samples"]),
-}
+GPU = GpuLook(utilization=0.0, memory_traffic=0.0, power_w=90.0, memory_bytes=10**10)
+RESTING = Counters(7, 1, cpu_s=100.0, faults=5000, io_bytes=10**9, io_calls=9000, rss_bytes=10**9)
+REST = {
+    "log_lines": 10, "processes": {7: RESTING}, "workers": frozenset({7}), "gpus": {"a": GPU}, "cache_entries": 3,
+    "cache_bytes": 5000, "tokens": 7.0, "kv_cache_usage": 0.25,
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(("change", "expected"), SIGNS.values(), ids=SIGNS.keys())
-def test_signs_of_life(change, expected):
-    base = {**REST, "gpu_utilization": 0.0, "gpu_memory_bytes": 10**10, "cache_entries": 3, "cache_bytes": 5000}
-    before = Evidence(at_s=0.0, **base, tokens=7.0)
-    after = Evidence(**{"at_s": 5.0, **base, "tokens": 7.0, **change})
-    assert signs(before, after) == expected
+def used(**more):
+    return {"processes": {7: replace(RESTING, **more)}}
+
+
+STARTING, SERVING, PREFILL = Situation.STARTING, Situation.SERVING, Situation.PREFILL
+COMPUTES = GpuLook(utilization=60.0, memory_traffic=20.0, power_w=90.0, memory_bytes=10**10)
+SPINS = GpuLook(utilization=100.0, memory_traffic=0.0, power_w=130.0, memory_bytes=10**10)
+SIGNALS = {  # (what differs 5 s later, progress while starting, while serving, activity)
+    "nothing moves": ({}, [], [], []),
+    "an informative line": ({"log_lines": 11}, ["log"], [], []),
+    "half a core": (used(cpu_s=102.5), [], [], ["cpu"]),
+    "an idle event loop": (used(cpu_s=100.1), [], [], []),
+    "a compiler comes": ({"new_processes": 1}, ["processes"], [], []),
+    "a process goes": ({"processes": {}}, [], [], []),
+    "a process of the same number": (
+        {"processes": {7: Counters(7, 2, faults=4000)}}, ["memory", "faults"], ["prefill"], [],
+    ),
+    "weights are read": (used(io_bytes=2 * 10**9), ["io"], [], []),
+    "our own health checks": (used(io_bytes=10**9 + 250_000, io_calls=9045, faults=5016), [], [], []),
+    "memory is taken": (used(faults=5501, cpu_s=105.0), ["faults"], ["prefill"], ["cpu"]),
+    "memory grows by mapping": (used(rss_bytes=10**9 + 5 * 10**6), ["memory"], [], []),
+    "memory leaks slowly": (used(rss_bytes=10**9 + 10**5), [], [], []),
+    "many small files": (used(io_calls=15_000), ["calls"], [], []),
+    "a GPU computes": ({"gpus": {"a": COMPUTES}}, ["gpu"], ["prefill"], ["gpu"]),
+    "GPU not seen this time": ({"gpus": {}}, [], [], []),
+    "GPU memory grows": ({"gpus": {"a": replace(GPU, memory_bytes=10**10 + 10**9)}}, ["gpu"], ["prefill"], []),
+    "GPU memory trembles": ({"gpus": {"a": replace(GPU, memory_bytes=10**10 + 4096)}}, [], [], []),
+    "a GPU busy-waits": ({"gpus": {"a": SPINS}}, [], [], ["gpu"]),
+    "the cache grows": ({"cache_bytes": 5001}, ["cache"], ["jit"], []),
+    "tokens come": ({"tokens": 8.0}, ["tokens"], ["tokens"], []),
+    "a chunk of a prompt is done": ({"kv_cache_usage": 0.3}, ["kv_cache"], ["kv_cache"], []),
+    "metrics do not answer": ({"tokens": None, "kv_cache_usage": None}, [], [], []),
+    "a sample is done": ({"samples": 1}, ["samples"], ["samples"], []),
+    "a chunk of an answer": ({"received": 9}, ["chunks"], ["chunks"], []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "starting", "serving", "activity"), SIGNALS.values(), ids=SIGNALS.keys())
+def test_what_moved_is_progress_or_activity(change, starting, serving, activity):
+    before, after = Evidence(at_s=0.0, **REST), Evidence(**{"at_s": 5.0, **REST, **change})
+    assert signals(before, after, STARTING).progress == tuple(starting)
+    assert signals(before, after, PREFILL).progress == tuple(serving)
+    assert signals(before, after, SERVING).progress == tuple(name for name in serving if name != "prefill")
+    assert signals(before, after).activity == tuple(activity)
+
+
+def test_a_compiler_at_work_in_the_middle_of_a_request_is_progress():
+    looks = [
+        Evidence(at_s=at, processes={7: replace(RESTING, faults=faults)}, compilers=frozenset({7}))
+        for at, faults in ((0.0, 0), (1.0, 3000))
+    ]
+    assert signals(*looks, SERVING).progress == ("jit",)
 
 
 def test_idle_time_counts_from_the_last_sign():
     watch = StallWatch(Evidence(at_s=0.0))
-    assert watch.look(Evidence(at_s=5.0, log_lines=1)) == ["log"]
-    assert watch.look(Evidence(at_s=50.0, log_lines=1)) == []
+    assert watch.look(Evidence(at_s=5.0, log_lines=1)).progress == ("log",)
+    assert watch.look(Evidence(at_s=50.0, log_lines=1)).progress == ()
     assert watch.idle_s(60.0) == 55.0
-    watch.excuse(58.0)
-    assert watch.idle_s(60.0) == 2.0
-    watch.excuse(10.0)
+    watch.look(Evidence(at_s=58.0, log_lines=1), Situation.NOTHING_TO_DO)
     assert watch.idle_s(60.0) == 2.0
 
 
-def test_a_silent_compile_at_full_cpu_is_no_stall_and_a_chatty_dead_engine_is_one():
-    busy, dead = StallWatch(Evidence(at_s=0.0)), StallWatch(Evidence(at_s=0.0))
+def test_a_silent_compile_is_no_stall_and_a_loop_at_full_cpu_or_a_chatty_dead_engine_is_one():
+    compiling, looping, dead = (StallWatch(Evidence(at_s=0.0)) for _ in range(3))
     for look in range(1, 200):
-        busy.look(Evidence(at_s=5.0 * look, cpu_s=9.0 * look))
-        dead.look(Evidence(at_s=5.0 * look, cpu_s=0.01 * look, io_bytes=300 * look))  # noise lines are not counted
-    assert busy.idle_s(995.0) == 0.0
-    assert dead.idle_s(995.0) == 995.0
+        at_s = 5.0 * look
+        compiling.look(Evidence(at_s=at_s, processes={7: Counters(7, 1, cpu_s=9.0 * look, faults=4000 * look)}))
+        looping.look(Evidence(at_s=at_s, processes={7: Counters(7, 1, cpu_s=9.0 * look)}))
+        # noise lines are not counted
+        dead.look(Evidence(at_s=at_s, processes={7: Counters(7, 1, cpu_s=0.01 * look, io_bytes=300 * look)}))
+    assert (compiling.idle_s(995.0), looping.idle_s(995.0), dead.idle_s(995.0)) == (0.0, 995.0, 995.0)
 
 
 def test_time_in_which_nobody_could_look_is_no_silence_but_not_for_ever():
@@ -114,7 +150,9 @@ def test_a_server_that_ended(code, phase, failure, kind, by):
 
 
 def test_whose_budget_fired_is_named():
-    assert stalled(Phase.COMPILE, 601.0, 600.0, []).decided_by == "budget stall (10m00s)"
+    idle = stalled(Phase.COMPILE, 601.0, 600.0, Finding(StallCause.IDLE, "every process is idle"), "", [])
+    assert (idle.decided_by, idle.cause) == ("budget stall (10m00s)", StallCause.IDLE)
+    assert "10m01s" in idle.reason and "every process is idle" in idle.reason
     slow = startup_timeout(Phase.COMPILE, "compile", 1800.0, 2.0, [])
     assert (slow.decided_by, "budgets.phases.compile" in slow.hint) == ("budget compile (30m00s)", True)
 
@@ -204,6 +242,8 @@ def test_budgets_of_the_startup(phase, in_phase_s, since_start_s, over):
 
 
 def test_budgets_of_a_retry():
+    assert BUDGETS.busy_stall_s == 10 and larger(BUDGETS).busy_stall_s == 30
+    assert larger(BUDGETS.model_copy(update={"busy_stall": 7})).busy_stall_s == 21
     again = larger(BUDGETS)
     assert (again.startup, again.phases, again.stall, again.request) == (300, {"compile": 90}, 30, BUDGETS.request)
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,17 +16,19 @@ from hpcsweep.events.log import read_events
 from hpcsweep.load.clock import Clock
 from hpcsweep.node.api_key import key_for
 from hpcsweep.node.compile_cache import CacheSize, CompileCache, cache_key, measure, use_made
+from hpcsweep.node.counters import read_counters
 from hpcsweep.node.engine_install import find_executable, installed_version, parse_flags
 from hpcsweep.node.environment import HIDDEN, command_text, server_environment
 from hpcsweep.node.family import Family, kill_attempt, leader_of_its_own
 from hpcsweep.node.file_lock import STALE_S, FileLock
 from hpcsweep.node.folders import attempt_numbers, close_dead_attempts, ended_in_this_job, take_attempt
-from hpcsweep.node.gpus import Gpus, GpuState, gpu_figures, gpu_use
+from hpcsweep.node.gpu_work import GpuSignals, gpu_signals
+from hpcsweep.node.gpus import Gpus, GpuState, gpu_figures, gpu_looks
 from hpcsweep.node.identity import Identity, array_index, boot_id, job_id, process_started_at, restart_count
 from hpcsweep.node.journal import Journal
 from hpcsweep.node.metrics import Peaks, differences, figures
 from hpcsweep.node.preflight import busy_gpus, gpus_verdict, unknown_flags, version_verdict
-from hpcsweep.node.processes import TOKEN_VARIABLE, Process, carries, read_process, usage
+from hpcsweep.node.processes import TOKEN_VARIABLE, Process, carries, read_process
 from hpcsweep.node.records import read_json, write_json
 from hpcsweep.spec.server import ServerConfig, Settings
 
@@ -82,7 +85,7 @@ def test_a_family_is_found_by_its_token_in_any_session(token):
         found = _until(4, family)
         assert len(found) == 4
         assert len({process.session for process in found}) == 3
-        assert usage(found).pids == {process.pid for process in found}
+        assert read_counters(found).keys() == {process.pid for process in found}
         assert all(carries(process.pid, token) for process in found)
         killed, left = Family(token).kill()
         assert (len(killed), left, Family(token).living()) == (4, [], [])
@@ -536,7 +539,7 @@ class Nvml:
         return self._Figures(used=(5 << 30, 0)[handle], total=140 << 30)
 
     def nvmlDeviceGetUtilizationRates(self, handle):
-        return self._Figures(gpu=(100, 50)[handle])
+        return self._Figures(gpu=(100, 50)[handle], memory=(40, 20)[handle])
 
     def nvmlDeviceGetPowerUsage(self, handle):
         return 250_000
@@ -617,6 +620,7 @@ def test_figures_and_leftovers_of_gpus(monkeypatch):
         "gpu_power_w": 500.0,
         "gpu_memory_used_bytes": float(5 << 30),
         "gpu_utilization": 75.0,
+        "gpu_memory_traffic": 30.0,
     }  # energy is left out: one of the two does not tell it
     (told,) = busy_gpus(states)
     assert f"process {os.getpid()}" in told
@@ -626,13 +630,23 @@ def test_figures_and_leftovers_of_gpus(monkeypatch):
     assert gpus_verdict(states, 2, visible=2) is None
 
 
-def test_one_gpu_of_many_at_work_is_a_sign_of_life():
-    states = [
-        GpuState(f"GPU-{n}", "NVIDIA H200", 4.0 if n == 3 else 0.0, n << 30, 140 << 30, None, None, {})
-        for n in range(8)
-    ]
-    assert gpu_use(states) == (4.0, 28 << 30)
-    assert gpu_use([]) == (None, None)
+def test_one_gpu_of_many_at_work_is_progress():
+    def eight(memory_bytes):
+        return gpu_looks(
+            [
+                GpuState(
+                    f"GPU-{n}", "NVIDIA H200", 100.0, memory_bytes << n % 2, 140 << 30, 130.0, None, {}, 5.0 * (n == 3)
+                )
+                for n in range(8)
+            ]
+        )
+
+    looks = eight(1 << 30)
+    assert gpu_signals(looks, looks) == GpuSignals(progress=True, activity=True)
+    waiting = {uuid: replace(look, memory_traffic=0.0) for uuid, look in looks.items()}
+    assert gpu_signals(waiting, waiting) == GpuSignals(progress=False, activity=True)
+    assert gpu_signals(waiting, {**waiting, "GPU-5": replace(waiting["GPU-5"], memory_bytes=3 << 30)}).progress
+    assert gpu_signals({}, {}) == GpuSignals(progress=False, activity=False)
 
 
 def test_without_nvml_nothing_is_guessed(monkeypatch):
