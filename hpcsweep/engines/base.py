@@ -104,16 +104,21 @@ class Endpoints:
     reset_prefix_cache: str | None = None
 
 
-class Engine(Protocol):
-    """One engine. All of it is pure; `node/` does what it says."""
+class LogPatterns(Protocol):
+    """What is needed to read an engine's log."""
 
     name: str
-    endpoints: Endpoints
     phase_patterns: Sequence[PhasePattern]
     fact_patterns: Sequence[FactPattern]
     failure_patterns: Sequence[FailurePattern]
     noise: Sequence[re.Pattern[str]]
     """Lines that an engine writes even when it is dead: no sign of progress."""
+
+
+class Engine(LogPatterns, Protocol):
+    """One engine. All of it is pure; `node/` does what it says."""
+
+    endpoints: Endpoints
     version_argv: tuple[str, ...]
     """Arguments after the executable that make it print its version."""
     help_argv: tuple[str, ...]

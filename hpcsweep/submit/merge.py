@@ -15,8 +15,8 @@ from hpcsweep.spec.phases import OutcomeKind, RunState
 class RunEvidence:
     """What the run folder says of a run, for its latest attempt.
 
-    `began`: an attempt was taken. `outcome`: the agent's own word of how it ended, None: no word. `not_run`: the
-    agent said that it did not get to this run, with the reason. `attempt`: number of the latest attempt, 0: none.
+    `began`: an attempt was taken. `outcome`: how it ended, as the agent recorded it with `reason` and `hint`; None: no
+    end was recorded. `not_run`: the agent said that it did not get to this run, with the reason. `attempt`: number of the latest attempt, 0: none.
     `known_attempts`: attempts that were there when the latest job was submitted; a new one must be above it.
     """
 
@@ -26,6 +26,7 @@ class RunEvidence:
     not_run: str | None = None
     known_attempts: int = 0
     owner_alive: bool | None = None
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def decide(run: RunEvidence, job: JobStatus | None, *, cancelled_by_us: bool, ha
     if fresh and job is not None and job.state.final and _explained(run, job, cancelled_by_us):
         return _ended(job, fresh, cancelled_by_us)
     if fresh and run.outcome is not None and not _started_anew(run, job, cancelled_by_us):
-        return RunVerdict(RunState.FINISHED, run.outcome, run.reason, settled_by="run folder")
+        return RunVerdict(RunState.FINISHED, run.outcome, run.reason, run.hint, settled_by="run folder")
     if not fresh and run.not_run is not None and (cancelled_by_us or not _alive(job)):
         return RunVerdict(RunState.FINISHED, OutcomeKind.NOT_RUN, run.not_run, settled_by="run folder")
     if handed_over is None:
