@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("Show where every run of SWEEP stands.", "hpcsweep.cli.status"),
     "show": ("Show one run: startup timeline, facts, samples, failure.", "hpcsweep.cli.show"),
     "logs": ("Print the server's or the client's log of a run.", "hpcsweep.cli.logs"),
+    "explain": ("Say why a server or a job failed, from any log.", "hpcsweep.cli.explain"),
     "cancel": ("Cancel a sweep, or runs of it.", "hpcsweep.cli.cancel"),
     "retry": ("Submit runs of a sweep again, as further attempts.", "hpcsweep.cli.retry"),
     "report": ("Report a sweep: summary, startup, effects, recommendation, every run.", "hpcsweep.cli.report"),

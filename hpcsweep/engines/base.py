@@ -110,19 +110,24 @@ class Endpoints:
     """Field of a request whose value separates prefix caches: a workload with a salt of its own finds them empty."""
 
 
-class Engine(Protocol):
-    """One engine. All of it is pure; `node/` does what it says.
-
-    How other users of a node are kept out of the server is in two optional attributes, see `hpcsweep.engines.access`.
-    """
+class LogPatterns(Protocol):
+    """What is needed to read an engine's log."""
 
     name: str
-    endpoints: Endpoints
     phase_patterns: Sequence[PhasePattern]
     fact_patterns: Sequence[FactPattern]
     failure_patterns: Sequence[FailurePattern]
     noise: Sequence[re.Pattern[str]]
     """Lines that an engine writes even when it is dead: no sign of progress."""
+
+
+class Engine(LogPatterns, Protocol):
+    """One engine. All of it is pure; `node/` does what it says.
+
+    How other users of a node are kept out of the server is in two optional attributes, see `hpcsweep.engines.access`.
+    """
+
+    endpoints: Endpoints
     version_argv: tuple[str, ...]
     """Arguments after the executable that make it print its version."""
     help_argv: tuple[str, ...]

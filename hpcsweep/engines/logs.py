@@ -4,8 +4,9 @@ import re
 from collections import deque
 from dataclasses import dataclass
 
-from hpcsweep.engines.base import Engine, FactPattern
+from hpcsweep.engines.base import FactPattern, LogPatterns
 from hpcsweep.engines.causes import FailureSeen, Judge
+from hpcsweep.engines.literals import with_literals
 from hpcsweep.engines.prefixes import ANSI, LONGEST, Line, split
 from hpcsweep.engines.tracebacks import TracebackReader
 from hpcsweep.spec.phases import STARTUP_PHASES, Phase
@@ -50,8 +51,10 @@ class LogReader:
     back. `ready` and the phases after it are not in a log: the agent enters them.
     """
 
-    def __init__(self, engine: Engine, keep_lines: int = 60) -> None:
-        self._engine = engine
+    def __init__(self, engine: LogPatterns, keep_lines: int = 60) -> None:
+        self._phase_patterns = with_literals(engine.phase_patterns)
+        self._fact_patterns = with_literals(engine.fact_patterns)
+        self._noise = tuple(engine.noise)
         self._lines: deque[str] = deque(maxlen=keep_lines)
         self._absent: set[Phase] = set()
         self._entered: list[Phase] = [Phase.LAUNCH]
@@ -98,7 +101,7 @@ class LogReader:
     def is_noise(self, line: str) -> bool:
         """Whether `line` is one that this engine writes even when it is stuck: no sign of progress."""
         text = ANSI.sub("", line[: 2 * LONGEST])[:LONGEST].strip()
-        return not text or any(pattern.search(text) for pattern in self._engine.noise)
+        return not text or any(pattern.search(text) for pattern in self._noise)
 
     def feed(self, line: str, t_s: float) -> list[Seen]:
         """Return what `line` shows; `t_s` is when it arrived. A line may hold several states of a progress bar."""
@@ -111,18 +114,18 @@ class LogReader:
         seen: list[Seen] = []
         for piece in pieces:
             text = piece[:LONGEST]
-            parts = split(text)
-            seen += self._phases(text, t_s)
-            seen += self._facts_of(parts, text, t_s)
+            parts, lowered = split(text), text.lower()
+            seen += self._phases(text, lowered, t_s)
+            seen += self._facts_of(parts, text, lowered, t_s)
             self._failures(parts, text, t_s)
         return seen
 
-    def _phases(self, text: str, t_s: float) -> list[Seen]:
+    def _phases(self, text: str, lowered: str, t_s: float) -> list[Seen]:
         seen: list[Seen] = []
-        for pattern in self._engine.phase_patterns:
-            if pattern.after is not None and pattern.after not in self._entered:
+        for literal, _, pattern in self._phase_patterns:
+            if literal not in lowered or not pattern.regex.search(text):
                 continue
-            if not pattern.regex.search(text):
+            if pattern.after is not None and pattern.after not in self._entered:
                 continue
             if pattern.at == "absent":
                 self._absent.add(pattern.phase)
@@ -144,10 +147,10 @@ class LogReader:
         later = [p for p in _ORDER if _ORDER[p] > _ORDER[phase] and p not in self._absent]
         return later[0] if later else None
 
-    def _facts_of(self, line: Line, text: str, t_s: float) -> list[Seen]:
+    def _facts_of(self, line: Line, text: str, lowered: str, t_s: float) -> list[Seen]:
         seen: list[Seen] = []
-        for rank, pattern in enumerate(self._engine.fact_patterns):
-            match = pattern.regex.search(text)
+        for literal, rank, pattern in self._fact_patterns:
+            match = pattern.regex.search(text) if literal in lowered else None
             if match is None:
                 continue
             value = _value(pattern, match)

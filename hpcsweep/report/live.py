@@ -99,11 +99,13 @@ def samples_words(run: RunStatus) -> str:
 
 
 def _outcome(run: RunStatus, *, with_reason: bool) -> Text:
-    outcome, reason = run.verdict.outcome, run.verdict.reason if with_reason else ""
+    outcome = run.verdict.outcome
+    reason, hint = (run.verdict.reason, run.verdict.hint) if with_reason else ("", "")
     if outcome is OutcomeKind.COMPLETED:
         return safe_text("completed", style="green")
     word = outcome.value if outcome is not None else run.verdict.state.value
     style = (
         _STYLES.get(run.verdict.state, "") if outcome is None else "dim" if outcome is OutcomeKind.NOT_RUN else "red"
     )
-    return Text.assemble((word, style), safe_text(f": {reason}" if reason else ""))
+    told = safe_text(f": {reason}" if reason else "")
+    return Text.assemble((word, style), told, safe_text(f"\nhint: {hint}" if hint else "", style="dim"))

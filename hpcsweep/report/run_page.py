@@ -9,6 +9,7 @@ from rich.text import Text
 
 from hpcsweep.analysis.columns import SampleColumns
 from hpcsweep.analysis.rows import AttemptRow, FactRow, PhaseRow, RunRow, WorkloadRow
+from hpcsweep.engines.logs import FactSeen
 from hpcsweep.report.console import safe_text
 from hpcsweep.spec.phases import STARTUP_PHASES, OutcomeKind, Phase
 from hpcsweep.units import counted, format_bytes, format_duration
@@ -125,7 +126,7 @@ def _facts(facts: Sequence[FactRow]) -> Table:
     return table
 
 
-def fact_words(fact: FactRow) -> str:
+def fact_words(fact: FactRow | FactSeen) -> str:
     """The value for a person: `82.6 GiB`, `2m35s`, `yes`, `1,234,560 tokens`."""
     value = fact.value
     if isinstance(value, bool):

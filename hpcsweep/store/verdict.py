@@ -34,10 +34,11 @@ def run_verdict(
         return RunVerdict(RunState.FINISHED, outcome, run["reason"], settled_by="plan")
     job_id = submission["job_id"] if submission else None
     job = _job_status(status, job_id or "") if status else None
-    number, outcome_word, reason = 0, None, ""
+    number, outcome_word, reason, hint = 0, None, "", ""
     alive: bool | None = None
     if attempt is not None:
-        number, outcome_word, reason = attempt["attempt"], attempt["outcome"], attempt["reason"] or ""
+        number, outcome_word = attempt["attempt"], attempt["outcome"]
+        reason, hint = attempt["reason"] or "", attempt["hint"] or ""
         if outcome_word is None and job is not None and job.state is JobState.GONE and _later_sign(attempt, status):
             job = None  # it wrote something after the scheduler said so: that word was wrong, and is asked for again
         if outcome_word is None and (job is None or job.state in (JobState.GONE, JobState.UNKNOWN)):
@@ -49,7 +50,7 @@ def run_verdict(
         not_run=run["not_run"],
         known_attempts=run["known_attempts"],
         owner_alive=alive,
-        hint=(attempt["hint"] or "") if attempt is not None else "",
+        hint=hint,
         exit_code=attempt["exit_code"] if attempt is not None else None,
     )
     cancelled = submission is not None and run["array_index"] in submission["cancelled"]

@@ -7,8 +7,11 @@ import time
 from collections import Counter
 
 import pytest
+from click.testing import CliRunner
 from ruamel.yaml import YAML
+from sweep_folders import make_sweep
 
+from hpcsweep.cli.main import main
 from hpcsweep.engines import hints
 from hpcsweep.engines.causes import _TROUBLE
 from hpcsweep.engines.hints import Hint, all_hints, hints_of
@@ -138,3 +141,15 @@ def test_nothing_is_read_before_a_line_may_be_a_failure():
         "assert hints.all_hints.cache_info().currsize == 1\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_hint_is_shown_wherever_a_failure_is(tmp_path):
+    sweep = make_sweep(tmp_path, axes={"ep": ["on"]}, samples=1)
+    (label,) = sweep.labels
+    hint = "the GPU's memory is full: use more GPUs"
+    ended = sweep.lines(label).started(job_id="12").ended("out_of_memory", reason="CUDA out of memory", hint=hint)
+    sweep.write(label, ended, end="out_of_memory")
+    for command in (["status"], ["status", "--json"], ["show", label], ["report"], ["report", "--format", "markdown"]):
+        done = CliRunner().invoke(main, ["--home", str(tmp_path), *command], env={"COLUMNS": "200"})
+        assert done.exit_code == 0, done.output
+        assert hint in " ".join(done.output.replace("│", " ").split()), command
