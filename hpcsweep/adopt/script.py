@@ -13,7 +13,7 @@ from hpcsweep.adopt.load import Load, read_load
 from hpcsweep.adopt.servers import ServerStart, server_start
 from hpcsweep.adopt.variables import ASSIGNMENT, Variables
 from hpcsweep.shell import Line, SimpleCommand, logical_lines, simple_commands, tokens, unquoted
-from hpcsweep.spec.secret_names import is_secret
+from hpcsweep.spec.secret_values import is_secret
 
 _ENVIRONMENT = re.compile(r"(?:VLLM|SGLANG|SGL|TRTLLM|TLLM|NCCL|TORCH|PYTORCH|FLASHINFER|CUDA_DEVICE)_?\w*")
 """Variables that belong to the server's configuration rather than to the site."""

@@ -221,6 +221,11 @@ class StallWatch:
             return 0.0
         return elapsed_s - self._every_s
 
+    def answered(self, at_s: float) -> None:
+        """Take an answer to a request of ours as progress: a server that answers is not stuck."""
+        self._moved_at_s = max(self._moved_at_s, at_s)
+        self.at_progress = self.last
+
     def idle_s(self, at_s: float) -> float:
         """Real seconds since the last progress."""
         return at_s - self._moved_at_s

@@ -114,7 +114,7 @@ class Supervisor:
     def answered(self, at_s: float) -> None:
         """The server answered a readiness check (monotonic): it is not stuck, whatever keeps it from being ready."""
         if self._watch is not None:
-            self._watch.excuse(at_s)
+            self._watch.answered(at_s)
             self._signs["answer"] = None
 
     def pump(self) -> None:
