@@ -104,11 +104,12 @@ def _told(odd: Sequence[RankUse], others: Sequence[RankUse], node: str) -> str:
     if not waiting:
         return shown
     busy = len(_busy(waiting))
-    how = "busy-waits" if len(waiting) == 1 else "busy-wait"
-    if busy < len(waiting):
-        how = "waits" if len(waiting) == 1 else f"wait ({busy} of them busy)"
+    how = "busy-wait" if busy == len(waiting) else f"wait ({busy} of them busy)" if busy else "wait"
+    if len(waiting) == 1:
+        how = "busy-waits" if busy else "waits"
     them = "it" if len(odd) == 1 else "them"
-    ranks = f"the other rank, {waiting[0].name}," if len(waiting) == 1 else f"the other {len(waiting)} ranks"
+    which = "the other " if any(use.role.kind is Kind.RANK for use in odd) else "its "
+    ranks = f"{which}rank, {waiting[0].name}," if len(waiting) == 1 else f"{which}{len(waiting)} ranks"
     return f"{shown}; {ranks} {how} for {them}"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcsweep.events.records import EVENT, SampleDone, Warned, WorkloadEnded
+from hpcsweep.load.record import TRAFFIC
 
 SERVER = Path(__file__).with_name("mock_server.py")
 
@@ -38,6 +39,7 @@ class Result:
     code: int
     events: list[Any]
     errors: str
+    traffic: list[dict[str, Any]]
 
     def of(self, kind: type) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
@@ -98,11 +100,13 @@ def start(settings: dict[str, Any], **env: str) -> "subprocess.Popen[str]":
 def finish(process: "subprocess.Popen[str]") -> Result:
     out, errors = process.communicate(timeout=100)
     common = {"run_id": "s/r", "attempt": 1, "at": 0.0, "t_s": 0.0}
+    records = [json.loads(line) for line in out.splitlines()]
+    traffic = [record for record in records if record["kind"] == TRAFFIC]  # for the agent: no event
     events = [
-        EVENT.validate_json(json.dumps({**json.loads(line), **common, "seq": seq}))
-        for seq, line in enumerate(out.splitlines())
+        EVENT.validate_json(json.dumps({**record, **common, "seq": seq}))
+        for seq, record in enumerate(record for record in records if record["kind"] != TRAFFIC)
     ]
-    return Result(process.returncode, events, errors)
+    return Result(process.returncode, events, errors, traffic)
 
 
 def load(settings: dict[str, Any], **env: str) -> Result:

@@ -19,6 +19,7 @@ class Case:
     reason: str = ""
     decided_by: str = ""
     diagnostics: bool = False
+    cause: str | None = None
 
 
 ENDED_BY_THEMSELVES = {
@@ -71,12 +72,47 @@ ENDED_BY_THEMSELVES = {
         phase="compile",
         decided_by="budget stall",
         diagnostics=True,
+        cause="idle",
+    ),
+    "busy, but stuck in compile": Case(
+        "stalled",
+        {"startup": {"compile": 30}, "faults": [{"kind": "stall", "phase": "compile", "busy": True}]},
+        {"startup": 4000},
+        phase="compile",
+        reason=r"busy, but nothing gets done: .*busy_wait \(hpcsweep/simulator/ranks.py\)",
+        diagnostics=True,
+        cause="busy_wait",
+    ),
+    "one rank stopped, one busy": Case(
+        "stalled",
+        {"startup": {"compile": 30}, "faults": [{"kind": "rank_stuck"}]},
+        {"startup": 4000},
+        phase="compile",
+        reason=r"rank TP1 \(pid \d+, node \S+\) has been in state T \(stopped\) with no CPU.*the other rank, TP0, ",
+        cause="rank_stuck",
+    ),
+    "one rank of four sleeps": Case(
+        "stalled",
+        {"faults": [{"kind": "rank_stuck", "phase": "load_weights", "ranks": 4, "rank": 2, "how": "sleeping"}]},
+        {"startup": 4000},
+        phase="load_weights",
+        reason=r"rank TP2 \(.* in state S \(sleeping\).* in load_shard .*the other 3 ranks busy-wait for it",
+        cause="rank_stuck",
+    ),
+    "one rank loops while it starts: it could be a computation": Case(
+        "stalled",
+        {"startup": {"compile": 30}, "faults": [{"kind": "rank_stuck", "how": "looping"}]},
+        {"startup": 4000, "busy_stall": 100},
+        phase="compile",
+        reason=r"rank TP1 .* in step .*not confirmed by its stacks \(busy in one function.*busy_stall is over too",
+        cause="rank_stuck",
     ),
     "only noise in the log": Case(
         "stalled",
         {"faults": [{"kind": "stall", "phase": "profile", "noise": True}]},
         phase="profile",
         decided_by="budget stall",
+        cause="idle",
     ),
     "slow but alive, over the startup budget": Case(
         "startup_timeout",
@@ -110,6 +146,7 @@ ENDED_BY_THEMSELVES = {
         {"stall": 100, "token": 5000, "request": 5000},
         phase="measure",
         decided_by="budget stall",
+        cause="requests_stuck",
     ),
     "one of three requests hangs": Case("completed", {"faults": [{"kind": "hang", "only": [2]}]}, {"token": 20}),
 }
@@ -124,7 +161,8 @@ def test_outcome(job: Job, case: Case):
     assert code == 0
     assert case.phase in (None, ended["phase"])
     assert case.decided_by in ended["decided_by"]
-    assert re.search(case.reason, ended["reason"])
+    assert re.search(case.reason, ended["reason"]), ended["reason"]
+    assert ended["cause"] == case.cause
     last = job.events()[-1]
     assert (last.kind, last.outcome.value) == ("attempt_ended", case.outcome)
     assert [event.seq for event in job.events()] == list(range(len(job.events())))

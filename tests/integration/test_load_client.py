@@ -266,3 +266,16 @@ def test_ten_thousand_requests_leak_nothing(mock, tmp_path):
     assert mock.truth()["connections"] <= 32 + 2  # and the ones of this test
     assert fds[1] <= fds[0]
     assert memory[1] - memory[0] < 4 << 20
+
+
+def test_what_is_in_flight_is_reported_while_nothing_ends(mock, tmp_path):
+    """The agent's evidence: how many requests the server owes answers for, and when it last sent something."""
+    prompts = ["fault=stall", "fault=stall_at_once"]
+    before_ns = time.monotonic_ns()
+    result = load(config(tmp_path, mock.url, prompts, request_timeout_s=2.0, token_timeout_s=1.5))
+    assert [sample.error for sample in result.samples] != [None, None]
+    seen = [(record["requests"], record["without_token"]) for record in result.traffic]
+    assert (2, 1) in seen, seen
+    received_ns = max(record["received_ns"] for record in result.traffic)
+    assert before_ns < received_ns < time.monotonic_ns()
+    assert len(result.traffic) < 20, "it is reported where it changes"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpcsweep.node.counters import Counters
+from hpcsweep.node.gpu_work import GpuLook, GpuSignals, gpu_signals
 from hpcsweep.node.processes import Process
 from hpcsweep.node.roles import Kind, role_of
 from hpcsweep.node.stall import Evidence, Situation, StallWatch, signals
@@ -57,6 +58,8 @@ RECORDED = {
     "vllm_tp2_start_eager": Expected(STARTING, {"io", "memory", "faults", "calls"}, least=0.95),
     "vllm_tp2_idle": Expected(STARTING, set(), activity=False),
     "vllm_tp2_decode": Expected(PREFILL, set()),  # its tokens show it, not its counters
+    "vllm_tp2_prefill": Expected(PREFILL, set()),  # the KV cache fills: its counters look like those of a loop
+    "vllm_tp2_compile": Expected(STARTING, {"io", "memory", "faults", "calls"}, least=0.95),
     "vllm_tp2_serving_rank1_stopped": Expected(STARTING, set()),
     "vllm_tp2_serving_core_stopped": Expected(STARTING, set(), activity=False),
 }
@@ -127,3 +130,13 @@ def test_a_process_reads_back_what_it_did():
     assert {"faults", "memory"} <= set(signals(*evidence).progress)
     assert after.io_bytes > before.io_bytes and after.io_calls > before.io_calls
     assert after.switches >= before.switches > 0
+
+
+GPU_SAMPLES = json.loads((RECORDINGS.parent / "gpus" / "samples.json").read_text())
+
+
+@pytest.mark.parametrize("sample", GPU_SAMPLES, ids=[sample["what"] for sample in GPU_SAMPLES])
+def test_what_a_gpu_shows(sample):
+    before, after = ({"GPU-a": GpuLook(**sample[when])} for when in ("before", "after"))
+    assert gpu_signals(before, after) == GpuSignals(sample["progress"], sample["activity"])
+    assert sample["source"].partition(":")[0] in ("measured", "literature", "made up")

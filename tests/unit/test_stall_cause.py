@@ -219,7 +219,7 @@ CAUSES = {  # processes, serving, active: cause, the odd ones, what the sentence
     ),
     "the core is stopped": (
         [rank(0, "S", 0.02, 50.0), rank(1, "S", 0.02, 50.0), CORE_STOPPED],
-        True, False, "rank_stuck", ["EngineCore"], "EngineCore (pid 150",
+        True, False, "rank_stuck", ["EngineCore"], "in state T (stopped) with no CPU for 52s; its 2 ranks wait for it",
     ),
     "one of two is busy, and its stack is not known": (
         [rank(0, what=U), rank(1, "S", 0.0, 52.0, B)], False, True, "busy_wait", [], "rank TP0",
