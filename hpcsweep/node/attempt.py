@@ -21,8 +21,8 @@ from hpcsweep.node.guardian import Guardian
 from hpcsweep.node.identity import Identity
 from hpcsweep.node.inbox import Inbox, ServerLine, Signalled
 from hpcsweep.node.journal import Journal
-from hpcsweep.node.memory_limit import MemoryCgroup
 from hpcsweep.node.measuring import Measuring
+from hpcsweep.node.memory_limit import MemoryCgroup
 from hpcsweep.node.outcome import Ended, Verdict, out_of_host_memory
 from hpcsweep.node.preparation import Prepared
 from hpcsweep.node.probe import Target
