@@ -7,6 +7,7 @@ from dataclasses import replace
 from hpcsweep.errors import SchedulerParseError
 from hpcsweep.schedulers.base import JobStatus
 from hpcsweep.schedulers.slurm_reasons import LAUNCH_FAILURE_SIGNAL, meaning, state_hint, waiting
+from hpcsweep.spec.phases import OutcomeKind
 
 SQUEUE_FIELDS = ("JobArrayID", "State", "exit_code", "RestartCnt", "NodeList", "Reason", "Name")
 SQUEUE_FORMAT = ",".join(f"{name}:|" for name in SQUEUE_FIELDS)
@@ -132,6 +133,8 @@ def _status(
         if not exit_code and not signal:
             exit_code = None  # right after an outage of slurmdbd a failed job is told as 0:0
         words, hint = _failure(exit_code, signal, hint)
+    elif outcome is OutcomeKind.LOST:
+        exit_code = signal = None  # NODE_FAIL has 0:0 or, since 24.11, 1:0: neither is the script's
     return JobStatus(
         job_id=key[0],
         index=key[1],
