@@ -119,6 +119,28 @@ def test_a_job_over_its_memory_limit():
     assert decide(other, job, cancelled_by_us=False, handed_over=True).outcome is OutcomeKind.CRASHED
 
 
+def test_how_long_a_job_has_run_is_read_where_squeue_prints_it():
+    """A job that has run for more than five minutes gets a hint: shown only when its script has printed nothing."""
+    recorded = read("24.11.5/db/time-used")[0]
+    assert SQUEUE_FORMAT in recorded.argv
+    names = {status.name for status in SLURM.parse_query(0, recorded).statuses.values()}
+    assert names == {"young", "waits | long"}
+    young, _waits = recorded.stdout.splitlines()
+    for time_used, late in [
+        ("4:59", False),
+        ("5:00", True),
+        ("1:00:00", True),
+        ("2-00:00:00", True),
+        ("INVALID", False),
+    ]:
+        line = f"{time_used}|{young.partition('|')[2]}"
+        (status,) = parse_squeue(line).values()
+        assert (status.state, bool(status.hint)) == (JobState.RUNNING, late), line
+        assert "login_shell: false" in status.hint or not late
+    (status,) = parse_squeue(young.partition("|")[2]).values()  # as a version before this one asked
+    assert status.name == "young" and not status.hint
+
+
 WAITING = [case[0] for case in LATE if case[1] in (JobState.NEVER, JobState.HELD) or case[0] == "later"]
 
 
@@ -218,7 +240,8 @@ def test_a_range_with_a_step_is_whole_in_both():
 def test_the_queries_are_the_recorded_ones_and_two_for_any_number_of_jobs():
     recorded = [" ".join(answer.argv) for answer in read("queries-late")]
     ids = recorded[0].split(" -j ")[1].split()[0].split(",")
-    assert [" ".join(argv) for argv in SLURM.queries(ids, "somebody")] == recorded
+    # TimeUsed came later; what it prints is in 24.11.5/db/time-used.
+    assert [" ".join(argv).replace("TimeUsed:|,", "") for argv in SLURM.queries(ids, "somebody")] == recorded
 
 
 def test_unknown_ids_are_an_empty_answer():
