@@ -1,12 +1,85 @@
-"""What all tests share."""
+"""What all tests share: nothing of them reaches a real scheduler or a person's home, unless a test is marked for it."""
 
+import os
+import shutil
 import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SUBMITTERS = (
+    "sbatch",
+    "srun",
+    "salloc",
+    "scancel",
+    "qsub",
+    "qdel",
+    "qalter",
+    "qhold",
+    "qrls",
+    "qrerun",
+    "qsig",
+    "qmove",
+)
+"""Commands that change something on a cluster. What only asks (squeue, qstat) may run."""
+
+_NOWHERE = {"SLURM_CONF": "/nonexistent/slurm.conf", "PBS_CONF_FILE": "/nonexistent/pbs.conf"}
+"""With these a real client finds no server, should it be reached by another way than PATH."""
+
+_REAL = "HPCSWEEP_TESTS_REAL_"
+_GUARD = pytest.StashKey[Path]()
 
 
-def pytest_configure() -> None:
-    """Ctrl-C works in what the tests start, also where the tests themselves were started in the background.
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the tests a home without login files, and guards in the place of a scheduler's commands.
 
-    A shell ignores SIGINT for background commands, and an ignored signal is inherited by every process below.
+    And Ctrl-C works in what the tests start, also where the tests themselves were started in the background: a shell
+    ignores SIGINT for background commands, and an ignored signal is inherited by every process below.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("HOME", "PATH"):
+        os.environ.setdefault(_REAL + name, os.environ.get(name, ""))  # a worker of xdist finds those of its master
+    folder = Path(tempfile.mkdtemp(prefix="hpcsweep-tests-"))
+    config.stash[_GUARD] = folder
+    (folder / "home").mkdir()
+    (folder / "guard").mkdir()
+    for command in SUBMITTERS:
+        guard = folder / "guard" / command
+        guard.write_text(
+            f'#!/bin/sh\necho "{command} $*" >>{folder}/calls\n'
+            f'echo "{command}: kept from a real scheduler by tests/conftest.py" >&2\nexit 97\n'
+        )
+        guard.chmod(0o755)
+    os.environ["HOME"] = str(folder / "home")
+    os.environ["PATH"] = f"{folder / 'guard'}:{os.environ[_REAL + 'PATH']}"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(config.stash[_GUARD], ignore_errors=True)
+
+
+@pytest.fixture
+def guards(pytestconfig: pytest.Config) -> Path:
+    """Folder of the guards, for tests that set a PATH of their own."""
+    return pytestconfig.stash[_GUARD] / "guard"
+
+
+@pytest.fixture(autouse=True)
+def _no_real_scheduler(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A test that is not marked `slurm` fails when it calls a command of SUBMITTERS that is not a fake of its own."""
+    if request.node.get_closest_marker("slurm") is not None:
+        monkeypatch.setenv("PATH", os.environ[_REAL + "PATH"])
+        yield
+        return
+    if request.node.get_closest_marker("vllm") is not None:  # its models and compile caches are in the real home
+        monkeypatch.setenv("HOME", os.environ[_REAL + "HOME"])
+    for name, value in _NOWHERE.items():
+        monkeypatch.setenv(name, value)
+    calls = request.config.stash[_GUARD] / "calls"
+    calls.unlink(missing_ok=True)
+    yield
+    if calls.exists():
+        pytest.fail(f"a real scheduler would have been called: {calls.read_text()}", pytrace=False)

@@ -78,9 +78,10 @@ def wait_until(probe: Callable, timeout_s: float = 30.0):
 
 
 @pytest.fixture
-def pbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakePbs]:
+def pbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, guards: Path) -> Iterator[FakePbs]:
     """A fake PBS server; all its jobs are gone after the test."""
     server = FakePbs(tmp_path / "pbs", monkeypatch)
+    monkeypatch.setenv("PATH", os.environ["PATH"].replace(":/usr/bin", f":{guards}:/usr/bin", 1))
     yield server
     server.admin("up")
     server.admin("stop-all")

@@ -15,14 +15,15 @@ from hpcsweep.schedulers.slurm_output import (
     parse_sacct,
     parse_squeue,
 )
-from hpcsweep.schedulers.slurm_reasons import refusal_hint, unreachable
+from hpcsweep.schedulers.slurm_reasons import authentication_failed, refusal, refusal_hint, unreachable
 from hpcsweep.schedulers.slurm_user_script import user_request
 from hpcsweep.schedulers.user_script import ScriptRequest
 
 COMMENT_PREFIX = "hpcsweep:"
 """Begins the --comment of every job of ours; the path of its job folder follows."""
 
-_SUBMITTED = re.compile(r"(?:^|\n)(?:Submitted batch job )?(\d+)(?:;\S+)?\s*$")
+_SUBMITTED = re.compile(r"(?:Submitted batch job )?(\d+)(?:;\S+| on cluster \S+)?")
+"""A line of sbatch with the job's id; a site's wrapper may print others before and after it."""
 # Ranges of array indexes are cut off after 64 characters otherwise. `squeue -r`, one line an element, is no way out:
 # on 22.05.8 it leaves out the last index of a range with a step, such as 199 of 1-199:3.
 _CARRIED = re.compile(r"[A-Za-z0-9_./:@%+= -]*")  # --export ends a value at a comma
@@ -69,21 +70,30 @@ class SlurmScheduler:
     def parse_submit(self, answer: Answer) -> str:
         """The job id of `12`, `12;cluster` or `Submitted batch job 12`; see `Scheduler.parse_submit`."""
         _raise_if_unreachable(answer, "sbatch")
-        last = _last_line(answer.stderr)
-        if answer.exit_code != 0:
+        ids = {match[1] for line in answer.stdout.splitlines() if (match := _SUBMITTED.fullmatch(line.strip()))}
+        evidence = f"{answer.stdout}\n{answer.stderr}\n{' '.join(answer.argv)} (exit code {answer.exit_code})"
+        if answer.exit_code != 0 and not ids:
+            text = refusal(answer.stderr)
+            if authentication_failed(answer.stderr):
+                raise SchedulerError(
+                    f"Slurm could not authenticate this machine, so nothing was submitted: {text}",
+                    detail=evidence,
+                    hint="nothing is wrong with the job: munge is not running here, or has another key or clock than "
+                    "the cluster; submit from another login node, or report it to the site",
+                )
             raise SchedulerError(
-                f"sbatch refused the job: {last or f'exit code {answer.exit_code}'}",
-                detail=f"{answer.stderr}\n{' '.join(answer.argv)} (exit code {answer.exit_code})",
+                f"sbatch refused the job: {text or f'exit code {answer.exit_code}'}",
+                detail=evidence,
                 hint=refusal_hint(answer.stderr),
             )
-        match = _SUBMITTED.search(answer.stdout)
-        if match is None:
-            raise SchedulerParseError(
-                f"sbatch printed no job id: {answer.stdout!r}",
-                detail=answer.stderr,
-                hint="the job may be in the queue: squeue --me",
+        if answer.exit_code != 0 or len(ids) != 1:
+            # The job may be in the queue: it is looked for by its comment, and its folder stays.
+            raise SchedulerUnreachable(
+                f"sbatch exited with {answer.exit_code} and printed {len(ids) or 'no'} job id(s): {answer.stdout!r}",
+                detail=evidence,
+                hint="does a wrapper around sbatch print text of its own? squeue --me lists your jobs",
             )
-        return match[1]
+        return ids.pop()
 
     def cancel_argv(self, job_id: str, indexes: Sequence[int] | None) -> tuple[str, ...]:
         """One `scancel`, of the whole job or of `12_[1,3-5]`."""
@@ -117,6 +127,8 @@ class SlurmScheduler:
             if _NO_ACCOUNTING in answer.stderr:
                 return Listing()  # nothing is wrong: `hpcsweep doctor` says that there is none
             last = _last_line(answer.stderr) or f"exit code {answer.exit_code}"
+            if authentication_failed(answer.stderr):
+                last = f"munge does not work on this machine ({last})"
             return Listing(complete=False, trouble=f"{command}: {last}")
         try:
             return Listing((parse_squeue, parse_sacct)[number](answer.stdout))

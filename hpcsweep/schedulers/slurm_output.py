@@ -5,12 +5,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from hpcsweep.errors import SchedulerParseError
-from hpcsweep.schedulers.base import JobStatus
+from hpcsweep.schedulers.base import JobState, JobStatus
 from hpcsweep.schedulers.slurm_reasons import LAUNCH_FAILURE_SIGNAL, meaning, state_hint, waiting
+from hpcsweep.spec.phases import OutcomeKind
 
 SQUEUE_FIELDS = ("JobArrayID", "State", "exit_code", "RestartCnt", "NodeList", "Reason", "Name")
-SQUEUE_FORMAT = ",".join(f"{name}:|" for name in SQUEUE_FIELDS)
-"""For `squeue -O`. A suffix without a width: no padding, nothing is cut off. The name may hold a `|`, so it is last."""
+SQUEUE_FORMAT = ",".join(f"{name}:|" for name in ("TimeUsed", *SQUEUE_FIELDS))
+"""For `squeue -O`. A suffix without a width: no padding, nothing is cut off. The name may hold a `|`, so it is last.
+
+TimeUsed is the first: earlier versions of hpcsweep, and the transcripts recorded with them, had no such field.
+"""
+
+NO_AGENT_AFTER_S = 300.0
+"""A job that has run for so long and printed nothing has most likely not started its script."""
 
 SACCT_FIELDS = ("JobID", "State", "ExitCode", "NodeList", "Reason", "JobName")
 SACCT_FORMAT = ",".join(SACCT_FIELDS)
@@ -20,18 +27,46 @@ Statuses = dict[tuple[str, int | None], JobStatus]
 
 _JOB_ID = re.compile(r"(\d+)(?:_(\d+)|_\[([^\]]*)\]|\+\d+)?")
 _RANGE = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?")
+_TIME_USED = re.compile(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d\d)")
 _NOWHERE = ("", "(null)", "None assigned", "None")
+
+
+_NOTHING_STARTED = (
+    "does a login file (~/.bash_profile, /etc/profile.d) wait for something on the nodes? Slurm reads them before the "
+    "script because of --export=NONE; login_shell: false in the cluster profile leaves them out"
+)
 
 
 def parse_squeue(text: str) -> Statuses:
     """Statuses from `squeue -h -O SQUEUE_FORMAT`. Raises SchedulerParseError that quotes the line."""
     found: Statuses = {}
-    for row in _rows(text, len(SQUEUE_FIELDS), "squeue"):
+    for run_s, row in _squeue_rows(text):
         job_id, native, wait_status, restarts, nodes, reason, name = row
         exit_code, signal = _exit(wait_status)
         for key in expand_job_id(job_id):
-            found[key] = _status(key, native, reason, nodes, name.removesuffix("|"), exit_code, signal, restarts)
+            status = _status(key, native, reason, nodes, name.removesuffix("|"), exit_code, signal, restarts)
+            late = status.state is JobState.RUNNING and run_s is not None and run_s >= NO_AGENT_AFTER_S
+            found[key] = replace(status, hint=_NOTHING_STARTED) if late else status
     return found
+
+
+def _squeue_rows(text: str) -> Iterator[tuple[float | None, list[str]]]:
+    """Seconds that each job has run, and the other fields. None: not known."""
+    lines: list[str] = []
+    times: list[float | None] = []
+    for line in text.splitlines():
+        if line.strip():
+            first, bar, rest = line.partition("|")
+            match = _TIME_USED.fullmatch(first.strip())
+            timed = bar and (match is not None or first.strip() == "INVALID")
+            lines.append(rest if timed else line)
+            times.append(_seconds(match) if match is not None else None)
+    return zip(times, _rows("\n".join(lines), len(SQUEUE_FIELDS), "squeue"), strict=True)
+
+
+def _seconds(match: re.Match[str]) -> float:
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
 def parse_sacct(text: str) -> Statuses:
@@ -132,6 +167,8 @@ def _status(
         if not exit_code and not signal:
             exit_code = None  # right after an outage of slurmdbd a failed job is told as 0:0
         words, hint = _failure(exit_code, signal, hint)
+    elif outcome is OutcomeKind.LOST:
+        exit_code = signal = None  # NODE_FAIL has 0:0 or, since 24.11, 1:0: neither is the script's
     return JobStatus(
         job_id=key[0],
         index=key[1],

@@ -138,6 +138,10 @@ _PENDING = (
     _Pending("DeadLine", JobState.NEVER, "its deadline cannot be met any more"),
     _Pending("(QOS|Assoc)(Max|Min)[A-Za-z]*Per(Job|Node)(Limit)?|(QOS|Assoc)Min[A-Za-z]*|MaxMemPerLimit",
              JobState.NEVER, "it asks for more, or less, than one job may have in its QOS or account", _SMALLER),
+    _Pending("(QOS|Assoc)Grp(?![A-Za-z]*Run)[A-Za-z]*Minutes(Limit)?", JobState.HELD,
+             "its account or QOS has spent its budget of hours; it does not start when other jobs end",
+             "set another account or qos in the cluster profile, or ask the site for more hours "
+             "(sacctmgr show assoc user=$USER)"),
     _Pending("(QOS|Assoc)[A-Za-z]*", JobState.PENDING, "a limit of its QOS or account is used up", _OWN),
 )  # fmt: skip
 _PENDING_PATTERNS = tuple((re.compile(row.pattern), row) for row in _PENDING)
@@ -162,7 +166,12 @@ def waiting(reason: str) -> Waiting:
     return Waiting(JobState.PENDING, f"waits: {text}")
 
 
-# The last line of sbatch's stderr (errors.txt of 22.05.8) -> what to change.
+_TOO_MANY = (
+    "you have as many jobs in the queue as your QOS or account allows: submit fewer elements at once (a larger --pack, "
+    "or a part of the grid), or wait until others have ended"
+)
+
+# Words of sbatch's stderr (errors.txt of 22.05.8, 24.11.5 and 26.05.5) -> what to change.
 _REFUSALS = (
     ("invalid partition", "set partition in the cluster profile; sinfo -s lists them"),
     ("node configuration is not available", "ask for less, or another gpu_type, or another partition: hpcsweep doctor"),
@@ -176,11 +185,39 @@ _REFUSALS = (
     ("required partition not available", "the partition is down: choose another one, or wait"),
     ("invalid --time", "change resources.walltime"),
     ("unrecognized option", "a line of directives: in the cluster profile is not one of this Slurm's sbatch"),
-    ("jobsubmitlimit", "cancel other jobs, or wait for them to end"),
+    ("submitjob", _TOO_MANY),  # QOSMaxSubmitJobPerUserLimit, AssocMaxSubmitJobLimit, QOSGrpSubmitJobsLimit ...
+    ("job submit limit", _TOO_MANY),
+    ("dependency problem", "the job named in --dependency does not exist any more: change directives in the profile"),
+    ("unspecified error", "the site's submit plugin refused it; its own sentence, if any, stands before"),
     ("dos line breaks", "a template has Windows line ends: convert it"),
     ("unable to open file", "is HPCSWEEP_HOME on a file system of this host?"),
     ("too long", "the script, its name or its comment is longer than Slurm takes: lower --pack, or shorten the path"),
 )  # fmt: skip
+
+
+_GENERAL = re.compile(r"Batch job submission failed: (.*)")
+_LINE_START = re.compile(r"^sbatch: (?:error: |fatal: )?|^error: ")
+
+
+def refusal(stderr: str) -> str:
+    """The reason for a refusal, from sbatch's stderr; empty when there is none.
+
+    The last line is one of Slurm's general sentences. What comes before says more: the name of the limit, or the
+    sentence of the site's submit plugin. Notes that are no errors (`sbatch: Note: ...`) are left out.
+    """
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith(("sbatch: error: ", "sbatch: fatal: "))] or lines
+    texts = list(dict.fromkeys(_LINE_START.sub("", line) for line in errors))
+    general = [match[1] for text in texts if (match := _GENERAL.fullmatch(text))]
+    special = [text for text in texts if not _GENERAL.fullmatch(text)]
+    if not special or not general:
+        return "; ".join(general or special)
+    return f"{' '.join(special)} ({general[-1]})"
+
+
+def authentication_failed(stderr: str) -> bool:
+    """Whether munge, by which Slurm authenticates users, does not work: nothing about the job itself is wrong."""
+    return re.search(r"Munge (en|de)code failed|Protocol authentication error", stderr) is not None
 
 
 def refusal_hint(stderr: str) -> str:

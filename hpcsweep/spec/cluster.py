@@ -72,6 +72,7 @@ class Cluster(Model):
     setup: list[str] = Field([], description="shell lines that run before the agent: module load ...")
     env: dict[str, str] = Field({}, description="environment of the job; never a secret")
     secrets_file: str | None = Field(None, description="file on the nodes with NAME=VALUE lines, mode 0600")
+    login_shell: bool = Field(True, description="Slurm; False: jobs start without the login files of their user")
     parallel: int | None = Field(None, ge=1, description="elements that run at once; None: no limit")
     max_array_size: int | None = Field(None, ge=1, description="None: asked of the cluster")
     python: str | None = Field(None, description="interpreter on the nodes; None: the one that runs hpcsweep")

@@ -52,6 +52,7 @@ def run_verdict(
         owner_alive=alive,
         hint=hint,
         exit_code=attempt["exit_code"] if attempt is not None else None,
+        silent=submission is not None and _silent(job, sweep_dir / "jobs" / str(submission["job"]), run["array_index"]),
     )
     cancelled = submission is not None and run["array_index"] in submission["cancelled"]
     begun = number > run["known_attempts"]
@@ -72,6 +73,17 @@ def _later_sign(attempt: Row, status: Row | None) -> bool:
         return False
     grace_s = ABSENCE_GRACE_S if status["native"] == ABSENT else 0.0
     return bool(attempt["last_at"] > status["at"] - grace_s)
+
+
+def _silent(job: JobStatus | None, job_dir: Path, index: int) -> bool:
+    """Whether an element that has started, or is over, printed nothing: the agent prints a line as it begins."""
+    if job is None or not (job.state.started or job.state.final):
+        return False
+    logs = job_dir / "logs"
+    try:
+        return (logs / f"{index}.log").stat().st_size == 0
+    except OSError:  # Slurm has not made it, or the scheduler names its logs by job ids
+        return logs.is_dir() and not any(logs.iterdir())
 
 
 def owner_alive(attempt_dir: Path) -> bool | None:

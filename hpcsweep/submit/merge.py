@@ -18,7 +18,8 @@ class RunEvidence:
     `began`: an attempt was taken. `outcome`: the agent's own word of how it ended, None: no word. `not_run`: the
     agent said that it did not get to this run, with the reason. `attempt`: number of the latest attempt, 0: none.
     `known_attempts`: attempts that were there when the latest job was submitted; a new one must be above it. `hint`:
-    the agent's own. `exit_code`: of the server; negative: that signal ended it.
+    the agent's own. `exit_code`: of the server; negative: that signal ended it. `silent`: its job has
+    not printed anything, so that its script has not started.
     """
 
     attempt: int = 0
@@ -29,6 +30,7 @@ class RunEvidence:
     owner_alive: bool | None = None
     hint: str = ""
     exit_code: int | None = None
+    silent: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ def decide(
     if job.state is JobState.GONE:
         return _gone(run, job, fresh, cancelled_by_us)
     if job.state.final:
-        return _ended(job, fresh, cancelled_by_us)
+        return _ended(job, fresh, cancelled_by_us, run.silent)
     if job.state is JobState.NEVER:
         return RunVerdict(RunState.HELD, reason=job.reason, hint=job.hint, settled_by="scheduler")
     if job.state is JobState.HELD:
@@ -168,6 +170,9 @@ def decide(
         return RunVerdict(RunState.QUEUED, reason=job.reason or again, hint=job.hint, settled_by="scheduler")
     if fresh:
         return RunVerdict(RunState.RUNNING, reason=job.reason, settled_by="run folder")
+    if run.silent and job.hint:
+        reason = f"its job is running{f' on {job.node}' if job.node else ''}, but its script has not started"
+        return RunVerdict(RunState.QUEUED, reason=reason, hint=job.hint, settled_by="scheduler")
     return RunVerdict(RunState.QUEUED, reason="its job is running, this run has not begun", settled_by="scheduler")
 
 
@@ -214,9 +219,18 @@ def _without_scheduler(run: RunEvidence, job: JobStatus | None, fresh: bool, can
     return RunVerdict(RunState.UNKNOWN, reason=reason, hint=job.hint if job else "", settled_by="nobody")
 
 
-def _ended(job: JobStatus, fresh: bool, cancelled_by_us: bool) -> RunVerdict:
+_NEVER_STARTED = (
+    "more walltime does not help: did a login file wait for something on the node? Slurm: login_shell: false in the "
+    "cluster profile leaves the login files out"
+)
+
+
+def _ended(job: JobStatus, fresh: bool, cancelled_by_us: bool, silent: bool = False) -> RunVerdict:
     """The allocation is over, but the agent left no word about this run."""
     where = f" on {job.node}" if job.node else ""
+    if job.outcome is OutcomeKind.WALLTIME and not fresh and silent:
+        reason = f"its job {job.reason or job.native}{where}, and its script never started"
+        return RunVerdict(RunState.FINISHED, OutcomeKind.NOT_RUN, reason, _NEVER_STARTED, "scheduler")
     if job.outcome is not None and job.outcome is not OutcomeKind.COMPLETED:
         return RunVerdict(RunState.FINISHED, job.outcome, f"{job.reason or job.native}{where}", job.hint, "scheduler")
     if cancelled_by_us:

@@ -1,5 +1,7 @@
 """Our own queries, as a real Slurm answered them, read back; and text that no Slurm should print."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +20,7 @@ from hpcsweep.schedulers.slurm_output import (
     split_wait_status,
 )
 from hpcsweep.spec.phases import OutcomeKind
-from hpcsweep.submit.merge import merge_listings
+from hpcsweep.submit.merge import RunEvidence, decide, merge_listings
 
 SLURM = SlurmScheduler()
 QUEUE, ACCOUNTING = 0, 1
@@ -44,13 +46,101 @@ LATE = [  # (recorded job, state, outcome, exit code, signal, words)
     ("later", JobState.PENDING, None, None, None, "begin time"),
     ("held_199", JobState.HELD, None, None, None, "held by its user"),
     ("timeout", JobState.FAILED, OutcomeKind.WALLTIME, 0, None, "time limit"),
-    ("node-fail", JobState.FAILED, OutcomeKind.LOST, 0, None, "node"),
+    ("node-fail", JobState.FAILED, OutcomeKind.LOST, None, None, "node"),
     ("preempted", JobState.FAILED, OutcomeKind.PREEMPTED, 0, None, "preempted"),
     ("to-cancel", JobState.FAILED, OutcomeKind.CANCELLED, 0, None, "cancelled"),
     ("to-cancel-pending", JobState.FAILED, OutcomeKind.CANCELLED, 0, None, "cancelled"),
     ("runs", JobState.RUNNING, None, None, None, ""),
     ("in-part_2", JobState.PENDING, None, None, None, "begin time"),
 ]
+VERSIONS = ["22.05.8/db", "24.11.5/db", "26.05.5/db"]
+EVERY_VERSION = [  # (recorded job, state, outcome, exit code, signal, words): the same on all versions
+    ("killed", JobState.FAILED, None, 0, 9, "signal 9"),
+    ("name | with; odd chars", JobState.FAILED, None, 3, None, "exit code 3"),
+    ("fails-first", JobState.FAILED, None, 1, None, "exit code 1"),
+    ("to-signal-term", JobState.FAILED, None, 0, 15, "signal 15"),
+    ("node-fail", JobState.FAILED, OutcomeKind.LOST, None, None, "lost its node"),
+    ("preempted", JobState.FAILED, OutcomeKind.PREEMPTED, 0, None, "was preempted"),
+    ("to-cancel-user", JobState.FAILED, OutcomeKind.CANCELLED, 0, None, "was cancelled by user 999"),
+    ("to-cancel-pending", JobState.FAILED, OutcomeKind.CANCELLED, 0, None, "was cancelled by root"),
+    ("two-nodes", JobState.COMPLETED, None, 0, None, "exit code 0"),
+    ("to-requeue", JobState.RUNNING, None, None, None, ""),
+    ("node-requeue", JobState.RUNNING, None, None, None, ""),
+    ("preempted-requeue", JobState.RUNNING, None, None, None, ""),
+    ("to-suspend", JobState.RUNNING, None, None, None, ""),
+    ("to-requeuehold", JobState.HELD, None, None, None, "requeued and is held"),
+    ("held-admin", JobState.HELD, None, None, None, "administrator"),
+    ("held-user", JobState.HELD, None, None, None, "its user"),
+    ("never", JobState.NEVER, None, None, None, "DependencyNeverSatisfied"),
+    ("over-maxtime", JobState.NEVER, None, None, None, "PartitionTimeLimit"),
+    ("over-qos-wall", JobState.NEVER, None, None, None, "QOSMaxWallDurationPerJobLimit"),
+    ("later", JobState.PENDING, None, None, None, "begin time"),
+]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("job", "state", "outcome", "exit_code", "signal", "words"), EVERY_VERSION, ids=[case[0] for case in EVERY_VERSION]
+)
+def test_what_became_of_each_job_on_every_version(version, job, state, outcome, exit_code, signal, words):
+    listings = [SLURM.parse_query(number, answer) for number, answer in enumerate(read(f"{version}/late")[:2])]
+    merged = merge_listings(listings)
+    assert merged.complete and not merged.trouble
+    (status,) = (status for status in merged.statuses.values() if status.name == job)
+    assert (status.state, status.outcome) == (state, outcome)
+    assert (status.exit_code, status.signal) == (exit_code, signal)
+    assert words in status.reason
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("moment", ["early", "faults-2s", "faults", "late"])
+def test_every_listing_of_every_version_is_read_whole(version, moment):
+    for number, answer in enumerate(read(f"{version}/{moment}")[:2]):
+        listing = SLURM.parse_query(number, answer)
+        assert listing.complete and not listing.trouble
+        assert len(listing.statuses) >= 30
+        assert JobState.UNKNOWN not in {status.state for status in listing.statuses.values()}
+
+
+def test_a_job_over_its_memory_limit():
+    """Slurm 24.11.5 with task/cgroup: OUT_OF_MEMORY 0:125."""
+    listing = SLURM.parse_query(0, read("24.11.5/cgroup/oom-cgroup")[0])
+    job = listing.statuses["531", None]
+    assert (job.state, job.outcome, job.signal) == (JobState.FAILED, OutcomeKind.OUT_OF_MEMORY, 125)
+    assert "memory" in job.hint
+    killed = RunEvidence(attempt=1, outcome=OutcomeKind.CRASHED, reason="ended with SIGKILL", exit_code=-9, hint="h")
+    alone = decide(killed, None, cancelled_by_us=False, handed_over=True)
+    assert (alone.outcome, alone.awaits_scheduler, alone.hint) == (OutcomeKind.CRASHED, True, "h")
+    refined = decide(killed, job, cancelled_by_us=False, handed_over=True)
+    assert refined.outcome is OutcomeKind.OUT_OF_MEMORY and not refined.awaits_scheduler
+    assert "ended with SIGKILL" in refined.reason and "raise resources.memory" in refined.hint
+    # Another run of the same allocation that crashed by itself is not explained by it.
+    other = replace(killed, exit_code=1)
+    assert decide(other, job, cancelled_by_us=False, handed_over=True).outcome is OutcomeKind.CRASHED
+
+
+def test_how_long_a_job_has_run_is_read_where_squeue_prints_it():
+    """A job that has run for more than five minutes gets a hint: shown only when its script has printed nothing."""
+    recorded = read("24.11.5/db/time-used")[0]
+    assert SQUEUE_FORMAT in recorded.argv
+    names = {status.name for status in SLURM.parse_query(0, recorded).statuses.values()}
+    assert names == {"young", "waits | long"}
+    young, _waits = recorded.stdout.splitlines()
+    for time_used, late in [
+        ("4:59", False),
+        ("5:00", True),
+        ("1:00:00", True),
+        ("2-00:00:00", True),
+        ("INVALID", False),
+    ]:
+        line = f"{time_used}|{young.partition('|')[2]}"
+        (status,) = parse_squeue(line).values()
+        assert (status.state, bool(status.hint)) == (JobState.RUNNING, late), line
+        assert "login_shell: false" in status.hint or not late
+    (status,) = parse_squeue(young.partition("|")[2]).values()  # as a version before this one asked
+    assert status.name == "young" and not status.hint
+
+
 WAITING = [case[0] for case in LATE if case[1] in (JobState.NEVER, JobState.HELD) or case[0] == "later"]
 
 
@@ -150,7 +240,8 @@ def test_a_range_with_a_step_is_whole_in_both():
 def test_the_queries_are_the_recorded_ones_and_two_for_any_number_of_jobs():
     recorded = [" ".join(answer.argv) for answer in read("queries-late")]
     ids = recorded[0].split(" -j ")[1].split()[0].split(",")
-    assert [" ".join(argv) for argv in SLURM.queries(ids, "somebody")] == recorded
+    # TimeUsed came later; what it prints is in 24.11.5/db/time-used.
+    assert [" ".join(argv).replace("TimeUsed:|,", "") for argv in SLURM.queries(ids, "somebody")] == recorded
 
 
 def test_unknown_ids_are_an_empty_answer():

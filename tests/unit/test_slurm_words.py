@@ -1,11 +1,12 @@
 """What Slurm says -> what hpcsweep says: states, pending reasons, refusals, over every transcript."""
 
+import json
 import re
 
 import pytest
-from slurm_transcripts import all_names, read
+from slurm_transcripts import FOLDER, all_names, read
 
-from hpcsweep.errors import SchedulerError, SchedulerParseError, SchedulerUnreachable
+from hpcsweep.errors import SchedulerError, SchedulerUnreachable
 from hpcsweep.schedulers.base import Answer, JobState
 from hpcsweep.schedulers.slurm import SlurmScheduler
 from hpcsweep.schedulers.slurm_reasons import meaning, waiting
@@ -152,7 +153,8 @@ def test_every_recorded_submission_gives_an_id_or_says_why_not(answer):
         SLURM.parse_submit(answer)
     assert not isinstance(caught.value, SchedulerUnreachable)
     assert caught.value.message.startswith("sbatch refused the job: ")
-    assert answer.stderr.strip().splitlines()[-1].split("error: ")[-1].removeprefix("sbatch: ") in caught.value.message
+    last = answer.stderr.strip().splitlines()[-1].split("error: ")[-1].removeprefix("sbatch: ")
+    assert last.removeprefix("Batch job submission failed: ") in caught.value.message
     assert f"exit code {answer.exit_code}" in caught.value.detail
 
 
@@ -199,9 +201,112 @@ def test_a_lost_answer_is_not_a_refusal(answer):
 
 
 @pytest.mark.parametrize("stdout", ["", "done\n", "Submitted batch job\n", "x12\n"])
-def test_success_without_an_id_is_an_error(stdout):
-    with pytest.raises(SchedulerParseError, match="no job id"):
+def test_success_without_an_id_may_have_been_one(stdout):
+    """The job is looked for by its comment, and its folder stays."""
+    with pytest.raises(SchedulerUnreachable, match="no job id"):
         SLURM.parse_submit(Answer(("sbatch",), 0, stdout, ""))
+
+
+WRAPPED = [
+    ("4242\nThank you for using the cluster. News: https://site.example/motd\n", "4242"),
+    ("*** maintenance on Monday 7 ***\n4242\n", "4242"),
+    ("4242;north\n", "4242"),
+    ("Submitted batch job 4242 on cluster north\n", "4242"),
+    ("Welcome.\nSubmitted batch job 4242\nBalance: 1200 GPU hours\n", "4242"),
+    ("sbatch: routed to h200\n  4242  \n", "4242"),
+]
+
+
+@pytest.mark.parametrize(("stdout", "job_id"), WRAPPED)
+def test_text_around_the_id(stdout, job_id):
+    assert SLURM.parse_submit(Answer(("sbatch",), 0, stdout, "")) == job_id
+
+
+@pytest.mark.parametrize(("code", "stdout"), [(0, "17\n4242\n"), (1, "4242\n")], ids=["two numbers", "fails after it"])
+def test_an_id_that_is_not_certain_is_no_refusal(code, stdout):
+    with pytest.raises(SchedulerUnreachable):
+        SLURM.parse_submit(Answer(("sbatch",), code, stdout, ""))
+
+
+def case(name):
+    """A recorded answer: the transcript of one call."""
+    recorded = json.loads((FOLDER / "cases" / f"{name}.json").read_text())
+    return Answer(tuple(recorded["argv"]), recorded["exit_code"], recorded["stdout"], recorded["stderr"])
+
+
+def test_a_submit_limit_is_named_with_what_to_do():
+    with pytest.raises(SchedulerError, match="QOSMaxSubmitJobPerUserLimit") as caught:
+        SLURM.parse_submit(case("slurm-qos-submit-limit"))
+    assert not isinstance(caught.value, SchedulerUnreachable)
+    assert "--pack" in caught.value.hint and "others have ended" in caught.value.hint
+
+
+def test_text_after_the_id_is_no_refusal():
+    assert SLURM.parse_submit(case("slurm-id-then-text")) == "4242"
+
+
+def test_munge_that_is_down_is_an_outage_of_the_login_node():
+    with pytest.raises(SchedulerError, match="could not authenticate this machine") as caught:
+        SLURM.parse_submit(case("slurm-munge-down"))
+    assert not isinstance(caught.value, SchedulerUnreachable)  # it is certain that nothing was queued
+    assert "refused" not in caught.value.message
+    assert "munge" in caught.value.hint and "login node" in caught.value.hint
+    stderr = case("slurm-munge-down").stderr.replace("sbatch", "squeue")
+    listing = SLURM.parse_query(0, Answer(("squeue",), 1, "", stderr))
+    assert not listing.complete and "munge does not work" in listing.trouble
+
+
+def test_a_spent_budget_does_not_pass_by_itself():
+    (status,) = SLURM.parse_query(0, case("slurm-association-minutes")).statuses.values()
+    assert status.state is JobState.HELD
+    assert "does not start when other jobs end" in status.reason and "another account" in status.hint
+    assert waiting("AssocGrpCPURunMinutesLimit").state is JobState.PENDING  # minutes of running jobs: they do end
+
+
+def test_the_sentence_of_a_submit_plugin_is_the_message():
+    stderr = (
+        "sbatch: error: Please give your project with --account=PROJECT.\n"
+        "sbatch: error: See https://site.example/projects\n"
+        "sbatch: error: Batch job submission failed: Unspecified error\n"
+    )
+    with pytest.raises(SchedulerError) as caught:
+        SLURM.parse_submit(Answer(("sbatch",), 1, "", stderr))
+    assert caught.value.message == (
+        "sbatch refused the job: Please give your project with --account=PROJECT. "
+        "See https://site.example/projects (Unspecified error)"
+    )
+
+
+VERSIONS = ["22.05.8/db", "24.11.5/db", "24.11.5/none", "26.05.5/db"]
+REFUSED = [
+    pytest.param(answer, id=f"{version}: {' '.join(answer.argv)[-50:]}")
+    for version in VERSIONS
+    for answer in read(f"{version}/errors")
+    if "sbatch" in answer.argv and "--test-only" not in answer.argv and answer.exit_code
+]
+UNKNOWN_TO_US = ("This does not look like a batch script",)
+"""Refusals of what hpcsweep never submits."""
+
+
+@pytest.mark.parametrize("answer", REFUSED)
+def test_every_refusal_of_every_version_is_one_and_says_what_to_change(answer):
+    with pytest.raises(SchedulerError) as caught:
+        SLURM.parse_submit(answer)
+    assert not isinstance(caught.value, SchedulerUnreachable)
+    assert caught.value.hint or any(words in caught.value.message for words in UNKNOWN_TO_US), caught.value.message
+
+
+@pytest.mark.parametrize("version", ["22.05.8", "24.11.5", "26.05.5"])
+@pytest.mark.parametrize("situation", ["ctld-down", "ctld-frozen"])
+def test_a_controller_that_is_down_is_no_refusal(version, situation):
+    (sbatch,) = (answer for answer in read(f"{version}/down/{situation}") if answer.argv[0] == "sbatch")
+    with pytest.raises(SchedulerUnreachable):
+        SLURM.parse_submit(sbatch)
+    for answer in read(f"{version}/down/{situation}"):
+        if answer.argv[0] == "squeue":
+            assert not SLURM.parse_query(0, answer).complete
+        if answer.argv[0] == "scancel":
+            assert "Unable to contact slurm controller" in SLURM.cancel_trouble(answer)
 
 
 def test_warnings_on_stderr_do_not_hide_the_id():

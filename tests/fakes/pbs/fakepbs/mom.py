@@ -116,6 +116,10 @@ class Mom:
             self.finish(254)
             return
         env = self.environment()
+        if argv[:2] == ["/bin/bash", "-l"] or stdin:
+            # A login shell with the login files of the job's own home: those of this machine may put a real PBS first.
+            argv = [word for word in argv if word != "-l"]
+            env["BASH_ENV"] = str(self.login_file())
         self.process = subprocess.Popen(
             argv, executable="/bin/bash" if stdin else None, stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
             stdout=out, stderr=err, cwd=self.job["home"], env=env, start_new_session=True, umask=0o077,
@@ -132,11 +136,20 @@ class Mom:
         self.watch(out)
         self.finish(self.process.returncode)
 
+    def login_file(self) -> Path:
+        path = self.folder / "aux" / "login.sh"
+        text = "unset BASH_ENV\n[ ! -r ~/.bash_profile ] || . ~/.bash_profile\n"
+        if not path.exists():
+            beside = path.with_name(f"{path.name}.{self.id}")
+            beside.write_text(text)
+            beside.replace(path)
+        return path
+
     def command(self, out) -> tuple[list[str] | None, bytes]:
         """The argv, and what a login shell reads from its pipe: an ordinary script runs below one."""
         direct = self.job["argv"]
         if direct is None:
-            return ["-bash"], f"{self.job['script']}\n".encode()
+            return ["bash"], f"{self.job['script']}\n".encode()
         if shutil.which(direct[0]) is None:
             out.write(f"pbs_mom, exec of {direct[0]} failed with error: No such file or directory\n".encode())
             return None, b""
