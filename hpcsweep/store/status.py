@@ -9,8 +9,7 @@ from hpcsweep.schedulers.base import ABSENT, JobState, JobStatus
 from hpcsweep.store.runs import read_runs
 from hpcsweep.store.schema import ATTEMPT, RUN, SCHEDULER_STATUS, SUBMISSION, SWEEP
 from hpcsweep.store.statements import insert_new
-from hpcsweep.store.verdict import ABSENCE_GRACE_S
-from hpcsweep.submit.merge import PERHAPS_AGAIN
+from hpcsweep.submit.merge import ABSENCE_GRACE_S, PERHAPS_AGAIN
 
 _ANSWER_S = 300.0
 """A word that is older by less than this was asked for earlier, and came late. By more: the clock was set back."""

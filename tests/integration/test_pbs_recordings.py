@@ -61,7 +61,9 @@ def differences(ours: dict, theirs: dict) -> list[str]:
         (names, values, comment), (other_names, other_values, other_comment) = ours[job], theirs[job]
         more, missing = {*names} - {*other_names}, {*other_names} - {*names}
         if more or missing or (values, comment) != (other_values, other_comment):
-            found.append(f"{job}: +{sorted(more)} -{sorted(missing)} {values} {other_values} {comment!r} {other_comment!r}")
+            found.append(
+                f"{job}: +{sorted(more)} -{sorted(missing)} {values} {other_values} {comment!r} {other_comment!r}"
+            )
     return found
 
 
