@@ -14,7 +14,7 @@ from hpcsweep.report.live import run_line, status_table
 from hpcsweep.spec.phases import RunState
 from hpcsweep.store.ingest import ingest_home
 from hpcsweep.store.runs import SweepStatus, read_runs
-from hpcsweep.store.verdict import ABSENCE_GRACE_S
+from hpcsweep.submit.merge import ABSENCE_GRACE_S
 
 _POLL_S = 1.0
 _FRAME_ROWS = 7  # title, head, lines and count of a table

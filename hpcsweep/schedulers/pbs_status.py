@@ -30,7 +30,7 @@ _STATES = {  # job states, PBS Reference Guide, "Job States"
     "E": JobState.ENDING,
 }
 _WORDS = {
-    "W": "waits for its start time",
+    "W": "waits for its start time, or could not stage in its files",
     "T": "is being moved to another queue",
     "S": "suspended by PBS",
     "U": "suspended: its node is in use by somebody else",

@@ -10,8 +10,7 @@ from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.store.runs import read_runs
 from hpcsweep.store.schema import ATTEMPT, RUN, SCHEDULER_STATUS, SUBMISSION, SWEEP
 from hpcsweep.store.statements import insert_new
-from hpcsweep.store.verdict import ABSENCE_GRACE_S
-from hpcsweep.submit.merge import PERHAPS_AGAIN, RunVerdict
+from hpcsweep.submit.merge import ABSENCE_GRACE_S, PERHAPS_AGAIN, RunVerdict
 
 _ANSWER_S = 300.0
 """A word that is older by less than this was asked for earlier, and came late. By more: the clock was set back."""

@@ -11,15 +11,9 @@ from hpcsweep.node.processes import read_process
 from hpcsweep.node.records import OWNER_FILE, read_json
 from hpcsweep.schedulers.base import ABSENT, JobState, JobStatus
 from hpcsweep.spec.phases import OutcomeKind, RunState
-from hpcsweep.submit.merge import RunEvidence, RunVerdict, decide
+from hpcsweep.submit.merge import ABSENCE_GRACE_S, RunEvidence, RunVerdict, decide
 
 Row = Mapping[str, Any]
-
-ABSENCE_GRACE_S = 120.0
-"""How long a job may be unknown to a scheduler that forgets jobs as they end before its run counts as lost.
-
-Longer than the 60 s for which NFS may hide a new file from the login node: the agent's end record may be there soon.
-"""
 
 
 def run_verdict(

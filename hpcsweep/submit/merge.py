@@ -119,6 +119,12 @@ _EXPLAINS = {
 `lost` only says that the agent is gone, `cancelled` only that a signal came which the agent could not explain.
 """
 
+ABSENCE_GRACE_S = 120.0
+"""How long a job may be unknown to a scheduler that forgets jobs as they end before its run counts as lost.
+
+Longer than the 60 s for which NFS may hide a new file from the login node: the agent's end record may be there soon.
+"""
+
 PERHAPS_AGAIN = frozenset({OutcomeKind.PREEMPTED, OutcomeKind.LOST, OutcomeKind.CANCELLED})
 """Outcomes of an attempt after which a scheduler may start the job again: not final before it has been asked."""
 

@@ -15,13 +15,12 @@ from hpcsweep.schedulers.pbs import PbsScheduler
 from hpcsweep.schedulers.pbs_status import split_id
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.submit.backends import SUBMIT_TIMEOUT_S
-from hpcsweep.submit.merge import merge_listings
+from hpcsweep.submit.merge import ABSENCE_GRACE_S, merge_listings
 from hpcsweep.submit.pbs_environment import read_continuation
 
 GONE = "GONE"
 """State of a job that the server does not know (any more) and that left no end of its own: it died unseen."""
 
-_GONE_AFTER_LOOKS = 2
 _WAITS = {  # words for which submitit goes on waiting
     JobState.PENDING: "PENDING",
     JobState.HELD: "PENDING",
@@ -53,7 +52,7 @@ class PbsWatcher(core.InfoWatcher):
         self._scheduler, self._host = PbsScheduler(), host or LocalHost()
         self._user = getpass.getuser()
         self._paths: dict[str, utils.JobPaths] = {}
-        self._missed: dict[str, int] = {}
+        self._absent_since: dict[str, float] = {}
 
     def register(self, paths: utils.JobPaths) -> None:
         """Watch the job whose files these are."""
@@ -95,18 +94,21 @@ class PbsWatcher(core.InfoWatcher):
 
     def _note(self, job_id: str, place: tuple[str, int | None], listing: Listing) -> None:
         status = listing.statuses.get(place)
-        if status is not None:
-            self._missed.pop(job_id, None)
+        if status is not None and status.state is not JobState.GONE:
+            self._absent_since.pop(job_id, None)
             self._info_dict[job_id] = _info(job_id, status)
             return
-        if listing.trouble:  # the server did not answer; one without history answers that it does not know the job
-            return
+        absent = listing.absent.intersection({place, (place[0], None)})
+        if status is None and not absent and not listing.complete:
+            return  # the server did not answer, or said nothing about this job
         end = _end_code(self._paths.get(job_id))
-        self._missed[job_id] = self._missed.get(job_id, 0) + 1
+        since = self._absent_since.setdefault(job_id, time.time())
         if end is not None:
             state = "COMPLETED" if end == 0 else "FAILED"
             self._update_info(job_id, State=state, ExitCode=str(end), Reason=f"exit code {end} (from its folder)")
-        elif self._missed[job_id] >= _GONE_AFTER_LOOKS:
+        elif status is not None:
+            self._update_info(job_id, State="CANCELLED", Reason=status.reason)
+        elif time.time() - since >= ABSENCE_GRACE_S:
             self._update_info(job_id, State=GONE, Reason="PBS does not know it, and it left no end of its own")
 
     def _update_info(self, job_id: str, **words: str) -> None:

@@ -13,7 +13,7 @@ SITUATIONS = {  # transcript -> (first command, last command) that is replayed
     "24-history-disabled.txt": (0, None),
     "25-array-cancelled-while-waiting.txt": (0, None),
     "26-array-requeued.txt": (0, 6),
-    "27-killed-by-limits.txt": (1, 2),
+    "27-killed-by-limits.txt": (0, 5),
     "28-queues.txt": (4, 12),
     "30-history-disabled-subjobs.txt": (1, None),
 }
@@ -22,6 +22,9 @@ _LATE = re.compile(r"resources_used\.|session_id$|jobdir$")
 _OF_SITE = frozenset({"Resource_List.walltime"})
 """A default of the recorded queue gpuq."""
 _SAME = ("job_state", "substate", "run_count", "Exit_status", "array_index", "array_indices_remaining")
+_ALIKE = {("substate", "41"): "42", ("Exit_status", "143"): "271"}
+"""A job that starts, or runs; the two depend on which of its processes died first after a qdel."""
+_NOT_IN_THE_FAKE = ("-F json", "grep", "mem.sh")
 _WAIT_S = 30.0
 
 
@@ -40,11 +43,28 @@ def shape(text: str) -> dict[str, object]:
     return {
         job_id: (
             sorted(name for name in attributes if not _LATE.match(name) and name not in _OF_SITE),
-            {name: attributes[name] for name in _SAME if name in attributes},
+            {name: _ALIKE.get((name, attributes[name]), attributes[name]) for name in _SAME if name in attributes},
             re.sub(r" (on \(.*\)|\w{3} \w{3} \d\d( at \d\d:\d\d)?)", "", attributes.get("comment", "")),
         )
         for job_id, attributes in parse_dsv(text).items()
     }
+
+
+def differences(ours: dict, theirs: dict) -> list[str]:
+    """What differs between two shapes, job by job."""
+    found = []
+    for job in sorted({*ours, *theirs}):
+        if job not in ours or job not in theirs or job == "text":
+            if ours.get(job) != theirs.get(job):
+                found.append(f"{job}: {ours.get(job)} instead of {theirs.get(job)}")
+            continue
+        (names, values, comment), (other_names, other_values, other_comment) = ours[job], theirs[job]
+        more, missing = {*names} - {*other_names}, {*other_names} - {*names}
+        if more or missing or (values, comment) != (other_values, other_comment):
+            found.append(
+                f"{job}: +{sorted(more)} -{sorted(missing)} {values} {other_values} {comment!r} {other_comment!r}"
+            )
+    return found
 
 
 def translated(command: str) -> str:
@@ -72,11 +92,14 @@ def test_same_command_same_situation_same_answer(site, file):
     entries = read(file)[first:last]
     number = next(re.match(r"\d+", entry.stdout)[0] for entry in entries if entry.command.startswith("qsub"))
     site.admin(f"next {number}")
+    if "history" in file:
+        site.admin("set server job_history_enable=False")
     compared = 0
     for entry in entries:
-        if "-F json" in entry.command or "grep" in entry.command or "tracejob" in entry.command:
+        if any(word in entry.command for word in _NOT_IN_THE_FAKE):
             continue
         found = answer_like(site, entry)
-        assert found == (entry.exit_code, entry.stderr.strip(), shape(entry.stdout)), entry.command
+        assert found[:2] == (entry.exit_code, entry.stderr.strip()), entry.command
+        assert differences(found[2], shape(entry.stdout)) == [], entry.command
         compared += 1
     assert compared >= 2

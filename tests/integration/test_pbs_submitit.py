@@ -29,6 +29,12 @@ def die(code: int) -> None:
     os._exit(code)
 
 
+def wait_if(waits, marker):
+    if waits:
+        wait_long(marker)
+    return waits
+
+
 def wait_long(marker: str) -> str:
     Path(marker).write_text(str(os.getpid()))
     time.sleep(60)
@@ -129,14 +135,31 @@ def test_a_process_that_dies_ends_the_wait(executor, site, history):
     assert "exit code 7" in job.reason
 
 
-def test_killed_without_a_word_and_without_history(executor, site):
+def test_killed_without_a_word_and_without_history(executor, site, monkeypatch):
     site.admin("set server job_history_enable=False")
     marker = site.home / "pid"
     job = executor.submit(wait_long, str(marker))
     wait_until(lambda: marker.exists() and job.watcher.get_state(job.job_id, mode="force") == "RUNNING")
     site.out(f"qdel -W force {job.job_id}")
+    assert job.watcher.get_state(job.job_id, mode="force") == "RUNNING"  # its own end may still be on its way
+    monkeypatch.setattr(pbs_job, "ABSENCE_GRACE_S", 0.0)
     wait_until(lambda: job.done(force_check=True))
     assert job.state == pbs_job.GONE
+
+
+def test_cancelling_a_subjob_that_has_ended_while_its_array_lives(executor, site):
+    """qdel exits with 55: "Request invalid for finished array subjob"."""
+    marker = site.home / "pid"
+    short, long = executor.map_array(wait_if, [0, 1], [str(marker)] * 2)
+    assert short.result() == 0
+    wait_until(lambda: marker.exists() and site.attributes("0[0]")["job_state"] == "X")
+    refused = site.run("qdel '0[0]'")
+    assert (refused.returncode, refused.stderr.strip()) == (
+        55,
+        "qdel: Request invalid for finished array subjob 0[0].pbshost",
+    )
+    short.cancel()
+    long.cancel()
 
 
 def test_cancel(executor, site):

@@ -180,7 +180,11 @@ def qrls(argv: list[str]) -> int:
 
 
 def fakepbs(argv: list[str]) -> int:
-    """Administration: down | up | freeze | purge | stop-all | nodes NAME=GPU ... | set server|queue NAME=VALUE ... | mom NODE kill|start."""
+    """Administration.
+
+    down | up | freeze | purge | stop-all | next N | nodes NAME=GPU ... | set server|queue NAME=VALUE ... |
+    mom NODE kill|start
+    """
     words = argv or ["help"]
     with locked() as state:
         if words[0] in ("down", "up", "freeze"):

@@ -30,7 +30,7 @@ def end(state: dict, job: dict, index: str | None, status: int | None, words: st
 
 
 def worst(status: int) -> int:
-    """What an ended subjob makes of its array's Exit_status: 0, 1 for a failure, 2 for an end that PBS brought about."""
+    """What an ended subjob makes of its array's Exit_status: 1 for a failure, 2 for an end that PBS brought about."""
     return 2 if status < 0 else 1 if status else 0
 
 

@@ -134,13 +134,14 @@ def _start(state: dict, job: dict, index: str | None) -> bool:
     vnodes = "+".join("(" + vnode_text(vnode, part) + ")" for vnode, part in where)
     slots = state.setdefault("slot", 0)
     state["slot"] += len(where)
+    runs = int(a.pop("_runs", a.get("run_count", "0"))) + 1
     a |= {
         "job_state": "R", "substate": "42", "exec_vnode": vnodes, "stime": ctime(now),
         "exec_host": "+".join(
             f"pbshost/{slots + n}" + (f"*{part['ncpus']}" if part["ncpus"] > 1 else "")
             for n, (_, part) in enumerate(where)
         ),
-        "comment": f"Job run at {began(now)} on {vnodes}", "run_count": str(int(a.pop("_runs", a.get("run_count", "0"))) + 1),
+        "comment": f"Job run at {began(now)} on {vnodes}", "run_count": str(runs),
         "mtime": ctime(now), "jobdir": job["home"],
     }  # fmt: skip
     for stale in ("Exit_status", "Stageout_status"):

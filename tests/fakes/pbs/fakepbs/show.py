@@ -76,6 +76,8 @@ OF_PARENT = [
     "project",
     "Submit_Host",
     "Account_Name",
+    "executable",
+    "argument_list",
 ]
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 TABLE_HEAD = (
