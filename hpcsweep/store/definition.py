@@ -93,7 +93,7 @@ def _save_submission(connection: Connection, sweep_id: int, folder: SweepFolder,
     script = script_path.read_text(encoding="utf-8", errors="replace") if script_path.exists() else ""
     values = {
         "name": job.name,
-        "is_array": len(job.elements) > 1,
+        "is_array": len(job.elements) > 1 and not (submission and submission.plain == "job"),
         "resources": job.resources.model_dump(mode="json"),
         "script": script,
         "job_id": submission.job_id if submission else None,

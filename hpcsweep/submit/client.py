@@ -138,7 +138,8 @@ def cancel(sweep: SweepFolder, cluster: Cluster, backend: Backend, labels: Colle
         sweep.write_submission(number, submission.model_copy(update={"cancelled": remembered}))
         place.stage()  # the agent reads there that it is we who cancel
         # Subjobs of a plain array that have not started are in no job.json, so a whole sweep is its whole array.
-        whole = len(indexes) == submission.elements or (submission.plain and labels is None)
+        whole = len(indexes) == submission.elements or submission.plain == "job"
+        whole = whole or (submission.plain == "array" and labels is None)
         backend.cancel(submission.job_id, None if whole else indexes)
         asked.add(number)
     return sorted(label for label, (job, _) in wanted.items() if job in asked)

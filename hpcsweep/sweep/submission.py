@@ -1,5 +1,7 @@
 """jobs/N/submission.json: what became of a job that was handed over."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from hpcsweep.spec.base import Record
@@ -10,8 +12,8 @@ class Submission(Record):
 
     `job_id` None: the submission was begun, and nobody knows whether it arrived. `cancelled`: indexes that we
     cancelled ourselves: a scheduler may forget an element that is cancelled while it is pending. `plain`: the user
-    submitted the job with sbatch or qsub, and it joined the sweep as it started, at `submitted_at`. `name`: that of the
-    job, where it is not SWEEP-N.
+    submitted the job or array with sbatch or qsub, and it joined the sweep as it started, at `submitted_at`; elements
+    of a plain job are runs that it executes one after the other. `name`: that of the job, where it is not SWEEP-N.
     """
 
     job_id: str | None
@@ -20,5 +22,5 @@ class Submission(Record):
     submitted_at: float
     elements: int = Field(ge=1)
     cancelled: list[int] = []
-    plain: bool = False
+    plain: Literal["job", "array"] | None = None
     name: str | None = None

@@ -138,6 +138,19 @@ def test_an_array_is_one_sweep_and_its_subjobs_are_repeats(project):
     assert sorted(run["repeat"] for run in runs.values()) == [1, 2, 3]
 
 
+def test_one_job_executes_several_variants(project):
+    project.study()
+    script = project.folder / "experiments/exp_runner.pbs"
+    head = script.read_text().partition("\nexec ")[0]
+    loop = "for ENFORCE_EAGER in yes no; do\n  export ENFORCE_EAGER\n  hpcsweep-node --experiment exp_runner\ndone\n"
+    script.write_text(f"{head}\n{loop}")
+    number = project.qsub("MAX_MODEL_LEN=8k")
+    project.ended(number)
+    ((_, runs),) = project.sweeps().items()
+    assert sorted(runs) == ["ep-on_eager-no_len-8k", "ep-on_eager-yes_len-8k"]
+    assert {(run["outcome"], run["job"]) for run in runs.values()} == {("completed", f"{number}.pbshost")}
+
+
 def test_a_cancelled_array_starts_no_further_subjob(project):
     project.study(slow=True)
     number = project.qsub("EXP_NAME=1A", "-J", "1-3%1")

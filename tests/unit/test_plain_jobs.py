@@ -129,8 +129,7 @@ def test_a_profile_of_another_scheduler_is_refused(project):
 def join(project, **env):
     identity = Identity(env.get("PBS_JOBID"), "host", "boot", 1, 1, 0)
     variables = {"PBS_O_WORKDIR": str(project), **env}
-    job_dir, index = place_plain_job("e", None, variables, identity)
-    return job_dir, index
+    return place_plain_job("e", None, variables, identity)
 
 
 def test_the_second_life_of_a_job_finds_its_place(project):
@@ -157,7 +156,17 @@ def test_subjobs_share_a_job_folder(project):
     sweep = SweepFolder(places[0][0].parent.parent)
     assert [element.index for element in sweep.read_job(0).elements] == [4, 2]
     submission = sweep.read_submission(0)
-    assert (submission.job_id, submission.elements, submission.plain) == ("9[].s", 5, True)
+    assert (submission.job_id, submission.elements, submission.plain) == ("9[].s", 5, "array")
+    with pytest.raises(SpecError, match=r"subjob 2 of 9\[\].s has executed x_rep-2 already"):
+        join(project, PBS_JOBID="9[2].s", PBS_ARRAY_INDEX="2", ENABLE_EP="no", **env)
+
+
+def test_a_job_that_executes_several_variants(project):
+    """`for eager in yes no; do ENFORCE_EAGER=$eager hpcsweep-node --experiment e; done`."""
+    places = [join(project, PBS_JOBID="9.s", ENFORCE_EAGER=eager) for eager in ("yes", "no", "yes")]
+    assert [(path.name, index) for path, index in places] == [("0", 0), ("0", 1), ("0", 0)]
+    submission = SweepFolder(places[0][0].parent.parent).read_submission(0)
+    assert (submission.elements, submission.plain) == (2, "job")
 
 
 def test_names_that_are_taken(project):
