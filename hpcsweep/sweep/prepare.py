@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment
 
 import hpcsweep
+from hpcsweep.adopt.servers import server_starts
 from hpcsweep.errors import SpecError
 from hpcsweep.plan.grid import Grid, Selection, expand
 from hpcsweep.plan.jobs import Packing, gpu_hours, pack_jobs, shape
@@ -123,6 +124,11 @@ def prepare_on(request: Request, target: tuple[str, Cluster], script: str | None
     simulated = _simulated(experiment, path, cluster_name, cluster, sorted(engines))
     request_of_script = None if script is None else user_request(cluster, script, running)
     warnings: list[str] = [] if request_of_script is None else list(request_of_script.warnings)
+    if script is not None:
+        warnings += [
+            f"line {start.line.first} of the script starts a server; hpcsweep-node starts its own on the same GPUs"
+            for start in server_starts(script)
+        ]
 
     def check(server: ServerConfig) -> Sequence[str]:
         resources = shape(server, experiment.resources, cluster, request.pack)

@@ -2,6 +2,8 @@
 
 import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -236,12 +238,26 @@ def test_the_same_script_by_hpcsweep_submit(project):
 def test_started_manually(project):
     project.study()
     env = project.cli.environment() | {"ENFORCE_EAGER": "no", "EXP_NAME": "mine"}
-    import subprocess
-    import sys
-
     argv = [sys.executable, "-m", "hpcsweep.node.agent", "--experiment", "exp_runner"]
     for _ in range(2):
         subprocess.run(argv, cwd=project.folder, env=env, timeout=100, check=True, capture_output=True)
     sweeps = project.sweeps()
     assert sorted(sweeps) == ["exp_runner-0001", "exp_runner-0002"]
     assert [run["outcome"] for runs in sweeps.values() for run in runs.values()] == ["completed"] * 2
+
+
+def test_a_run_that_was_started_manually_is_not_cancelled(project):
+    project.study(slow=True)
+    argv = [sys.executable, "-m", "hpcsweep.node.agent", "--experiment", "exp_runner"]
+    agent = subprocess.Popen(argv, cwd=project.folder, env=project.cli.environment(), stderr=subprocess.DEVNULL)
+    try:
+        project.wait(lambda sweeps: all(r["phase"] == "measure" for rs in sweeps.values() for r in rs.values()))
+        ((_, runs),) = project.sweeps().items()
+        assert {run["state"] for run in runs.values()} == {"running"}
+        refused = project.cli.run("cancel", code=1).stderr
+        assert f"(process {agent.pid} on " in refused and "it was started manually" in refused
+    finally:
+        agent.terminate()
+        agent.wait(timeout=60)
+    ((_, runs),) = project.sweeps().items()
+    assert [run["outcome"] for run in runs.values()] == ["cancelled"]

@@ -159,6 +159,10 @@ def test_the_refusal_of_an_own_script_names_the_lines(tmp_path):
     assert "line 2 starts the server" in replacement(
         server_starts("#!/bin/sh\nvllm serve m\n"), "#!/bin/sh\nvllm serve m\n"
     )
+    path.write_text("#!/bin/bash\nCMD='vllm serve m'\n$CMD --x 1\n")
+    with pytest.raises(SpecError) as caught:
+        read_own_script(path, 1)
+    assert "line 3 starts the server" in caught.value.hint
     path.write_text("#!/usr/bin/env python3\nimport os; os.execvp('hpcsweep-node', ['hpcsweep-node'])\n")
     assert read_own_script(path, 1)
     path.write_text("#!/bin/bash\n# hpcsweep-node would go here\ndate\n")
