@@ -50,7 +50,7 @@ def adopt(text: str, name: str) -> Adoption:
             "python -m sglang.launch_server, trtllm-serve",
         )
     unclear = [*directives.unclear, *script.unclear]
-    plain = _NAME.sub("-", directives.job_name or name).strip("-.") or "adopted"
+    plain = _NAME.sub("-", directives.job_name or name).lstrip("-._").rstrip("-.") or "adopted"
     experiment, more = _experiment(script, directives, plain[:80])
     template = _template(script, directives, unclear)
     told = [
@@ -109,7 +109,7 @@ def _axes(script: Adopted, engine: str, flags: dict[str, Flag]) -> tuple[dict[st
     baseline: dict[str, Any] = {}
     for toggle in script.toggles:
         known = script.variables.values.get(toggle.condition.name)
-        value = script.variables.text(known[0]) if known else toggle.condition.default
+        value = script.variables.text(known[0]) if known else toggle.condition.default or ""  # unset is empty
         holds = toggle.condition.true_with(value) is not False
         name, levels, on, off = _toggle_axis(toggle, engine)
         axes[name] = levels

@@ -81,40 +81,48 @@ class _Reader:
         self._assigned: list[tuple[str, Line]] = []  # plain assignments, kept when something kept needs them
         self._kept: list[Line] = []
         self._skipped: set[int] = set()
-        self._added: dict[str, list[tuple[Condition, str]]] = {}  # variable -> what is appended under conditions
-        self._before_and: Condition | None = None
+        self._added: dict[str, list[tuple[Condition, str, Line]]] = {}  # variable -> what it gets under conditions
+        self._guard: list[Condition | None] = []  # tests before `&&` and `||`
+        self._in_test = False
         self._after: list[int] = []
 
     def read(self, command: SimpleCommand) -> None:
+        """Take one command: of a block, a test, or one that does something."""
         words = list(command.words)
-        while words and words[0] in ("then", "else", "elif", "do", "{", "}", "!"):
-            if words[0] in ("else", "elif") and self._blocks:
-                kind, condition = self._blocks[-1]
-                self._blocks[-1] = (kind, condition.negated if condition is not None else None)
-            words.pop(0)
+        while words and words[0] in ("then", "else", "elif", "do", "{", "!"):
+            self._keyword(words.pop(0))
         if not words:
             return
-        guard, self._before_and = self._before_and, None
+        guard, self._guard = self._guard, []
         if words[0] in _OPENING:
-            condition = read_condition(" ".join(words[1:])) if words[0] == "if" else None
-            if condition is None and words[0] != "if":
-                self._skipped.add(command.line.first)
-            self._blocks.append((words[0], condition))
-            return
-        if words[0] in _CLOSING or words[0] == "}":
-            if self._blocks:
+            self._blocks.append((words[0], read_condition(" ".join(words[1:])) if words[0] == "if" else None))
+            self._in_test = words[0] != "case"
+        elif words[0] in _CLOSING or words[0] == "}":
+            if self._blocks and (words[0] != "}" or self._blocks[-1][0] == "function"):
                 self._blocks.pop()
-            return
-        if words[0] in ("[", "[[", "test"):
+            self._in_test = False
+        elif words[0] == "function" or words[0].endswith("()"):
+            self._blocks.append(("function", None))
+        elif self._in_test:  # `if a && b`, `while read x`: more than one test
+            self._blocks[-1] = (self._blocks[-1][0], None)
+        elif words[0] in ("[", "[[", "test"):
             condition = read_condition(" ".join(words))
-            if command.after == "||" and condition is not None:
-                condition = condition.negated
-            self._before_and = condition if command.after in ("&&", "||") else None
-            return
-        conditions = [c for _, c in self._blocks] + ([guard] if guard is not None else [])
-        self._simple(SimpleCommand(command.line, tuple(words), command.after), conditions)
+            if command.after in ("&&", "||"):
+                self._guard = [*guard, condition.negated if condition and command.after == "||" else condition]
+        else:
+            conditions = [condition for kind, condition in self._blocks if kind != "function"] + guard
+            self._simple(SimpleCommand(command.line, tuple(words), command.after), conditions)
+
+    def _keyword(self, word: str) -> None:
+        if word in ("then", "do"):
+            self._in_test = False
+        elif word in ("else", "elif") and self._blocks:
+            kind, condition = self._blocks[-1]
+            self._blocks[-1] = (kind, condition.negated if condition is not None and word == "else" else None)
+            self._in_test = word == "elif"
 
     def _simple(self, command: SimpleCommand, conditions: Sequence[Condition | None]) -> None:
+        command = self._unfolded(command)
         line, words = command.line, command.words
         start = server_start(command)
         if start is not None:
@@ -138,6 +146,17 @@ class _Reader:
             self._kept.append(line)
         elif name not in _SILENT:
             self._unclear(line.first, f"not adopted: {_short(line.text)!r}")
+
+    def _unfolded(self, command: SimpleCommand) -> SimpleCommand:
+        """`$CMD`, `"${CMD[@]}"` and `eval "$CMD"` with the words that stand in the variable."""
+        words = command.words[1:] if command.words[0] in ("eval", "exec") and len(command.words) > 1 else command.words
+        match = re.fullmatch(r'"?\$\{?([A-Za-z_]\w*)(?:\[[@*]\])?\}?"?', words[0])
+        known = self.found.variables.values.get(match[1]) if match else None
+        if known is None:
+            return command
+        inner = known if len(known) > 1 else tokens(unquoted(known[0]))
+        unfolded = SimpleCommand(command.line, (*inner, *words[1:]), command.after)
+        return unfolded if inner and server_start(unfolded) is not None else command
 
     def _default_by_colon(self, words: Sequence[str]) -> None:
         """`: "${LEN:=32768}"`."""
@@ -170,8 +189,11 @@ class _Reader:
         if condition is None:
             self._unclear(command.line.first, f"depends on what only the job knows: {_short(command.text)!r}")
             return
+        if condition.name == match["name"] and not condition.holds and condition.value == "1":
+            self.found.variables.default(match["name"], match["value"])  # if [ -z "$LEN" ]; then LEN=32768; fi
+            return
         own = re.sub(rf"\$\{{?{match['name']}\b(?::?-)?\}}?", "", match["value"])  # ARGS="$ARGS --enforce-eager"
-        self._added.setdefault(match["name"], []).append((condition, own))
+        self._added.setdefault(match["name"], []).append((condition, own, command.line))
         if not match["append"]:  # without it, the variable is empty, or what it was
             self.found.variables.values.setdefault(match["name"], [""])
 
@@ -213,11 +235,12 @@ class _Reader:
         used = " ".join([*start.args, *(w for word in start.args for w in self._raw_values(word))])
         for name, additions in self._added.items():
             if not re.search(rf"\$\{{?{name}\b", used):
+                for _, _, line in additions:
+                    self._unclear(line.first, f"{name} is set under a condition, and is not adopted")
                 continue
             by_condition: dict[tuple[str, str], tuple[list[Flag], list[Flag], Condition]] = {}
-            for condition, value in additions:
+            for condition, value, _ in additions:
                 inner = Variables(dict(self.found.variables.values), set(self.found.variables.parameters))
-                inner.values.pop("_", None)
                 inner.assign(f"_={value}")
                 words = [word for item in inner.values["_"] for word in self._words_of(inner, item)]
                 _, flags, unclear = read_flags(start.engine, words, start.line.first)

@@ -28,25 +28,36 @@ _SAME_JOB_S = 3600.0
 
 @dataclass(frozen=True)
 class Newcomer:
-    """The job that joins. `index`: its array index, 0 for a single job; `label`: what its user calls the run."""
+    """The job that joins. `index`: its array index, None for a single job; `label`: what its user calls the run."""
 
     scheduler: str
     job_id: str | None
     name: str | None
-    index: int
+    index: int | None
     label: str | None
 
 
 def join_sweep(folder: SweepFolder, cache_dir: Path, prepared: Prepared, newcomer: Newcomer) -> tuple[Path, int]:
     """Add the one run of `prepared` to a sweep, new or not; the job's folder and the element's index.
 
-    A job that has joined before gets the place that it has. Raises HpcsweepError.
+    A job that has joined before with this variant gets the place that it has. Raises HpcsweepError.
     """
     number = _own_job(folder, newcomer)
-    if number is not None and any(e.index == newcomer.index for e in folder.read_job(number).elements):
-        return folder.job_dir(number), newcomer.index
+    index = newcomer.index or 0
+    if number is not None:
+        elements = folder.read_job(number).elements
+        mine = [e for e in elements if newcomer.index is None or e.index == newcomer.index]
+        same = [e for e in mine if any(run.variant_id == prepared.runs[0].variant_id for run in e.runs)]
+        if same:
+            return folder.job_dir(number), same[-1].index
+        if mine and newcomer.index is not None:
+            raise SpecError(
+                f"subjob {newcomer.index} of {newcomer.job_id} has executed {mine[0].runs[0].label} already",
+                hint="start hpcsweep-node once in each subjob, or submit jobs without an array",
+            )
+        index = max((e.index for e in mine), default=-1) + 1 if newcomer.index is None else index
     try:
-        return _add(folder, cache_dir, prepared, newcomer, number)
+        return _add(folder, cache_dir, prepared, newcomer, number, index)
     except OSError as exc:
         raise HpcsweepError(f"{folder.path} cannot be written: {exc}", hint="is it shared with this node?") from exc
 
@@ -82,7 +93,7 @@ def record_failure(
     job = f"job {newcomer.job_id}: " if newcomer.job_id else ""
     taken = {run["label"] for run in document["runs"]}
     run = {
-        "label": _free(newcomer.label or f"job-{newcomer.index}", "", taken),
+        "label": _free(newcomer.label or f"job-{newcomer.index or 0}", "", taken),
         "planned_only": True,
         "outcome": (OutcomeKind.UNSUPPORTED if isinstance(failure, PlanError) else OutcomeKind.FAILED).value,
         "state_reason": f"{job}{reason}",
@@ -92,7 +103,7 @@ def record_failure(
 
 
 def _add(
-    folder: SweepFolder, cache_dir: Path, prepared: Prepared, newcomer: Newcomer, number: int | None
+    folder: SweepFolder, cache_dir: Path, prepared: Prepared, newcomer: Newcomer, number: int | None, index: int
 ) -> tuple[Path, int]:
     document = _document(folder, prepared.experiment)
     (job,) = plan_jobs(prepared, folder.name, str(folder.path), str(cache_dir))
@@ -112,7 +123,7 @@ def _add(
             "exports": {**planned.exports, **exports},
         }
     )
-    element = Element(index=newcomer.index, runs=[run])
+    element = Element(index=index, runs=[run])
     for name in ("data", "runs"):
         (folder.path / name).mkdir(exist_ok=True)
     copy_data(prepared, folder)
@@ -126,9 +137,9 @@ def _add(
         job = known.model_copy(update={"elements": [*known.elements, element]})
         _write_element(folder, job, element, prepared)
     _write_submission(folder, job, prepared, newcomer)
-    entry = {**ours["runs"][0], "label": label, "repeat": repeat, "job": number, "index": newcomer.index}
+    entry = {**ours["runs"][0], "label": label, "repeat": repeat, "job": number, "index": index}
     write_json(folder.path / SWEEP_FILE, _merged(document or {**ours, "runs": []}, ours, entry))
-    return folder.job_dir(number), newcomer.index
+    return folder.job_dir(number), index
 
 
 def _merged(document: Mapping[str, Any], ours: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,11 +179,10 @@ def _own_job(folder: SweepFolder, newcomer: Newcomer) -> int | None:
         submission = folder.read_submission(number)
         if submission is None or not submission.plain or submission.job_id != newcomer.job_id:
             continue
-        end = read_json(folder.job_dir(number) / "elements" / f"{newcomer.index}.exit.json") or {}
-        ended_at = end.get("ended_at")
-        if end.get("exit_code") == 0 and isinstance(ended_at, float) and time.time() - ended_at > _SAME_JOB_S:
-            return None
-        return number
+        own = "*" if newcomer.index is None else str(newcomer.index)
+        ends = [read_json(path) or {} for path in (folder.job_dir(number) / "elements").glob(f"{own}.exit.json")]
+        ended_at = max((end["ended_at"] for end in ends if end.get("exit_code") == 0), default=None)
+        return None if ended_at is not None and time.time() - ended_at > _SAME_JOB_S else number
     return None
 
 
@@ -224,7 +234,7 @@ def _write_submission(folder: SweepFolder, job: JobSpec, prepared: Prepared, new
         submitted_at=before.submitted_at if before is not None else time.time(),
         elements=max(element.index for element in job.elements) + 1,
         cancelled=before.cancelled if before is not None else [],
-        plain=True,
+        plain="job" if newcomer.index is None else "array",
         name=newcomer.name,
     )
     folder.write_submission(job.job, submission)

@@ -34,7 +34,7 @@ _SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 class PlainJob:
     """What the scheduler's environment says of the job. `job_id`: of the submission, an array's for its subjobs.
 
-    None: started manually. `submit_dir`: where qsub or sbatch was called.
+    None: started manually. `submit_dir`: where qsub or sbatch was called. `index`: of a subjob.
     """
 
     scheduler: str
@@ -42,6 +42,7 @@ class PlainJob:
     name: str | None
     queue: str | None
     submit_dir: Path | None
+    index: int | None = None
 
 
 def read_plain_job(env: Mapping[str, str]) -> PlainJob:
@@ -53,6 +54,7 @@ def read_plain_job(env: Mapping[str, str]) -> PlainJob:
             env.get("SLURM_JOB_NAME"),
             env.get("SLURM_JOB_PARTITION"),
             _folder(env.get("SLURM_SUBMIT_DIR")),
+            array_index(env) if env.get("SLURM_ARRAY_JOB_ID") else None,
         )
     if env.get("PBS_JOBID"):
         return PlainJob(
@@ -61,6 +63,7 @@ def read_plain_job(env: Mapping[str, str]) -> PlainJob:
             env.get("PBS_JOBNAME"),
             env.get("PBS_QUEUE"),
             _folder(env.get("PBS_O_WORKDIR")),
+            array_index(env) if "[" in env["PBS_JOBID"] else None,
         )
     return PlainJob("local", None, None, None, None)
 
@@ -97,7 +100,7 @@ def place_plain_job(
             failure = PlanError(f"this variant cannot be run: {prepared.runs[0].refused}")
     except HpcsweepError as exc:
         failure = exc
-    newcomer = Newcomer(job.scheduler, job.job_id, job.name, array_index(env) or 0, label)
+    newcomer = Newcomer(job.scheduler, job.job_id, job.name, job.index, label)
     lock = FileLock(home.sweeps_dir / f".{sweep}.join", identity)
     _wait_for(lock)
     folder = home.join(sweep)
@@ -117,7 +120,7 @@ def find_profile(job: PlainJob, name: str | None) -> tuple[str, Cluster]:
     """Return the cluster profile that this job runs under, and its name.
 
     The named one; else of those with the job's scheduler the default one, the one with its queue, or the first; else
-    an empty one. Without a scheduler: the default profile. Raises SpecError when the named one is of another scheduler.
+    an empty one. Without a scheduler: `local`. Raises SpecError when the named one is of another scheduler.
     """
     settings = read_settings()
     if job.job_id is None:

@@ -40,7 +40,7 @@ def selection_of(experiment: Experiment, env: Mapping[str, str]) -> Selection:
     Raises SpecError for a level that cannot be, a variable of an unknown axis, one that is misspelt, and two variables
     that contradict each other.
     """
-    fixed = {axis: level.label for axis, level in expand(experiment, Selection()).baseline.items()}
+    fixed = {axis: level.label for axis, level in expand(experiment, Selection(one_at_a_time=True)).baseline.items()}
     by_variable = {axis_variable(axis): axis for axis in {**dict.fromkeys(BUILTIN_AXES), **experiment.axes}}
     said: dict[str, tuple[str, str]] = {}
     for name, value in sorted(env.items()):

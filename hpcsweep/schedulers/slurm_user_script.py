@@ -76,6 +76,9 @@ def user_request(text: str, *, array_allowed: bool = False) -> ScriptRequest:
     nodes = _number(given.get("nodes", "")) or (None if "nodes" in given or "ntasks" in given else 1)
     tasks = _tasks(given, nodes)
     per_node, total, gpu_type = _gpus(given, nodes, tasks)
+    per_gpu = _number(given.get("ntasks-per-gpu", ""))
+    if tasks is None and per_gpu is not None and total is not None:
+        tasks = total * per_gpu
     return ScriptRequest(
         walltime_s=60 * math.ceil(seconds / 60) if seconds else None,  # Slurm counts limits in minutes
         nodes=nodes,

@@ -152,9 +152,10 @@ def _launched(command: SimpleCommand, tasks: int | None) -> tuple[str, int] | No
     if given:
         return (name, int(given[-1])) if given[-1].isdigit() else None
     nodes = [value for option in _NODES.get(name, ()) if (value := _option(options, option)) is not None]
-    per_node = _option(options, "--ntasks-per-node") or "1"
-    if nodes:  # srun -N2: one task on each
-        return (name, int(nodes[-1]) * int(per_node)) if nodes[-1].isdigit() and per_node.isdigit() else None
+    per_node = _option(options, "--ntasks-per-node")
+    if nodes or per_node is not None:  # srun -N2: one task on each; without -N on one node at least
+        given = [nodes[-1] if nodes else "1", per_node or "1"]
+        return (name, int(given[0]) * int(given[1])) if all(number.isdigit() for number in given) else None
     return (name, tasks) if tasks is not None else None
 
 

@@ -105,7 +105,7 @@ def _save_submission(connection: Connection, sweep_id: int, folder: SweepFolder,
     script = _script(script_path)
     values = {
         "name": job.name,
-        "is_array": len(job.elements) > 1,
+        "is_array": len(job.elements) > 1 and not (submission and submission.plain == "job"),
         "resources": job.resources.model_dump(mode="json"),
         "script": script,
         "job_id": submission.job_id if submission else None,

@@ -13,6 +13,7 @@ from hpcsweep.errors import (
     SchedulerUnreachable,
     SpecError,
 )
+from hpcsweep.node.records import EXIT_FILE, OWNER_FILE
 from hpcsweep.plan.jobs import repack, shape
 from hpcsweep.render.environment import JobEnvironment
 from hpcsweep.render.job import SCRIPT_FILE, RenderedJob
@@ -23,7 +24,7 @@ from hpcsweep.submit.backends import Backend
 from hpcsweep.submit.place import Place, check_far_side, claim, find_place
 from hpcsweep.submit.provenance import provenance
 from hpcsweep.submit.sweep_lock import SweepLock
-from hpcsweep.sweep.layout import SUBMISSION_FILE, Home, SweepFolder
+from hpcsweep.sweep.layout import SUBMISSION_FILE, Home, SweepFolder, read_json
 from hpcsweep.sweep.prepare import Prepared, render_jobs, render_sweep, user_request
 from hpcsweep.sweep.submission import Submission
 from hpcsweep.sweep.write import write_jobs, write_sweep
@@ -162,10 +163,26 @@ def cancel(
         sweep.write_submission(number, submission.model_copy(update={"cancelled": remembered}))
         place.stage()  # the agent reads there that it is we who cancel
         # Subjobs of a plain array that have not started are in no job.json, so a whole sweep is its whole array.
-        whole = len(indexes) == submission.elements or (submission.plain and labels is None)
+        whole = len(indexes) == submission.elements or submission.plain == "job"
+        whole = whole or (submission.plain == "array" and labels is None)
         backend.cancel(submission.job_id, None if whole else indexes)
         asked.add(number)
+    manual = [who for label in wanted if (who := _runs_manually(sweep, label)) is not None] if not asked else []
+    if manual:
+        raise SpecError(
+            f"no scheduler has the job of {', '.join(manual)}: it was started manually",
+            hint="end that process there; it stops its server and records the end",
+        )
     return sorted(label for label, (job, _) in wanted.items() if job in asked)
+
+
+def _runs_manually(sweep: SweepFolder, label: str) -> str | None:
+    """`LABEL (process 7 on HOST)` of an attempt that has not ended; None: there is none."""
+    folder = sweep.path / "runs" / label / f"attempt-{sweep.attempts(label)}"
+    owner = read_json(folder / OWNER_FILE) if (folder / OWNER_FILE).exists() else None
+    if owner is None or (folder / EXIT_FILE).exists():
+        return None
+    return f"{label} (process {owner.get('pid')} on {owner.get('host')})"
 
 
 def neighbours(sweep: SweepFolder, labels: Collection[str]) -> list[str]:

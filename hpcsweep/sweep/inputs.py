@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from hpcsweep.adopt.script import read_script
 from hpcsweep.adopt.servers import replacement, server_starts
 from hpcsweep.errors import DatasetError, SpecError
 from hpcsweep.load.datasets.registry import read_options
@@ -191,7 +192,7 @@ def read_own_script(path: Path, pack: int) -> str:
     if not text.startswith("#!"):
         raise SpecError(f"--script {path}: no batch script: its first line is no #!")
     if not starts_agent(text):
-        starts = server_starts(text)
+        starts = server_starts(text) or [start for start in [read_script(text).start] if start is not None]
         raise SpecError(
             f"--script {path} never starts hpcsweep-node: nothing would be measured",
             hint=(

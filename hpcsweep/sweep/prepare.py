@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hpcsweep
+from hpcsweep.adopt.servers import server_starts
 from hpcsweep.plan.grid import Grid, Selection, expand
 from hpcsweep.plan.jobs import Packing, gpu_hours, pack_jobs, shape
 from hpcsweep.plan.runs import PlannedRun, plan_runs
@@ -125,6 +126,11 @@ def prepare_on(request: Request, target: tuple[str, Cluster], script: str | None
     simulated = _simulated(experiment, path, cluster_name, cluster, sorted(engines))
     request_of_script = None if script is None else user_request(cluster, script, running)
     warnings: list[str] = [] if request_of_script is None else list(request_of_script.warnings)
+    if script is not None:
+        warnings += [
+            f"line {start.line.first} of the script starts a server; hpcsweep-node starts its own on the same GPUs"
+            for start in server_starts(script)
+        ]
 
     def check(server: ServerConfig) -> Sequence[str]:
         resources = shape(server, experiment.resources, cluster, request.pack)

@@ -1,5 +1,7 @@
 """jobs/N/submission.json: what became of a job that was handed over."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from hpcsweep.spec.base import Record
@@ -11,8 +13,9 @@ class Submission(Record):
     `job_id` None: the submission was begun, and nobody knows whether it arrived. `cancelled`: indexes that we
     cancelled ourselves: a scheduler may forget an element that is cancelled while it is pending. `searched_in_vain`:
     the scheduler reported long after the submission that it has no such job; no status looks for it any more. `plain`:
-    the user submitted the job with sbatch or qsub, and it joined the sweep as it started, at `submitted_at`. `name`:
-    that of the job, where it is not SWEEP-N.
+    the user submitted the job or array with sbatch or qsub, and it joined the sweep as it started, at `submitted_at`;
+    elements of a plain job are runs that it executes one after the other. `name`: that of the job, where it is not
+    SWEEP-N.
     """
 
     job_id: str | None = Field(
@@ -24,5 +27,5 @@ class Submission(Record):
     elements: int = Field(ge=1)
     cancelled: list[int] = []
     searched_in_vain: bool = False
-    plain: bool = False
+    plain: Literal["job", "array"] | None = None
     name: str | None = None

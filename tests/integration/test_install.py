@@ -41,6 +41,11 @@ def test_templates_experiments_and_migrations_are_in_it(installed, tmp_path):
     assert {"exp_runner", "slurm.sh.j2", "pbs.sh.j2", "local.sh.j2"} <= set(run(installed, tmp_path, names).split())
 
 
+def test_the_scripts_for_plain_jobs_are_in_it(installed, tmp_path):
+    code = "from hpcsweep.sweep.inputs import shipped_dir as d; print(*sorted(p.name for p in d().glob('*.[ps]*')))"
+    assert {"exp_runner.pbs", "exp_runner.slurm"} <= set(run(installed, tmp_path, code).split())
+
+
 def test_the_main_job_is_planned_from_it(installed, tmp_path):
     code = "from hpcsweep.cli.main import main; main(['submit', 'exp_runner', '--cluster', 'local', '--dry-run'])"
     text = run(installed, tmp_path, code)

@@ -159,6 +159,10 @@ def test_the_refusal_of_an_own_script_names_the_lines(tmp_path):
     assert "line 2 starts the server" in replacement(
         server_starts("#!/bin/sh\nvllm serve m\n"), "#!/bin/sh\nvllm serve m\n"
     )
+    path.write_text("#!/bin/bash\nCMD='vllm serve m'\n$CMD --x 1\n")
+    with pytest.raises(SpecError) as caught:
+        read_own_script(path, 1)
+    assert "line 3 starts the server" in caught.value.hint
     path.write_text("#!/usr/bin/env python3\nimport os; os.execvp('hpcsweep-node', ['hpcsweep-node'])\n")
     assert read_own_script(path, 1)
     path.write_text("#!/bin/bash\n# hpcsweep-node would go here\ndate\n")
@@ -194,6 +198,11 @@ ARGS = [
     ("vllm serve m --x 0.90 --y 1e-5", {"--x": "0.90", "--y": "1e-5"}),
     ("X=$(nproc)\nvllm serve m --x $X --y 1", {"--y": 1}),
     ("vllm serve --enforce-eager m", {"--enforce-eager": True}),
+    ('CMD="vllm serve m --x 1"\n$CMD --y 2', {"--x": 1, "--y": 2}),
+    ('CMD=(vllm serve m --x 1)\n"${CMD[@]}" &', {"--x": 1}),
+    ('CMD="vllm serve m"\nCMD="$CMD --x 1"\neval $CMD', {"--x": 1}),
+    ("start() {\n  local X=2\n  vllm serve m --x $X\n}\nstart", {"--x": 2}),
+    ('if [ -z "$X" ]; then X=5; fi\nvllm serve m --x $X', {"--x": 5}),
 ]
 
 
@@ -202,6 +211,43 @@ def test_arguments_through_variables(text, flags):
     found = read_script(f"#!/bin/bash\n{text}\n")
     assert found.model == "m"
     assert {flag.name: flag.value for flag in found.flags} == flags
+
+
+UNKNOWN = [
+    'if [ "$A" = yes ] && [ "$B" = yes ]; then ARGS+=" --x"; fi',
+    '[ "$A" = "$B" ] && ARGS+=" --x"',
+    'for X in 1 2; do\n  ARGS+=" --x"\ndone',
+    'if grep -q x y; then\n  ARGS+=" --x"\nfi',
+]
+
+
+@pytest.mark.parametrize("text", UNKNOWN)
+def test_what_only_the_job_knows_is_not_guessed(text):
+    found = read_script(f"#!/bin/bash\nARGS=--y\n{text}\nvllm serve m $ARGS\n")
+    assert [flag.name for flag in found.flags] == ["--y"] and found.toggles == []
+    assert any("depends on what only the job knows" in sentence for _, sentence in found.unclear)
+
+
+def test_an_environment_under_a_condition_is_reported():
+    text = '#!/bin/bash\nif [ "$FAST" = 1 ]; then\n  export VLLM_X=1\nfi\nvllm serve m\n'
+    assert (3, "VLLM_X is set under a condition, and is not adopted") in read_script(text).unclear
+
+
+TOGGLES = [
+    'E=""\nif [ "$EAGER" = yes ]; then E=--enforce-eager; fi\nvllm serve m $E',
+    'if [ "${EAGER:-no}" = yes ]; then\n  E="--enforce-eager"\nelse\n  E=""\nfi\nvllm serve m $E',
+    'A=(--x 1)\n[[ $EAGER == yes ]] && A+=(--enforce-eager)\nvllm serve m "${A[@]}"',
+    'A="--x 1"\nif [ "$EAGER" != no ]; then A="$A --enforce-eager"; fi\nvllm serve m $A',
+]
+
+
+@pytest.mark.parametrize("text", TOGGLES)
+def test_a_flag_under_a_condition_is_an_axis(text):
+    found = adopt(f"#!/bin/bash\n{text}\n", "x")
+    experiment = parse_experiment(found.experiment, "x", "x")
+    assert experiment.axes == {"eager": ["yes", "no"]}
+    assert experiment.baseline == {"eager": "yes" if "!= no" in text else "no"}
+    assert "--enforce-eager" not in experiment.serve
 
 
 def test_what_a_variable_is():

@@ -60,6 +60,7 @@ def test_the_node_side_runs_without_the_login_side():
         "            raise ImportError(name)\n"
         "sys.meta_path.insert(0, Refuse())\n"
         "import hpcsweep.node.agent, hpcsweep.load.worker, hpcsweep.node.guardian, hpcsweep.simulator\n"
+        "import hpcsweep.node.plain_job\n"
         "login = ('hpcsweep.store', 'hpcsweep.submit', 'hpcsweep.report', 'hpcsweep.cli')\n"
         "bad = [m for m in sys.modules if m.startswith(login)]\n"
         "sys.exit(str(bad) if bad else 0)"

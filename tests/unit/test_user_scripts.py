@@ -92,6 +92,7 @@ SLURM_REQUESTS = [
     ("--gres=gpu:a100:4 --time=15", {"gpus_per_node": 4, "gpu_type": "a100", "walltime_s": 900, "nodes": 1}),
     ("-N2 --gpus-per-node h200:8 -t1-0", {"gpus": 16, "nodes": 2, "gpu_type": "h200", "walltime_s": 86400}),
     ("-G8 -N 2", {"gpus": 8, "nodes": 2, "gpus_per_node": None}),
+    ("--ntasks-per-gpu=1 --gpus=8", {"gpus": 8, "tasks": 8}),
     ("--gpus-per-task=1 --ntasks=4", {"gpus": 4, "nodes": None, "tasks": 4}),
     ("--gres=gpu:1g.10gb:2", {"gpus_per_node": 2, "gpu_type": "1g.10gb"}),
     ("--gres gpu:8,nvme:100 --ntasks-per-node=8", {"gpus_per_node": 8, "tasks": 8}),

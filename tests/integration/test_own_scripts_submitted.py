@@ -69,6 +69,12 @@ def test_case_77_a_late_directive_is_reported(cli):
     assert "at most 64.0 GPU-hours" in told
 
 
+def test_a_server_beside_the_agent_is_reported(cli, tmp_path):
+    (tmp_path / "own.sh").write_text("#!/bin/bash\n#SBATCH -t 240\nvllm serve m &\nexec hpcsweep-node\n")
+    told = cli.run("submit", "study.yaml", "--cluster", "slurm", "--script", "own.sh", "--dry-run").stdout
+    assert "line 3 of the script starts a server; hpcsweep-node starts its own on the same GPUs" in told
+
+
 @pytest.mark.parametrize("rank", ["SLURM_PROCID", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PALS_RANKID", "PBS_NODENUM"])
 def test_an_agent_of_a_higher_rank_exits_at_once(job: Job, rank):
     job.write(job.run_spec())

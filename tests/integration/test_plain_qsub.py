@@ -2,6 +2,8 @@
 
 import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,6 +140,19 @@ def test_an_array_is_one_sweep_and_its_subjobs_are_repeats(project):
     assert sorted(run["repeat"] for run in runs.values()) == [1, 2, 3]
 
 
+def test_one_job_executes_several_variants(project):
+    project.study()
+    script = project.folder / "experiments/exp_runner.pbs"
+    head = script.read_text().partition("\nexec ")[0]
+    loop = "for ENFORCE_EAGER in yes no; do\n  export ENFORCE_EAGER\n  hpcsweep-node --experiment exp_runner\ndone\n"
+    script.write_text(f"{head}\n{loop}")
+    number = project.qsub("MAX_MODEL_LEN=8k")
+    project.ended(number)
+    ((_, runs),) = project.sweeps().items()
+    assert sorted(runs) == ["ep-on_eager-no_len-8k", "ep-on_eager-yes_len-8k"]
+    assert {(run["outcome"], run["job"]) for run in runs.values()} == {("completed", f"{number}.pbshost")}
+
+
 def test_a_cancelled_array_starts_no_further_subjob(project):
     project.study(slow=True)
     number = project.qsub("EXP_NAME=1A", "-J", "1-3%1")
@@ -223,12 +238,26 @@ def test_the_same_script_by_hpcsweep_submit(project):
 def test_started_manually(project):
     project.study()
     env = project.cli.environment() | {"ENFORCE_EAGER": "no", "EXP_NAME": "mine"}
-    import subprocess
-    import sys
-
     argv = [sys.executable, "-m", "hpcsweep.node.agent", "--experiment", "exp_runner"]
     for _ in range(2):
         subprocess.run(argv, cwd=project.folder, env=env, timeout=100, check=True, capture_output=True)
     sweeps = project.sweeps()
     assert sorted(sweeps) == ["exp_runner-0001", "exp_runner-0002"]
     assert [run["outcome"] for runs in sweeps.values() for run in runs.values()] == ["completed"] * 2
+
+
+def test_a_run_that_was_started_manually_is_not_cancelled(project):
+    project.study(slow=True)
+    argv = [sys.executable, "-m", "hpcsweep.node.agent", "--experiment", "exp_runner"]
+    agent = subprocess.Popen(argv, cwd=project.folder, env=project.cli.environment(), stderr=subprocess.DEVNULL)
+    try:
+        project.wait(lambda sweeps: all(r["phase"] == "measure" for rs in sweeps.values() for r in rs.values()))
+        ((_, runs),) = project.sweeps().items()
+        assert {run["state"] for run in runs.values()} == {"running"}
+        refused = project.cli.run("cancel", code=1).stderr
+        assert f"(process {agent.pid} on " in refused and "it was started manually" in refused
+    finally:
+        agent.terminate()
+        agent.wait(timeout=60)
+    ((_, runs),) = project.sweeps().items()
+    assert [run["outcome"] for run in runs.values()] == ["cancelled"]
