@@ -200,6 +200,7 @@ class Attempt:
             self._server = Server(
                 argv, self._environment, self._folder.path, self._folder.token,
                 lambda text, at_s: self._inbox.put(ServerLine(text, at_s)), self._hidden,
+                self._around.job.private_network,
             )  # fmt: skip
         except OSError as exc:
             reason = f"{argv[0]} cannot be started: {exc.strerror or exc}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from hpcsweep.node.family import Family
+from hpcsweep.node.private_network import enter_private_network
 from hpcsweep.node.processes import TOKEN_VARIABLE, die_with_parent, reap_orphans, send
 from hpcsweep.node.secrets_file import without
 
@@ -37,6 +38,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _enter_and_die_with_parent() -> None:
+    enter_private_network()
+    die_with_parent()  # last: a new user namespace makes the kernel forget it
+
+
 class Server:
     """One server process and what descends from it. `on_line` gets each line and its time of arrival (monotonic)."""
 
@@ -48,8 +54,12 @@ class Server:
         token: str,
         on_line: Callable[[str, float], None],
         hidden: Sequence[bytes] = (),
+        private_network: bool = False,
     ) -> None:
-        """Start it. `hidden`: values that are masked in every line. Raises OSError: the executable cannot be run."""
+        """Start it. `hidden`: values that are masked in every line. `private_network`: see that module.
+
+        Raises OSError: the executable cannot be run.
+        """
         self._hidden = hidden
         self._on_line = on_line
         self._log = (folder / SERVER_LOG).open("ab", buffering=0)
@@ -63,7 +73,7 @@ class Server:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=die_with_parent,
+                preexec_fn=_enter_and_die_with_parent if private_network else die_with_parent,
             )
         except BaseException:
             self._log.close()
