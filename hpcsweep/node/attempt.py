@@ -215,6 +215,7 @@ class Attempt:
                 argv, self._environment, self._folder.path, self._folder.token,
                 lambda text, at_s: self._inbox.put(ServerLine(text, at_s)),
                 hidden=self._hidden, in_session=tracked_by_session(self._around.env),
+                private_network=self._around.job.private_network,
             )  # fmt: skip
         except OSError as exc:
             reason = f"{argv[0]} cannot be started: {exc.strerror or exc}"

@@ -18,6 +18,7 @@ from hpcsweep.node.engine_install import find_executable, installed_version, kno
 from hpcsweep.node.gpus import SILENT_DRIVER, Gpus, visible_names
 from hpcsweep.node.outcome import Ended, Verdict
 from hpcsweep.node.private_folder import KEY_FILE_NAME, SOCKET_NAME
+from hpcsweep.node.private_network import private_network_problem
 from hpcsweep.node.server import free_port
 from hpcsweep.spec.job import JobSpec, RunSpec
 from hpcsweep.spec.phases import OutcomeKind
@@ -103,8 +104,10 @@ def prepare(
         exposure = exposed(engine, run.server)
         if exposure is not None and not job.unprotected_server_allowed:
             raise Ended(Verdict(OutcomeKind.UNSUPPORTED, exposure, "the agent: protection of the server", ALLOW_HINT))
-        executable, version = locate(run, job, engine, env)
         protected_by = access(engine, run.server)
+        if job.private_network:
+            _check_private_network(run, protected_by)
+        executable, version = locate(run, job, engine, env)
         port = 0 if protected_by is Access.UNIX_SOCKET else choose_port(env)
         where = Where(
             executable, port, version, attempt_dir=str(folder), startup_budget_s=startup_s,
@@ -114,6 +117,18 @@ def prepare(
         return Prepared(engine, executable, version, port, engine.launch(run.server, where), where.socket_path)
     except EngineError as exc:
         raise Ended(Verdict(OutcomeKind.UNSUPPORTED, exc.message, "the engine's adapter", exc.hint)) from exc
+
+
+def _check_private_network(run: RunSpec, protected_by: Access) -> None:
+    """Raises Ended when the server cannot have a network of its own, which its profile asks for."""
+    hint = "leave `private_network` out of the cluster profile"
+    if protected_by is not Access.UNIX_SOCKET:
+        reason = f"{run.server.engine} cannot listen on a Unix socket: in a network of its own nobody would reach it"
+        raise Ended(Verdict(OutcomeKind.UNSUPPORTED, reason, "the agent: private_network", hint))
+    problem = private_network_problem()
+    if problem:
+        reason = f"private_network: {socket.gethostname()} does not let its users make one: {problem}"
+        raise Ended(Verdict(OutcomeKind.FAILED, reason, "the agent: private_network", hint))
 
 
 def check(run: RunSpec, job: JobSpec, prepared: Prepared, gpus: Gpus, env: Mapping[str, str]) -> list[str]:

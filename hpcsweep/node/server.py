@@ -9,10 +9,12 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 from hpcsweep.node.family import Family
+from hpcsweep.node.private_network import enter_private_network
 from hpcsweep.node.processes import TOKEN_VARIABLE, die_with_parent, lead_group, reap_orphans, send
 from hpcsweep.node.secrets_file import without
 
@@ -37,6 +39,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _begin_server(in_session: bool, private_network: bool) -> None:
+    """Prepare the new process between fork and exec."""
+    if private_network:
+        enter_private_network()
+    if in_session:
+        lead_group()
+    else:
+        die_with_parent()  # last: a new user namespace makes the kernel forget it
+
+
 class Server:
     """One server process and what descends from it. `on_line` gets each line and its time of arrival (monotonic).
 
@@ -53,8 +65,12 @@ class Server:
         *,
         hidden: Sequence[bytes] = (),
         in_session: bool = False,
+        private_network: bool = False,
     ) -> None:
-        """Start it. `hidden`: values that are masked in every line. Raises OSError: the executable cannot be run."""
+        """Start it. `hidden`: values that are masked in every line. `private_network`: see that module.
+
+        Raises OSError: the executable cannot be run.
+        """
         self._on_line, self._hidden, self.in_session = on_line, hidden, in_session
         self._log = (folder / SERVER_LOG).open("ab", buffering=0)
         self.lost_log_lines = 0
@@ -67,7 +83,7 @@ class Server:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=not in_session,
-                preexec_fn=lead_group if in_session else die_with_parent,
+                preexec_fn=partial(_begin_server, in_session, private_network),
             )
         except BaseException:
             self._log.close()

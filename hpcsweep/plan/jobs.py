@@ -90,6 +90,7 @@ def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Clust
                     compile_cache=experiment.compile_cache,
                     env_from=experiment.env_from,
                     secrets_file=experiment.secrets_file or cluster.secrets_file,
+                    private_network=cluster.private_network,
                     unprotected_server_allowed=cluster.unprotected_server_allowed,
                 )
             )
@@ -125,6 +126,7 @@ def repack(
             changed: dict[str, Any] = {"job": number, "name": f"{first.sweep}-{number}", "elements": elements}
             changed |= {"resources": asked, "engines": dict(cluster.engines)}
             changed |= {"unprotected_server_allowed": cluster.unprotected_server_allowed}
+            changed |= {"private_network": cluster.private_network}
             jobs.append(first.model_copy(update=changed))
     return jobs
 

@@ -55,6 +55,10 @@ class Cluster(Model):
     allow_unprotected_server: bool = Field(
         False, description="run servers that other users of the node can connect to; see docs/security.md"
     )
+    private_network: bool = Field(
+        False,
+        description="servers on a Unix socket get a network of their own: nobody reaches it, and they reach nothing",
+    )
     gpus_per_node: int | None = Field(None, ge=0)
     gpu_type: Directive | None = None
     gpu_resource: Directive | None = Field(

@@ -79,6 +79,7 @@ class JobSpec(Record):
     compile_cache: str = Field("shared", description="shared, node_local or off")
     env_from: list[str] = Field([], description="variables of the server that are read on the node, never written")
     secrets_file: str | None = Field(None, description="file on the node that they are read from first")
+    private_network: bool = Field(False, description="the server gets a network namespace of its own")
     unprotected_server_allowed: bool = Field(
         False, description="a server that every user of the node can connect to may run: no other user is on the nodes"
     )

@@ -13,6 +13,7 @@ from agent_job import Job
 from second_user import as_second_user
 
 from hpcsweep.load.gate import Gate
+from hpcsweep.node.private_network import private_network_problem
 
 
 def listening_ports(pids: set[int]) -> set[int]:
@@ -149,3 +150,31 @@ def test_the_gate_passes_on_what_bears_the_key(echo_server):
                 client.sendall(b"GET /y HTTP/1.1\r\n\r\n")  # the same connection, so the same client
                 assert server.recv(4096).startswith(b"GET /y")
     assert os.environ.get("HPCSWEEP_API_KEY") is None
+
+
+def test_a_server_with_a_network_of_its_own_answers_us_and_nobody_can_reach_a_port_of_it(job):
+    """A user namespace may be forbidden here; then the run says so, before a server is started."""
+    problem = private_network_problem()
+    job.write(job.run_spec(workloads=[job.workload(requests=400, max_tokens=200)]), private_network=True)
+    agent = job.start()
+    if problem:
+        agent.communicate(timeout=60)
+        assert "does not let its users make one" in job.ended()["reason"]
+        return
+    job.wait_for_event("sample")
+    ours = Path("/proc/self/ns/net").readlink()
+    servers = [c.pid for c in psutil.Process(agent.pid).children() if "hpcsweep.simulator" in " ".join(c.cmdline())]
+    (server,) = servers
+    assert Path(f"/proc/{server}/ns/net").readlink() != ours
+    assert "lo:" in Path(f"/proc/{server}/net/dev").read_text()
+    agent.kill()  # the server dies with it in this case too
+    agent.communicate(timeout=60)
+    job.wait_until_nothing_is_left()
+
+
+def test_a_network_of_its_own_is_refused_for_an_engine_that_listens_on_a_port(job):
+    run = job.run_spec()
+    server = run.server.model_copy(update={"engine": "sglang"})
+    job.write(run.model_copy(update={"server": server, "simulation": None}), private_network=True)
+    job.execute()
+    assert (job.ended()["outcome"], "nobody would reach it" in job.ended()["reason"]) == ("unsupported", True)
