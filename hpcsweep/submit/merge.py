@@ -16,8 +16,9 @@ class RunEvidence:
     """What the run folder says of a run, for its latest attempt.
 
     `began`: an attempt was taken. `outcome`: how it ended, as the agent recorded it with `reason` and `hint`; None: no
-    end was recorded. `not_run`: the agent said that it did not get to this run, with the reason. `attempt`: number of the latest attempt, 0: none.
-    `known_attempts`: attempts that were there when the latest job was submitted; a new one must be above it.
+    end was recorded. `not_run`: the agent said that it did not get to this run, with the reason. `attempt`: number of
+    the latest attempt, 0: none. `known_attempts`: attempts that were there when the latest job was submitted; a new
+    one must be above it.
     """
 
     attempt: int = 0
