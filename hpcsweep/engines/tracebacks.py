@@ -29,7 +29,7 @@ _LONE = re.compile(
     rf"(?P<kind>{_CLASS}): (?P<message>\S.*)|(?P<bare>(?:\w+\.){{0,12}}[A-Z]\w*(?:Error|Exception|Interrupt)):?\s*$"
 )
 _NAMED_SO = re.compile(
-    r"(?:Error|Exception|Exit|Interrupt|Timeout|Failed|Failure|OutOfResources|OutOfMemory)(?:\([\w.]+\))?$"
+    r"(?:Error|Exception|Exit|Interrupt|Iteration|Timeout|Failed|Failure|OutOfResources|OutOfMemory)(?:\([\w.]+\))?$"
 )
 _NAMED_IN = re.compile(r"(?:^|[._])(?:errors?|exceptions?|exc)\.\w+$")
 _RAY_TASK = re.compile(rf"(?:{_CLASS}): ray::")
@@ -170,6 +170,7 @@ class TracebackReader:
         over = self._outside(stream, process, line, raw, t_s)
         if text.strip():
             stream.before = text
+            stream.in_group = stream.in_group and _GROUP_EDGE.match(text) is not None
         return over
 
     def _open(self, stream: _Stream, process: str, line: Line, intro: str) -> Chain | None:
@@ -299,17 +300,19 @@ def _raised(lone: re.Match[str], raw: str) -> Raised:
 def _is_class(kind: str, *, has_message: bool, lone: bool) -> bool:
     """Whether a word is the class of an exception, rather than any word before a colon or alone in a line.
 
-    Inside a traceback any dotted or capitalised name is one. A line on its own must look like it.
+    Inside a traceback any dotted name is one, and any capitalised one with a message. A line on its own, and a single
+    word without a message (`Killed`), must look like it.
     """
     bare = kind.partition("(")[0]
     last = re.split(r"\.|::", bare)[-1]
     if _WARNING.search(kind):
         return False
+    named_so = _NAMED_SO.search(kind) is not None
     if not lone:
-        return "." in bare or "::" in bare or last[:1].isupper() or (has_message and bool(_NAMED_SO.search(last)))
+        return "." in bare or "::" in bare or (last[:1].isupper() and has_message) or named_so
     return bool(
         (
-            _NAMED_SO.search(kind)
+            named_so
             and (last[:1].isupper() or "." in bare)
             and bare not in ("Error", "Exit", "Failed", "Timeout")
         )

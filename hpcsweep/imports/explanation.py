@@ -90,7 +90,7 @@ class Recorded:
     decided_by: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class _NoEngine:
     """Reads a log of a program that is not known: exceptions and hints only."""
 

@@ -19,7 +19,7 @@ def explanation_document(name: str, found: Explanation, recorded: Recorded | Non
     if found.facts:
         rows = tuple((fact.name, fact_words(fact)) for fact in found.facts)
         sections.append(Section("Facts", (Table(("fact", "value"), rows),)))
-    return Document(f"{name}: {_headline(found, recorded)}", tuple(sections))
+    return Document(f"{_headline(found, recorded)} ({name})", tuple(sections))
 
 
 def _headline(found: Explanation, recorded: Recorded | None) -> str:
