@@ -60,7 +60,7 @@ def _rates(benchmark: Benchmark) -> Iterator[Finding]:
     """
     figures = benchmark.figures
     duration = figures.get("duration")
-    if duration is None or duration.value <= 0 or benchmark.tool == "guidellm":
+    if duration is None or duration.value <= 0 or benchmark.tool == "guidellm" or "duration" in benchmark.derived:
         return
     rated: list[tuple[str, Number, str, str]] = []
     for name, amounts, unit in _RATES:

@@ -130,7 +130,7 @@ def traced(
                 f"this is the value of another case (line {source.place.line}, {source.label}); the block for this "
             )
             reason += f"case has {shown(own[0].value.value)} (line {own[0].place.line})"
-            lines = (source.place.line, own[0].place.line)
+            lines: tuple[int, ...] = (source.place.line, own[0].place.line)
             return _finding(place, about, claim, Verdict.WRONG, reason, "cell", said, own[0].value.value, lines)
         reason = f"{source.what} of {source}"
         return _finding(

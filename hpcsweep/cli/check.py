@@ -17,12 +17,14 @@ from hpcsweep.report.terminal import write_document
 @click.command()
 @click.argument("report", type=click.Path(path_type=Path), metavar="REPORT.md")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON (see docs/import.md).")
+@click.option("-v", "--verbose", is_flag=True, help="Also list the claims that cannot be checked.")
 @click.pass_context
-def check(ctx: click.Context, report: Path, as_json: bool) -> None:
+def check(ctx: click.Context, report: Path, as_json: bool, verbose: bool) -> None:
     """Recompute the claims of somebody's report.
 
     Averages, percentages, ratios, orderings, summary tables, the best of several settings and the recommended command
-    are held against the numbers that the report itself gives. Anything that `hpcsweep import` reads can be checked.
+    are compared with the numbers that the report itself gives. Anything that `hpcsweep import` reads can be checked.
+    A claim is judged only when the report names both of its numbers; differences that may be noise are not errors.
 
     Exit codes: 0 nothing wrong; 3 something does not add up; 1 it cannot be read, or nothing in it can be checked.
     """
@@ -31,7 +33,7 @@ def check(ctx: click.Context, report: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(check_json(found.file, findings, found), indent=1, ensure_ascii=False))
     else:
-        write_document(check_document(found.file, findings, found), sys.stdout)
+        write_document(check_document(found.file, findings, found, verbose=verbose), sys.stdout)
     if not findings:
         raise ReportError(f"{report}: nothing that can be checked", hint="docs/import.md lists what can be read")
     if any(one.verdict in BAD for one in findings):

@@ -12,6 +12,8 @@ from hpcsweep.cli.context import Session, session
 from hpcsweep.cli.params import duration_s
 from hpcsweep.cli.report import load_rows
 from hpcsweep.errors import ReportError
+from hpcsweep.report.llmd_report import KIND as LLMD
+from hpcsweep.report.llmd_report import llmd_reports
 from hpcsweep.report.serving import KINDS, Service, export_text, find_variant
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Resources
@@ -22,7 +24,9 @@ _DAY_S = 86400.0
 @click.command()
 @click.argument("variant", metavar="VARIANT")
 @click.argument("sweep", required=False)
-@click.option("--to", "kind", type=click.Choice(KINDS), default="command", show_default=True, help="What to write.")
+@click.option(
+    "--to", "kind", type=click.Choice((*KINDS, LLMD)), default="command", show_default=True, help="What to write."
+)
 @click.option(
     "--walltime",
     "walltime_s",
@@ -38,15 +42,25 @@ def export(
 
     VARIANT is `best` (what the report recommends), or a short name such as E03 or a label of the report. SWEEP: the
     latest one by default. The batch scripts use the cluster profile that the sweep ran under.
+
+    `--to llm-d-report` writes what was measured instead: a benchmark report (0.2) of llm-d for each run and workload.
     """
     with session(ctx) as opened:
         rows = load_rows(opened, sweep)
         findings = analyse(rows)
         chosen = find_variant(findings, variant)
+        if kind == LLMD:
+            _write(llmd_reports(findings, chosen), output, f"{chosen.exp} ({chosen.name}) as {kind}")
+            return
         run = next(run for run in rows.runs if run.variant_id == chosen.variant)
         resources, cluster = _asked(opened, rows, run)
     service = Service(findings, chosen, serve_command(run), resources, cluster)
     text = export_text(service, kind, walltime_s=walltime_s)
+    _write(text, output, f"{chosen.exp} ({chosen.name}) as {kind}")
+
+
+def _write(text: str, output: Path | None, what: str) -> None:
+    """Write the text to a file, or to standard output where none is named. Raises ReportError."""
     if output is None:
         click.echo(text, nl=False)
         return
@@ -55,7 +69,7 @@ def export(
             output.write_text(text, encoding="utf-8")
     except OSError as exc:
         raise ReportError(f"{output} cannot be written: {exc.strerror}") from exc
-    click.echo(f"{output}: {chosen.exp} ({chosen.name}) as {kind}", err=True)
+    click.echo(f"{output}: {what}", err=True)
 
 
 def _asked(opened: Session, sweep: SweepRow, run: RunRow) -> tuple[Resources, Cluster]:

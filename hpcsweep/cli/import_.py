@@ -34,8 +34,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 def import_(ctx: click.Context, files: tuple[Path, ...], name: str | None, as_json: bool) -> None:
     """Read results of other tools, and recompute them.
 
-    FILE: JSON or JSONL of `vllm bench serve`, `sglang.bench_serving` or GuideLLM; a log, a Markdown document or the
-    text of a web page with their printed blocks; Markdown tables of samples. `-` reads standard input.
+    FILE: JSON or JSONL of `vllm bench serve`, `vllm bench sweep`, `sglang.bench_serving`, GuideLLM, AIPerf, GenAI-Perf,
+    llmperf, inference-perf or InferenceX; a benchmark report of llm-d; a log, a Markdown document or the text of a web
+    page with their printed blocks; Markdown tables of samples. `-` reads standard input.
 
     Every block is recomputed from its own figures. What does not add up, and what was not taken, is listed.
 

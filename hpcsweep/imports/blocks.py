@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 from hpcsweep.analysis.rows import SampleRow
 from hpcsweep.imports.numbers import Number
 
+RESULT_FILE = "result file"
+"""The form of a file that holds JSON (or YAML) of a load client, and no document."""
+
 
 @dataclass(frozen=True, order=True)
 class Place:
@@ -43,6 +46,9 @@ class Benchmark:
 
     `settings`: request rate, backend and such, as stated. `samples`: of single requests, where the tool kept them.
     `timed`: the samples know when they were sent. `unread`: lines inside the block that mean nothing to us.
+    `parameters`: what a sweep set on the server; `workload`: what it set on the load, as one text; `repeat`: the
+    number of a repeated measurement, from 0; None: it is not said to be one. `derived`: figures that the file does not
+    state, and that were computed from others.
     """
 
     label: str
@@ -54,6 +60,16 @@ class Benchmark:
     samples: tuple[SampleRow, ...] = ()
     timed: bool = False
     unread: tuple[str, ...] = ()
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    workload: str = ""
+    repeat: int | None = None
+    derived: frozenset[str] = frozenset()
+
+    @property
+    def has_failed(self) -> bool:
+        """Return whether no request of it succeeded: then it has no speed."""
+        completed = self.value("completed")
+        return completed == 0 or (completed is None and bool(self.samples) and all(one.error for one in self.samples))
 
     def value(self, name: str) -> float | None:
         """A figure; None: it is not stated."""

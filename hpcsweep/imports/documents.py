@@ -5,7 +5,9 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from hpcsweep.errors import SpecError
 from hpcsweep.imports.blocks import (
+    RESULT_FILE,
     Benchmark,
     Context,
     FailedBlock,
@@ -23,7 +25,10 @@ from hpcsweep.imports.outline import Outline, outline
 from hpcsweep.imports.printed import PrintedBlock, printed_blocks
 from hpcsweep.imports.result_files import json_objects, read_objects
 from hpcsweep.imports.tables import sample_table, tables
+from hpcsweep.spec.load import parse_yaml
 
+_LLMD = re.compile(r"^version:\s*['\"]?0\.\d", re.MULTILINE)
+_HEAD_LENGTH = 4000
 _CLIENT = re.compile(r"\bguidellm\b|\bvllm bench\b|benchmark_serving|bench_serving|trtllm-bench", re.IGNORECASE)
 
 
@@ -41,7 +46,19 @@ def read_text(text: str, file: str) -> Imported:
         objects, end = json_objects(text)
         if objects:
             return _of_objects(objects, end, file)
+    if _LLMD.search(text[:_HEAD_LENGTH]) and "\nresults:" in text:
+        return _of_yaml(text, file)
     return _of_document(text, file)
+
+
+def _of_yaml(text: str, file: str) -> Imported:
+    """Return the benchmark report of llm-d in a text, which is YAML."""
+    try:
+        value, _ = parse_yaml(text, file)
+    except SpecError as exc:
+        skipped = (Skipped(Place(file, 1), "the whole file", f"it begins as a report of llm-d, and is none: {exc}"),)
+        return Imported(file=file, form=RESULT_FILE, skipped=skipped)
+    return _of_objects([(1, value)], None, file)
 
 
 def _of_objects(objects: list[tuple[int, object]], end: tuple[int, str] | None, file: str) -> Imported:
@@ -50,7 +67,7 @@ def _of_objects(objects: list[tuple[int, object]], end: tuple[int, str] | None, 
     if end is not None:
         skipped.append(Skipped(Place(file, end[0]), "the rest of the file", f"it is no JSON: {end[1]}"))
     benchmarks = _told_apart([one for one in found if isinstance(one, Benchmark)])
-    return Imported(file=file, form="result file", benchmarks=benchmarks, skipped=tuple(skipped))
+    return Imported(file=file, form=RESULT_FILE, benchmarks=benchmarks, skipped=tuple(skipped))
 
 
 def _of_document(text: str, file: str) -> Imported:

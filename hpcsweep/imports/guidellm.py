@@ -34,11 +34,18 @@ def guidellm_benchmarks(report: Mapping[str, Any], place: Place) -> Iterator[Ben
             yield Skipped(place, f"benchmark {number} of a GuideLLM report", "it has neither metrics nor requests")
             continue
         samples, trouble = _samples(one)
+        figures = _figures(one, metrics)
+        known = sum(figures[name].value for name in ("completed", "failed") if name in figures)
+        if samples and known > len(samples):
+            trouble = f"the report keeps {len(samples)} of {known:.0f}: the averages of all are taken"
+            samples = ()
+        if figures.get("completed") == Number(0.0):
+            figures = {name: figures[name] for name in ("completed", "failed", "duration") if name in figures}
         yield Benchmark(
             label=_label(one, number),
             place=place,
             tool="guidellm",
-            figures=_figures(one, metrics),
+            figures=figures,
             samples=samples,
             timed=bool(samples),
         )

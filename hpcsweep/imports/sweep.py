@@ -5,8 +5,10 @@ figures of the client without any sample, and is marked as such.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import PurePath
 from typing import Any
 
@@ -21,7 +23,7 @@ from hpcsweep.events.records import (
     WorkloadEnded,
     WorkloadStarted,
 )
-from hpcsweep.imports.blocks import Benchmark, Imported, Place, SampleTable
+from hpcsweep.imports.blocks import RESULT_FILE, Benchmark, Imported, Place, SampleTable
 from hpcsweep.imports.sample_rows import rows_of
 from hpcsweep.imports.serve_settings import ServeSettings, argv_of, serve_settings, settings_of
 from hpcsweep.spec.phases import OutcomeKind, Phase
@@ -49,13 +51,18 @@ class _Work:
 
 @dataclass
 class _Config:
-    """One configuration: a block, or all tables of samples under one heading."""
+    """One run: a block, all tables of samples under one heading, or one repeat of a swept configuration.
+
+    `repeat`: as the tool numbers it; None: no repeat is stated. `failed`: why it has no result.
+    """
 
     label: str
     settings: ServeSettings | None
     argv: tuple[str, ...]
     short: str = ""
     works: list[_Work] = field(default_factory=list)
+    failed: str = ""
+    repeat: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,25 +78,33 @@ def imported_sweep(name: str, files: Sequence[Imported], at: float, versions: Ma
     """The sweep `name` of everything in `files`; `at`: Unix seconds of the import, the stamp of every record."""
     configs: list[_Config] = []
     left_out: list[str] = []
+    seen: dict[object, Place] = {}
     for found in files:
         prefix = f"{PurePath(found.file).stem} " if len(files) > 1 else ""
-        configs += _of_benchmarks(found, prefix, left_out)
+        once = _once(found, seen, left_out)
+        configs += _of_benchmarks(once, prefix, left_out)
         configs += _of_tables(found, prefix, left_out)
-    labels = _labels(configs)
+    configs = _with_repeats(configs)
+    variants = _labels(configs)
+    repeats: dict[str, int] = {}
     runs, events = [], {}
-    for label, config in zip(labels, configs, strict=True):
+    for variant, config in zip(variants, configs, strict=True):
         settings = config.settings
+        repeats[variant] = repeats.get(variant, 0) + 1
+        label = variant if repeats[variant] == 1 else f"{variant}_rep-{repeats[variant]}"
         runs.append(
             PlannedRun(
                 label=label,
-                variant_id=label,
-                axes={AXIS: label},
+                variant_id=variant,
+                repeat=repeats[variant],
+                axes={AXIS: variant},
                 engine=settings.engine if settings else "",
                 model=settings.model if settings else "",
                 gpus=settings.gpus if settings else 0,
             )
         )
         events[label] = tuple(_events(f"{name}/{label}", config, at))
+    labels = list(dict.fromkeys(variants))
     baseline = next((label for label in labels if "baseline" in label.lower()), labels[0] if labels else "")
     failures = [(one.label, one.text) for found in files for one in found.failures]
     sweep = SweepFile(
@@ -109,25 +124,74 @@ def imported_sweep(name: str, files: Sequence[Imported], at: float, versions: Ma
     return ImportedSweep(sweep, events, tuple(left_out))
 
 
-def _of_benchmarks(found: Imported, prefix: str, left_out: list[str]) -> Iterator[_Config]:
+def _once(found: Imported, seen: dict[object, Place], left_out: list[str]) -> Sequence[Benchmark]:
+    """Return the benchmarks of a file that no file before it holds too, as a sweep's summary holds its runs."""
+    if found.form != RESULT_FILE:
+        return found.benchmarks
+    kept = []
     for one in found.benchmarks:
+        figures = tuple(sorted((name, number.value) for name, number in one.figures.items()))
+        key = (one.tool, figures, tuple(sorted(one.settings.items())), one.repeat)
+        if key in seen:
+            left_out.append(f"{one.place}: {one.label}: the same result as in {seen[key]}")
+            continue
+        seen[key] = one.place
+        kept.append(one)
+    return kept
+
+
+def _of_benchmarks(benchmarks: Sequence[Benchmark], prefix: str, left_out: list[str]) -> Iterator[_Config]:
+    for one in benchmarks:
         duration = one.value("duration")
+        swept = bool(one.parameters) or one.repeat is not None
+        short = " ".join(part for part in (one.context.short, one.context.comment.lstrip("-")) if part)
+        label = prefix + one.label
+        if swept:
+            label = " ".join(f"{name}={text}" for name, text in one.parameters.items()) or one.label
+        config = _Config(label, settings_of(one), argv_of(one.context), prefix + short if short else "")
+        config.repeat = one.repeat if swept else None
+        if one.has_failed:
+            lost = int(one.value("failed") or len(one.samples))
+            details = (sample.error_detail for sample in one.samples if sample.error_detail)
+            config.failed = f"{lost} of {lost} requests failed" + "".join(f": {text}" for text in islice(details, 1))
+            config.works.append(_Work(_workload(one), one.place, one.samples, duration or 0.0, {"failed": lost}, ()))
+            yield config
+            continue
         if not duration or duration <= 0:
             left_out.append(f"{one.place}: {one.label}: it states no duration")
             continue
         if not one.samples and "completed" not in one.figures:
             left_out.append(f"{one.place}: {one.label}: it states no number of requests")
             continue
-        short = " ".join(part for part in (one.context.short, one.context.comment.lstrip("-")) if part)
-        config = _Config(prefix + one.label, settings_of(one), argv_of(one.context), prefix + short if short else "")
         told = () if one.samples else ("only averages were kept: no single request is known",)
         figures = {} if one.samples else {name: number.value for name, number in one.figures.items()}
         config.works.append(_Work(_workload(one), one.place, one.samples, duration, figures, told))
         yield config
 
 
+def _with_repeats(configs: Sequence[_Config]) -> list[_Config]:
+    """Return the configurations with the workloads of one repeat in one run, repeats in the order of their numbers."""
+    merged: dict[tuple[str, int], _Config] = {}
+    kept: list[_Config] = []
+    for config in configs:
+        if config.repeat is None or config.failed:
+            kept.append(config)
+            continue
+        key = (config.label, config.repeat)
+        names = {work.name for work in config.works}
+        if key in merged and not names & {work.name for work in merged[key].works}:
+            merged[key].works += config.works
+        else:
+            merged[key] = config
+            kept.append(config)
+    order = {label: at for at, label in enumerate(dict.fromkeys(one.label for one in kept))}
+    return sorted(kept, key=lambda one: (order[one.label], one.repeat if one.repeat is not None else -1))
+
+
 def _workload(one: Benchmark) -> str:
-    """Blocks with the same requests have one name: their number, and input tokens."""
+    """Return one name for blocks with the same requests: what the sweep set, else their number and input tokens."""
+    if one.workload:
+        return _slug(one.workload)
     requests, tokens = one.value("completed"), one.value("total_input_tokens")
     if requests is None or tokens is None:
         return f"requests-{len(one.samples) or int(requests or 0)}"
@@ -166,15 +230,25 @@ def _objective(configs: Sequence[_Config]) -> dict[str, str]:
 
 
 def _labels(configs: Sequence[_Config]) -> list[str]:
-    """A folder name for each, all different; the short name where no two have the same."""
-    short = [config.short for config in configs]
-    texts = [config.short if config.short and short.count(config.short) == 1 else config.label for config in configs]
+    """Return a folder name for each, different unless they are repeats; the short name where no two have the same."""
+    short = Counter(config.short for config in configs)
     labels: list[str] = []
-    for text in texts:
-        label, number = _slug(text), 2
-        while label in labels:
-            label, number = f"{_slug(text)}-{number}", number + 1
-        labels.append(label)
+    taken: dict[str, int] = {}
+    of_repeats: dict[str, str] = {}
+    for config in configs:
+        text = config.short if config.short and short[config.short] == 1 else config.label
+        if config.repeat is not None and config.label in of_repeats:
+            labels.append(of_repeats[config.label])
+            continue
+        label = _slug(text)
+        number = taken.get(label, 0) + 1
+        taken[label] = number
+        while number > 1 and f"{label}-{number}" in taken:
+            number += 1
+        labels.append(label if number == 1 else f"{label}-{number}")
+        taken.setdefault(labels[-1], 1)
+        if config.repeat is not None:
+            of_repeats[config.label] = labels[-1]
     return labels
 
 
@@ -191,6 +265,13 @@ def _events(run_id: str, config: _Config, at: float) -> Iterator[Event]:
     engine = config.settings.engine if config.settings else "unknown"
     yield AttemptStarted(**stamp(), host=HOST, pid=0, engine=engine, simulated=False, argv=list(config.argv))
     yield PhaseEntered(**stamp(), phase=Phase.MEASURE)
+    if config.failed:  # it has no figure: a workload of zeros would be one
+        for work in config.works:
+            yield Warned(**stamp(), message=f"imported from {work.place}")
+        yield AttemptEnded(
+            **stamp(), outcome=OutcomeKind.FAILED, phase=Phase.MEASURE, reason=config.failed, decided_by="import"
+        )
+        return
     for work in config.works:
         for text in (f"imported from {work.place}", *work.warnings):
             yield Warned(**stamp(), message=text)

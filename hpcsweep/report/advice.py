@@ -9,7 +9,7 @@ from hpcsweep.analysis.variants import listed
 from hpcsweep.report import wording
 from hpcsweep.report.document import Block, Bullets, Code, Paragraph, Section, Table
 from hpcsweep.report.held_back import HeldBack
-from hpcsweep.report.wording import NOTHING
+from hpcsweep.report.wording import NO_OBJECTIVE, NOTHING
 
 CHOSEN = " (chosen)"
 """Stands after the name of the recommended variant."""
@@ -26,7 +26,7 @@ def recommendation(findings: Findings) -> Section:
         title = f"{word}: {wording.exp(variant)} ({variant.name})"
     blocks: list[Block] = [
         Paragraph(f"{title}.", strong=True),
-        Paragraph(f"Objective: {advice.objective}."),
+        Paragraph(f"Objective: {advice.objective or NO_OBJECTIVE}."),
         Bullets(advice.why),
     ]
     if advice.command:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hpcsweep.check.findings import Finding, Verdict
+from hpcsweep.check.findings import BAD, Finding, Verdict
 from hpcsweep.check.recompute_samples import warm_mean
 from hpcsweep.imports.blocks import Benchmark, Imported, SampleTable
 from hpcsweep.imports.numbers import shown
@@ -30,18 +30,31 @@ def import_document(files: Sequence[Imported], findings: Sequence[Sequence[Findi
     return Document("Imported", tuple(sections))
 
 
-def check_document(file: str, findings: Sequence[Finding], skipped: Imported) -> Document:
-    """Every claim of a report with its verdict, those that do not hold first."""
-    blocks: list[Block] = [Paragraph(summary(findings), strong=True)]
-    bad = [one for one in findings if one.verdict is not Verdict.CONFIRMED]
+_SECTIONS = (
+    ("What does not hold", BAD),
+    ("Inside the noise", (Verdict.NOISE,)),
+    ("Worth knowing", (Verdict.NOTE,)),
+)
+
+
+def check_document(file: str, findings: Sequence[Finding], found: Imported, *, verbose: bool = False) -> Document:
+    """Return every claim of a report with its verdict, those that do not hold first.
+
+    `verbose`: also the claims that cannot be checked.
+    """
+    sections = [Section("Verdict", (Paragraph(summary(findings), strong=True),))]
+    for title, verdicts in _SECTIONS:
+        members = [one for one in findings if one.verdict in verdicts]
+        if members:
+            sections.append(Section(title, tuple(_listed(members))))
     good = [one for one in findings if one.verdict is Verdict.CONFIRMED]
-    sections = [Section("Verdict", tuple(blocks))]
-    if bad:
-        sections.append(Section("What does not hold", tuple(_listed(bad))))
     if good:
         sections.append(Section("Confirmed", tuple(_tables(good))))
-    if skipped.skipped:
-        sections.append(Section("Not read", tuple(_not_taken(skipped))))
+    unknown = [one for one in findings if one.verdict is Verdict.NOT_CHECKED]
+    if verbose and unknown:
+        sections.append(Section("Cannot be checked", tuple(_listed(unknown))))
+    if found.skipped:
+        sections.append(Section("Not read", tuple(_not_taken(found))))
     return Document(file, tuple(sections))
 
 
@@ -74,6 +87,8 @@ def _blocks(found: Imported) -> list[Block]:
 
 
 def _row(one: Benchmark) -> tuple[str, ...]:
+    if one.has_failed:
+        return (one.label, str(one.place.line), "all failed", *("",) * (len(_COLUMNS) - 1))
     values = [one.value(name) for name, _ in _COLUMNS]
     return (one.label, str(one.place.line), *("" if v is None else shown(v) for v in values))
 
@@ -174,6 +189,7 @@ def finding_json(one: Finding) -> dict[str, Any]:
         "unit": one.unit,
         "verdict": one.verdict.value,
         "reason": one.reason,
+        "sources": list(one.sources),
     }
 
 
@@ -187,6 +203,9 @@ def _benchmark_json(one: Benchmark) -> dict[str, Any]:
         "figures": {name: number.value for name, number in one.figures.items()},
         "samples": len(one.samples),
         "unread": list(one.unread),
+        "parameters": dict(one.parameters),
+        "workload": one.workload,
+        "repeat": one.repeat,
     }
 
 

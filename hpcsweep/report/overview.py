@@ -10,7 +10,7 @@ from hpcsweep.analysis.variants import listed
 from hpcsweep.report import wording
 from hpcsweep.report.document import Bullets, Paragraph, Section, Table
 from hpcsweep.report.held_back import HeldBack
-from hpcsweep.report.wording import NOTHING, SIMULATED
+from hpcsweep.report.wording import NO_OBJECTIVE, NOTHING, SIMULATED
 from hpcsweep.spec.sweep import IMPORTED_FROM
 from hpcsweep.units import counted
 
@@ -38,7 +38,7 @@ def head(findings: Findings, *, brief: bool = False) -> Section:
         f"Cluster {sweep.cluster} ({sweep.scheduler}); model {', '.join(models)}; engine {', '.join(engines)}",
         f"{counted(len(findings.variants), 'variant')} in {counted(planned, 'run')}, of which {done} completed",
         *_hardware(findings),
-        f"Objective: {findings.recommendation.objective}",
+        f"Objective: {findings.recommendation.objective or NO_OBJECTIVE}",
     ]
     return Section("What was run", (*blocks, Bullets((*lines, *(() if brief else _origin(findings))))))
 

@@ -8,6 +8,7 @@ from hpcsweep.analysis.findings_compared import Comparison, Effect
 from hpcsweep.analysis.findings_measured import Condition, Figure, Validity
 
 SIMULATED = "SIMULATED"
+NO_OBJECTIVE = "none: no workload was measured"
 NOTHING = "-"
 
 WIDE_FACTOR = 2.0

@@ -9,7 +9,7 @@ from pathlib import Path
 from hpcsweep.adopt.script import read_script
 from hpcsweep.adopt.servers import replacement, server_starts
 from hpcsweep.errors import DatasetError, SpecError
-from hpcsweep.load.datasets.registry import read_options
+from hpcsweep.load.datasets.registry import facts_of, read_options
 from hpcsweep.schedulers.user_script import starts_agent
 from hpcsweep.spec.base import nearest
 from hpcsweep.spec.cluster import Cluster, Settings, Ssh
@@ -174,11 +174,12 @@ def read_facts(experiment: Experiment, experiment_file: Path) -> dict[str, Datas
 
 def _facts(workload: Workload, folder: Path) -> DatasetFacts:
     dataset, options = read_options(workload.dataset)
+    count = None if workload.num_requests is None else workload.num_requests + workload.warmup
     try:
-        return dataset.facts(options, folder, workload.max_tokens)
+        return facts_of(dataset, options, folder, workload.max_tokens, count)
     except DatasetError:
         try:
-            return dataset.facts(options, shipped_dir(), workload.max_tokens)
+            return facts_of(dataset, options, shipped_dir(), workload.max_tokens, count)
         except DatasetError:
             pass  # the user's own folder is what the error must name
         raise

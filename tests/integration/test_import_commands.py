@@ -12,6 +12,7 @@ TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
 STUDIES = TRANSCRIPTS / "imports"
 H200 = STUDIES / "glm-4.6-h200-pbs-experiments.md"
 A100 = STUDIES / "glm-4.6-a100-throughput.md"
+AUDIT = TRANSCRIPTS / "audit"
 GUIDE = STUDIES / "glm-4.x-vllm-guide.md"
 DETAILED = TRANSCRIPTS / "vllm-bench" / "eager512-c4.json"
 
@@ -51,7 +52,9 @@ def test_import_reads_standard_input():
 
 CHECKS = [
     pytest.param(H200, 3, "loses 6 flags", id="H200"),
-    pytest.param(A100, 3, "which this command", id="A100"),
+    pytest.param(A100, 0, "which this command lacks; one run each", id="A100: all of it is noise"),
+    pytest.param(AUDIT / "17-check-ok-total-wrong.md", 3, "WRONG BY 700", id="a total"),
+    pytest.param(AUDIT / "07-check-percent-unrelated-number.md", 0, "1 cannot be checked", id="not checkable"),
     pytest.param(GUIDE, 0, "4 confirmed", id="guide"),
 ]
 
@@ -61,6 +64,12 @@ def test_check(report, code, told):
     done = hpcsweep("check", report)
     assert done.returncode == code, done.stderr
     assert told in words(done.stdout)
+
+
+def test_claims_that_cannot_be_checked_are_listed_on_request():
+    path = AUDIT / "08-check-one-digit.md"
+    assert "+36.9%" not in hpcsweep("check", path).stdout
+    assert "+36.9%" in hpcsweep("check", path, "--verbose").stdout
 
 
 def test_check_as_json_says_line_and_both_values():

@@ -169,8 +169,8 @@ def test_the_times_of_sglang_that_its_details_do_not_give_are_not_recomputed():
     assert wrong == ["mean_itl_ms = 110 ms"]
 
 
-@pytest.mark.parametrize(("duration", "wrong"), [(0.5, False), (1.5, False), (2.5, True)])
-def test_a_peak_of_one_second_may_be_below_the_average_of_less(duration, wrong):
+@pytest.mark.parametrize(("duration", "odd"), [(0.5, False), (1.5, False), (2.5, True)])
+def test_a_peak_of_one_second_may_be_below_the_average_of_less(duration, odd):
     result = {"duration": duration, "output_throughput": 100.0, "max_output_tokens_per_s": 79.0, "completed": 1}
     (block,) = read_text(json.dumps(result), "r.json").benchmarks
-    assert any(one.verdict is Verdict.WRONG for one in recompute(block)) is wrong
+    assert any(one.verdict is Verdict.NOTE for one in recompute(block)) is odd

@@ -334,7 +334,10 @@ def test_a_trace_as_csv_with_columns_of_its_own(tmp_path):
     ("text", "told"),
     [
         ('{"timestamp": 1, "input_len": 3, "output_length": 1}\n', "line 1: no column 'input_length'"),
-        ('{"timestamp": "soon", "input_length": 3, "output_length": 1}\n', "line 1: not a number"),
+        (
+            '{"timestamp": "soon", "input_length": 3, "output_length": 1}\n',
+            "column 'timestamp': 'soon' is neither a number nor a date",
+        ),
         ("[1]\n", "line 1: not an object"),
         ("nothing\n", "neither JSON lines nor CSV"),
         ("", "no row"),

@@ -1,8 +1,10 @@
 """The kinds of datasets: the built-in ones, and those of plugins (entry points `hpcsweep.datasets`)."""
 
+import inspect
 import warnings
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,6 +13,7 @@ from hpcsweep.errors import DatasetError, SpecError
 from hpcsweep.load.datasets.base import Dataset
 from hpcsweep.spec.base import Model, known_keys, nearest
 from hpcsweep.spec.workload import Dataset as DatasetSpec
+from hpcsweep.spec.workload import DatasetFacts
 
 ENTRY_POINT_GROUP = "hpcsweep.datasets"
 _BUILT_IN = {
@@ -61,3 +64,17 @@ def read_options(spec: DatasetSpec) -> tuple[Dataset, Any]:
         told = first["msg"].removeprefix("Value error, ")
         where = f"dataset {spec.kind}: {key}: {told}" if key else f"dataset {spec.kind}: {told}"
         raise DatasetError(where, hint=f"known: {', '.join(known_keys(model))}") from exc
+
+
+def facts_of(
+    dataset: Dataset, options: Any, folder: Path, completion_tokens: int | None, count: int | None
+) -> DatasetFacts:
+    """Return the facts of a dataset of which `count` requests are sent; None: all.
+
+    A dataset whose `facts` has no parameter `count` (a plugin may not have it) is judged by all of its requests.
+    """
+    if "count" in inspect.signature(dataset.facts).parameters:
+        counted: Any = dataset.facts
+        facts: DatasetFacts = counted(options, folder, completion_tokens, count=count)
+        return facts
+    return dataset.facts(options, folder, completion_tokens)

@@ -1,10 +1,12 @@
 """`samples`: one's own prompts, a JSON list or JSON lines, an object each.
 
 `id` (default: the line's number), `prompt` or `messages` (as in the OpenAI API), `max_tokens` and `prompt_tokens`
-(optional; what somebody counted).
+(optional; what somebody counted). Two other forms are read too: the lines of vLLM's `custom` dataset (`prompt` and
+`output_tokens`), and those of OpenAI's batch files (`custom_id`, `body`).
 """
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +14,7 @@ from typing import Any, ClassVar
 from pydantic import Field, ValidationError, model_validator
 
 from hpcsweep.errors import DatasetError
-from hpcsweep.load.datasets.base import FileOptions, Request, Tokenizer, sha256
+from hpcsweep.load.datasets.base import DatasetWarning, FileOptions, Request, Tokenizer, sha256
 from hpcsweep.spec.base import Model, known_keys, nearest
 from hpcsweep.spec.workload import DatasetFacts
 
@@ -46,13 +48,16 @@ class Samples:
     options_model: ClassVar[type[Model]] = SamplesOptions
     needs_tokenizer: ClassVar[bool] = False
 
-    def facts(self, options: SamplesOptions, base_dir: Path, completion_tokens: int | None) -> DatasetFacts:
-        """Counts of the file; prompt tokens as stated there, else not known."""
+    def facts(
+        self, options: SamplesOptions, base_dir: Path, completion_tokens: int | None, count: int | None = None
+    ) -> DatasetFacts:
+        """Return the file's number of samples, and the largest stated counts of the first `count`; None: of all."""
         path = (base_dir / options.path).resolve()
         digest = sha256(path)
         samples = _chosen(_read(path), options, path)
-        stated = [sample.prompt_tokens for sample in samples]
-        limits = [completion_tokens or sample.max_tokens for sample in samples]
+        sent = samples[:count]
+        stated = [sample.prompt_tokens for sample in sent]
+        limits = [completion_tokens or sample.max_tokens for sample in sent]
         return DatasetFacts(
             requests=len(samples),
             prompt_tokens_max=None if None in stated else max(tokens for tokens in stated if tokens is not None),
@@ -88,14 +93,15 @@ class Samples:
 
 def _read(path: Path) -> list[Sample]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as exc:
         raise DatasetError(f"{path}: cannot be read", detail=str(exc)) from exc
     samples: list[Sample] = []
     ids: set[str] = set()
+    unsent: set[str] = set()
     for place, entry in _entries(text, path):
         try:
-            sample = Sample.model_validate(entry)
+            sample = Sample.model_validate(_own_form(entry, place, unsent))
         except ValidationError as exc:
             first = exc.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
@@ -109,7 +115,34 @@ def _read(path: Path) -> list[Sample]:
         samples.append(sample.model_copy(update={"id": name}))
     if not samples:
         raise DatasetError(f"{path}: no samples in this file")
+    if unsent:
+        told = f"{path}: {', '.join(sorted(unsent))} of the batch requests are not sent: the workload states them"
+        warnings.warn(told, DatasetWarning, stacklevel=2)
     return samples
+
+
+_BATCH = ("messages", "prompt", "max_tokens", "max_completion_tokens", "model", "stream", "stream_options")
+"""Keys of a batch request's body that are taken, or that the load client sets itself."""
+
+
+def _own_form(entry: Any, place: str, unsent: set[str]) -> Any:
+    """Return an entry of vLLM's custom dataset or of an OpenAI batch file in our own form; any other as it is.
+
+    `unsent` collects the keys of a request that are not taken. Raises DatasetError: a limit is stated twice.
+    """
+    if not isinstance(entry, dict):
+        return entry
+    if isinstance(entry.get("body"), dict) and "custom_id" in entry:
+        body = entry["body"]
+        unsent |= body.keys() - set(_BATCH)
+        limits = [body[name] for name in ("max_completion_tokens", "max_tokens") if body.get(name) is not None]
+        own = {"id": entry["custom_id"], "max_tokens": limits[0] if limits else None}
+        return own | {name: body[name] for name in ("prompt", "messages") if name in body}
+    if "output_tokens" in entry:
+        if "max_tokens" in entry:
+            raise DatasetError(f"{place}: output_tokens and max_tokens: both limit the answer", hint="keep one of them")
+        return {"max_tokens" if name == "output_tokens" else name: content for name, content in entry.items()}
+    return entry
 
 
 def _entries(text: str, path: Path) -> list[tuple[str, Any]]:

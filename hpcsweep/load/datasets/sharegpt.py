@@ -5,17 +5,17 @@ shuffled by the seed; the first turn is the prompt, the length of the second one
 answer of at least 4 tokens, a prompt of at most 1,024, both of at most 2,048; too few: drawn again.
 """
 
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
 from hpcsweep.errors import DatasetError
 from hpcsweep.load.datasets.base import FileOptions, Request, Tokenizer, count_tokens, sha256, warn_counts
+from hpcsweep.load.datasets.sharegpt_file import check_form, conversations
 from hpcsweep.spec.base import Model, Tokens
 from hpcsweep.spec.workload import DatasetFacts
 
@@ -37,9 +37,13 @@ class Sharegpt:
     needs_tokenizer: ClassVar[bool] = True
 
     def facts(self, options: SharegptOptions, base_dir: Path, completion_tokens: int | None) -> DatasetFacts:
-        """The filter's limits; how many conversations pass is known when the model's tokenizer has counted them."""
+        """Return the filter's limits; the form of the file is checked.
+
+        How many conversations pass is known when the model's tokenizer has counted them.
+        """
         path = (base_dir / options.path).resolve()
         digest = sha256(path)
+        check_form(path)
         return DatasetFacts(
             requests=options.requests,
             prompt_tokens_max=MAX_PROMPT_TOKENS,
@@ -54,7 +58,7 @@ class Sharegpt:
         if tokenizer is None:
             warn_counts("lengths of `sharegpt` were estimated from characters")
         path = data_files[0]
-        entries = _conversations(path)
+        entries = conversations(path)
         random.Random(seed).shuffle(entries)
         requests: list[Request] = []
         for entry in entries:
@@ -77,20 +81,3 @@ def _is_valid(prompt_tokens: int, output_tokens: int, output_stated: bool) -> bo
     if prompt_tokens < MIN_TOKENS or (output_tokens < MIN_TOKENS and not output_stated):
         return False
     return prompt_tokens <= MAX_PROMPT_TOKENS and prompt_tokens + output_tokens <= MAX_TOTAL_TOKENS
-
-
-def _conversations(path: Path) -> list[dict[str, Any]]:
-    """Entries with at least two turns. Raises DatasetError."""
-    try:
-        entries = json.loads(path.read_bytes())
-        long_enough = [e for e in entries if len(e.get("conversations") or ()) >= 2]
-        for entry in long_enough:
-            if not all(isinstance(turn["value"], str) for turn in entry["conversations"][:2]):
-                raise ValueError(f"entry {entry.get('id')!r}: a turn without text")
-    except (OSError, ValueError, AttributeError, TypeError, KeyError) as exc:
-        raise DatasetError(
-            f"{path}: not a ShareGPT file",
-            detail=f"{type(exc).__name__}: {exc}",
-            hint="expected: a JSON list of {id, conversations: [{from, value}, ...]}",
-        ) from exc
-    return long_enough

@@ -1,7 +1,8 @@
 """`trace`: arrival times and lengths of a recorded service, replayed with random text.
 
 JSON lines or CSV with a header. The names of the columns are options; their defaults are those of the Mooncake traces
-(JSON lines: timestamp in ms, input_length, output_length, hash_ids). `hash_ids` name blocks of the prompt: prompts
+(JSON lines: timestamp in ms, input_length, output_length, hash_ids), and those of the Azure and BurstGPT traces are
+found by themselves. Times are numbers or dates. `hash_ids` name blocks of the prompt: prompts
 that begin with the same ids begin with the same text, so that a prefix cache finds what it found in the service.
 """
 
@@ -17,7 +18,8 @@ from pydantic import Field
 from hpcsweep.errors import DatasetError
 from hpcsweep.load.datasets.base import FileOptions, Request, Tokenizer, sha256, warn_counts
 from hpcsweep.load.datasets.text import TextMaker
-from hpcsweep.spec.base import Model, nearest
+from hpcsweep.load.datasets.trace_columns import Columns, columns_of, integer_of, time_of, unit_of
+from hpcsweep.spec.base import Model
 from hpcsweep.spec.workload import DatasetFacts
 
 
@@ -25,11 +27,14 @@ class TraceOptions(FileOptions):
     """Options of `kind: trace`."""
 
     time: str = Field("timestamp", description="column of the arrival time; the first one is the start")
-    time_unit_s: float = Field(0.001, gt=0, description="seconds of one unit of that column")
+    time_unit_s: float | None = Field(
+        None, gt=0, description="seconds of one unit of that column; None: 0.001 for the default columns, else guessed"
+    )
     input: str = Field("input_length", description="column of the prompt's tokens")
     output: str = Field("output_length", description="column of the answer's tokens")
     blocks: str = Field("hash_ids", description="column of the block ids; it may be missing")
     block_tokens: int = Field(512, ge=1, description="tokens of one block")
+    max_input: int | None = Field(None, ge=1, description="rows with a longer prompt are left out; None: all are kept")
     speed: float = Field(1.0, gt=0, description="2: twice as fast as it was recorded")
 
 
@@ -40,22 +45,25 @@ class Trace:
     options_model: ClassVar[type[Model]] = TraceOptions
     needs_tokenizer: ClassVar[bool] = True
 
-    def facts(self, options: TraceOptions, base_dir: Path, completion_tokens: int | None) -> DatasetFacts:
-        """The trace's counts and its longest prompt and answer."""
+    def facts(
+        self, options: TraceOptions, base_dir: Path, completion_tokens: int | None, count: int | None = None
+    ) -> DatasetFacts:
+        """Return the trace's counts, and the longest prompt and answer of the first `count` rows; None: of all."""
         path = (base_dir / options.path).resolve()
         digest = sha256(path)
         rows = _read(path, options)
+        sent = rows[:count]
         return DatasetFacts(
             requests=len(rows),
-            prompt_tokens_max=max(row.prompt_tokens for row in rows),
-            completion_tokens_max=completion_tokens or max(row.output_tokens for row in rows),
+            prompt_tokens_max=max(row.prompt_tokens for row in sent),
+            completion_tokens_max=completion_tokens or max(row.output_tokens for row in sent),
             files={str(path): digest},
         )
 
     def requests(
         self, options: TraceOptions, data_files: Sequence[Path], tokenizer: Tokenizer | None, count: int, seed: int
     ) -> list[Request]:
-        """The first `count` rows of the trace, in the order of their times."""
+        """Return the first `count` rows of the trace, in the order of their times."""
         if tokenizer is None:
             warn_counts("prompts of `trace` were counted in words")
         maker = TextMaker(tokenizer)
@@ -80,30 +88,46 @@ class _Row(Model):
 
 
 def _read(path: Path, options: TraceOptions) -> list[_Row]:
-    """Rows by time, the first at 0 s; rows without prompt or answer tokens (failed requests) are left out."""
-    rows = []
-    for place, entry in _entries(path):
-        missing = [name for name in (options.time, options.input, options.output) if name not in entry]
-        if missing:
-            raise DatasetError(f"{place}: no column {missing[0]!r}", hint=nearest(missing[0], entry))
-        try:
-            prompt, output = int(entry[options.input]), int(entry[options.output])
-            if prompt > 0 and output > 0:
-                time_s = float(entry[options.time]) * options.time_unit_s
-                blocks = tuple(int(block) for block in entry.get(options.blocks) or ())
-                rows.append(_Row(time_s=time_s, prompt_tokens=prompt, output_tokens=output, blocks=blocks))
-        except (ValueError, TypeError) as exc:
-            raise DatasetError(f"{place}: not a number where one must be", detail=str(exc)) from exc
-    if not rows:
+    """Return rows by time, the first at 0 s; rows without prompt or answer tokens (failed requests) are left out."""
+    entries = _entries(path)
+    if not entries:
         raise DatasetError(f"{path}: no row with a prompt and an answer")
-    rows.sort(key=lambda row: row.time_s)
-    return [row.model_copy(update={"time_s": row.time_s - rows[0].time_s}) for row in rows]
+    columns = columns_of(entries[0][1], Columns(options.time, options.input, options.output), entries[0][0])
+    found: list[tuple[float, int, int, tuple[int, ...]]] = []
+    dates = 0
+    for place, entry in entries:
+        columns_of(entry, columns, place)
+        prompt = integer_of(entry[columns.input], columns.input, place)
+        output = integer_of(entry[columns.output], columns.output, place)
+        if prompt <= 0 or output <= 0 or (options.max_input is not None and prompt > options.max_input):
+            continue
+        time, is_date = time_of(entry[columns.time], columns.time, place)
+        dates += is_date
+        if dates not in (0, len(found) + 1):
+            raise DatasetError(f"{place}: column {columns.time!r} has numbers and dates")
+        found.append((time, prompt, output, _blocks(entry.get(options.blocks), options.blocks, place)))
+    if not found:
+        raise DatasetError(f"{path}: no row with a prompt and an answer")
+    unit_s = 1.0 if dates else options.time_unit_s or unit_of([row[0] for row in found], columns, str(path))
+    found.sort(key=lambda row: row[0])
+    first = found[0][0]
+    return [
+        _Row(time_s=(time - first) * unit_s, prompt_tokens=prompt, output_tokens=output, blocks=blocks)
+        for time, prompt, output, blocks in found
+    ]
+
+
+def _blocks(content: Any, column: str, place: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(block) for block in content or ())
+    except (ValueError, TypeError) as exc:
+        raise DatasetError(f"{place}: column {column!r}: {content!r} is not a list of block ids") from exc
 
 
 def _entries(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    """(place, columns) of every line."""
+    """Return (place, columns) of every line."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".csv":
             return [(f"{path}, line {n}", row) for n, row in enumerate(csv.DictReader(text.splitlines()), 2)]
         lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
