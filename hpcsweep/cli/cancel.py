@@ -5,6 +5,7 @@ import json
 import click
 
 from hpcsweep.cli.context import Session, session
+from hpcsweep.cli.output import say, say_json
 from hpcsweep.cli.runs import choose_runs
 from hpcsweep.store.runs import read_runs
 from hpcsweep.submit.client import cancel as cancel_runs
@@ -37,12 +38,12 @@ def cancel(ctx: click.Context, names: tuple[str, ...], yes: bool, as_json: bool)
             done[sweep.name] = cancel_runs(sweep, opened.cluster(sweep), opened.backend(sweep), labels)
         opened.refresh([sweep.name for sweep, _ in chosen])
         if as_json:
-            click.echo(json.dumps({"cancelled": done}, indent=1))
+            say_json(json.dumps({"cancelled": done}, indent=1))
             return
         for name, cancelled in done.items():
             told = len(alive[name].intersection(cancelled))
             over = len(cancelled) - told
-            click.echo(
+            say(
                 f"{name}: told {counted(told, 'run')} to stop"
                 + (f", {over} had ended already" if over else "")
                 + f"; `hpcsweep status {name}` shows how they ended"

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from hpcsweep.cli.import_ import read_file
+from hpcsweep.cli.output import say_json
 from hpcsweep.errors import ReportError
 from hpcsweep.imports.check import check_report
 from hpcsweep.imports.findings import BAD
@@ -29,7 +30,7 @@ def check(ctx: click.Context, report: Path, as_json: bool) -> None:
     found = read_file(report)
     findings = check_report(found)
     if as_json:
-        click.echo(json.dumps(check_json(found.file, findings, found), indent=1, ensure_ascii=False))
+        say_json(json.dumps(check_json(found.file, findings, found), indent=1, ensure_ascii=False))
     else:
         write_document(check_document(found.file, findings, found), sys.stdout)
     if not findings:

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
+from hpcsweep.cli.output import say
 from hpcsweep.errors import DatasetError, SpecError
 from hpcsweep.load.datasets.base import sha256
 from hpcsweep.load.datasets.shapes import SHAPES, SHAREGPT, example
@@ -43,7 +44,7 @@ def fetch(source: str, folder: Path, expected: str | None) -> None:
     A file that is there already is kept when it has the stated digest, else replaced once the new one is whole.
     """
     if source.startswith("hf:"):
-        click.echo(_fetch_repository(source.removeprefix("hf:")))
+        say(_fetch_repository(source.removeprefix("hf:")))
         return
     url = KNOWN_FILES.get(source, source)
     if urlsplit(url).scheme not in ("http", "https", "file"):
@@ -51,7 +52,7 @@ def fetch(source: str, folder: Path, expected: str | None) -> None:
     path = folder / (unquote(Path(urlsplit(url).path).name) or "data")
     if not (expected and path.is_file() and sha256(path) == expected):
         _fetch_file(url, path, expected)
-    click.echo(f"{path}  {format_bytes(path.stat().st_size)}  sha256 {sha256(path)}")
+    say(f"{path}  {format_bytes(path.stat().st_size)}  sha256 {sha256(path)}")
 
 
 @data.command()
@@ -59,7 +60,7 @@ def fetch(source: str, folder: Path, expected: str | None) -> None:
 def check(files: tuple[Path, ...]) -> None:
     """Print size and sha256 of FILES, as they are recorded with a sweep."""
     for path in files:
-        click.echo(f"{path}  {format_bytes(path.stat().st_size)}  sha256 {sha256(path)}")
+        say(f"{path}  {format_bytes(path.stat().st_size)}  sha256 {sha256(path)}")
 
 
 @data.command()
@@ -70,12 +71,12 @@ def shapes(names: tuple[str, ...]) -> None:
     if not names:
         for name in known:
             lengths = SHAPES.get(name)
-            click.echo(f"{name:14} {lengths[0]} prompt, {lengths[1]} completion tokens" if lengths else name)
+            say(f"{name:14} {lengths[0]} prompt, {lengths[1]} completion tokens" if lengths else name)
         return
     for name in names:
         if name not in known:
             raise SpecError(f"unknown shape {name!r}", hint=nearest(name, known))
-    click.echo("workloads:\n" + "".join(example(name) for name in names), nl=False)
+    say("workloads:\n" + "".join(example(name) for name in names), nl=False)
 
 
 def _fetch_file(url: str, path: Path, expected: str | None) -> None:

@@ -8,6 +8,7 @@ from hpcsweep.analysis.commands import serve_command
 from hpcsweep.analysis.rows import RunRow, SweepRow
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.cli.context import Session, session
+from hpcsweep.cli.output import say
 from hpcsweep.cli.params import duration_s
 from hpcsweep.cli.report import load_rows
 from hpcsweep.errors import ReportError
@@ -47,13 +48,13 @@ def export(
     service = Service(findings, chosen, serve_command(run), resources, cluster)
     text = export_text(service, kind, walltime_s=walltime_s)
     if output is None:
-        click.echo(text, nl=False)
+        say(text, nl=False)
         return
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as exc:
         raise ReportError(f"{output} cannot be written: {exc.strerror}") from exc
-    click.echo(f"{output}: {chosen.exp} ({chosen.name}) as {kind}", err=True)
+    say(f"{output}: {chosen.exp} ({chosen.name}) as {kind}", err=True)
 
 
 def _asked(opened: Session, sweep: SweepRow, run: RunRow) -> tuple[Resources, Cluster]:

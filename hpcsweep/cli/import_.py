@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from hpcsweep.cli.output import say, say_json
 from hpcsweep.errors import HostError, ReportError, SpecError
 from hpcsweep.events.log import EVENTS_FILE, EventLog
 from hpcsweep.imports.blocks import Imported
@@ -44,7 +45,7 @@ def import_(ctx: click.Context, files: tuple[Path, ...], name: str | None, as_js
     found = [read_file(file) for file in files]
     findings = [recompute_all(each) for each in found]
     if as_json:
-        click.echo(json.dumps(import_json(found, findings), indent=1, ensure_ascii=False))
+        say_json(json.dumps(import_json(found, findings), indent=1, ensure_ascii=False))
     else:
         write_document(import_document(found, findings), sys.stdout)
     empty = [each.file for each in found if not (each.benchmarks or each.sample_tables)]
@@ -54,8 +55,8 @@ def import_(ctx: click.Context, files: tuple[Path, ...], name: str | None, as_js
         home = Home(Path((ctx.obj or {}).get("home") or default_home()).absolute())
         folder, left_out = write_sweep(home, name, found)
         for text in left_out:
-            click.echo(f"not in the sweep: {text}", err=True)
-        click.echo(f"{folder.path}: `hpcsweep report {folder.name}` shows it", err=True)
+            say(f"not in the sweep: {text}", err=True)
+        say(f"{folder.path}: `hpcsweep report {folder.name}` shows it", err=True)
 
 
 def write_sweep(home: Home, name: str, found: Sequence[Imported]) -> tuple[SweepFolder, tuple[str, ...]]:

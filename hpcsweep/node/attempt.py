@@ -172,7 +172,7 @@ class Attempt:
         try:
             self._server = Server(
                 argv, self._environment, self._folder.path, self._folder.token,
-                lambda text, at_s: self._inbox.put(ServerLine(text, at_s)),
+                lambda text, at_s: self._inbox.put_line(ServerLine(text, at_s)),
             )  # fmt: skip
         except OSError as exc:
             reason = f"{argv[0]} cannot be started: {exc.strerror or exc}"
@@ -218,6 +218,11 @@ class Attempt:
                 supervisor.warn(f"could not be killed: {', '.join(ended.left)}")
             if self._server.lost_log_lines:
                 supervisor.warn(f"{self._server.lost_log_lines} lines of server.log were lost: the disk is full")
+            if self._inbox.lost_lines:
+                supervisor.warn(
+                    f"{self._inbox.lost_lines} lines of the server came faster than they could be read: "
+                    "phases and facts among them are missing"
+                )
             if verdict.kind not in _FROM_OUTSIDE:
                 self._wait_for_free_gpus(supervisor)
         self._around.guardian.forget(self._folder.token)
