@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hpcsweep.errors import HpcsweepError, StoreDiskError, StoreError
+from hpcsweep.errors import HpcsweepError, SpecError, StoreDiskError, StoreError
 from hpcsweep.schedulers.base import JobStatus
 from hpcsweep.store.incomplete import record_incomplete
 from hpcsweep.store.ingest import ingest_sweep
@@ -200,6 +200,11 @@ def session(ctx: click.Context) -> Iterator[Session]:
     """The home and the store that the options of the command line name."""
     options = ctx.obj or {}
     home = Home(Path(options.get("home") or default_home()).absolute())
+    if not str(home.path).isprintable():
+        raise SpecError(
+            f"HPCSWEEP_HOME {str(home.path)!a} has a character that job scripts and JSON files cannot have",
+            hint="choose another with --home",
+        )
     store = open_store(options.get("store") or default_store(home.path))
     try:
         yield Session(home, store)

@@ -12,6 +12,7 @@ import click
 from hpcsweep.cli.output import say, say_json
 from hpcsweep.errors import HostError, ReportError, SpecError
 from hpcsweep.events.log import EVENTS_FILE, EventLog
+from hpcsweep.foreign_files import read_regular
 from hpcsweep.imports.blocks import Imported
 from hpcsweep.imports.check import recompute_all
 from hpcsweep.imports.documents import read_bytes
@@ -21,7 +22,10 @@ from hpcsweep.report.terminal import write_document
 from hpcsweep.store.open import default_home
 from hpcsweep.submit.layout import SWEEP_FILE, Home, SweepFolder, write_json
 from hpcsweep.submit.provenance import versions
+from hpcsweep.units import format_bytes
 
+_LIMIT_BYTES = 256 << 20
+"""Of results and reports: they are read whole, and taken apart in memory."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
@@ -88,8 +92,11 @@ def write_sweep(home: Home, name: str, found: Sequence[Imported]) -> tuple[Sweep
 def read_file(file: Path) -> Imported:
     """What is found in a file that the user named; `-`: standard input. Raises ReportError when it cannot be read."""
     if str(file) == "-":
-        return read_bytes(sys.stdin.buffer.read(), "standard input")
+        data = sys.stdin.buffer.read(_LIMIT_BYTES + 1)
+        if len(data) > _LIMIT_BYTES:
+            raise ReportError(f"standard input has more than the {format_bytes(_LIMIT_BYTES)} that are read")
+        return read_bytes(data, "standard input")
     try:
-        return read_bytes(file.read_bytes(), str(file))
+        return read_bytes(read_regular(file, _LIMIT_BYTES, follow=True), str(file))
     except OSError as exc:
         raise ReportError(f"{file} cannot be read: {exc.strerror}") from exc

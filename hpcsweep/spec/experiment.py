@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from hpcsweep.errors import SpecError
 from hpcsweep.spec.axes import BUILTIN_AXES, CustomAxis, read_level
-from hpcsweep.spec.base import Bytes, Misplaced, Model, Seconds, nearest
+from hpcsweep.spec.base import Bytes, EnvironmentName, Misplaced, Model, Seconds, nearest
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.server import FlagValue
 from hpcsweep.spec.workload import Workload
@@ -75,7 +75,7 @@ class Experiment(Model):
     model: ModelRef
     engine: EngineRef = EngineRef()
     serve: dict[str, FlagValue] = Field({}, description="flags of all variants, in the engine's own names")
-    env: dict[str, str] = Field({}, description="environment of every server; never a secret")
+    env: dict[EnvironmentName, str] = Field({}, description="environment of every server; never a secret")
     axes: dict[str, list[Any] | CustomAxis] = Field(min_length=1)
     baseline: dict[str, Any] = {}
     workloads: list[Workload] = Field(min_length=1)

@@ -131,7 +131,7 @@ def _url(where: str) -> URL:
     try:
         url = make_url(where)
         url.get_dialect()
-    except (ArgumentError, NoSuchModuleError) as exc:
+    except (ArgumentError, NoSuchModuleError, ValueError) as exc:
         shown = re.sub(r"(://[^/@:]*):[^@]*@", r"\1:***@", where)
         raise StoreError(f"--store {shown!r}: {exc}", hint="a path, or a URL such as postgresql+psycopg://…") from exc
     if url.get_backend_name() not in ("sqlite", "postgresql"):

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from pydantic import Field, ValidationError, model_validator
 
 from hpcsweep.errors import DatasetError
+from hpcsweep.foreign_files import DOCUMENT_LIMIT_BYTES, read_regular
 from hpcsweep.load.datasets.base import FileOptions, Request, Tokenizer, sha256
 from hpcsweep.spec.base import Model, known_keys, nearest
 from hpcsweep.spec.workload import DatasetFacts
@@ -88,7 +89,7 @@ class Samples:
 
 def _read(path: Path) -> list[Sample]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, DOCUMENT_LIMIT_BYTES, follow=True).decode("utf-8")
     except (OSError, UnicodeDecodeError) as exc:
         raise DatasetError(f"{path}: cannot be read", detail=str(exc)) from exc
     samples: list[Sample] = []

@@ -5,7 +5,6 @@ shuffled by the seed; the first turn is the prompt, the length of the second one
 answer of at least 4 tokens, a prompt of at most 1,024, both of at most 2,048; too few: drawn again.
 """
 
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from hpcsweep.errors import DatasetError
+from hpcsweep.foreign_files import DOCUMENT_LIMIT_BYTES, parse_json, read_regular
 from hpcsweep.load.datasets.base import FileOptions, Request, Tokenizer, count_tokens, sha256, warn_counts
 from hpcsweep.spec.base import Model, Tokens
 from hpcsweep.spec.workload import DatasetFacts
@@ -82,7 +82,7 @@ def _is_valid(prompt_tokens: int, output_tokens: int, output_stated: bool) -> bo
 def _conversations(path: Path) -> list[dict[str, Any]]:
     """Entries with at least two turns. Raises DatasetError."""
     try:
-        entries = json.loads(path.read_bytes())
+        entries = parse_json(read_regular(path, DOCUMENT_LIMIT_BYTES, follow=True))
         long_enough = [e for e in entries if len(e.get("conversations") or ()) >= 2]
         for entry in long_enough:
             if not all(isinstance(turn["value"], str) for turn in entry["conversations"][:2]):

@@ -6,7 +6,6 @@ that begin with the same ids begin with the same text, so that a prefix cache fi
 """
 
 import csv
-import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from hpcsweep.errors import DatasetError
+from hpcsweep.foreign_files import DOCUMENT_LIMIT_BYTES, parse_json, read_regular
 from hpcsweep.load.datasets.base import FileOptions, Request, Tokenizer, sha256, warn_counts
 from hpcsweep.load.datasets.text import TextMaker
 from hpcsweep.spec.base import Model, nearest
@@ -103,11 +103,11 @@ def _read(path: Path, options: TraceOptions) -> list[_Row]:
 def _entries(path: Path) -> list[tuple[str, dict[str, Any]]]:
     """(place, columns) of every line."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path, DOCUMENT_LIMIT_BYTES, follow=True).decode("utf-8")
         if path.suffix == ".csv":
             return [(f"{path}, line {n}", row) for n, row in enumerate(csv.DictReader(text.splitlines()), 2)]
         lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
-        entries = [(f"{path}, line {n}", json.loads(line)) for n, line in lines]
+        entries = [(f"{path}, line {n}", parse_json(line)) for n, line in lines]
     except (OSError, ValueError) as exc:
         raise DatasetError(f"{path}: neither JSON lines nor CSV", detail=str(exc)) from exc
     for place, entry in entries:
