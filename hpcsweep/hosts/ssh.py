@@ -191,7 +191,7 @@ def _collect(channel: paramiko.Channel, deadline: float) -> tuple[bytes, bytes, 
         if len(stdout) + len(stderr) > _OUTPUT_LIMIT_BYTES:
             raise paramiko.SSHException(f"printed more than {_OUTPUT_LIMIT_BYTES} bytes")
         if not moved:
-            if channel.exit_status_ready() and channel.eof_received:
+            if channel.exit_status_ready() and (channel.eof_received or channel.closed):
                 return bytes(stdout), bytes(stderr), _exit_code(channel)
             if time.monotonic() > deadline:
                 return bytes(stdout), bytes(stderr), None
