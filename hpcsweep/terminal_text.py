@@ -31,3 +31,11 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """Return `text` as `printable` does, in one line."""
     return " ".join(printable(text).split())
+
+
+_IN_JSON = re.compile(f"{_DISGUISE.pattern}|[\x7f-\x9f]")
+
+
+def printable_json(text: str) -> str:
+    """Return the JSON document with the same values, in which such characters are escaped as JSON has it."""
+    return _IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

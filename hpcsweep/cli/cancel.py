@@ -4,7 +4,8 @@ import json
 
 import click
 
-from hpcsweep.cli.context import Session, say, session
+from hpcsweep.cli.context import Session, session
+from hpcsweep.cli.output import note, say, say_json
 from hpcsweep.cli.runs import choose_runs
 from hpcsweep.store.runs import read_runs
 from hpcsweep.store.status import ended_elements
@@ -26,7 +27,7 @@ def cancel(ctx: click.Context, names: tuple[str, ...], yes: bool, as_json: bool)
     """
     with session(ctx) as opened:
         chosen = choose_runs(opened.home, names)
-        ctx.with_resource(changing([sweep for sweep, _ in chosen], "cancel", say))
+        ctx.with_resource(changing([sweep for sweep, _ in chosen], "cancel", note))
         for trouble in opened.refresh([sweep.name for sweep, _ in chosen], ended_too=True):  # and finds lost jobs
             click.echo(f"warning: {trouble}", err=True)
         alive = _alive(opened, [sweep.name for sweep, _ in chosen])
@@ -43,12 +44,12 @@ def cancel(ctx: click.Context, names: tuple[str, ...], yes: bool, as_json: bool)
             done[sweep.name] = cancel_runs(sweep, opened.cluster(sweep), opened.backend(sweep), labels, ended)
         opened.refresh([sweep.name for sweep, _ in chosen])
         if as_json:
-            click.echo(json.dumps({"cancelled": done}, indent=1))
+            say_json(json.dumps({"cancelled": done}, indent=1))
             return
         for name, cancelled in done.items():
             told = len(alive[name].intersection(cancelled))
             over = len(cancelled) - told
-            click.echo(
+            say(
                 f"{name}: told {counted(told, 'run')} to stop"
                 + (f", {over} had ended already" if over else "")
                 + f"; `hpcsweep status {name}` shows how they ended"

@@ -9,6 +9,7 @@ import click
 from hpcsweep.check.findings import BAD
 from hpcsweep.check.report import check_report
 from hpcsweep.cli.import_ import read_file
+from hpcsweep.cli.output import say_json
 from hpcsweep.errors import ReportError
 from hpcsweep.report.imported import check_document, check_json
 from hpcsweep.report.terminal import write_document
@@ -31,7 +32,7 @@ def check(ctx: click.Context, report: Path, as_json: bool, verbose: bool) -> Non
     found = read_file(report)
     findings = check_report(found)
     if as_json:
-        click.echo(json.dumps(check_json(found.file, findings, found), indent=1, ensure_ascii=False))
+        say_json(json.dumps(check_json(found.file, findings, found), indent=1, ensure_ascii=False))
     else:
         write_document(check_document(found.file, findings, found, verbose=verbose), sys.stdout)
     if not findings:

@@ -8,6 +8,7 @@ import click
 from hpcsweep.analysis.measures import MEASURES, STARTUP_MEASURES
 from hpcsweep.analysis.regressions import DEFAULT_METRICS, compare_sweeps
 from hpcsweep.cli.context import session
+from hpcsweep.cli.output import say_json
 from hpcsweep.cli.report import load_rows
 from hpcsweep.errors import ReportError
 from hpcsweep.report.comparison import comparison_document, comparison_json
@@ -50,7 +51,7 @@ def compare(
         rows = [load_rows(opened, name) for name in (first, second)]
     found = compare_sweeps(rows[0], rows[1], metrics or DEFAULT_METRICS, "all" if all_samples else "warm")
     if as_json:
-        click.echo(json.dumps(comparison_json(found, tolerance), indent=1))
+        say_json(json.dumps(comparison_json(found, tolerance), indent=1))
     else:
         write_document(comparison_document(found, tolerance), sys.stdout)
     if found.regressions(tolerance):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hpcsweep import privacy
-from hpcsweep.errors import HpcsweepError, StoreConflict, StoreDiskError, StoreError
+from hpcsweep.errors import HpcsweepError, SpecError, StoreConflict, StoreDiskError, StoreError
 from hpcsweep.schedulers.base import JobStatus
 from hpcsweep.store.incomplete import record_incomplete
 from hpcsweep.store.ingest import ingest_sweep
@@ -242,16 +242,16 @@ class Session:
                 record_absence(connection, *places[job_id], index, at)
 
 
-def say(text: str) -> None:
-    """Print a line of progress to stderr: stdout has the result."""
-    click.echo(text, err=True)
-
-
 @contextmanager
 def session(ctx: click.Context) -> Iterator[Session]:
     """The home and the store that the options of the command line name."""
     options = ctx.obj or {}
     home = Home(Path(options.get("home") or default_home()).absolute())
+    if not str(home.path).isprintable():
+        raise SpecError(
+            f"HPCSWEEP_HOME {str(home.path)!a} has a character that job scripts and JSON files cannot have",
+            hint="choose another with --home",
+        )
     privacy.enter(home.sweeps_dir)
     store = open_store(options.get("store") or default_store(home.path))
     try:

@@ -4,14 +4,20 @@ import hashlib
 import os
 import tempfile
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
 from importlib import import_module
 from pathlib import Path
+from typing import IO
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 
 import click
 
+from hpcsweep.cli.output import say
 from hpcsweep.errors import DatasetError, SpecError
+from hpcsweep.foreign_files import open_regular
 from hpcsweep.load.datasets.base import sha256
 from hpcsweep.load.datasets.shapes import SHAPES, SHAREGPT, example
 from hpcsweep.spec.base import nearest
@@ -24,6 +30,8 @@ KNOWN_FILES = {
 """Short names of files that studies of serving use."""
 
 _TIMEOUT_S = 60
+_LONGEST_NAME_BYTES = 200
+_LARGEST_BYTES = 1 << 40
 
 
 @click.group()
@@ -43,15 +51,13 @@ def fetch(source: str, folder: Path, expected: str | None) -> None:
     A file that is there already is kept when it has the stated digest, else replaced once the new one is whole.
     """
     if source.startswith("hf:"):
-        click.echo(_fetch_repository(source.removeprefix("hf:")))
+        say(_fetch_repository(source.removeprefix("hf:")))
         return
     url = KNOWN_FILES.get(source, source)
-    if urlsplit(url).scheme not in ("http", "https", "file"):
-        raise SpecError(f"{source!r} is no URL", hint=f"{nearest(source, KNOWN_FILES)}; or hf:REPO")
-    path = folder / (unquote(Path(urlsplit(url).path).name) or "data")
+    path = folder / _file_name(source, url)
     if not (expected and path.is_file() and sha256(path) == expected):
         _fetch_file(url, path, expected)
-    click.echo(f"{path}  {format_bytes(path.stat().st_size)}  sha256 {sha256(path)}")
+    say(f"{path}  {format_bytes(path.stat().st_size)}  sha256 {sha256(path)}")
 
 
 @data.command()
@@ -59,7 +65,7 @@ def fetch(source: str, folder: Path, expected: str | None) -> None:
 def check(files: tuple[Path, ...]) -> None:
     """Print size and sha256 of FILES, as they are recorded with a sweep."""
     for path in files:
-        click.echo(f"{path}  {format_bytes(path.stat().st_size)}  sha256 {sha256(path)}")
+        say(f"{path}  {format_bytes(path.stat().st_size)}  sha256 {sha256(path)}")
 
 
 @data.command()
@@ -70,12 +76,38 @@ def shapes(names: tuple[str, ...]) -> None:
     if not names:
         for name in known:
             lengths = SHAPES.get(name)
-            click.echo(f"{name:14} {lengths[0]} prompt, {lengths[1]} completion tokens" if lengths else name)
+            say(f"{name:14} {lengths[0]} prompt, {lengths[1]} completion tokens" if lengths else name)
         return
     for name in names:
         if name not in known:
             raise SpecError(f"unknown shape {name!r}", hint=nearest(name, known))
-    click.echo("workloads:\n" + "".join(example(name) for name in names), nl=False)
+    say("workloads:\n" + "".join(example(name) for name in names), nl=False)
+
+
+def _file_name(source: str, url: str) -> str:
+    """The name under which a URL's file is kept: one name in the folder, whatever the URL says. Raises SpecError."""
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("http", "https", "file") and (parts.port is None or parts.port > 0)
+    except ValueError as exc:
+        raise SpecError(f"{source!r} is no URL: {exc}") from exc
+    if not known:
+        raise SpecError(f"{source!r} is no URL", hint=f"{nearest(source, KNOWN_FILES)}; or hf:REPO")
+    name = unquote(parts.path).rpartition("/")[2] or "data"
+    if name.startswith(".") or not name.isprintable() or len(name.encode()) > _LONGEST_NAME_BYTES:
+        raise SpecError(f"{source!r} does not end in a name that a file may get: {ascii(name)[:80]}")
+    return name
+
+
+@contextmanager
+def _open_url(url: str) -> Iterator[tuple[IO[bytes], str | None]]:
+    """The content at a URL, and its size in bytes where that is announced."""
+    if urlsplit(url).scheme == "file":
+        with open_regular(Path(unquote(urlsplit(url).path)), follow=True) as stream:
+            yield stream, None
+        return
+    with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
+        yield answer, answer.headers.get("Content-Length")
 
 
 def _fetch_file(url: str, path: Path, expected: str | None) -> None:
@@ -84,13 +116,14 @@ def _fetch_file(url: str, path: Path, expected: str | None) -> None:
     digest = hashlib.sha256()
     fd, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(fd, "wb") as out, urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
-            stated = answer.headers.get("Content-Length")
+        with os.fdopen(fd, "wb") as out, _open_url(url) as (answer, stated):
             while block := answer.read(1 << 20):
                 digest.update(block)
                 out.write(block)
+                if out.tell() > _LARGEST_BYTES:
+                    raise DatasetError(f"{url}: more than {format_bytes(_LARGEST_BYTES)} came: given up")
             written = out.tell()
-        if stated is not None and written != int(stated):
+        if stated is not None and stated.isdecimal() and written != int(stated):
             raise DatasetError(f"{url}: {written} bytes came, {stated} were announced", hint="try again")
         if expected and digest.hexdigest() != expected.lower():
             raise DatasetError(f"{url}: sha256 is {digest.hexdigest()}, not {expected}")
@@ -99,7 +132,7 @@ def _fetch_file(url: str, path: Path, expected: str | None) -> None:
     except HTTPError as exc:
         exc.close()  # the error holds the connection
         raise DatasetError(f"{url}: cannot be fetched", detail=f"HTTP status {exc.code} {exc.reason}") from exc
-    except (URLError, OSError) as exc:
+    except (URLError, OSError, HTTPException, ValueError) as exc:
         raise DatasetError(f"{url}: cannot be fetched", detail=str(exc), hint="is there a proxy to set?") from exc
     finally:
         Path(beside).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from hpcsweep.cli.output import say, say_json
 from hpcsweep.schedulers.base import ClusterFacts, Partition
 from hpcsweep.store.open import default_home
 from hpcsweep.submit.machine import Machine, look_around
@@ -26,10 +27,10 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     options = ctx.obj or {}
     machine = look_around(Home(Path(options.get("home") or default_home()).absolute()))
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(machine), indent=1))
+        say_json(json.dumps(dataclasses.asdict(machine), indent=1))
         return
     for line in _lines(machine):
-        click.echo(line)
+        say(line)
 
 
 def _lines(machine: Machine) -> Iterator[str]:

@@ -9,6 +9,7 @@ from hpcsweep.analysis.commands import serve_command
 from hpcsweep.analysis.rows import RunRow, SweepRow
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.cli.context import Session, session
+from hpcsweep.cli.output import say
 from hpcsweep.cli.params import duration_s
 from hpcsweep.cli.report import load_rows
 from hpcsweep.errors import ReportError
@@ -62,14 +63,14 @@ def export(
 def _write(text: str, output: Path | None, what: str) -> None:
     """Write the text to a file, or to standard output where none is named. Raises ReportError."""
     if output is None:
-        click.echo(text, nl=False)
+        say(text, nl=False)
         return
     try:
         with privacy.users_umask():
             output.write_text(text, encoding="utf-8")
     except OSError as exc:
         raise ReportError(f"{output} cannot be written: {exc.strerror}") from exc
-    click.echo(f"{output}: {what}", err=True)
+    say(f"{output}: {what}", err=True)
 
 
 def _asked(opened: Session, sweep: SweepRow, run: RunRow) -> tuple[Resources, Cluster]:

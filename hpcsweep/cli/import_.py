@@ -10,8 +10,10 @@ from pathlib import Path
 import click
 
 from hpcsweep.check.report import recompute_all
+from hpcsweep.cli.output import say, say_json
 from hpcsweep.errors import HostError, ReportError, SpecError
 from hpcsweep.events.log import EVENTS_FILE, EventLog
+from hpcsweep.foreign_files import read_regular
 from hpcsweep.imports.blocks import Imported
 from hpcsweep.imports.documents import read_bytes
 from hpcsweep.imports.sweep import imported_sweep
@@ -20,7 +22,10 @@ from hpcsweep.report.terminal import write_document
 from hpcsweep.store.open import default_home
 from hpcsweep.sweep.layout import SWEEP_FILE, Home, SweepFolder, write_json
 from hpcsweep.sweep.prepare import versions
+from hpcsweep.units import format_bytes
 
+_LIMIT_BYTES = 256 << 20
+"""Of results and reports: they are read whole, and taken apart in memory."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
@@ -45,7 +50,7 @@ def import_(ctx: click.Context, files: tuple[Path, ...], name: str | None, as_js
     found = [read_file(file) for file in files]
     findings = [recompute_all(each) for each in found]
     if as_json:
-        click.echo(json.dumps(import_json(found, findings), indent=1, ensure_ascii=False))
+        say_json(json.dumps(import_json(found, findings), indent=1, ensure_ascii=False))
     else:
         write_document(import_document(found, findings), sys.stdout)
     empty = [each.file for each in found if not (each.benchmarks or each.sample_tables)]
@@ -55,8 +60,8 @@ def import_(ctx: click.Context, files: tuple[Path, ...], name: str | None, as_js
         home = Home(Path((ctx.obj or {}).get("home") or default_home()).absolute())
         folder, left_out = write_sweep(home, name, found)
         for text in left_out:
-            click.echo(f"not in the sweep: {text}", err=True)
-        click.echo(f"{folder.path}: `hpcsweep report {folder.name}` shows it", err=True)
+            say(f"not in the sweep: {text}", err=True)
+        say(f"{folder.path}: `hpcsweep report {folder.name}` shows it", err=True)
 
 
 def write_sweep(home: Home, name: str, found: Sequence[Imported]) -> tuple[SweepFolder, tuple[str, ...]]:
@@ -88,8 +93,11 @@ def write_sweep(home: Home, name: str, found: Sequence[Imported]) -> tuple[Sweep
 def read_file(file: Path) -> Imported:
     """What is found in a file that the user named; `-`: standard input. Raises ReportError when it cannot be read."""
     if str(file) == "-":
-        return read_bytes(sys.stdin.buffer.read(), "standard input")
+        data = sys.stdin.buffer.read(_LIMIT_BYTES + 1)
+        if len(data) > _LIMIT_BYTES:
+            raise ReportError(f"standard input has more than the {format_bytes(_LIMIT_BYTES)} that are read")
+        return read_bytes(data, "standard input")
     try:
-        return read_bytes(file.read_bytes(), str(file))
+        return read_bytes(read_regular(file, _LIMIT_BYTES, follow=True), str(file))
     except OSError as exc:
         raise ReportError(f"{file} cannot be read: {exc.strerror}") from exc

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from hpcsweep.cli.output import say
 from hpcsweep.errors import SpecError
 from hpcsweep.hosts.local import LocalHost
 from hpcsweep.spec.cluster import Settings
@@ -33,8 +34,8 @@ def init(ctx: click.Context, path: Path, force: bool, print_only: bool) -> None:
     text = propose(look_around(home, engine_versions=False, profiles=False))
     names = parse_model(Settings, text, str(path)).clusters  # what is written must be readable
     if print_only:
-        click.echo(text, nl=False)
+        say(text, nl=False)
         return
     LocalHost().write_text(str(path.absolute()), text)
-    click.echo(f"{path}: {', '.join(names) or 'no cluster profile: there is no scheduler here'}")
-    click.echo("Look it over, then: hpcsweep doctor")
+    say(f"{path}: {', '.join(names) or 'no cluster profile: there is no scheduler here'}")
+    say("Look it over, then: hpcsweep doctor")

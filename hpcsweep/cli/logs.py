@@ -11,10 +11,13 @@ from pathlib import Path
 import click
 
 from hpcsweep.cli.context import Session, session
+from hpcsweep.cli.output import say
 from hpcsweep.cli.runs import choose_run
 from hpcsweep.errors import SpecError
+from hpcsweep.foreign_files import open_regular
 from hpcsweep.node.records import EXIT_FILE
 from hpcsweep.sweep.layout import SweepFolder
+from hpcsweep.terminal_text import printable
 
 POLL_S = 0.3
 FETCH_S = 5.0
@@ -29,21 +32,26 @@ _PIECE_BYTES = 1 << 20
 @click.option("--client", "which", flag_value="client", help="The load client's log.")
 @click.option("--job", "which", flag_value="job", help="What the job script printed: the agent's own words.")
 @click.option("-n", "--lines", type=click.IntRange(0), help="Begin with the last N lines.")
+@click.option("--raw", is_flag=True, help="Byte for byte, with the colours and escape sequences of the engine.")
 @click.option("--attempt", type=click.IntRange(1), help="Number of the attempt.  [default: the latest]")
 @click.pass_context
-def logs(ctx: click.Context, run: str, follow: bool, which: str, lines: int | None, attempt: int | None) -> None:
+def logs(
+    ctx: click.Context, run: str, follow: bool, which: str, lines: int | None, raw: bool, attempt: int | None
+) -> None:
     """Print the server's or the client's log of a run.
 
-    RUN is a label of the latest sweep, a unique beginning of one, or SWEEP/LABEL.
+    RUN is a label of the latest sweep, a unique beginning of one, or SWEEP/LABEL. Escape sequences are left out, and
+    characters that would disguise text are shown as <U+202E>.
     """
     with session(ctx) as opened:
         sweep, label = choose_run(opened.home, run)
         for trouble in opened.refresh([sweep.name]):
-            click.echo(f"warning: {trouble}", err=True)
+            say(f"warning: {trouble}", err=True)
         log = _Log(sweep, label, which, attempt, _renewal(opened, sweep))
         try:
             path = log.wait() if follow else log.path_or_error()
-            for piece in log.pieces(path, _start(path, lines), follow=follow):
+            pieces = log.pieces(path, _start(path, lines), follow=follow)
+            for piece in pieces if raw else _printable_pieces(pieces):
                 sys.stdout.buffer.write(piece)
                 sys.stdout.buffer.flush()
         except KeyboardInterrupt:
@@ -105,7 +113,7 @@ class _Log:
                 return self.path_or_error()
             if not told:
                 name = f"{self.which} log of {self.sweep.name}/{self.label}"
-                click.echo(f"waiting for the {name}; Ctrl-C ends this", err=True)
+                say(f"waiting for the {name}; Ctrl-C ends this", err=True)
                 told = True
             time.sleep(POLL_S)
             self.renew()
@@ -113,7 +121,7 @@ class _Log:
 
     def pieces(self, path: Path, start: int, *, follow: bool) -> Iterator[bytes]:
         """What stands in the file from byte `start` on; `follow`: and what comes, until the attempt has ended."""
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(start)
             while True:
                 ended = self._ended()  # asked before the last look at the file
@@ -149,17 +157,43 @@ def index_of(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def _printable_pieces(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The text of a log in pieces of whole lines, made safe for a terminal; a line without end is cut."""
+    rest = b""
+    for piece in pieces:
+        rest += piece
+        end = rest.rfind(b"\n") + 1
+        if not end and len(rest) > _PIECE_BYTES:
+            end = len(rest)
+        if end:
+            yield printable(rest[:end].decode("utf-8", "replace")).encode("utf-8", "replace")
+            rest = rest[end:]
+    if rest:
+        yield printable(rest.decode("utf-8", "replace")).encode("utf-8", "replace")
+
+
 def _start(path: Path, lines: int | None) -> int:
     """The byte at which the last `lines` lines begin; 0 for all of them."""
     if lines is None:
         return 0
-    with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        found, position = b"", end
-        while position > 0 and found.count(b"\n") <= lines:
+    with open_regular(path) as file:
+        end = position = file.seek(0, os.SEEK_END)
+        if lines == 0:
+            return end
+        wanted = lines + 1  # the newline before the first of them
+        if end:
+            file.seek(end - 1)
+            wanted -= file.read(1) != b"\n"
+        while position > 0:
             step = min(_PIECE_BYTES, position)
             position -= step
             file.seek(position)
-            found = file.read(step) + found
-    kept = found.splitlines(keepends=True)[-lines:] if lines else []
-    return end - sum(map(len, kept))
+            piece = file.read(step)
+            found = piece.count(b"\n")
+            if found >= wanted:
+                at = len(piece)
+                for _ in range(wanted):
+                    at = piece.rfind(b"\n", 0, at)
+                return position + at + 1
+            wanted -= found
+    return 0

@@ -13,6 +13,7 @@ from hpcsweep.analysis.findings import Findings
 from hpcsweep.analysis.rows import SweepRow
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.cli.context import Session, session
+from hpcsweep.cli.output import say
 from hpcsweep.errors import ReportError
 from hpcsweep.report.registry import Format, format_of_file, get_format
 from hpcsweep.store.queries import load_sweep
@@ -42,7 +43,7 @@ def report(ctx: click.Context, sweep: str | None, format_name: str | None, outpu
         chosen.write(findings, sys.stdout)
     else:
         write_file(chosen, findings, output)
-        click.echo(f"{output}: {findings.sweep.sweep} as {chosen.name}", err=True)
+        say(f"{output}: {findings.sweep.sweep} as {chosen.name}", err=True)
 
 
 def _choose(name: str | None, output: Path | None) -> Format:
@@ -73,7 +74,7 @@ def load_rows(opened: Session, name: str | None, *, telemetry: bool = False) -> 
     if name is None or name in opened.home.sweep_names():
         name = opened.home.sweep(name).name
         for trouble in opened.refresh([name]):
-            click.echo(f"warning: {trouble}", err=True)
+            say(f"warning: {trouble}", err=True)
     with opened.store.reading() as connection:
         return load_sweep(connection, name, telemetry=telemetry)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from hpcsweep.analysis.bad_nodes import BadNode, bad_nodes
-from hpcsweep.cli.context import Session, say, session
+from hpcsweep.cli.context import Session, session
+from hpcsweep.cli.output import note, say, say_json
 from hpcsweep.cli.params import duration_s
 from hpcsweep.cli.runs import choose_runs
 from hpcsweep.cli.wait import wait_for
@@ -70,7 +71,7 @@ def retry(
         sweep, named = chosen[0]
         lock = SweepLock(sweep, "retry")
         ctx.call_on_close(lock.release)
-        lock.take(say)  # before the runs are chosen: another retry may be submitting the same ones
+        lock.take(note)  # before the runs are chosen: another retry may be submitting the same ones
         troubles = opened.refresh([sweep.name], ended_too=True)
         if opened.incomplete.get(sweep.name):
             raise HpcsweepError(
@@ -80,11 +81,11 @@ def retry(
                 hint="retry once `hpcsweep status` shows no such warning",
             )
         for trouble in troubles:
-            click.echo(f"warning: {trouble}", err=True)
+            say(f"warning: {trouble}", err=True)
         labels, nodes = _missing(opened, sweep, named, {OutcomeKind(kind) for kind in outcome})
         for node in nodes:
             told = "kept away from" if exclude_bad_nodes else "--exclude-bad-nodes keeps away from it"
-            click.echo(f"node {node.node}: {node.reason}; {told}", err=True)
+            say(f"node {node.node}: {node.reason}; {told}", err=True)
         if not labels:
             raise SpecError(f"{sweep.name}: nothing to retry", hint="`hpcsweep status` shows where every run stands")
         cluster_name, cluster = _cluster(opened, sweep, cluster_name)
@@ -97,9 +98,9 @@ def retry(
         lock.release()
         if as_json:
             jobs = [{"job": n, "job_id": i, "elements": e} for n, i, e in submitted.jobs]
-            click.echo(json.dumps({"sweep": sweep.name, "runs": sorted(labels), "jobs": jobs}, indent=1))
+            say_json(json.dumps({"sweep": sweep.name, "runs": sorted(labels), "jobs": jobs}, indent=1))
             return
-        click.echo(f"{sweep.name}: {len(labels)} runs again, in {len(submitted.jobs)} job(s)")
+        say(f"{sweep.name}: {len(labels)} runs again, in {len(submitted.jobs)} job(s)")
         if wait:
             ctx.exit(wait_for(opened, sweep.name))
 

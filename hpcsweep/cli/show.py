@@ -6,6 +6,7 @@ import click
 from pydantic_core import to_json
 
 from hpcsweep.cli.context import session
+from hpcsweep.cli.output import say, say_json
 from hpcsweep.cli.runs import choose_run
 from hpcsweep.report.console import make_console
 from hpcsweep.report.run_document import run_row_document
@@ -26,12 +27,12 @@ def show(ctx: click.Context, run: str, samples: int, as_json: bool) -> None:
     with session(ctx) as opened:
         sweep, label = choose_run(opened.home, run)
         for trouble in opened.refresh([sweep.name]):
-            click.echo(f"warning: {trouble}", err=True)
+            say(f"warning: {trouble}", err=True)
         with opened.store.reading() as connection:
             (row,) = load_sweep(connection, sweep.name, runs=[label], itl=as_json).runs
             troubles = file_troubles(connection, sweep.name, label)
     if as_json:
-        click.echo(to_json(run_row_document(row), indent=1, inf_nan_mode="null"))
+        say_json(to_json(run_row_document(row), indent=1, inf_nan_mode="null"))
         return
     console = make_console(sys.stdout)
     unicode = (console.encoding or "").lower().startswith("utf")

@@ -7,6 +7,7 @@ import click
 from pydantic_core import to_json
 
 from hpcsweep.cli.context import session
+from hpcsweep.cli.output import say, say_json
 from hpcsweep.report.status_document import status_document
 from hpcsweep.store.runs import SweepStatus, read_runs
 
@@ -26,7 +27,7 @@ def status(ctx: click.Context, sweep: str | None, watching: bool, as_json: bool)
     with session(ctx) as opened:
         known = opened.home.sweep_names()
         if sweep is None and not known:
-            click.echo('{"sweeps": []}' if as_json else f"{opened.home.path} holds no sweep yet")
+            say('{"sweeps": []}' if as_json else f"{opened.home.path} holds no sweep yet")
             return
         names = known if sweep is None else [opened.home.sweep(sweep).name]
         if watching:
@@ -34,11 +35,11 @@ def status(ctx: click.Context, sweep: str | None, watching: bool, as_json: bool)
 
             ctx.exit(watch(opened, names))
         for trouble in opened.refresh(names):
-            click.echo(f"warning: {trouble}", err=True)
+            say(f"warning: {trouble}", err=True)
         with opened.store.reading() as connection:
             sweeps = read_runs(connection, names)
     if as_json:
-        click.echo(to_json(status_document(sweeps, time.time()), indent=1, inf_nan_mode="null"))
+        say_json(to_json(status_document(sweeps, time.time()), indent=1, inf_nan_mode="null"))
         return
     _print(sweeps)
 

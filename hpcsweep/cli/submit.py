@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from hpcsweep.cli.context import session
+from hpcsweep.cli.output import say, say_json
 from hpcsweep.cli.wait import wait_for
 from hpcsweep.errors import SpecError
 from hpcsweep.plan.grid import Selection
@@ -106,15 +107,15 @@ def submit(
                 prepared, name, str(opened.home.sweeps_dir / name), str(opened.home.cache_dir), backend.template
             )
             if as_json:
-                click.echo(json.dumps(plan_document(prepared, rendered), indent=1))
+                say_json(json.dumps(plan_document(prepared, rendered), indent=1))
             else:
                 print_plan(prepared, rendered, sys.stdout)
             return
         for warning in prepared.warnings:  # before anything is queued: Ctrl-C is still in time
-            click.echo(f"warning: {warning}", err=True)
+            say(f"warning: {warning}", err=True)
         submitted = hand_over(prepared, opened.home, backend, above)
         if as_json:
-            click.echo(
+            say_json(
                 json.dumps(
                     {
                         "sweep": submitted.sweep.name,
@@ -137,15 +138,15 @@ def submit(
 def _tell(prepared: Prepared, submitted: Submitted) -> None:
     sweep, cluster = submitted.sweep.name, prepared.cluster_name
     for engine in prepared.simulated:
-        click.echo(
+        say(
             f"SIMULATED: {engine} is not installed or not wanted on {cluster!r}; a simulated engine plays it, "
             "and every table says so."
         )
     refused = [run for run in prepared.runs if run.refused]
     if refused:
-        click.echo(f"{len(refused)} variants are not submitted, the first: {refused[0].label}: {refused[0].refused}")
+        say(f"{len(refused)} variants are not submitted, the first: {refused[0].label}: {refused[0].refused}")
     elements = sum(number for _, _, number in submitted.jobs)
     ids = ", ".join(job_id for _, job_id, _ in submitted.jobs)
     handed = f"{counted(elements, 'element')} in {counted(len(submitted.jobs), 'job')} ({ids}) on {cluster}"
-    click.echo(f"{sweep}: {counted(len(prepared.runs) - len(refused), 'run')}, {handed}")
-    click.echo(f"Watch: hpcsweep status {sweep} --watch    Then: hpcsweep report {sweep}")
+    say(f"{sweep}: {counted(len(prepared.runs) - len(refused), 'run')}, {handed}")
+    say(f"Watch: hpcsweep status {sweep} --watch    Then: hpcsweep report {sweep}")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from hpcsweep.cli.output import say
 from hpcsweep.errors import SpecError
 from hpcsweep.spec.cluster import Settings
 from hpcsweep.spec.load import parse_model, read_text
@@ -20,12 +21,12 @@ from hpcsweep.terminal_text import one_line
 def trust(folder: Path, yes: bool, take_back: bool) -> None:
     """Trust FOLDER to connect over SSH and to bring templates.
 
-    Without FOLDER: the current one. Shows to which hosts the profiles of its hpcsweep.yaml connect and which templates it has, and asks. It is trusted
-    as it is now: when one of these files changes, it has to be trusted again.
+    Without FOLDER: the current one. Shows to which hosts the profiles of its hpcsweep.yaml connect and which templates
+    it has, and asks. It is trusted as it is now: when one of these files changes, it has to be trusted again.
     """
     if take_back:
         there = forget(folder)
-        click.echo(f"{folder.resolve()} is {'no longer' if there else 'not'} trusted")
+        say(f"{folder.resolve()} is {'no longer' if there else 'not'} trusted")
         return
     own = look_at(folder, CONFIG_FILE)
     lines = _connections(folder) if CONFIG_FILE in own.files else []
@@ -33,12 +34,12 @@ def trust(folder: Path, yes: bool, take_back: bool) -> None:
     if not lines:
         raise SpecError(f"{folder.resolve()} has no profile with `ssh` and no templates: there is nothing to trust")
     if is_trusted(own):
-        click.echo(f"{own.folder} is trusted already")
+        say(f"{own.folder} is trusted already")
         return
-    click.echo("\n".join([f"{own.folder}:", *(f"  {line}" for line in lines)]))
+    say("\n".join([f"{own.folder}:", *(f"  {line}" for line in lines)]))
     if not yes:
         click.confirm("Is that yours, and do you trust it?", abort=True)
-    click.echo(f"trusted, as it is now: written to {remember(own)}")
+    say(f"trusted, as it is now: written to {remember(own)}")
 
 
 def _connections(folder: Path) -> list[str]:

@@ -1,8 +1,7 @@
 """`--wait`: a live table on a terminal, a line per change elsewhere, until every run has ended."""
 
-import click
-
 from hpcsweep.cli.context import Session
+from hpcsweep.cli.output import say
 from hpcsweep.cli.watch import INTERRUPTED, follow
 from hpcsweep.spec.phases import OutcomeKind, RunState
 
@@ -17,9 +16,7 @@ def wait_for(opened: Session, sweep: str) -> int:
     try:
         (last,) = follow(opened, [sweep])
     except KeyboardInterrupt:
-        click.echo(
-            f"\nStopped watching; {sweep} goes on. `hpcsweep status {sweep}` shows it, `hpcsweep cancel` ends it."
-        )
+        say(f"\nStopped watching; {sweep} goes on. `hpcsweep status {sweep}` shows it, `hpcsweep cancel` ends it.")
         return INTERRUPTED
     outcomes = [run.verdict.outcome for run in last.runs]
     done = outcomes.count(OutcomeKind.COMPLETED)
@@ -27,15 +24,15 @@ def wait_for(opened: Session, sweep: str) -> int:
     planned = sorted(run.run for run in last.runs if run.verdict.state is RunState.PLANNED)
     if unknown or planned:
         ended = len(outcomes) - len(unknown) - len(planned)
-        click.echo(f"{sweep}: {ended} of {len(outcomes)} runs have ended, {done} completed")
+        say(f"{sweep}: {ended} of {len(outcomes)} runs have ended, {done} completed")
     if planned:
-        click.echo(f"Never submitted: {', '.join(planned)}; `hpcsweep retry {sweep}` does it.", err=True)
+        say(f"Never submitted: {', '.join(planned)}; `hpcsweep retry {sweep}` does it.", err=True)
     if unknown:
-        click.echo(
+        say(
             f"Nobody knows what became of {', '.join(unknown)}; `hpcsweep retry {sweep} RUN` submits one again.",
             err=True,
         )
     if not unknown and not planned:
         all_ended = f"all {len(outcomes)} runs have ended" if len(outcomes) > 1 else "its run has ended"
-        click.echo(f"{sweep}: {all_ended}, {done} completed")
+        say(f"{sweep}: {all_ended}, {done} completed")
     return 0 if done else NONE_COMPLETED

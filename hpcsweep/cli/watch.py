@@ -4,11 +4,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-import click
 from rich.console import Group
 from rich.live import Live
 
 from hpcsweep.cli.context import Session
+from hpcsweep.cli.output import say
 from hpcsweep.report.console import make_console
 from hpcsweep.report.live import run_line, status_table
 from hpcsweep.spec.phases import RunState
@@ -52,7 +52,7 @@ def follow(opened: Session, names: Sequence[str]) -> list[SweepStatus]:
                 line = run_line(run) if len(names) == 1 else f"{sweep.name}  {run_line(run)}"
                 if seen.get((sweep.name, run.run)) != line:
                     seen[sweep.name, run.run] = line
-                    click.echo(line)
+                    say(line)
     return last
 
 
@@ -74,7 +74,7 @@ def _until_ended(opened: Session, names: Sequence[str]) -> Iterator[list[SweepSt
         for trouble in troubles:
             if trouble not in told:
                 told.add(trouble)
-                click.echo(f"warning: {trouble}", err=True)
+                say(f"warning: {trouble}", err=True)
         with opened.store.reading() as connection:
             sweeps = read_runs(connection, names)
         pause_s = _ASK_LOCAL_S if all(sweep.scheduler == "local" for sweep in sweeps) else _ASK_S

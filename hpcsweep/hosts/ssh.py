@@ -191,11 +191,24 @@ def _collect(channel: paramiko.Channel, deadline: float) -> tuple[bytes, bytes, 
         if len(stdout) + len(stderr) > _OUTPUT_LIMIT_BYTES:
             raise paramiko.SSHException(f"printed more than {_OUTPUT_LIMIT_BYTES} bytes")
         if not moved:
-            if channel.exit_status_ready() and channel.eof_received:
-                return bytes(stdout), bytes(stderr), channel.recv_exit_status()
+            if channel.exit_status_ready() and (channel.eof_received or channel.closed):
+                return bytes(stdout), bytes(stderr), _exit_code(channel)
             if time.monotonic() > deadline:
                 return bytes(stdout), bytes(stderr), None
             time.sleep(0.01)
+
+
+def _exit_code(channel: paramiko.Channel) -> int:
+    """The exit code; -1: a signal ended the command. Raises EOFError when the link broke before it was told."""
+    code = channel.recv_exit_status()
+    if code == -1:
+        transport = channel.get_transport()
+        deadline = time.monotonic() + 1.0
+        while transport.is_active() and time.monotonic() < deadline:  # its thread may still be at it
+            time.sleep(0.05)
+        if not transport.is_active():
+            raise EOFError("the connection broke")
+    return int(code)
 
 
 def _mkdir(sftp: paramiko.SFTPClient, path: str, *, exist_ok: bool) -> None:

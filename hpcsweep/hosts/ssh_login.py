@@ -81,7 +81,7 @@ def _load_host_keys(known: paramiko.HostKeys, path: Path) -> None:
             continue
         try:
             entry = paramiko.hostkeys.HostKeyEntry.from_line(text)
-        except (paramiko.SSHException, ValueError):
+        except (paramiko.SSHException, paramiko.hostkeys.InvalidHostKey, ValueError):
             continue
         if entry is not None and entry.key is not None:
             for host in entry.hostnames or []:

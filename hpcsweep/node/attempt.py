@@ -213,7 +213,7 @@ class Attempt:
         try:
             self._server = Server(
                 argv, self._environment, self._folder.path, self._folder.token,
-                lambda text, at_s: self._inbox.put(ServerLine(text, at_s)),
+                lambda text, at_s: self._inbox.put_line(ServerLine(text, at_s)),
                 hidden=self._hidden, in_session=tracked_by_session(self._around.env),
                 private_network=self._around.job.private_network,
             )  # fmt: skip
@@ -264,6 +264,11 @@ class Attempt:
                 supervisor.warn(f"could not be killed: {', '.join(ended.left)}")
             if self._server.lost_log_lines:
                 supervisor.warn(f"{self._server.lost_log_lines} lines of server.log were lost: the disk is full")
+            if self._inbox.lost_lines:
+                supervisor.warn(
+                    f"{self._inbox.lost_lines} lines of the server came faster than they could be read: "
+                    "phases and facts among them are missing"
+                )
             if verdict.kind not in _FROM_OUTSIDE:
                 self._wait_for_free_gpus(supervisor)
         if self._private is not None:

@@ -4,9 +4,14 @@ Threads only put; the main thread alone takes, decides and writes events. A Simp
 handler.
 """
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+
+_MOST_WAITING_CHARACTERS = 32 << 20
+_LINE_OVERHEAD = 200
+"""What a line costs in memory beside its text."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +72,22 @@ class Inbox:
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[Message] = SimpleQueue()
+        self._lines = threading.Lock()
+        self._waiting_characters = 0
+        self.lost_lines = 0
 
     def put(self, message: Message) -> None:
         """From any thread, or a signal handler."""
         self._queue.put(message)
+
+    def put_line(self, line: ServerLine) -> None:
+        """From one thread, never from a signal handler. While too much waits to be read, a line is counted and lost."""
+        with self._lines:
+            if self._waiting_characters > _MOST_WAITING_CHARACTERS:
+                self.lost_lines += 1
+                return
+            self._waiting_characters += len(line.text) + _LINE_OVERHEAD
+        self._queue.put(line)
 
     def take(self, timeout_s: float, limit: int = 2000) -> list[Message]:
         """Wait up to `timeout_s` real seconds for the first message; then everything that is there."""
@@ -81,4 +98,7 @@ class Inbox:
                 found.append(self._queue.get_nowait())
         except Empty:
             pass
+        read = sum(len(one.text) + _LINE_OVERHEAD for one in found if isinstance(one, ServerLine))
+        with self._lines:
+            self._waiting_characters -= read
         return found

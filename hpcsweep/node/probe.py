@@ -13,6 +13,8 @@ from hpcsweep.engines.base import Endpoints
 from hpcsweep.node.inbox import ProbeResult
 
 _HEALTH_TIMEOUT_S = 5.0
+_ANSWER_LIMIT_BYTES = 16 << 20
+"""Of what a server answers when it is asked about itself; a page of metrics is a hundredth of it."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def ask(
     try:
         connection.request(method, path, json.dumps(body) if body is not None else None, headers)
         response = connection.getresponse()
-        return response.status, response.read()
+        return response.status, response.read(_ANSWER_LIMIT_BYTES)
     finally:
         connection.close()
 

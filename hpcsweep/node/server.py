@@ -1,5 +1,6 @@
 """The server process: started as the leader of a group, its output stamped line by line, ended with all it started."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
+from hpcsweep.node.capped_log import CappedLog
 from hpcsweep.node.family import Family
 from hpcsweep.node.private_network import enter_private_network
 from hpcsweep.node.processes import TOKEN_VARIABLE, die_with_parent, lead_group, reap_orphans, send
@@ -20,6 +22,9 @@ from hpcsweep.node.secrets_file import without
 
 SERVER_LOG = "server.log"
 _CHUNK_BYTES = 1 << 16
+_LONGEST_LINE_BYTES = 1 << 18
+_SEARCHED_BYTES = 1 << 16
+"""Of a line that are searched for phases and facts; an engine's whole configuration in one line is a third of it."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Server:
         Raises OSError: the executable cannot be run.
         """
         self._on_line, self._hidden, self.in_session = on_line, hidden, in_session
-        self._log = (folder / SERVER_LOG).open("ab", buffering=0)
+        self._log = CappedLog(folder / SERVER_LOG)
         self.lost_log_lines = 0
         try:
             self._process = subprocess.Popen(
@@ -129,10 +134,13 @@ class Server:
 
     def _read(self, pipe: IO[bytes]) -> None:
         rest = b""
-        with pipe, self._log:
+        with pipe, contextlib.closing(self._log):
             while chunk := os.read(pipe.fileno(), _CHUNK_BYTES):
                 arrived_s = time.monotonic()
                 *lines, rest = (rest + chunk).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+                if len(rest) > _LONGEST_LINE_BYTES:  # looked through again with every chunk: cut, as if it had ended
+                    lines.append(rest)
+                    rest = b""
                 self._take(lines, arrived_s)
             if rest:
                 self._take([rest], time.monotonic())
@@ -145,4 +153,4 @@ class Server:
         except OSError:  # the disk is full: the run goes on, the events say how much of the log is missing
             self.lost_log_lines += len(told)
         for line in told:
-            self._on_line(line.decode(errors="replace"), arrived_s)
+            self._on_line(line[:_SEARCHED_BYTES].decode(errors="replace"), arrived_s)

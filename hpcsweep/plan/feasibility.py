@@ -1,5 +1,6 @@
 """Can this variant be served with these GPUs? What the login side can tell before anything is queued. Pure."""
 
+import json
 import re
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -18,6 +19,7 @@ _GPU_MEMORY_GIB |= {"b200": 180, "l40s": 48, "l40": 48, "a40": 48, "a6000": 48, 
 """What the vendor prints as GB is GiB, to within one part in a hundred (nvidia-smi: 81920 MiB for an A100-80G)."""
 _NO_FP8 = ("a100", "a800", "a40", "a6000", "a10", "v100")
 """Below compute capability 8.9: no arithmetic in fp8 (CUDA C++ Programming Guide, Tensor Cores)."""
+_LONGEST_ARGUMENT_BYTES = 32 * 4096 - 1
 _LEAST_WIDTH = 0.5
 """Bytes per weight of a quantization on loading that is not known: nothing is refused that might fit."""
 _UTILIZATION = {"vllm": 0.9, "sglang": 0.9, "trtllm": 0.9}
@@ -45,12 +47,35 @@ def check(server: ServerConfig, resources: Resources, engine: Engine, model: Mod
     problems += _gpus(settings, resources)
     problems += _flags(server)
     problems += _remote_code(server)
+    problems += _arguments(server)
     memory_bytes = gpu_memory_bytes(resources)
     if model is not None:
         problems += _context(server, settings, model)
         if memory_bytes is not None and resources.gpus:
             problems += _memory(server, settings, model, memory_bytes)
     problems += _fp8(server, settings, resources, model)
+    return problems
+
+
+def _arguments(server: ServerConfig) -> list[Problem]:
+    """Arguments and variables that the kernel does not pass on to a process (execve(2), MAX_ARG_STRLEN)."""
+    texts = {
+        f"flag {name}": value if isinstance(value, str) else json.dumps(value) for name, value in server.flags.items()
+    }
+    texts |= {f"variable {name}": f"{name}={value}" for name, value in server.env.items()}
+    texts["model"] = server.model
+    problems = []
+    for what, text in texts.items():
+        if "\0" in text or (not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)):
+            problems.append(Problem("error", f"{what} has a character that no argument can have"))
+        elif len(text.encode()) > _LONGEST_ARGUMENT_BYTES:
+            problems.append(
+                Problem(
+                    "error",
+                    f"{what} is {len(text.encode())} bytes long; Linux passes {_LONGEST_ARGUMENT_BYTES} at most",
+                    "put it into a file, and name the file",
+                )
+            )
     return problems
 
 

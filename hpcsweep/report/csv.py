@@ -11,6 +11,7 @@ from typing import IO, Any
 from hpcsweep.analysis.findings import Findings, RunFinding
 from hpcsweep.analysis.findings_measured import Cell, Condition, Startup
 from hpcsweep.analysis.measures import RUN_MEASURES, SAMPLE_MEASURES
+from hpcsweep.terminal_text import printable
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -63,6 +64,8 @@ def safe(value: str | None) -> str:
     """Text that no spreadsheet runs."""
     if not value:
         return ""
+    if not (value.isascii() and value.isprintable()):
+        value = printable(value)
     return f"'{value}" if value.startswith(_FORMULA_STARTS) else value
 
 

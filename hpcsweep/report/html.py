@@ -21,6 +21,7 @@ from hpcsweep.report.html_links import Links, folder_of
 from hpcsweep.report.html_pack import pack_json, pack_plotly
 from hpcsweep.report.html_plots import plot_data
 from hpcsweep.report.html_tables import HtmlTable, kept_whole, of_document, run_table
+from hpcsweep.terminal_text import printable
 
 TEMPLATE = "report.html.j2"
 MAX_BULLETS = 40
@@ -82,10 +83,22 @@ def write(findings: Findings, stream: IO[str], templates: Sequence[Path] = ()) -
 
 
 def _environment(loader: BaseLoader) -> Environment:
-    env = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=True)
+    env = Environment(
+        loader=loader,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=True,
+        finalize=_printable,
+    )
     env.filters.update(kind=_kind, table=_identity, heading=heading)
     env.tests.update(whole=kept_whole)
     return env
+
+
+def _printable(value: object) -> object:
+    """A value as a page shows it: text from a log can neither reorder nor hide what is around it."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def heading(title: str) -> str:

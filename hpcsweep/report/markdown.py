@@ -10,6 +10,7 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, S
 from hpcsweep.analysis.findings import Findings
 from hpcsweep.report.chapters import build_document
 from hpcsweep.report.document import Block
+from hpcsweep.terminal_text import printable
 
 TEMPLATE = "report.md.j2"
 
@@ -68,6 +69,7 @@ def inline(text: str) -> str:
 
 def fence(text: str, language: str = "") -> str:
     """A code block whose fence is longer than any run of backticks inside it."""
+    text = printable(text)
     longest = max((len(run) for run in _BACKTICKS.findall(text)), default=0)
     ticks = "`" * max(3, longest + 1)
     return f"{ticks}{language}\n{text}\n{ticks}"

@@ -4,8 +4,9 @@ from typing import IO, Any
 
 from rich.table import Table
 
-from hpcsweep.report.console import make_console
+from hpcsweep.report.console import make_console, safe_text
 from hpcsweep.sweep.prepare import Prepared, Rendered
+from hpcsweep.terminal_text import printable
 from hpcsweep.units import counted
 
 
@@ -36,7 +37,7 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
         for run in element.runs
     }
     runs = counted(len(prepared.runs), "run")
-    table = Table(title=f"{rendered.name} on {prepared.cluster_name}: {runs}", title_justify="left")
+    table = Table(title=safe_text(f"{rendered.name} on {prepared.cluster_name}: {runs}"), title_justify="left")
     for column in ("run", "job/element", "GPUs", "workloads", "left out"):
         table.add_column(column, overflow="fold", no_wrap=column == "run")
     for run in prepared.runs:
@@ -44,21 +45,22 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
         out = [f"{p.workload.name}: n/a: {str(p.left_out).partition(':')[0]}" for p in run.workloads if p.left_out]
         if run.refused is not None:
             sent, out = [], [f"NOT SUBMITTED: {run.refused}"]
-        table.add_row(run.label, places.get(run.label, "-"), str(run.gpus), ", ".join(sent) or "-", "; ".join(out))
+        cells = (run.label, places.get(run.label, "-"), str(run.gpus), ", ".join(sent) or "-", "; ".join(out))
+        table.add_row(*map(safe_text, cells))
     console.print(table)
     for name, reason in _left_out(prepared):
-        console.print(f"{name}: n/a: {reason}", markup=False)
+        console.print(safe_text(f"{name}: n/a: {reason}"))
     for item in rendered.document["not_run"]:
-        console.print(f"not run: {item['title']}: {item['reason']}", markup=False)
+        console.print(safe_text(f"not run: {item['title']}: {item['reason']}"))
     for engine, profile in prepared.simulated.items():
-        console.print(f"SIMULATED: {engine} is played by the simulated engine ({profile.name})", markup=False)
+        console.print(safe_text(f"SIMULATED: {engine} is played by the simulated engine ({profile.name})"))
     for warning in prepared.warnings:
-        console.print(f"warning: {warning}", markup=False)
+        console.print(safe_text(f"warning: {warning}"))
     elements = sum(len(job.elements) for job in rendered.jobs)
     what = f"{counted(len(rendered.jobs), 'submission')}, {counted(elements, 'element')}"
     console.print(f"{what}, at most {rendered.gpu_hours:.1f} GPU-hours (GPUs x walltime)")
     for job, files in zip(rendered.jobs, rendered.files, strict=True):
-        stream.write(f"\n--- jobs/{job.job}/job.sh\n{files.script}")
+        stream.write(f"\n--- jobs/{job.job}/job.sh\n{printable(files.script)}")
 
 
 def _left_out(prepared: Prepared) -> list[tuple[str, str]]:

@@ -12,11 +12,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from hpcsweep.errors import SpecError
+from hpcsweep.foreign_files import RECORD_LIMIT_BYTES, read_regular
 from hpcsweep.simulator.faults import FAULTS, RANK_SHAPES, Fault, RankStuck
+from hpcsweep.spec.load import parse_yaml
 from hpcsweep.spec.phases import STARTUP_PHASES
 from hpcsweep.units import parse_tokens
 
@@ -144,11 +143,12 @@ def read_profile(path: str | Path) -> Profile:
     """The profile in a YAML 1.2 file. SpecError names file and key of whatever is wrong."""
     where = str(path)
     try:
-        document = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
+        text = read_regular(path, RECORD_LIMIT_BYTES, follow=True).decode("utf-8")
     except OSError as exc:
         raise SpecError(f"the profile of the simulated engine cannot be read: {where}: {exc.strerror}") from exc
-    except (YAMLError, UnicodeDecodeError) as exc:
+    except UnicodeDecodeError as exc:
         raise SpecError(f"{where} is not YAML", detail=str(exc)) from exc
+    document, _ = parse_yaml(text, where)
     if not isinstance(document, dict):
         raise SpecError(f"{where}: a profile is a mapping, not {type(document).__name__}")
     _check_keys(document, ("about", "seed", "rules", *_OVERLAY), where)

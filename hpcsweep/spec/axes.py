@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from hpcsweep.errors import SpecError
-from hpcsweep.spec.base import Model, nearest
+from hpcsweep.spec.base import EnvironmentName, Model, nearest
 from hpcsweep.spec.server import FlagValue
 from hpcsweep.units import format_tokens, parse_tokens
 
@@ -105,7 +105,7 @@ class Bundle(Model):
 
     set: dict[str, Any] = Field({}, description="built-in axis -> level")
     flags: dict[str, FlagValue] = {}
-    env: dict[str, str] = {}
+    env: dict[EnvironmentName, str] = {}
 
 
 class CustomAxis(Model):

@@ -3,13 +3,24 @@
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
 from pydantic.fields import FieldInfo
 
 from hpcsweep.errors import SpecError, nearest
 from hpcsweep.units import parse_bytes, parse_duration_s, parse_tokens
 
-__all__ = ["Bytes", "Misplaced", "Model", "Record", "Seconds", "Tokens", "known_keys", "nearest", "spec_error"]
+__all__ = [
+    "Bytes",
+    "EnvironmentName",
+    "Misplaced",
+    "Model",
+    "Record",
+    "Seconds",
+    "Tokens",
+    "known_keys",
+    "nearest",
+    "spec_error",
+]
 
 
 class Model(BaseModel):
@@ -40,6 +51,10 @@ Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 
 Tokens = Annotated[int, BeforeValidator(parse_tokens)]
 """Tokens; read from `8k`, `8192`; k = 1024."""
+
+
+EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
+"""Name of an environment variable as POSIX has it: it is written into shell scripts, where nothing could quote it."""
 
 
 def known_keys(model: type[BaseModel]) -> list[str]:

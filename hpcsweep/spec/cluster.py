@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
-from hpcsweep.spec.base import Bytes, Model, Seconds
+from hpcsweep.spec.base import Bytes, EnvironmentName, Model, Seconds
 
 # Values that land in #SBATCH and #PBS lines are not shell: quoting does not protect them, so a pattern does.
 Directive = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,:@%+=/\[\]&|*()-]*$", max_length=400)]
@@ -74,7 +74,7 @@ class Cluster(Model):
     signal_margin: Seconds = Field(120, ge=0, description="the warning signal comes this long before the time limit")
     directives: list[str] = Field([], description="extra directive lines, such as '--mail-type=END'")
     setup: list[str] = Field([], description="shell lines that run before the agent: module load ...")
-    env: dict[str, str] = Field({}, description="environment of the job; never a secret")
+    env: dict[EnvironmentName, str] = Field({}, description="environment of the job; never a secret")
     secrets_file: str | None = Field(None, description="file on the nodes with NAME=VALUE lines, mode 0600")
     login_shell: bool = Field(True, description="Slurm; False: jobs start without the login files of their user")
     parallel: int | None = Field(None, ge=1, description="elements that run at once; None: no limit")

@@ -1,18 +1,16 @@
 """The experiment file: one study, as a frozen model."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hpcsweep.errors import SpecError
 from hpcsweep.spec.axes import BUILTIN_AXES, CustomAxis, read_level
-from hpcsweep.spec.base import Bytes, Misplaced, Model, Seconds, nearest
+from hpcsweep.spec.base import Bytes, EnvironmentName, Misplaced, Model, Seconds, nearest
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.server import FlagValue
 from hpcsweep.spec.workload import Workload
-
-VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 _FLAG_KEY = re.compile(r"^(?:--)?[A-Za-z0-9][A-Za-z0-9._-]*$")
 
@@ -77,8 +75,10 @@ class Experiment(Model):
     model: ModelRef
     engine: EngineRef = EngineRef()
     serve: dict[str, FlagValue] = Field({}, description="flags of all variants, in the engine's own names")
-    env: dict[str, str] = Field({}, description="environment of every server; never a secret")
-    env_from: list[VariableName] = Field([], description="variables that every server gets from the job's environment")
+    env: dict[EnvironmentName, str] = Field({}, description="environment of every server; never a secret")
+    env_from: list[EnvironmentName] = Field(
+        [], description="variables that every server gets from the job's environment"
+    )
     secrets_file: str | None = Field(None, description="file on the nodes with NAME=VALUE lines, mode 0600")
     axes: dict[str, list[Any] | CustomAxis] = Field(min_length=1)
     baseline: dict[str, Any] = {}

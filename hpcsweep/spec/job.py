@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from hpcsweep.spec.base import Model, Record, Seconds
+from hpcsweep.spec.base import EnvironmentName, Model, Record, Seconds
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.server import ServerConfig
 from hpcsweep.spec.workload import DatasetFacts, Workload
@@ -49,7 +49,9 @@ class RunSpec(Record):
     workloads: list[PlannedWorkload]
     budgets: Budgets
     run_dir: str = Field(description="absolute path of runs/LABEL, as the node sees it")
-    exports: dict[str, str] = Field({}, description="HPCSWEEP_AXIS_EP=on ... and EXP_NAME, ENFORCE_EAGER ...")
+    exports: dict[EnvironmentName, str] = Field(
+        {}, description="HPCSWEEP_AXIS_EP=on ... and EXP_NAME, ENFORCE_EAGER ..."
+    )
     simulation: Simulation | None = Field(None, description="None: the real engine")
     gpus: int = Field(0, ge=0, description="GPUs of this server on one node")
     attempt_offset: int = Field(0, ge=0, description="attempts that the login side knows of; the next is at least +1")

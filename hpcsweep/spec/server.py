@@ -5,7 +5,7 @@ import json
 
 from pydantic import Field
 
-from hpcsweep.spec.base import Model, Tokens
+from hpcsweep.spec.base import EnvironmentName, Model, Tokens
 
 FlagValue = bool | int | float | str | list[str] | None
 """The value of an engine flag: True: the bare flag; False: its `--no-` form; None: the flag is left out."""
@@ -44,7 +44,7 @@ class ServerConfig(Model):
     served_model_name: str | None = Field(None, description="None: the same as `model`")
     settings: Settings = Settings()
     flags: dict[str, FlagValue] = Field({}, description="long flags in the engine's own names, with their dashes")
-    env: dict[str, str] = {}
+    env: dict[EnvironmentName, str] = {}
 
     @property
     def served_name(self) -> str:

@@ -134,7 +134,7 @@ def _url(where: str) -> URL:
     try:
         url = make_url(where)
         url.get_dialect()
-    except (ArgumentError, NoSuchModuleError) as exc:
+    except (ArgumentError, NoSuchModuleError, ValueError) as exc:
         raise StoreError(
             f"--store {masked(where)!r}: {masked(str(exc))}", hint="a path, or a URL such as postgresql+psycopg://…"
         ) from exc

@@ -89,7 +89,9 @@ def read_owner(path: Path, troubles: list[str]) -> dict[str, Any]:
     }
 
 
-def read_not_run(path: Path, troubles: list[str]) -> str:
-    """Why the agent did not get to a run."""
-    content = read_record(path, troubles) or {}
+def read_not_run(path: Path, troubles: list[str]) -> str | None:
+    """Why the agent did not get to a run; None: there is no such word that can be read."""
+    content = read_record(path, troubles)
+    if content is None:
+        return None
     return text_or_none(content.get("reason")) or "the agent did not get to it"

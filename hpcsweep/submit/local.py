@@ -12,7 +12,7 @@ from typing import Any
 
 import submitit
 
-from hpcsweep.errors import SchedulerError
+from hpcsweep.errors import SchedulerError, SpecError
 from hpcsweep.hosts.base import Host
 from hpcsweep.hosts.local import LocalHost
 from hpcsweep.schedulers.base import JobState, JobStatus, Listing
@@ -37,6 +37,8 @@ class LocalBackend:
     def submit(self, job: JobSpec, job_dir: str, script: str) -> str:
         """Mark the job as queued and see to it that a dispatcher of its sweep is alive."""
         sweep = SweepFolder(Path(job.sweep_dir))
+        if "%" in str(sweep.path):  # submitit would put the id of its job there, or fail
+            raise SpecError(f"HPCSWEEP_HOME {self._home.path} has a % in its path", hint="choose another --home")
         (Path(job_dir) / QUEUED_FILE).touch()
         keys = {f"{job.job}_{element.index}" for element in job.elements}
         deadline = time.monotonic() + _START_TIMEOUT_S

@@ -1,6 +1,5 @@
 """What the login side can know against a variant before anything is queued."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from hpcsweep.engines.access import ALLOW_HINT, exposed
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.engines.simulated import SimulatedEngine
 from hpcsweep.errors import SpecError
+from hpcsweep.foreign_files import DOCUMENT_LIMIT_BYTES, parse_json, read_regular
 from hpcsweep.plan.feasibility import check, refusals
 from hpcsweep.plan.known_models import known_model
 from hpcsweep.plan.model_size import ModelFacts, read_facts
@@ -64,6 +64,6 @@ def model_facts(server: ServerConfig) -> ModelFacts | None:
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(read_regular(path, DOCUMENT_LIMIT_BYTES, follow=True))
     except (OSError, ValueError) as exc:
         raise SpecError(f"{path}: cannot be read: {exc}", hint="is the model's download complete?") from exc

@@ -14,7 +14,7 @@ from hpcsweep.schedulers.profile_check import profile_problems
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.gpu_types import gpu_model, is_other_gpu
 from hpcsweep.spec.phases import OutcomeKind
-from hpcsweep.submit.layout import logs_into
+from hpcsweep.sweep.layout import logs_into
 
 PBS = PbsScheduler()
 CASES = Path(__file__).parents[1] / "transcripts" / "pbs" / "cases"

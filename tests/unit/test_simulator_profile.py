@@ -59,8 +59,8 @@ REFUSED = [
     ),
     pytest.param("[1, 2]", "a profile is a mapping, not list", "", id="a list"),
     pytest.param("", "a profile is a mapping, not NoneType", "", id="empty file"),
-    pytest.param("a: {b", "is not YAML", "", id="not YAML"),
-    pytest.param("seed: 1\nseed: 2", "is not YAML", "", id="a key twice"),
+    pytest.param("a: {b", "line 1: expected", "", id="not YAML"),
+    pytest.param("seed: 1\nseed: 2", "line 2: found duplicate key", "", id="a key twice"),
 ]
 
 

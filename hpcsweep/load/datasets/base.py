@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 from pydantic import Field
 
 from hpcsweep.errors import DatasetError
+from hpcsweep.foreign_files import open_regular
 from hpcsweep.spec.base import Model
 from hpcsweep.spec.workload import DatasetFacts
 
@@ -90,7 +91,7 @@ def sha256(path: Path) -> str:
     """Hexadecimal digest of a file's content. Raises DatasetError when it cannot be read."""
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with open_regular(path, follow=True) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as exc:

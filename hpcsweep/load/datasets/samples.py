@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from pydantic import Field, ValidationError, model_validator
 
 from hpcsweep.errors import DatasetError
+from hpcsweep.foreign_files import DOCUMENT_LIMIT_BYTES, read_regular
 from hpcsweep.load.datasets.base import DatasetWarning, FileOptions, Request, Tokenizer, sha256
 from hpcsweep.spec.base import Model, known_keys, nearest
 from hpcsweep.spec.workload import DatasetFacts
@@ -93,7 +94,7 @@ class Samples:
 
 def _read(path: Path) -> list[Sample]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_regular(path, DOCUMENT_LIMIT_BYTES, follow=True).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as exc:
         raise DatasetError(f"{path}: cannot be read", detail=str(exc)) from exc
     samples: list[Sample] = []

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcsweep.errors import DatasetError
+from hpcsweep.foreign_files import open_regular
 
 _WHOLE_BYTES = 32 * 2**20
 """A larger file is checked by its beginning at submit: the published one has 670 MB."""
@@ -35,7 +36,7 @@ def check_form(path: Path) -> None:
 
 def _text(path: Path, most_bytes: int | None) -> str:
     try:
-        with path.open("rb") as file:
+        with open_regular(path, follow=True) as file:
             data = file.read() if most_bytes is None else file.read(most_bytes)
         return data.decode("utf-8-sig", errors="strict" if most_bytes is None else "ignore")
     except (OSError, UnicodeDecodeError) as exc:

@@ -7,7 +7,6 @@ that begin with the same ids begin with the same text, so that a prefix cache fi
 """
 
 import csv
-import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from hpcsweep.errors import DatasetError
+from hpcsweep.foreign_files import DOCUMENT_LIMIT_BYTES, parse_json, read_regular
 from hpcsweep.load.datasets.base import FileOptions, Request, Tokenizer, sha256, warn_counts
 from hpcsweep.load.datasets.text import TextMaker
 from hpcsweep.load.datasets.trace_columns import Columns, columns_of, integer_of, time_of, unit_of
@@ -127,11 +127,11 @@ def _blocks(content: Any, column: str, place: str) -> tuple[int, ...]:
 def _entries(path: Path) -> list[tuple[str, dict[str, Any]]]:
     """Return (place, columns) of every line."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_regular(path, DOCUMENT_LIMIT_BYTES, follow=True).decode("utf-8-sig")
         if path.suffix == ".csv":
             return [(f"{path}, line {n}", row) for n, row in enumerate(csv.DictReader(text.splitlines()), 2)]
         lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
-        entries = [(f"{path}, line {n}", json.loads(line)) for n, line in lines]
+        entries = [(f"{path}, line {n}", parse_json(line)) for n, line in lines]
     except (OSError, ValueError) as exc:
         raise DatasetError(f"{path}: neither JSON lines nor CSV", detail=str(exc)) from exc
     for place, entry in entries:
