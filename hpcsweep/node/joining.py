@@ -11,6 +11,7 @@ from typing import Any
 
 from hpcsweep.errors import HpcsweepError, PlanError, SpecError
 from hpcsweep.node.records import read_json
+from hpcsweep.plan.variables import baseline_of
 from hpcsweep.render.job import SPEC_FILE, job_files
 from hpcsweep.render.own_script import own_environment, with_values
 from hpcsweep.spec.cluster import Cluster
@@ -40,7 +41,7 @@ class Newcomer:
 def join_sweep(folder: SweepFolder, cache_dir: Path, prepared: Prepared, newcomer: Newcomer) -> tuple[Path, int]:
     """Add the one run of `prepared` to a sweep, new or not; the job's folder and the element's index.
 
-    A job that has joined before with this variant gets the place that it has. Raises HpcsweepError.
+    A job that has joined before with this variant gets the place that it has. Raises SpecError, OSError.
     """
     number = _own_job(folder, newcomer)
     index = newcomer.index or 0
@@ -56,10 +57,7 @@ def join_sweep(folder: SweepFolder, cache_dir: Path, prepared: Prepared, newcome
                 hint="start hpcsweep-node once in each subjob, or submit jobs without an array",
             )
         index = max((e.index for e in mine), default=-1) + 1 if newcomer.index is None else index
-    try:
-        return _add(folder, cache_dir, prepared, newcomer, number, index)
-    except OSError as exc:
-        raise HpcsweepError(f"{folder.path} cannot be written: {exc}", hint="is it shared with this node?") from exc
+    return _add(folder, cache_dir, prepared, newcomer, number, index)
 
 
 def record_failure(
@@ -108,6 +106,7 @@ def _add(
     document = _document(folder, prepared.experiment)
     (job,) = plan_jobs(prepared, folder.name, str(folder.path), str(cache_dir))
     ours = sweep_document(prepared, folder.name, [job], {"command": f"hpcsweep-node in job {newcomer.job_id or '-'}"})
+    ours["baseline"] |= baseline_of(prepared.experiment)  # not the variant that happens to come first
     before: list[dict[str, Any]] = document["runs"] if document is not None else []
     repeat = 1 + sum(run.get("variant_id") == ours["runs"][0]["variant_id"] for run in before)
     taken = {run["label"]: run.get("variant_id") for run in before}

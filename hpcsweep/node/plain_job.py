@@ -103,14 +103,17 @@ def place_plain_job(
     newcomer = Newcomer(job.scheduler, job.job_id, job.name, job.index, label)
     lock = FileLock(home.sweeps_dir / f".{sweep}.join", identity)
     _wait_for(lock)
+    made = not (home.sweeps_dir / sweep).exists() or not wanted
     folder = home.join(sweep)
     try:
         if failure is None and prepared is not None:
             return join_sweep(folder, home.cache_dir, prepared, newcomer)
         failure = failure or SpecError("no run was planned")
         record_failure(folder, find_experiment(experiment_name), experiment, target, newcomer, failure)
+    except OSError as exc:
+        raise HpcsweepError(f"{folder.path} cannot be written: {exc}", hint="is it shared with this node?") from exc
     finally:
-        if not (folder.path / SWEEP_FILE).exists():  # nothing half-made is left behind
+        if made and not (folder.path / SWEEP_FILE).exists():  # nothing half-made is left behind
             shutil.rmtree(folder.path, ignore_errors=True)
         lock.release()
     raise type(failure)(f"{sweep}: {failure.message}", hint=failure.hint, detail=failure.detail) from failure

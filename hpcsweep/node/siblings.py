@@ -44,16 +44,16 @@ class AgentClaim:
         self._identity, self._held = identity, False
         this_life = life(env)
         self._path: Path | None = None
-        if identity.job_id is None or this_life:
+        if identity.job_id is not None and this_life:
             digest = hashlib.sha256(f"{identity.job_id}/{this_life}".encode()).hexdigest()[:12]
             self._path = job_dir / "elements" / f"{index}.agent-{digest}.json"
 
     def take(self) -> str | None:
         """Claim the element. Returns a description of the agent that has it already; None: it is ours.
 
-        A scheduler that does not tell the lives of a job apart cannot be helped here: nothing is claimed then. An
-        agent that died on this host loses its claim. A folder that cannot be written is no reason to stop: the attempt
-        itself reports it.
+        Nothing is claimed where no scheduler names the life of the job: agents that are started manually are
+        independent, and take an attempt each. An agent that died on this host loses its claim. A folder that cannot be
+        written is no reason to stop: the attempt itself reports it.
         """
         if self._path is None:
             return None
@@ -89,7 +89,7 @@ class AgentClaim:
         """Whether the owner is surely not running: on this host, after a reboot or without its process."""
         identity = self._identity
         if owner.get("host") != identity.host:
-            return identity.job_id is None and bool(owner)  # started manually elsewhere: as independent as before
+            return False
         if owner.get("boot_id") != identity.boot_id:
             return True
         process = read_process(int(str(owner.get("pid") or 0)))

@@ -34,13 +34,18 @@ def axis_variable(axis: str) -> str:
     return AXIS_PREFIX + re.sub(r"[^A-Za-z0-9]", "_", axis).upper()
 
 
+def baseline_of(experiment: Experiment) -> dict[str, str]:
+    """Return the label of the baseline's level for every axis of the experiment. Raises SpecError, PlanError."""
+    return {axis: level.label for axis, level in expand(experiment, Selection(one_at_a_time=True)).baseline.items()}
+
+
 def selection_of(experiment: Experiment, env: Mapping[str, str]) -> Selection:
     """Return the selection of the one variant that `env` describes; axes without a variable stay at the baseline.
 
     Raises SpecError for a level that cannot be, a variable of an unknown axis, one that is misspelt, and two variables
     that contradict each other.
     """
-    fixed = {axis: level.label for axis, level in expand(experiment, Selection(one_at_a_time=True)).baseline.items()}
+    fixed = baseline_of(experiment)
     by_variable = {axis_variable(axis): axis for axis in {**dict.fromkeys(BUILTIN_AXES), **experiment.axes}}
     said: dict[str, tuple[str, str]] = {}
     for name, value in sorted(env.items()):

@@ -301,7 +301,11 @@ def user_request(cluster: Cluster, script: str, running: bool = False) -> Script
     """
     request = None
     if cluster.scheduler != "local":
-        request = get_scheduler(cluster.scheduler).read_user_script(script, array_allowed=running)
+        try:
+            request = get_scheduler(cluster.scheduler).read_user_script(script, array_allowed=running)
+        except SpecError:
+            if not running:  # a job that runs has been accepted, whatever we make of its script
+                raise
     if not running:
         check_agents(script, request.tasks if request is not None else None)
     return request

@@ -89,9 +89,8 @@ def test_an_agent_of_a_higher_rank_exits_at_once(job: Job, rank):
     [
         {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0"},
         {"PBS_JOBID": "7.pbs", "PBS_JOBCOOKIE": "246E3CF45784CE6C265C815060176126"},
-        {},
     ],
-    ids=["slurm", "pbs", "manually"],
+    ids=["slurm", "pbs"],
 )
 def test_of_agents_without_ranks_one_works(job: Job, env):
     """mpirun of a library that hpcsweep does not know, `hpcsweep-node & hpcsweep-node`."""

@@ -169,6 +169,24 @@ def test_a_job_that_executes_several_variants(project):
     assert (submission.elements, submission.plain) == (2, "job")
 
 
+def test_the_baseline_of_a_shared_sweep_is_that_of_the_experiment(project):
+    join(project, PBS_JOBID="1.s", HPCSWEEP_SWEEP="all", MAX_MODEL_LEN="8k", ENFORCE_EAGER="no")
+    join(project, PBS_JOBID="2.s", HPCSWEEP_SWEEP="all", TENSOR_PARALLEL_SIZE="2")
+    document = SweepFolder(project / ".hpcsweep/sweeps/all").read_sweep()
+    assert document["baseline"] == {**BASELINE, "tp": "2"} or document["baseline"] == BASELINE
+    assert document["axes"]["len"] == ["8k", "32k"] and document["axes"]["eager"] == ["no", "yes"]
+
+
+def test_a_folder_that_another_process_is_making_is_left_alone(project, monkeypatch):
+    """`hpcsweep submit` has claimed the name, and has not written sweep.json yet."""
+    folder = project / ".hpcsweep/sweeps/exp-0001"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr("hpcsweep.node.joining.write_jobs", lambda *args: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(Exception, match="cannot be written: full"):
+        join(project, PBS_JOBID="5.s", HPCSWEEP_SWEEP="exp-0001")
+    assert folder.is_dir()
+
+
 def test_names_that_are_taken(project):
     for number, env in enumerate(({}, {"ENABLE_EP": "no"}, {}, {"ENABLE_EP": "no"})):
         join(project, PBS_JOBID=f"{number}.s", HPCSWEEP_SWEEP="all", EXP_NAME="x", **env)
