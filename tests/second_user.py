@@ -4,6 +4,7 @@ import os
 import pickle
 import pwd
 import subprocess
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -35,7 +36,9 @@ def as_second_user(action: Callable[[], Any]) -> Any:
         pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     "localhost".encode("idna")  # that user may not be able to read the modules of this Python: loaded before
     read, write = os.pipe()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads: the child only runs `action`
+        pid = os.fork()
     if pid == 0:
         os.close(read)
         try:

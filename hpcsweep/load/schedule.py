@@ -45,10 +45,10 @@ class Schedule:
     request_timeout_s: float
     token_timeout_s: float
     processes: int
-    socket_path: str | None = None
-    """Unix socket of the server; None: it listens on `host` and `port`."""
     items: list[Item] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    socket_path: str | None = None
+    """Unix socket of the server; None: it listens on `host` and `port`."""
 
     @property
     def closed_loop(self) -> bool:

@@ -10,6 +10,8 @@ import fcntl
 import os
 import socket
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # linux/sched.h
@@ -32,17 +34,22 @@ def enter_private_network() -> None:
 
 def private_network_problem() -> str:
     """Return why this node does not let its users make a network; empty: it does."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            enter_private_network()
-        except OSError as exc:
-            os.write(write, str(exc).encode()[:500])
-        finally:
-            os._exit(0)
-    os.close(write)
-    with os.fdopen(read, "rb") as pipe:
-        problem = pipe.read().decode(errors="replace")
-    os.waitpid(pid, 0)
-    return problem
+    # In a process of its own: this one has threads, and what a child of a fork may do then is little.
+    done = subprocess.run(
+        [sys.executable, "-m", "hpcsweep.node.private_network"], capture_output=True, text=True, check=False
+    )
+    return done.stderr.strip()[-500:] if done.returncode else ""
+
+
+def main() -> int:
+    """Try it. 0: it works; 1: standard error says why not."""
+    try:
+        enter_private_network()
+    except OSError as exc:
+        print(exc, file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
