@@ -22,6 +22,10 @@ _TROUBLE = re.compile(
     re.IGNORECASE,
 )
 """What a line must contain to be compared with the hints: nearly all lines of a log do not."""
+_HARMLESS = re.compile(
+    r"\w*Warning: |^\W*(?:warning|note|skip\w*|ignor\w*|(?:failed|unable|could not|cannot) (?:to )?import)\b", re.IGNORECASE
+)
+"""Lines that tell of something that the program went on without."""
 _OF_A_REQUEST = re.compile(
     r"Exception in ASGI application|Error in (?:chat )?completion|Error processing request|Error with model",
     re.IGNORECASE,
@@ -100,7 +104,7 @@ class Judge:
                 break
         if inside or line.level in ("debug", "info", "warning") or len(text) > _LONGEST_LINE:
             return  # a longer line is a dump of the configuration, in which every word occurs
-        if not _TROUBLE.search(text):
+        if not _TROUBLE.search(text) or _HARMLESS.search(text):
             return
         hint = self._of_line(text)
         if hint is not None:

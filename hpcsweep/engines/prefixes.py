@@ -44,14 +44,14 @@ _PREFIX = re.compile(
             rf"(?P<level2>{_LEVEL}) +{_DATE} {_CLOCK} +\[?(?P<source2>[\w./<>-]+:\d+)\]:? ?",
             rf"(?P<level3>{_LEVEL}) +{_DATE} {_CLOCK} +(?P<source3>[\w./<>-]+:\d+)(?: ?(?:--|-|\|))? ?",
             # glog, as torch's C++ parts write it: [E1202 10:11:32.715298746 ProcessGroupNCCL.cpp:685]
-            rf"\[?(?P<level4>[IWEF])\d{{4}} {_CLOCK} +(?:\d+ +)?(?P<source4>[\w./-]+:\d+)\] ?",
+            rf"\[?(?P<level4>[IWEF])\d{{3,4}} {_CLOCK} +(?:\d+ +)?(?P<source4>[\w./-]+:\d+)\] ?",
             # a time of its own, of Python's logging, loguru, a container or hpcsweep
             rf"\[?{_DATE}[ T]{_CLOCK}(?:Z|[+-]\d\d:?\d\d)?\]?(?: (?:std(?:out|err) [FP] )?(?:[|–-] )?|\t|$)",
             rf"(?P<level10>{_LEVEL}) +{_DATE} {_CLOCK} (?:[^\s-]\S* ){{0,3}}-- ?",
             rf"\[?{_CLOCK}\]? (?=(?:{_LEVEL})\b)",
             # Python's logging and Ray: `a.b - ERROR - `, `ERROR    | a.b:c:12 - `, `ERROR:root:`, `ERROR x.py:1 -- `
             rf"[\w.]+ - (?P<level5>{_LEVEL}) - ",
-            rf"(?P<level6>{_LEVEL}) +\| (?:(?P<source6>[\w.<>:-]+:\d+) - )?",
+            rf"(?P<level6>{_LEVEL}) +\| (?:std(?:out|err) +\| )?(?:(?P<source6>[\w.<>:-]+:\d+) - )?",
             rf"(?P<level11>{_LEVEL}) +- (?:(?P<source11>[\w./-]+:\d+) - )?",
             rf"(?P<level7>{_LEVEL}):[\w.]+:",
             rf"(?P<level8>{_LEVEL}): +",
@@ -59,12 +59,17 @@ _PREFIX = re.compile(
             rf"(?P<level12>{_LEVEL}) +(?=(?:\w+[.:]+){{0,12}}\w+: )",
             # mpirun --tag-output, srun --label, docker compose, journald
             r"\[\d+,(?P<rank3>\d+)\](?:<std(?:out|err)>)?: ?",
+            r"\[(?P<source12>[\w./-]+\.py:\d+)\] ?",
+            # a traceback in a frame, of rich
+            r"[│┃] ?",
             r"(?P<task>\d{1,4}): (?=[\[(A-Z ])",
-            r"(?P<container>[a-z][\w.-]*[-_]\d+) +\| ?",
-            rf"[A-Z][a-z]{{2}} [ \d]\d {_CLOCK} [\w.-]+ (?P<unit>[\w./@-]+(?:\[\d+\])?): ?",
+            r"(?P<container>[a-z][\w.-]*(?:[-_]\d+ +| {2,}))\| ?",
+            rf"[A-Z][a-z]{{2}} [ \d]\d {_CLOCK} (?:[\w.-]+ )?(?P<unit>[\w./@-]+(?:\[\d+\])?): ?",
         )
     )
 )
+_TAG = re.compile(r"\[[A-Za-z][\w.:-]*\] ?(?:>+ )?")
+"""A name in brackets behind other prefixes: a thread, a logger."""
 _RAY_REPEATED = re.compile(r"\s*\[repeated \d+x across (?:all )?(?:cluster|nodes|workers)\][^\n]{0,200}$")
 
 
@@ -90,7 +95,7 @@ def split(raw: str) -> Line:
     at, level, source, record = 0, None, "", False
     names: list[str] = []
     for _ in range(_MOST_PREFIXES):
-        match = _PREFIX.match(text, at)
+        match = _PREFIX.match(text, at) or (_TAG.match(text, at) if at else None)
         if match is None or match.end() == at:
             break
         at = match.end()
@@ -106,6 +111,8 @@ def split(raw: str) -> Line:
             else:
                 names.append(value.strip())
     rest = text[at:]
+    if at and rest[-1:] in "│┃":
+        rest = rest.rstrip("│┃ ")
     if "[repeated" in rest:
         rest = _RAY_REPEATED.sub("", rest)
     return Line(" | ".join(names), level, source, rest, record or level is not None or bool(source))

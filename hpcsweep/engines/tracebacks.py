@@ -32,7 +32,7 @@ _NAMED_SO = re.compile(
     r"(?:Error|Exception|Exit|Interrupt|Iteration|Timeout|Failed|Failure|OutOfResources|OutOfMemory)(?:\([\w.]+\))?$"
 )
 _NAMED_IN = re.compile(r"(?:^|[._])(?:errors?|exceptions?|exc)\.\w+$")
-_RAY_TASK = re.compile(rf"(?:{_CLASS}): ray::")
+_RAY_TASK = re.compile(rf"(?:{_CLASS}): (?:\[\d+m)?ray::")
 _CPP = re.compile(r"terminate called after throwing an instance of '(?P<kind>[^'\n]{1,200})'")
 _CPP_SAYS = re.compile(r"^\s*what\(\):\s*(?P<message>.*)$")
 _OF_ANOTHER = re.compile(
@@ -87,7 +87,10 @@ class Chain:
 
 @dataclass
 class _Stream:
-    """Where the reader is in what one process writes. `state`: idle, frames, message, between."""
+    """Where the reader is in what one process writes. `state`: idle, frames, message, between.
+
+    `mute`: the last exception had no colon after its class, so that no message follows.
+    """
 
     state: str = "idle"
     chain: Chain | None = None
@@ -100,6 +103,7 @@ class _Stream:
     frame_lines: int = 0
     before: str = ""
     in_group: bool = False
+    mute: bool = False
 
 
 class TracebackReader:
@@ -205,6 +209,7 @@ class TracebackReader:
         if final is None or not _is_class(final["kind"], has_message=final["message"] is not None, lone=False):
             return False
         self._raise(stream, process, line, raw, final["kind"], final["message"] or "", t_s)
+        stream.mute = ":" not in body.replace("::", "")
         return True
 
     def _outside(
@@ -239,6 +244,7 @@ class TracebackReader:
         stream.file = stream.function = stream.code = ""
         stream.shape = (line.record, line.source)
         self._raise(stream, process, line, raw, lone["kind"] or lone["bare"], lone["message"] or "", t_s)
+        stream.mute = ":" not in text.replace("::", "")
         return over
 
     def _raise(
@@ -255,7 +261,7 @@ class TracebackReader:
         chain.raised.append(self.raised)
         chain.t_s, chain.order = t_s, self._count
         stream.shape = (line.record, line.source)
-        stream.state, stream.code = "message", ""
+        stream.state, stream.code, stream.mute = "message", "", False
         stream.before = ""
 
     def _continues(self, stream: _Stream, line: Line, text: str) -> bool:
@@ -263,7 +269,7 @@ class TracebackReader:
         if (line.record, line.source) != stream.shape and line.record:
             return False
         raised = stream.chain.raised[-1] if stream.chain and stream.chain.raised else None
-        if raised is None or len(raised.message) >= _MOST_MESSAGE_LINES:
+        if raised is None or stream.mute or len(raised.message) >= _MOST_MESSAGE_LINES:
             return False
         if not text.strip():
             return not raised.message  # RuntimeError: and its text below
