@@ -91,19 +91,23 @@ class LostFlags:
     flags: tuple[str, ...]
 
 
-def lost_flags(script: str) -> tuple[LostFlags, ...]:
-    """Commands of a script that a blank or a comment after the backslash cuts off, with the flags that are lost.
+def lost_flags(script: str, *, once: bool = False) -> tuple[LostFlags, ...]:
+    """Return the commands of a script that a blank or a comment after the backslash cuts off, with the flags lost.
+
+    `once`: a command is listed at the line where it first ends too early only.
 
     Only a backslash that is the very last character continues a line. `\\ ` is a quoted blank: the command ends
     there, and the shell runs the next line as a command of its own.
     """
     found = []
     lines = script.splitlines()
+    end = 0
     for number, line in enumerate(lines, 1):
-        if _looks_continued(line):
-            flags = tuple(_flags_below(lines[number:]))
+        if number > end and _looks_continued(line):
+            flags = tuple(_flags_below(lines, number))
             if flags:
                 found.append(LostFlags(number, line.strip(), flags))
+                end = number + len(flags) if once else 0
     return tuple(found)
 
 
@@ -118,9 +122,10 @@ def _looks_continued(line: str) -> bool:
     return bool(hash_sign) and code.rstrip().endswith("\\")
 
 
-def _flags_below(lines: Sequence[str]) -> Iterator[str]:
-    """The flags of the lines that were meant as continuations: up to the first line that is not continued."""
-    for line in lines:
+def _flags_below(lines: Sequence[str], start: int) -> Iterator[str]:
+    """Yield the flags of the lines, from index `start`, that were meant as continuations of the one above."""
+    for place in range(start, len(lines)):
+        line = lines[place]
         stripped = line.strip()
         if not stripped.startswith("-"):
             return

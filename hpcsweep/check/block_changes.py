@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from hpcsweep.check.cases import words
-from hpcsweep.check.claims import Claim, claims
+from hpcsweep.check.claims import Claim
 from hpcsweep.check.findings import Finding, Verdict
 from hpcsweep.check.known import NOISE_PERCENT, NOISE_REASON, gpus_of, same_work
 from hpcsweep.check.quantities import THROUGHPUTS, metrics_of
@@ -118,11 +118,3 @@ class LabelledBlocks:
         recomputed = change if claim.kind == "percent" else max(new.value / old.value, old.value / new.value)
         stated, lines = claim.size.value, (one.place.line, other.place.line)
         return Finding(place, about, claim.text, Verdict.WRONG, why, claim.kind, stated, recomputed, claim.unit, lines)
-
-
-def subject_of(line: str, claim: Claim) -> str:
-    """Return the clause around a claim, which says what it is about; other claims of the line end it."""
-    others = [one for one in claims(line) if one.start != claim.start]
-    start = max((one.end for one in others if one.end <= claim.start), default=0)
-    end = min((one.start for one in others if one.start >= claim.end), default=len(line))
-    return f"{line[start : claim.start]} {line[claim.end : end]}"

@@ -30,6 +30,10 @@ _PAIR_FOLLOWS = re.compile(
 _MOST_NUMBERS = 12
 """A line with more numbers than this is looked at around each claim only."""
 
+_GAP = 80
+"""Characters that may stand between a claim and the pair of numbers that it is about."""
+
+_ALONE_LENGTH = 200
 _SURE_DIGITS = 3
 _ABOVE_LINES = 60
 _NEAR_LINES = 6
@@ -56,6 +60,8 @@ def pairs(text: str, numbers: Sequence[Quantity]) -> list[Pair]:
     """Return the neighbouring numbers of one unit that the text compares: `A -> B`, `from A to B`, `A vs B`."""
     found = []
     for a, b in pairwise(numbers):
+        if b.start - a.end > _GAP:
+            continue
         between = text[a.end : b.start]
         if not comparable(a, b) or not _is_measured(a, b):
             continue
@@ -75,8 +81,8 @@ def _is_measured(a: Quantity, b: Quantity) -> bool:
     return min(a.digits, b.digits) >= _SURE_DIGITS - bool(a.unit or b.unit)
 
 
-def line_changes(lines: Sequence[str], place: Place, about: str) -> Iterator[tuple[Claim, Finding]]:
-    """Yield each claim of the line at a place with its finding."""
+def line_changes(lines: Sequence[str], place: Place, about: str) -> Iterator[tuple[Claim, Finding, str]]:
+    """Yield each claim of the line at a place with its finding, and the words around it that say what it is about."""
     line = lines[place.line - 1]
     stated = claims(line)
     if not stated:
@@ -86,18 +92,19 @@ def line_changes(lines: Sequence[str], place: Place, about: str) -> Iterator[tup
     for number, claim in enumerate(stated):
         before = stated[number - 1].end if number else 0
         after = stated[number + 1].start if number + 1 < len(stated) else len(line)
+        subject = f"{line[before : claim.start]} {line[claim.end : after]}"
         own = _own_pairs(line, claim, compared, before, after) or _named_twice(line, claim, numbers)
         if own:
-            yield claim, judged(place, about, claim, own, (), line, sure=len(own) == 1)
+            yield claim, judged(place, about, claim, own, (), line, sure=len(own) == 1), subject
             continue
         above = list(_named_above(lines, place.line, claim, numbers))
         if above:
             pair, source = next(((p, n) for p, n in above if _fits(claim, p)), above[0])
             near = [n for _, n in above if place.line - n <= _NEAR_LINES]
             sure = len(above) == 1 and len(near) == 1
-            yield claim, judged(place, about, claim, [pair], (source,), line, sure=sure)
+            yield claim, judged(place, about, claim, [pair], (source,), line, sure=sure), subject
             continue
-        yield claim, _by_any(place, about, claim, numbers, compared, line)
+        yield claim, _by_any(place, about, claim, numbers, compared, line), subject
 
 
 def judged(
@@ -152,11 +159,12 @@ def _own_pairs(
 ) -> list[tuple[Quantity, Quantity]]:
     """Return the pair right before a claim, else the one right after it in the words that say so."""
     for pair in compared:
-        if before <= pair.start and pair.end <= claim.start and _CLAIM_FOLLOWS.fullmatch(line[pair.end : claim.start]):
+        near = before <= pair.start and 0 <= claim.start - pair.end < _GAP
+        if near and _CLAIM_FOLLOWS.fullmatch(line[pair.end : claim.start]):
             return [pair.operands]
     for pair in compared:
-        gap = line[claim.end : pair.start]
-        if claim.end <= pair.start and pair.end <= after and len(gap) < 80 and _PAIR_FOLLOWS.fullmatch(gap):
+        near = 0 <= pair.start - claim.end < _GAP and pair.end <= after
+        if near and _PAIR_FOLLOWS.fullmatch(line[claim.end : pair.start]):
             same = [one for one in compared if claim.end <= one.start and one.end <= after]
             return [one.operands for one in same]
     return []
@@ -175,9 +183,10 @@ def _same_name(one: Quantity, own: Quantity) -> bool:
 
 
 def _right_before(line: str, claim: Claim, numbers: Sequence[Quantity]) -> Quantity | None:
-    before = [one for one in numbers if one.end <= claim.start]
-    gap = line[before[-1].end : claim.start] if before else ""
-    return before[-1] if before and re.fullmatch(r"[\s*_`]*[(,]?[\s*_`]*", gap) else None
+    last = next((one for one in reversed(numbers) if one.end <= claim.start), None)
+    if last is None or claim.start - last.end >= _GAP:
+        return None
+    return last if re.fullmatch(r"[\s*_`]*[(,]?[\s*_`]*", line[last.end : claim.start]) else None
 
 
 def _named_above(
@@ -188,7 +197,7 @@ def _named_above(
     if own is None or not own.label or not _ALONE.match(lines[number - 1]) or "|" in lines[number - 1].strip("| "):
         return
     for source in range(number - 1, max(0, number - 1 - _ABOVE_LINES), -1):
-        if not _ALONE.match(lines[source - 1]):
+        if len(lines[source - 1]) > _ALONE_LENGTH or not _ALONE.match(lines[source - 1]):
             continue
         other = quantities(lines[source - 1])
         if other and other[0].name == own.name and other[0].number.value > 0:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 
 from hpcsweep.imports.numbers import Number, measured
 
@@ -24,6 +25,9 @@ _HEDGE = re.compile(
 _RANGE_BEFORE = re.compile(r"(?:[\d%xX]\s?(?:[-\u2013\u2014~]|to|and|or)\s?|[\u00b1/])$")
 _RANGE_AFTER = re.compile(r"\s?(?:[-\u2013\u2014~]|to|and|or)\s?[-+]?\d")
 _NEAR = 20
+_MOST = 40
+"""Claims that are looked at in one line or cell: prose has a few, and a line of data is none."""
+
 _WHOLE_RATIO = 0.9
 """Units of the last digit by which a ratio in whole numbers may be off; other changes by 1 unit."""
 
@@ -68,7 +72,7 @@ def claims(text: str) -> list[Claim]:
     """Return the claims of a text in order. Shares (`0.3% of memory`) and ranges (`10-20%`) are none."""
     found = []
     for kind, pattern in (("percent", _PERCENT), ("ratio", _RATIO)):
-        for match in pattern.finditer(text):
+        for match in islice(pattern.finditer(text), 4 * _MOST):
             sign = match["sign"] or "" if kind == "percent" else ""
             if kind == "percent" and not sign and not match["word"]:
                 continue
@@ -81,7 +85,7 @@ def claims(text: str) -> list[Claim]:
             hedged = bool(_HEDGE.search(before)) or text[match.end() : match.end() + 1] == "+"
             sign = "-" if sign == "\u2212" else sign
             found.append(Claim(kind, size, sign, match.start(), match.end(), match[0].strip(), hedged))
-    return sorted(found, key=lambda one: one.start)
+    return sorted(found, key=lambda one: one.start)[:_MOST]
 
 
 def stated_size(text: str, kind: str) -> Number | None:

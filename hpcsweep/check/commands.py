@@ -30,11 +30,9 @@ def check_commands(found: Imported) -> list[Finding]:
 
 def _lost(found: Imported) -> Iterator[Finding]:
     """Yield one finding a command, at the place where it first ends too early."""
-    last = 0
-    for lost in lost_flags("\n".join(found.lines)):
-        if lost.line <= last or _PASTED.search(lost.text):
+    for lost in lost_flags("\n".join(found.lines), once=True):
+        if _PASTED.search(lost.text):
             continue
-        last = lost.line + len(lost.flags)
         yield Finding(
             place=Place(found.file, lost.line),
             about=found.contexts[lost.line - 1].label or "command",

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from hpcsweep.imports.numbers import NUMBER, Number, measured
 
@@ -34,6 +35,8 @@ _QUANTITY = re.compile(
 _KILO = {"k": 1e3, "m": 1e6}
 _LABEL = re.compile(r"(?P<label>[A-Za-z][A-Za-z /_-]{0,40}(?:\([A-Za-z/ ]{1,12}\))?)[ ]?[:=][ ]?[*`~\u2248]{0,2}$")
 _LABEL_LENGTH = 60
+_REMEMBERED = 256
+"""Texts whose numbers are kept: a line is asked for again by the lines below it."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ class Quantity:
         return len(plain.replace(".", "")) if dot else len(whole.rstrip("0"))
 
 
-def quantities(text: str) -> list[Quantity]:
+@lru_cache(maxsize=_REMEMBERED)
+def quantities(text: str) -> tuple[Quantity, ...]:
     """Return the plain numbers of a text in order; `7081.34x2` is a product. Ranges and versions are left out."""
     found = []
     for match in _QUANTITY.finditer(text):
@@ -86,7 +90,7 @@ def quantities(text: str) -> list[Quantity]:
         label = _LABEL.search(text[max(0, match.start() - _LABEL_LENGTH) : match.start()])
         named = " ".join(label["label"].split()) if label else ""
         found.append(Quantity(number, unit, match.start(), end, text[match.start() : end].strip(" *_`"), named))
-    return found
+    return tuple(found)
 
 
 def _part_of_a_range(text: str, start: int, end: int) -> bool:

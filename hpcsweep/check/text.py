@@ -1,6 +1,6 @@
 """Check the prose of a report, line by line."""
 
-from hpcsweep.check.block_changes import LabelledBlocks, subject_of
+from hpcsweep.check.block_changes import LabelledBlocks
 from hpcsweep.check.changes import line_changes
 from hpcsweep.check.findings import Finding, Verdict
 from hpcsweep.check.orderings import orderings
@@ -19,10 +19,9 @@ def check_text(found: Imported, tracer: Tracer, labelled: LabelledBlocks) -> lis
             continue
         place = Place(found.file, number)
         about = found.contexts[number - 1].label or "text"
-        for claim, finding in line_changes(found.lines, place, about):
+        for claim, finding, subject in line_changes(found.lines, place, about):
             judged = finding
             if finding.verdict is Verdict.NOT_CHECKED and "|" not in line:
-                subject = subject_of(line, claim)
                 judged = labelled.judge(claim, place, about, subject, subject, whole=False) or finding
             findings.append(judged)
         findings += orderings(line, place, about, tracer, labelled)

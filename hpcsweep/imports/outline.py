@@ -90,7 +90,7 @@ def _is_marked_up(lines: Sequence[str]) -> bool:
 
 def _command(lines: Sequence[str], number: int, state: _State, found: Outline) -> int:
     """Take the command that begins in this line; the last line of it."""
-    taken = list(_command_lines(lines[number - 1 :]))
+    taken = list(_command_lines(lines, number - 1))
     text = "\n".join(taken)
     argv = meant_argv(text)
     state.command = shlex.join(argv)
@@ -101,9 +101,10 @@ def _command(lines: Sequence[str], number: int, state: _State, found: Outline) -
     return number + len(taken) - 1
 
 
-def _command_lines(lines: Sequence[str]) -> Iterator[str]:
-    """The lines of one command: continued ones, and those after a comment that was meant to be one."""
-    for place, line in enumerate(lines):
+def _command_lines(lines: Sequence[str], start: int) -> Iterator[str]:
+    """Yield the lines of the command at index `start`: continued ones, also behind a comment that breaks them off."""
+    for place in range(start, len(lines)):
+        line = lines[place]
         yield line
         code = line.partition(" #")[0].rstrip()
         following = lines[place + 1] if place + 1 < len(lines) else ""

@@ -7,6 +7,7 @@ and the overview of TensorRT-LLM 1.0, trtllm-bench throughput.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -68,11 +69,14 @@ _ITEM = re.compile(
     rf"(?<![A-Za-z_(])(?<!mean )(?<!std )(?<!median )(?<!p\d\d )(?<!per user )(?:"
     rf"(?P<name>{'|'.join(map(re.escape, _NAMES))}|{_STATISTIC})[*`]*\s*[:|][\s*`]*"
     rf"(?P<value>{_VALUE}|inf\b|nan\b|not set\b|None\b|[a-z][\w./-]*)"
-    rf"|(?P<cell>{'|'.join(map(re.escape, _PLAIN))}|{_STATISTIC})[*`]*(?:\s{{2,}}|\t|\n)\s*(?P<beside>{_VALUE}))",
+    rf"|(?P<cell>{'|'.join(map(re.escape, _PLAIN))}|{_STATISTIC})[*`]*(?:\s{{2,400}}|\t|\n)(?P<beside>{_VALUE}))",
     re.IGNORECASE | re.MULTILINE,
 )
-_TITLE = re.compile(r"=*[ \t]*\bServing Benchmark Result\b[ \t]*=*", re.IGNORECASE)
+_TITLE = re.compile(r"(?:(?<!=)={1,200}[ \t]{0,8})?\bServing Benchmark Result\b[ \t]{0,8}={0,200}", re.IGNORECASE)
 _RULE = re.compile(r"={20,}")
+_RULED = re.compile(r"[-=]{5}[\w .()/=-]*[-=]{5}")
+"""A ruler with or without a title inside."""
+
 _UNKNOWN = re.compile(rf"^[\s|>*#-]*(?P<line>[A-Za-z][^:|\n]{{2,60}}[:|]\s*{NUMBER}(?:[ |]+{NUMBER})*)\s*\|?\s*$")
 _NO_VALUE = ("inf", "nan", "none", "not set")
 _NEAR_LINES = 12
@@ -162,10 +166,16 @@ def named_figure(name: str, value: str) -> tuple[str, Number] | None:
 
 def _marks(text: str) -> list[tuple[int, re.Match[str]]]:
     titles = list(_TITLE.finditer(text))
-    within = [title.span() for title in titles]
-    rules = [rule for rule in _RULE.finditer(text) if not any(a <= rule.start() and rule.end() <= b for a, b in within)]
+    starts = [title.start() for title in titles]
+    rules = [rule for rule in _RULE.finditer(text) if not _inside(rule, titles, starts)]
     found = [(match.start(), match) for match in (*titles, *rules, *_ITEM.finditer(text))]
     return sorted(found, key=lambda pair: pair[0])
+
+
+def _inside(rule: re.Match[str], titles: Sequence[re.Match[str]], starts: Sequence[int]) -> bool:
+    """Return whether a ruler is part of a title."""
+    before = bisect_right(starts, rule.start()) - 1
+    return before >= 0 and rule.end() <= titles[before].end()
 
 
 def _item(match: re.Match[str]) -> tuple[str, Number | None, str]:
@@ -191,4 +201,4 @@ def _unread(line: str) -> str:
 
 def is_part(line: str) -> bool:
     """Whether a line belongs to such a block: its title, an item, or a ruler between its parts."""
-    return bool(_TITLE.search(line) or _ITEM.search(line) or re.match(r"\s*[-=]{5,}[\w .()/-]*[-=]{5,}\s*$", line))
+    return bool(_TITLE.search(line) or _ITEM.search(line) or _RULED.fullmatch(line.strip()))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from hpcsweep.imports.blocks import Context, Place, SampleTable, Table, TableSample
 from hpcsweep.imports.numbers import Number, count, figure
 
-_RULER = re.compile(r"^\s*\|?\s*:?-{2,}:?\s*(?:\|\s*:?-{2,}:?\s*)*\|?\s*$")
+_RULER_CELL = re.compile(r":?-{2,}:?")
 _COLUMNS = {
     "prompt_tokens": r"(?:prompt|input)(?: tokens?| len(?:gth)?)?",
     "completion_tokens": r"(?:completion|output|generated)(?: tokens?| len(?:gth)?)?",
@@ -22,16 +22,26 @@ _SET = re.compile(r"(?<!\w)(\d+k)(?![A-Za-z0-9])", re.IGNORECASE)
 
 def tables(lines: Sequence[str], contexts: Sequence[Context], file: str) -> Iterator[Table]:
     """Every pipe table, indented or not, with or without outer pipes. A ruler makes a table; text alone does not."""
+    end = 0
     for place in range(1, len(lines)):
-        if not _RULER.match(lines[place]) or "|" not in lines[place] or "|" not in lines[place - 1]:
+        if place < end or not _is_ruler(lines[place]) or "|" not in lines[place - 1]:
             continue
         columns = cells(lines[place - 1])
         rows = []
-        for number in range(place + 1, len(lines)):
-            if "|" not in lines[number]:
-                break
-            rows.append((number + 1, cells(lines[number])))
+        end = place + 1
+        while end < len(lines) and "|" in lines[end]:
+            rows.append((end + 1, cells(lines[end])))
+            end += 1
         yield Table(Place(file, place), columns, tuple(rows), contexts[place - 1])
+
+
+def _is_ruler(line: str) -> bool:
+    """Return whether a line sets the head of a table apart: `|---|:--:|`, with or without outer pipes."""
+    inner = line.strip()
+    if "|" not in inner or "--" not in inner:
+        return False
+    inner = inner.removeprefix("|").removesuffix("|")
+    return all(_RULER_CELL.fullmatch(cell.strip()) for cell in inner.split("|"))
 
 
 def cells(line: str) -> tuple[str, ...]:

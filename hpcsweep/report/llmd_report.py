@@ -66,7 +66,7 @@ def _report(findings: Findings, variant: Variant, cell: Cell) -> dict[str, Any]:
 
 
 def _scenario(variant: Variant, cell: Cell) -> dict[str, Any]:
-    load = {
+    load: dict[str, Any] = {
         "tool": f"hpcsweep ({cell.client})",
         "tool_version": __version__,
         "source": "unknown",
@@ -82,7 +82,7 @@ def _scenario(variant: Variant, cell: Cell) -> dict[str, Any]:
     scenario: dict[str, Any] = {"load": {"metadata": {"schema_version": "0.0.1"}, "standardized": load}}
     scenario["load"]["native"] = {"config": config}
     name = variant.model or "unknown"
-    standard = {
+    standard: dict[str, Any] = {
         "kind": "generic",
         "tool": variant.engine or "unknown",
         "tool_version": "unknown",
