@@ -122,7 +122,12 @@ def cancel(sweep: SweepFolder, cluster: Cluster, backend: Backend, labels: Colle
         sweep.write_submission(number, submission.model_copy(update={"cancelled": remembered}))
         place.stage()  # the agent reads there that it is we who cancel
         whole = len(indexes) == submission.elements
-        backend.cancel(submission.job_id, None if whole else indexes)
+        try:
+            backend.cancel(submission.job_id, None if whole else indexes)
+        except SchedulerError:
+            sweep.write_submission(number, submission)  # what ends it later was not this
+            place.stage()
+            raise
         asked.add(number)
     return sorted(label for label, (job, _) in wanted.items() if job in asked)
 
