@@ -199,7 +199,7 @@ def _failure(exit_code: int | None, signal: int | None, hint: str) -> tuple[str,
     if exit_code == NO_JOB_FOLDER_EXIT:
         return (
             f"its script did not find the job's folder on the node (exit code {exit_code})",
-            "HPCSWEEP_HOME must be on a file system that compute nodes share; where Slurm has job_container/tmpfs, /tmp "
-            "and /dev/shm are private to each job",
+            "HPCSWEEP_HOME must be on a file system that compute nodes share; where Slurm has job_container/tmpfs, "
+            "each job has a /tmp and /dev/shm of its own",
         )
     return f"its script ended with exit code {'unknown' if exit_code is None else exit_code}", hint
