@@ -168,3 +168,21 @@ def _run_spec(experiment: Experiment, run: PlannedRun, packing: Packing) -> RunS
 def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def parallel_shares(sizes: Sequence[int], parallel: int | None) -> list[int | None]:
+    """How many elements of each job may run at once, so that no more than `parallel` of all jobs do.
+
+    `sizes`: elements of each job. Schedulers limit single arrays only, so each job gets a part in proportion to its
+    size, at least 1: with more jobs than `parallel` one element of each may run. None: no limit.
+    """
+    if parallel is None or len(sizes) < 2:
+        return [parallel] * len(sizes)
+    shares = [1] * len(sizes)
+    while sum(shares) < parallel:
+        waiting = [size / share if share < size else 0.0 for size, share in zip(sizes, shares, strict=True)]
+        most = max(range(len(sizes)), key=waiting.__getitem__)
+        if not waiting[most]:
+            break
+        shares[most] += 1
+    return list(shares)

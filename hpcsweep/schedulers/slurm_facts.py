@@ -24,6 +24,10 @@ def parse_facts(config: Answer, partitions: Answer) -> ClusterFacts:
     settings = dict(_SETTING.findall(config.stdout))
     found, unread = _partitions(partitions.stdout)
     warnings += [f"sinfo: a line of unknown form: {line!r}" for line in unread]
+    if any("tmpfs" in settings.get(name, "") for name in ("JobContainerType", "NamespaceType")):
+        warnings.append(
+            "each job has a /tmp and /dev/shm of its own (job_container/tmpfs): HPCSWEEP_HOME must not be below them"
+        )
     storage = settings.get("AccountingStorageType", "").strip()
     return ClusterFacts(
         version=settings.get("SLURM_VERSION", "").strip(),

@@ -16,6 +16,9 @@ SQUEUE_FORMAT = ",".join(f"{name}:|" for name in ("TimeUsed", *SQUEUE_FIELDS))
 TimeUsed is the first: earlier versions of hpcsweep, and the transcripts recorded with them, had no such field.
 """
 
+NO_JOB_FOLDER_EXIT = 66
+"""EX_NOINPUT (sysexits.h), with which job.sh ends when its folder is not there: its output may be lost with it."""
+
 NO_AGENT_AFTER_S = 300.0
 """A job that has run for so long and printed nothing has most likely not started its script."""
 
@@ -193,4 +196,10 @@ def _failure(exit_code: int | None, signal: int | None, hint: str) -> tuple[str,
         )
     if signal:
         return f"its script was killed by signal {signal}", hint
+    if exit_code == NO_JOB_FOLDER_EXIT:
+        return (
+            f"its script did not find the job's folder on the node (exit code {exit_code})",
+            "HPCSWEEP_HOME must be on a file system that compute nodes share; where Slurm has job_container/tmpfs, "
+            "each job has a /tmp and /dev/shm of its own",
+        )
     return f"its script ended with exit code {'unknown' if exit_code is None else exit_code}", hint

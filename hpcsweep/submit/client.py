@@ -165,7 +165,12 @@ def cancel(
         # Subjobs of a plain array that have not started are in no job.json, so a whole sweep is its whole array.
         whole = len(indexes) == submission.elements or submission.plain == "job"
         whole = whole or (submission.plain == "array" and labels is None)
-        backend.cancel(submission.job_id, None if whole else indexes)
+        try:
+            backend.cancel(submission.job_id, None if whole else indexes)
+        except SchedulerError:
+            sweep.write_submission(number, submission)  # what ends it later was not this
+            place.stage()
+            raise
         asked.add(number)
     manual = [who for label in wanted if (who := _runs_manually(sweep, label)) is not None] if not asked else []
     if manual:

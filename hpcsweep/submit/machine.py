@@ -138,6 +138,8 @@ def _check_profile(cluster: Cluster, schedulers: Mapping[str, ClusterFacts]) -> 
     facts = schedulers.get(cluster.scheduler)
     if facts is None:
         return [f"scheduler {cluster.scheduler!r} is not on this machine"]
+    if not facts.partitions:  # nothing is known to be wrong, nor to be right
+        return [f"not checked, {'; '.join(facts.warnings) or f'{cluster.scheduler} lists nothing that takes jobs'}"]
     return profile_problems(cluster, facts)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import hpcsweep
 from hpcsweep.adopt.servers import server_starts
 from hpcsweep.plan.grid import Grid, Selection, expand
-from hpcsweep.plan.jobs import Packing, gpu_hours, pack_jobs, shape
+from hpcsweep.plan.jobs import Packing, gpu_hours, pack_jobs, parallel_shares, shape
 from hpcsweep.plan.runs import PlannedRun, plan_runs
 from hpcsweep.render.environment import JobEnvironment, make_environment
 from hpcsweep.render.job import RenderedJob, job_files, render_job
@@ -220,7 +220,11 @@ def render_jobs(
     python = cluster.python or sys.executable
     if script is not None:
         return [job_files(job, with_values(script), own_environment(python)) for job in jobs]
-    return [render_job(environment, template, job, cluster, python=python, parallel=parallel) for job in jobs]
+    shares = parallel_shares([len(job.elements) for job in jobs], parallel)
+    return [
+        render_job(environment, template, job, cluster, python=python, parallel=share)
+        for job, share in zip(jobs, shares, strict=True)
+    ]
 
 
 def sweep_document(

@@ -1,5 +1,7 @@
 """Cancelling on a real Slurm, by hpcsweep and behind its back, running and pending."""
 
+import json
+
 import pytest
 from slurm_sweeps import LABELS, SWEEP, Sweep, slurm
 
@@ -94,3 +96,20 @@ def test_children_with_a_session_of_their_own_are_gone_too(sweep: Sweep) -> None
     sweep.cli("cancel", SWEEP)
     assert sweep.wait_until_ended()["len-1k"]["outcome"] == "cancelled"
     sweep.wait_until_nothing_runs()
+
+
+def test_a_cancel_that_failed_leaves_no_mark(sweep: Sweep) -> None:
+    """What ends the run afterwards is not taken for our cancellation."""
+    sweep.write(slow=True, lengths=("1k",))
+    sweep.submit()
+    sweep.wait_until_measuring("len-1k")
+    down = "scancel: error: Kill job error on job id 1: Unable to contact slurm controller (connect failure)"
+    sweep.fake("scancel", f'echo "{down}" >&2; exit 8')
+    told = sweep.cli("cancel", SWEEP, code=1)
+    assert "Unable to contact slurm controller" in told
+    submission = json.loads((sweep.sweep_dir / "jobs" / "0" / "submission.json").read_text())
+    assert submission["cancelled"] == []
+    assert sweep.runs()["len-1k"]["state"] == "running"
+    sweep.fake("scancel", "")
+    sweep.cli("cancel", SWEEP)
+    assert sweep.wait_until_ended()["len-1k"]["outcome"] == "cancelled"

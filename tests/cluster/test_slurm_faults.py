@@ -96,13 +96,38 @@ def test_accepted_but_it_can_never_run(sweep: Sweep, change: dict[str, object], 
     assert {run["outcome"] for run in sweep.wait_until_ended().values()} == {"cancelled"}
 
 
+def makes_log_folders() -> bool:
+    """Since 24.11 slurmstepd makes the folder of --output."""
+    return int(slurm("sinfo", "--version").split()[-1].split(".")[0]) >= 24
+
+
 def test_the_log_folder_is_gone_when_the_job_starts(sweep: Sweep) -> None:
     sweep.write(lengths=("1k", "2k"), directives=["--begin=now+5"])
     sweep.submit()
     shutil.rmtree(sweep.sweep_dir / "jobs" / "0" / "logs")
     runs = sweep.wait_until_ended()
+    if makes_log_folders():
+        assert {run["outcome"] for run in runs.values()} == {"completed"}
+        return
     assert {run["outcome"] for run in runs.values()} == {"not_run"}
     assert "0:53" in runs["len-1k"]["reason"] and "log folder" in runs["len-1k"]["hint"]
+    sweep.retry_completes()
+
+
+def test_the_home_is_hidden_from_the_job(sweep: Sweep) -> None:
+    """As by job_container/tmpfs: on the node there is no such folder."""
+    sweep.write(lengths=("1k",), directives=["--begin=now+3"])
+    job_id = sweep.submit()
+    hidden = sweep.sweep_dir.with_name("hidden")
+    sweep.sweep_dir.rename(hidden)
+    ended = lambda: "FAILED" in slurm("squeue", "-h", "--states=all", "-j", job_id, "-o", "%T")  # noqa: E731
+    wait_for(ended, 40, "the job fails")
+    shutil.rmtree(sweep.sweep_dir, ignore_errors=True)  # what Slurm made for its log
+    hidden.rename(sweep.sweep_dir)
+    run = sweep.wait_until_ended()["len-1k"]
+    assert run["outcome"] == "not_run"
+    assert ("exit code 66" if makes_log_folders() else "0:53") in run["reason"]
+    assert "HPCSWEEP_HOME" in run["hint"] or "log folder" in run["hint"]
     sweep.retry_completes()
 
 
@@ -225,6 +250,7 @@ def test_slurmctld_down_for_a_while(sweep: Sweep) -> None:
         refused = sweep.cli("submit", "study.yaml", "--cluster", "slurm", code=1, timeout_s=60)
         assert "nothing was submitted" in refused or "Unable to contact slurm controller" in refused
         assert not (sweep.home / "sweeps" / "study-0002").exists()
+        assert "not checked, " in sweep.cli("doctor", timeout_s=60)  # and not: nothing is wrong
         sweep.shorten()
     finally:
         start_daemon("slurmctld", "slurmctld")

@@ -84,3 +84,29 @@ def test_a_directive_after_which_the_job_would_be_lost_sight_of(sweep: Sweep) ->
     told = sweep.cli("submit", "study.yaml", "--cluster", "slurm", code=1)
     assert "'--array=0-9' stands already in line" in told
     assert not list(sweep.home.glob("sweeps/*"))
+
+
+def test_without_login_files(sweep: Sweep) -> None:
+    sweep.write(lengths=("1k",), login_shell=False)
+    sweep.submit()
+    assert "--export=NIL" in (sweep.sweep_dir / "jobs" / "0" / "job.sh").read_text()
+    assert sweep.wait_until_ended()["len-1k"]["outcome"] == "completed"
+
+
+def test_text_around_the_job_id(sweep: Sweep) -> None:
+    """A site's wrapper around sbatch: the job is ours, and its folder stays."""
+    sweep.write(lengths=("1k",))
+    sweep.fake(
+        "sbatch", 'echo "Welcome to the cluster"; "$REAL" "$@"; code=$?; echo "See https://site.example"; exit $code'
+    )
+    job_id = sweep.submit()
+    assert sweep.job_ids() == [job_id]
+    assert sweep.wait_until_ended()["len-1k"]["outcome"] == "completed"
+
+
+def test_output_without_a_job_id(sweep: Sweep) -> None:
+    """The wrapper keeps the id to itself: the job is found by its comment."""
+    sweep.write(lengths=("1k",))
+    sweep.fake("sbatch", '"$REAL" "$@" >/dev/null && echo "Your job was submitted."')
+    sweep.submit()
+    assert sweep.wait_until_ended()["len-1k"]["outcome"] == "completed"

@@ -285,6 +285,23 @@ def test_where_a_run_stands(run, status, ours, handed, state, outcome, reason):
     assert reason in verdict.reason
 
 
+def test_a_script_that_never_started_is_not_told_to_ask_for_more_time():
+    hint = "does a login file wait? login_shell: false"
+    running = decide(folder(silent=True), job("running", hint=hint), cancelled_by_us=False, handed_over=True)
+    assert running.state is RunState.QUEUED and "script has not started" in running.reason and running.hint == hint
+    fresh = decide(folder(silent=True), job("running"), cancelled_by_us=False, handed_over=True)
+    assert "has not begun" in fresh.reason and not fresh.hint  # it has run for less than five minutes
+    printed = decide(folder(), job("running", hint=hint), cancelled_by_us=False, handed_over=True)
+    assert not printed.hint  # a run that waits behind others in its allocation
+
+    over = job("failed", outcome=TIMEOUT, reason="reached its time limit", hint="retry --walltime")
+    ended = decide(folder(silent=True), over, cancelled_by_us=False, handed_over=True)
+    assert (ended.state, ended.outcome) == (RunState.FINISHED, OutcomeKind.NOT_RUN)
+    assert "script never started" in ended.reason and "login_shell: false" in ended.hint
+    packed = decide(folder(), over, cancelled_by_us=False, handed_over=True)
+    assert (packed.outcome, packed.hint) == (OutcomeKind.WALLTIME, "retry --walltime")
+
+
 def test_no_case_says_completed_without_the_agents_word():
     for state in JobState:
         for attempt in (0, 1):

@@ -74,7 +74,7 @@ def test_bash_gets_back_the_very_axis_value(value, tmp_path):
 
 @pytest.mark.parametrize("value", HOSTILE)
 def test_bash_gets_back_the_very_environment_of_the_profile(value, tmp_path):
-    rendered = write(tmp_path / "j", one_job(), Cluster(env={"V": value}))
+    rendered = write(tmp_path / "jobs" / "0", one_job(sweep_dir=str(tmp_path)), Cluster(env={"V": value}))
     assert run_script(rendered, tmp_path, "V") == value
 
 

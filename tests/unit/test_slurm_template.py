@@ -2,12 +2,14 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from hpcsweep.errors import SpecError
 from hpcsweep.render.environment import make_environment
 from hpcsweep.render.job import render_job
+from hpcsweep.schedulers.slurm_output import NO_JOB_FOLDER_EXIT
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Element, JobSpec, Resources, RunSpec
@@ -147,6 +149,9 @@ def run_script(text, tmp_path, job, **environment):
     agent.chmod(0o755)
     path = tmp_path / "job.sh"
     path.write_text(text)
+    job_dir = Path(job.sweep_dir) / "jobs" / "0"
+    job_dir.mkdir(parents=True, exist_ok=True)
+    (job_dir / "job.json").touch()
     done = subprocess.run(
         ["bash", str(path)], capture_output=True, env={"PATH": "/usr/bin:/bin", **environment}, check=True
     )
@@ -166,6 +171,14 @@ def test_bash_gets_back_the_very_value(value, tmp_path):
     text = script(job, python=str(tmp_path / "agent"), env={"VALUE": value})
     assert f"VALUE={value}" in run_script(text, tmp_path, job)
     assert not (tmp_path / "pwned").exists()
+
+
+def test_a_job_folder_that_is_not_on_the_node_has_an_exit_code_of_its_own(tmp_path):
+    path = tmp_path / "job.sh"
+    path.write_text(script(make_job(sweep_dir="/nowhere"), python="/bin/true"))
+    done = subprocess.run(["bash", str(path)], capture_output=True, text=True)
+    assert done.returncode == NO_JOB_FOLDER_EXIT
+    assert "/nowhere/jobs/0 is not on" in done.stderr and "HPCSWEEP_HOME" in done.stderr
 
 
 def test_setup_lines_run_before_the_agent_and_an_inherited_export_none_is_undone(tmp_path):

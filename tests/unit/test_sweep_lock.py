@@ -138,3 +138,20 @@ def test_status_never_waits(tmp_path: Path) -> None:
     with changing_if_free(sweep, "status") as free:
         assert not free
     assert (tmp_path / LOCK_FILE).exists()
+
+
+def test_the_folder_may_be_on_a_file_system_without_hard_links(tmp_path: Path) -> None:
+    """Some network file systems have none; the lock is then made by exclusive creation."""
+    code = (
+        "import os\n"
+        "def link(*a, **k): raise OSError(1, 'Operation not permitted')\n"
+        "os.link = link\n"
+        "from pathlib import Path\n"
+        "from hpcsweep.submit.layout import SweepFolder\n"
+        "from hpcsweep.submit.sweep_lock import changing, changing_if_free\n"
+        f"sweep = SweepFolder(Path({str(tmp_path)!r}))\n"
+        "with changing([sweep], 'retry', print):\n"
+        "    assert (sweep.path / '.lock').exists()\n"
+        "assert not (sweep.path / '.lock').exists()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
