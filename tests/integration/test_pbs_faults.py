@@ -12,6 +12,9 @@ from pbs_fixture import FakePbs, wait_until
 from pbs_sweeps import LABELS, SWEEP, PbsSweep
 
 
+pytestmark = pytest.mark.timeout(400)  # each asks a busy machine for many commands
+
+
 @pytest.fixture
 def sweep(pbs: FakePbs, tmp_path: Path) -> PbsSweep:
     pbs.admin("set server kill_delay=5.0")
