@@ -11,7 +11,6 @@ import pytest
 from pbs_fixture import FakePbs, wait_until
 from pbs_sweeps import LABELS, SWEEP, PbsSweep
 
-
 pytestmark = pytest.mark.timeout(400)  # each asks a busy machine for many commands
 
 
