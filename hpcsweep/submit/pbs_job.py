@@ -104,11 +104,13 @@ class PbsWatcher(core.InfoWatcher):
             return  # the server did not answer, or said nothing about this job
         end = _end_code(self._paths.get(job_id))
         since = self._absent_since.setdefault(job_id, time.time())
-        if end is not None:
+        if job_id in self.cancelled and end != 0:
+            self._update_info(job_id, State="CANCELLED", Reason="cancelled")
+        elif end is not None:
             state = "COMPLETED" if end == 0 else "FAILED"
             self._update_info(job_id, State=state, ExitCode=str(end), Reason=f"exit code {end} (from its folder)")
-        elif status is not None or job_id in self.cancelled:
-            self._update_info(job_id, State="CANCELLED", Reason=status.reason if status is not None else "cancelled")
+        elif status is not None:
+            self._update_info(job_id, State="CANCELLED", Reason=status.reason)
         elif time.time() - since >= ABSENCE_GRACE_S:
             self._update_info(job_id, State=GONE, Reason="PBS does not know it, and it left no end of its own")
 
