@@ -82,7 +82,12 @@ def _partition(partition: Partition) -> str:
         "no time limit" if partition.max_walltime_s is None else f"up to {format_duration(partition.max_walltime_s)}"
     )
     marks = "".join(
-        [" (default)" if partition.default else "", "" if partition.usable else " (takes no jobs at present)"]
+        [
+            " (default)" if partition.default else "",
+            f" (routes to {', '.join(partition.routes_to)})" if partition.routes_to else "",
+            " (takes jobs from a routing queue only)" if partition.only_routed else "",
+            "" if partition.usable else " (takes no jobs at present)",
+        ]
     )
     size = ", ".join(
         [

@@ -114,9 +114,9 @@ def only_over(answer: Answer) -> bool:
 
 
 def unknown_ids(answer: Answer, asked: Collection[str]) -> frozenset[str]:
-    """The ids of `asked` that stderr reports as unknown."""
-    unknown = set(_UNKNOWN.findall(answer.stderr))
-    return frozenset(job_id for job_id in asked if job_id in unknown or job_id.partition(".")[0] in unknown)
+    """The ids of `asked` that stderr reports as unknown. PBS adds the server's name where it was left out."""
+    unknown = {job_id.partition(".")[0] for job_id in _UNKNOWN.findall(answer.stderr)}
+    return frozenset(job_id for job_id in asked if job_id.partition(".")[0] in unknown)
 
 
 def _is_over(line: str) -> bool:

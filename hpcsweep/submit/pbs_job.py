@@ -53,6 +53,7 @@ class PbsWatcher(core.InfoWatcher):
         self._user = getpass.getuser()
         self._paths: dict[str, utils.JobPaths] = {}
         self._absent_since: dict[str, float] = {}
+        self.cancelled: set[str] = set()
 
     def register(self, paths: utils.JobPaths) -> None:
         """Watch the job whose files these are."""
@@ -103,7 +104,9 @@ class PbsWatcher(core.InfoWatcher):
             return  # the server did not answer, or said nothing about this job
         end = _end_code(self._paths.get(job_id))
         since = self._absent_since.setdefault(job_id, time.time())
-        if end is not None:
+        if job_id in self.cancelled and end != 0:
+            self._update_info(job_id, State="CANCELLED", Reason="cancelled")
+        elif end is not None:
             state = "COMPLETED" if end == 0 else "FAILED"
             self._update_info(job_id, State=state, ExitCode=str(end), Reason=f"exit code {end} (from its folder)")
         elif status is not None:
@@ -140,7 +143,9 @@ class PbsJob(core.Job[core.R]):
         later = read_continuation(self.paths)
         argv = scheduler.cancel_argv(later or pbs_id(self.job_id), None)
         trouble = scheduler.cancel_trouble(LocalHost().run(argv, timeout_s=SUBMIT_TIMEOUT_S))
-        if trouble and check:
+        if not trouble:
+            self.watcher.cancelled.add(str(self.job_id))
+        elif check:
             raise SchedulerError(f"cancelling {self.job_id}: {trouble}")
 
     def _interrupt(self, timeout: bool = False) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import hpcsweep
 from hpcsweep.adopt.servers import server_starts
+from hpcsweep.errors import SpecError
 from hpcsweep.plan.grid import Grid, Selection, expand
 from hpcsweep.plan.jobs import Packing, gpu_hours, pack_jobs, parallel_shares, shape
 from hpcsweep.plan.runs import PlannedRun, plan_runs

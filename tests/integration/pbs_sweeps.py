@@ -50,7 +50,8 @@ class PbsSweep:
             "simulated": {"profile": "engine.yaml", "time_scale": 1},
         }
         (self.folder / "study.yaml").write_text(json.dumps(experiment))
-        cluster = {"scheduler": "pbs", "queue": "gpuq", "simulate": "always", **profile}
+        default = {"scheduler": "pbs", "queue": "gpuq", "simulate": "always", "gpu_resource": "queue"}
+        cluster = {**default, **profile}
         (self.folder / "hpcsweep.yaml").write_text(json.dumps({"clusters": {"pbs-test": cluster}}))
 
     def submit(self, *args: str) -> str:

@@ -11,6 +11,8 @@ import pytest
 from pbs_fixture import FakePbs, wait_until
 from pbs_sweeps import LABELS, SWEEP, PbsSweep
 
+pytestmark = pytest.mark.timeout(400)  # each asks a busy machine for many commands
+
 
 @pytest.fixture
 def sweep(pbs: FakePbs, tmp_path: Path) -> PbsSweep:
@@ -150,7 +152,9 @@ def test_a_killed_agent_leaves_nothing_in_the_session_of_the_job(sweep):
 
 GPU_TYPES = [
     pytest.param({"gpu_type": "a100", "gpu_resource": "gpu_type"}, "gpu2", id="by the resource"),
-    pytest.param({"gpu_type": "A100", "constraint": "gpu_type=a100"}, "gpu2", id="by the constraint"),
+    pytest.param(
+        {"gpu_type": "A100", "constraint": "gpu_type=a100", "gpu_resource": None}, "gpu2", id="by the constraint"
+    ),
     pytest.param({"gpu_type": "h200", "gpu_resource": "queue"}, "gpu1", id="the queue decides"),
 ]
 
@@ -165,7 +169,7 @@ def test_a_gpu_type_that_is_asked_for_reaches_pbs(sweep, profile, node):
 
 def test_a_gpu_type_that_cannot_reach_pbs_is_refused(sweep):
     sweep.pbs.admin("nodes gpu1=h200 gpu2=a100")
-    sweep.write(gpu_type="h200")
+    sweep.write(gpu_type="h200", gpu_resource=None)
     refused = sweep.cli.run("submit", "study.yaml", "--cluster", "pbs-test", code=1)
     assert "gpu_type h200 is asked for" in refused.stderr and "gpu_resource" in refused.stderr
     assert not sweep.sweep_dir.exists()

@@ -3,6 +3,7 @@
 import importlib
 import os
 import pickle
+import signal
 import sys
 import time
 from pathlib import Path
@@ -171,6 +172,18 @@ def test_cancel(executor, site):
         job.result()
     wait_until(lambda: job.watcher.get_state(job.job_id, mode="force") == "CANCELLED")
     assert job.reason == "deleted by hpcuser@pbshost"
+
+
+def test_cancel_without_history(executor, site):
+    """The server forgets the job as it ends; that it was cancelled is known all the same."""
+    site.admin("set server job_history_enable=False")
+    site.admin("set server kill_delay=1.0")
+    marker = site.home / "pid"
+    job = executor.submit(wait_long, str(marker))
+    wait_until(lambda: marker.exists() and job.watcher.get_state(job.job_id, mode="force") == "RUNNING")
+    os.kill(int(site.attributes("0")["session_id"]), signal.SIGSTOP)  # its own record of its end is never written
+    job.cancel()
+    wait_until(lambda: job.watcher.get_state(job.job_id, mode="force") == "CANCELLED")
     wait_until(lambda: not Path(f"/proc/{marker.read_text()}").exists())
     job.cancel()  # over already: fine
 

@@ -24,7 +24,8 @@ from hpcsweep.store.open import Store, open_store
 from hpcsweep.store.queries import file_troubles, load_sweep
 from hpcsweep.store.runs import RunStatus, _job, read_runs
 from hpcsweep.store.schema import ATTEMPT, METADATA, PHASE, SAMPLE_BLOCK
-from hpcsweep.store.status import record_status, unfinished_sweeps
+from hpcsweep.store.status import ended_elements, record_absence, record_status, unfinished_sweeps
+from hpcsweep.submit.merge import ABSENCE_GRACE_S
 
 NAME = "exp_runner-0001"
 
@@ -254,6 +255,45 @@ def test_a_sign_of_life_after_the_scheduler_said_gone(store, sweep):
     assert _run(store, label).verdict.outcome is OutcomeKind.LOST
 
 
+def test_absence_is_unknown_for_a_while_and_takes_back_no_end(store, sweep):
+    """A PBS without history forgets a job as it ends; the agent's end record may come later."""
+    labels = sweep.labels[:3]
+    ingest_sweep(store, sweep.folder.path)
+    ended = JobStatus("12", 1, JobState.FAILED, "F", "exit code 3", exit_code=3, outcome=OutcomeKind.FAILED)
+    seen = []
+    with store.writing() as connection:
+        record_status(connection, NAME, 0, 0, JobStatus("12", 0, JobState.RUNNING, "R", node="gpu01"), 1000.0)
+        record_status(connection, NAME, 0, 1, ended, 1000.0)
+    for at in (1010.0, 1010.0 + ABSENCE_GRACE_S - 1, 1010.0 + ABSENCE_GRACE_S):
+        with store.writing() as connection:
+            for index in range(3):
+                record_absence(connection, NAME, 0, index, at)
+        verdicts = [_run(store, label).verdict for label in labels]
+        seen.append([(verdict.state.value, verdict.outcome) for verdict in verdicts])
+    failed = ("finished", OutcomeKind.FAILED)
+    waiting = ("unknown", None)
+    assert seen[:2] == [[waiting, failed, waiting]] * 2
+    assert seen[2] == [("finished", OutcomeKind.NOT_RUN), failed, ("finished", OutcomeKind.NOT_RUN)]
+    with store.writing() as connection:
+        assert ended_elements(connection, NAME) == {(0, 1)}
+        record_status(connection, NAME, 0, 0, JobStatus("12", 0, JobState.RUNNING, "R", restarts=1), 1200.0)
+    assert _run(store, labels[0]).verdict.state is RunState.QUEUED  # it was there all the same: not begun yet
+
+
+def test_an_agent_that_writes_is_not_lost_however_long_its_job_is_absent(store, sweep):
+    label = sweep.labels[0]
+    sweep.write(label, sweep.lines(label).started().startup())
+    ingest_sweep(store, sweep.folder.path)
+    last_at = _run(store, label).progress.last_at
+    states = []
+    for at in (last_at - 300, last_at - 100, last_at + 10, last_at + ABSENCE_GRACE_S + 1):
+        with store.writing() as connection:
+            record_absence(connection, NAME, 0, 0, at)
+        states.append(_run(store, label).verdict.state)
+    assert states == [RunState.UNKNOWN] * 3 + [RunState.FINISHED]
+    assert _run(store, label).verdict.outcome is OutcomeKind.LOST
+
+
 WORDS = [  # (state known, at, restarts), (state told, at, restarts), is it news
     pytest.param(("pending", 5, 0), ("running", 6, 0), True, id="forward"),
     pytest.param(("running", 5, 0), ("unknown", 6, 0), False, id="unknown says nothing"),
@@ -366,6 +406,9 @@ def test_a_run_that_the_agent_did_not_get_to(store, sweep):
     marker = sweep.folder.path / "runs" / label / "not_run.json"
     write_json(marker, {"outcome": "not_run", "reason": "walltime: no time left"})
     ingest_sweep(store, sweep.folder.path)
+    assert _run(store, label).verdict.state is RunState.UNKNOWN  # its job may have been put back into the queue
+    with store.writing() as connection:
+        record_status(connection, NAME, 0, 1, JobStatus("12", 1, JobState.COMPLETED, "F", exit_code=0), 10.0)
     verdict = _run(store, label).verdict
     assert (verdict.outcome, verdict.reason) == (OutcomeKind.NOT_RUN, "walltime: no time left")
     marker.unlink()

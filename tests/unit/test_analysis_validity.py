@@ -6,7 +6,7 @@ import pytest
 from study_rows import attempt, run, samples, sweep, workload
 
 from hpcsweep.analysis.cells import build_cells
-from hpcsweep.analysis.rows import WorkloadRow
+from hpcsweep.analysis.rows import FactRow, WorkloadRow
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.spec.phases import OutcomeKind, Phase
 
@@ -44,6 +44,10 @@ CASES = [  # (what the workload row holds, what the attempt holds, kind expected
         {"warnings": ("image_tokens_not_counted",)}, {}, "image_tokens_not_counted", "invalid", id="image tokens"
     ),
     pytest.param({"warnings": ("something else",)}, {}, None, "valid", id="any other warning"),
+    pytest.param(
+        {"samples": GOOD}, {"facts": (FactRow("other_gpu", "asked for h200, has A100"),)}, "other_gpu", "invalid",
+        id="other GPUs than were asked for",
+    ),
     pytest.param(
         {"samples": tuple(replace(s, tokens_from="chunks") for s in GOOD)}, {}, "tokens_from_chunks", "provisional",
         id="counted by chunks",

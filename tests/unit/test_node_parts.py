@@ -143,6 +143,37 @@ def test_orphans_without_any_mark(token, who):
             os.kill(child.pid, 9)
 
 
+JOB = """
+import os, subprocess, sys, time
+env = {**os.environ, %r: sys.argv[1]}
+server = subprocess.Popen(["bash", "-c", "env -i sleep 60; true"], preexec_fn=os.setpgrp, env=env)
+print(server.pid, flush=True)
+time.sleep(300)
+"""
+
+
+def test_orphans_without_any_mark_in_the_session_of_a_job(token):
+    """As under PBS: the server leads a group in the session of a job, whose own processes are not ours to kill."""
+    argv = [sys.executable, "-c", JOB % TOKEN_VARIABLE, token]
+    job = subprocess.Popen(argv, start_new_session=True, stdout=subprocess.PIPE, text=True)
+    try:
+        with job.stdout:
+            leader = leader_of_its_own(int(job.stdout.readline()))
+        server, worker = sorted(_until(2, Family(token)), key=lambda process: process.pid)
+        assert (server.pid, server.session, worker.group) == (leader[0], job.pid, server.pid)
+        os.kill(server.pid, 9)
+        deadline_s = time.monotonic() + 20
+        while read_process(server.pid) is not None and time.monotonic() < deadline_s:
+            time.sleep(0.02)
+        assert Family(token).living() == []
+        assert len(kill_attempt(token, [leader])) == 1
+        assert read_process(worker.pid) is None
+        assert job.poll() is None
+    finally:
+        job.kill()
+        job.wait()
+
+
 def test_another_token_is_none_of_ours(token):
     assert Family(token).living() == []
     assert not carries(os.getpid(), token)

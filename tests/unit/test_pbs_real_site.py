@@ -40,6 +40,11 @@ def test_without_history_jobs_that_run_are_listed_and_the_others_are_absent():
     assert (gone.statuses, gone.absent, gone.complete) == ({}, {("152[].pbshost", None)}, False)
 
 
+def test_an_id_that_was_asked_for_without_its_server_is_absent_too():
+    gone = one("24", "qstat -t -f -F dsv '152[].pbshost'", 1)
+    assert listing([gone], "152[]").absent == {("152[]", None)}
+
+
 def test_without_history_an_ended_subjob_is_absent_and_not_what_its_array_says():
     asked = one("30", "qstat -x -t -f -F dsv '1[].pbshost' 999999.pbshost")
     again = one("30", "qstat -t -f -F dsv '1[].pbshost' 999999.pbshost")
