@@ -89,6 +89,8 @@ class Supervisor:
     def enter(self, phase: Phase, evidence: str = "", t_s: float | None = None) -> None:
         """A phase begins, now or at `t_s`."""
         self.phase = phase
+        if phase is Phase.TEARDOWN and self._suspicion is not None:
+            self._suspicion.stop()  # its tools must not be taken for processes of the next server
         self.entered_s = self.clock.t_s() if t_s is None else t_s
         budget_s = self._budgets.phases.get(phase.value)
         self.journal.event("phase_entered", t_s=self.entered_s, phase=phase, budget_s=budget_s, evidence=evidence)
