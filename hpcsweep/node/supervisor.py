@@ -214,7 +214,10 @@ class Supervisor:
         self._next_look_s = now_s + self._look_every_s
         members = self.processes()
         situation = self.situation()
-        moved = self._watch.look(self.observer.look(members, with_cache=True), situation)
+        # A folder of thousands of files is not read in the middle of a measurement, unless little else moves.
+        quiet = self._watch.idle_s(now_s) >= self.clock.real(self._budgets.stall) / 2
+        with_cache = quiet or self.phase.value in STARTUP_PHASES
+        moved = self._watch.look(self.observer.look(members, with_cache=with_cache), situation)
         self._signs |= dict.fromkeys(moved.progress)
         self._activity |= dict.fromkeys(moved.activity)
         if now_s >= self._next_progress_s:
