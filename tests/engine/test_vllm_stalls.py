@@ -139,7 +139,7 @@ def test_what_only_looks_stuck_is_left_alone(job, faults, tmp_path):
         settings={**TP2, "max_model_len": 66_000},
         flags={"--hf-overrides": '{"max_position_embeddings": 66000}', "--max-num-batched-tokens": 1024},
         workloads=[rare, prompt, frozen],
-        budgets={"stall": QUIET_S, "token": 600, "request": 600},
+        budgets={"stall": QUIET_S, "token": 1500, "request": 1500},
         env=injected(f"slow_load={weights}"),
     )
     agent = job.begin(run)
