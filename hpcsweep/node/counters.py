@@ -7,6 +7,8 @@ from pathlib import Path
 from hpcsweep.node.processes import Process
 
 STOPPED_STATES = "Tt"
+READY_STATE = "R"
+"""Of the kernel: the process runs, or would if it got a core."""
 _IO = {"rchar": 0, "wchar": 0, "read_bytes": 0, "syscr": 1, "syscw": 1}
 
 

@@ -98,6 +98,7 @@ class Observer:
                 quiet_s=clock.scaled(watch.quiet_s(process.pid, now_s)),
                 doing=doing.get(process.pid),
                 place=place.get(process.pid, ""),
+                ready=watch.ready(process.pid),
             )
             for process in members
         ]

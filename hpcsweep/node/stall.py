@@ -5,11 +5,12 @@ a loop has as much of it as one that computes, so alone it proves nothing. The t
 real processes, `tests/transcripts/counters`.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from hpcsweep.node.counters import Counters
+from hpcsweep.node.counters import READY_STATE, Counters
 from hpcsweep.node.gpu_work import GpuLook, gpu_signals
 
 
@@ -174,8 +175,9 @@ class StallWatch:
 
     `every_s`: when the next look is due. Where it comes much later, the observer itself was held up (a machine that
     was frozen or starved, a suspended job, a file system that hung), and the server most likely with it: that time
-    is no silence of the server. It is excused for `stall_s` at most, so that a machine that is slow for ever cannot
-    hide a server that is dead. None: every second counts.
+    is no silence of the server. Nor is the time in which a process of the server was ready to run and got no core. Both
+    are excused for `stall_s` at most, so that a machine that is slow for ever cannot hide a server that is dead. None:
+    every second counts.
     """
 
     def __init__(
@@ -189,23 +191,29 @@ class StallWatch:
         self._moved_at_s = first.at_s
         self._excused_s = 0.0
         self._busy_at_s: dict[int, float] = {}
+        self._looks = 0
+        self._ready: Counter[int] = Counter()
         self.held_up_s = 0.0
-        """Seconds so far in which the observer itself was held up."""
+        """Seconds so far in which the observer itself was held up, or the server got no core."""
 
     def look(self, now: Evidence, situation: Situation = Situation.STARTING) -> Signals:
         """Take one more look: the signals since the last one."""
         found = signals(self.last, now, situation, self._limits, self.at_progress)
-        late_s = self._late_s(now.at_s)
+        late_s = self._late_s(now)
         self.held_up_s += late_s
         if found.progress or situation is Situation.NOTHING_TO_DO:
             self._moved_at_s, self._excused_s = now.at_s, 0.0
             self.at_progress = now
+            self._looks = 0
+            self._ready.clear()
         else:
             excused_s = min(late_s, self._stall_s - self._excused_s)
             self._moved_at_s += excused_s
             self._excused_s += excused_s
         self._note_busy(now)
         self.last = now
+        self._looks += 1
+        self._ready.update(pid for pid, counters in now.processes.items() if counters.state == READY_STATE)
         return found
 
     def _note_busy(self, now: Evidence) -> None:
@@ -215,11 +223,19 @@ class StallWatch:
             if then is None or counters.cpu_s - then.cpu_s >= self._limits.cpu_cores * elapsed_s:
                 self._busy_at_s[pid] = now.at_s
 
-    def _late_s(self, at_s: float) -> float:
-        elapsed_s = at_s - self.last.at_s
-        if self._every_s is None or elapsed_s <= HELD_UP_LOOKS * self._every_s:
+    def _late_s(self, now: Evidence) -> float:
+        elapsed_s = now.at_s - self.last.at_s
+        if self._every_s is None:
             return 0.0
-        return elapsed_s - self._every_s
+        if elapsed_s > HELD_UP_LOOKS * self._every_s:
+            return elapsed_s - self._every_s
+        return elapsed_s if self._starved(now, elapsed_s) else 0.0
+
+    def _starved(self, now: Evidence, elapsed_s: float) -> bool:
+        """Whether a process was ready to run, and none got a core worth speaking of."""
+        both = [(self.last.processes[pid], one) for pid, one in now.processes.items() if pid in self.last.processes]
+        ready = any(then.state == one.state == READY_STATE for then, one in both)
+        return ready and sum(one.cpu_s - then.cpu_s for then, one in both) < self._limits.cpu_cores * elapsed_s
 
     def answered(self, at_s: float) -> None:
         """Take an answer to a request of ours as progress: a server that answers is not stuck."""
@@ -233,6 +249,10 @@ class StallWatch:
     def quiet_s(self, pid: int, at_s: float) -> float:
         """Real seconds since this process last used CPU time worth speaking of."""
         return at_s - self._busy_at_s.get(pid, at_s)
+
+    def ready(self, pid: int) -> bool:
+        """Whether this process ran, or was ready to, at most looks since the last progress."""
+        return 2 * self._ready[pid] > self._looks
 
     def cores(self, pid: int) -> float:
         """CPU cores that this process has used on average since the last progress, itself and its dead children."""

@@ -23,8 +23,9 @@ _DEVICE_STATE = "D"
 class RankUse:
     """One process of the server since the last progress.
 
-    `cores`: used on average. `quiet_s`: attempt seconds since it last used CPU time worth speaking of. `doing`,
-    `place`: by two samples of its stack; None and empty where none were taken.
+    `cores`: used on average. `ready`: it ran most of the time, or would have if it had got a core. `quiet_s`: attempt
+    seconds since it last used CPU time worth speaking of. `doing`, `place`: by two samples of its stack; None and
+    empty where none were taken.
     """
 
     pid: int
@@ -34,11 +35,17 @@ class RankUse:
     quiet_s: float
     doing: Doing | None = None
     place: str = ""
+    ready: bool = False
 
     @property
     def name(self) -> str:
         """The name of the rank, as in `TP1`; of another process: its role."""
         return self.role.name or self.role.kind.value
+
+    @property
+    def busy(self) -> bool:
+        """It used CPU time, or would have."""
+        return self.cores >= QUIET_CORES or self.ready
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ def _odd_ones(parts: Sequence[RankUse]) -> tuple[list[RankUse], list[RankUse]]:
         return stopped, [use for use in parts if use not in stopped]
     ranks = [use for use in parts if use.role.kind is Kind.RANK]
     busy = _busy(ranks)
-    quiet = [use for use in ranks if use.cores < QUIET_CORES]
+    quiet = [use for use in ranks if not use.busy]
     working = [use for use in ranks if use.doing in (Doing.LOOPING, Doing.CHANGING)]
     if len(ranks) > 1 and working and len(working) < len(ranks):
         # Its stack is not in a waiting function, while the others wait: whatever it does, they wait for it.
@@ -91,9 +98,9 @@ def _odd_ones(parts: Sequence[RankUse]) -> tuple[list[RankUse], list[RankUse]]:
 
 
 def _busy(uses: Sequence[RankUse]) -> list[RankUse]:
-    """Those that use CPU time, and not much less than the busiest of them."""
+    """Those that use CPU time, and not much less than the busiest of them; and those that wait for a core."""
     most = max((use.cores for use in uses), default=0.0)
-    return [use for use in uses if use.cores >= max(QUIET_CORES, _BUSY_SHARE * most)]
+    return [use for use in uses if use.ready or use.cores >= max(QUIET_CORES, _BUSY_SHARE * most)]
 
 
 def _told(odd: Sequence[RankUse], others: Sequence[RankUse], node: str) -> str:
@@ -115,7 +122,7 @@ def _told(odd: Sequence[RankUse], others: Sequence[RankUse], node: str) -> str:
 
 def _one(use: RankUse, node: str) -> str:
     who = f"{use.role} (pid {use.pid}, node {node})"
-    if use.cores >= QUIET_CORES:
+    if use.busy:
         return f"{who} has kept {use.cores:.1f} cores busy without progress{_at(use)}"
     state = _STATES.get(use.state, use.state)
     return f"{who} has been in state {state} with no CPU for {format_duration(use.quiet_s)}{_at(use)}"

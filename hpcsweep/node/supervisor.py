@@ -89,6 +89,8 @@ class Supervisor:
     def enter(self, phase: Phase, evidence: str = "", t_s: float | None = None) -> None:
         """A phase begins, now or at `t_s`."""
         self.phase = phase
+        if phase is Phase.TEARDOWN and self._suspicion is not None:
+            self._suspicion.stop()  # its tools must not be taken for processes of the next server
         self.entered_s = self.clock.t_s() if t_s is None else t_s
         budget_s = self._budgets.phases.get(phase.value)
         self.journal.event("phase_entered", t_s=self.entered_s, phase=phase, budget_s=budget_s, evidence=evidence)
@@ -220,7 +222,10 @@ class Supervisor:
         members = self.processes()
         situation = self.situation()
         working = [*members, *self.family.started_by_earlier()]
-        moved = self._watch.look(self.observer.look(working, with_cache=True), situation)
+        # A folder of thousands of files is not read in the middle of a measurement, unless little else moves.
+        quiet = self._watch.idle_s(now_s) >= self.clock.real(self._budgets.stall) / 2
+        with_cache = quiet or self.phase.value in STARTUP_PHASES
+        moved = self._watch.look(self.observer.look(working, with_cache=with_cache), situation)
         self._signs |= dict.fromkeys(moved.progress)
         self._activity |= dict.fromkeys(moved.activity)
         if now_s >= self._next_progress_s:

@@ -49,7 +49,8 @@ class Suspicion:
     def look(self, members: Sequence[Process], situation: Situation, *, gpu_active: bool, node: str) -> Finding | None:
         """Go on, without waiting. The cause when the stall is certain, or its last extension is over; else None."""
         now_s = time.monotonic()
-        active = gpu_active or any(self._watch.cores(process.pid) >= QUIET_CORES for process in members)
+        watch = self._watch
+        active = gpu_active or any(watch.cores(one.pid) >= QUIET_CORES or watch.ready(one.pid) for one in members)
         confirmed = None
         if active:
             confirmed = self._confirm(members, now_s, situation)

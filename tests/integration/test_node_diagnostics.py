@@ -8,8 +8,12 @@ import time
 import psutil
 import pytest
 
+from hpcsweep.node.confirmation import Confirmation
 from hpcsweep.node.diagnostics import collect, py_spy_argv
 from hpcsweep.node.processes import read_process
+from hpcsweep.node.roles import Kind, Role
+from hpcsweep.node.stacks import Doing
+from hpcsweep.node.stall import Situation
 
 STUCK = """
 import time
@@ -53,3 +57,79 @@ def test_what_there_is_no_time_for_is_said(tmp_path, stuck):
     collect(tmp_path, [stuck], [], {}, hurry=lambda: True)
     assert "for want of time" in (tmp_path / "diagnostics" / "stacks.txt").read_text()
     assert time.monotonic() - begun < 15
+
+
+SPINS = """
+import sys
+
+def all_reduce():
+    print("here", flush=True)
+    while True:
+        pass
+
+def step():
+    print("here", flush=True)
+    while True:
+        pass
+
+all_reduce() if sys.argv[1] == "waits" else step()
+"""
+
+
+@pytest.fixture
+def ranks(stuck):
+    """A stopped process, one that busy-waits, and one that is busy by itself."""
+    started = [
+        subprocess.Popen([sys.executable, "-c", SPINS, what], stdout=subprocess.PIPE) for what in ("waits", "works")
+    ]
+    for process in started:
+        assert process.stdout.readline() == b"here\n"
+    yield [stuck, *(read_process(process.pid) for process in started)]
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def confirmed(folder, processes, spare, situation):
+    roles = {process.pid: Role(Kind.RANK, f"TP{n}") for n, process in enumerate(processes)}
+    confirmation = Confirmation(folder, processes, roles, 0.5, spare)
+    deadline = time.monotonic() + 60
+    while (found := confirmation.step(time.monotonic(), situation)) is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+def test_two_samples_of_real_stacks(tmp_path, ranks):
+    spare: set[int] = set()
+    found = confirmed(tmp_path, ranks, spare, Situation.STARTING)
+    dumps = {path.name for path in (tmp_path / "diagnostics").iterdir()}
+    assert dumps == {f"stack-{process.pid}-{n}.json" for process in ranks for n in (1, 2)}
+    assert spare == set(), "no tool is left"
+    if found.doing[ranks[1].pid] is Doing.UNKNOWN:
+        pytest.skip("this machine lets no process look into another one")
+    assert [found.doing[process.pid] for process in ranks] == [Doing.STOPPED, Doing.WAITING, Doing.LOOPING]
+    assert [found.place[process.pid].split(" ")[0] for process in ranks] == ["waits_for_ever", "all_reduce", "step"]
+    assert found.certain, "one is stopped"
+    assert not confirmed(tmp_path, ranks[1:], spare, Situation.STARTING).certain
+    assert confirmed(tmp_path, ranks[1:], spare, Situation.SERVING).certain
+
+
+def test_without_py_spy_a_busy_process_is_not_confirmed_stuck(tmp_path, ranks, monkeypatch):
+    monkeypatch.setattr("hpcsweep.node.confirmation.py_spy_argv", lambda: None)
+    found = confirmed(tmp_path, ranks[1:], set(), Situation.SERVING)
+    assert not found.certain and "py-spy" in found.why
+    assert confirmed(tmp_path, ranks, set(), Situation.SERVING).certain, "a stopped one is, by its state alone"
+
+
+def test_tools_that_hang_are_ended_with_the_confirmation(tmp_path, ranks, monkeypatch):
+    tool = tmp_path / "hangs"
+    tool.write_text("#!/bin/sh\nexec sleep 600\n")
+    tool.chmod(0o755)
+    monkeypatch.setattr("hpcsweep.node.confirmation.py_spy_argv", lambda: [str(tool)])
+    spare: set[int] = set()
+    roles = {process.pid: Role(Kind.RANK) for process in ranks}
+    confirmation = Confirmation(tmp_path, ranks, roles, 0.1, spare)
+    assert confirmation.step(time.monotonic(), Situation.SERVING) is None and len(spare) == 3
+    tools = [psutil.Process(pid) for pid in spare]
+    confirmation.stop()
+    assert spare == set() and not any(tool.is_running() for tool in tools)

@@ -62,6 +62,7 @@ def _fail(sweep, label):
         700.0,
         phase="compile",
         reason="no sign of life for 10m",
+        cause="rank_stuck",
         decided_by="budget stall",
         evidence=["last [line]", "with \x1b[31mcolour"],
         hint="look into diagnostics/",
@@ -82,6 +83,7 @@ def test_status_json_has_the_promised_keys(run, sweep):
     assert (first["attempt"], first["job"], first["node"]) == (1, "12_0", "gpu01")
     assert (first["samples_done"], first["samples_total"]) == (3, 3)
     assert (second["outcome"], second["phase"], second["simulated"]) == ("stalled", "compile", True)
+    assert (first["cause"], second["cause"]) == (None, "rank_stuck")
     assert told["not_run"] == [{"title": "FP8 on one node", "axes": {}, "reason": "no FP8 checkpoint at hand"}]
 
 
@@ -200,7 +202,7 @@ def test_show_tells_why_a_run_failed(run, sweep):
     assert f"{NAME}/{label} SIMULATED" in text
     assert "never ready, on a clock 100 times faster" in text
     assert "stalled in compile: no sign of life for 10m" in text
-    assert "decided by: budget stall" in text
+    assert "decided by: budget stall" in text and "cause: rank_stuck" in text
     assert "last [line]" in text
     assert "[bold]Start[/] compiling" in text
     assert "warning: odd: [red]very[/]" in text

@@ -117,6 +117,19 @@ def test_time_in_which_nobody_could_look_is_no_silence_but_not_for_ever():
     assert watch.held_up_s == 11.0 + 9.5 + 9.0 + 9.0 + 11.0  # all of it is told, excused or not
 
 
+def test_a_server_that_gets_no_core_is_not_silent_but_not_for_ever():
+    """On a machine with too few cores a process may be ready to run for long."""
+    watch = StallWatch(Evidence(at_s=0.0), every_s=1.0, stall_s=20.0)
+    for at_s in range(1, 61):
+        watch.look(Evidence(at_s=float(at_s), processes={7: Counters(7, 1, state="R", cpu_s=0.01 * at_s)}))
+    assert watch.idle_s(60.0) == 40.0 and watch.held_up_s == 59.0
+    assert watch.ready(7) and watch.cores(7) < 0.05
+    watch.look(Evidence(at_s=61.0, log_lines=1))
+    for at_s in range(62, 70):
+        watch.look(Evidence(at_s=float(at_s), log_lines=1, processes={7: Counters(7, 1, state="R", cpu_s=float(at_s))}))
+    assert watch.idle_s(69.0) == 8.0, "a loop at full speed is not excused"
+
+
 OOM = FailureSeen(OutcomeKind.OUT_OF_MEMORY, "use less", 1.0, "torch.OutOfMemoryError: CUDA out of memory")
 ENGINE_TIMEOUT = FailureSeen(OutcomeKind.STARTUP_TIMEOUT, "", 1.0, "Timed out waiting", "VLLM_ENGINE_READY_TIMEOUT_S")
 

@@ -191,8 +191,8 @@ def test_what_confirms_a_stall(what, starting, serving, prefill):
     assert certain == (why == "")
 
 
-def rank(number, state="R", cores=0.98, quiet_s=0.0, what=None, place="", kind=Kind.RANK, name=None):
-    return RankUse(100 + number, Role(kind, name or f"TP{number}"), state, cores, quiet_s, what, place)
+def rank(number, state="R", cores=0.98, quiet_s=0.0, what=None, place="", kind=Kind.RANK, name=None, ready=False):
+    return RankUse(100 + number, Role(kind, name or f"TP{number}"), state, cores, quiet_s, what, place, ready)
 
 
 SPINNING = [rank(n, what=W, place="all_reduce (cpu_communicator.py)") for n in range(7)]
@@ -228,6 +228,10 @@ CAUSES = {  # processes, serving, active: cause, the odd ones, what the sentence
     "half of a starved machine": (
         [*(rank(n, cores=0.12, what=W) for n in range(3)), rank(3, "S", 0.0, 9.0, B)], True, True, "rank_stuck",
         ["TP3"], "the other 3 ranks busy-wait for it",
+    ),
+    "they wait in a loop, without a core": (
+        [*(rank(n, "R", 0.01, 9.0, W, ready=True) for n in range(3)), rank(3, "S", 0.0, 9.0, B)], False, True,
+        "rank_stuck", ["TP3"], "the other 3 ranks busy-wait for it",
     ),
     "nothing runs, requests wait": (
         [rank(0, "S", 0.0, 52.0), CORE_IDLE], True, False, "requests_stuck", [], "requests are in flight",

@@ -13,46 +13,62 @@ import sys
 import time
 
 WORKER = "vllm.v1.worker.cpu_worker"
+LOADER = "vllm.model_executor.model_loader.default_loader"
 STEPS_BEFORE_THE_LOOP = 30
 PIECE_BYTES, PIECE_S = 1 << 18, 0.25
+WHAT, _, ARGUMENT = os.environ.get("HPCSWEEP_TEST_INJECT", "").partition("=")
 
 
-def inject(module):
-    worker = module.CPUWorker
-    what, _, argument = os.environ["HPCSWEEP_TEST_INJECT"].partition("=")
-    load_model, execute_model = worker.load_model, worker.execute_model
-    steps = []
+def stop_at_load(module):
+    load_model = module.CPUWorker.load_model
 
-    def stop_at_load(self, *args, **kwargs):
+    def load(self, *args, **kwargs):
         if self.rank == 1:
             os.kill(os.getpid(), signal.SIGSTOP)
         return load_model(self, *args, **kwargs)
 
-    def slow_load(self, *args, **kwargs):
-        with open(argument, "rb", buffering=0) as stream:  # noqa: PTH123
-            while stream.read(PIECE_BYTES):
-                time.sleep(PIECE_S)
-        return load_model(self, *args, **kwargs)
+    module.CPUWorker.load_model = load
 
-    def loop_in_step(self, *args, **kwargs):
+
+def loop_in_step(module):
+    execute_model, steps = module.CPUWorker.execute_model, []
+
+    def execute(self, *args, **kwargs):
         steps.append(1)
         while self.rank == 1 and len(steps) > STEPS_BEFORE_THE_LOOP:
             pass
         return execute_model(self, *args, **kwargs)
 
-    if what == "stop_at_load":
-        worker.load_model = stop_at_load
-    elif what == "slow_load":
-        worker.load_model = slow_load
-    elif what == "loop_in_step":
-        worker.execute_model = loop_in_step
+    module.CPUWorker.execute_model = execute
+
+
+def slow_load(module):
+    load_weights = module.DefaultModelLoader.load_weights
+
+    def load(self, *args, **kwargs):
+        with open(ARGUMENT, "rb", buffering=0) as stream:  # noqa: PTH123
+            while stream.read(PIECE_BYTES):
+                time.sleep(PIECE_S)
+        return load_weights(self, *args, **kwargs)
+
+    module.DefaultModelLoader.load_weights = load
+
+
+FAULTS = {
+    "stop_at_load": (WORKER, stop_at_load),
+    "loop_in_step": (WORKER, loop_in_step),
+    "slow_load": (LOADER, slow_load),
+}
 
 
 class AfterImport(importlib.abc.MetaPathFinder):
-    """Injects the fault when the module of the worker has been imported."""
+    """Injects a fault when its module has been imported."""
+
+    def __init__(self, module, inject):
+        self.module, self.inject = module, inject
 
     def find_spec(self, name, path, target=None):
-        if name != WORKER:
+        if name != self.module:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -60,11 +76,11 @@ class AfterImport(importlib.abc.MetaPathFinder):
 
         def exec_module(module):
             run(module)
-            inject(module)
+            self.inject(module)
 
         spec.loader.exec_module = exec_module
         return spec
 
 
-if os.environ.get("HPCSWEEP_TEST_INJECT"):
-    sys.meta_path.insert(0, AfterImport())
+if WHAT:
+    sys.meta_path.insert(0, AfterImport(*FAULTS[WHAT]))
