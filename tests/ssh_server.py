@@ -19,10 +19,10 @@ USER = "hpcuser"
 class SshServer:
     """Listens on the loopback interface. Everything below may be changed while it runs.
 
-    `code`: of a second factor, asked for after the key. `listed`: folder -> names that are listed there beside the real
-        ones, with what a read of them gives (None: a FIFO). `cut_after_bytes`: the link dies once so many bytes of files were
-        read. `dies_in`: words of a command after which, once it has run, the link dies; `stays_down`: and the host with it,
-        until `down` is taken back.
+    `code`: of a second factor, asked for after the key. `listed`: folder -> names that are listed there beside the
+    real ones, with what a read of them gives (None: a FIFO). `cut_after_bytes`: the link dies once so many bytes of
+    files were read. `dies_in`: words of a command after which, once it has run, the link dies; `stays_down`: and the
+    host with it, until `down` is taken back.
     """
 
     folder: Path

@@ -71,8 +71,10 @@ _ITEM = re.compile(
     rf"|(?P<cell>{'|'.join(map(re.escape, _PLAIN))}|{_STATISTIC})[*`]*(?:\s{{2,}}|\t|\n)\s*(?P<beside>{_VALUE}))",
     re.IGNORECASE | re.MULTILINE,
 )
-_TITLE = re.compile(r"=*[ \t]*\bServing Benchmark Result\b[ \t]*=*", re.IGNORECASE)
+# Bounded repetitions: a long line of `=` would otherwise be looked through once for each of them.
+_TITLE = re.compile(r"={0,200}[ \t]{0,20}\bServing Benchmark Result\b[ \t]{0,20}={0,200}", re.IGNORECASE)
 _RULE = re.compile(r"={20,}")
+_TITLED_RULE = re.compile(r"\s{0,50}[-=]{5,100}[\w .()/-]{0,100}[-=]{5,100}\s{0,50}$")
 _UNKNOWN = re.compile(rf"^[\s|>*#-]*(?P<line>[A-Za-z][^:|\n]{{2,60}}[:|]\s*{NUMBER}(?:[ |]+{NUMBER})*)\s*\|?\s*$")
 _NO_VALUE = ("inf", "nan", "none", "not set")
 _NEAR_LINES = 12
@@ -191,4 +193,4 @@ def _unread(line: str) -> str:
 
 def is_part(line: str) -> bool:
     """Whether a line belongs to such a block: its title, an item, or a ruler between its parts."""
-    return bool(_TITLE.search(line) or _ITEM.search(line) or re.match(r"\s*[-=]{5,}[\w .()/-]*[-=]{5,}\s*$", line))
+    return bool(_TITLE.search(line) or _ITEM.search(line) or _TITLED_RULE.match(line))

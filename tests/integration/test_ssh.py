@@ -159,8 +159,8 @@ def configured(ssh, tmp_path, monkeypatch):
 
     def log_in(*lines, main=(), **profile):
         (home / ".ssh" / "part.conf").write_text("\n".join(("Host cluster", *lines)) + "\n")
-        config = (*main, f"Include {home}/.ssh/part.conf", "Host cluster", f"  HostName {ssh.host}")
-        (home / ".ssh" / "config").write_text("\n".join((*config, f"  Port {ssh.port}")) + "\n")
+        config = (f"Include {home}/.ssh/part.conf", "Host cluster", f"  HostName {ssh.host}", f"  Port {ssh.port}")
+        (home / ".ssh" / "config").write_text("\n".join((*config, *main)) + "\n")
         opened = SshHost(Ssh(host="cluster", home="/x", **profile))
         try:
             return opened.run(["id", "-un"], timeout_s=20).stdout.strip(), opened.user
