@@ -19,13 +19,15 @@ USER = "hpcuser"
 class SshServer:
     """Listens on the loopback interface. Everything below may be changed while it runs.
 
-    `listed`: folder -> names that are listed there beside the real ones, with what a read of them gives (None: a FIFO).
-    `cut_after_bytes`: the link dies once so many bytes of files were read. `dies_in`: words of a command after which,
-    once it has run, the link dies; `stays_down`: and the host with it, until `down` is taken back.
+    `code`: of a second factor, asked for after the key. `listed`: folder -> names that are listed there beside the
+    real ones, with what a read of them gives (None: a FIFO). `cut_after_bytes`: the link dies once so many bytes of
+    files were read. `dies_in`: words of a command after which, once it has run, the link dies; `stays_down`: and the
+    host with it, until `down` is taken back.
     """
 
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
+    code: str | None = None
     listed: dict[str, dict[str, bytes | None]] = field(default_factory=dict)
     cut_after_bytes: int | None = None
     dies_in: str | None = None
@@ -109,16 +111,24 @@ class SshServer:
 
 class _Login(paramiko.ServerInterface):
     def __init__(self, server: SshServer, transport: paramiko.Transport) -> None:
-        self._server, self._transport = server, transport
+        self._server, self._transport, self._half = server, transport, False
 
     def get_allowed_auths(self, username: str) -> str:
-        return "publickey"
+        return "keyboard-interactive" if self._half else "publickey"
+
+    def check_auth_interactive(self, username: str, submethods: str) -> Any:
+        return paramiko.InteractiveQuery("", "\x1b]0;owned\x07second factor", ("code:\u202e", False))
+
+    def check_auth_interactive_response(self, responses: list[str]) -> int:
+        right = self._half and responses == [self._server.code]
+        return paramiko.AUTH_SUCCESSFUL if right else paramiko.AUTH_FAILED
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         if username != USER or key != self._server.client_key:
             return paramiko.AUTH_FAILED
         self._server.logins += 1
-        return paramiko.AUTH_SUCCESSFUL
+        self._half = self._server.code is not None
+        return paramiko.AUTH_PARTIALLY_SUCCESSFUL if self._half else paramiko.AUTH_SUCCESSFUL
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
         return paramiko.OPEN_SUCCEEDED

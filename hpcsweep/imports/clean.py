@@ -27,6 +27,9 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1
 _GROUPS = re.compile(r"(?<=\d)[\u00a0\u2007\u2009\u202f'\u2019](?=\d{3}(?!\d))")
 """Between thousands: what sets them apart in print and is no space between words."""
 
+_NO_NUMBER = re.compile(r"\d{60,}")
+"""More digits than any figure has: patterns that look for numbers would try each of them as a beginning."""
+
 _INVISIBLE = str.maketrans(dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad", ""))
 _SPELLINGS = str.maketrans({"\u00a0": " ", "\u2007": " ", "\u202f": " ", "\u2212": "-", "\uff1a": ":", "\uff0c": ","})
 _BLANKS = str.maketrans(dict.fromkeys("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029", " "))
@@ -65,6 +68,7 @@ def clean_line(line: str) -> str:
         line = _TAG.sub(_without_tag, line)
     if "&" in line:
         line = html.unescape(line)
+    line = _NO_NUMBER.sub(lambda match: f"<{len(match[0])} digits>", line)
     return _GROUPS.sub("", line.translate(_INVISIBLE)).translate(_SPELLINGS).translate(_BLANKS)
 
 

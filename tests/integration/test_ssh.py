@@ -1,12 +1,18 @@
 """The SSH host against a real sshd: quoting, exit codes, time-outs, whole files, verified host keys."""
 
 import io
+import json
 import os
 import posixpath
+import pty
 import shlex
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+from ssh_server import SshServer
 
 from hpcsweep.errors import HostError
 from hpcsweep.hosts.ssh import CLEAN, SshHost
@@ -141,3 +147,127 @@ def test_a_dead_port_is_an_error_that_says_what_to_try(ssh):
     with pytest.raises(HostError, match="no SSH connection") as caught:
         SshHost(ssh.model_copy(update={"port": 1})).run(["true"], timeout_s=5)
     assert f"`ssh {ssh.host} true` must work" in caught.value.hint
+
+
+@pytest.fixture
+def configured(ssh, tmp_path, monkeypatch):
+    """A function that logs in to `cluster`, a host of an SSH configuration with the given lines."""
+    home = tmp_path / "user"
+    (home / ".ssh").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+
+    def log_in(*lines, main=(), **profile):
+        (home / ".ssh" / "part.conf").write_text("\n".join(("Host cluster", *lines)) + "\n")
+        config = (f"Include {home}/.ssh/part.conf", "Host cluster", f"  HostName {ssh.host}", f"  Port {ssh.port}")
+        (home / ".ssh" / "config").write_text("\n".join((*config, *main)) + "\n")
+        opened = SshHost(Ssh(host="cluster", home="/x", **profile))
+        try:
+            return opened.run(["id", "-un"], timeout_s=20).stdout.strip(), opened.user
+        finally:
+            opened.close()
+
+    return log_in
+
+
+def test_an_included_configuration_with_user_and_known_hosts(configured, ssh):
+    me = os.environ["HPCSWEEP_TEST_SSH_USER"]
+    known = (f"  UserKnownHostsFile /nowhere {ssh.known_hosts}", f"  User {me}")
+    assert configured(*known, f"  IdentityFile {ssh.key_file}") == (me, me)
+
+
+def test_the_user_of_the_configuration_is_the_one_that_jobs_are_looked_for(configured, ssh):
+    with pytest.raises(HostError, match="nobody may not log in"):
+        configured("  User nobody", f"  UserKnownHostsFile {ssh.known_hosts}", f"  IdentityFile {ssh.key_file}")
+
+
+def test_several_keys_are_tried(configured, ssh, tmp_path):
+    wrong = tmp_path / "wrong"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(wrong)], check=True)
+    keys = (f"  IdentityFile {wrong}", "  IdentityFile /nowhere", f"  IdentityFile {ssh.key_file}")
+    assert configured(*keys, f"  UserKnownHostsFile {ssh.known_hosts}")[0]
+    with pytest.raises(HostError, match=r"may not log in: refused .*wrong"):
+        configured(keys[0], f"  UserKnownHostsFile {ssh.known_hosts}")
+
+
+def test_a_host_key_alias(configured, ssh, tmp_path):
+    known = tmp_path / "alias_hosts"
+    kind, key = Path(ssh.known_hosts).read_text().split()[1:3]
+    known.write_text(f"the-cluster {kind} {key}\n# a comment\n@cert-authority * {kind} {key}\nbroken line\n")
+    lines = (f"  UserKnownHostsFile {known}", f"  IdentityFile {ssh.key_file}")
+    assert configured("  HostKeyAlias the-cluster", *lines)[0]
+    with pytest.raises(HostError, match=r"host key of .* is not in"):
+        configured(*lines)
+
+
+def test_a_changed_host_key_is_refused(configured, ssh, tmp_path):
+    other = tmp_path / "other"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(other)], check=True)
+    kind, key = other.with_suffix(".pub").read_text().split()[:2]
+    (tmp_path / "known").write_text(f"[{ssh.host}]:{ssh.port} {kind} {key}\n")
+    with pytest.raises(HostError, match="is not the one in"):
+        configured(f"  UserKnownHostsFile {tmp_path / 'known'}", f"  IdentityFile {ssh.key_file}")
+
+
+def test_a_certificate(configured, ssh, tmp_path):
+    key, authority = tmp_path / "certified", os.environ.get("HPCSWEEP_TEST_SSH_USER_CA")
+    if authority is None:
+        pytest.skip("HPCSWEEP_TEST_SSH_USER_CA is not set: start sshd again")
+    me = os.environ["HPCSWEEP_TEST_SSH_USER"]
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    lines = (f"  UserKnownHostsFile {ssh.known_hosts}", f"  IdentityFile {key}")
+    with pytest.raises(HostError, match="may not log in"):
+        configured(*lines)
+    subprocess.run(["ssh-keygen", "-q", "-s", authority, "-I", "x", "-n", me, f"{key}.pub"], check=True)
+    assert configured(*lines)[0] == me
+    elsewhere = tmp_path / "elsewhere-cert.pub"
+    (tmp_path / "certified-cert.pub").rename(elsewhere)
+    assert configured(*lines, f"  CertificateFile {elsewhere}")[0] == me
+
+
+def test_a_jump_host(configured, ssh, tmp_path):
+    me = os.environ["HPCSWEEP_TEST_SSH_USER"]
+    main = (
+        "Host gate", f"  HostName {ssh.host}", f"  Port {ssh.port}", f"  User {me}", f"  IdentityFile {ssh.key_file}",
+        f"  UserKnownHostsFile {ssh.known_hosts}",
+    )  # fmt: skip
+    lines = (f"  UserKnownHostsFile {ssh.known_hosts}", f"  IdentityFile {ssh.key_file}", "  ProxyJump gate")
+    assert configured(*lines, main=main)[0] == me
+
+
+SECOND_FACTOR = """\
+import sys
+from hpcsweep.errors import HostError
+from hpcsweep.hosts.ssh import SshHost
+from hpcsweep.spec.cluster import Ssh
+try:
+    print(SshHost(Ssh.model_validate_json(sys.argv[1])).run(["echo", "logged in"], timeout_s=20).stdout)
+except HostError as exc:
+    sys.exit(f"{exc}")
+"""
+
+
+def test_a_second_factor_is_asked_for_at_the_terminal(tmp_path):
+    server = SshServer(tmp_path / "server", code="123456")
+    words = [sys.executable, "-c", SECOND_FACTOR, json.dumps(server.profile(tmp_path))]
+    refused = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    assert "asks for keyboard-interactive, and there is no terminal" in refused.stderr
+    master, terminal = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            words, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        err = ""
+        while "code:" not in err:  # what is typed before the prompt is thrown away
+            err += process.stderr.read(1)
+        time.sleep(0.3)
+        os.write(master, b"123456\n")
+        out, rest = process.communicate(timeout=60)
+        err += rest
+    finally:
+        os.close(master)
+        os.close(terminal)
+        server.close()
+    assert out.strip() == "logged in", err
+    assert "second factor" in err and "code:" in err
+    assert "\x1b" not in err and "\u202e" not in err

@@ -10,6 +10,7 @@ from sweep_folders import make_sweep
 
 from hpcsweep.errors import HpcsweepError, SpecError
 from hpcsweep.foreign_files import open_regular, parse_json, read_regular
+from hpcsweep.imports.documents import read_bytes
 from hpcsweep.node.records import read_json
 from hpcsweep.spec.load import parse_yaml
 from hpcsweep.store.ingest import ingest_sweep
@@ -231,3 +232,11 @@ def test_escapes_take_linear_time() -> None:
         begun = time.monotonic()
         printable(piece * 300_000)
         assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("piece", ["=", "1", "-", "1.", "| ", "<table>", "\x1b[", "a: 1 ", "--a ", "1% ", " "])
+def test_a_long_line_of_a_report_is_read_in_linear_time(piece: str) -> None:
+    line = piece * (8000 // len(piece))
+    begun = time.monotonic()
+    read_bytes(f"# title\n\n{line}!\n| a | b |\n|---|---|\n| {line} | 1 |\n".encode(), "report.md")
+    assert time.monotonic() - begun < 8
