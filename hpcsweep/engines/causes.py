@@ -23,7 +23,8 @@ _TROUBLE = re.compile(
 )
 """What a line must contain to be compared with the hints: nearly all lines of a log do not."""
 _HARMLESS = re.compile(
-    r"\w*Warning: |^\W*(?:warning|note|skip\w*|ignor\w*|(?:failed|unable|could not|cannot) (?:to )?import)\b", re.IGNORECASE
+    r"\w*Warning: |^\W*(?:warning|note|skip\w*|ignor\w*|(?:failed|unable|could not|cannot) (?:to )?import)\b",
+    re.IGNORECASE,
 )
 """Lines that tell of something that the program went on without."""
 _OF_A_REQUEST = re.compile(

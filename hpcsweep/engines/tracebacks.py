@@ -317,10 +317,6 @@ def _is_class(kind: str, *, has_message: bool, lone: bool) -> bool:
     if not lone:
         return "." in bare or "::" in bare or (last[:1].isupper() and has_message) or named_so
     return bool(
-        (
-            named_so
-            and (last[:1].isupper() or "." in bare)
-            and bare not in ("Error", "Exit", "Failed", "Timeout")
-        )
+        (named_so and (last[:1].isupper() or "." in bare) and bare not in ("Error", "Exit", "Failed", "Timeout"))
         or _NAMED_IN.search(bare)
     )
