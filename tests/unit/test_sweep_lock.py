@@ -147,7 +147,7 @@ def test_the_folder_may_be_on_a_file_system_without_hard_links(tmp_path: Path) -
         "def link(*a, **k): raise OSError(1, 'Operation not permitted')\n"
         "os.link = link\n"
         "from pathlib import Path\n"
-        "from hpcsweep.submit.layout import SweepFolder\n"
+        "from hpcsweep.sweep.layout import SweepFolder\n"
         "from hpcsweep.submit.sweep_lock import changing, changing_if_free\n"
         f"sweep = SweepFolder(Path({str(tmp_path)!r}))\n"
         "with changing([sweep], 'retry', print):\n"
