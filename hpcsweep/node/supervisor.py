@@ -68,6 +68,7 @@ class Supervisor:
         self._budgets, self._node, self._say = budgets, node, say
         self._watch: StallWatch | None = None
         self._suspicion: Suspicion | None = None
+        self._doubted: set[Phase] = set()
         self._cpu: dict[int, float] = {}
         self._next_look_s = self._next_progress_s = 0.0
         self._look_every_s = _LOOK_MAX_S
@@ -253,8 +254,10 @@ class Supervisor:
             self._suspicion = Suspicion(self._folder, self.observer, watch, self._budgets, self.clock, self.spare)
         suspicion = self._suspicion
         found = suspicion.look(members, situation, gpu_active=gpu_active, node=self._node)
-        if suspicion.news:
-            self.warn(*suspicion.news)
+        if suspicion.news is not None:
+            if self.phase not in self._doubted:  # a long prefill is doubted every few minutes
+                self._doubted.add(self.phase)
+                self.warn(*suspicion.news)
             suspicion.news = None
         if found is None:
             return
