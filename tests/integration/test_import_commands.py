@@ -141,3 +141,42 @@ def test_a_name_is_given_once(tmp_path):
     assert hpcsweep("import", DETAILED, "--as", "x", home=tmp_path).returncode == 0
     again = hpcsweep("import", DETAILED, "--as", "x", home=tmp_path)
     assert (again.returncode, "there is a sweep x" in again.stderr) == (1, True)
+
+
+def test_what_was_measured_is_exported_for_llm_d_and_read_again(tmp_path):
+    assert hpcsweep("import", DETAILED, "--as", "d", home=tmp_path).returncode == 0
+    path = tmp_path / "report.yaml"
+    done = hpcsweep("export", "E01", "d", "--to", "llm-d-report", "-o", path, home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(path.read_text(encoding="utf-8"))
+    assert (report["version"], report["run"]["eid"]) == ("0.2", "d")
+    aggregate = report["results"]["request_performance"]["aggregate"]
+    assert aggregate["requests"]["total"] == 16
+    assert aggregate["latency"]["time_to_first_token"]["units"] == "s"
+    (again,) = json.loads(hpcsweep("import", path, "--json").stdout)["files"][0]["benchmarks"]
+    before = json.loads(DETAILED.read_text(encoding="utf-8"))
+    for name in ("completed", "duration", "mean_ttft_ms", "mean_tpot_ms", "p99_e2el_ms", "output_throughput"):
+        assert again["figures"][name] == pytest.approx(before[name], rel=1e-5), name
+
+
+def test_a_folder_of_vllm_bench_sweep_is_compared_by_its_repeats(tmp_path):
+    files = sorted((TRANSCRIPTS / "results" / "90-import-vllm-bench-sweep").glob("*/run=*.json"))
+    assert hpcsweep("import", *files, "--as", "x", home=tmp_path).returncode == 0
+    body = json.loads(hpcsweep("report", "x", "--format", "json", home=tmp_path).stdout)
+    assert [(run["variant"], run["repeat"]) for run in body["runs"]] == [
+        ("max_num_seqs=4", 1),
+        ("max_num_seqs=4", 2),
+        ("max_num_seqs=8", 1),
+        ("max_num_seqs=8", 2),
+    ]
+    done = hpcsweep("report", "x", home=tmp_path)
+    assert "+33.2%" in words(done.stdout)
+
+
+def test_a_result_in_which_all_requests_failed_is_a_failed_run(tmp_path):
+    path = TRANSCRIPTS / "results" / "92-import-all-failed.json"
+    assert hpcsweep("import", path, "--as", "x", home=tmp_path).returncode == 0
+    text = words(hpcsweep("report", "x", home=tmp_path).stdout)
+    assert "8 of 8 requests failed" in text
+    assert "Objective: none" in text
+    assert "1 run, of which 0 completed" in text
