@@ -413,7 +413,7 @@ def test_a_run_that_the_agent_did_not_get_to(store, sweep):
     assert (verdict.outcome, verdict.reason) == (OutcomeKind.NOT_RUN, "walltime: no time left")
     marker.unlink()
     ingest_sweep(store, sweep.folder.path)
-    assert _run(store, label).verdict.state is not RunState.FINISHED
+    assert _run(store, label).verdict.settled_by == "scheduler"
 
 
 def test_a_cancelled_element_that_the_scheduler_forgot_is_cancelled(store, sweep):
