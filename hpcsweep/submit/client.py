@@ -70,7 +70,7 @@ def submit(prepared: Prepared, home: Home, backend: Backend, above: int = 0) -> 
         place.stage()
         jobs = _hand_over(prepared.cluster_name, prepared.cluster, rendered.jobs, rendered.files, place, backend, lock)
     except BaseException:
-        if not any(sweep.read_submission(number) for number in sweep.job_numbers()):
+        if not any(sweep.was_handed_over(number) for number in sweep.job_numbers()):
             place.remove()
         raise
     finally:

@@ -34,6 +34,7 @@ def cli(tmp_path: Path) -> Cli:
     }
     (tmp_path / "hpcsweep.yaml").write_text(json.dumps({"default": "far", "clusters": {"far": profile}}))
     made = Cli(tmp_path)
+    made.env["HPCSWEEP_CONFIG"] = str(tmp_path / "hpcsweep.yaml")
     made.env["SLURM_CONF"] = "/nowhere"  # only the far side may know the scheduler
     return made
 
