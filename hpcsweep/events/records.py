@@ -78,7 +78,7 @@ class Progress(_Event):
     signs: list[str] = Field(
         [],
         description="progress since the last one: log, answer, io, memory, processes, faults, calls, gpu, cache; "
-        "with requests in flight: tokens, kv_cache, chunks, samples, jit, prefill. Until 0.2 also cpu, which is activity",
+        "with requests in flight: tokens, kv_cache, chunks, samples, jit, prefill. Older records have cpu, too",
     )
     activity: list[str] = Field([], description="cpu, gpu: busy since the last one, which alone is no progress")
     idle_s: float = Field(0.0, description="seconds since the last progress")

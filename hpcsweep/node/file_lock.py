@@ -140,10 +140,21 @@ class FileLock:
                 breaker.unlink(missing_ok=True)
             return
         try:
-            if self._lost(read_json(self.path) or {}):
+            # Between two looks a living holder may have released the lock, and another process taken it: that one's
+            # file is another, and stays. The file of a dead holder is removed by nobody but the one breaker.
+            seen = self._stamp()
+            if seen is not None and self._lost(read_json(self.path) or {}) and self._stamp() == seen:
                 self.path.unlink(missing_ok=True)
         finally:
             breaker.unlink(missing_ok=True)
+
+    def _stamp(self) -> tuple[int, int] | None:
+        """Inode and time of the lock's file, which name one lock: inode numbers are reused. None: there is none."""
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_mtime_ns
 
     def _refresh(self) -> None:
         while not self._released.wait(self._refresh_s):

@@ -38,7 +38,7 @@ _RANK_NAME = r"(?:(?:DP|PP|PCP|DCP|TP|EP|ATTN|MOE)\d+_?)+"
 _PATTERNS: tuple[tuple[re.Pattern[str], Kind], ...] = (
     (re.compile(rf"^(?:VLLM::)?(?:Ray)?Worker(?:Proc|Wrapper)?_(?P<name>{_RANK_NAME})\b"), Kind.RANK),
     (re.compile(r"^(?:VLLM::)?Worker(?P<name>)\b"), Kind.RANK),
-    (re.compile(r"^(?:VLLM::)?(?P<name>EngineCore(?:_DP\d+)?)\b"), Kind.ENGINE_CORE),
+    (re.compile(r"^(?:VLLM::)?(?P<name>EngineCore(?:_(?:DP)?\d+)?)\b"), Kind.ENGINE_CORE),
     (re.compile(r"^(?:VLLM::)?(?P<name>APIServer(?:_\d+)?)\b"), Kind.FRONT_END),
     (re.compile(r"^(?:VLLM::)?(?P<name>DPCoordinator)\b"), Kind.FRONT_END),
     (re.compile(rf"^sglang::scheduler(?:_(?P<name>{_RANK_NAME}))?"), Kind.RANK),

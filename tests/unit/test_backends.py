@@ -1,5 +1,7 @@
 """The backend of schedulers, on a host that answers as it is told."""
 
+import os
+import pwd
 import threading
 
 import pytest
@@ -55,7 +57,8 @@ JUMPS = [  # (ProxyJump of ~/.ssh/config, what is run)
 
 
 @pytest.mark.parametrize(("jump", "command"), JUMPS)
-def test_a_jump_host_is_gone_through(jump, command):
+def test_a_jump_host_is_gone_through(monkeypatch, jump, command):
+    monkeypatch.setenv("HOME", pwd.getpwuid(os.getuid()).pw_dir)  # of another home, ssh is given the configuration
     assert jump_command("login.site", 22, jump or "none") == command
 
 

@@ -110,14 +110,14 @@ def test_events(changes, kind):
         lines.append(json.dumps(EVENT | {name: value}))
         lines.append(json.dumps(EVENT | {"kind": kind, name: value}))
     data = "\n".join(lines).encode("utf-8", "replace") + b"\n"
-    parsed = parse(data, 0)
+    parsed = parse(data, 0, "s/r", 1)
     assert parsed.end == len(data)
 
 
 @bounded
 @given(damaged(_recorded("store/*", "store/**/*.jsonl")))
 def test_bytes_of_events(data):
-    assert parse(data, 0).end <= len(data)
+    assert parse(data, 0, "s/r", 1).end <= len(data)
 
 
 @bounded
