@@ -207,15 +207,17 @@ class Session:
         except HpcsweepError as exc:
             troubles.append(f"{sweep.name}: {exc.message}")
             return lost
-        if not ids:
-            if ids is not None and time.time() - lost.submitted_at > _SEARCH_S:
-                sweep.write_submission(number, lost.model_copy(update={"searched_in_vain": True}))
+        if ids:
+            news: dict[str, object] = {"job_id": ids[-1]}
+        elif ids is not None and time.time() - lost.submitted_at > _SEARCH_S:
+            news = {"searched_in_vain": True}
+        else:
             return lost
         with changing_if_free(sweep, "status") as free:
             known = sweep.read_submission(number)
             if not free or known is None or known.job_id is not None:
                 return known or lost  # a command that is submitting or cancelling writes the file itself
-            found = known.model_copy(update={"job_id": ids[-1]})
+            found = known.model_copy(update=news)
             sweep.write_submission(number, found)
         return found
 

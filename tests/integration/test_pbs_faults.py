@@ -51,6 +51,25 @@ def test_without_history_a_job_that_was_deleted_while_it_waited(sweep):
     assert (run["state"], run["outcome"]) == ("finished", "not_run")
 
 
+def test_a_job_that_was_never_created_is_searched_for_a_while_only(sweep):
+    """Its submission had no answer, and the server does not know it: each status asks once more, for 15 minutes."""
+    sweep.pbs.admin("set server job_history_enable=False")
+    sweep.write(lengths=("1k",), directives=["-h"])
+    sweep.pbs.out(f"qdel {sweep.submit()}")
+    path = sweep.sweep_dir / "jobs" / "0" / "submission.json"
+    lost = json.loads(path.read_text()) | {"job_id": None}
+    path.write_text(json.dumps(lost))
+    assert {run["state"] for run in sweep.runs().values()} == {"unknown"}
+    assert not json.loads(path.read_text())["searched_in_vain"]
+    path.write_text(json.dumps(lost | {"submitted_at": lost["submitted_at"] - 1000}))
+    assert {run["state"] for run in sweep.runs().values()} == {"unknown"}
+    assert json.loads(path.read_text())["searched_in_vain"]
+    searched = path.stat().st_mtime_ns
+    assert {run["state"] for run in sweep.runs().values()} == {"unknown"}
+    assert path.stat().st_mtime_ns == searched  # this status did not search: it would have written what it found
+    assert nothing_to_retry(sweep)
+
+
 def test_without_history_a_killed_agent_is_lost_after_a_while(sweep):
     """Its subjob is over at once, but its array is still listed and shows nothing of it."""
     sweep.pbs.admin("set server job_history_enable=False")
