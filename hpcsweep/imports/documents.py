@@ -25,7 +25,7 @@ from hpcsweep.imports.outline import Outline, outline
 from hpcsweep.imports.printed import PrintedBlock, printed_blocks
 from hpcsweep.imports.result_files import json_objects, read_objects
 from hpcsweep.imports.tables import sample_table, tables
-from hpcsweep.spec.load import parse_yaml
+from hpcsweep.spec.yaml_text import parse_yaml
 
 _LLMD = re.compile(r"^version:\s*['\"]?0\.\d", re.MULTILINE)
 _HEAD_LENGTH = 4000

@@ -252,5 +252,7 @@ def test_the_links_of_a_sweep_are_not_copied_to_the_host(far):
     secret.write_text("the owner's key")
     (far.cli.home / "sweeps" / SWEEP / "data" / "x").symlink_to(secret)
     far.cli.run("retry", SWEEP, "len-1k", code=None)
-    assert not any("the owner's key" in path.read_text(errors="replace") for path in far.far.rglob("*") if path.is_file())
+    assert not any(
+        "the owner's key" in path.read_text(errors="replace") for path in far.far.rglob("*") if path.is_file()
+    )
     assert (far.far / "jobs" / "1").exists(), "the retry itself was staged"

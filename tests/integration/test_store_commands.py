@@ -255,17 +255,19 @@ def test_a_unique_beginning_is_enough(run, sweep):
     assert f"{NAME}/ep-off_eager-no" in run("show", "ep-off_eager-n").stdout
 
 
-def test_logs_come_byte_for_byte(run, sweep):
+def test_logs_come_byte_for_byte_when_asked(run, sweep):
     folder = sweep.attempt_dir(sweep.labels[0])
     server = b"first\n\x1b[31mred\x1b[0m \xff\n" + b"third, without an end"
     (folder / "server.log").write_bytes(server)
     (folder / "client.log").write_bytes(b"the client\n")
-    assert run("logs", sweep.labels[0]).stdout_bytes == server
-    assert run("logs", sweep.labels[0], "--client").stdout_bytes == b"the client\n"
-    assert run("logs", sweep.labels[0], "-n", "1").stdout_bytes == b"third, without an end"
-    assert run("logs", sweep.labels[0], "-n", "2").stdout_bytes == server[len(b"first\n") :]
-    assert run("logs", sweep.labels[0], "-n", "0").stdout_bytes == b""
-    assert run("logs", sweep.labels[0], "-n", "99", "-f").stdout_bytes == server
+    assert run("logs", "--raw", sweep.labels[0]).stdout_bytes == server
+    assert run("logs", "--raw", sweep.labels[0], "--client").stdout_bytes == b"the client\n"
+    assert run("logs", "--raw", sweep.labels[0], "-n", "1").stdout_bytes == b"third, without an end"
+    assert run("logs", "--raw", sweep.labels[0], "-n", "2").stdout_bytes == server[len(b"first\n") :]
+    assert run("logs", "--raw", sweep.labels[0], "-n", "0").stdout_bytes == b""
+    assert run("logs", "--raw", sweep.labels[0], "-n", "99", "-f").stdout_bytes == server
+    shown = run("logs", sweep.labels[0]).stdout_bytes
+    assert shown == "first\nred \ufffd\nthird, without an end".encode(), "without what would steer a terminal"
 
 
 def test_logs_that_are_not_there_say_what_is(run, sweep):

@@ -12,7 +12,7 @@ from hpcsweep.errors import HpcsweepError, SpecError
 from hpcsweep.foreign_files import open_regular, parse_json, read_regular
 from hpcsweep.imports.documents import read_bytes
 from hpcsweep.node.records import read_json
-from hpcsweep.spec.load import parse_yaml
+from hpcsweep.spec.yaml_text import parse_yaml
 from hpcsweep.store.ingest import ingest_sweep
 from hpcsweep.store.new_events import _LONGEST_LINE_BYTES
 from hpcsweep.store.open import open_store

@@ -29,7 +29,8 @@ from hpcsweep.schedulers.base import Answer as CommandAnswer
 from hpcsweep.schedulers.registry import get_scheduler
 from hpcsweep.spec.cluster import Settings, Ssh
 from hpcsweep.spec.experiment import Experiment
-from hpcsweep.spec.load import parse_model, parse_yaml
+from hpcsweep.spec.load import parse_model
+from hpcsweep.spec.yaml_text import parse_yaml
 from hpcsweep.store.events import parse
 from hpcsweep.store.records import read_end, read_not_run, read_owner
 from hpcsweep.sweep.layout import is_label

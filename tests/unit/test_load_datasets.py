@@ -13,8 +13,8 @@ from hpcsweep.load.datasets.base import DatasetWarning, check_files, sha256
 from hpcsweep.load.datasets.shapes import SHAPES, example
 from hpcsweep.load.datasets.text import TextMaker
 from hpcsweep.load.tokenizer import ModelTokenizer, find_tokenizer
-from hpcsweep.spec.load import parse_yaml
 from hpcsweep.spec.workload import Dataset, Workload
+from hpcsweep.spec.yaml_text import parse_yaml
 
 
 def write(path: Path, *rows: object) -> Path:

@@ -4,7 +4,8 @@ import pytest
 
 from hpcsweep.errors import SpecError
 from hpcsweep.spec.cluster import Cluster, Settings
-from hpcsweep.spec.load import choose_cluster, parse_experiment, parse_model, parse_yaml
+from hpcsweep.spec.load import choose_cluster, parse_experiment, parse_model
+from hpcsweep.spec.yaml_text import parse_yaml
 
 GOOD = """\
 model: zai-org/GLM-4.6
