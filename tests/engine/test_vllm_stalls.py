@@ -103,7 +103,7 @@ def test_a_stuck_rank_is_found_and_named(job, faults, name):
     assert (told.outcome, told.phase, told.cause) == (case.outcome, case.phase, case.cause), told
     if case.rank is not None:
         assert told.ranks == case.rank and f"{case.rank} (pid " in told.reason, told.reason
-        # As much held-up time as the stall budget is excused, and not in `idle_s`; what is beyond it is no verdict's fault.
+        # Held-up time up to the stall budget is excused, and not in `idle_s`; more of it is in there.
         held_up_s = max(0.0, job.held_up_s(last_progress(job)) - STALL_S)
         assert told.idle_s is not None and told.idle_s - held_up_s < AT_MOST_S, (held_up_s, told.signs)
         # The other rank may have had work of its own to finish: that was progress.
