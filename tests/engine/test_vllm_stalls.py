@@ -100,7 +100,9 @@ def test_a_stuck_rank_is_found_and_named(job, faults, name):
     since = case.strike(job)
     told = job.declared(agent, since, WITHIN_S)
     faults[name] = told
-    assert (told.outcome, told.phase, told.cause) == (case.outcome, case.phase, case.cause), told
+    # The other rank may end its compile, and wait in the next phase.
+    phases = ("compile", "profile") if case.phase == "compile" else (case.phase,)
+    assert (told.outcome, told.cause) == (case.outcome, case.cause) and told.phase in phases, told
     if case.rank is not None:
         assert told.ranks == case.rank and f"{case.rank} (pid " in told.reason, told.reason
         # Held-up time up to the stall budget is excused, and not in `idle_s`; more of it is in there.
