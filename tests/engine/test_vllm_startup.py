@@ -10,7 +10,7 @@ from vllm_job import LABEL, VllmJob
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800), pytest.mark.xdist_group("vllm")]
 
 WITHIN_S = 1700
-STALL_S = 8.0
+STALL_S = 6.0
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
@@ -81,7 +81,7 @@ def test_a_compile_that_is_silent_for_long_is_no_stall_and_a_warm_cache_makes_it
         assert phase_s(job, "compile") + phase_s(job, "kv_cache") == pytest.approx(float(printed[1]), abs=3)
         compile_s.append(phase_s(job, "compile"))
         seen.append(facts(job))
-    assert compile_s[0] >= 4 * STALL_S, "a compile that is silent for four stall budgets"
+    assert compile_s[0] >= 3 * STALL_S, "a compile that is silent for several stall budgets (24 s on two quiet cores)"
     cold, warm = seen
     assert (cold["compile_cache_at_start"], cold["compile_cache"]) == ("cold", "miss")
     assert (warm["compile_cache_at_start"], warm["compile_cache"]) == ("warm", "hit")
