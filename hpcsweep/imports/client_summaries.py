@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from hpcsweep.imports.blocks import Benchmark, Place, Skipped
-from hpcsweep.imports.numbers import Number, stored
+from hpcsweep.imports.numbers import Number, number_of, stored
 
-_LARGEST = 1e300
 _TO_MS = {"ms": 1.0, "s": 1000.0, "sec": 1000.0, "us": 1e-3, "ns": 1e-6}
 _TO_S = {"ms": 1e-3, "s": 1.0, "sec": 1.0, "us": 1e-6, "ns": 1e-9}
 _PERCENTILES = ("p1", "p5", "p10", "p25", "p50", "p75", "p90", "p95", "p99")
@@ -22,12 +21,6 @@ Object = Mapping[str, Any]
 def known_summary(value: Object) -> Callable[[Object, Place], Iterator[Benchmark | Skipped]] | None:
     """Return the reader of an object's shape; None: it has none of these shapes."""
     return next((read for matches, read in _SHAPES if matches(value)), None)
-
-
-def number_of(content: Any) -> float | None:
-    """Return a finite number; None: it is something else."""
-    good = isinstance(content, (int, float)) and not isinstance(content, bool) and abs(content) < _LARGEST
-    return float(content) if good else None
 
 
 class Figures:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpcsweep.imports.blocks import Benchmark, Place, Skipped
-from hpcsweep.imports.client_summaries import Figures, number_of
+from hpcsweep.imports.client_summaries import Figures
+from hpcsweep.imports.numbers import number_of
 
 VERSION = "0.2"
 TIMES = {

@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
 NUMBER = r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?"
 """A number as people and tools print it; commas between thousands."""
@@ -15,6 +16,7 @@ _FOREIGN = re.compile(FOREIGN)
 _GROUPED = re.compile(r"[-+]?\d{1,3}(?:\.\d{3})+")
 _EXACT = 1e-9
 _STORED = 1e-6
+_LARGEST = 1e300
 
 
 @dataclass(frozen=True)
@@ -95,3 +97,9 @@ def shown(value: float) -> str:
     if value == int(value) and abs(value) < 1e15:
         return str(int(value))
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.4g}"
+
+
+def number_of(content: Any) -> float | None:
+    """Return a finite number of a JSON document; None: it is something else."""
+    good = isinstance(content, (int, float)) and not isinstance(content, bool) and abs(content) < _LARGEST
+    return float(content) if good else None

@@ -11,7 +11,7 @@ from typing import Any
 from hpcsweep.analysis.rows import SampleRow
 from hpcsweep.imports.bench_sweep import folder_parameters
 from hpcsweep.imports.blocks import Benchmark, Place, Skipped
-from hpcsweep.imports.numbers import Number, stored
+from hpcsweep.imports.numbers import Number, number_of, stored
 from hpcsweep.load.drivers.vllm_result import DETAILS, detailed_requests
 
 UNKNOWN_TOOL = "not known (fields of vllm bench serve)"
@@ -44,7 +44,6 @@ _OTHERS = frozenset(
     ]
 )
 _TIME = re.compile(r"(?:mean|median|std|min|max|p\d{1,2}(?:\.\d+)?)_(?:ttft|tpot|itl|e2el|e2e_latency)")
-_LARGEST = 1e300
 """Infinity, NaN and whole numbers beyond any float are no figures."""
 
 _NAMES = ("label", "tag")
@@ -60,9 +59,9 @@ def is_serving_result(value: Mapping[str, Any]) -> bool:
 def missing(value: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what an object lacks to be a result of a serving benchmark, in words."""
     throughputs = {"request_throughput", "output_throughput", "total_token_throughput", "total_throughput"}
-    lacks = [] if _number(value.get("duration")) is not None else ["duration"]
-    lacks += [] if any(_number(value.get(name)) is not None for name in throughputs) else ["a throughput"]
-    lacks += [] if _number(value.get("completed")) is not None else ["completed"]
+    lacks = [] if number_of(value.get("duration")) is not None else ["duration"]
+    lacks += [] if any(number_of(value.get(name)) is not None for name in throughputs) else ["a throughput"]
+    lacks += [] if number_of(value.get("completed")) is not None else ["completed"]
     return tuple(lacks)
 
 
@@ -109,18 +108,13 @@ def _tool(value: Mapping[str, Any], figures: Mapping[str, Number]) -> str:
     return UNKNOWN_TOOL
 
 
-def _number(content: Any) -> float | None:
-    good = isinstance(content, (int, float)) and not isinstance(content, bool) and abs(content) < _LARGEST
-    return float(content) if good else None
-
-
 def _figures(value: Mapping[str, Any], place: Place) -> tuple[dict[str, Number], list[Skipped]]:
     """Return the figures, times in ms, and the times whose unit is not known."""
     figures: dict[str, Number] = {}
     without_unit: dict[str, float] = {}
     for key, content in value.items():
         name = _RENAMED.get(key, key).replace("_e2e_latency_ms", "_e2el_ms")
-        number = _number(content)
+        number = number_of(content)
         if number is None:
             continue
         if name in _COUNTS:
@@ -142,8 +136,8 @@ def _figures(value: Mapping[str, Any], place: Place) -> tuple[dict[str, Number],
 def _in_seconds(value: Mapping[str, Any], times: Mapping[str, float]) -> bool:
     """Return whether times are in seconds: then requests x latency / duration is the concurrency that was asked for."""
     e2e = times.get("mean_e2el", times.get("median_e2el"))
-    requests, duration = _number(value.get("completed")), _number(value.get("duration"))
-    asked = _number(value.get("max_concurrency"))
+    requests, duration = number_of(value.get("completed")), number_of(value.get("duration"))
+    asked = number_of(value.get("max_concurrency"))
     if not e2e or not requests or not duration or not asked:
         return False
     return abs(requests * e2e / duration / min(asked, requests) - 1) <= _LITTLE
@@ -169,7 +163,7 @@ def _is_parameter(key: str, content: Any) -> bool:
 
 def _count_failures(value: Mapping[str, Any], figures: dict[str, Number], samples: tuple[SampleRow, ...]) -> None:
     """Complete the number of failed requests; a result without a successful one keeps no figure of speed."""
-    completed, asked = figures.get("completed"), _number(value.get("num_prompts"))
+    completed, asked = figures.get("completed"), number_of(value.get("num_prompts"))
     if "failed" not in figures and completed is not None and asked is not None and asked > completed.value:
         lost = sum(one.error is not None for one in samples) if samples else asked - completed.value
         figures["failed"] = Number(float(lost))

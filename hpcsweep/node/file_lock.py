@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcsweep.node.identity import Identity, pid_namespace
-from hpcsweep.node.processes import read_process
+from hpcsweep.node.processes import recorded_process_lives
 from hpcsweep.node.records import read_json
 
 REFRESH_S = 30.0
@@ -111,8 +111,7 @@ class FileLock:
             and holder.get("uid", os.getuid()) == os.getuid()
         )
         if visible:
-            process = read_process(int(holder.get("pid") or 0))
-            return process is None or process.started != holder.get("started_ticks")
+            return not recorded_process_lives(holder)
         age_s = self._age_s(self.path)
         return age_s is None or age_s > self._stale_s
 

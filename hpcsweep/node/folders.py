@@ -18,7 +18,7 @@ from typing import Any
 from hpcsweep.events.log import EVENTS_FILE
 from hpcsweep.node.family import Member, kill_attempt
 from hpcsweep.node.identity import Identity, boot_id
-from hpcsweep.node.processes import read_process, send
+from hpcsweep.node.processes import recorded_process_lives, send
 from hpcsweep.node.records import EXIT_FILE, NOT_RUN_FILE, OWNER_FILE, read_json, write_json
 from hpcsweep.spec.phases import OutcomeKind
 
@@ -139,10 +139,7 @@ def _server_of(owner: dict[str, Any]) -> list[Member]:
 
 
 def _alive(owner: dict[str, Any], identity: Identity) -> bool:
-    if owner.get("boot_id") != identity.boot_id:
-        return False
-    process = read_process(int(owner.get("pid") or 0))
-    return process is not None and process.started == owner.get("started_ticks")
+    return bool(owner.get("boot_id") == identity.boot_id) and recorded_process_lives(owner)
 
 
 def _last_phase(folder: Path) -> str | None:

@@ -18,8 +18,9 @@ from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.job import Element, JobSpec
 from hpcsweep.spec.phases import OutcomeKind
+from hpcsweep.spec.sweep import SWEEP_SCHEMA
 from hpcsweep.sweep.layout import SWEEP_FILE, SweepFolder, write_json
-from hpcsweep.sweep.prepare import SWEEP_SCHEMA, Prepared, plan_jobs, sweep_document, versions
+from hpcsweep.sweep.prepare import Prepared, plan_jobs, sweep_document, versions
 from hpcsweep.sweep.submission import Submission
 from hpcsweep.sweep.write import copy_data, write_jobs
 

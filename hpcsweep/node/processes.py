@@ -4,9 +4,12 @@ import contextlib
 import ctypes
 import os
 import signal
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from hpcsweep.foreign_files import integer_or_none
 
 TOKEN_VARIABLE = "HPCSWEEP_ATTEMPT_TOKEN"
 
@@ -72,6 +75,13 @@ def read_process(pid: int) -> Process | None:
         pid, int(fields[1]), int(fields[2]), int(fields[3]), name, ticks / _TICKS_PER_S, int(fields[19]),
         fields[0], faults, int(fields[21]) * _PAGE_BYTES, int(fields[17]),
     )  # fmt: skip
+
+
+def recorded_process_lives(record: Mapping[str, Any]) -> bool:
+    """Return whether the process of a record (`pid`, `started_ticks`), of this host and boot, lives."""
+    pid = integer_or_none(record.get("pid"))
+    process = read_process(pid) if pid is not None and pid > 0 else None
+    return process is not None and process.started == record.get("started_ticks")
 
 
 def own_processes() -> list[Process]:

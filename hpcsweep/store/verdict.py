@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hpcsweep.foreign_files import integer_or_none
 from hpcsweep.node.identity import boot_id
-from hpcsweep.node.processes import read_process
+from hpcsweep.node.processes import recorded_process_lives
 from hpcsweep.node.records import OWNER_FILE, read_json
 from hpcsweep.schedulers.base import ABSENT, JobState, JobStatus
 from hpcsweep.spec.phases import OutcomeKind, RunState
@@ -85,11 +84,7 @@ def owner_alive(attempt_dir: Path) -> bool | None:
     owner = read_json(attempt_dir / OWNER_FILE)
     if owner is None or owner.get("host") != socket.gethostname():
         return None
-    if owner.get("boot_id") != boot_id():
-        return False
-    pid = integer_or_none(owner.get("pid"))
-    process = read_process(pid) if pid is not None and pid > 0 else None
-    return process is not None and process.started == owner.get("started_ticks")
+    return bool(owner.get("boot_id") == boot_id()) and recorded_process_lives(owner)
 
 
 def _job_status(row: Row, job_id: str) -> JobStatus:

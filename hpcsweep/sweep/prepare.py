@@ -25,6 +25,7 @@ from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.job import JobSpec, Simulation
 from hpcsweep.spec.server import ServerConfig
+from hpcsweep.spec.sweep import SWEEP_SCHEMA
 from hpcsweep.spec.workload import DatasetFacts
 from hpcsweep.sweep.checks import check_simulation, cpu_warnings, exposure_errors, login_checks
 from hpcsweep.sweep.inputs import (
@@ -40,8 +41,6 @@ from hpcsweep.sweep.inputs import (
     read_settings,
 )
 from hpcsweep.sweep.trust import template_folders
-
-SWEEP_SCHEMA = 1
 
 
 @dataclass(frozen=True)
