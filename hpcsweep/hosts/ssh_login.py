@@ -2,6 +2,7 @@
 
 import getpass
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,23 @@ CONNECT_TIMEOUT_S = 10.0
 _PROMPT_TIMEOUT_S = 120.0
 """For a person who types a code or approves a push on a phone."""
 _KEEPALIVE_S = 15
+_PROXY_GRACE_S = 2.0
+
+
+class _Proxy(paramiko.ProxyCommand):
+    """A proxy command that leaves nothing behind: paramiko's own neither waits for its process nor closes its pipes."""
+
+    def close(self) -> None:
+        """End the process, wait for it and close its pipes. May be called more than once."""
+        process = self.process
+        process.terminate()
+        try:
+            process.wait(_PROXY_GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            pipe.close()
 
 
 def open_transport(name: str, options: SshOptions) -> paramiko.Transport:
@@ -41,9 +59,9 @@ def open_transport(name: str, options: SshOptions) -> paramiko.Transport:
     return transport
 
 
-def _socket(options: SshOptions) -> "socket.socket | paramiko.ProxyCommand":
+def _socket(options: SshOptions) -> "socket.socket | _Proxy":
     if options.proxy_command:
-        return paramiko.ProxyCommand(options.proxy_command)
+        return _Proxy(options.proxy_command)
     return socket.create_connection((options.hostname, options.port), timeout=CONNECT_TIMEOUT_S)
 
 
