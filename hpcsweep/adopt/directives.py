@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 from hpcsweep.errors import SpecError
-from hpcsweep.schedulers import pbs_user_script, slurm_user_script
+from hpcsweep.schedulers.pbs import user_script as pbs_user_script
+from hpcsweep.schedulers.slurm import user_script as slurm_user_script
 from hpcsweep.schedulers.user_script import ScriptRequest
 from hpcsweep.units import parse_bytes
 

@@ -1,1 +1,1 @@
-"""L6: typed rows in, typed findings out. Pure."""
+"""Compute the findings of a sweep from typed rows. Pure."""

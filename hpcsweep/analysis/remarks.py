@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from hpcsweep.analysis.findings import Remark, RunFinding, Variant
-from hpcsweep.analysis.findings_compared import Comparison, ScaledResult
-from hpcsweep.analysis.findings_measured import Cell, Startup
+from hpcsweep.analysis.findings.compared import Comparison, ScaledResult
+from hpcsweep.analysis.findings.measured import Cell, Startup
 from hpcsweep.spec.phases import OutcomeKind, Phase
 
 COLD_RATIO = 1.1

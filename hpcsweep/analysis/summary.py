@@ -2,25 +2,25 @@
 
 from collections.abc import Sequence
 
-from hpcsweep.analysis.cells import build_cells
-from hpcsweep.analysis.compare import Field, Fields, compare_family
-from hpcsweep.analysis.costs import build_costs
-from hpcsweep.analysis.effects import build_axes
+from hpcsweep.analysis.compared.compare import Field, Fields, compare_family
+from hpcsweep.analysis.compared.effects import build_axes
+from hpcsweep.analysis.compared.interactions import build_interactions
+from hpcsweep.analysis.compared.pareto import pareto_front, scale_to_equal_gpus
+from hpcsweep.analysis.compared.variant_grid import Grid
+from hpcsweep.analysis.compared.variants import build_runs, build_variants, find_baseline, sweep_facts
+from hpcsweep.analysis.compared.waterfall import build_waterfall
+from hpcsweep.analysis.decision.objective import Goal, read_goal
+from hpcsweep.analysis.decision.recommend import recommend
 from hpcsweep.analysis.findings import Findings
-from hpcsweep.analysis.findings_compared import Comparison
-from hpcsweep.analysis.findings_measured import Condition
-from hpcsweep.analysis.grid import Grid
-from hpcsweep.analysis.interactions import build_interactions
-from hpcsweep.analysis.measures import MEASURES, RUN_MEASURES
-from hpcsweep.analysis.objective import Goal, read_goal
-from hpcsweep.analysis.pareto import pareto_front, scale_to_equal_gpus
-from hpcsweep.analysis.recommend import recommend
+from hpcsweep.analysis.findings.compared import Comparison
+from hpcsweep.analysis.findings.measured import Condition
+from hpcsweep.analysis.measured.cells import build_cells
+from hpcsweep.analysis.measured.costs import build_costs
+from hpcsweep.analysis.measured.measures import MEASURES, RUN_MEASURES
+from hpcsweep.analysis.measured.results import build_results
+from hpcsweep.analysis.measured.startup import StartupTimes, build_startups, cache_effects
 from hpcsweep.analysis.remarks import build_remarks
-from hpcsweep.analysis.results import build_results
 from hpcsweep.analysis.rows import SweepRow
-from hpcsweep.analysis.startup import StartupTimes, build_startups, cache_effects
-from hpcsweep.analysis.variants import build_runs, build_variants, find_baseline, sweep_facts
-from hpcsweep.analysis.waterfall import build_waterfall
 
 COMPARED = ("tps", "ttft_s", "tpot_s", "e2e_s", "output_throughput", "total_throughput")
 """Metrics on which every variant is compared with the baseline."""

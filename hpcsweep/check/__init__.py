@@ -1,1 +1,1 @@
-"""Audit a report: recompute its figures and judge its claims against its own results. Pure."""
+"""Audit a report: recompute its figures and judge its claims. Pure."""

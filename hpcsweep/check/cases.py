@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hpcsweep.imports.blocks import Benchmark
+from hpcsweep.imports.documents.blocks import Benchmark
 
 _N = r"(?P<{0}>\d{{1,3}}(?:,\d{{3}})+|\d+(?:\.\d+)?)\s?(?P<{0}k>[kK])?"
 _IN_OUT = (

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from hpcsweep.analysis.commands import lost_flags
+from hpcsweep.analysis.decision.commands import lost_flags
 from hpcsweep.check.findings import Finding, Verdict
 from hpcsweep.check.known import NOISE_PERCENT, NOISE_REASON, same_work
-from hpcsweep.imports.blocks import Benchmark, Imported, Place, WrittenCommand
-from hpcsweep.imports.numbers import Number, percent_change, shown
-from hpcsweep.imports.serve_settings import ServeSettings, serve_settings, settings_of
+from hpcsweep.imports.documents.blocks import Benchmark, Imported, Place, WrittenCommand
+from hpcsweep.imports.documents.numbers import Number, percent_change, shown
+from hpcsweep.imports.documents.serve_settings import ServeSettings, serve_settings, settings_of
 
 _MEASURE = "total_token_throughput"
 _NEAREST = 3

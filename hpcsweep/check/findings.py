@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from hpcsweep.imports.blocks import Place
-from hpcsweep.imports.numbers import shown
+from hpcsweep.imports.documents.blocks import Place
+from hpcsweep.imports.documents.numbers import shown
 
 
 class Verdict(str, Enum):

@@ -4,12 +4,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from hpcsweep.analysis.results import ASSUMED_RUN_SPREAD
-from hpcsweep.analysis.statistics import LEVEL, t_quantile
-from hpcsweep.check.recompute_samples import warm_mean
-from hpcsweep.imports.blocks import Benchmark, Imported, Place
-from hpcsweep.imports.numbers import Number
-from hpcsweep.imports.serve_settings import settings_of
+from hpcsweep.analysis.measured.results import ASSUMED_RUN_SPREAD
+from hpcsweep.analysis.stats.distribution import LEVEL, t_quantile
+from hpcsweep.check.recomputed.recompute_samples import warm_mean
+from hpcsweep.imports.documents.blocks import Benchmark, Imported, Place
+from hpcsweep.imports.documents.numbers import Number
+from hpcsweep.imports.documents.serve_settings import settings_of
 
 NOISE_PERCENT = 100 * math.sqrt(2) * ASSUMED_RUN_SPREAD * t_quantile(0.5 + LEVEL / 2, math.inf)
 """Single runs that differ by less cannot be told apart, by the spread that the analysis assumes for them."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from hpcsweep.imports.numbers import NUMBER, Number, measured
+from hpcsweep.imports.documents.numbers import NUMBER, Number, measured
 
 _UNITS = (
     ("tok/s", r"(?:tok(?:en)?s?|t)\s?/\s?(?:s|sec|second)\b|tok(?:en)?s? per second|tps\b"),

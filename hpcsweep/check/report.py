@@ -1,14 +1,14 @@
 """Check every claim of a report against its own numbers."""
 
-from hpcsweep.check.block_changes import LabelledBlocks
+from hpcsweep.check.claims.block_changes import LabelledBlocks
 from hpcsweep.check.commands import check_commands
 from hpcsweep.check.findings import Finding
-from hpcsweep.check.recompute import recompute
-from hpcsweep.check.recompute_samples import recompute_table
+from hpcsweep.check.recomputed.recompute import recompute
+from hpcsweep.check.recomputed.recompute_samples import recompute_table
+from hpcsweep.check.recomputed.traced import Tracer
 from hpcsweep.check.tables import check_tables
 from hpcsweep.check.text import check_text
-from hpcsweep.check.traced import Tracer
-from hpcsweep.imports.blocks import Imported
+from hpcsweep.imports.documents.blocks import Imported
 
 
 def recompute_all(found: Imported) -> list[Finding]:

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from hpcsweep.check.block_changes import LabelledBlocks
-from hpcsweep.check.change_tables import table_changes
-from hpcsweep.check.claims import cell_claim
+from hpcsweep.check.claims.block_changes import LabelledBlocks
+from hpcsweep.check.claims.change_tables import table_changes
+from hpcsweep.check.claims.find import cell_claim
 from hpcsweep.check.findings import Finding, Verdict
-from hpcsweep.check.sample_summaries import against_baseline, sample_cells
-from hpcsweep.check.traced import Tracer, table_cells
-from hpcsweep.imports.blocks import Imported, Place, Table
+from hpcsweep.check.recomputed.sample_summaries import against_baseline, sample_cells
+from hpcsweep.check.recomputed.traced import Tracer, table_cells
+from hpcsweep.imports.documents.blocks import Imported, Place, Table
 
 
 def check_tables(

@@ -1,13 +1,13 @@
 """Check the prose of a report, line by line."""
 
-from hpcsweep.check.block_changes import LabelledBlocks
-from hpcsweep.check.changes import line_changes
+from hpcsweep.check.claims.block_changes import LabelledBlocks
+from hpcsweep.check.claims.changes import line_changes
+from hpcsweep.check.claims.orderings import orderings
 from hpcsweep.check.findings import Finding, Verdict
-from hpcsweep.check.orderings import orderings
-from hpcsweep.check.prompt_rates import prompt_lengths, prompt_rates
-from hpcsweep.check.traced import Tracer
-from hpcsweep.imports.blocks import Imported, Place
-from hpcsweep.imports.printed import is_part
+from hpcsweep.check.recomputed.prompt_rates import prompt_lengths, prompt_rates
+from hpcsweep.check.recomputed.traced import Tracer
+from hpcsweep.imports.documents.blocks import Imported, Place
+from hpcsweep.imports.results.printed import is_part
 
 
 def check_text(found: Imported, tracer: Tracer, labelled: LabelledBlocks) -> list[Finding]:

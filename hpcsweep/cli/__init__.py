@@ -1,1 +1,1 @@
-"""L8: the command line: one file a command, glue only."""
+"""The command line: glue only."""

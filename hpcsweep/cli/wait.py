@@ -1,9 +1,9 @@
 """`--wait`: a live table on a terminal, a line per change elsewhere, until every run has ended."""
 
-from hpcsweep.cli.context import Session
 from hpcsweep.cli.output import say
 from hpcsweep.cli.watch import INTERRUPTED, follow
 from hpcsweep.spec.phases import OutcomeKind, RunState
+from hpcsweep.track.refresh import Session
 
 NONE_COMPLETED = 3
 

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from rich.console import Group
 from rich.live import Live
 
-from hpcsweep.cli.context import Session
 from hpcsweep.cli.output import say
 from hpcsweep.report.console import make_console
-from hpcsweep.report.live import run_line, status_table
+from hpcsweep.report.status.live import run_line, status_table
+from hpcsweep.schedulers.listings import ABSENCE_GRACE_S
 from hpcsweep.spec.phases import RunState
-from hpcsweep.store.ingest import ingest_home
-from hpcsweep.store.runs import SweepStatus, read_runs
-from hpcsweep.submit.merge import ABSENCE_GRACE_S
+from hpcsweep.store.ingest.sweeps import ingest_home
+from hpcsweep.track.refresh import Session
+from hpcsweep.track.runs import SweepStatus, read_runs
 
 _POLL_S = 1.0
 _FRAME_ROWS = 7  # title, head, lines and count of a table

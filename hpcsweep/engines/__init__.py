@@ -1,1 +1,1 @@
-"""L2: inference engines: argv, readiness, log lines to phases, facts and failures. Pure."""
+"""Inference engines: command lines, readiness, log patterns. Pure."""

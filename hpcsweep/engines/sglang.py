@@ -13,7 +13,7 @@ from packaging.version import Version
 
 from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_settings, passed_flags, settings_argv
 from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, PhasePattern, Where
-from hpcsweep.engines.sglang_log import FACTS, NOISE, PHASES
+from hpcsweep.engines.logs.sglang_log import FACTS, NOISE, PHASES
 from hpcsweep.engines.versions import parse_version
 from hpcsweep.spec.server import FlagValue, ServerConfig, Settings
 

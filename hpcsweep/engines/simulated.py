@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from hpcsweep.engines.base import Endpoints, Engine, FactPattern, FailurePattern, Launch, PhasePattern, Where
-from hpcsweep.engines.vllm_log import FACTS, NOISE, PHASES
+from hpcsweep.engines.logs.vllm_log import FACTS, NOISE, PHASES
 from hpcsweep.spec.axes import BUILTIN_AXES, builtin_level
 from hpcsweep.spec.server import ServerConfig, Settings
 

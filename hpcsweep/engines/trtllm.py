@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_settings, passed_flags
 from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, PhasePattern, Where
-from hpcsweep.engines.trtllm_log import FACTS, NOISE, PHASES
+from hpcsweep.engines.logs.trtllm_log import FACTS, NOISE, PHASES
 from hpcsweep.spec.server import FlagValue, ServerConfig, Settings
 
 CONFIG_FILE = "trtllm.yaml"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_settings, passed_flags, settings_argv
 from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, PhasePattern, Where
-from hpcsweep.engines.vllm_log import FACTS, NOISE, PHASES
+from hpcsweep.engines.logs.vllm_log import FACTS, NOISE, PHASES
 from hpcsweep.spec.server import ServerConfig, Settings
 
 SETTING_FLAGS = (

@@ -34,7 +34,8 @@ class _Proxy(paramiko.ProxyCommand):
             process.kill()
             process.wait()
         for pipe in (process.stdin, process.stdout, process.stderr):
-            pipe.close()
+            if pipe is not None:
+                pipe.close()
 
 
 def open_transport(name: str, options: SshOptions) -> paramiko.Transport:

@@ -1,1 +1,1 @@
-"""Results of other tools and claims of other reports: read, and recomputed from their own numbers. Pure."""
+"""Read results of other tools and figures in documents. Pure."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 
 from hpcsweep.engines.base import FactPattern, FailurePattern, LogPatterns, PhasePattern
-from hpcsweep.engines.logs import FactSeen, FailureSeen, LogReader, PhaseSeen
-from hpcsweep.engines.prefixes import ANSI, LONGEST, split
+from hpcsweep.engines.logs.prefixes import ANSI, LONGEST, split
+from hpcsweep.engines.logs.reader import FactSeen, FailureSeen, LogReader, PhaseSeen
 from hpcsweep.engines.registry import get_engine
-from hpcsweep.imports.log_times import LogTimes
-from hpcsweep.imports.scheduler_text import SchedulerText
+from hpcsweep.imports.documents.log_times import LogTimes
+from hpcsweep.imports.documents.scheduler_text import SchedulerText
 from hpcsweep.spec.phases import OutcomeKind, Phase
 
 _LOOKED_AT = 2_000

@@ -23,9 +23,9 @@ from hpcsweep.events.records import (
     WorkloadEnded,
     WorkloadStarted,
 )
-from hpcsweep.imports.blocks import RESULT_FILE, Benchmark, Imported, Place, SampleTable
-from hpcsweep.imports.sample_rows import rows_of
-from hpcsweep.imports.serve_settings import ServeSettings, argv_of, serve_settings, settings_of
+from hpcsweep.imports.documents.blocks import RESULT_FILE, Benchmark, Imported, Place, SampleTable
+from hpcsweep.imports.documents.serve_settings import ServeSettings, argv_of, serve_settings, settings_of
+from hpcsweep.imports.results.sample_rows import rows_of
 from hpcsweep.spec.phases import OutcomeKind, Phase
 from hpcsweep.spec.sweep import IMPORTED_FROM, NotRunEntry, PlannedRun, SweepFile
 

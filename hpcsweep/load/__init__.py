@@ -1,1 +1,1 @@
-"""N2: what is sent to a ready server, and what came back. Node side."""
+"""Send the load of a workload to a ready server and record every answer. Node side."""

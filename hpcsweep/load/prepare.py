@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 
 from hpcsweep.errors import DatasetError
 from hpcsweep.load.arrivals import due_times
-from hpcsweep.load.clock import Clock
+from hpcsweep.load.client.clock import Clock
+from hpcsweep.load.client.schedule import Item, Schedule
 from hpcsweep.load.config import LoadConfig
 from hpcsweep.load.datasets.base import DatasetWarning, Request, check_files, estimate_tokens
 from hpcsweep.load.datasets.registry import read_options
-from hpcsweep.load.schedule import Item, Schedule
 from hpcsweep.load.tokenizer import find_tokenizer
 from hpcsweep.spec.workload import Workload
 

@@ -1,1 +1,1 @@
-"""N3: the job's side: start the engine, watch its startup, send the load, tear down."""
+"""Run one job on a compute node: start the engine, watch its startup, send the load, tear down."""

@@ -17,17 +17,17 @@ from pydantic import ValidationError
 from hpcsweep import privacy
 from hpcsweep.errors import HpcsweepError, SpecError
 from hpcsweep.node.attempt import Attempt, Surroundings
-from hpcsweep.node.folders import close_dead_attempts, ended_in_this_job, take_attempt
-from hpcsweep.node.gpus import Gpus
-from hpcsweep.node.guardian import Guardian
-from hpcsweep.node.identity import array_index, identify, process_started_at
 from hpcsweep.node.outcome import Verdict
-from hpcsweep.node.processes import become_subreaper, read_process
-from hpcsweep.node.records import NOT_RUN_FILE, read_json, write_json
-from hpcsweep.node.siblings import AgentClaim, other_rank
-from hpcsweep.node.signals import Stop, catch
-from hpcsweep.node.stopper import Stopper, slurm_job_state
-from hpcsweep.node.walltime import job_walltime
+from hpcsweep.node.process.guardian import Guardian
+from hpcsweep.node.process.processes import become_subreaper, read_process
+from hpcsweep.node.process.siblings import AgentClaim, other_rank
+from hpcsweep.node.process.signals import Stop, catch
+from hpcsweep.node.process.stop_reasons import Stopper, slurm_job_state
+from hpcsweep.node.process.walltime import job_walltime
+from hpcsweep.node.record.folders import close_dead_attempts, ended_in_this_job, take_attempt
+from hpcsweep.node.record.identity import array_index, identify, process_started_at
+from hpcsweep.node.record.records import NOT_RUN_FILE, read_json, write_json
+from hpcsweep.node.watch.gpus import Gpus
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.job import Element, JobSpec, RunSpec
 from hpcsweep.spec.phases import OutcomeKind

@@ -10,30 +10,30 @@ from hpcsweep.engines.access import key_file_text
 from hpcsweep.engines.base import Engine
 from hpcsweep.errors import EngineError, SpecError
 from hpcsweep.events.records import OTHER_GPU
-from hpcsweep.load.clock import Clock
-from hpcsweep.node import preflight, preparation
-from hpcsweep.node.api_key import key_for, random_key
-from hpcsweep.node.attempt_record import AttemptRecord
-from hpcsweep.node.compile_cache import CompileCache, cache_key, measure, use_made
-from hpcsweep.node.environment import HIDDEN, server_environment
-from hpcsweep.node.family import leader_of_its_own
-from hpcsweep.node.folders import AttemptFolder, note_server
-from hpcsweep.node.gpus import Gpus, GpuState
-from hpcsweep.node.guardian import Guardian
-from hpcsweep.node.identity import Identity, tracked_by_session
-from hpcsweep.node.inbox import Inbox, ServerLine, Signalled
-from hpcsweep.node.journal import Journal
+from hpcsweep.load.client.clock import Clock
 from hpcsweep.node.measuring import Measuring
-from hpcsweep.node.memory_limit import MemoryCgroup
 from hpcsweep.node.outcome import Ended, Verdict, out_of_host_memory
-from hpcsweep.node.preparation import Prepared
-from hpcsweep.node.private_folder import make_private_folder, remove_private_folder, write_key_file
-from hpcsweep.node.probe import Target
-from hpcsweep.node.secrets_file import hidden_values, secret_environment
-from hpcsweep.node.server import Server
-from hpcsweep.node.startup import wait_until_ready
-from hpcsweep.node.stopper import Stopper
-from hpcsweep.node.supervisor import Supervisor
+from hpcsweep.node.process.family import leader_of_its_own
+from hpcsweep.node.process.guardian import Guardian
+from hpcsweep.node.process.memory_limit import MemoryCgroup
+from hpcsweep.node.process.server import Server
+from hpcsweep.node.process.stop_reasons import Stopper
+from hpcsweep.node.record.attempt_record import AttemptRecord
+from hpcsweep.node.record.folders import AttemptFolder, note_server
+from hpcsweep.node.record.identity import Identity, tracked_by_session
+from hpcsweep.node.record.journal import Journal
+from hpcsweep.node.setup import preflight, preparation
+from hpcsweep.node.setup.api_key import key_for, random_key
+from hpcsweep.node.setup.compile_cache import CompileCache, cache_key, measure, use_made
+from hpcsweep.node.setup.environment import HIDDEN, server_environment
+from hpcsweep.node.setup.preparation import Prepared
+from hpcsweep.node.setup.private_folder import make_private_folder, remove_private_folder, write_key_file
+from hpcsweep.node.setup.secrets_file import hidden_values, secret_environment
+from hpcsweep.node.watch.gpus import Gpus, GpuState
+from hpcsweep.node.watch.inbox import Inbox, ServerLine, Signalled
+from hpcsweep.node.watch.probe import Target
+from hpcsweep.node.watch.startup import wait_until_ready
+from hpcsweep.node.watch.supervisor import Supervisor
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.job import JobSpec, RunSpec
 from hpcsweep.spec.phases import OutcomeKind, Phase

@@ -8,17 +8,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from hpcsweep.load.client.record import TRAFFIC
 from hpcsweep.load.config import LoadConfig
-from hpcsweep.load.record import TRAFFIC
-from hpcsweep.node.gpus import Gpus
-from hpcsweep.node.identity import tracked_by_session
-from hpcsweep.node.inbox import LoadClosed, LoadLine, Look
-from hpcsweep.node.load_process import LoadProcess, load_log_tail
-from hpcsweep.node.metrics import Peaks, differences
 from hpcsweep.node.outcome import TIMEOUT_CAUSES, Ended, Verdict, client_ended, workload_failed
-from hpcsweep.node.probe import Target, ask
-from hpcsweep.node.supervisor import Supervisor
-from hpcsweep.node.telemetry import Watcher, look
+from hpcsweep.node.process.load_process import LoadProcess, load_log_tail
+from hpcsweep.node.record.identity import tracked_by_session
+from hpcsweep.node.watch.gpus import Gpus
+from hpcsweep.node.watch.inbox import LoadClosed, LoadLine, Look
+from hpcsweep.node.watch.metrics import Peaks, differences
+from hpcsweep.node.watch.probe import Target, ask
+from hpcsweep.node.watch.supervisor import Supervisor
+from hpcsweep.node.watch.telemetry import Watcher, look
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.job import PlannedWorkload, RunSpec
 from hpcsweep.spec.phases import OutcomeKind, Phase

@@ -4,9 +4,9 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from hpcsweep.engines.logs import FailureSeen
-from hpcsweep.node.signals import Stop
-from hpcsweep.node.stall_cause import Finding
+from hpcsweep.engines.logs.reader import FailureSeen
+from hpcsweep.node.process.signals import Stop
+from hpcsweep.node.watch.stall_cause import Finding
 from hpcsweep.spec.phases import OutcomeKind, Phase, StallCause
 from hpcsweep.units import format_bytes, format_duration
 

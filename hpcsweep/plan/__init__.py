@@ -1,1 +1,1 @@
-"""L2: from an experiment to runs packed into jobs. Pure."""
+"""Plan an experiment: runs packed into jobs, checked before submission. Pure."""

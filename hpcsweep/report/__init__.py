@@ -1,1 +1,1 @@
-"""L7: the findings, rendered: one format a file."""
+"""Render findings: chapters, one file for each format, status pages."""

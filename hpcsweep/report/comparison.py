@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from hpcsweep.analysis.findings_compared import Comparison, Verdict
-from hpcsweep.analysis.measures import MEASURES
-from hpcsweep.analysis.regressions import SweepComparison
-from hpcsweep.analysis.startups_compared import StartupComparison
+from hpcsweep.analysis.compared.regressions import SweepComparison
+from hpcsweep.analysis.compared.startups_compared import StartupComparison
+from hpcsweep.analysis.findings.compared import Comparison, Verdict
+from hpcsweep.analysis.measured.measures import MEASURES
 from hpcsweep.report import wording
 from hpcsweep.report.document import Block, Bullets, Document, Paragraph, Section, Table
-from hpcsweep.report.json_document import plain
+from hpcsweep.report.formats.json_document import plain
 from hpcsweep.report.wording import CONDITION, NOTHING
 
 SCHEMA = "hpcsweep.comparison/1"

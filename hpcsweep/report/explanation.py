@@ -4,7 +4,7 @@ from typing import Any
 
 from hpcsweep.imports.explanation import Explanation, PhaseSpan, Recorded
 from hpcsweep.report.document import Block, Bullets, Code, Document, Paragraph, Section, Table
-from hpcsweep.report.run_page import fact_words
+from hpcsweep.report.status.run_page import fact_words
 from hpcsweep.spec.phases import Phase
 from hpcsweep.units import counted, format_duration
 

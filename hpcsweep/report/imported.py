@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from hpcsweep.check.findings import BAD, Finding, Verdict
-from hpcsweep.check.recompute_samples import warm_mean
-from hpcsweep.imports.blocks import Benchmark, Imported, SampleTable
-from hpcsweep.imports.numbers import shown
+from hpcsweep.check.recomputed.recompute_samples import warm_mean
+from hpcsweep.imports.documents.blocks import Benchmark, Imported, SampleTable
+from hpcsweep.imports.documents.numbers import shown
 from hpcsweep.report.document import Block, Bullets, Document, Paragraph, Section, Table
-from hpcsweep.report.terminal import MAX_ITEMS, MAX_ROWS
+from hpcsweep.report.formats.terminal import MAX_ITEMS, MAX_ROWS
 
 IMPORT_SCHEMA = "hpcsweep.import/1"
 CHECK_SCHEMA = "hpcsweep.check/1"

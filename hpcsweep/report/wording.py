@@ -4,8 +4,8 @@ import math
 import time
 
 from hpcsweep.analysis.findings import RunFinding, Variant
-from hpcsweep.analysis.findings_compared import Comparison, Effect
-from hpcsweep.analysis.findings_measured import Condition, Figure, Validity
+from hpcsweep.analysis.findings.compared import Comparison, Effect
+from hpcsweep.analysis.findings.measured import Condition, Figure, Validity
 
 SIMULATED = "SIMULATED"
 NO_OBJECTIVE = "none: no workload was measured"

@@ -1,1 +1,1 @@
-"""L3: schedulers: builders of argv and parsers of output. Pure: nothing here runs a command."""
+"""Schedulers: commands to run and parsers of their output. Pure."""

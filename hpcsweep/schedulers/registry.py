@@ -6,8 +6,8 @@ from importlib.metadata import entry_points
 
 from hpcsweep.errors import SpecError
 from hpcsweep.schedulers.base import Scheduler
-from hpcsweep.schedulers.pbs import PbsScheduler
-from hpcsweep.schedulers.slurm import SlurmScheduler
+from hpcsweep.schedulers.pbs.scheduler import PbsScheduler
+from hpcsweep.schedulers.slurm.scheduler import SlurmScheduler
 from hpcsweep.spec.base import nearest
 
 GROUP = "hpcsweep.schedulers"

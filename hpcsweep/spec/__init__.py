@@ -1,1 +1,1 @@
-"""L1: what the user asks for, as validated and frozen models. Pure."""
+"""What the user asks for, as validated and frozen models. Pure."""

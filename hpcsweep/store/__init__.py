@@ -1,1 +1,1 @@
-"""L6: the store: SQLite (or any SQLAlchemy URL), written only on the login side."""
+"""Store sweeps in SQLite or another SQLAlchemy database, on the login side only."""

@@ -1,1 +1,1 @@
-"""L5: scheduler x host: submit, track, cancel. submitit lives here, and only here."""
+"""Submit sweeps: scheduler x host, here or over SSH."""

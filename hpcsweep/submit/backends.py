@@ -9,8 +9,8 @@ from typing import Protocol
 from hpcsweep.errors import HostError, LinkLost, SchedulerError, SchedulerUnreachable
 from hpcsweep.hosts.base import Host
 from hpcsweep.schedulers.base import Answer, ClusterFacts, JobStatus, Listing, Scheduler
+from hpcsweep.schedulers.listings import merge_listings
 from hpcsweep.spec.job import JobSpec
-from hpcsweep.submit.merge import merge_listings
 from hpcsweep.sweep.layout import logs_into
 
 SUBMIT_TIMEOUT_S = 60.0

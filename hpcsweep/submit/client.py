@@ -13,7 +13,7 @@ from hpcsweep.errors import (
     SchedulerUnreachable,
     SpecError,
 )
-from hpcsweep.node.records import EXIT_FILE, OWNER_FILE
+from hpcsweep.node.record.records import EXIT_FILE, OWNER_FILE
 from hpcsweep.plan.jobs import repack, shape
 from hpcsweep.render.environment import JobEnvironment
 from hpcsweep.render.job import SCRIPT_FILE, RenderedJob

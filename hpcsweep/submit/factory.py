@@ -16,7 +16,7 @@ def make_backend(cluster: Cluster, home: Home, parallel: int | None = None) -> B
     if cluster.scheduler == "local":
         if cluster.ssh is not None:
             raise SpecError("a cluster profile with `ssh` needs a scheduler", hint="set scheduler: slurm or pbs")
-        from hpcsweep.submit.local import LocalBackend  # submitit is a heavy import that schedulers do without
+        from hpcsweep.submit.local.backend import LocalBackend  # submitit is a heavy import that schedulers do without
 
         return LocalBackend(home, parallel or cluster.parallel)
     host = make_host(cluster)

@@ -1,4 +1,4 @@
-"""hpcsweep.submit.slurm_executor as a library, on a real Slurm, with or without accounting."""
+"""hpcsweep.submit.submitit.slurm_executor as a library, on a real Slurm, with or without accounting."""
 
 import os
 import time
@@ -11,7 +11,7 @@ from submitit.core.utils import FailedJobError, UncompletedJobError
 
 from hpcsweep.errors import SchedulerError
 from hpcsweep.spec.cluster import Cluster
-from hpcsweep.submit.slurm_executor import SlurmExecutor
+from hpcsweep.submit.submitit.slurm_executor import SlurmExecutor
 
 # Waiting for the other workers of xdist counts too.
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]

@@ -9,7 +9,7 @@ import pytest
 from slurm_sweeps import accounting, slurm
 
 from hpcsweep.hosts.local import LocalHost
-from hpcsweep.schedulers.slurm import SlurmScheduler
+from hpcsweep.schedulers.slurm.scheduler import SlurmScheduler
 from hpcsweep.submit.backends import SchedulerBackend
 
 # Waiting for the other workers of xdist counts too.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcsweep.events.log import read_events
-from hpcsweep.node.processes import TOKEN_VARIABLE
+from hpcsweep.node.process.processes import TOKEN_VARIABLE
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.job import Element, JobSpec, PlannedWorkload, Resources, RunSpec, Simulation
 from hpcsweep.spec.server import ServerConfig

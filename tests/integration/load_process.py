@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcsweep.events.records import EVENT, SampleDone, Warned, WorkloadEnded
-from hpcsweep.load.record import TRAFFIC
+from hpcsweep.load.client.record import TRAFFIC
 
 SERVER = Path(__file__).with_name("mock_server.py")
 

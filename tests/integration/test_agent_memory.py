@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from agent_job import Job
 
-from hpcsweep.node.memory_limit import MemoryCgroup
+from hpcsweep.node.process.memory_limit import MemoryCgroup
 
 LIMIT_BYTES = 300 << 20
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep.node.capped_log import CappedLog
-from hpcsweep.node.inbox import Inbox, ServerLine
+from hpcsweep.node.record.capped_log import CappedLog
+from hpcsweep.node.watch.inbox import Inbox, ServerLine
 
 MIB = 1 << 20
 LINES = """\
@@ -22,8 +22,8 @@ ONE_LINE = "import sys\nfor i in range({mib}): sys.stdout.write('x' * (1 << 20))
 READER = """\
 import json, re, sys, time
 from pathlib import Path
-from hpcsweep.node.inbox import Inbox, ServerLine
-from hpcsweep.node.server import Server
+from hpcsweep.node.watch.inbox import Inbox, ServerLine
+from hpcsweep.node.process.server import Server
 inbox = Inbox()
 begun = time.monotonic()
 server = Server(

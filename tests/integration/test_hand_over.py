@@ -14,7 +14,7 @@ from pbs_sweeps import SWEEP, PbsSweep
 from sweep_folders import make_sweep
 
 from hpcsweep.errors import SchedulerError
-from hpcsweep.submit import dispatcher
+from hpcsweep.submit.local import dispatcher
 
 
 @pytest.fixture

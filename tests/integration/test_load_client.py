@@ -11,7 +11,7 @@ import pytest
 from load_process import SERVER, Mock, config, finish, load, start
 
 from hpcsweep.events.records import SampleDone, WorkloadStarted
-from hpcsweep.load.answer import CAUSES
+from hpcsweep.load.wire.answer import CAUSES
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import threading
 import pytest
 from click.testing import CliRunner
 
-from hpcsweep.cli.data import data
+from hpcsweep.cli.commands.data import data
 from hpcsweep.errors import DatasetError, SpecError
 
 CONTENT = b'{"prompt": "x"}\n' * 1000

@@ -8,12 +8,12 @@ import time
 import psutil
 import pytest
 
-from hpcsweep.node.confirmation import Confirmation
-from hpcsweep.node.diagnostics import collect, py_spy_argv
-from hpcsweep.node.processes import read_process
-from hpcsweep.node.roles import Kind, Role
-from hpcsweep.node.stacks import Doing
-from hpcsweep.node.stall import Situation
+from hpcsweep.node.process.processes import read_process
+from hpcsweep.node.process.roles import Kind, Role
+from hpcsweep.node.watch.confirmation import Confirmation
+from hpcsweep.node.watch.diagnostics import collect, py_spy_argv
+from hpcsweep.node.watch.stacks import Doing
+from hpcsweep.node.watch.stall import Situation
 
 STUCK = """
 import time
@@ -115,7 +115,7 @@ def test_two_samples_of_real_stacks(tmp_path, ranks):
 
 
 def test_without_py_spy_a_busy_process_is_not_confirmed_stuck(tmp_path, ranks, monkeypatch):
-    monkeypatch.setattr("hpcsweep.node.confirmation.py_spy_argv", lambda: None)
+    monkeypatch.setattr("hpcsweep.node.watch.confirmation.py_spy_argv", lambda: None)
     found = confirmed(tmp_path, ranks[1:], set(), Situation.SERVING)
     assert not found.certain and "py-spy" in found.why
     assert confirmed(tmp_path, ranks, set(), Situation.SERVING).certain, "a stopped one is, by its state alone"
@@ -125,7 +125,7 @@ def test_tools_that_hang_are_ended_with_the_confirmation(tmp_path, ranks, monkey
     tool = tmp_path / "hangs"
     tool.write_text("#!/bin/sh\nexec sleep 600\n")
     tool.chmod(0o755)
-    monkeypatch.setattr("hpcsweep.node.confirmation.py_spy_argv", lambda: [str(tool)])
+    monkeypatch.setattr("hpcsweep.node.watch.confirmation.py_spy_argv", lambda: [str(tool)])
     spare: set[int] = set()
     roles = {process.pid: Role(Kind.RANK) for process in ranks}
     confirmation = Confirmation(tmp_path, ranks, roles, 0.1, spare)

@@ -6,7 +6,7 @@ import pytest
 from pbs_fixture import FakePbs, wait_until
 from pbs_transcripts import Recorded, one
 
-from hpcsweep.schedulers.pbs_json import parse_dsv
+from hpcsweep.schedulers.pbs.records import parse_dsv
 
 CLOCK = re.compile(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun) \w{3} [ \d]\d( at)? \d\d:\d\d(:\d\d \d{4})?")
 SCRIPTS = ("jobs/exit.pbs", "jobs/arr.pbs", "jobs/show.pbs", "jobs/trap.pbs", "jobs/sig.pbs")

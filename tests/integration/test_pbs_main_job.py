@@ -13,8 +13,8 @@ from pbs_fixture import FakePbs
 from pbs_sweeps import LABELS, SWEEP, PbsSweep
 
 from hpcsweep.hosts.local import LocalHost
-from hpcsweep.schedulers.pbs import PbsScheduler
-from hpcsweep.schedulers.pbs_directives import safe_variables
+from hpcsweep.schedulers.pbs.directives import safe_variables
+from hpcsweep.schedulers.pbs.scheduler import PbsScheduler
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from pbs_fixture import FakePbs
 from pbs_transcripts import Recorded, read
 
-from hpcsweep.schedulers.pbs_json import parse_dsv
+from hpcsweep.schedulers.pbs.records import parse_dsv
 
 SITUATIONS = {  # transcript -> (first command, last command) that is replayed
     "24-history-disabled.txt": (0, None),

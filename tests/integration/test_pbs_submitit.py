@@ -14,8 +14,8 @@ from pbs_fixture import FakePbs, wait_until
 from submitit.core import utils
 
 from hpcsweep.errors import SchedulerError, SpecError
-from hpcsweep.submit import pbs_job
-from hpcsweep.submit.pbs_executor import PbsExecutor
+from hpcsweep.submit.submitit import pbs_job
+from hpcsweep.submit.submitit.pbs_executor import PbsExecutor
 
 
 def add(a: int, b: int) -> int:

@@ -12,7 +12,7 @@ from selenium.webdriver.common.keys import Keys
 from sweep_folders import make_sweep
 
 from hpcsweep.cli.main import main
-from hpcsweep.report.html_tables import ROWS_IN_PAGE
+from hpcsweep.report.formats.html.tables import ROWS_IN_PAGE
 
 pytestmark = pytest.mark.browser
 

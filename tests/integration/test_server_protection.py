@@ -12,8 +12,8 @@ import pytest
 from agent_job import Job
 from second_user import as_second_user
 
-from hpcsweep.load.gate import Gate
-from hpcsweep.node.private_network import private_network_problem
+from hpcsweep.load.client.gate import Gate
+from hpcsweep.node.setup.private_network import private_network_problem
 
 
 def listening_ports(pids: set[int]) -> set[int]:

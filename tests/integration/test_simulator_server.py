@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from hpcsweep.engines.base import Where
-from hpcsweep.engines.logs import FactSeen, LogReader, PhaseSeen
+from hpcsweep.engines.logs.reader import FactSeen, LogReader, PhaseSeen
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.engines.simulated import SimulatedEngine
 from hpcsweep.spec.phases import STARTUP_PHASES, OutcomeKind, Phase

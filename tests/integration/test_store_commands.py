@@ -13,15 +13,15 @@ from click.testing import CliRunner
 from rich.console import Console
 from sweep_folders import finish, make_sweep
 
-from hpcsweep.cli.logs import index_of
+from hpcsweep.cli.commands.logs import index_of
 from hpcsweep.cli.main import main
-from hpcsweep.node.records import write_json
-from hpcsweep.report.live import status_table
+from hpcsweep.node.record.records import write_json
+from hpcsweep.report.status.live import status_table
 from hpcsweep.schedulers.base import JobState, JobStatus
-from hpcsweep.store.ingest import ingest_home
+from hpcsweep.store.ingest.sweeps import ingest_home
 from hpcsweep.store.open import open_store
-from hpcsweep.store.runs import read_runs
-from hpcsweep.store.status import record_status
+from hpcsweep.track.runs import read_runs
+from hpcsweep.track.status import record_status
 
 NAME = "exp_runner-0001"
 STABLE_RUN_KEYS = {

@@ -16,16 +16,16 @@ from sweep_folders import MadeSweep, finish, hand_over, make_sweep, retry
 
 from hpcsweep.analysis.rows import SweepRow
 from hpcsweep.errors import StoreError
-from hpcsweep.node.records import write_json
+from hpcsweep.node.record.records import write_json
 from hpcsweep.schedulers.base import JobState, JobStatus
+from hpcsweep.schedulers.listings import ABSENCE_GRACE_S
 from hpcsweep.spec.phases import OutcomeKind, Phase, RunState
-from hpcsweep.store.ingest import ingest_home, ingest_sweep
+from hpcsweep.store.ingest.sweeps import ingest_home, ingest_sweep
 from hpcsweep.store.open import Store, open_store
-from hpcsweep.store.queries import file_troubles, load_sweep
-from hpcsweep.store.runs import RunStatus, _job, read_runs
 from hpcsweep.store.schema import ATTEMPT, METADATA, PHASE, SAMPLE_BLOCK
-from hpcsweep.store.status import ended_elements, record_absence, record_status, unfinished_sweeps
-from hpcsweep.submit.merge import ABSENCE_GRACE_S
+from hpcsweep.track.runs import RunStatus, _job, read_runs
+from hpcsweep.track.status import ended_elements, record_absence, record_status, unfinished_sweeps
+from hpcsweep.track.sweep_rows import file_troubles, load_sweep
 
 NAME = "exp_runner-0001"
 
@@ -174,7 +174,7 @@ def test_lines_that_the_agent_wrote_twice_after_a_full_disk_count_once(store, sw
 INGESTER = """
 import sys, time
 from pathlib import Path
-from hpcsweep.store.ingest import ingest_home
+from hpcsweep.store.ingest.sweeps import ingest_home
 from hpcsweep.store.open import open_store
 home, stop = Path(sys.argv[1]), Path(sys.argv[2])
 store = open_store(home / "hpcsweep.db")
@@ -434,8 +434,8 @@ def test_a_run_started_by_hand_runs_while_its_agent_lives(tmp_path, store):
     sweep = make_sweep(tmp_path / "home", handed_over=False)
     label = sweep.labels[0]
     folder = sweep.write(label, sweep.lines(label).started(job_id=None).startup())
-    from hpcsweep.node.identity import identify
-    from hpcsweep.node.processes import read_process
+    from hpcsweep.node.process.processes import read_process
+    from hpcsweep.node.record.identity import identify
 
     agent = subprocess.Popen(["sleep", "60"])
     try:
@@ -531,7 +531,7 @@ def test_an_event_file_that_cannot_be_read_is_told(store, sweep):
 
 
 def test_a_line_longer_than_a_piece_is_read(store, sweep, monkeypatch):
-    from hpcsweep.store import new_events
+    from hpcsweep.store.ingest import ingest_events as new_events
 
     monkeypatch.setattr(new_events, "_PIECE_BYTES", 500)
     label = sweep.labels[0]

@@ -7,10 +7,10 @@ from cli import Cli
 from sweep_folders import finish, make_sweep
 
 from hpcsweep.errors import StoreConflict
-from hpcsweep.store.ingest import ingest_sweep
+from hpcsweep.store.ingest.sweeps import ingest_sweep
 from hpcsweep.store.open import open_store
-from hpcsweep.store.queries import load_sweep
 from hpcsweep.sweep.layout import Home
+from hpcsweep.track.sweep_rows import load_sweep
 
 NAME = "exp_runner-0001"
 EXPERIMENT = """\

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from study_rows import ARGV, attempt, run, samples, sweep, workload
 
-from hpcsweep.analysis.commands import lost_flags, serve_command, shell_text, without_run_flags
-from hpcsweep.analysis.objective import read_goal
+from hpcsweep.analysis.decision.commands import lost_flags, serve_command, shell_text, without_run_flags
+from hpcsweep.analysis.decision.objective import read_goal
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.spec.phases import OutcomeKind
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from study_rows import attempt, run, samples, sweep, workload
 
-from hpcsweep.analysis import metrics
-from hpcsweep.analysis.cells import build_cells
 from hpcsweep.analysis.columns import SampleColumns
+from hpcsweep.analysis.measured import metrics
+from hpcsweep.analysis.measured.cells import build_cells
+from hpcsweep.analysis.measured.samples import measure, with_cold_marks
 from hpcsweep.analysis.rows import SampleRow, WorkloadRow
-from hpcsweep.analysis.samples import measure, with_cold_marks
 from hpcsweep.spec.workload import Slo
 
 

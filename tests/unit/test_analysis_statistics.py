@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcsweep.analysis.statistics import (
+from hpcsweep.analysis.stats.distribution import (
     chances_to_be_best,
     describe,
     holm,

@@ -3,10 +3,10 @@
 import pytest
 from study_rows import a100_study, h200_study
 
-from hpcsweep.analysis.claims import log_window
-from hpcsweep.analysis.commands import lost_flags
-from hpcsweep.analysis.findings_compared import Verdict
+from hpcsweep.analysis.decision.commands import lost_flags
+from hpcsweep.analysis.findings.compared import Verdict
 from hpcsweep.analysis.summary import analyse
+from hpcsweep.check.misread_figures import log_window
 
 PRODUCTION_COMMAND = r"""
 vllm serve zai-org/GLM-4.6 \

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from study_rows import attempt, run, samples, sweep, workload
 
-from hpcsweep.analysis.cells import build_cells
+from hpcsweep.analysis.measured.cells import build_cells
 from hpcsweep.analysis.rows import FactRow, WorkloadRow
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.spec.phases import OutcomeKind, Phase

@@ -10,7 +10,7 @@ from hpcsweep.errors import HostError
 from hpcsweep.hosts.base import leaks
 from hpcsweep.hosts.ssh_config import jump_command
 from hpcsweep.schedulers.base import Answer
-from hpcsweep.schedulers.slurm import SlurmScheduler
+from hpcsweep.schedulers.slurm.scheduler import SlurmScheduler
 from hpcsweep.submit.backends import SchedulerBackend
 
 

@@ -13,9 +13,9 @@ from hpcsweep.schedulers.base import Answer, ClusterFacts, Partition
 from hpcsweep.schedulers.profile_check import profile_problems
 from hpcsweep.spec.cluster import Cluster, Settings
 from hpcsweep.spec.load import choose_cluster, parse_model
-from hpcsweep.submit import machine as machine_module
-from hpcsweep.submit.machine import EngineCheck, HomeCheck, Machine, check_home, file_system_of, is_shared
-from hpcsweep.submit.proposal import propose, yaml_text
+from hpcsweep.submit.local import machine as machine_module
+from hpcsweep.submit.local.machine import EngineCheck, HomeCheck, Machine, check_home, file_system_of, is_shared
+from hpcsweep.submit.local.proposal import propose, yaml_text
 
 H200 = Partition("h200", True, True, 4, 86400.0, 64, 512 << 30, {"h200": 8})
 MIXED = Partition("mixed", False, True, 6, None, 64, 512 << 30, {"h200": 8, "a100": 4})
@@ -219,7 +219,7 @@ FAR = [
 def test_doctor_asks_the_other_side_of_ssh(here, monkeypatch, answers, problems):
     profile = "{scheduler: slurm, python: /far/python, partition: gpu, ssh: {host: login, home: /far}}"
     (here / "hpcsweep.yaml").write_text(f"clusters: {{far: {profile}}}\n")
-    monkeypatch.setattr("hpcsweep.submit.machine.make_host", lambda cluster: Far(answers))
+    monkeypatch.setattr("hpcsweep.submit.local.machine.make_host", lambda cluster: Far(answers))
     assert json.loads(hpcsweep("doctor", "--json").output)["profiles"] == {"far": problems}
 
 

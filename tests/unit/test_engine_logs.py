@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep.engines.logs import LogReader, PhaseSeen
+from hpcsweep.engines.logs.reader import LogReader, PhaseSeen
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.spec.phases import OutcomeKind, Phase
 

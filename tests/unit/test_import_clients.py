@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from hpcsweep.check.findings import BAD
-from hpcsweep.check.recompute import recompute
-from hpcsweep.imports.bench_sweep import folder_parameters
-from hpcsweep.imports.documents import read_bytes, read_text
-from hpcsweep.imports.serving_results import UNKNOWN_TOOL
+from hpcsweep.check.recomputed.recompute import recompute
+from hpcsweep.imports.documents.document import read_bytes, read_text
+from hpcsweep.imports.results.bench_sweep import folder_parameters
+from hpcsweep.imports.results.serving_results import UNKNOWN_TOOL
 from hpcsweep.imports.sweep import imported_sweep
 from hpcsweep.spec.phases import OutcomeKind
 

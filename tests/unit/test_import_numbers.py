@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcsweep.imports.clean import clean_line, clean_lines, decode, mend
-from hpcsweep.imports.numbers import Number, count, measured, percent_change
+from hpcsweep.imports.documents.clean import clean_line, clean_lines, decode, mend
+from hpcsweep.imports.documents.numbers import Number, count, measured, percent_change
 
 
 @pytest.mark.parametrize(

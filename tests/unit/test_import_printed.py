@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcsweep.check.findings import Verdict
-from hpcsweep.check.recompute import recompute
-from hpcsweep.imports.documents import read_bytes, read_text
+from hpcsweep.check.recomputed.recompute import recompute
+from hpcsweep.imports.documents.document import read_bytes, read_text
 
 RULE = "=" * 50
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from hpcsweep.check.findings import Verdict
-from hpcsweep.check.recompute import recompute
-from hpcsweep.imports.documents import read_text
+from hpcsweep.check.recomputed.recompute import recompute
+from hpcsweep.imports.documents.document import read_text
 
 TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
 VLLM = json.loads((TRANSCRIPTS / "vllm-bench" / "eager512-c4.json").read_text(encoding="utf-8"))

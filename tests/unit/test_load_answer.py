@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hpcsweep.load.answer import Answer, Failure
-from hpcsweep.load.connection import Connection
+from hpcsweep.load.wire.answer import Answer, Failure
+from hpcsweep.load.wire.connection import Connection
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 

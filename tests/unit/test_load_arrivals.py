@@ -5,9 +5,9 @@ from statistics import mean, pstdev
 import pytest
 
 from hpcsweep.load.arrivals import due_times
-from hpcsweep.load.figures import Quantiles, limits, merged
-from hpcsweep.load.lines import LineWriter
-from hpcsweep.load.schedule import Item, Schedule, ScheduleFile, write_schedule
+from hpcsweep.load.client.figures import Quantiles, limits, merged
+from hpcsweep.load.client.lines import LineWriter
+from hpcsweep.load.client.schedule import Item, Schedule, ScheduleFile, write_schedule
 from hpcsweep.spec.workload import Arrival
 
 

@@ -1,10 +1,10 @@
 from pathlib import Path
 
-from hpcsweep.load.answer import CAUSES
+from hpcsweep.load.client.figures import CPU_SHARE_LIMIT, LAG_SHARE_LIMIT
 from hpcsweep.load.datasets.registry import dataset
 from hpcsweep.load.datasets.shapes import SHAPES
 from hpcsweep.load.drivers.registry import CLIENTS
-from hpcsweep.load.figures import CPU_SHARE_LIMIT, LAG_SHARE_LIMIT
+from hpcsweep.load.wire.answer import CAUSES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "load.md").read_text(encoding="utf-8")
 ROWS = {line.split("`")[1]: line for line in PAGE.splitlines() if line.startswith("| `")}

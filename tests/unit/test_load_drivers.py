@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from hpcsweep.errors import DatasetError, EngineError, SpecError
-from hpcsweep.load.answer import CAUSES
 from hpcsweep.load.config import LoadConfig
 from hpcsweep.load.datasets.base import Request
 from hpcsweep.load.drivers import guidellm, vllm_bench
 from hpcsweep.load.drivers.outside import Work
 from hpcsweep.load.drivers.registry import CLIENTS, driver
+from hpcsweep.load.wire.answer import CAUSES
 
 TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
 VLLM = json.loads((TRANSCRIPTS / "vllm-bench" / "eager512-c4.json").read_text(encoding="utf-8"))

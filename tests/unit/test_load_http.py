@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcsweep.load.http1 import HttpError, ResponseReader, request_head
-from hpcsweep.load.sse import EventSplitter
+from hpcsweep.load.wire.http1 import HttpError, ResponseReader, request_head
+from hpcsweep.load.wire.sse import EventSplitter
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 

@@ -3,8 +3,10 @@
 import pytest
 
 from hpcsweep.schedulers.base import JobState, JobStatus, Listing
+from hpcsweep.schedulers.listings import every_element, merge_listings
 from hpcsweep.spec.phases import OutcomeKind, RunState
-from hpcsweep.submit.merge import RunEvidence, decide, every_element, merge_listings
+from hpcsweep.track.decide import decide
+from hpcsweep.track.evidence import RunEvidence
 
 
 def job(state, **more):

@@ -5,17 +5,17 @@ from dataclasses import replace
 
 import pytest
 
-from hpcsweep.engines.logs import FailureSeen
+from hpcsweep.engines.logs.reader import FailureSeen
 from hpcsweep.node.agent import EXIT_CODES, larger, retry_asked
-from hpcsweep.node.counters import Counters
-from hpcsweep.node.gpu_work import GpuLook
 from hpcsweep.node.outcome import Verdict, client_ended, server_exited, stalled, startup_timeout, workload_failed
-from hpcsweep.node.signals import meaning
-from hpcsweep.node.stall import Evidence, Situation, StallWatch, signals
-from hpcsweep.node.stall_cause import Finding
-from hpcsweep.node.startup import over_budget
-from hpcsweep.node.stopper import Stopper
-from hpcsweep.node.walltime import Walltime, job_walltime
+from hpcsweep.node.process.signals import meaning
+from hpcsweep.node.process.stop_reasons import Stopper
+from hpcsweep.node.process.walltime import Walltime, job_walltime
+from hpcsweep.node.watch.counters import Counters
+from hpcsweep.node.watch.gpu_work import GpuLook
+from hpcsweep.node.watch.stall import Evidence, Situation, StallWatch, signals
+from hpcsweep.node.watch.stall_cause import Finding
+from hpcsweep.node.watch.startup import over_budget
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.phases import OutcomeKind, Phase, StallCause
 

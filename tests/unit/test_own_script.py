@@ -6,7 +6,7 @@ import pytest
 
 from hpcsweep.errors import SpecError
 from hpcsweep.render.own_script import LINE, own_environment, with_values
-from hpcsweep.schedulers.slurm import SlurmScheduler
+from hpcsweep.schedulers.slurm.scheduler import SlurmScheduler
 
 
 def test_the_line_stands_behind_the_directives_and_before_the_first_command():

@@ -8,8 +8,8 @@ from pbs_transcripts import Recorded, every, one, read
 
 from hpcsweep.errors import SchedulerError, SchedulerParseError
 from hpcsweep.schedulers.base import Answer, ClusterFacts, JobState
-from hpcsweep.schedulers.pbs import PbsScheduler
-from hpcsweep.schedulers.pbs_site import PROBES, parse_nodes, site_facts
+from hpcsweep.schedulers.pbs.scheduler import PbsScheduler
+from hpcsweep.schedulers.pbs.site import PROBES, parse_nodes, site_facts
 from hpcsweep.schedulers.profile_check import profile_problems
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.gpu_types import gpu_model, is_other_gpu

@@ -10,10 +10,10 @@ from hpcsweep.hosts.local import LocalHost
 from hpcsweep.render.environment import make_environment
 from hpcsweep.render.job import render_job
 from hpcsweep.schedulers.base import Answer, JobState
-from hpcsweep.schedulers.pbs import PbsScheduler
-from hpcsweep.schedulers.pbs_directives import array_range, directives, job_name, safe_variables, variables_option
-from hpcsweep.schedulers.pbs_json import parse_dsv
-from hpcsweep.schedulers.pbs_status import split_id, statuses, subjob_id
+from hpcsweep.schedulers.pbs.directives import array_range, directives, job_name, safe_variables, variables_option
+from hpcsweep.schedulers.pbs.records import parse_dsv
+from hpcsweep.schedulers.pbs.scheduler import PbsScheduler
+from hpcsweep.schedulers.pbs.status import split_id, statuses, subjob_id
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Element, JobSpec, Resources, RunSpec

@@ -8,11 +8,11 @@ from pbs_transcripts import Recorded, every, one
 
 from hpcsweep.errors import SchedulerError, SchedulerParseError
 from hpcsweep.schedulers.base import Answer, JobState
-from hpcsweep.schedulers.pbs import PbsScheduler
-from hpcsweep.schedulers.pbs_json import parse_dsv, parse_json, section
-from hpcsweep.schedulers.pbs_refusals import said
-from hpcsweep.schedulers.pbs_site import parse_nodes, parse_version, site_facts
-from hpcsweep.schedulers.pbs_status import status, statuses
+from hpcsweep.schedulers.pbs.records import parse_dsv, parse_json, section
+from hpcsweep.schedulers.pbs.refusals import said
+from hpcsweep.schedulers.pbs.scheduler import PbsScheduler
+from hpcsweep.schedulers.pbs.site import parse_nodes, parse_version, site_facts
+from hpcsweep.schedulers.pbs.status import status, statuses
 from hpcsweep.spec.phases import OutcomeKind
 
 PBS = PbsScheduler()

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from hpcsweep.errors import SpecError
-from hpcsweep.node.identity import Identity
 from hpcsweep.node.plain_job import find_profile, place_plain_job, read_plain_job
+from hpcsweep.node.record.identity import Identity
 from hpcsweep.plan.grid import expand
 from hpcsweep.plan.variables import run_name, selection_of
 from hpcsweep.spec.load import parse_experiment
@@ -181,7 +181,7 @@ def test_a_folder_that_another_process_is_making_is_left_alone(project, monkeypa
     """`hpcsweep submit` has claimed the name, and has not written sweep.json yet."""
     folder = project / ".hpcsweep/sweeps/exp-0001"
     folder.mkdir(parents=True)
-    monkeypatch.setattr("hpcsweep.node.joining.write_jobs", lambda *args: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr("hpcsweep.node.record.joining.write_jobs", lambda *args: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(Exception, match="cannot be written: full"):
         join(project, PBS_JOBID="5.s", HPCSWEEP_SWEEP="exp-0001")
     assert folder.is_dir()
@@ -205,7 +205,7 @@ def test_a_variant_that_cannot_be_served_is_recorded_as_unsupported(project):
 
 
 def test_a_failure_while_joining_leaves_nothing_half_made(project, monkeypatch):
-    monkeypatch.setattr("hpcsweep.node.joining.write_jobs", lambda *args: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr("hpcsweep.node.record.joining.write_jobs", lambda *args: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(Exception, match="cannot be written: full"):
         join(project, PBS_JOBID="5.s")
     assert list((project / ".hpcsweep/sweeps").iterdir()) == []

@@ -11,7 +11,7 @@ import pytest
 from second_user import as_second_user, second_user
 
 from hpcsweep.errors import SpecError
-from hpcsweep.node.api_key import key_for
+from hpcsweep.node.setup.api_key import key_for
 from hpcsweep.sweep.layout import Home
 
 

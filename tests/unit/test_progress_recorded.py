@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep.node.counters import Counters
-from hpcsweep.node.gpu_work import GpuLook, GpuSignals, gpu_signals
-from hpcsweep.node.processes import Process
-from hpcsweep.node.roles import Kind, role_of
-from hpcsweep.node.stall import Evidence, Situation, StallWatch, signals
+from hpcsweep.node.process.processes import Process
+from hpcsweep.node.process.roles import Kind, role_of
+from hpcsweep.node.watch.counters import Counters
+from hpcsweep.node.watch.gpu_work import GpuLook, GpuSignals, gpu_signals
+from hpcsweep.node.watch.stall import Evidence, Situation, StallWatch, signals
 
 RECORDINGS = Path(__file__).parents[1] / "transcripts" / "counters"
 STARTING, PREFILL = Situation.STARTING, Situation.PREFILL
@@ -110,8 +110,8 @@ def test_a_process_reads_back_what_it_did():
     import mmap
     import os
 
-    from hpcsweep.node.counters import read_counters
-    from hpcsweep.node.processes import read_process
+    from hpcsweep.node.process.processes import read_process
+    from hpcsweep.node.watch.counters import read_counters
 
     me = read_process(os.getpid())
     assert isinstance(me, Process)

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from study_rows import a100_study, attempt, h200_study, run, samples, sweep, workload
 
-from hpcsweep.analysis.measures import RUN_MEASURES, SAMPLE_MEASURES
+from hpcsweep.analysis.measured.measures import RUN_MEASURES, SAMPLE_MEASURES
 from hpcsweep.analysis.rows import SampleRow
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.errors import ReportError
-from hpcsweep.report import registry, terminal
 from hpcsweep.report.console import PIPE_WIDTH
-from hpcsweep.report.registry import BUILTIN_FORMATS, format_of_file, get_format
+from hpcsweep.report.formats import registry, terminal
+from hpcsweep.report.formats.registry import BUILTIN_FORMATS, format_of_file, get_format
 from hpcsweep.spec.phases import OutcomeKind
 
 
@@ -213,7 +213,7 @@ def test_the_ending_of_a_file_names_the_format(path, name):
 
 
 PLUGIN = """
-from hpcsweep.report.registry import Format
+from hpcsweep.report.formats.registry import Format
 def write(findings, stream):
     stream.write(f"{findings.sweep.sweep}\\n")
 one = Format("{name}", "a plugin", write)

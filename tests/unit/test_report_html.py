@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from study_rows import a100_study, attempt, h200_study, run, samples, sweep, workload
 
-from hpcsweep.analysis.curves import cumulative, peaks, thin
+from hpcsweep.analysis.measured.curves import cumulative, peaks, thin
 from hpcsweep.analysis.rows import SampleRow
 from hpcsweep.analysis.summary import analyse
-from hpcsweep.report import html
-from hpcsweep.report.html_plots import FEWEST, MAX_SAMPLES
-from hpcsweep.report.html_tables import ROWS_IN_PAGE, WHOLE_UP_TO
-from hpcsweep.report.registry import format_of_file, get_format
+from hpcsweep.report.formats.html import page as html
+from hpcsweep.report.formats.html.plots import FEWEST, MAX_SAMPLES
+from hpcsweep.report.formats.html.tables import ROWS_IN_PAGE, WHOLE_UP_TO
+from hpcsweep.report.formats.registry import format_of_file, get_format
 from hpcsweep.spec.phases import OutcomeKind, Phase
 
 VOID = {"meta", "link", "input", "br", "hr", "img", "col"}

@@ -10,8 +10,8 @@ from markdown_it import MarkdownIt
 from study_rows import attempt, h200_study, run, samples, sweep, workload
 
 from hpcsweep.analysis.summary import analyse
-from hpcsweep.report import markdown
 from hpcsweep.report.document import Bullets, Code, Document, Paragraph, Section, Table
+from hpcsweep.report.formats import markdown
 from hpcsweep.spec.phases import OutcomeKind
 
 PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])

@@ -9,11 +9,11 @@ import pytest
 from ruamel.yaml import YAML
 from study_rows import attempt, h200_study, run, sweep
 
-from hpcsweep.analysis.commands import ServeCommand, serve_command
+from hpcsweep.analysis.decision.commands import ServeCommand, serve_command
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.errors import ReportError, SpecError
-from hpcsweep.report.registry import BUILTIN_FORMATS, get_format
-from hpcsweep.report.serving import KINDS, Service, export_text, find_variant
+from hpcsweep.report.export import KINDS, Service, export_text, find_variant
+from hpcsweep.report.formats.registry import BUILTIN_FORMATS, get_format
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Resources
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from hpcsweep.analysis.findings_measured import Figure
-from hpcsweep.analysis.variants import listed
+from hpcsweep.analysis.compared.variants import listed
+from hpcsweep.analysis.findings.measured import Figure
 from hpcsweep.report import wording
 
 

@@ -78,4 +78,4 @@ def test_a_broken_plugin_is_a_warning_that_names_it(plugin):
 
 def test_a_plugin_cannot_take_a_built_in_name(plugin):
     plugin("slurm", "class Theirs:\n    name = 'theirs'\n")
-    assert type(get_scheduler("slurm")).__module__ == "hpcsweep.schedulers.slurm"
+    assert type(get_scheduler("slurm")).__module__ == "hpcsweep.schedulers.slurm.scheduler"

@@ -2,8 +2,8 @@
 
 import pytest
 
-from hpcsweep.node.signals import meaning
-from hpcsweep.node.stopper import read_job_state
+from hpcsweep.node.process.signals import meaning
+from hpcsweep.node.process.stop_reasons import read_job_state
 from hpcsweep.spec.phases import OutcomeKind
 
 ROWS = [

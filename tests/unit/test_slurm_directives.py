@@ -3,8 +3,8 @@
 import pytest
 
 from hpcsweep.errors import SpecError
-from hpcsweep.schedulers.slurm import SlurmScheduler
-from hpcsweep.schedulers.slurm_directives import check_directives
+from hpcsweep.schedulers.slurm.directives import check_directives
+from hpcsweep.schedulers.slurm.scheduler import SlurmScheduler
 
 HEAD = "#!/bin/bash\n#SBATCH --job-name=s-0001-0\n#SBATCH --array=0-3\n#SBATCH --export=NONE\n"
 

@@ -8,8 +8,8 @@ import pytest
 from hpcsweep.errors import SchedulerError, SchedulerUnreachable, SpecError
 from hpcsweep.schedulers.base import Answer
 from hpcsweep.spec.cluster import Cluster
-from hpcsweep.submit.slurm_executor import SlurmExecutor
-from hpcsweep.submit.slurm_watcher import GONE, SlurmWatcher
+from hpcsweep.submit.submitit.slurm_executor import SlurmExecutor
+from hpcsweep.submit.submitit.slurm_watcher import GONE, SlurmWatcher
 
 
 def product(left, right):

@@ -4,7 +4,7 @@ import pytest
 from slurm_transcripts import read
 
 from hpcsweep.schedulers.base import Answer
-from hpcsweep.schedulers.slurm import SlurmScheduler
+from hpcsweep.schedulers.slurm.scheduler import SlurmScheduler
 
 SLURM = SlurmScheduler()
 

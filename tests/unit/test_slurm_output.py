@@ -9,8 +9,8 @@ from slurm_transcripts import read
 
 from hpcsweep.errors import SchedulerError, SchedulerParseError, SchedulerUnreachable
 from hpcsweep.schedulers.base import Answer, JobState, Listing
-from hpcsweep.schedulers.slurm import SlurmScheduler
-from hpcsweep.schedulers.slurm_output import (
+from hpcsweep.schedulers.listings import merge_listings
+from hpcsweep.schedulers.slurm.output import (
     SACCT_FORMAT,
     SQUEUE_FORMAT,
     expand_job_id,
@@ -19,8 +19,10 @@ from hpcsweep.schedulers.slurm_output import (
     parse_squeue,
     split_wait_status,
 )
+from hpcsweep.schedulers.slurm.scheduler import SlurmScheduler
 from hpcsweep.spec.phases import OutcomeKind
-from hpcsweep.submit.merge import RunEvidence, decide, merge_listings
+from hpcsweep.track.decide import decide
+from hpcsweep.track.evidence import RunEvidence
 
 SLURM = SlurmScheduler()
 QUEUE, ACCOUNTING = 0, 1

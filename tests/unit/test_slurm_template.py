@@ -9,7 +9,7 @@ import pytest
 from hpcsweep.errors import SpecError
 from hpcsweep.render.environment import make_environment
 from hpcsweep.render.job import render_job
-from hpcsweep.schedulers.slurm_output import NO_JOB_FOLDER_EXIT
+from hpcsweep.schedulers.slurm.output import NO_JOB_FOLDER_EXIT
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Element, JobSpec, Resources, RunSpec

@@ -8,8 +8,8 @@ from slurm_transcripts import FOLDER, all_names, read
 
 from hpcsweep.errors import SchedulerError, SchedulerUnreachable
 from hpcsweep.schedulers.base import Answer, JobState
-from hpcsweep.schedulers.slurm import SlurmScheduler
-from hpcsweep.schedulers.slurm_reasons import meaning, waiting
+from hpcsweep.schedulers.slurm.reasons import meaning, waiting
+from hpcsweep.schedulers.slurm.scheduler import SlurmScheduler
 from hpcsweep.spec.phases import OutcomeKind
 
 SLURM = SlurmScheduler()

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep.node.confirmation import judge
-from hpcsweep.node.log_progress import FRESH_TIMES, LogProgress
-from hpcsweep.node.roles import Kind, Role, logged_name, role_of
-from hpcsweep.node.stacks import Doing, ProcessStack, doing, parse_dump, waits, where
-from hpcsweep.node.stall import Situation
-from hpcsweep.node.stall_cause import RankUse, find_cause
-from hpcsweep.node.traffic import Traffic
+from hpcsweep.node.process.roles import Kind, Role, logged_name, role_of
+from hpcsweep.node.watch.confirmation import judge
+from hpcsweep.node.watch.log_progress import FRESH_TIMES, LogProgress
+from hpcsweep.node.watch.stacks import Doing, ProcessStack, doing, parse_dump, waits, where
+from hpcsweep.node.watch.stall import Situation
+from hpcsweep.node.watch.stall_cause import RankUse, find_cause
+from hpcsweep.node.watch.traffic import Traffic
 from hpcsweep.spec.phases import StallCause
 
 STACKS = Path(__file__).parents[1] / "transcripts" / "stacks"

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep.report.status_document import status_document
+from hpcsweep.report.status.status_json import status_document
 from hpcsweep.spec.phases import OutcomeKind, RunState
-from hpcsweep.store.runs import Progress, RunStatus, SweepStatus
 from hpcsweep.store.schema import METADATA
-from hpcsweep.submit.merge import RunVerdict
+from hpcsweep.track.evidence import RunVerdict
+from hpcsweep.track.runs import Progress, RunStatus, SweepStatus
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sweep_folders import AttemptLines
 
-from hpcsweep.store import events
+from hpcsweep.store.ingest import parse_events as events
 
 RUN_ID = "s-0001/a-1"
 

@@ -15,8 +15,8 @@ from hpcsweep.errors import StoreError
 from hpcsweep.store.file_system import locks_are_local
 from hpcsweep.store.migrations import VERSIONS_DIR, revisions, upgrade
 from hpcsweep.store.open import Store, default_home, default_store, open_store
-from hpcsweep.store.queries import load_sweep
 from hpcsweep.store.schema import METADATA, SCHEMA_REVISION, SWEEP
+from hpcsweep.track.sweep_rows import load_sweep
 
 DUMPS = Path(__file__).parents[1] / "transcripts" / "store"
 

@@ -3,9 +3,10 @@
 import pytest
 
 from hpcsweep.errors import SpecError
-from hpcsweep.schedulers import pbs_user_script, slurm_user_script
 from hpcsweep.schedulers.clocks import pbs_seconds, slurm_seconds
-from hpcsweep.schedulers.pbs_exit import ending
+from hpcsweep.schedulers.pbs import user_script as pbs_user_script
+from hpcsweep.schedulers.pbs.exit_codes import ending
+from hpcsweep.schedulers.slurm import user_script as slurm_user_script
 from hpcsweep.schedulers.user_script import ScriptRequest, check_agents, same_gpu_type
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Resources

@@ -4,9 +4,9 @@ import os
 import signal
 import sys
 
+from hpcsweep.load.client.schedule import write_schedule
 from hpcsweep.load.config import LoadConfig
 from hpcsweep.load.prepare import prepare
-from hpcsweep.load.schedule import write_schedule
 
 
 def run(config: LoadConfig) -> int:
@@ -16,4 +16,4 @@ def run(config: LoadConfig) -> int:
     # a SIGTERM that comes while this process is between two programs waits for the sender's handler
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "hpcsweep.load.sender", str(fd)])
+    os.execv(sys.executable, [sys.executable, "-m", "hpcsweep.load.client.sender", str(fd)])

@@ -21,11 +21,11 @@ from types import FrameType
 from typing import Any
 
 from hpcsweep.errors import DatasetError
-from hpcsweep.load.clock import Clock
+from hpcsweep.load.client.clock import Clock
+from hpcsweep.load.client.gate import Gate
+from hpcsweep.load.client.lines import LineWriter
 from hpcsweep.load.config import API_KEY_VARIABLE, LoadConfig
 from hpcsweep.load.datasets.base import Request
-from hpcsweep.load.gate import Gate
-from hpcsweep.load.lines import LineWriter
 from hpcsweep.load.prepare import colds, limit_of, requests_of
 
 STARTUP_S = 600.0

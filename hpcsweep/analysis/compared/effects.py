@@ -1,0 +1,170 @@
+"""What each axis does: one level at a time from the baseline, and main effects over the grid."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from hpcsweep.analysis.compared.compare import Field, incomparable
+from hpcsweep.analysis.compared.variant_grid import Grid
+from hpcsweep.analysis.compared.variants import level_name
+from hpcsweep.analysis.findings import RunFinding
+from hpcsweep.analysis.findings.compared import AxisFinding, Comparison, Effect, LevelFinding, Verdict
+from hpcsweep.analysis.findings.measured import Condition
+from hpcsweep.analysis.measured.measures import STARTUP_MEASURES
+from hpcsweep.analysis.measured.results import ASSUMED_RUN_SPREAD, Estimate
+from hpcsweep.analysis.measured.startup import ASSUMED_STARTUP_SPREAD, StartupTimes
+from hpcsweep.analysis.stats.distribution import holm
+from hpcsweep.analysis.stats.ratios import basis, joint_df, percent_figure, verdict_of
+
+MIN_PAIRS = 2
+"""A main effect is a mean over pairs: below this, the comparison one level at a time says the same."""
+
+
+def build_axes(
+    grid: Grid,
+    runs: Sequence[RunFinding],
+    fields: Sequence[Field],
+    comparisons: Sequence[Comparison],
+    times: StartupTimes,
+) -> tuple[AxisFinding, ...]:
+    """One finding an axis, with verdicts corrected over all levels and axes of the same metric."""
+    mains = _by_level(_corrected([e for axis in grid.axes for e in _main_effects(grid, axis, fields)]))
+    starts = _by_level(_corrected([e for axis in grid.axes for e in _startup_effects(grid, axis, times)]))
+    alone: dict[str, list[Comparison]] = {}
+    for comparison in comparisons:
+        alone.setdefault(comparison.variant, []).append(comparison)
+    with_level: dict[tuple[str, str], list[RunFinding]] = {}
+    for run in runs:
+        for item in () if run.planned_only else run.axes.items():
+            with_level.setdefault(item, []).append(run)
+    found = []
+    for axis, labels in grid.axes.items():
+        levels = []
+        for level in labels:
+            changed = [variant for variant in grid.having(axis, level) if variant.changed == (axis,)]
+            of_level = with_level.get((axis, level), [])
+            levels.append(
+                LevelFinding(
+                    level=level,
+                    is_reference=level == grid.reference[axis],
+                    runs=len(of_level),
+                    completed=sum(run.measured for run in of_level),
+                    outcomes=_outcomes(of_level),
+                    one_at_a_time=tuple(c for v in changed for c in alone.get(v.variant, ())),
+                    main_effects=tuple(mains.get((axis, level), ())),
+                    startup=tuple(starts.get((axis, level), ())),
+                )
+            )
+        found.append(AxisFinding(axis, grid.reference[axis], tuple(levels), tuple(_statements(axis, levels))))
+    return tuple(found)
+
+
+def _by_level(effects: Sequence[Effect]) -> dict[tuple[str, str], list[Effect]]:
+    grouped: dict[tuple[str, str], list[Effect]] = {}
+    for effect in effects:
+        grouped.setdefault((effect.axis, effect.level), []).append(effect)
+    return grouped
+
+
+def _outcomes(runs: Sequence[RunFinding]) -> dict[str, int]:
+    """`stalled in compile` -> number; completed runs are counted elsewhere."""
+    words = Counter(
+        f"{run.outcome.value} in {run.phase.value}" if run.phase is not None else run.outcome.value
+        for run in runs
+        if run.outcome is not None and not run.measured
+    )
+    return dict(words.most_common())
+
+
+def _statements(axis: str, levels: Sequence[LevelFinding]) -> Iterator[str]:
+    for level in levels:
+        if level.outcomes:
+            listed = ", ".join(f"{count} {word}" for word, count in level.outcomes.items())
+            yield f"{axis}={level_name(axis, level.level)}: {level.completed} of {level.runs} runs completed; {listed}"
+
+
+def _main_effects(grid: Grid, axis: str, fields: Sequence[Field]) -> Iterator[Effect]:
+    for level in grid.axes[axis]:
+        pairs = list(grid.pairs(axis, level))
+        if level == grid.reference[axis] or len(pairs) < MIN_PAIRS:
+            continue
+        for field in fields:
+            usable = [
+                (field.sides[a], field.sides[b])
+                for a, b in pairs
+                if a in field.sides and b in field.sides and not incomparable(field.sides[a], field.sides[b])
+            ]
+            known = [(a.estimate, b.estimate) for a, b in usable if a.estimate is not None and b.estimate is not None]
+            if len(known) >= MIN_PAIRS:
+                simulated = any(side.result.simulated for pair in usable for side in pair)
+                yield _effect(grid, axis, level, field, known, simulated)
+
+
+def _startup_effects(grid: Grid, axis: str, times: StartupTimes) -> Iterator[Effect]:
+    """The same for startup times, cold apart from warm; a single pair is enough, as no other table has them."""
+    for metric in STARTUP_MEASURES:
+        for level in grid.axes[axis]:
+            if level == grid.reference[axis]:
+                continue
+            by_cache: dict[str | None, list[tuple[Estimate, Estimate]]] = {}
+            for a, b in grid.pairs(axis, level):
+                for cache, pair in times.pairs(metric, a, b).items():
+                    by_cache.setdefault(cache, []).append(pair)
+            for cache, pairs in by_cache.items():
+                yield replace(_effect(grid, axis, level, metric, pairs, times.simulated), cache=cache)
+
+
+def _effect(
+    grid: Grid,
+    axis: str,
+    level: str,
+    of: Field | str,
+    pairs: Sequence[tuple[Estimate, Estimate]],
+    simulated: bool,
+) -> Effect:
+    """The mean of the log ratios over these settings of the other axes, with the error of measurement.
+
+    `of`: the field of a workload, or the name of a startup time.
+    """
+    every = [one for pair in pairs for one in pair]
+    assumed = any(one.assumed for one in every)
+    condition: Condition = "all" if isinstance(of, str) else of.condition
+    figure, p_value = percent_figure(
+        sum(b.log_mean - a.log_mean for a, b in pairs) / len(pairs),
+        math.sqrt(sum(one.se**2 for one in every)) / len(pairs),
+        joint_df(every),
+        n=len(pairs),
+        of="pairs",
+        condition=condition,
+        method=basis(assumed, ASSUMED_STARTUP_SPREAD if isinstance(of, str) else ASSUMED_RUN_SPREAD),
+        simulated=simulated,
+    )
+    return Effect(
+        axis=axis,
+        level=level,
+        reference=grid.reference[axis],
+        workload=None if isinstance(of, str) else of.workload,
+        metric=of if isinstance(of, str) else of.metric,
+        condition=condition,
+        percent=figure,
+        verdict=Verdict.NO_DIFFERENCE,
+        p_value=p_value,
+        p_adjusted=p_value,
+    )
+
+
+def _corrected(effects: Sequence[Effect]) -> list[Effect]:
+    """Verdicts corrected by Holm over the effects of one metric and condition."""
+    families: dict[tuple[str, str], list[int]] = {}
+    for place, effect in enumerate(effects):
+        families.setdefault((effect.metric, effect.condition), []).append(place)
+    found = list(effects)
+    for places in families.values():
+        for place, p_value in zip(places, holm([effects[p].p_value for p in places]), strict=True):
+            found[place] = replace(
+                effects[place],
+                p_adjusted=p_value,
+                verdict=verdict_of(effects[place].metric, effects[place].percent, p_value),
+            )
+    return found

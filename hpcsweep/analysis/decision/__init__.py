@@ -1,0 +1,1 @@
+"""The decision: score by the objective, choice, recommendation, command."""

@@ -1,0 +1,1 @@
+"""What was measured: cells, results, startup times, costs, validity."""

@@ -1,0 +1,66 @@
+"""Results that came without samples: the aggregate figures of `vllm bench serve`, by the names of its JSON."""
+
+from collections.abc import Mapping
+
+from hpcsweep.analysis.findings.measured import Figure, Summary
+from hpcsweep.analysis.measured.measures import MEASURES
+
+_THROUGHPUTS = {
+    "request_throughput": "request_throughput",
+    "output_throughput": "output_throughput",
+    "total_token_throughput": "total_throughput",
+    "request_goodput": "goodput",
+}
+_TIMES = {"ttft": "ttft_s", "tpot": "tpot_s", "e2el": "e2e_s"}
+_MS = 1e-3
+
+
+def has_aggregates(figures: Mapping[str, float]) -> bool:
+    """Whether `figures` are those of a benchmark as a whole, and not what our client says of itself."""
+    return "completed" in figures and any(name in figures for name in _THROUGHPUTS)
+
+
+def aggregate_throughput(figures: Mapping[str, float], simulated: bool) -> dict[str, Figure]:
+    """The throughputs, each one figure of one benchmark: no interval can be given."""
+    found = {}
+    for theirs, ours in _THROUGHPUTS.items():
+        value = figures.get(theirs)
+        if value is not None:
+            found[ours] = Figure(
+                value, MEASURES[ours].unit, 1, "benchmarks", simulated=simulated, note="no interval from one benchmark"
+            )
+    return found
+
+
+def aggregate_summaries(figures: Mapping[str, float], simulated: bool) -> tuple[Summary, ...]:
+    """Means, medians and percentiles in seconds; a percentile that was not printed is NaN, and so is the range."""
+    found = []
+    missing = float("nan")
+    for theirs, ours in _TIMES.items():
+        mean = figures.get(f"mean_{theirs}_ms")
+        if mean is None:
+            continue
+        stdev = figures.get(f"std_{theirs}_ms")
+        median, p90, p99 = (figures.get(f"{q}_{theirs}_ms", missing) * _MS for q in ("median", "p90", "p99"))
+        found.append(
+            Summary(
+                metric=ours,
+                unit="s",
+                condition="all",
+                n=int(figures["completed"]),
+                mean=mean * _MS,
+                median=median,
+                p90=p90,
+                p99=p99,
+                minimum=missing,
+                maximum=missing,
+                stdev=None if stdev is None else stdev * _MS,
+                spread=None if stdev is None or not mean else stdev / mean,
+                low=None,
+                high=None,
+                median_low=None,
+                median_high=None,
+                simulated=simulated,
+            )
+        )
+    return tuple(found)

@@ -1,0 +1,280 @@
+"""Results: a variant on a workload over its repeats, and how well each mean is known.
+
+The spread of a mean has two parts: between requests of one server, and between servers (another start, another
+node). Only repeats show the second. It is pooled over all variants of a workload that were repeated; where the sweep
+has no repeats, `ASSUMED_RUN_SPREAD` stands in for it, and every figure that rests on it says so.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hpcsweep.analysis.findings.measured import Cell, Condition, Figure, Reason, Result
+from hpcsweep.analysis.measured.measures import MEASURES, RUN_MEASURES, SAMPLE_MEASURES
+from hpcsweep.analysis.measured.validity import MIN_WARM_SAMPLES, gate, tokens_reason
+from hpcsweep.analysis.stats.distribution import LEVEL, describe, t_quantile
+
+ASSUMED_RUN_SPREAD = 0.02
+"""Relative standard deviation between runs of the same variant, where none was repeated: 2%.
+
+Repeated serving benchmarks on unchanged hardware commonly lie 1 to 3% apart. The figure is an assumption.
+"""
+
+MIN_RUN_SPREAD = 0.001
+"""No clock and no scheduler repeats better than this: equal figures of few runs do not show a spread of zero."""
+
+MIN_POOLED_DF = 3
+"""Degrees of freedom below which the pooled spread is itself too uncertain to stand alone."""
+
+ALL_METRICS: tuple[tuple[str, Condition], ...] = (
+    *((name, "all") for name in (*SAMPLE_MEASURES, *RUN_MEASURES)),
+    *((name, "warm") for name in SAMPLE_MEASURES),
+)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One metric of one run: its mean, and its relative standard error within that server (None: one value)."""
+
+    mean: float
+    relative_se: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Relative spread between runs of one variant: `sd` with `df` degrees of freedom; `assumed`: not from repeats.
+
+    `sample_sd`: relative spread of single requests within a server, pooled; None: no server had two.
+    """
+
+    sd: float
+    df: float
+    assumed: bool
+    sample_sd: float | None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean on the logarithmic scale: differences of two are ratios. `single`: one run stands behind it."""
+
+    value: float
+    log_mean: float
+    se: float
+    df: float
+    n: int
+    runs: int
+    single: bool
+    assumed: bool
+
+
+def observe(cell: Cell, metric: str, condition: Condition) -> Observation | None:
+    """What one cell says of a metric; None: nothing, or nothing that has a logarithm."""
+    if metric in RUN_MEASURES:
+        figure = cell.throughput.get(metric)
+        if figure is None or figure.value is None or figure.value <= 0:
+            return None
+        half = None if figure.high is None else math.log(figure.high / figure.value)
+        se = None if half is None else half / t_quantile(0.5 + LEVEL / 2, figure.n - 1)
+        return Observation(figure.value, se, figure.n)
+    summary = cell.summary(metric, condition)
+    if summary is None or not summary.mean > 0:
+        return None
+    relative = None if summary.spread is None else summary.spread / math.sqrt(summary.n)
+    return Observation(summary.mean, relative, summary.n)
+
+
+def counting(cells: Iterable[Cell]) -> list[Cell]:
+    """The cells that may be averaged: measured and not invalid."""
+    return [cell for cell in cells if cell.left_out is None and cell.validity.status != "invalid"]
+
+
+def pool(groups: Iterable[Sequence[Observation]], assumed: float = ASSUMED_RUN_SPREAD) -> Spread:
+    """The spread between runs over all variants; one group a variant, on the logarithmic scale.
+
+    `assumed` takes its place where too few runs were repeated, unless those few lie farther apart.
+    """
+    squares, df, sample_squares, sample_df = 0.0, 0, 0.0, 0
+    for group in groups:
+        logs = [math.log(one.mean) for one in group]
+        middle = sum(logs) / len(logs) if logs else 0.0
+        squares += sum((value - middle) ** 2 for value in logs)
+        df += max(len(logs) - 1, 0)
+        for one in group:
+            if one.relative_se is not None:
+                sample_squares += (one.n - 1) * one.n * one.relative_se**2
+                sample_df += one.n - 1
+    sample_sd = math.sqrt(sample_squares / sample_df) if sample_df else None
+    seen = math.sqrt(squares / df) if df else 0.0
+    if df >= MIN_POOLED_DF:
+        return Spread(max(seen, MIN_RUN_SPREAD), df, assumed=False, sample_sd=sample_sd)
+    return Spread(max(seen, assumed), math.inf, assumed=True, sample_sd=sample_sd)
+
+
+def estimate(observations: Sequence[Observation], spread: Spread, *, of_samples: bool) -> Estimate | None:
+    """How well the mean over these runs is known; None: one sample, and no server of this workload had two."""
+    runs = len(observations)
+    if not runs:
+        return None
+    log_mean = sum(math.log(one.mean) for one in observations) / runs
+    variance = spread.sd**2 / runs
+    df = spread.df
+    if spread.assumed:
+        # The assumed spread is that between servers; the noise within each server comes on top of it.
+        parts = [_within(one, spread, of_samples=of_samples) for one in observations]
+        within = [part for part in parts if part is not None]
+        if len(within) < runs:
+            return None
+        variance += sum(v for v, _ in within) / runs**2
+        doubt = sum((v / runs**2) ** 2 / d for v, d in within if v)
+        df = variance**2 / doubt if doubt else math.inf
+    return Estimate(
+        value=math.exp(log_mean) if runs > 1 else observations[0].mean,
+        log_mean=log_mean,
+        se=math.sqrt(variance),
+        df=df,
+        n=sum(one.n for one in observations),
+        runs=runs,
+        single=runs == 1,
+        assumed=spread.assumed,
+    )
+
+
+def _within(one: Observation, spread: Spread, *, of_samples: bool) -> tuple[float, float] | None:
+    """Variance of one run's mean within its server, and its degrees of freedom."""
+    if one.relative_se is not None:
+        return one.relative_se**2, one.n - 1
+    if not of_samples:
+        return 0.0, 1.0  # a throughput is one figure of many requests: the spread between runs covers it
+    return None if spread.sample_sd is None else (spread.sample_sd**2 / one.n, 1.0)
+
+
+def build_results(cells: Sequence[Cell], variants: Sequence[str]) -> tuple[Result, ...]:
+    """One result a variant and workload that was sent or left out, by workload in the order of the cells."""
+    by_key: dict[tuple[str, str], list[Cell]] = {}
+    workloads: dict[str, None] = {}
+    for cell in cells:
+        workloads.setdefault(cell.workload)
+        by_key.setdefault((cell.variant, cell.workload), []).append(cell)
+    results = []
+    for workload in workloads:
+        usual = _usual_tokens([cell for cell in cells if cell.workload == workload])
+        for variant in variants:
+            found = by_key.get((variant, workload))
+            if found:
+                results.append(_result(variant, workload, found, usual))
+    return tuple(results)
+
+
+def _usual_tokens(cells: Sequence[Cell]) -> float | None:
+    known = sorted(cell.completion_tokens for cell in counting(cells) if cell.completion_tokens is not None)
+    return known[len(known) // 2] if known else None
+
+
+def _result(variant: str, workload: str, cells: Sequence[Cell], usual: float | None) -> Result:
+    sent = [cell for cell in cells if cell.left_out is None]
+    chosen = counting(cells)
+    reasons = _reasons(sent, chosen, usual)
+    simulated = any(cell.simulated for cell in cells)
+    means: dict[str, dict[Condition, Figure]] = {}
+    for metric, condition in ALL_METRICS:
+        figure = mean_figure(metric, condition, chosen or sent, simulated)
+        if figure is not None:
+            means.setdefault(metric, {})[condition] = figure
+    return Result(
+        variant=variant,
+        workload=workload,
+        left_out=None if sent else cells[0].left_out,
+        validity=gate(reasons),
+        runs=tuple(cell.label for cell in chosen),
+        set_aside=tuple(cell.label for cell in sent if cell not in chosen),
+        samples=sum(cell.succeeded for cell in chosen or sent),
+        means=means,
+        simulated=simulated,
+    )
+
+
+def _reasons(sent: Sequence[Cell], chosen: Sequence[Cell], usual: float | None) -> list[Reason]:
+    if not sent:
+        return []
+    if not chosen:
+        return [reason for cell in sent for reason in cell.validity.reasons]
+    reasons = _gathered(chosen)
+    tokens = [cell.completion_tokens for cell in chosen if cell.completion_tokens is not None]
+    differ = tokens_reason(sum(tokens) / len(tokens) if tokens else None, usual)
+    if differ is not None:
+        reasons.append(differ)
+    if len(chosen) == 1:
+        more = f"; {len(sent) - 1} more set aside" if len(sent) > 1 else ""
+        reasons.append(
+            Reason("one_run_only", f"one run only: the spread between server starts is not known{more}", "provisional")
+        )
+    return reasons
+
+
+def _gathered(chosen: Sequence[Cell]) -> list[Reason]:
+    """The reasons of the runs, one a kind; whether samples are too few is a question to all runs together."""
+    found: dict[str, list[Reason]] = {}
+    for cell in chosen:
+        for reason in cell.validity.reasons:
+            found.setdefault(reason.kind, []).append(reason)
+    if sum(_warm(cell) for cell in chosen) >= MIN_WARM_SAMPLES:
+        found.pop("too_few_samples", None)
+    return [
+        replace(same[0], text=f"{same[0].text} (in {len(same)} of {len(chosen)} runs)") if len(chosen) > 1 else same[0]
+        for same in found.values()
+    ]
+
+
+def _warm(cell: Cell) -> int:
+    summary = cell.summary("e2e_s", "warm")
+    return 0 if summary is None else summary.n
+
+
+def mean_figure(metric: str, condition: Condition, cells: Sequence[Cell], simulated: bool) -> Figure | None:
+    """The mean of the runs' means. Of one run: its own figure with the interval within that server."""
+    if not cells:
+        return None
+    figures = [_cell_figure(cell, metric, condition) for cell in cells]
+    known = [figure for figure in figures if figure is not None and figure.value is not None]
+    if len(known) < 2:
+        return known[0] if known else None
+    over_runs = describe(np.array([[figure.value for figure in known]]))[0]
+    return Figure(
+        over_runs.mean,
+        MEASURES[metric].unit,
+        over_runs.n,
+        "runs",
+        condition,
+        over_runs.low,
+        over_runs.high,
+        method="t over runs, on the logarithmic scale",
+        simulated=simulated,
+        note=f"each the mean of {_range([figure.n for figure in known])} {known[0].of}",
+    )
+
+
+def _range(counts: Sequence[int]) -> str:
+    return str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
+
+
+def _cell_figure(cell: Cell, metric: str, condition: Condition) -> Figure | None:
+    if metric in RUN_MEASURES:
+        return cell.throughput.get(metric)
+    summary = cell.summary(metric, condition)
+    return None if summary is None else summary.figure()
+
+
+def observations_by_variant(
+    cells: Sequence[Cell], workload: str, metric: str, condition: Condition
+) -> Mapping[str, list[Observation]]:
+    """What the counting cells of a workload say of a metric, by variant."""
+    found: dict[str, list[Observation]] = {}
+    for cell in counting(cells):
+        if cell.workload == workload:
+            one = observe(cell, metric, condition)
+            if one is not None:
+                found.setdefault(cell.variant, []).append(one)
+    return found

@@ -1,0 +1,1 @@
+"""Statistics: distributions, intervals, tests, ratios. Pure."""

@@ -1,0 +1,1 @@
+"""Find and judge the claims of a text: changes and orderings."""

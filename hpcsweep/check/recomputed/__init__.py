@@ -1,0 +1,1 @@
+"""Recompute the figures of a report from its own samples and tables."""

@@ -1,0 +1,193 @@
+"""Trace the speeds of a summary table to the result blocks of the same document."""
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from hpcsweep.check.cases import Case, Cases
+from hpcsweep.check.claims.find import claims
+from hpcsweep.check.findings import Finding, Verdict
+from hpcsweep.check.known import Known, figures_of
+from hpcsweep.check.quantities import Quantity, metrics_of, quantities, unit_of_times
+from hpcsweep.imports.documents.blocks import Imported, Place, Table
+from hpcsweep.imports.documents.numbers import Number, shown
+
+_MOST_REPLICAS = 16
+_MOST_NAMED = 3
+_HEDGED = re.compile(r"[~\u2248<>\u2264\u2265]\s?$")
+_SURE_DIGITS = 3
+_PRINTED = 1.0
+"""Room for the last digit of a printed figure in the search by value."""
+
+
+class Tracer:
+    """The figures of a document's blocks by metric and value, and what a cell is about."""
+
+    def __init__(self, found: Imported) -> None:
+        self.cases = Cases.of(found.benchmarks, found.lines)
+        self._known: dict[tuple[str, ...], list[Known]] = {}
+        self._blocks = found.benchmarks
+
+    def known(self, names: Sequence[str]) -> list[Known]:
+        """Return the figures of these names in all blocks, by value."""
+        key = tuple(names)
+        if key not in self._known:
+            self._known[key] = sorted(figures_of(self._blocks, key), key=lambda one: one.value.value)
+        return self._known[key]
+
+    def matching(self, names: Sequence[str], said: Number) -> list[Known]:
+        """Return the figures of these names that a stated number may be."""
+        known = self.known(names)
+        room = 2 * said.tolerance + 1e-6 * abs(said.value) + _PRINTED
+        start = bisect_left(known, said.value - room, key=lambda one: one.value.value)
+        found = []
+        for one in known[start:]:
+            if one.value.value > said.value + room:
+                break
+            if one.value.agrees(said):
+                found.append(one)
+        return sorted(found, key=lambda one: one.place)
+
+    def scaled(self, names: Sequence[str], said: Number) -> tuple[Known, int] | None:
+        """Return a throughput and the number of replicas of its server that give a stated number; None: none do."""
+        rates = [name for name in names if not name.endswith("_ms")]
+        for replicas in range(2, _MOST_REPLICAS + 1) if rates else ():
+            for one in self.matching(rates, Number(said.value / replicas, said.tolerance)):
+                if (one.value * Number(replicas)).agrees(said):
+                    return one, replicas
+        return None
+
+
+def table_cells(table: Table, tracer: Tracer) -> Iterator[Finding]:
+    """Yield a finding on each speed of a summary table whose metric the blocks have."""
+    for line, row in table.rows:
+        place = Place(table.place.file, line)
+        for column, cell in enumerate(row):
+            if column >= len(table.columns) or (column == 0 and len(row) > 1):
+                continue
+            title = table.columns[column]
+            inside = claims(cell)
+            for quantity in quantities(cell):
+                if any(one.start <= quantity.start < one.end for one in inside) or quantity.number.value <= 0:
+                    continue
+                names = _metric(cell, quantity, title, row[0])
+                if not names or not tracer.known(names):
+                    continue
+                label = "" if metrics_of(row[0]) else _row_label(table, row)
+                above = " ".join((*table.context.headings[-1:], table.context.short))
+                about = ", ".join(part for part in (table.context.label, row[0], title) if part)
+                case = tracer.cases.case(label, title, above)
+                hedged = bool(_HEDGED.search(cell[: quantity.start]))
+                unit = quantity.unit or unit_of_times(f"{quantity.label} {title} {row[0]}")
+                quantity = replace(quantity, unit=unit)
+                yield traced(place, about, _claim(quantity, title), quantity, names, case, tracer, hedged=hedged)
+
+
+def _claim(quantity: Quantity, title: str) -> str:
+    return f"{quantity.label or title}: {quantity.text}"
+
+
+def _row_label(table: Table, row: Sequence[str]) -> str:
+    """Return the texts of a row that are no speeds: its name, and the settings beside it."""
+    parts = [row[0]]
+    for title, cell in zip(table.columns[1:], row[1:], strict=False):
+        if not metrics_of(title) and not metrics_of(cell) and not claims(cell) and len(cell) < 40:
+            parts.append(f"{title} {cell}" if cell.strip().isdigit() else cell)
+    return " ".join(parts)
+
+
+def _metric(cell: str, quantity: Quantity, title: str, row: str) -> Sequence[str]:
+    """Return the metric of a number: its name in the cell, else in the title of the column, else in the row's name."""
+    if quantity.label:
+        return metrics_of(f"{quantity.label} {quantity.unit if quantity.seconds else ''}")
+    if quantity.unit in ("%", "GB", "MB", "W", "other"):
+        return ()
+    return metrics_of(title) or (metrics_of(row) if not metrics_of(cell) else metrics_of(cell))
+
+
+def traced(
+    place: Place,
+    about: str,
+    claim: str,
+    quantity: Quantity,
+    names: Sequence[str],
+    case: Case,
+    tracer: Tracer,
+    *,
+    hedged: bool,
+) -> Finding:
+    """Return where a stated speed comes from: a block, a multiple of one, or nowhere, beside the block of its case."""
+    said = rounded(_in_ms(quantity, names))
+    matching = tracer.matching(names, said)
+    places = {one.place for one in case.blocks}
+    own = figures_of(case.blocks, names)
+    if matching:
+        source = next((one for one in matching if one.place in places), matching[0])
+        elsewhere = source.place not in places and case.sure and len(own) == 1 and quantity.digits > _SURE_DIGITS
+        if elsewhere and len(names) == 1 and _other_work(source, own[0]):
+            reason = (
+                f"this is the value of another case (line {source.place.line}, {source.label}); the block for this "
+            )
+            reason += f"case has {shown(own[0].value.value)} (line {own[0].place.line})"
+            lines: tuple[int, ...] = (source.place.line, own[0].place.line)
+            return _finding(place, about, claim, Verdict.WRONG, reason, "cell", said, own[0].value.value, lines)
+        reason = f"{source.what} of {source}"
+        return _finding(
+            place, about, claim, Verdict.CONFIRMED, reason, "cell", said, source.value.value, (source.place.line,)
+        )
+    scaled = tracer.scaled(names, said)
+    if scaled is not None:
+        one, replicas = scaled
+        reason = f"{replicas} x {shown(one.value.value)}, {one.what} of {one}: assumes that replicas scale without loss"
+        value = replicas * one.value.value
+        return _finding(place, about, claim, Verdict.CONFIRMED, reason, "scaled_cell", said, value, (one.place.line,))
+    precise = quantity.digits >= _SURE_DIGITS and not hedged and (quantity.seconds or not names[0].endswith("_ms"))
+    if case.sure and own and precise and len(own) >= len(names) * len(case.blocks):
+        listed = ", and ".join(f"{shown(one.value.value)} (line {one.place.line})" for one in own[:_MOST_NAMED])
+        blocks = "the block" if len(case.blocks) == 1 else "the blocks"
+        has = "has" if len(case.blocks) == 1 else "have"
+        reason = f"no block of this document has it; {blocks} for this case {has} {listed}"
+        lines = tuple(one.place.line for one in own[:_MOST_NAMED])
+        nearest = min(own, key=lambda one: abs(one.value.value - said.value)).value.value
+        return _finding(place, about, claim, Verdict.DOES_NOT_FOLLOW, reason, "cell", said, nearest, lines)
+    reason = "no block of this document has it, and none is known to be for this case"
+    return _finding(place, about, claim, Verdict.NOT_CHECKED, reason, "cell", said, None, ())
+
+
+def _other_work(source: Known, own: Known) -> bool:
+    return len(source.work) == 2 and len(own.work) == 2 and source.work != own.work
+
+
+def _finding(
+    place: Place,
+    about: str,
+    claim: str,
+    verdict: Verdict,
+    reason: str,
+    kind: str,
+    said: Number,
+    recomputed: float | None,
+    lines: tuple[int, ...],
+) -> Finding:
+    return Finding(place, about, claim, verdict, reason, kind, said.value, recomputed, "", lines)
+
+
+def _in_ms(quantity: Quantity, names: Sequence[str]) -> Number:
+    """Return the number in the unit of the figures: times are in ms there."""
+    if names[0].endswith("_ms") and quantity.seconds and quantity.unit != "ms":
+        return quantity.number * Number(1000 * quantity.seconds)
+    return quantity.number
+
+
+def rounded(said: Number) -> Number:
+    """Return a number with what its last digit leaves open; a whole one that ends in zeros as rounded to those."""
+    if abs(said.value) >= 1e15:
+        return said
+    value, unit = int(said.value), 1
+    if said.tolerance < 0.5 or said.value != value or not value:
+        return Number(said.value, 2 * said.tolerance)
+    while value % (10 * unit) == 0:
+        unit *= 10
+    room = unit / 2 if abs(value) >= 100 * unit else 1.0
+    return Number(said.value, max(said.tolerance, room))

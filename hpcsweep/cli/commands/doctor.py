@@ -1,0 +1,99 @@
+"""`hpcsweep doctor`: what this machine is, and what is missing on it."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from hpcsweep.cli.output import say, say_json
+from hpcsweep.schedulers.base import ClusterFacts, Partition
+from hpcsweep.store.open import default_home
+from hpcsweep.submit.local.machine import Machine, look_around
+from hpcsweep.sweep.layout import Home
+from hpcsweep.units import format_bytes, format_duration
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """Say what this machine is, and what is missing on it.
+
+    Scheduler, partitions with their GPU types and limits, HPCSWEEP_HOME, engines, and each cluster profile held
+    against what the cluster says. Changes nothing.
+    """
+    options = ctx.obj or {}
+    machine = look_around(Home(Path(options.get("home") or default_home()).absolute()))
+    if as_json:
+        say_json(json.dumps(dataclasses.asdict(machine), indent=1))
+        return
+    for line in _lines(machine):
+        say(line)
+
+
+def _lines(machine: Machine) -> Iterator[str]:
+    yield f"machine    {machine.host}, {machine.system}"
+    yield f"hpcsweep   {machine.hpcsweep}, {machine.python}"
+    yield f"GPUs here  {len(machine.gpus) or 'none'}"
+    yield ""
+    if not machine.schedulers:
+        yield "scheduler  none on this machine: the built-in profile `local` runs sweeps here"
+    for name, facts in machine.schedulers.items():
+        yield from _scheduler(name, facts)
+    yield ""
+    home = machine.home
+    yield f"home       {home.path}"
+    yield f"           {'cannot be written: ' + home.trouble if home.trouble else 'can be written'}, " + (
+        f"{format_bytes(home.free_bytes)} free, {home.file_system}"
+    )
+    if machine.schedulers and not home.shared:
+        yield (
+            f"           {home.file_system} is not known as a shared file system: compute nodes must see this folder; "
+            "choose another with --home or HPCSWEEP_HOME"
+        )
+    yield ""
+    for engine in machine.engines:
+        where = f"{engine.executable} ({engine.version or 'version not known'})" if engine.executable else "not here"
+        yield f"engine     {engine.name}: {where}"
+    yield ""
+    if not machine.profiles:
+        yield "profiles   none: `hpcsweep init` writes hpcsweep.yaml"
+    for name, problems in machine.profiles.items():
+        yield f"profile    {name}: {'; '.join(problems) or 'nothing is wrong'}"
+
+
+def _scheduler(name: str, facts: ClusterFacts) -> Iterator[str]:
+    words = {None: "accounting not known", True: "accounting on", False: "accounting off"}[facts.accounting]
+    size = "array size not known" if facts.max_array_size is None else f"arrays up to {facts.max_array_size} elements"
+    yield f"scheduler  {name} {facts.version or '(version not known)'}: {words}, {size}"
+    if facts.accounting is False:
+        yield "           how a job ended is known until the scheduler forgets it; the run folder knows it for ever"
+    for warning in facts.warnings:
+        yield f"           warning: {warning}"
+    for partition in facts.partitions:
+        yield f"           {_partition(partition)}"
+
+
+def _partition(partition: Partition) -> str:
+    gpus = ", ".join(f"{count} {kind or 'GPUs'}" for kind, count in partition.gpus.items()) or "no GPUs"
+    limit = (
+        "no time limit" if partition.max_walltime_s is None else f"up to {format_duration(partition.max_walltime_s)}"
+    )
+    marks = "".join(
+        [
+            " (default)" if partition.default else "",
+            f" (routes to {', '.join(partition.routes_to)})" if partition.routes_to else "",
+            " (takes jobs from a routing queue only)" if partition.only_routed else "",
+            "" if partition.usable else " (takes no jobs at present)",
+        ]
+    )
+    size = ", ".join(
+        [
+            *([f"{partition.cpus} CPUs"] if partition.cpus else []),
+            *([format_bytes(partition.memory_bytes)] if partition.memory_bytes else []),
+        ]
+    )
+    free = "" if partition.gpus_free is None else f" ({partition.gpus_free} free)"
+    return f"{partition.name}{marks}: {partition.nodes} nodes with {gpus}{free}{', ' + size if size else ''}; {limit}"

@@ -1,0 +1,1 @@
+"""Read engine logs: phases, facts, tracebacks, the cause of a failure. Pure."""

@@ -1,0 +1,237 @@
+"""Choose the reason of a failure among everything that a log shows: the root cause, not what only followed from it."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hpcsweep.engines.base import FailurePattern
+from hpcsweep.engines.hints import Hint, Role, hints_of
+from hpcsweep.engines.logs.prefixes import Line, is_front_end
+from hpcsweep.engines.logs.tracebacks import Chain, Raised
+from hpcsweep.spec.phases import OutcomeKind
+
+_LONGEST_REASON = 500
+_RANKS: dict[Role, int] = {"cause": 0, "general": 1, "consequence": 2, "echo": 4}
+_UNLISTED, _DOUBTFUL = 1, 3
+_TROUBLE = re.compile(
+    r"error|fail|exception|fatal|abort|kill|time[sd]? ?-?out|out of|not found|no space|no such|cannot|unable|refus"
+    r"|watchdog|died|dead|exceed|denied|unsupport|not support|invalid|bus error|segment|quota|limit|sigquit|sigterm"
+    r"|core dumped|not enough|missing|stalled|cancel|preempt|libcuda|undefined symbol|xid|ecc\b|address already|crash"
+    r"|no memory|unreachable|mpi_|unhealthy|expected|illegal|without|less than|larger than|greater than|must be"
+    r"|terminat|oom",
+    re.IGNORECASE,
+)
+"""What a line must contain to be compared with the hints: nearly all lines of a log do not."""
+_HARMLESS = re.compile(
+    r"\w*Warning: |^\W*(?:warning|note|skip\w*|ignor\w*|(?:failed|unable|could not|cannot) (?:to )?import)\b",
+    re.IGNORECASE,
+)
+"""Lines that tell of something that the program went on without."""
+_OF_A_REQUEST = re.compile(
+    r"Exception in ASGI application|Error in (?:chat )?completion|Error processing request|Error with model",
+    re.IGNORECASE,
+)
+_ON_THE_WAY_OUT = re.compile(
+    r"Exception ignored (?:in|while)|exception was never retrieved|Exception in callback|Error in atexit|"
+    r"Exception in thread",
+    re.IGNORECASE,
+)
+_PYDANTIC = re.compile(r"^(?P<count>\d+) validation errors? for (?P<model>\S+)")
+_PYDANTIC_TAIL = re.compile(r"\s*\[type=\w+.*$|\s*\(type=[\w.]+.*\)$")
+_FURTHER = re.compile(r"^\s*For further information visit|^\s*$")
+_MOST_MEMORISED = 256
+_LONGEST_SEARCHED = 8_000
+_LONGEST_LINE = 2_000
+
+
+@dataclass(frozen=True)
+class FailureSeen:
+    """Why the engine ended, by its log.
+
+    `evidence`: the line as it was logged. `reason`: what it says without prefixes, completed by its telling further
+    lines. `hint`: what it means and what to do; empty: not known. `decided_by`: the engine's own rule, empty when it
+    names none. `code`: id of the entry in the knowledge base, empty: none fits.
+    """
+
+    outcome: OutcomeKind
+    hint: str
+    t_s: float
+    evidence: str
+    decided_by: str = ""
+    reason: str = ""
+    code: str = ""
+
+    @property
+    def words(self) -> str:
+        """The reason in one line."""
+        return self.reason or self.evidence
+
+
+class Judge:
+    """Takes chains of exceptions and single lines, and keeps the best reason: the lowest rank, then the first."""
+
+    def __init__(self, engine: str, patterns: Iterable[FailurePattern]) -> None:
+        self._engine, self._patterns = engine, tuple(patterns)
+        self._best: tuple[tuple[int, int, int], FailureSeen] | None = None
+        self._version: str | None = None
+        self._serving = False
+        self._memory: dict[str, Hint | None] = {}
+        self._lines = 0
+        self.dead = False
+
+    def knows_version(self, version: str) -> None:
+        """Take note of the engine's version: some hints hold for a range of them."""
+        if version != self._version:
+            self._version, self._memory = version, {}
+
+    def serves(self) -> None:
+        """Take note that the server is up: what went wrong before was survived, and is no reason any more."""
+        if not self._serving:
+            self._serving = True
+            if not self.dead:
+                self._best = None
+
+    def line(self, line: Line, raw: str, t_s: float, *, inside: bool) -> None:
+        """Look at one line. `inside`: it belongs to an exception, which is looked at as a whole."""
+        self._lines += 1
+        text = line.text
+        for number, pattern in enumerate(self._patterns):
+            if pattern.regex.search(raw):
+                self.dead |= pattern.fatal
+                seen = FailureSeen(
+                    pattern.outcome, pattern.hint, t_s, _short(raw), pattern.decided_by, _short(text.strip())
+                )
+                self._consider((0, number, self._lines), seen)
+                break
+        if inside or line.level in ("debug", "info", "warning") or len(text) > _LONGEST_LINE:
+            return  # a longer line is a dump of the configuration, in which every word occurs
+        if not _TROUBLE.search(text) or _HARMLESS.search(text):
+            return
+        hint = self._of_line(text)
+        if hint is not None:
+            self.dead |= hint.fatal
+            self._consider((_RANKS[hint.role], 0, self._lines), _of_hint(hint, t_s, _short(raw), _short(text)))
+
+    def raised(self, raised: Raised, t_s: float) -> None:
+        """Look at an exception as soon as its first line is there: the engine may be dead from here on."""
+        found = self._of_exception(raised.text)
+        if found is not None and found[0].fatal:
+            self.dead = True
+            self._consider((_RANKS["echo"], 0, self._lines), _of_hint(found[0], t_s, _short(raised.raw), ""))
+
+    def chain(self, chain: Chain) -> None:
+        """Look at a chain of exceptions that is over."""
+        judged = self._judged(chain)
+        if judged is not None:
+            self._consider(*judged)
+
+    def verdict(self, open_chains: Iterable[Chain]) -> FailureSeen | None:
+        """Return the best reason so far, `open_chains` included; None: nothing that counts was seen."""
+        judged = [one for chain in open_chains if (one := self._judged(chain)) is not None]
+        if self._best is not None:
+            judged.append(self._best)
+        return min(judged, key=lambda one: one[0])[1] if judged else None
+
+    def _consider(self, rank: tuple[int, int, int], seen: FailureSeen) -> None:
+        if self._best is None or rank < self._best[0]:
+            self._best = rank, seen
+
+    def _judged(self, chain: Chain) -> tuple[tuple[int, int, int], FailureSeen] | None:
+        if chain.quiet or _OF_A_REQUEST.search(chain.intro):
+            return None
+        best: tuple[int, int, Raised, tuple[Hint, re.Match[str]] | None] | None = None
+        for number, raised in enumerate(chain.raised):
+            found = self._of_exception(raised.text)
+            rank = _UNLISTED if found is None else _RANKS[found[0].role]
+            # The last exception of a chain is what its program wanted to say, unless only an earlier one is known.
+            if best is None or (rank, -number) < best[:2]:
+                best = rank, -number, raised, found
+        if best is None:
+            return None
+        rank, _, raised, found = best
+        front_end = chain.logged and is_front_end(chain.process)
+        if front_end and self._serving and rank != _RANKS["echo"]:
+            return None  # the answer to one request
+        if rank in (0, _UNLISTED) and (_ON_THE_WAY_OUT.search(chain.intro) or (front_end and rank)):
+            rank = _DOUBTFUL
+        reason = _short(sentence(raised, found[1] if found else None))
+        evidence = _short(raised.raw)
+        if found is None:
+            seen = FailureSeen(OutcomeKind.CRASHED, "", chain.t_s, evidence, "", reason)
+        else:
+            seen = _of_hint(found[0], chain.t_s, evidence, reason)
+        return (rank, 0, chain.order), seen
+
+    def _of_line(self, text: str) -> Hint | None:
+        if text not in self._memory:
+            if len(self._memory) >= _MOST_MEMORISED:
+                self._memory.clear()
+            found = hints_of(self._engine).of_line(text[:_LONGEST_SEARCHED], self._version)
+            self._memory[text] = found[0] if found else None
+        return self._memory[text]
+
+    def _of_exception(self, text: str) -> tuple[Hint, re.Match[str]] | None:
+        return hints_of(self._engine).of_exception(text[:_LONGEST_SEARCHED], self._version)
+
+
+def _of_hint(hint: Hint, t_s: float, evidence: str, reason: str) -> FailureSeen:
+    return FailureSeen(hint.outcome, hint.advice, t_s, evidence, hint.decided_by, reason, hint.id)
+
+
+def sentence(raised: Raised, match: re.Match[str] | None) -> str:
+    """Say what an exception says, in one line. `match`: where its text fits an entry of the knowledge base."""
+    lines = [line.strip() for line in raised.message]
+    first = lines[0] if lines else ""
+    pydantic = _PYDANTIC.match(first)
+    if pydantic is not None:
+        details = _pydantic_details(lines[1:])
+        name = f"{raised.name}: {pydantic[0]}"
+        return f"{name}: {'; '.join(details)}" if details else name
+    if not first:
+        return f"{raised.kind} without a message{_where(raised)}"
+    parts = [first]
+    further = _telling(raised, match) or (lines[1] if first.endswith(":") and len(lines) > 1 else "")
+    if further:
+        parts.append(further)
+    return f"{raised.kind}: " + " ".join(parts)
+
+
+def _where(raised: Raised) -> str:
+    place = f" ({raised.file}, line {raised.line}, in {raised.function})" if raised.file else ""
+    check = f": the check `{raised.code}` failed" if raised.code.startswith("assert ") else ""
+    return f"{check}{place}"
+
+
+def _telling(raised: Raised, match: re.Match[str] | None) -> str:
+    """The further line of a message in which a pattern was found; empty: in its first, or in several."""
+    if match is None:
+        return ""
+    start = match.start() - len(raised.kind) - 2
+    at = 0
+    for number, line in enumerate(raised.message):
+        if at <= start < at + len(line) + 1:
+            return line.strip() if number else ""
+        at += len(line) + 1
+    return ""
+
+
+def _pydantic_details(lines: Iterable[str]) -> list[str]:
+    """What pydantic says of each field: `tp: Input should be a valid integer`."""
+    found: list[str] = []
+    field = ""
+    for line in lines:
+        if _FURTHER.match(line):
+            continue
+        text = _PYDANTIC_TAIL.sub("", line).strip()
+        if text == line.strip() and " " not in text:
+            field = text
+            continue
+        text = re.sub(r"^(?:Value|Assertion) error, ", "", text)
+        found.append(f"{field}: {text}" if field else text)
+        field = ""
+    return found[:5]
+
+
+def _short(text: str) -> str:
+    line = text.strip()
+    return line if len(line) <= _LONGEST_REASON else line[: _LONGEST_REASON - 1] + "…"

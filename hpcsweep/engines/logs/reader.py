@@ -1,0 +1,224 @@
+"""Reads an engine's log line by line: phases, facts and failures, by the engine's own patterns. Pure."""
+
+import re
+from collections import deque
+from dataclasses import dataclass
+
+from hpcsweep.engines.base import FactPattern, LogPatterns
+from hpcsweep.engines.logs.causes import FailureSeen, Judge
+from hpcsweep.engines.logs.literals import with_literals
+from hpcsweep.engines.logs.prefixes import ANSI, LONGEST, Line, split
+from hpcsweep.engines.logs.tracebacks import TracebackReader
+from hpcsweep.spec.phases import STARTUP_PHASES, Phase
+
+__all__ = ["FactSeen", "FailureSeen", "LogReader", "PhaseSeen"]
+
+_ORDER = {Phase(name): rank for rank, name in enumerate(STARTUP_PHASES)}
+_COMPILED, _LOADED = frozenset({"graphs_compiled", "graphs_saved"}), frozenset({"graphs_from_cache"})
+"""Facts that tell, between them, whether a compile cache was of use: `compile_cache` is hit, miss or partial."""
+_MOST_PROCESSES = 4096
+_SERVES = re.compile(r"Application startup complete\.")
+"""Uvicorn's line, the same in all engines: the server answers from here on."""
+
+
+@dataclass(frozen=True)
+class PhaseSeen:
+    """A phase has begun; the one before it is over."""
+
+    phase: Phase
+    t_s: float
+    evidence: str
+
+
+@dataclass(frozen=True)
+class FactSeen:
+    """A figure or word that the engine printed. A later one of the same name replaces it."""
+
+    name: str
+    value: float | str
+    unit: str
+    t_s: float
+    evidence: str
+
+
+Seen = PhaseSeen | FactSeen
+
+
+class LogReader:
+    """Follows one attempt's log, in the order of its lines.
+
+    Phases only move forward: with eight workers the same line comes eight times, and a straggler's line is no step
+    back. `ready` and the phases after it are not in a log: the agent enters them.
+    """
+
+    def __init__(self, engine: LogPatterns, keep_lines: int = 60) -> None:
+        self._phase_patterns = with_literals(engine.phase_patterns)
+        self._fact_patterns = with_literals(engine.fact_patterns)
+        self._noise = tuple(engine.noise)
+        self._lines: deque[str] = deque(maxlen=keep_lines)
+        self._absent: set[Phase] = set()
+        self._entered: list[Phase] = [Phase.LAUNCH]
+        self._furthest = _ORDER[Phase.LAUNCH]
+        self._values: dict[str, dict[str, float]] = {}
+        self._ranks: dict[str, int] = {}
+        self._facts: dict[str, FactSeen] = {}
+        self._tracebacks = TracebackReader()
+        self._judge = Judge(engine.name, engine.failure_patterns)
+
+    @property
+    def phase(self) -> Phase:
+        """The startup phase that the log tells; `launch` before the first telling line."""
+        return self._entered[-1]
+
+    @property
+    def facts(self) -> dict[str, FactSeen]:
+        """The facts read so far, by name."""
+        return dict(self._facts)
+
+    @property
+    def failure(self) -> FailureSeen | None:
+        """The root cause so far, not what followed from it. None: nothing that ends an engine was seen."""
+        return self._judge.verdict(self._tracebacks.open_chains())
+
+    @property
+    def death(self) -> FailureSeen | None:
+        """The failure of an engine that is dead, even if its front end lives. None: no line reported it."""
+        return self.failure if self._judge.dead else None
+
+    @property
+    def last_lines(self) -> list[str]:
+        """The last lines that are no noise, oldest first; of a progress bar only what it showed last."""
+        return list(self._lines)
+
+    def has_entered(self, phase: Phase) -> bool:
+        """Whether a line told of this phase."""
+        return phase in self._entered
+
+    def unseen_phases(self) -> list[Phase]:
+        """Startup phases that no line told of, though nothing said that this start has none of the kind."""
+        return [phase for phase in _ORDER if phase not in self._entered and phase not in self._absent]
+
+    def is_noise(self, line: str) -> bool:
+        """Whether `line` is one that this engine writes even when it is stuck: no sign of progress."""
+        text = ANSI.sub("", line[: 2 * LONGEST])[:LONGEST].strip()
+        return not text or any(pattern.search(text) for pattern in self._noise)
+
+    def feed(self, line: str, t_s: float) -> list[Seen]:
+        """Return what `line` shows; `t_s` is when it arrived. A line may hold several states of a progress bar."""
+        pieces = [piece for piece in ANSI.sub("", line).rstrip("\r\n").split("\r") if piece.strip()]
+        if not pieces:
+            self._tracebacks.feed(split(ANSI.sub("", line[:LONGEST]).rstrip("\r\n")), "", t_s)
+            return []
+        if not self.is_noise(pieces[-1]):
+            self._lines.append(pieces[-1][:LONGEST])
+        seen: list[Seen] = []
+        for piece in pieces:
+            text = piece[:LONGEST]
+            parts, lowered = split(text), text.lower()
+            seen += self._phases(text, lowered, t_s)
+            seen += self._facts_of(parts, text, lowered, t_s)
+            self._failures(parts, text, t_s)
+        return seen
+
+    def _phases(self, text: str, lowered: str, t_s: float) -> list[Seen]:
+        seen: list[Seen] = []
+        for literal, _, pattern in self._phase_patterns:
+            if literal not in lowered or not pattern.regex.search(text):
+                continue
+            if pattern.after is not None and pattern.after not in self._entered:
+                continue
+            if pattern.at == "absent":
+                self._absent.add(pattern.phase)
+                continue
+            phase = pattern.phase if pattern.at != "end" else self._after(pattern.phase)
+            if phase is None or _ORDER[phase] <= self._furthest:
+                continue
+            if pattern.at == "early" and self._furthest >= _ORDER[Phase.CAPTURE_GRAPHS]:
+                continue  # a part of the phase that goes on
+            if pattern.at != "early":
+                self._furthest = _ORDER[phase]
+            if phase is not self.phase:
+                self._absent.discard(phase)
+                self._entered.append(phase)
+                seen.append(PhaseSeen(phase, t_s, _short(text)))
+        return seen
+
+    def _after(self, phase: Phase) -> Phase | None:
+        later = [p for p in _ORDER if _ORDER[p] > _ORDER[phase] and p not in self._absent]
+        return later[0] if later else None
+
+    def _facts_of(self, line: Line, text: str, lowered: str, t_s: float) -> list[Seen]:
+        seen: list[Seen] = []
+        for literal, rank, pattern in self._fact_patterns:
+            match = pattern.regex.search(text) if literal in lowered else None
+            if match is None:
+                continue
+            value = _value(pattern, match)
+            if value is None or not self._counts(pattern, rank):
+                continue
+            if not isinstance(value, str):
+                value = self._over_processes(pattern, line.process, value)
+            fact = FactSeen(pattern.name, value, pattern.unit, t_s, _short(text))
+            self._facts[pattern.name] = fact
+            seen.append(fact)
+            if pattern.name == "engine_version":
+                self._judge.knows_version(str(value))
+        if any(isinstance(fact, FactSeen) and fact.name in _COMPILED | _LOADED for fact in seen):
+            cache = FactSeen("compile_cache", self._compile_cache(), "", t_s, _short(text))
+            self._facts[cache.name] = cache
+            seen.append(cache)
+        return seen
+
+    def _compile_cache(self) -> str:
+        if self._facts.keys() & _COMPILED:
+            return "partial" if self._facts.keys() & _LOADED else "miss"
+        return "hit"
+
+    def _counts(self, pattern: FactPattern, rank: int) -> bool:
+        """Whether a line may set this fact: not after a more exact one, nor after the first where that counts."""
+        known = self._ranks.get(pattern.name)
+        if known is None or rank > known:
+            self._ranks[pattern.name] = rank
+            if known is not None:
+                self._values.pop(pattern.name, None)
+            return True
+        return rank == known and not pattern.first
+
+    def _over_processes(self, pattern: FactPattern, process: str, value: float) -> float:
+        """The figure of a server: workers do the same side by side, so the largest of theirs, never their sum."""
+        values = self._values.setdefault(pattern.name, {})
+        if process not in values and len(values) >= _MOST_PROCESSES:
+            return max(values.values())
+        values[process] = values.get(process, 0.0) + value if pattern.total else value
+        return max(values.values())
+
+    def _failures(self, line: Line, text: str, t_s: float) -> None:
+        chain = self._tracebacks.feed(line, text, t_s)
+        if chain is not None:
+            self._judge.chain(chain)
+        if self._tracebacks.raised is not None:
+            self._judge.raised(self._tracebacks.raised, t_s)
+        self._judge.line(line, text, t_s, inside=self._tracebacks.inside)
+        if _SERVES.search(text):
+            self._judge.serves()
+            self._tracebacks = TracebackReader()
+
+
+def _value(pattern: FactPattern, match: re.Match[str]) -> float | str | None:
+    if pattern.value is not None:
+        return pattern.value
+    raw = match[pattern.group]
+    if raw is None:
+        return None
+    if pattern.words:
+        return str(raw)
+    try:
+        number = float(raw.replace(",", "")) * pattern.factor
+        return float(round(number)) if pattern.unit in ("bytes", "tokens") else number
+    except ValueError:
+        return None
+
+
+def _short(text: str) -> str:
+    line = text.strip()
+    return line if len(line) <= 500 else line[:499] + "…"

@@ -1,0 +1,168 @@
+"""The outline of a document: which heading, title, comment and command stands above a line."""
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from hpcsweep.imports.documents.blocks import Context
+from hpcsweep.imports.results.printed import is_part
+
+_HEADING = re.compile(r"^ {0,3}(#{1,6})\s+(.+?)\s*#*\s*$")
+_NUMBERED = re.compile(r"^\s*\d+(?:\.\d+)*\.?\s+[A-Z][^.:;|]{2,70}$")
+_ADMONITION = re.compile(r"""^\s*(?:\?\?\?|!!!|:::)\+?\s*\w*\s*(?:"(?P<title>[^"]*)")?""")
+_FENCE = re.compile(r"^[\s>]*(?:```|~~~)")
+_COMMENT = re.compile(r"^\s*#+\s*(\S.*?)\s*$")
+_SHORT = re.compile(r"^[\s*_]*([A-Za-z](?:[\w .+/&()=,-]{0,57}[\w)+])?)[\s*_]*:?[\s*_]*$")
+_GENERIC = re.compile(
+    r"\b(serving|serve|server|script|scripts|command|commands|benchmarks?|benchmarking|results?|output|expected|"
+    r"example|bash|shell|text|console|tip|info|note|copy|the)\b",
+    re.IGNORECASE,
+)
+SERVES = re.compile(
+    r"\b(?:vllm\s+serve|sglang\.launch_server|vllm\.entrypoints\.openai\.api_server|trtllm-serve(?:\s+serve)?)(?=\s|$)"
+)
+"""What starts a server."""
+
+_RECOMMENDED = re.compile(r"recommend|conclusion|optimal|production|best config|final config", re.IGNORECASE)
+_ADVISED = re.compile(r"\brecommended (?:serving )?(?:configuration|command|settings)\b", re.IGNORECASE)
+_NEAR_LINES = 4
+_PROMPT = re.compile(r"^\s*(?:[$>#]\s+)(?=[a-z])")
+
+
+@dataclass(frozen=True)
+class CommandText:
+    """A written command. `line`: 1-based; `text`: as written; `argv`: what was meant, comments left out."""
+
+    line: int
+    text: str
+    argv: tuple[str, ...]
+    recommended: bool
+    context: Context
+
+
+@dataclass
+class Outline:
+    """For each line its context; the serve commands; and the fences with the title above each."""
+
+    contexts: list[Context] = field(default_factory=list)
+    commands: list[CommandText] = field(default_factory=list)
+    fences: list[tuple[int, int, str]] = field(default_factory=list)  # (first, last line inside, title above)
+
+
+@dataclass
+class _State:
+    headings: list[tuple[int, str]] = field(default_factory=list)
+    short: str = ""
+    title: str = ""
+    comment: str = ""
+    command: str = ""
+    fence: int | None = None
+
+    def context(self) -> Context:
+        return Context(tuple(text for _, text in self.headings), self.short, self.comment, self.command)
+
+
+def outline(lines: Sequence[str]) -> Outline:
+    """Walk through cleaned lines once."""
+    found, state = Outline(), _State()
+    marked = _is_marked_up(lines)
+    skip_to = 0
+    for number, line in enumerate(lines, 1):
+        if number > skip_to:
+            if SERVES.search(line) and not _COMMENT.match(line) and "`" not in line:
+                skip_to = _command(lines, number, state, found)
+            elif not is_part(line):
+                _step(line, number, lines, state, found, marked)
+            elif state.comment and re.match(r"\s*={20,}\s*$", line):
+                found.contexts.append(state.context())
+                state.comment = ""  # it was the label of the block that ends here
+                continue
+        found.contexts.append(state.context())
+    return found
+
+
+def _is_marked_up(lines: Sequence[str]) -> bool:
+    """Whether `#` makes headings here: in text flattened out of a page it only begins comments of code."""
+    first = next((line for line in lines if line.strip()), "")
+    return bool(_HEADING.match(first)) or any(match and len(match[1]) > 1 for match in map(_HEADING.match, lines))
+
+
+def _command(lines: Sequence[str], number: int, state: _State, found: Outline) -> int:
+    """Take the command that begins in this line; the last line of it."""
+    taken = list(_command_lines(lines, number - 1))
+    text = "\n".join(taken)
+    argv = meant_argv(text)
+    state.command = shlex.join(argv)
+    above = " ".join([*(text for _, text in state.headings[-1:]), state.short, state.title, state.comment])
+    near = [text for text in lines[max(0, number - 1 - _NEAR_LINES) : number - 1] if _ADVISED.search(text)]
+    context = state.context()
+    found.commands.append(CommandText(number, text, argv, bool(_RECOMMENDED.search(above) or near), context))
+    return number + len(taken) - 1
+
+
+def _command_lines(lines: Sequence[str], start: int) -> Iterator[str]:
+    """Yield the lines of the command at index `start`: continued ones, also behind a comment that breaks them off."""
+    for place in range(start, len(lines)):
+        line = lines[place]
+        yield line
+        code = line.partition(" #")[0].rstrip()
+        following = lines[place + 1] if place + 1 < len(lines) else ""
+        if not code.endswith("\\") or not following.strip() or _FENCE.match(following):
+            return
+
+
+def meant_argv(text: str) -> tuple[str, ...]:
+    """The words of a command as its author meant them: comments and line continuations left out.
+
+    A command that no shell could split is split at blanks.
+    """
+    plain = " ".join(line.partition(" #")[0].rstrip().removesuffix("\\") for line in text.splitlines())
+    plain = _PROMPT.sub("", plain)
+    try:
+        return tuple(shlex.split(plain))
+    except ValueError:
+        return tuple(plain.split())
+
+
+def _step(line: str, number: int, lines: Sequence[str], state: _State, found: Outline, marked: bool) -> None:
+    if _FENCE.match(line):
+        if state.fence is None:
+            state.fence = number
+        else:
+            found.fences.append((state.fence + 1, number - 1, state.title))
+            state.fence = None
+        state.comment = ""
+        return
+    following = next((other for other in lines[number : number + 2] if other.strip()), "")
+    comment = _COMMENT.match(line)
+    if comment and (state.fence is not None or not marked or is_part(following)):
+        state.comment = comment[1]
+        return
+    heading = _HEADING.match(line) if state.fence is None and marked else None
+    if heading or (not marked and state.fence is None and _NUMBERED.match(line)):
+        level = len(heading[1]) if heading else 2
+        text = _plain(heading[2] if heading else line)
+        state.headings = [pair for pair in state.headings if pair[0] < level] + [(level, text)]
+        state.short = state.title = state.comment = state.command = ""
+        return
+    if state.fence is not None:
+        return
+    admonition = _ADMONITION.match(line)
+    text = (admonition["title"] or "") if admonition else line
+    if admonition:
+        state.title = text
+    short = _SHORT.match(text)
+    if short:
+        left = " ".join(_GENERIC.sub(" ", short[1]).split())
+        if left:
+            if left != state.short:
+                state.command = ""  # it belonged to what stood above
+            state.short = left
+        elif not admonition:
+            state.title = short[1]  # the title of a folded part, flattened out of a page
+
+
+def _plain(text: str) -> str:
+    """A heading without emphasis and links."""
+    return re.sub(r"[*_`]{1,3}([^*_`]+)[*_`]{1,3}", r"\1", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)).strip()

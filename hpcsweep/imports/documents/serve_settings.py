@@ -1,0 +1,125 @@
+"""What a written serve command sets, so that two commands can be compared whatever their spelling."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hpcsweep.imports.documents.blocks import Benchmark, Context
+from hpcsweep.imports.documents.outline import meant_argv
+
+_ALIASES = {
+    "tp": "tensor-parallel-size", "tp-size": "tensor-parallel-size", "pp": "pipeline-parallel-size",
+    "pp-size": "pipeline-parallel-size", "dp": "data-parallel-size", "dp-size": "data-parallel-size",
+    "ep": "ep-size", "expert-parallel-size": "ep-size", "moe-expert-parallel-size": "ep-size", "model": "model-path",
+    "m": "model-path", "q": "quantization",
+}  # fmt: skip
+_NO_MATTER = {
+    "host", "port", "api-key", "served-model-name", "tool-call-parser", "reasoning-parser", "enable-auto-tool-choice",
+    "trust-remote-code", "chat-template", "disable-log-requests", "log-level", "uds",
+}  # fmt: skip
+"""Flags that do not change how fast a model is served."""
+
+_FLAG = re.compile(r"--?[A-Za-z]")
+_SWITCH = re.compile(r"enable-|disable-|no-|skip-|enforce-eager$|trust-remote-code$")
+"""Flags that take no value: a word after one may be the model."""
+
+_PARALLEL = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """Engine, model, and flags (long names without dashes; a switch has an empty value) that may change the speed."""
+
+    engine: str
+    model: str
+    flags: Mapping[str, str]
+
+    @property
+    def gpus(self) -> int:
+        """Return the GPUs of one server: tensor x pipeline x data parallel size; 0: a size is not a number.
+
+        With SGLang's data-parallel attention the data-parallel ranks are inside the tensor-parallel group.
+        """
+        sizes = [self.flags.get(name, "1") for name in _PARALLEL]
+        if self.engine == "sglang" and "enable-dp-attention" in self.flags:
+            sizes = sizes[:2]
+        if not all(size.isdecimal() and int(size) for size in sizes):
+            return 0
+        return math.prod(map(int, sizes))
+
+    def differences(self, other: "ServeSettings") -> list[str]:
+        """What `other` has otherwise, as words; empty: both serve alike."""
+        found = []
+        if self.engine != other.engine:
+            found.append(f"{other.engine} instead of {self.engine}")
+        if self.model != other.model:
+            found.append(f"{other.model} instead of {self.model}")
+        for name in sorted({*self.flags, *other.flags}):
+            mine, theirs = self.flags.get(name), other.flags.get(name)
+            if mine != theirs:
+                found.append(f"{_written(name, theirs)} instead of {_written(name, mine)}")
+        return found
+
+
+def _written(name: str, value: str | None) -> str:
+    return f"no --{name}" if value is None else f"--{name} {value}".rstrip()
+
+
+def serve_settings(argv: Sequence[str]) -> ServeSettings | None:
+    """The settings in a command; None: it starts no server that is known."""
+    words = list(argv)
+    joined = " ".join(words)
+    if "sglang.launch_server" in joined:
+        engine = "sglang"
+    elif "trtllm-serve" in joined:
+        engine = "trtllm"
+    elif "vllm" in joined:
+        engine = "vllm"
+    else:
+        return None
+    starts = [
+        i for i, word in enumerate(words) if word in ("serve", "trtllm-serve") or ("." in word and "server" in word)
+    ]
+    rest = words[starts[-1] + 1 :] if starts else words
+    model, flags, place = "", {}, 0
+    while place < len(rest):
+        word = rest[place]
+        place += 1
+        if not word.startswith("-") or word in ("-", "--"):
+            model = model or word
+            continue
+        name, equals, value = word.lstrip("-").partition("=")
+        if not equals and not _SWITCH.match(name) and place < len(rest) and not _FLAG.match(rest[place]):
+            value, place = rest[place], place + 1
+        flags[_name(name)] = value
+    model = flags.pop("model-path", "") or model
+    return ServeSettings(engine, model, {name: v for name, v in flags.items() if name not in _NO_MATTER})
+
+
+def _name(flag: str) -> str:
+    name = flag.replace("_", "-")
+    return _ALIASES.get(name, name)
+
+
+def argv_of(context: Context) -> tuple[str, ...]:
+    """The command above a block, with the flags of the block's own label in place of its own; empty: there is none."""
+    words = list(meant_argv(context.command)) if context.command else []
+    if not words or not context.comment.startswith("-"):
+        return tuple(words)
+    own = meant_argv(context.comment)
+    named = {_name(word.lstrip("-").partition("=")[0]) for word in own if word.startswith("-")}
+    kept: list[str] = []
+    dropping = False
+    for word in words:
+        if word.startswith("-"):
+            dropping = _name(word.lstrip("-").partition("=")[0]) in named
+        if not dropping:
+            kept.append(word)
+    return (*kept, *own)
+
+
+def settings_of(benchmark: Benchmark) -> ServeSettings | None:
+    """The settings that a block was measured with: the command above it, as changed by flags in its own label."""
+    argv = argv_of(benchmark.context)
+    return serve_settings(argv) if argv else None

@@ -1,0 +1,1 @@
+"""Readers of result files of load clients and benchmark tools."""

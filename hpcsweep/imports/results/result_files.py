@@ -1,0 +1,69 @@
+"""Read result files: JSON or JSONL of any known load client, several objects in one, recognised by their shape."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hpcsweep.imports.documents.blocks import Benchmark, Place, Skipped
+from hpcsweep.imports.results.client_summaries import known_summary
+from hpcsweep.imports.results.guidellm import guidellm_benchmarks, is_guidellm
+from hpcsweep.imports.results.llmd_report import is_llmd_report, llmd_report
+from hpcsweep.imports.results.serving_results import is_serving_result, missing, serving_result
+
+_MOST_KEYS = 6
+
+
+def json_objects(text: str) -> tuple[list[tuple[int, Any]], tuple[int, str] | None]:
+    """Return (line, value) of each JSON value in a text, and where and why reading ended early; None: it did not."""
+    decoder = json.JSONDecoder()
+    found: list[tuple[int, Any]] = []
+    place, line, counted = 0, 1, 0
+    while True:
+        while place < len(text) and (text[place] in " \t\r\n,\ufeff" or text.startswith("---\n", place)):
+            place += 1 if text[place] != "-" else 4  # between documents of a stream
+        if place == len(text):
+            return found, None
+        line += text.count("\n", counted, place)
+        counted = place
+        try:
+            value, place = decoder.raw_decode(text, place)
+        except (ValueError, RecursionError) as exc:
+            return found, (line, str(exc))
+        found.append((line, value))
+
+
+def read_objects(objects: list[tuple[int, Any]], file: str) -> Iterator[Benchmark | Skipped]:
+    """Yield the benchmarks of JSON values, lists of them included. Values of one unknown shape are refused once."""
+    refused: set[tuple[str, ...]] = set()
+    pending = [(line, value) for line, value in reversed(objects)]
+    while pending:
+        line, value = pending.pop()
+        place = Place(file, line)
+        if isinstance(value, list):
+            pending += [(line, one) for one in reversed(value)]
+            continue
+        shape = tuple(map(str, list(value)[:_MOST_KEYS])) if isinstance(value, dict) else (type(value).__name__,)
+        read = _reader(value) if isinstance(value, dict) else None
+        if read is not None:
+            yield from read(value, place)
+        elif shape not in refused:
+            refused.add(shape)
+            yield _refused(value, shape, place)
+
+
+def _reader(value: Mapping[str, Any]) -> Any:
+    if is_guidellm(value):
+        return guidellm_benchmarks
+    if is_llmd_report(value):
+        return llmd_report
+    return known_summary(value) or (serving_result if is_serving_result(value) else None)
+
+
+def _refused(value: Any, shape: tuple[str, ...], place: Place) -> Skipped:
+    if not isinstance(value, dict):
+        return Skipped(place, repr(value)[:60], "no result of a load client that is known")
+    why = "no result of a load client that is known"
+    lacks = missing(value)
+    if lacks and len(lacks) < 3:  # of the three fields that a result has
+        why += f"; as one of vllm bench serve it lacks {', '.join(lacks)}"
+    return Skipped(place, f"object with {', '.join(shape)}", why)

@@ -1,0 +1,1 @@
+"""The load client: schedule, senders, send loop, records of samples."""

@@ -1,0 +1,221 @@
+"""One connection to the server, and the request that is on it. Times are monotonic nanoseconds."""
+
+import errno
+import socket
+import struct
+import time
+
+from hpcsweep.load.client.schedule import Item
+from hpcsweep.load.wire.answer import Answer, Failure, plain_end
+from hpcsweep.load.wire.http1 import HttpError, ResponseReader
+
+READ_BYTES = 1 << 13  # four times this takes a sixth more memory at 1,000 streams, and no less CPU
+CONTROL_BYTES = socket.CMSG_SPACE(16)
+SO_TIMESTAMPNS = 35  # linux/asm-generic/socket.h; the socket module does not name it
+_EARLY_NS = 10_000_000  # a stamp may be later than the begin of the batch in which it was read
+_STAMP = struct.Struct("qq")
+
+_ROOM_S = 2
+"""How long a new connection to a Unix socket waits for room in the listen backlog. TCP tries again by itself; here
+connect fails at once, unless it may block."""
+
+Address = tuple[str, int] | str
+"""Host and port, or the path of a Unix socket."""
+
+Received = tuple[bytes, list[tuple[int, int, bytes]], int, object]
+"""What `recvmsg` gives: data, control messages, flags, address."""
+
+
+class Connection:
+    """A non-blocking socket. `item` None: idle.
+
+    While `streaming`, whoever waits on the socket only appends what `recvmsg` gives to `reads`, and calls `look` when
+    the answer may have ended or much has come: what an answer says can wait, what comes next on others cannot.
+    """
+
+    __slots__ = (
+        "answer",
+        "begun_ns",
+        "connecting",
+        "fd",
+        "handed_ns",
+        "item",
+        "last_ns",
+        "out",
+        "reader",
+        "reads",
+        "ready_ns",
+        "recvmsg",
+        "request",
+        "rested",
+        "sent_ns",
+        "sock",
+        "stamped",
+        "streaming",
+        "wants_out",
+    )
+
+    def __init__(self, address: Address) -> None:
+        """Begin to connect. Raises OSError when that fails at once."""
+        if isinstance(address, str):
+            family = socket.AF_UNIX
+        else:
+            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            if family != socket.AF_UNIX:
+                self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self.sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)  # Unix stream sockets have no such stamps
+            code = self.sock.connect_ex(address)
+            if code == errno.EAGAIN and family == socket.AF_UNIX:
+                code = self._wait_for_room(address)
+            if code not in (0, errno.EINPROGRESS):
+                raise OSError(code, errno.errorcode.get(code, str(code)))
+        except OSError:
+            self.sock.close()
+            raise
+        self.fd = self.sock.fileno()
+        self.recvmsg = self.sock.recvmsg
+        self.connecting = self.wants_out = code != 0
+        self.rested = False  # has been idle: the server may have closed it meanwhile
+        self.reader = ResponseReader()
+        self.item: Item | None = None
+        self.begin(None, b"", 0)
+
+    def _wait_for_room(self, address: Address) -> int:
+        """Connect to a Unix socket whose backlog is full. Return the error code."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _ROOM_S, 0))
+        self.sock.setblocking(True)
+        code = self.sock.connect_ex(address)
+        self.sock.setblocking(False)
+        return code
+
+    def connected(self) -> None:
+        """The socket has become writable: connected, or not. Raises OSError."""
+        code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise OSError(code, errno.errorcode.get(code, str(code)))
+        self.connecting = False
+
+    def begin(self, item: Item | None, request: bytes, ready_ns: int) -> None:
+        """Take a request that could have been sent at `ready_ns`; None: nothing yet."""
+        self.item, self.ready_ns = item, ready_ns
+        self.begun_ns = time.monotonic_ns()
+        self.handed_ns = self.sent_ns = 0  # before and after the call that handed over the last byte
+        self.last_ns = 0  # when something was last received
+        self.request, self.out = request, memoryview(request)
+        self.reads: list[Received] = []
+        self.streaming = self.stamped = False
+        self.answer = Answer()
+        self.reader.reset()
+
+    def send(self) -> bool:
+        """Hand over what is left of the request; True: the kernel has all of it. Raises OSError."""
+        self.handed_ns = time.monotonic_ns()
+        try:
+            self.out = self.out[self.sock.send(self.out) :]
+        except BlockingIOError:
+            return False
+        if self.out:
+            return False
+        self.sent_ns = time.monotonic_ns()
+        return True
+
+    def look(self, offset_ns: int) -> bool:
+        """Read what was kept; True: the answer has ended, and as far as HTTP goes it is whole. Raises Failure.
+
+        `offset_ns`: monotonic minus Unix time, for the kernel's stamps.
+        """
+        reads, self.reads = self.reads, []
+        answer = self.answer
+        ended = False
+        for data, control, _, _ in reads:
+            at_ns = self._stamp_ns(control, offset_ns)
+            if answer.head and self.reader.between_chunks:
+                # nearly every chunk is one event that is like the one before, but for its text
+                chunks, read_bytes = _like(data, answer.head, answer.tail)
+                answer.add_plain(chunks, at_ns)
+                data = data[read_bytes:] if read_bytes else data
+                if chunks and not data:
+                    continue
+            ended = self._take(data, at_ns)
+        self.streaming = self.reader.streaming
+        return ended
+
+    def _stamp_ns(self, control: list[tuple[int, int, bytes]], offset_ns: int) -> int:
+        """When the kernel got it; when it was read, where the kernel does not say or its clock was set in between."""
+        if control and control[0][1] == SO_TIMESTAMPNS:
+            seconds, nanoseconds = _STAMP.unpack(control[0][2])
+            at_ns: int = seconds * 1_000_000_000 + nanoseconds + offset_ns
+            if self.handed_ns <= at_ns <= self.last_ns + _EARLY_NS:
+                self.stamped = True
+                return at_ns
+        return self.last_ns
+
+    def _take(self, data: bytes, at_ns: int) -> bool:
+        reader, answer = self.reader, self.answer
+        try:
+            if data:
+                body = reader.feed(data)
+            else:
+                body = b""
+                reader.eof()
+        except HttpError as exc:
+            raise Failure("bad_answer", str(exc)) from None
+        if reader.status is not None and (reader.status != 200 or "event-stream" not in reader.content_type):
+            self._refused(body, at_end=reader.complete or not data)
+            return False
+        if body:
+            answer.feed(body, at_ns)
+        if reader.complete:
+            return True
+        if not data:
+            if answer.done:  # all of it came; only the last chunk's frame is missing
+                return True
+            raise Failure("cut", f"the server closed the connection after {len(answer.stamps)} chunks")
+        return False
+
+    def _refused(self, body: bytes, *, at_end: bool) -> None:
+        """Keep the text of an answer that is no stream, and fail with it when it has ended."""
+        self.answer.plain += body[: 300 - len(self.answer.plain)]
+        if not at_end:
+            return
+        text = self.answer.plain.decode("utf-8", "replace")
+        if self.reader.status != 200:
+            raise Failure("http_error", f"status {self.reader.status}: {text}")
+        raise Failure("not_streamed", f"content type {self.reader.content_type!r}: {text}")
+
+    def keep_last_words(self) -> bool:
+        """Keep what came before the connection broke; whether there was anything.
+
+        A server that refuses a long request may answer and close before it has read all of it.
+        """
+        try:
+            got = self.recvmsg(READ_BYTES, CONTROL_BYTES)
+        except OSError:
+            return False
+        if got[0]:
+            self.last_ns = time.monotonic_ns()
+            self.reads += [got, (b"", [], 0, None)]
+        return bool(got[0])
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.sock.close()
+
+
+def _like(data: bytes, head: bytes, tail: bytes) -> tuple[int, int]:
+    """(number of chunks with which `data` begins and that are `head`, a text and `tail`, their bytes)."""
+    chunks = at = 0
+    while at < len(data):
+        start = data.find(b"\r", at) + 2  # after the line with the chunk's size
+        after = plain_end(data, start, head, tail)
+        if not after:
+            break
+        try:
+            if int(data[at : start - 2], 16) != after - start - 2:
+                break
+        except ValueError:
+            break
+        chunks, at = chunks + 1, after
+    return chunks, at

@@ -1,0 +1,156 @@
+"""The server process: started as the leader of a group, its output stamped line by line, ended with all it started."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import IO
+
+from hpcsweep.node.process.family import Family
+from hpcsweep.node.process.processes import TOKEN_VARIABLE, die_with_parent, lead_group, reap_orphans, send
+from hpcsweep.node.record.capped_log import CappedLog
+from hpcsweep.node.setup.private_network import enter_private_network
+from hpcsweep.node.setup.secrets_file import without
+
+SERVER_LOG = "server.log"
+_CHUNK_BYTES = 1 << 16
+_LONGEST_LINE_BYTES = 1 << 18
+_SEARCHED_BYTES = 1 << 16
+"""Of a line that are searched for phases and facts; an engine's whole configuration in one line is a third of it."""
+
+
+@dataclass(frozen=True)
+class Teardown:
+    """How a server ended. `killed`: what did not go by itself, as `PID NAME`; `left`: what could not be killed."""
+
+    exit_code: int | None
+    killed: list[str]
+    left: list[str]
+    lasted_s: float
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _begin_server(in_session: bool, private_network: bool) -> None:
+    """Prepare the new process between fork and exec."""
+    if private_network:
+        enter_private_network()
+    if in_session:
+        lead_group()
+    else:
+        die_with_parent()  # last: a new user namespace makes the kernel forget it
+
+
+class Server:
+    """One server process and what descends from it. `on_line` gets each line and its time of arrival (monotonic).
+
+    `in_session`: it stays in the agent's session, in a process group of its own, instead of leading a session.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        folder: Path,
+        token: str,
+        on_line: Callable[[str, float], None],
+        *,
+        hidden: Sequence[bytes] = (),
+        in_session: bool = False,
+        private_network: bool = False,
+    ) -> None:
+        """Start it. `hidden`: values that are masked in every line. `private_network`: see that module.
+
+        Raises OSError: the executable cannot be run.
+        """
+        self._on_line, self._hidden, self.in_session = on_line, hidden, in_session
+        self._log = CappedLog(folder / SERVER_LOG)
+        self.lost_log_lines = 0
+        try:
+            self._process = subprocess.Popen(
+                list(argv),
+                cwd=folder,
+                env={**env, TOKEN_VARIABLE: token},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=not in_session,
+                preexec_fn=partial(_begin_server, in_session, private_network),
+            )
+        except BaseException:
+            self._log.close()
+            raise
+        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
+        self._reader.start()
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started: the leader of its group, and of its session unless `in_session`."""
+        return self._process.pid
+
+    def exit_code(self) -> int | None:
+        """Of the process that was started; None while it lives; negative: ended by that signal."""
+        return self._process.poll()
+
+    def end(self, family: Family, spare: Collection[int], grace_s: float) -> Teardown:
+        """SIGTERM, up to `grace_s` real seconds of patience, then SIGKILL to every process that is left.
+
+        `family`: the server and all it started. `spare`: children of the agent that do not belong to it. The server
+        may be dead already: what it started may not.
+        """
+        begun_s = time.monotonic()
+        if self._process.poll() is None and grace_s > 0:
+            send(self.pid, signal.SIGTERM, group=True)
+        kept = {*spare, self.pid}
+        while time.monotonic() - begun_s < grace_s:
+            reap_orphans(kept)
+            if self._process.poll() is not None and not family.living():
+                break
+            time.sleep(0.05)
+        killed, left = family.kill(waited_for=(self.pid,))
+        try:
+            exit_code: int | None = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            exit_code = None
+        self._reader.join(timeout=5)
+        return Teardown(exit_code, killed, [str(process) for process in left], time.monotonic() - begun_s)
+
+    def drain(self, within_s: float = 2.0) -> None:
+        """Wait until the last lines of a dead server have been read (a child may still hold its output open)."""
+        self._reader.join(timeout=within_s)
+
+    def _read(self, pipe: IO[bytes]) -> None:
+        rest = b""
+        with pipe, contextlib.closing(self._log):
+            while chunk := os.read(pipe.fileno(), _CHUNK_BYTES):
+                arrived_s = time.monotonic()
+                *lines, rest = (rest + chunk).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+                if len(rest) > _LONGEST_LINE_BYTES:  # looked through again with every chunk: cut, as if it had ended
+                    lines.append(rest)
+                    rest = b""
+                self._take(lines, arrived_s)
+            if rest:
+                self._take([rest], time.monotonic())
+
+    def _take(self, lines: list[bytes], arrived_s: float) -> None:
+        stamp = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
+        told = [without(line, self._hidden) for line in lines if line.strip()]
+        try:
+            self._log.write(b"".join(stamp + b" " + line + b"\n" for line in told))
+        except OSError:  # the disk is full: the run goes on, the events say how much of the log is missing
+            self.lost_log_lines += len(told)
+        for line in told:
+            self._on_line(line[:_SEARCHED_BYTES].decode(errors="replace"), arrived_s)

@@ -1,0 +1,1 @@
+"""Write what an attempt leaves behind: folders, events, exit records, identity."""

@@ -1,0 +1,1 @@
+"""Prepare an attempt: engine, environment, cache, keys, preflight checks."""

@@ -1,0 +1,55 @@
+"""A network of its own for a server on a Unix socket: a loopback interface that no other process can reach.
+
+Engines open ports besides that of their HTTP server (PyTorch's TCPStore and Gloo, without authentication). In a network
+namespace nobody else on the node can connect to them; a Unix socket is a path and works across namespaces. Only a new
+user namespace gives an ordinary user the right to make one (`man 7 user_namespaces`), which some sites do not allow.
+"""
+
+import ctypes
+import fcntl
+import os
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000  # linux/sched.h
+_SIOCSIFFLAGS, _IFF_UP = 0x8914, 0x1  # linux/sockios.h, linux/if.h
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def enter_private_network() -> None:
+    """Move this process, a child that has not yet called exec, into a new network. Raises OSError."""
+    uid, gid = os.geteuid(), os.getegid()
+    if _LIBC.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"unshare: {os.strerror(code)}")
+    Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
+    Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1", encoding="ascii")
+    Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1", encoding="ascii")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
+
+
+def private_network_problem() -> str:
+    """Return why this node does not let its users make a network; empty: it does."""
+    # In a process of its own: this one has threads, and what a child of a fork may do then is little.
+    done = subprocess.run(
+        [sys.executable, "-m", "hpcsweep.node.setup.private_network"], capture_output=True, text=True, check=False
+    )
+    return done.stderr.strip()[-500:] if done.returncode else ""
+
+
+def main() -> int:
+    """Try it. 0: it works; 1: standard error says why not."""
+    try:
+        enter_private_network()
+    except OSError as exc:
+        print(exc, file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Watch a server: startup phases, readiness, progress, stalls, telemetry."""

@@ -1,0 +1,183 @@
+"""A variant as something to run in production: a command, a batch script, or YAML."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import StringIO
+
+from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
+
+from hpcsweep import __version__
+from hpcsweep.analysis.decision.commands import ServeCommand, shell_text
+from hpcsweep.analysis.findings import Findings, Variant
+from hpcsweep.errors import ReportError, nearest
+from hpcsweep.render.environment import make_environment, render
+from hpcsweep.report import wording
+from hpcsweep.spec.cluster import Cluster
+from hpcsweep.spec.job import Element, JobSpec, Resources
+from hpcsweep.spec.secret_values import is_secret
+
+KINDS = ("command", "slurm", "pbs", "yaml")
+
+
+@dataclass(frozen=True)
+class Service:
+    """A variant to be served. `resources`: what its measurement asked for; `cluster`: the profile it ran under."""
+
+    findings: Findings
+    variant: Variant
+    command: ServeCommand
+    resources: Resources
+    cluster: Cluster
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader of the exported text must know, a line each."""
+        sweep, advice = self.findings.sweep, self.findings.recommendation
+        lines = [f"{self.variant.exp} of {sweep.sweep}: {self.variant.name}"]
+        if self.variant.variant == advice.chosen:
+            lines.append(f"recommended for: {advice.objective}")
+            lines += advice.why
+        secrets = self.command.secrets
+        if secrets and self.variant.variant != advice.chosen:
+            lines.append(f"set {', '.join(secrets)} in the environment: what the measurement had is not written here")
+        if self.variant.simulated:
+            lines.append(f"{wording.SIMULATED}: this choice rests on the simulated engine, not on a measurement")
+        return lines
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The command with the executable that the profile names for this engine."""
+        named = self.cluster.engines.get(self.variant.engine)
+        return (named, *self.command.argv[1:]) if named else self.command.argv
+
+
+def find_variant(findings: Findings, name: str) -> Variant:
+    """`best`, or a variant by its short name, label or id. Raises ReportError."""
+    advice = findings.recommendation
+    if name == "best":
+        if advice.chosen is None:
+            raise ReportError(f"{findings.sweep.sweep}: {'; '.join(advice.why)}", hint="name a variant, such as E01")
+        return findings.variant(advice.chosen)
+    for variant in findings.variants:
+        if name in (variant.exp, variant.label, variant.variant):
+            return variant
+    raise ReportError(f"{findings.sweep.sweep} has no variant {name!r}", hint=nearest(name, _names(findings)))
+
+
+def _names(findings: Findings) -> list[str]:
+    return ["best", *(variant.exp for variant in findings.variants)]
+
+
+def export_text(service: Service, kind: str, *, walltime_s: float | None = None) -> str:
+    """The text of one of `KINDS`. `walltime_s` None: as the measurement asked for.
+
+    Raises ReportError when there is no command, and SpecError for a value that no directive line can carry.
+    """
+    if service.command.trouble:
+        raise ReportError(f"{service.variant.exp}: {service.command.trouble}")
+    if kind == "yaml":
+        return _yaml(service)
+    if kind == "command":
+        head = "".join(f"# {_one_line(line)}\n" for line in service.remarks)
+        return head + files_text(service.command.files) + shell_text(service.argv, service.command.env) + "\n"
+    return _script(service, kind, walltime_s)
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def files_text(files: Mapping[str, str]) -> str:
+    """Shell text that writes the files, letter by letter."""
+    parts = []
+    for name, text in files.items():
+        end = "END_OF_FILE"
+        while end in text:
+            end += "_"
+        parts.append(f"cat > {shlex.quote(name)} <<'{end}'\n{text.rstrip()}\n{end}\n")
+    return "".join(parts)
+
+
+def _script(service: Service, scheduler: str, walltime_s: float | None) -> str:
+    name = f"serve-{service.variant.exp}"
+    resources = service.resources.model_copy(update={"walltime_s": walltime_s or service.resources.walltime_s})
+    cluster = service.cluster
+    if cluster.scheduler != scheduler:  # its partition or queue, account and place mean nothing to another scheduler
+        cluster = Cluster(setup=cluster.setup, env=cluster.env, engines=cluster.engines)
+    told = {name: value for name, value in cluster.env.items() if not is_secret(name)}
+    # A server has nothing to write down before the time limit, and USR1 would kill it.
+    cluster = cluster.model_copy(update={"signal_margin": 0, "scheduler": scheduler, "env": told})
+    job = JobSpec(
+        sweep=service.findings.sweep.sweep,
+        job=0,
+        sweep_dir="",
+        name=name,
+        scheduler=scheduler,
+        resources=resources,
+        elements=[Element(index=0, runs=[])],
+        cache_dir="",
+    )
+    return render(
+        make_environment(),
+        "serve.sh.j2",
+        base=f"{scheduler}.sh.j2",
+        scheduler=scheduler,
+        job=job,
+        cluster=cluster,
+        job_dir=name,
+        log_dir="",
+        array=False,
+        parallel=None,
+        python="",
+        version=__version__,
+        file=f"{name}.sh",
+        remarks=service.remarks,
+        exports=service.command.env,
+        files=service.command.files,
+        files_text=files_text(service.command.files),
+        command=shell_text(service.argv, {}),
+    )
+
+
+def _yaml(service: Service) -> str:
+    findings, variant = service.findings, service.variant
+    results = [result for result in findings.results if result.variant == variant.variant and result.left_out is None]
+    figures = {
+        result.workload: {
+            metric: _figure(figure)
+            for metric, by_condition in result.means.items()
+            for figure in by_condition.values()
+            if figure.condition == ("warm" if "warm" in by_condition else "all")
+        }
+        for result in results
+    }
+    document = {
+        "sweep": findings.sweep.sweep,
+        "variant": variant.variant,
+        "axes": {axis: DoubleQuotedScalarString(level) for axis, level in variant.axes.items()},
+        "simulated": variant.simulated,
+        "recommended_for": findings.recommendation.objective
+        if variant.variant == findings.recommendation.chosen
+        else None,
+        "engine": variant.engine,
+        "model": variant.model,
+        "nodes": service.resources.nodes,
+        "gpus_per_node": service.resources.gpus,
+        "gpu_type": service.resources.gpu_type,
+        "argv": list(service.argv),
+        "env": dict(service.command.env),
+        "files": {name: LiteralScalarString(text) for name, text in service.command.files.items()},
+        "figures": figures,
+    }
+    stream = StringIO()
+    yaml = YAML()
+    yaml.width = 1000
+    yaml.dump(document, stream)
+    return stream.getvalue()
+
+
+def _figure(one: object) -> dict[str, object]:
+    names = ("value", "unit", "n", "of", "condition", "low", "high", "simulated")
+    return {name: getattr(one, name) for name in names}

@@ -1,0 +1,134 @@
+"""The report as one HTML file that opens offline: no script, style, font or image comes from anywhere else.
+
+A content security policy in the page forbids every connection, so that what the file says of itself is enforced.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import shorten
+from typing import IO
+
+from jinja2 import BaseLoader, ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from hpcsweep import __version__
+from hpcsweep.analysis.findings import Findings
+from hpcsweep.report.chapters.full_report import build_document
+from hpcsweep.report.document import Block, Document, Section, Table
+from hpcsweep.report.formats.html.captions import plots_of
+from hpcsweep.report.formats.html.links import Links, folder_of
+from hpcsweep.report.formats.html.pack import pack_json, pack_plotly
+from hpcsweep.report.formats.html.plots import plot_data
+from hpcsweep.report.formats.html.tables import HtmlTable, kept_whole, of_document, run_table
+from hpcsweep.terminal_text import printable
+
+TEMPLATE = "report.html.j2"
+MAX_BULLETS = 40
+"""A longer list is folded after so many items."""
+
+SCRIPTS = ("report_tables.js", "report_figures.js", "report_requests.js", "report_plots.js")
+
+MAX_HEADING = 160
+
+OPEN_PARTS = 6
+"""A chapter with more parts shows their headings only, to be opened one by one."""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A chapter of the page with its parts. `id`: its anchor."""
+
+    id: str
+    head: Section
+    parts: tuple[Section, ...]
+
+    @property
+    def parts_open(self) -> bool:
+        """The parts are few enough to be read one after the other."""
+        return len(self.parts) <= OPEN_PARTS
+
+
+def write(findings: Findings, stream: IO[str], templates: Sequence[Path] = ()) -> None:
+    """Write the page. Folders in `templates` come before the shipped template. Links start at the stream's folder."""
+    document = build_document(findings, decision_first=True)
+    runs = run_table(findings, Links(findings, folder_of(stream)))
+    tables = _tables(document)
+    data = plot_data(findings) | {
+        "simulated": findings.sweep.simulated,
+        "tables": {one.id: one.packed_rows() for one in (runs.table, *tables.values()) if len(one.rows) > one.in_page},
+        "keys": runs.keys,
+    }
+    loader = ChoiceLoader(
+        [*(FileSystemLoader(folder) for folder in templates), PackageLoader("hpcsweep.templates", ".")]
+    )
+    env = _environment(loader)
+    page = env.get_template(TEMPLATE).stream(
+        title=document.title,
+        chapters=_chapters(document),
+        # The runs and plots follow what must be read first: what was run, the decision, the summary, the remarks.
+        explored_after=4 if findings.remarks else 3,
+        tables=tables,
+        runs=runs,
+        sweep=findings.sweep,
+        plots=plots_of(data),
+        data=pack_json(data),
+        plotly=pack_plotly(),
+        css=Markup(loader.get_source(env, "report.css")[0]),
+        script=Markup("\n".join(loader.get_source(env, name)[0] for name in SCRIPTS)),
+        version=__version__,
+        max_bullets=MAX_BULLETS,
+    )
+    stream.writelines(page)
+
+
+def _environment(loader: BaseLoader) -> Environment:
+    env = Environment(
+        loader=loader,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=True,
+        finalize=_printable,
+    )
+    env.filters.update(kind=_kind, table=_identity, heading=heading)
+    env.tests.update(whole=kept_whole)
+    return env
+
+
+def _printable(value: object) -> object:
+    """A value as a page shows it: text from a log can neither reorder nor hide what is around it."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def heading(title: str) -> str:
+    """A title that can be read out: an axis with 1,000 levels names all of them in its own."""
+    return shorten(title, MAX_HEADING, placeholder=" …")
+
+
+def _kind(block: Block) -> str:
+    return type(block).__name__
+
+
+def _identity(block: Block) -> int:
+    return id(block)
+
+
+def _chapters(document: Document) -> list[Chapter]:
+    groups: list[list[Section]] = []
+    for section in document.sections:
+        if section.level == 2 or not groups:
+            groups.append([])
+        groups[-1].append(section)
+    return [Chapter(f"c{number}", group[0], tuple(group[1:])) for number, group in enumerate(groups, 1)]
+
+
+def _tables(document: Document) -> dict[int, HtmlTable]:
+    """The tables of all chapters, by the identity of their block: equal tables may stand in two places."""
+    found: dict[int, HtmlTable] = {}
+    for section in document.sections:
+        own = [block for block in section.blocks if isinstance(block, Table)]
+        for number, table in enumerate(own, 1):
+            caption = heading(section.title) + (f" ({number} of {len(own)})" if len(own) > 1 else "")
+            found[id(table)] = of_document(table, len(found), caption)
+    return found

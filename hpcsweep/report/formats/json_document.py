@@ -1,0 +1,125 @@
+"""The report as one JSON object. The schema is documented in docs/report-json.md and kept stable.
+
+Keys are only ever added. Numbers that are not known are null; times are seconds, sizes bytes.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import IO, Any
+
+from hpcsweep.analysis.findings import Findings, RunFinding
+from hpcsweep.analysis.findings.measured import Cell, Startup
+from hpcsweep.analysis.measured.measures import MEASURES
+
+SCHEMA = "hpcsweep.report/1"
+
+_STARTUP_KEYS = (
+    "startup_s", "load_s", "compile_s", "gpu_memory_bytes", "kv_cache_tokens", "compile_cache", "ended_in", "phases",
+)  # fmt: skip
+_OF_THE_RUN = {
+    "run", "label", "variant", "repeat", "workload", "host", "gpu_name", "gpus", "summaries", "samples", "tps",
+    "tpot_s",
+}  # fmt: skip
+"""Fields of a cell that the run says, or that stand elsewhere in the object."""
+
+
+def write(findings: Findings, stream: IO[str]) -> None:
+    """Write the object, one run at a time, so that the samples of a large sweep are never all in one string."""
+    head = _head(findings)
+    stream.write("{\n")
+    for key, value in head.items():
+        stream.write(f" {json.dumps(key)}: {_text(value)},\n")
+    stream.write(' "runs": [')
+    for number, run in enumerate(_runs(findings)):
+        stream.write(("," if number else "") + "\n  " + _text(run))
+    stream.write("\n ]\n}\n")
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _head(findings: Findings) -> dict[str, Any]:
+    skipped = {"cells", "runs", "index", "startups"}
+    body = {f.name: plain(getattr(findings, f.name)) for f in dataclasses.fields(findings) if f.name not in skipped}
+    measures = {
+        m.name: {"unit": m.unit, "higher_is_better": m.higher_is_better, "meaning": m.meaning}
+        for m in MEASURES.values()
+    }
+    return {"schema": SCHEMA, "simulated": findings.sweep.simulated, "measures": measures, **body}
+
+
+def _runs(findings: Findings) -> Iterator[dict[str, Any]]:
+    startups = {one.run: one for one in findings.startups}
+    cells: dict[str, list[Cell]] = {}
+    for cell in findings.cells:
+        cells.setdefault(cell.run, []).append(cell)
+    for run in findings.runs:
+        yield _run(run, startups.get(run.run), cells.get(run.run, []))
+
+
+def _run(run: RunFinding, startup: Startup | None, cells: list[Cell]) -> dict[str, Any]:
+    body: dict[str, Any] = plain(run)
+    body["run"] = run.label
+    del body["label"]
+    phases: dict[str, float] = {}
+    for phase in startup.phases if startup is not None else ():
+        if phase.duration_s is not None:
+            phases[phase.phase.value] = phases.get(phase.phase.value, 0.0) + phase.duration_s
+    return body | {
+        "startup": None if startup is None else _startup(startup),
+        "phases": plain(phases),
+        "workloads": {cell.workload: _cell(cell) for cell in cells},
+    }
+
+
+def _startup(one: Startup) -> dict[str, Any]:
+    return {name: plain(getattr(one, name)) for name in _STARTUP_KEYS}
+
+
+def _cell(cell: Cell) -> dict[str, Any]:
+    """A workload of a run: its metrics by name and condition, and its samples in the order of sending."""
+    body = {f.name: plain(getattr(cell, f.name)) for f in dataclasses.fields(cell) if f.name not in _OF_THE_RUN}
+    metrics: dict[str, dict[str, Any]] = {}
+    for one in cell.summaries:
+        values = plain(one)
+        metrics.setdefault(one.metric, {})[one.condition] = {
+            key: values[key] for key in values if key not in ("metric", "condition")
+        }
+    return body | {"metrics": metrics, "samples": list(_samples(cell))}
+
+
+def _samples(cell: Cell) -> Iterator[dict[str, Any]]:
+    c = cell.samples
+    columns: dict[str, list[Any]] = {}
+    for field in dataclasses.fields(c):
+        values = getattr(c, field.name)
+        if len(values) == len(c):
+            columns[field.name] = [plain(v) for v in (values.tolist() if hasattr(values, "tolist") else values)]
+    for name in ("prompt_tokens", "completion_tokens", "cached_tokens"):
+        columns[name] = [None if value is None else int(value) for value in columns[name]]
+    columns["tps"] = [plain(value) for value in cell.tps.tolist()]
+    columns["tpot_s"] = [plain(value) for value in cell.tpot_s.tolist()]
+    names = list(columns)
+    for values in zip(*columns.values(), strict=True):
+        yield dict(zip(names, values, strict=True)) | {"simulated": cell.simulated}
+
+
+def plain(value: Any) -> Any:
+    """Findings as JSON values: dataclasses as objects, enums as their words, NaN and infinities as null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or (isinstance(value, (str, int)) and not isinstance(value, Enum)):
+        return value
+    if isinstance(value, Enum):
+        return value.value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return [plain(inner) for inner in value]

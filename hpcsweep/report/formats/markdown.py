@@ -1,0 +1,80 @@
+"""The report as Markdown (GitHub's tables), by the template report.md.j2; a user's own may take its place."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
+
+from hpcsweep.analysis.findings import Findings
+from hpcsweep.report.chapters.full_report import build_document
+from hpcsweep.report.document import Block
+from hpcsweep.terminal_text import printable
+
+TEMPLATE = "report.md.j2"
+
+_SPECIAL = re.compile(
+    r"[\\`*<|$]"  # always: escapes, code, emphasis, HTML, columns, formulas
+    r"|(?<![^\W_])_|_(?![^\W_])"  # an underscore inside a word is no emphasis
+    r"|~~|\](?=[(\[])|&(?=#?\w+;)"  # struck out, links, entities
+)
+_BACKTICKS = re.compile(r"`+")
+_LINE_START = re.compile(r"^(?:[#+>=-]|\d+[.)]|\[)")
+"""What would begin a heading, a list, a quotation or a box to tick."""
+
+
+def write(findings: Findings, stream: IO[str], templates: Sequence[Path] = ()) -> None:
+    """Write the report. Folders in `templates` come before the shipped template."""
+    document = build_document(findings)
+    stream.write(_environment(templates).get_template(TEMPLATE).render(document=document))
+
+
+def _environment(templates: Sequence[Path]) -> Environment:
+    env = Environment(
+        loader=ChoiceLoader(
+            [*(FileSystemLoader(folder) for folder in templates), PackageLoader("hpcsweep.templates", ".")]
+        ),
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # Markdown, not HTML: every value goes through `inline` or `fence`
+    )
+    env.filters.update(inline=inline, row=row, fence=fence, kind=kind)
+    return env
+
+
+def cell(text: str) -> str:
+    """Text that Markdown shows letter by letter in a cell of a table: one line, no column of its own."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() or c.isspace() else "?" for c in text)
+    one_line = " ".join(text.split())
+    return _SPECIAL.sub(lambda match: "".join("\\" + c for c in match[0]), one_line)
+
+
+def row(cells: Sequence[str]) -> str:
+    """One line of a table."""
+    return f"| {' | '.join(cell(text) for text in cells)} |"
+
+
+def inline(text: str) -> str:
+    """The same at the beginning of a line, where some signs mean more."""
+    escaped = cell(text)
+    begins = _LINE_START.match(escaped)
+    if begins is None:
+        return escaped
+    return f"{escaped[: begins.end() - 1]}\\{escaped[begins.end() - 1 :]}"
+
+
+def fence(text: str, language: str = "") -> str:
+    """A code block whose fence is longer than any run of backticks inside it."""
+    text = printable(text)
+    longest = max((len(run) for run in _BACKTICKS.findall(text)), default=0)
+    ticks = "`" * max(3, longest + 1)
+    return f"{ticks}{language}\n{text}\n{ticks}"
+
+
+def kind(block: Block) -> str:
+    """The name of a block's class, for the template."""
+    return type(block).__name__

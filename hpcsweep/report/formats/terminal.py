@@ -1,0 +1,123 @@
+"""The report on a terminal. Colours only on one, never with NO_COLOR; a large sweep's tables are cut, and say so."""
+
+from typing import IO
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from hpcsweep.analysis.findings import Findings
+from hpcsweep.report.console import make_console, safe_text
+from hpcsweep.report.document import Block, Bullets, Code, Document, Paragraph, Section, Table
+from hpcsweep.report.formats.terminal_report import build_page
+from hpcsweep.report.wording import NOTHING, SIMULATED
+
+MAX_ROWS = 40
+MAX_ITEMS = 20
+MAX_PARTS = 40
+"""Parts of one chapter, such as the details of each run."""
+
+KEPT_WHOLE = 13
+"""Letters of the longest cell of a column that is never broken over lines (`E01 SIMULATED`) ..."""
+
+NARROW = 100
+"""... on a terminal with at least this many columns."""
+
+STACKED_FROM = 1.5
+"""On a narrower one, a table that would need this many times its width is told row by row."""
+
+NOT_SAID = ("", NOTHING)
+
+
+def write(findings: Findings, stream: IO[str]) -> None:
+    """Print the report."""
+    write_document(build_page(findings), stream)
+
+
+def write_document(document: Document, stream: IO[str]) -> None:
+    """Print a document. The width is the terminal's; into a file or a pipe, `console.PIPE_WIDTH`."""
+    console = make_console(stream)
+    console.print(_text(document.title, "bold"))
+    parts = 0
+    for section in document.sections:
+        parts = parts + 1 if section.level > 2 else 0
+        if parts <= MAX_PARTS:
+            _print_section(console, section)
+        elif parts == MAX_PARTS + 1:
+            console.print(_more("parts"))
+
+
+def _more(what: str, number: int | None = None) -> Text:
+    count = "" if number is None else f"{number} "
+    return Text(f"… {count}more {what}: `hpcsweep report --format markdown` has all of them", style="dim")
+
+
+def _print_section(console: Console, section: Section) -> None:
+    console.print()
+    console.print(_text(section.title, "bold cyan" if section.level == 2 else "bold"))
+    for block in section.blocks:
+        _print_block(console, block)
+
+
+def _print_block(console: Console, block: Block) -> None:
+    if isinstance(block, Paragraph):
+        console.print(_text(block.text, "bold" if block.strong else ""))
+    elif isinstance(block, Bullets):
+        for item in block.items[:MAX_ITEMS]:
+            console.print(Padding(_text(f"- {item}"), (0, 0, 0, 2), expand=False))
+        if len(block.items) > MAX_ITEMS:
+            console.print(_more("lines", len(block.items) - MAX_ITEMS))
+    elif isinstance(block, Code):
+        # As it is, so that it can be copied: no wrapping and no frame.
+        console.print(_text(block.text, "green"), soft_wrap=True)
+    else:
+        _print_table(console, block)
+
+
+def _print_table(console: Console, block: Table) -> None:
+    block = block.without([name for place, name in enumerate(block.columns) if _is_empty(block, place)])
+    if console.width < NARROW and _natural_width(block) > STACKED_FROM * console.width:
+        _print_stacked(console, block)
+    else:
+        _print_columns(console, block)
+    if len(block.rows) > MAX_ROWS:
+        console.print(_more("rows", len(block.rows) - MAX_ROWS))
+    if block.note:
+        console.print(_text(block.note, "dim"))
+
+
+def _natural_width(block: Table) -> int:
+    widths = [max([len(title), *(len(row[place]) for row in block.rows)]) for place, title in enumerate(block.columns)]
+    return sum(widths) + 3 * (len(widths) - 1)
+
+
+def _print_columns(console: Console, block: Table) -> None:
+    table = RichTable(show_edge=False, pad_edge=False, header_style="bold")
+    for place, title in enumerate(block.columns):
+        short = max((len(row[place]) for row in block.rows), default=0) <= KEPT_WHOLE
+        table.add_column(_text(title), overflow="fold", no_wrap=short and console.width >= NARROW)
+    for row in block.rows[:MAX_ROWS]:
+        table.add_row(*(_text(cell) for cell in row))
+    console.print(table)
+
+
+def _print_stacked(console: Console, block: Table) -> None:
+    """A table that a narrow terminal would cut into letters: each row as a short text."""
+    for row in block.rows[:MAX_ROWS]:
+        cells = [
+            f"{title}: {cell}" for title, cell in zip(block.columns[1:], row[1:], strict=True) if cell not in NOT_SAID
+        ]
+        console.print(_text(row[0], "bold"))
+        console.print(Padding(_text(" | ".join(cells)), (0, 0, 0, 2), expand=False))
+
+
+def _is_empty(block: Table, place: int) -> bool:
+    return bool(block.rows) and all(row[place] in NOT_SAID for row in block.rows)
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Plain text; the mark of simulated rows stands out."""
+    shown = safe_text(text, style)
+    shown.highlight_words([SIMULATED], "bold yellow")
+    return shown

@@ -1,0 +1,1 @@
+"""Status of a sweep and details of a run, for people and as JSON."""

@@ -1,0 +1,111 @@
+"""Where the runs of a sweep stand: a table for a terminal, a line a run for a log file."""
+
+import time
+from collections import Counter
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from hpcsweep.report.console import safe_text
+from hpcsweep.report.status.status_json import phase_elapsed_s
+from hpcsweep.spec.phases import OutcomeKind, RunState
+from hpcsweep.track.runs import RunStatus, SweepStatus
+from hpcsweep.units import counted, format_duration
+
+_STYLES = {RunState.RUNNING: "cyan", RunState.HELD: "yellow", RunState.UNKNOWN: "yellow"}
+
+
+_INTEREST = [RunState(word) for word in ("running", "unknown", "held", "queued", "planned", "finished")]
+
+
+def status_table(sweep: SweepStatus, now: float | None = None, rows: int | None = None) -> RenderableType:
+    """The runs of a sweep at Unix time `now` (None: this moment), with a line that counts them.
+
+    `rows`: where there are more, only so many, without reasons, those first in which something happens; None: all, in
+    the order of the plan.
+    """
+    now = time.time() if now is None else now
+    table = Table(title=safe_text(f"{sweep.name} on {sweep.cluster}"), title_justify="left", title_style="bold")
+    table.add_column("run", no_wrap=True)
+    table.add_column("job", overflow="fold")
+    table.add_column("node", overflow="fold")
+    table.add_column("phase, elapsed/budget", overflow="fold")
+    table.add_column("samples", justify="right", no_wrap=True)
+    table.add_column("tok/s", justify="right", no_wrap=True)
+    table.add_column("outcome", overflow="fold")
+    runs = list(sweep.runs)
+    crowded = rows is not None and len(runs) > rows
+    if rows is not None and crowded:
+        runs = sorted(runs, key=lambda run: _INTEREST.index(run.verdict.state))[: max(1, rows - 1)]
+    for run in runs:
+        table.add_row(
+            safe_text(run.run) + (safe_text(" SIMULATED", style="magenta") if run.simulated else safe_text("")),
+            safe_text(run.job or "-"),
+            safe_text(run.node or "-"),
+            safe_text(phase_words(run, now)),
+            samples_words(run),
+            "-" if run.progress.output_tps is None else f"{run.progress.output_tps:.1f}",
+            _outcome(run, with_reason=not crowded),
+        )
+    hidden = len(sweep.runs) - len(runs)
+    more = [safe_text(f"... and {hidden} more runs: `hpcsweep status {sweep.name}` shows all")] if hidden else []
+    return Group(table, *more, safe_text(summary(sweep)))
+
+
+def run_line(run: RunStatus) -> str:
+    """One run in one line; it changes when the run gets somewhere, not with every second or sample."""
+    parts = [run.run, run.verdict.outcome.value if run.verdict.outcome else run.verdict.state.value]
+    if run.simulated:
+        parts.insert(1, "SIMULATED")
+    if run.verdict.state is RunState.RUNNING and run.progress.phase:
+        parts.append(run.progress.phase)
+    if run.verdict.state.final and run.progress.samples_total:
+        parts.append(f"{samples_words(run)} samples")
+    if run.verdict.reason and run.verdict.outcome is not OutcomeKind.COMPLETED:
+        parts.append(safe_text(run.verdict.reason).plain)
+    return "  ".join(parts)
+
+
+def summary(sweep: SweepStatus) -> str:
+    """How many runs are where, in words."""
+    counts = Counter((run.verdict.outcome or run.verdict.state).value for run in sweep.runs)
+    told = ", ".join(f"{number} {word.replace('_', ' ')}" for word, number in sorted(counts.items()))
+    ideas = f"; {len(sweep.ideas)} more are told as not to be run" if sweep.ideas else ""
+    return f"{counted(len(sweep.runs), 'run')}: {told}{ideas}" if sweep.runs else "no runs"
+
+
+def phase_words(run: RunStatus, now: float) -> str:
+    """The phase that a run is in and for how long, on the attempt's clock; of an ended one, where it ended."""
+    progress, state = run.progress, run.verdict.state
+    if state is RunState.FINISHED:
+        if run.verdict.outcome is OutcomeKind.COMPLETED and progress.startup_s is not None:
+            return f"startup {format_duration(progress.startup_s)}"
+        return progress.phase or "-"
+    if state is not RunState.RUNNING or progress.phase is None:
+        return str(state.value)
+    elapsed_s = phase_elapsed_s(run, now)
+    words = f"{progress.phase} {format_duration(elapsed_s)}" if elapsed_s is not None else progress.phase
+    return f"{words}/{format_duration(progress.phase_budget_s)}" if progress.phase_budget_s else words
+
+
+def samples_words(run: RunStatus) -> str:
+    """`3/5`, `3/5 (1 failed)`; a dash where none is to be sent."""
+    progress = run.progress
+    if not progress.samples_total:
+        return "-"
+    failed = f" ({progress.samples_failed} failed)" if progress.samples_failed else ""
+    return f"{progress.samples_done}/{progress.samples_total}{failed}"
+
+
+def _outcome(run: RunStatus, *, with_reason: bool) -> Text:
+    outcome = run.verdict.outcome
+    reason, hint = (run.verdict.reason, run.verdict.hint) if with_reason else ("", "")
+    if outcome is OutcomeKind.COMPLETED:
+        return safe_text("completed", style="green")
+    word = outcome.value if outcome is not None else run.verdict.state.value
+    style = (
+        _STYLES.get(run.verdict.state, "") if outcome is None else "dim" if outcome is OutcomeKind.NOT_RUN else "red"
+    )
+    told = safe_text(f": {reason}" if reason else "")
+    return Text.assemble((word, style), told, safe_text(f"\nhint: {hint}" if hint else "", style="dim"))

@@ -1,0 +1,69 @@
+"""`status --json`: where the runs stand, for scripts. Documented in docs/json.md and kept stable."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from hpcsweep.spec.phases import RunState
+from hpcsweep.track.runs import RunStatus, SweepStatus
+
+
+def status_document(sweeps: Iterable[SweepStatus], now: float) -> dict[str, Any]:
+    """Plain values only. `now`: Unix seconds, for the elapsed time of running phases."""
+    return {"sweeps": [_sweep(sweep, now) for sweep in sweeps]}
+
+
+def run_document(run: RunStatus, now: float) -> dict[str, Any]:
+    """One run: the promised keys first, then more."""
+    progress, verdict = run.progress, run.verdict
+    return {
+        "run": run.run,
+        "axes": dict(run.axes),
+        "repeat": run.repeat,
+        "attempt": run.attempt,
+        "job": run.job,
+        "node": run.node,
+        "state": verdict.state.value,
+        "phase": progress.phase,
+        "outcome": verdict.outcome.value if verdict.outcome else None,
+        "simulated": run.simulated,
+        "samples_done": progress.samples_done,
+        "samples_total": progress.samples_total,
+        "samples_failed": progress.samples_failed,
+        "output_tps": progress.output_tps,
+        "phase_elapsed_s": phase_elapsed_s(run, now),
+        "phase_budget_s": progress.phase_budget_s,
+        "startup_s": progress.startup_s,
+        "duration_s": progress.duration_s,
+        "queued_s": run.queued_s,
+        "gpus": run.gpus,
+        "reason": verdict.reason,
+        "cause": progress.cause,
+        "hint": verdict.hint,
+        "settled_by": verdict.settled_by,
+    }
+
+
+def phase_elapsed_s(run: RunStatus, now: float) -> float | None:
+    """Attempt seconds in the current phase; None: no phase, or the attempt is over."""
+    progress = run.progress
+    if run.verdict.state is not RunState.RUNNING or progress.phase_start_s is None or progress.last_t_s is None:
+        return None
+    since_s = max(0.0, now - (progress.last_at or now)) * progress.time_scale
+    return max(0.0, progress.last_t_s + since_s - progress.phase_start_s)
+
+
+def _sweep(sweep: SweepStatus, now: float) -> dict[str, Any]:
+    return {
+        "name": sweep.name,
+        "experiment": sweep.experiment,
+        "title": sweep.title,
+        "cluster": sweep.cluster,
+        "scheduler": sweep.scheduler,
+        "submitted_at": sweep.submitted_at,
+        "simulated": sweep.simulated,
+        "sweep_dir": sweep.sweep_dir,
+        "runs": [run_document(run, now) for run in sweep.runs],
+        "not_run": [
+            {"title": idea.run, "axes": dict(idea.axes), "reason": idea.verdict.reason} for idea in sweep.ideas
+        ],
+    }

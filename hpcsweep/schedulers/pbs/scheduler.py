@@ -1,0 +1,204 @@
+"""PBS: OpenPBS and PBS Pro 20 and newer. Torque is recognised and refused.
+
+Everything here was read from a real OpenPBS (tests/transcripts/pbs). Polling is one `qstat -x -t -f -F dsv` with the
+ids of our own submissions: an array is one id, however many elements it has; dsv is right for several ids in every
+version, where JSON is not; nobody else's jobs are read.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from hpcsweep.errors import SchedulerError, SchedulerParseError, SchedulerUnreachable
+from hpcsweep.schedulers.base import Answer, ClusterFacts, Listing
+from hpcsweep.schedulers.pbs.directives import PREFIX, check_options, directives, safe_variables, variables_option
+from hpcsweep.schedulers.pbs.records import parse_dsv
+from hpcsweep.schedulers.pbs.refusals import (
+    CANCEL_OVER,
+    FINISHED,
+    NO_HISTORY,
+    NO_HISTORY_TEXT,
+    UNKNOWN_JOB,
+    only_over,
+    refusal,
+    said,
+    unknown_ids,
+)
+from hpcsweep.schedulers.pbs.site import PROBES, site_facts
+from hpcsweep.schedulers.pbs.status import split_id, statuses, subjob_id
+from hpcsweep.schedulers.pbs.user_script import user_request, user_variables
+from hpcsweep.schedulers.user_script import ScriptRequest
+from hpcsweep.units import hms
+
+_WITHOUT_HISTORY = f'case "$code $words" in "{NO_HISTORY} "*|*"{NO_HISTORY_TEXT}"*)'
+"""Begins the branch for a server that keeps no history. With -x it lists nothing, not even the jobs that run.
+
+OpenPBS 20.0.1 to 23.06.06 exit with 0 and this text on stderr. The code is PBSE_JOBHISTNOTSET, as the server has it.
+"""
+_QUERY = (
+    'exec 3>&1; words=$(qstat -x -t -f -F dsv "$@" 2>&1 >&3); code=$?; '
+    '[ -z "$words" ] || printf "%s\\n" "$words" >&2; '
+    f'{_WITHOUT_HISTORY} exec qstat -t -f -F dsv "$@";; esac; exit $code'
+)
+_QSTAT = ("/bin/sh", "-c", _QUERY, "qstat")
+_FIND = (
+    'set -f; x=-x; exec 3>&1; words=$(qselect -x -N "$1" -u "$2" 2>&1); code=$?; ids=$words; '
+    f'{_WITHOUT_HISTORY} x=; ids=$(qselect -N "$1" -u "$2"); code=$?;; esac; '
+    '[ $code = 0 ] || { printf "%s\\n" "$ids" >&2; exit $code; }; [ -z "$ids" ] || exec qstat $x -f -F dsv $ids'
+)
+_SHELL = ("--", "/bin/bash", "-l")
+
+
+class PbsScheduler:
+    """Builders of argv and parsers of answers for PBS."""
+
+    name = "pbs"
+    template = "pbs.sh.j2"
+    array_index_variable = "PBS_ARRAY_INDEX"
+    query_timeout_s = 20.0  # a busy server takes 10 s for a single qstat
+    query_timeout_per_job_s = 0.1  # qstat makes a round trip for each id, and a user's own script is a job per run
+
+    def submit_argv(self, script: str, job_dir: str, text: str = "") -> tuple[str, ...]:
+        """qsub of `script` without a login shell above it: options from the directives of `text`, then the command.
+
+        `bash -l` reads the site's profile (module ...) and, with `exec` at the end of the script, leaves the agent at
+        the top of the job: signals reach it, and its exit code is the job's. Without `text` the script is submitted in
+        the ordinary form, in which qsub reads the directives itself. Raises SpecError for a directive PBS would refuse.
+        """
+        if not text:
+            return ("qsub", "-C", PREFIX, script)
+        options = [word for word in directives(text) if word]
+        return ("qsub", *options, *_SHELL, script)
+
+    def read_user_script(self, text: str, *, array_allowed: bool = False) -> ScriptRequest:
+        """Return what a user's own script requests; see `user_request`."""
+        return user_request(text, array_allowed=array_allowed)
+
+    def submit_user_script_argv(
+        self, script: str, exports: Mapping[str, str], *, name: str, log_dir: str, text: str = "", walltime_s: float = 0
+    ) -> tuple[str, ...]:
+        """qsub of a user's own script, with the safe ones of `exports` by -v; see `safe_variables`.
+
+        Its own -v is kept, since ours on the command line would replace it whole. Raises SpecError when HPCSWEEP_* or
+        the log folder cannot be carried: by these the job finds its values.
+        """
+        by_option, by_file = safe_variables(exports)
+        lost = {key: value for key, value in by_file.items() if key.startswith("HPCSWEEP_JOB")}
+        variables_option(lost)
+        logs = f"{log_dir.rstrip('/')}/"
+        check_options(["-N", name, "-o", logs])
+        limit = ("-l", f"walltime={hms(walltime_s)}") if walltime_s and user_request(text).walltime_s is None else ()
+        carried = [*user_variables(text, exports), *(f"{key}={value}" for key, value in by_option.items())]
+        variables = ("-v", ",".join(carried)) if carried else ()
+        return ("qsub", "-N", name, "-j", "oe", "-k", "od", "-o", logs, *limit, *variables, script)
+
+    def continue_argv(self, script: str, text: str, job_id: str, exports: dict[str, str]) -> tuple[str, ...]:
+        """qsub of a plain job that goes on with the work of `job_id`, a job or an element of an array.
+
+        It starts after a plain job is over; PBS takes no dependency on a single element. `exports`: safe values.
+        """
+        kept = directives(text)
+        pairs = [pair for pair in zip(kept[::2], kept[1::2], strict=True) if pair[0] not in ("-J", "-v")]
+        options = [word for pair in pairs for word in pair if word]
+        after = () if split_id(job_id)[2] else ("-W", f"depend=afterany:{job_id}")
+        return ("qsub", *options, *after, *variables_option(exports), *_SHELL, script)
+
+    def parse_submit(self, answer: Answer) -> str:
+        """The full job id: `123.server`, or `123[].server` of an array. Raises SchedulerError with PBS's words.
+
+        SchedulerUnreachable where the job may have been taken all the same: no answer in time, or one without an id.
+        """
+        if answer.exit_code != 0:
+            raise refusal(answer, "submit the job")
+        lines = [line.strip() for line in answer.stdout.split("\n") if line.strip()]
+        try:
+            _, index, is_array, _ = split_id(lines[-1] if lines else "")
+        except ValueError as exc:
+            raise SchedulerUnreachable(
+                f"qsub answered no job id: {answer.stdout.strip()[:120]!r}",
+                detail=answer.stderr,
+                hint="the job may have been taken: qselect -x -N NAME shows it",
+            ) from exc
+        if index is not None:
+            raise SchedulerParseError(f"qsub answered the id of a subjob: {lines[-1]!r}")
+        if "-J" in answer.argv and not is_array:
+            raise SchedulerParseError(
+                f"qsub -J created the plain job {lines[-1]}, not an array",
+                hint=f"is this qsub a wrapper, or Torque's? `qdel {lines[-1]}` removes the job",
+            )
+        return lines[-1]
+
+    def cancel_argv(self, job_id: str, indexes: Sequence[int] | None) -> tuple[str, ...]:
+        """One qdel for a whole job (`indexes` None) or for elements of its array. Raises SchedulerError for none."""
+        if indexes is None:
+            return ("qdel", job_id)
+        if not indexes:
+            raise SchedulerError(f"there is nothing to cancel in {job_id}")
+        _, _, is_array, _ = split_id(job_id)
+        if not is_array:
+            return ("qdel", job_id)
+        return ("qdel", *(subjob_id(job_id, index) for index in indexes))
+
+    def cancel_trouble(self, answer: Answer) -> str:
+        """Why qdel failed, in words; empty when the jobs are, or already were, over.
+
+        Of several ids the exit code tells of the last only, so every line on stderr counts.
+        """
+        if answer.exit_code == 0 or (answer.exit_code in CANCEL_OVER and only_over(answer)):
+            return ""
+        error = refusal(answer, "delete the job")
+        return f"{error.message} ({error.hint})" if error.hint else error.message
+
+    def queries(self, job_ids: Sequence[str], user: str) -> Sequence[tuple[str, ...]]:
+        """One qstat for all submissions (two where no history is kept); none when there is nothing to ask about."""
+        return ((*_QSTAT, *job_ids),) if job_ids else ()
+
+    def parse_query(self, number: int, answer: Answer) -> Listing:
+        """What qstat reported. Ids that it does not know (history off or purged) are `absent`, not ended."""
+        if answer.exit_code is None:
+            return Listing(complete=False, trouble=f"qstat did not answer within {answer.wall_s:.0f} s")
+        told = answer.exit_code in (0, FINISHED, UNKNOWN_JOB)
+        trouble = _trouble(answer) if told else refusal(answer, "list the jobs").message
+        asked = answer.argv[len(_QSTAT) :]
+        try:
+            found = statuses(parse_dsv(answer.stdout), asked)
+        except (SchedulerParseError, ValueError) as exc:
+            return Listing(complete=False, trouble=trouble or str(exc))
+        # An id without a word about it, as a server without history answers to -x, is not known to be over.
+        every = {job_id for job_id, _ in found} >= set(asked) or answer.exit_code == FINISHED
+        absent: set[tuple[str, int | None]] = set()
+        if told:
+            absent |= {(job_id, None) for job_id in unknown_ids(answer, asked)}
+        if NO_HISTORY_TEXT in answer.stderr:  # then a subjob that has ended is shown with its array's attributes only
+            absent |= {key for key, status in found.items() if status.state.final and status.restarts is None}
+        found = {key: status for key, status in found.items() if key not in absent}
+        return Listing(found, complete=told and every and not absent, trouble=trouble, absent=frozenset(absent))
+
+    def find_argv(self, name: str, user: str) -> tuple[str, ...]:
+        """Jobs of this name with all their attributes, ended ones too: qselect gives only ids, so qstat follows.
+
+        The shell's text is constant; name and user are its parameters. `set -f`: `69[].server` is no file pattern.
+        """
+        return ("/bin/sh", "-c", _FIND, "qselect", name, user)
+
+    def parse_find(self, answer: Answer, job_dir: str) -> list[str]:
+        """Ids of the jobs that log into `job_dir`, oldest first. Raises SchedulerError."""
+        if answer.exit_code not in (0, FINISHED, UNKNOWN_JOB):
+            raise refusal(answer, "look for the job")
+        own = [
+            job_id
+            for job_id, attributes in parse_dsv(answer.stdout).items()
+            if f"{job_dir.rstrip('/')}/" in attributes.get("Output_Path", "")
+        ]
+        return sorted(own, key=lambda job_id: int(split_id(job_id)[0]))
+
+    def probes(self) -> Sequence[tuple[str, ...]]:
+        """Version, server, queues, nodes."""
+        return PROBES
+
+    def parse_probes(self, answers: Sequence[Answer]) -> ClusterFacts:
+        """What this PBS is; Torque, a part that cannot be read and switched-off history are warnings."""
+        return site_facts(answers)
+
+
+def _trouble(answer: Answer) -> str:
+    """Words on stderr that are about more than an id that is not known."""
+    return "" if only_over(answer) else said(answer)

@@ -1,0 +1,178 @@
+"""Slurm: what to run, and what the answers mean."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from hpcsweep.errors import SchedulerError, SchedulerParseError, SchedulerUnreachable
+from hpcsweep.schedulers.base import Answer, ClusterFacts, Listing
+from hpcsweep.schedulers.slurm.directives import check_directives
+from hpcsweep.schedulers.slurm.facts import CONFIG_ARGV, PARTITIONS_ARGV, parse_facts
+from hpcsweep.schedulers.slurm.output import (
+    SACCT_FORMAT,
+    SQUEUE_FORMAT,
+    expand_job_id,
+    fold_indexes,
+    parse_sacct,
+    parse_squeue,
+)
+from hpcsweep.schedulers.slurm.reasons import authentication_failed, refusal, refusal_hint, unreachable
+from hpcsweep.schedulers.slurm.user_script import user_request
+from hpcsweep.schedulers.user_script import ScriptRequest
+
+COMMENT_PREFIX = "hpcsweep:"
+"""Begins the --comment of every job of ours; the path of its job folder follows."""
+
+_SUBMITTED = re.compile(r"(?:Submitted batch job )?(\d+)(?:;\S+| on cluster \S+)?")
+"""A line of sbatch with the job's id; a site's wrapper may print others before and after it."""
+# Ranges of array indexes are cut off after 64 characters otherwise. `squeue -r`, one line an element, is no way out:
+# on 22.05.8 it leaves out the last index of a range with a step, such as 199 of 1-199:3.
+_CARRIED = re.compile(r"[A-Za-z0-9_./:@%+= -]*")  # --export ends a value at a comma
+_WHOLE_RANGES = ("env", "SLURM_BITSTR_LEN=0")
+_NO_ACCOUNTING = "accounting storage is disabled"
+_UNKNOWN_ID = "Invalid job id specified"
+# The only error after which scancel still leaves nothing to do.
+_GONE = ("Invalid job id specified", "Job/step already completing or completed")
+
+
+class SlurmScheduler:
+    """Slurm 22.05 and later, by its text commands."""
+
+    name = "slurm"
+    template = "slurm.sh.j2"
+    array_index_variable = "SLURM_ARRAY_TASK_ID"
+    query_timeout_s = 4.0  # by itself squeue would wait for a dead slurmctld for 10 s and more
+    query_timeout_per_job_s = 0.0
+
+    def submit_argv(self, script: str, job_dir: str, text: str = "") -> tuple[str, ...]:
+        """`sbatch` with nothing but the script and where it runs: the directives stand in the script."""
+        check_directives(text)
+        return ("sbatch", "--parsable", f"--chdir={job_dir}", script)
+
+    def read_user_script(self, text: str, *, array_allowed: bool = False) -> ScriptRequest:
+        """Return what a user's own script requests; see `user_request`."""
+        return user_request(text, array_allowed=array_allowed)
+
+    def submit_user_script_argv(
+        self, script: str, exports: Mapping[str, str], *, name: str, log_dir: str, text: str = "", walltime_s: float = 0
+    ) -> tuple[str, ...]:
+        """`sbatch` of a user's own script. --export carries no commas: such values stand only in the file."""
+        carried = [f"{key}={value}" for key, value in exports.items() if _CARRIED.fullmatch(value)]
+        return (
+            "sbatch",
+            "--parsable",
+            f"--job-name={name}",
+            f"--comment={COMMENT_PREFIX}{exports.get('HPCSWEEP_JOB_DIR', '')}",
+            f"--output={log_dir.replace('%', '%%')}/%j.log",
+            f"--export={','.join(['ALL', *carried])}",
+            script,
+        )
+
+    def parse_submit(self, answer: Answer) -> str:
+        """The job id of `12`, `12;cluster` or `Submitted batch job 12`; see `Scheduler.parse_submit`."""
+        _raise_if_unreachable(answer, "sbatch")
+        ids = {match[1] for line in answer.stdout.splitlines() if (match := _SUBMITTED.fullmatch(line.strip()))}
+        evidence = f"{answer.stdout}\n{answer.stderr}\n{' '.join(answer.argv)} (exit code {answer.exit_code})"
+        if answer.exit_code != 0 and not ids:
+            text = refusal(answer.stderr)
+            if authentication_failed(answer.stderr):
+                raise SchedulerError(
+                    f"Slurm could not authenticate this machine, so nothing was submitted: {text}",
+                    detail=evidence,
+                    hint="nothing is wrong with the job: munge is not running here, or has another key or clock than "
+                    "the cluster; submit from another login node, or report it to the site",
+                )
+            raise SchedulerError(
+                f"sbatch refused the job: {text or f'exit code {answer.exit_code}'}",
+                detail=evidence,
+                hint=refusal_hint(answer.stderr),
+            )
+        if answer.exit_code != 0 or len(ids) != 1:
+            # The job may be in the queue: it is looked for by its comment, and its folder stays.
+            raise SchedulerUnreachable(
+                f"sbatch exited with {answer.exit_code} and printed {len(ids) or 'no'} job id(s): {answer.stdout!r}",
+                detail=evidence,
+                hint="does a wrapper around sbatch print text of its own? squeue --me lists your jobs",
+            )
+        return ids.pop()
+
+    def cancel_argv(self, job_id: str, indexes: Sequence[int] | None) -> tuple[str, ...]:
+        """One `scancel`, of the whole job or of `12_[1,3-5]`."""
+        return ("scancel", job_id if indexes is None else f"{job_id}_[{fold_indexes(indexes)}]")
+
+    def cancel_trouble(self, answer: Answer) -> str:
+        """Why scancel failed; it is silent, with exit code 0, about jobs that are over or unknown."""
+        if answer.exit_code is None:
+            return "scancel did not answer in time"
+        lines = [line for line in answer.stderr.splitlines() if not any(words in line for words in _GONE)]
+        if answer.exit_code == 0 or (answer.stderr and not lines):
+            return ""
+        return _last_line("\n".join(lines)) or f"scancel ended with exit code {answer.exit_code}"
+
+    def queries(self, job_ids: Sequence[str], user: str) -> Sequence[tuple[str, ...]]:
+        """One squeue, which shows a job until MinJobAge after its end, and one sacct."""
+        ids = ",".join(job_ids)
+        return (
+            (*_WHOLE_RANGES, "squeue", "-h", "--states=all", "-j", ids, "-O", SQUEUE_FORMAT),
+            (*_WHOLE_RANGES, "sacct", "-X", "-n", "-P", "-j", ids, "-o", SACCT_FORMAT),
+        )
+
+    def parse_query(self, number: int, answer: Answer) -> Listing:
+        """What squeue (0) or sacct (1) told; see `Scheduler.parse_query`."""
+        command = ("squeue", "sacct")[number]
+        if answer.exit_code is None:
+            return Listing(complete=False, trouble=f"{command} did not answer within {answer.wall_s:.0f} s")
+        if answer.exit_code != 0:
+            if number == 0 and _UNKNOWN_ID in answer.stderr and not answer.stdout.strip():
+                return Listing()  # squeue -j with one id that it does not know: an empty answer, not an error
+            if _NO_ACCOUNTING in answer.stderr:
+                return Listing()  # nothing is wrong: `hpcsweep doctor` says that there is none
+            last = _last_line(answer.stderr) or f"exit code {answer.exit_code}"
+            if authentication_failed(answer.stderr):
+                last = f"munge does not work on this machine ({last})"
+            return Listing(complete=False, trouble=f"{command}: {last}")
+        try:
+            return Listing((parse_squeue, parse_sacct)[number](answer.stdout))
+        except SchedulerParseError as exc:
+            more = f" ({_last_line(answer.stderr)})" if answer.stderr.strip() else ""
+            return Listing(complete=False, trouble=exc.message + more)
+
+    def find_argv(self, name: str, user: str) -> tuple[str, ...]:
+        """squeue of the user's jobs of this name, also those that have just ended."""
+        return ("squeue", "-h", "--states=all", f"--user={user}", f"--name={name}", "-O", "JobArrayID:|,Comment:|")
+
+    def parse_find(self, answer: Answer, job_dir: str) -> list[str]:
+        """Ids of the jobs whose comment names `job_dir`; see `Scheduler.parse_find`."""
+        _raise_if_unreachable(answer, "squeue")
+        if answer.exit_code != 0:
+            raise SchedulerError(f"squeue: {_last_line(answer.stderr)}", detail=" ".join(answer.argv))
+        found: set[int] = set()
+        for line in answer.stdout.splitlines():
+            job_id, _, comment = line.partition("|")
+            if comment.rstrip("|") == COMMENT_PREFIX + job_dir:
+                found.update(int(key[0]) for key in expand_job_id(job_id))
+        return [str(job_id) for job_id in sorted(found)]
+
+    def probes(self) -> Sequence[tuple[str, ...]]:
+        """The configuration, and the partitions with their nodes."""
+        return (CONFIG_ARGV, PARTITIONS_ARGV)
+
+    def parse_probes(self, answers: Sequence[Answer]) -> ClusterFacts:
+        """What the cluster is; see `Scheduler.parse_probes`."""
+        return parse_facts(*answers)
+
+
+def _raise_if_unreachable(answer: Answer, command: str) -> None:
+    if answer.exit_code is None:
+        raise SchedulerUnreachable(
+            f"{command} did not answer within {answer.wall_s:.0f} s", hint="`scontrol ping` says whether Slurm is up"
+        )
+    if answer.exit_code != 0 and unreachable(answer.stderr):
+        raise SchedulerUnreachable(
+            f"{command}: {_last_line(answer.stderr)}", hint="`scontrol ping` says whether Slurm is up"
+        )
+
+
+def _last_line(text: str) -> str:
+    """The last line of a command's stderr, without the name of the command before it."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return re.sub(r"^\w+: (error: |fatal: )?", "", lines[-1]) if lines else ""

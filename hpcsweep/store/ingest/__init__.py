@@ -1,0 +1,1 @@
+"""Read run folders into the store: only what is new, idempotent."""

@@ -1,0 +1,1 @@
+"""The local backend: a dispatcher that runs jobs on this machine."""

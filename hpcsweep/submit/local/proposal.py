@@ -1,0 +1,88 @@
+"""hpcsweep.yaml for a machine: a commented profile for each kind of GPU node that its schedulers tell of. Pure."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from hpcsweep.render.environment import make_environment, render
+from hpcsweep.schedulers.base import ClusterFacts, Partition
+from hpcsweep.submit.local.machine import Machine
+from hpcsweep.units import format_bytes, format_duration
+
+TEMPLATE = "hpcsweep.yaml.j2"
+
+_PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
+_NOT_TEXT = frozenset({"yes", "no", "on", "off", "true", "false", "null", "y", "n"})
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One profile to propose. `gpus`: of one node, 0: none. `gpu_type` empty: the cluster gives its GPUs no type."""
+
+    name: str
+    scheduler: str
+    partition: Partition
+    gpu_type: str
+    gpus: int
+    note: str
+
+
+def propose(machine: Machine) -> str:
+    """The text of hpcsweep.yaml. Without a scheduler it holds no profile, and an example in comments."""
+    profiles = [p for name, facts in machine.schedulers.items() for p in _profiles(name, facts)]
+    env = make_environment()
+    env.filters["yaml"] = yaml_text
+    return render(
+        env,
+        TEMPLATE,
+        machine=machine,
+        profiles=profiles,
+        default=_default(profiles),
+        engines=[engine for engine in machine.engines if engine.executable],
+    )
+
+
+def yaml_text(value: object) -> str:
+    """A value that YAML reads as this very text."""
+    text = str(value)
+    if _PLAIN.fullmatch(text) and text.lower() not in _NOT_TEXT:
+        return text
+    return json.dumps(text)
+
+
+def _profiles(scheduler: str, facts: ClusterFacts) -> Iterator[Profile]:
+    """A profile for each partition and GPU type; of partitions without GPUs only the default one, if none has any."""
+    open_ones = [partition for partition in facts.partitions if not partition.only_routed]
+    with_gpus = [partition for partition in open_ones if partition.gpus]
+    for partition in with_gpus or [p for p in open_ones if p.default] or open_ones[:1]:
+        kinds: Mapping[str, int] = partition.gpus or {"": 0}
+        for kind, number in kinds.items():
+            several = len(kinds) > 1
+            yield Profile(
+                name=f"{scheduler}-{partition.name}{'-' + kind if several else ''}",
+                scheduler=scheduler,
+                partition=partition,
+                gpu_type=kind,
+                gpus=number,
+                note=_note(partition, kind if several else ""),
+            )
+
+
+def _note(partition: Partition, kind: str) -> str:
+    limit = f"up to {format_duration(partition.max_walltime_s)}" if partition.max_walltime_s else "no time limit"
+    size = f" of {partition.cpus} CPUs" if partition.cpus else ""
+    if partition.memory_bytes:
+        size += f" and {format_bytes(partition.memory_bytes)}"
+    words = [f"{partition.nodes} nodes{size}" + (f", some with {kind}" if kind else ""), limit]
+    if partition.default:
+        words.append("the cluster's default")
+    if not partition.usable:
+        words.append("takes no jobs at present")
+    return "; ".join(words)
+
+
+def _default(profiles: list[Profile]) -> str:
+    """The name of the profile to use: of the cluster's default partition, else of the first that takes jobs."""
+    ranked = sorted(profiles, key=lambda p: (not p.partition.usable, not p.partition.default))
+    return ranked[0].name if ranked else ""

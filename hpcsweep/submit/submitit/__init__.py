@@ -1,0 +1,1 @@
+"""submitit executors for Slurm and PBS over the same templates and parsers."""

@@ -1,0 +1,1 @@
+"""Decide where each run stands: refresh, evidence, merge, verdict."""
