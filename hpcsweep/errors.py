@@ -1,4 +1,4 @@
-"""L0: the one tree of errors, and the nearest name for a misspelt one."""
+"""The tree of errors, and the nearest name for a misspelt one."""
 
 import difflib
 from collections.abc import Iterable
@@ -7,15 +7,16 @@ from collections.abc import Iterable
 class HpcsweepError(Exception):
     """An error the user can act on: the CLI prints it without a traceback and exits with 1.
 
-    `message` says what failed, with the value and the place; `detail` is the evidence (a tool's last
-    lines, argv and exit code); `hint` is the next thing to do.
+    `message`: what failed, with the value and the location. `code`: a stable snake_case name of this kind of error,
+    for scripts and tests; the message may change. `detail`: the evidence (a tool's last lines, argv and exit code).
+    `hint`: the next thing to do.
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, *, hint: str = "", detail: str = "") -> None:
+    def __init__(self, message: str, *, code: str = "", hint: str = "", detail: str = "") -> None:
         super().__init__(message)
-        self.message, self.hint, self.detail = message, hint, detail
+        self.message, self.code, self.hint, self.detail = message, code, hint, detail
 
     def __str__(self) -> str:
         lines = [self.message]

@@ -1,4 +1,4 @@
-"""L0: reading files that another program, another user or another host may have written.
+"""reading files that another program, another user or another host may have written.
 
 A name is no promise: it may lead to a FIFO, a device or a symbolic link, and the content may be of any size or form.
 """

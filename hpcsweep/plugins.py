@@ -1,4 +1,4 @@
-"""L0: what installed plugins add to a registry. A plugin that fails is a warning that names it, never an error."""
+"""what installed plugins add to a registry. A plugin that fails is a warning that names it, never an error."""
 
 import warnings
 from collections.abc import Callable, Container

@@ -1,4 +1,4 @@
-"""L0: the commands of a shell script as text: logical lines, words, operators. Nothing is executed or expanded here."""
+"""the commands of a shell script as text: logical lines, words, operators. Nothing is executed or expanded here."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""L0: text from outside made safe for a terminal, a page or a table: it can neither steer nor disguise anything."""
+"""text from outside made safe for a terminal, a page or a table: it can neither steer nor disguise anything."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""L0: quantities as text: sizes in tokens and bytes, durations. Seconds and bytes inside, always."""
+"""quantities as text: sizes in tokens and bytes, durations. Seconds and bytes inside, always."""
 
 import re
 
