@@ -90,7 +90,7 @@ class JobStatus:
         return self.native == ABSENT
 
     def is_stale_against(self, known: JobState) -> bool:
-        """Return whether this status of a lagging source adds nothing to the known state: the source is not up to date."""
+        """Return whether this status, of a lagging source, adds nothing to the known state."""
         if not self.lags or self.state.final or known.final or known is JobState.UNKNOWN:
             return False
         return not self.state.started or known.started
