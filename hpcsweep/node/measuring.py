@@ -54,7 +54,8 @@ class Measuring:
         failed: Verdict | None = None
         for planned in self._run.workloads:
             if planned.left_out is not None:
-                supervisor.journal.event("workload_left_out", workload=planned.workload.name, reason=planned.left_out)
+                name, reason = planned.workload.name, str(planned.left_out)
+                supervisor.journal.event("workload_left_out", workload=name, reason=reason)
                 continue
             for repeat in range(1, planned.workload.repeats + 1):
                 verdict = _Sending(self, planned, repeat, self._empty_prefix_cache()).run()

@@ -6,6 +6,7 @@ import time
 from hpcsweep.analysis.findings import RunFinding, Variant
 from hpcsweep.analysis.findings.compared import Comparison, Effect
 from hpcsweep.analysis.findings.measured import Condition, Figure, Validity
+from hpcsweep.spec.left_out import LeftOut
 
 SIMULATED = "SIMULATED"
 NO_OBJECTIVE = "none: no workload was measured"
@@ -155,7 +156,7 @@ def comparison_in_short(one: Comparison) -> str:
 
 def not_applicable(left_out: str) -> str:
     """`n/a: does not fit`: why a workload was not sent, without the arithmetic."""
-    return f"n/a: {left_out.partition(':')[0]}"
+    return f"n/a: {LeftOut.parse(left_out).kind.value}"
 
 
 def effect(one: Effect) -> str:

@@ -251,7 +251,7 @@ def sweep_document(
                 "outcome": "unsupported" if run.refused is not None else None,
                 "state_reason": run.refused or "",
                 "simulated": run.server.engine in prepared.simulated,
-                "workloads": {p.workload.name: p.left_out for p in run.workloads},
+                "workloads": {p.workload.name: p.left_out and str(p.left_out) for p in run.workloads},
                 "server": run.server.model_dump(mode="json"),
             }
         )

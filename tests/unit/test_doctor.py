@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from hpcsweep.cli.main import main
 from hpcsweep.errors import HostError
-from hpcsweep.schedulers.base import Answer, ClusterFacts, Partition
+from hpcsweep.schedulers.base import ClusterFacts, CommandResult, Partition
 from hpcsweep.schedulers.profile_check import profile_problems
 from hpcsweep.spec.cluster import Cluster, Settings
 from hpcsweep.spec.load import choose_cluster, parse_model
@@ -200,7 +200,7 @@ class Far:
         code, stdout, stderr = self.answers.get(argv[0], (0, "", ""))
         if code == 255:
             raise HostError(f"login: no SSH connection: {stderr}")
-        return Answer(tuple(argv), code, stdout, stderr)
+        return CommandResult(tuple(argv), code, stdout, stderr)
 
 
 SINFO = (0, "gpu*|up|1:00:00|2|64|256000|gpu:h200:8\n", "")

@@ -25,7 +25,7 @@ from hpcsweep.imports.documents.document import read_bytes
 from hpcsweep.load.wire.answer import Answer, Failure
 from hpcsweep.load.wire.http1 import HttpError, ResponseReader
 from hpcsweep.node.watch.metrics import figures
-from hpcsweep.schedulers.base import Answer as CommandAnswer
+from hpcsweep.schedulers.base import CommandResult as CommandAnswer
 from hpcsweep.schedulers.registry import get_scheduler
 from hpcsweep.spec.cluster import Settings, Ssh
 from hpcsweep.spec.experiment import Experiment

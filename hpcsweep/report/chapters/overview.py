@@ -11,6 +11,7 @@ from hpcsweep.report import wording
 from hpcsweep.report.chapters.caveats import HeldBack
 from hpcsweep.report.document import Bullets, Paragraph, Section, Table
 from hpcsweep.report.wording import NO_OBJECTIVE, NOTHING, SIMULATED
+from hpcsweep.spec.left_out import LeftOut, LeftOutKind
 from hpcsweep.spec.sweep import IMPORTED_FROM
 from hpcsweep.units import counted
 
@@ -107,18 +108,19 @@ def summary(findings: Findings, *, brief: bool = False) -> Section:
 
 def _not_sent(findings: Findings) -> str:
     """What was left out, by workload and kind of reason, with its arithmetic: no failure."""
-    groups: dict[tuple[str, str], list[Result]] = {}
+    groups: dict[tuple[str, LeftOutKind], dict[str, LeftOut]] = {}
     for result in findings.results:
         if result.left_out is not None:
-            groups.setdefault((result.workload, result.left_out.partition(":")[0]), []).append(result)
+            reason = LeftOut.parse(result.left_out)
+            groups.setdefault((result.workload, reason.kind), {})[result.variant] = reason
     told = []
-    for (workload, kind), results in groups.items():
-        names = listed([findings.variant(result.variant).exp for result in results])
-        if len(results) == len(findings.variants):
+    for (workload, kind), reasons in groups.items():
+        names = listed([findings.variant(variant).exp for variant in reasons])
+        if len(reasons) == len(findings.variants):
             names = "any variant"
-        whys = dict.fromkeys((result.left_out or "").partition(": ")[2] for result in results)
-        why = "; ".join([text for text in whys if text][:MAX_WHYS])
-        told.append(f" n/a: {kind}: {workload} was not sent to {names}{f' ({why})' if why else ''}.")
+        details = dict.fromkeys(reason.detail for reason in reasons.values() if reason.detail)
+        why = "; ".join(list(details)[:MAX_WHYS])
+        told.append(f" n/a: {kind.value}: {workload} was not sent to {names}{f' ({why})' if why else ''}.")
     return "".join(told)
 
 
