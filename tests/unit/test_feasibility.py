@@ -8,7 +8,7 @@ from hpcsweep.plan.feasibility import check, gpu_memory_bytes, refusals
 from hpcsweep.plan.known_models import known_model
 from hpcsweep.plan.model_size import read_facts
 from hpcsweep.spec.job import Resources
-from hpcsweep.spec.server import ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 GLM = "zai-org/GLM-4.6"
 GLM_CONFIG = {
@@ -30,7 +30,10 @@ TINY_CONFIG = {
 
 def problems(model=GLM, *, engine="vllm", facts=None, settings=None, gpus=8, gpu="a100", nodes=1, **values):
     server = ServerConfig(
-        engine=engine, model=model, settings=Settings(**{"tensor_parallel_size": gpus, **(settings or {})}), **values
+        engine=engine,
+        model=model,
+        settings=EngineSettings(**{"tensor_parallel_size": gpus, **(settings or {})}),
+        **values,
     )
     resources = Resources(gpus=gpus, gpu_type=gpu, nodes=nodes)
     return check(server, resources, get_engine(engine), facts or known_model(model))
@@ -94,7 +97,7 @@ CASES = [  # (what is asked for, severity, piece of the message); None: nothing 
         None, "", id="remote code of a commit",
     ),
     pytest.param({"gpu": "h200", "flags": {"--trust-remote-code": False}}, None, "", id="no remote code"),
-    pytest.param({"gpu": "h200", "flags": {"--port": 1}}, "error", "--port is not for `serve`", id="not expressible"),
+    pytest.param({"gpu": "h200", "flags": {"--port": 1}}, "error", "not for `engine_args`", id="not expressible"),
     pytest.param(
         {"model": "meta-llama/Llama-3.3-70B-Instruct", "gpus": 2, "gpu": "h100", "settings": {"max_model_len": 131072}},
         "error", "131072 tokens × 160.0 KiB = 21.5 GB a GPU > 6.7 GB beside the weights", id="KV cache of one request",
