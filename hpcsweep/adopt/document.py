@@ -81,7 +81,7 @@ def _experiment(script: Adopted, directives: Directives, name: str) -> tuple[str
     if not axes:  # an experiment varies something: the size of the server, at the level that the script has
         axes, baseline = {"tp": [_parallel(engine, flags, "tensor_parallel_size")]}, {}
         flags = {key: flag for key, flag in flags.items() if _setting(engine, flag) != "tensor_parallel_size"}
-    document["serve"] = {flag.name.removeprefix("--"): flag.value for flag in flags.values()}
+    document["engine_args"] = {flag.name.removeprefix("--"): flag.value for flag in flags.values()}
     if script.env:
         document["env"] = dict(script.env)
     document |= {"axes": axes, "baseline": baseline}
@@ -148,7 +148,7 @@ def _toggle_axis(toggle: Toggle, engine: str) -> tuple[str, Any, str, str]:
     axis = SETTING_VARIABLES.get(name, _axis_name(name))
     axis = f"{axis}-flags" if axis in BUILTIN_AXES else axis
     on, off = toggle.condition.value, toggle.condition.other_value
-    levels = {on: {"flags": _flag_map(toggle.flags)}, off: {"flags": _flag_map(toggle.otherwise)}}
+    levels = {on: {"engine_args": _flag_map(toggle.flags)}, off: {"engine_args": _flag_map(toggle.otherwise)}}
     return axis, {"levels": levels}, on, off
 
 
@@ -241,7 +241,7 @@ def _template(script: Adopted, directives: Directives, unclear: list[tuple[int, 
 def _resources(directives: Directives) -> Iterator[str]:
     """The block `resources` with the script's own directives; array and walltime stay with hpcsweep."""
     yield "{% block resources %}"
-    first, last = "job.elements[0].index", "job.elements[-1].index"
+    first, last = "job.array_tasks[0].index", "job.array_tasks[-1].index"
     if directives.scheduler == "slurm":
         yield "{% if array %}"
         at_once = "{{ '%%%d' | format(parallel) if parallel else '' }}"

@@ -1,4 +1,4 @@
-"""The arguments of a server as flags of `serve:`; what hpcsweep sets itself is left out."""
+"""The arguments of a server as flags of `engine_args:`; what hpcsweep sets itself is left out."""
 
 import re
 from collections.abc import Iterable
@@ -77,7 +77,7 @@ def read_flags(engine: str, words: Iterable[Word], line: int) -> tuple[str | Non
         while takes_value and rest and not _is_flag(rest[0]) and (not value or rest[0][1] is not None):
             value.append(rest.pop(0))  # an unknown word behind a value may be anything
         if not name.startswith("--"):
-            unclear.append((line, f"{written}: write its long form under serve"))
+            unclear.append((line, f"{written}: write its long form under engine_args"))
             continue
         known = canonical(name)
         if known in _DROPPED:
@@ -85,7 +85,7 @@ def read_flags(engine: str, words: Iterable[Word], line: int) -> tuple[str | Non
         if known in _MODEL:
             model = value[0][1] if value and value[0][1] is not None else (value[0][0].strip('"') if value else None)
         elif known in _FILES:
-            unclear.append((line, f"{name}: write the keys of this file as flags under serve"))
+            unclear.append((line, f"{name}: write the keys of this file as flags under engine_args"))
         elif known in _SEVERAL_NODES:
             unclear.append((line, f"{name}: a flag of a server on several nodes is not adopted"))
         elif any(item[1] is None for item in value):

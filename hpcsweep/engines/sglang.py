@@ -15,7 +15,7 @@ from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_set
 from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, PhasePattern, Where
 from hpcsweep.engines.logs.sglang_log import FACTS, NOISE, PHASES
 from hpcsweep.engines.versions import parse_version
-from hpcsweep.spec.server import FlagValue, ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, FlagValue, ServerConfig
 
 SETTING_FLAGS = (
     SettingFlag("tensor_parallel_size", "--tp-size", aliases=("--tensor-parallel-size", "--tp")),
@@ -77,7 +77,7 @@ class Sglang:
             return None
         return f"api-key: {json.dumps(key)}\n"
 
-    def settings(self, config: ServerConfig) -> Settings:
+    def settings(self, config: ServerConfig) -> EngineSettings:
         """See `Engine.settings`. With DP attention the data parallel ranks share the tensor parallel GPUs."""
         flags = {canonical(flag): value for flag, value in config.flags.items() if value not in (None, False)}
         said = merged_settings(SETTING_FLAGS, config).model_dump()
@@ -92,12 +92,14 @@ class Sglang:
             said["max_num_batched_tokens"] = int(str(chunk))
         if "--enable-dp-attention" in flags and config.settings.data_parallel_size is None:
             said["data_parallel_size"] = None
-        return Settings.model_validate(said)
+        return EngineSettings.model_validate(said)
 
     def unsupported(self, config: ServerConfig) -> list[str]:
         """See `Engine.unsupported`."""
         sentences = [
-            f"{flag} is not for `serve`: {_OURS[canonical(flag)]}" for flag in config.flags if canonical(flag) in _OURS
+            f"{flag} is not for `engine_args`: {_OURS[canonical(flag)]}"
+            for flag in config.flags
+            if canonical(flag) in _OURS
         ]
         if config.settings.expert_parallel and (self.settings(config).tensor_parallel_size or 1) == 1:
             sentences.append(
@@ -144,7 +146,7 @@ class Sglang:
         return found[0] if found else None
 
 
-def _own_words(settings: Settings) -> Settings:
+def _own_words(settings: EngineSettings) -> EngineSettings:
     """`fp8` is what vLLM calls the type that SGLang calls `fp8_e4m3`."""
     dtype = settings.kv_cache_dtype
     return settings if dtype is None else settings.model_copy(update={"kv_cache_dtype": _KV_DTYPES.get(dtype, dtype)})

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from hpcsweep.engines.base import Endpoints, Engine, FactPattern, FailurePattern, Launch, PhasePattern, Where
 from hpcsweep.engines.logs.vllm_log import FACTS, NOISE, PHASES
 from hpcsweep.spec.axes import BUILTIN_AXES, builtin_level
-from hpcsweep.spec.server import ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 _VERSION = re.compile(r"hpcsweep\.simulator (\S+)")
 
@@ -39,7 +39,7 @@ class SimulatedEngine:
         self._real, self._profile, self._time_scale = real, profile, time_scale
         self._axes, self._repeat = dict(axes), repeat
 
-    def settings(self, config: ServerConfig) -> Settings:
+    def settings(self, config: ServerConfig) -> EngineSettings:
         """See `Engine.settings`: as the real engine understands them."""
         return self._real.settings(config)
 

@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_settings, passed_flags
 from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, PhasePattern, Where
 from hpcsweep.engines.logs.trtllm_log import FACTS, NOISE, PHASES
-from hpcsweep.spec.server import FlagValue, ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, FlagValue, ServerConfig
 
 CONFIG_FILE = "trtllm.yaml"
 
@@ -70,8 +70,8 @@ _OURS: Mapping[str, str] = {
     "--host": "the server listens on the loopback interface of its node",
     "--port": "a free port is chosen on the node",
     "--revision": "the revision is named by `model`",
-    "--config": "give its keys as flags of `serve`; hpcsweep writes the file",
-    "--extra_llm_api_options": "give its keys as flags of `serve`; hpcsweep writes the file",
+    "--config": "give its keys as flags of `engine_args`; hpcsweep writes the file",
+    "--extra_llm_api_options": "give its keys as flags of `engine_args`; hpcsweep writes the file",
     "--served_model_name": "the name is given by `model.served_name`",
 }
 _OURS_CANONICAL = {canonical(flag): reason for flag, reason in _OURS.items()}
@@ -92,7 +92,7 @@ class TensorRtLlm:
     distributions: tuple[str, ...] = ("tensorrt-llm", "tensorrt_llm")
     api_key_env: str | None = None
 
-    def settings(self, config: ServerConfig) -> Settings:
+    def settings(self, config: ServerConfig) -> EngineSettings:
         """See `Engine.settings`."""
         said = merged_settings(SETTING_FLAGS, config).model_dump()
         flags = {flag: value for flag, value in config.flags.items() if value not in (None, False)}
@@ -100,12 +100,12 @@ class TensorRtLlm:
             said["expert_parallel"] = any(str(flags.get(flag, 1)) != "1" for flag in _EXPERT_FLAGS)
         if said["enforce_eager"] is None and "--cuda_graph_config" in config.flags:
             said["enforce_eager"] = _value(config.flags["--cuda_graph_config"]) is None
-        return Settings.model_validate(said)
+        return EngineSettings.model_validate(said)
 
     def unsupported(self, config: ServerConfig) -> list[str]:
         """See `Engine.unsupported`."""
         sentences = [
-            f"{flag} is not for `serve`: {_OURS_CANONICAL[canonical(flag)]}"
+            f"{flag} is not for `engine_args`: {_OURS_CANONICAL[canonical(flag)]}"
             for flag in config.flags
             if canonical(flag) in _OURS_CANONICAL
         ]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_settings, passed_flags, settings_argv
 from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, PhasePattern, Where
 from hpcsweep.engines.logs.vllm_log import FACTS, NOISE, PHASES
-from hpcsweep.spec.server import ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 SETTING_FLAGS = (
     SettingFlag("tensor_parallel_size", "--tensor-parallel-size"),
@@ -56,14 +56,16 @@ class Vllm:
     api_key_env: str | None = "VLLM_API_KEY"
     unix_socket: bool = True
 
-    def settings(self, config: ServerConfig) -> Settings:
+    def settings(self, config: ServerConfig) -> EngineSettings:
         """See `Engine.settings`."""
         return merged_settings(SETTING_FLAGS, config)
 
     def unsupported(self, config: ServerConfig) -> list[str]:
         """See `Engine.unsupported`."""
         sentences = [
-            f"{flag} is not for `serve`: {_OURS[canonical(flag)]}" for flag in config.flags if canonical(flag) in _OURS
+            f"{flag} is not for `engine_args`: {_OURS[canonical(flag)]}"
+            for flag in config.flags
+            if canonical(flag) in _OURS
         ]
         settings = self.settings(config)
         batched, length = settings.max_num_batched_tokens, settings.max_model_len

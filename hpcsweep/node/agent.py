@@ -29,7 +29,7 @@ from hpcsweep.node.record.identity import array_index, identify, process_started
 from hpcsweep.node.record.records import NOT_RUN_FILE, read_json, write_json
 from hpcsweep.node.watch.gpus import Gpus
 from hpcsweep.spec.budgets import Budgets
-from hpcsweep.spec.job import Element, JobSpec, RunSpec
+from hpcsweep.spec.job import ArrayTask, JobSpec, RunSpec
 from hpcsweep.spec.phases import OutcomeKind
 
 EXIT_CODES: Mapping[OutcomeKind, int] = {
@@ -103,16 +103,18 @@ def read_job(job_dir: Path) -> JobSpec:
         raise SpecError(f"{path} is no job of this version", detail=str(exc)) from exc
 
 
-def choose_element(job: JobSpec, index: int | None, env: Mapping[str, str]) -> Element:
+def choose_element(job: JobSpec, index: int | None, env: Mapping[str, str]) -> ArrayTask:
     """The element of the index asked for, or named by the environment, or the only one. Raises SpecError."""
     chosen = array_index(env) if index is None else index
-    if chosen is None and len(job.elements) == 1:
-        return job.elements[0]
-    known = ", ".join(str(element.index) for element in job.elements[:20])
+    if chosen is None and len(job.array_tasks) == 1:
+        return job.array_tasks[0]
+    known = ", ".join(str(element.index) for element in job.array_tasks[:20])
     if chosen is None:
-        raise SpecError(f"job {job.name} has {len(job.elements)} elements: which one?", hint=f"--index, one of {known}")
+        raise SpecError(
+            f"job {job.name} has {len(job.array_tasks)} elements: which one?", hint=f"--index, one of {known}"
+        )
     try:
-        return job.element(chosen)
+        return job.array_task(chosen)
     except KeyError:
         raise SpecError(f"job {job.name} has no element {chosen}", hint=f"it has {known}") from None
 
@@ -120,11 +122,11 @@ def choose_element(job: JobSpec, index: int | None, env: Mapping[str, str]) -> E
 class Agent:
     """One life of one element."""
 
-    def __init__(self, job_dir: Path, job: JobSpec, element: Element, env: Mapping[str, str]) -> None:
+    def __init__(self, job_dir: Path, job: JobSpec, element: ArrayTask, env: Mapping[str, str]) -> None:
         self._job_dir, self._job, self._element, self._env = job_dir, job, element, env
         me = read_process(os.getpid())
         self._identity = identify(env, me.started if me else 0)
-        margin_s = max((run.budgets.margin for run in element.runs), default=0.0)
+        margin_s = max((run.budgets.walltime_margin for run in element.runs), default=0.0)
         walltime = job_walltime(env, job.resources.walltime_s, margin_s, process_started_at(os.getpid()))
         self._stopper = Stopper(walltime, self._cancel_asked, lambda: slurm_job_state(env))
 

@@ -15,13 +15,14 @@ from typing import Any, TypeVar
 from hpcsweep.errors import SpecError
 from hpcsweep.foreign_files import RECORD_LIMIT_BYTES, read_regular
 from hpcsweep.simulator.faults import FAULTS, RANK_SHAPES, Fault, RankStuck
+from hpcsweep.spec.axis_names import axis_name
 from hpcsweep.spec.phases import STARTUP_PHASES
 from hpcsweep.spec.yaml_text import parse_yaml
 from hpcsweep.units import parse_tokens
 
 MATCHABLE = (
-    "ep", "eager", "len", "tp", "pp", "dp", "batched_tokens", "seqs", "kv_dtype", "quantization", "gpu_memory",
-    "prefix_cache", "chunked_prefill", "model", "engine",
+    "ep", "eager", "len", "tp", "pp", "dp", "max_num_batched_tokens", "max_num_seqs", "kv_dtype", "quantization",
+    "gpu_memory", "prefix_cache", "chunked_prefill", "model", "engine",
 )  # fmt: skip
 """What a rule may ask for besides the axes of the variant and flags (`--name`): the built-in axes."""
 
@@ -173,7 +174,7 @@ def _rule(raw: Any, where: str) -> Rule:
     overlay = {key: value for key, value in raw.items() if key != "when"}
     _check_keys(overlay, _OVERLAY, where)
     _behaviour(overlay, where)
-    return Rule({str(key): value for key, value in raw["when"].items()}, overlay, where)
+    return Rule({axis_name(str(key)): value for key, value in raw["when"].items()}, overlay, where)
 
 
 def _overlaid(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:

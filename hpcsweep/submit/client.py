@@ -218,7 +218,7 @@ def _hand_over(
             cluster=cluster_name,
             scheduler=cluster.scheduler,
             submitted_at=time.time(),
-            elements=len(job.elements),
+            elements=len(job.array_tasks),
         )
         lock.check()
         try:
@@ -248,7 +248,7 @@ def _hand_over(
                 detail=exc.detail,
                 hint=f"{exc.hint}; {rest}" if exc.hint else rest,
             ) from exc
-        handed.append((job.job, job_id, len(job.elements)))
+        handed.append((job.job, job_id, len(job.array_tasks)))
     return handed
 
 

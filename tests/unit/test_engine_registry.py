@@ -11,7 +11,7 @@ from hpcsweep.engines.base import Where
 from hpcsweep.errors import EngineError
 from hpcsweep.spec.axes import BUILTIN_AXES
 from hpcsweep.spec.phases import STARTUP_PHASES
-from hpcsweep.spec.server import ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 PLUGIN = """
 from hpcsweep.engines.vllm import Vllm
@@ -88,12 +88,14 @@ class TestEveryEngine:
         for axis in BUILTIN_AXES.values():
             if axis.setting in ("model", "engine"):
                 continue
-            kind = next(kind for kind in values if kind.__name__ in str(Settings.model_fields[axis.setting].annotation))
+            kind = next(
+                kind for kind in values if kind.__name__ in str(EngineSettings.model_fields[axis.setting].annotation)
+            )
             said = False
             for value in (values[kind], False) if kind is bool else (values[kind],):
-                settings = Settings(**{"tensor_parallel_size": 2, axis.setting: value})
+                settings = EngineSettings(**{"tensor_parallel_size": 2, axis.setting: value})
                 config = ServerConfig(engine=engine.name, model="m", settings=settings)
-                base = ServerConfig(engine=engine.name, model="m", settings=Settings(tensor_parallel_size=2))
+                base = ServerConfig(engine=engine.name, model="m", settings=EngineSettings(tensor_parallel_size=2))
                 without = plain if axis.setting == "tensor_parallel_size" else engine.launch(base, Where("run", 1))
                 said |= engine.launch(config, Where("run", 1)) != without or bool(engine.unsupported(config))
             assert said, axis.name
@@ -103,7 +105,7 @@ class TestEveryEngine:
         assert engine.launch(config, Where("run", 1)) == engine.launch(config, Where("run", 1))
 
     def test_files_stay_inside_the_attempt(self, engine):
-        config = ServerConfig(engine=engine.name, model="m", settings=Settings(max_model_len=8))
+        config = ServerConfig(engine=engine.name, model="m", settings=EngineSettings(max_model_len=8))
         for name in engine.launch(config, Where("run", 1)).files:
             assert PurePosixPath(name).name == name
 
