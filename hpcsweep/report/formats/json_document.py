@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import IO, Any
 
-from hpcsweep.analysis.findings import Findings, RunFinding
-from hpcsweep.analysis.findings.measured import Cell, Startup
-from hpcsweep.analysis.measured.measures import MEASURES
+from hpcsweep.analysis.findings import Findings, Remark, RunFinding, Variant
+from hpcsweep.analysis.findings.measured import Cell, Reason, StartupFinding
+from hpcsweep.analysis.measured.metrics import METRICS
 
 SCHEMA = "hpcsweep.report/1"
 
@@ -24,6 +24,9 @@ _OF_THE_RUN = {
     "tpot_s",
 }  # fmt: skip
 """Fields of a cell that the run says, or that stand elsewhere in the object."""
+
+_FORMER_KEYS = {Variant: ("exp", "short_name"), Remark: ("kind", "code"), Reason: ("kind", "code")}
+"""Keys of earlier versions, written as well: type -> (earlier key, field)."""
 
 
 def write(findings: Findings, stream: IO[str]) -> None:
@@ -46,8 +49,7 @@ def _head(findings: Findings) -> dict[str, Any]:
     skipped = {"cells", "runs", "index", "startups"}
     body = {f.name: plain(getattr(findings, f.name)) for f in dataclasses.fields(findings) if f.name not in skipped}
     measures = {
-        m.name: {"unit": m.unit, "higher_is_better": m.higher_is_better, "meaning": m.meaning}
-        for m in MEASURES.values()
+        m.name: {"unit": m.unit, "higher_is_better": m.higher_is_better, "meaning": m.meaning} for m in METRICS.values()
     }
     return {"schema": SCHEMA, "simulated": findings.sweep.simulated, "measures": measures, **body}
 
@@ -61,7 +63,7 @@ def _runs(findings: Findings) -> Iterator[dict[str, Any]]:
         yield _run(run, startups.get(run.run), cells.get(run.run, []))
 
 
-def _run(run: RunFinding, startup: Startup | None, cells: list[Cell]) -> dict[str, Any]:
+def _run(run: RunFinding, startup: StartupFinding | None, cells: list[Cell]) -> dict[str, Any]:
     body: dict[str, Any] = plain(run)
     body["run"] = run.label
     del body["label"]
@@ -76,7 +78,7 @@ def _run(run: RunFinding, startup: Startup | None, cells: list[Cell]) -> dict[st
     }
 
 
-def _startup(one: Startup) -> dict[str, Any]:
+def _startup(one: StartupFinding) -> dict[str, Any]:
     return {name: plain(getattr(one, name)) for name in _STARTUP_KEYS}
 
 
@@ -117,7 +119,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        body = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        former = _FORMER_KEYS.get(type(value))
+        return body if former is None else body | {former[0]: body[former[1]]}
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}
     if hasattr(value, "tolist"):
