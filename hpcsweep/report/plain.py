@@ -6,6 +6,12 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
+from hpcsweep.analysis.findings import Remark, Variant
+from hpcsweep.analysis.findings.measured import Reason
+
+_FORMER_KEYS = {Variant: ("exp", "short_name"), Remark: ("kind", "code"), Reason: ("kind", "code")}
+"""Keys of earlier versions that are still written: type -> (former key, field)."""
+
 
 def plain(value: Any) -> Any:
     """Return dataclasses as objects, enums as their values, arrays as lists, NaN and infinities as None."""
@@ -16,7 +22,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return plain_fields(value)
+        former, field = _FORMER_KEYS.get(type(value), ("", ""))
+        return {**({former: getattr(value, field)} if former else {}), **plain_fields(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}
     if hasattr(value, "tolist"):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from study_rows import a100_study, attempt, h200_study, run, samples, sweep, workload
 
-from hpcsweep.analysis.measured.measures import RUN_MEASURES, SAMPLE_MEASURES
+from hpcsweep.analysis.measured.metrics import RUN_METRICS, SAMPLE_METRICS
 from hpcsweep.analysis.rows import SampleRow
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.errors import ReportError
@@ -82,8 +82,8 @@ def test_csv_of_runs_has_the_metrics():
     (cold,) = [r for r in rows if r["run"] == "ep-on_eager-yes_len-8k" and r["workload"] == "8k"]
     assert float(cold["tps_all_mean"]) == pytest.approx(7.936, abs=0.001)
     assert (cold["tps_warm_n"], cold["load_s"], cold["validity_reasons"]) == ("2", "155", "too_few_samples")
-    assert all(f"{m}_warm_p99" in cold for m in SAMPLE_MEASURES)
-    assert all(m in cold for m in RUN_MEASURES)
+    assert all(f"{m}_warm_p99" in cold for m in SAMPLE_METRICS)
+    assert all(m in cold for m in RUN_METRICS)
 
 
 def test_csv_runs_no_formula_and_survives_hostile_text():

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from hpcsweep.analysis.findings import Findings, RunFinding
-from hpcsweep.analysis.findings.measured import Cell, Startup
-from hpcsweep.analysis.measured.measures import MEASURES
+from hpcsweep.analysis.findings.measured import Cell, StartupFinding
+from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.report.formats.registry import DEFAULTS, Format, ReportOptions
 from hpcsweep.report.plain import plain
 
@@ -58,8 +58,7 @@ def _head(findings: Findings) -> dict[str, Any]:
     skipped = {"cells", "runs", "index", "startups"}
     body = {f.name: plain(getattr(findings, f.name)) for f in dataclasses.fields(findings) if f.name not in skipped}
     measures = {
-        m.name: {"unit": m.unit, "higher_is_better": m.higher_is_better, "meaning": m.meaning}
-        for m in MEASURES.values()
+        m.name: {"unit": m.unit, "higher_is_better": m.higher_is_better, "meaning": m.meaning} for m in METRICS.values()
     }
     return {"schema": SCHEMA, "simulated": findings.sweep.simulated, "measures": measures, **body}
 
@@ -73,7 +72,7 @@ def _runs(findings: Findings) -> Iterator[dict[str, Any]]:
         yield _run(run, startups.get(run.run), cells.get(run.run, []))
 
 
-def _run(run: RunFinding, startup: Startup | None, cells: list[Cell]) -> dict[str, Any]:
+def _run(run: RunFinding, startup: StartupFinding | None, cells: list[Cell]) -> dict[str, Any]:
     body: dict[str, Any] = plain(run)
     body["run"] = run.label
     del body["label"]
@@ -88,7 +87,7 @@ def _run(run: RunFinding, startup: Startup | None, cells: list[Cell]) -> dict[st
     }
 
 
-def _startup(one: Startup) -> dict[str, Any]:
+def _startup(one: StartupFinding) -> dict[str, Any]:
     return {name: plain(getattr(one, name)) for name in _STARTUP_KEYS}
 
 
