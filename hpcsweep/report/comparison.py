@@ -8,7 +8,7 @@ from hpcsweep.analysis.findings.compared import Comparison, Verdict
 from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.report import wording
 from hpcsweep.report.document import Block, Bullets, Document, Paragraph, Section, Table
-from hpcsweep.report.formats.json_document import plain
+from hpcsweep.report.plain import plain
 from hpcsweep.report.wording import CONDITION, NOTHING
 
 SCHEMA = "hpcsweep.comparison/1"

@@ -11,6 +11,7 @@ from typing import IO, Any
 from hpcsweep.analysis.findings import Findings, RunFinding
 from hpcsweep.analysis.findings.measured import Cell, SampleSet, StartupFinding
 from hpcsweep.analysis.measured.metrics import RUN_METRICS, SAMPLE_METRICS
+from hpcsweep.report.formats.registry import DEFAULTS, Format, ReportOptions
 from hpcsweep.terminal_text import printable
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -27,6 +28,29 @@ SAMPLE_COLUMNS = (
 _STARTUP = ("startup_s", "load_s", "compile_s", "gpu_memory_bytes", "compile_cache")
 _COUNTS = ("workload", "left_out", "client", "validity", "validity_reasons", "samples_total", "succeeded", "failed")
 _STATISTICS = ("n", "mean", "median", "p90", "p99", "minimum", "maximum", "stdev", "low", "high")
+
+
+class SampleCsvFormat(Format):
+    """One row per sample."""
+
+    name = "csv"
+    meaning = "one row per sample"
+    suffixes = (".csv",)
+
+    def write(self, findings: Findings, stream: IO[str], options: ReportOptions = DEFAULTS) -> None:
+        """Write a header and one row per sample."""
+        write_samples(findings, stream)
+
+
+class RunCsvFormat(Format):
+    """One row per run and workload."""
+
+    name = "csv-runs"
+    meaning = "one row per run and workload"
+
+    def write(self, findings: Findings, stream: IO[str], options: ReportOptions = DEFAULTS) -> None:
+        """Write a header and one row per run and workload."""
+        write_runs(findings, stream)
 
 
 def write_samples(findings: Findings, stream: IO[str]) -> None:

@@ -5,14 +5,14 @@ Keys are only ever added. Numbers that are not known are null; times are seconds
 
 import dataclasses
 import json
-import math
-from collections.abc import Iterator, Mapping
-from enum import Enum
+from collections.abc import Iterator
 from typing import IO, Any
 
-from hpcsweep.analysis.findings import Findings, Remark, RunFinding, Variant
-from hpcsweep.analysis.findings.measured import Cell, Reason, StartupFinding
+from hpcsweep.analysis.findings import Findings, RunFinding
+from hpcsweep.analysis.findings.measured import Cell, StartupFinding
 from hpcsweep.analysis.measured.metrics import METRICS
+from hpcsweep.report.formats.registry import DEFAULTS, Format, ReportOptions
+from hpcsweep.report.plain import plain
 
 SCHEMA = "hpcsweep.report/1"
 
@@ -25,8 +25,17 @@ _OF_THE_RUN = {
 }  # fmt: skip
 """Fields of a cell that the run says, or that stand elsewhere in the object."""
 
-_FORMER_KEYS = {Variant: ("exp", "short_name"), Remark: ("kind", "code"), Reason: ("kind", "code")}
-"""Keys of earlier versions, written as well: type -> (earlier key, field)."""
+
+class JsonFormat(Format):
+    """Everything, by a documented schema."""
+
+    name = "json"
+    meaning = "everything, by a documented schema"
+    suffixes = (".json",)
+
+    def write(self, findings: Findings, stream: IO[str], options: ReportOptions = DEFAULTS) -> None:
+        """Write the object."""
+        write(findings, stream)
 
 
 def write(findings: Findings, stream: IO[str]) -> None:
@@ -108,22 +117,3 @@ def _samples(cell: Cell) -> Iterator[dict[str, Any]]:
     names = list(columns)
     for values in zip(*columns.values(), strict=True):
         yield dict(zip(names, values, strict=True)) | {"simulated": cell.simulated}
-
-
-def plain(value: Any) -> Any:
-    """Findings as JSON values: dataclasses as objects, enums as their words, NaN and infinities as null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or (isinstance(value, (str, int)) and not isinstance(value, Enum)):
-        return value
-    if isinstance(value, Enum):
-        return value.value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        body = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        former = _FORMER_KEYS.get(type(value))
-        return body if former is None else body | {former[0]: body[former[1]]}
-    if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    return [plain(inner) for inner in value]
