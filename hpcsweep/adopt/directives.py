@@ -16,7 +16,7 @@ _PBS_OURS = frozenset(["-N", "-o", "-e", "-j", "-k", "-J", "-r", "-v", "-V", "-S
 
 
 @dataclass
-class Directives:
+class ScriptDirectives:
     """What the directives say. `lines`: those of a template, without the prefix; `job_name`: empty, if not given.
 
     `parameters`: variables that `#PBS -v` or `--export` give, with their values. `unclear`: (line, sentence).
@@ -41,18 +41,18 @@ def scheduler_of(text: str) -> str | None:
     return best if counts[best] else None
 
 
-def read_directives(text: str) -> Directives:
+def read_directives(text: str) -> ScriptDirectives:
     """Return what the directives of a script say. Raises SpecError for one that the scheduler would not take."""
     scheduler = scheduler_of(text)
     if scheduler == "slurm":
         return _slurm(text)
     if scheduler == "pbs":
         return _pbs(text)
-    return Directives("local", ScriptRequest())
+    return ScriptDirectives("local", ScriptRequest())
 
 
-def _slurm(text: str) -> Directives:
-    found = Directives("slurm", slurm_user_script.user_request(text, array_allowed=True))
+def _slurm(text: str) -> ScriptDirectives:
+    found = ScriptDirectives("slurm", slurm_user_script.user_request(text, array_allowed=True))
     given: dict[str, str] = {}
     lines: dict[str, str] = {}
     for number, option, value in slurm_user_script.directive_options(text):
@@ -76,8 +76,8 @@ def _slurm(text: str) -> Directives:
     return found
 
 
-def _pbs(text: str) -> Directives:
-    found = Directives("pbs", pbs_user_script.user_request(text, array_allowed=True))
+def _pbs(text: str) -> ScriptDirectives:
+    found = ScriptDirectives("pbs", pbs_user_script.user_request(text, array_allowed=True))
     select = ""
     for number, option, value in pbs_user_script.directive_options(text):
         if option == "-N":
@@ -100,7 +100,7 @@ def _pbs(text: str) -> Directives:
     return found
 
 
-def _variables(found: Directives, text: str) -> None:
+def _variables(found: ScriptDirectives, text: str) -> None:
     for item in text.split(","):
         name, sep, value = item.partition("=")
         if sep:
@@ -116,5 +116,5 @@ def _memory(text: str, unit: str) -> str | None:
     return (text if not text.isdigit() else f"{text}{unit}") if size_bytes else None
 
 
-def _warn(found: Directives) -> None:
+def _warn(found: ScriptDirectives) -> None:
     found.unclear += [(0, warning) for warning in found.request.warnings]

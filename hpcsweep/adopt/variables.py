@@ -19,7 +19,7 @@ _ONE_REFERENCE = re.compile(r'"?\$(?:\{)?([A-Za-z_][A-Za-z0-9_]*)(?::?[-=][^{}]*
 
 
 @dataclass
-class Variables:
+class ShellVariables:
     """Name -> raw words of its value; one word for a plain variable, several for an array.
 
     `parameters`: names whose value is a default (`${NAME:-32768}`) that the environment may replace.

@@ -1,23 +1,23 @@
 """Check every claim of a report against its own numbers."""
 
-from hpcsweep.check.claims.block_changes import LabelledBlocks
+from hpcsweep.check.claims.labelled_blocks import LabelledBlocks
 from hpcsweep.check.commands import check_commands
-from hpcsweep.check.findings import Finding
-from hpcsweep.check.recomputed.recompute import recompute
-from hpcsweep.check.recomputed.recompute_samples import recompute_table
-from hpcsweep.check.recomputed.traced import Tracer
+from hpcsweep.check.findings import ClaimFinding
+from hpcsweep.check.prose import check_text
+from hpcsweep.check.recomputed.result_blocks import recompute
+from hpcsweep.check.recomputed.sample_tables import recompute_table
+from hpcsweep.check.recomputed.tracing import Tracer
 from hpcsweep.check.tables import check_tables
-from hpcsweep.check.text import check_text
-from hpcsweep.imports.documents.blocks import Imported
+from hpcsweep.imports.documents.model import ImportedDocument
 
 
-def recompute_all(found: Imported) -> list[Finding]:
+def recompute_all(found: ImportedDocument) -> list[ClaimFinding]:
     """Return the findings on the figures of every block and table, in the order of the file."""
     findings = [one for block in found.benchmarks for one in recompute(block)]
     return findings + [one for table in found.sample_tables for one in recompute_table(table)]
 
 
-def check_report(found: Imported) -> list[Finding]:
+def check_report(found: ImportedDocument) -> list[ClaimFinding]:
     """Return all findings on a document, by line: on its blocks, tables, commands and prose."""
     tracer, labelled = Tracer(found), LabelledBlocks(found)
     of_lines = check_text(found, tracer, labelled)

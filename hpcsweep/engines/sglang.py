@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from packaging.version import Version
 
 from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_settings, passed_flags, settings_argv
-from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, PhasePattern, Where
+from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, LaunchContext, PhasePattern
 from hpcsweep.engines.logs.sglang_log import FACTS, NOISE, PHASES
 from hpcsweep.engines.versions import parse_version
 from hpcsweep.spec.server import FlagValue, ServerConfig, Settings
@@ -105,21 +105,21 @@ class Sglang:
             )
         return sentences
 
-    def launch(self, config: ServerConfig, where: Where) -> Launch:
+    def launch(self, config: ServerConfig, context: LaunchContext) -> Launch:
         """See `Engine.launch`."""
-        argv = [where.executable]
-        argv += ["serve"] if PurePosixPath(where.executable).name == "sglang" else ["-m", "sglang.launch_server"]
-        argv += ["--model-path", config.model, "--host", where.host, "--port", str(where.port)]
+        argv = [context.executable]
+        argv += ["serve"] if PurePosixPath(context.executable).name == "sglang" else ["-m", "sglang.launch_server"]
+        argv += ["--model-path", config.model, "--host", context.host, "--port", str(context.port)]
         argv += ["--served-model-name", config.served_name]
-        if where.key_file is not None:
-            argv += [_CONFIG_FLAG, where.key_file]
+        if context.key_file is not None:
+            argv += [_CONFIG_FLAG, context.key_file]
         if config.revision is not None:
             argv += ["--revision", config.revision]
         argv += settings_argv(SETTING_FLAGS, _own_words(config.settings))
-        argv += self._special_argv(config, where.version)
+        argv += self._special_argv(config, context.version)
         flags = flags_argv(_passed(config), negatable=False)
-        if where.startup_budget_s is not None and _WATCHDOG_FLAG not in map(canonical, config.flags):
-            argv += [_WATCHDOG_FLAG, str(max(_OWN_TIMEOUT_S, 2 * math.ceil(where.startup_budget_s)))]
+        if context.startup_budget_s is not None and _WATCHDOG_FLAG not in map(canonical, config.flags):
+            argv += [_WATCHDOG_FLAG, str(max(_OWN_TIMEOUT_S, 2 * math.ceil(context.startup_budget_s)))]
         argv += flags if "--enable-metrics" in flags else [*flags, "--enable-metrics"]
         return Launch(tuple(argv), {"NO_COLOR": "1"} | config.env)
 

@@ -15,7 +15,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_settings, passed_flags
-from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, PhasePattern, Where
+from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, LaunchContext, PhasePattern
 from hpcsweep.engines.logs.trtllm_log import FACTS, NOISE, PHASES
 from hpcsweep.spec.server import FlagValue, ServerConfig, Settings
 
@@ -147,9 +147,9 @@ class TensorRtLlm:
             content["cuda_graph_config"] = None
         return content
 
-    def launch(self, config: ServerConfig, where: Where) -> Launch:
+    def launch(self, config: ServerConfig, context: LaunchContext) -> Launch:
         """See `Engine.launch`. The file's text is in `files`, its path on the command line."""
-        argv = [where.executable, config.model, "--host", where.host, "--port", str(where.port)]
+        argv = [context.executable, config.model, "--host", context.host, "--port", str(context.port)]
         if config.revision is not None:
             argv += ["--revision", config.revision]
         flags = {flag: value for flag, value in self._own_flags(config).items() if flag in OPTIONS}
@@ -158,7 +158,7 @@ class TensorRtLlm:
         content = self.configuration(config)
         if content:
             # The older of its two names: every version knows it.
-            argv += ["--extra_llm_api_options", str(PurePosixPath(where.attempt_dir) / CONFIG_FILE)]
+            argv += ["--extra_llm_api_options", str(PurePosixPath(context.attempt_dir) / CONFIG_FILE)]
             files[CONFIG_FILE] = _yaml(content)
         return Launch(tuple(argv), {"TLLM_LOG_LEVEL": "INFO"} | config.env, files)
 

@@ -23,7 +23,7 @@ from hpcsweep.events.records import (
     WorkloadEnded,
     WorkloadStarted,
 )
-from hpcsweep.imports.documents.blocks import RESULT_FILE, Benchmark, Imported, Place, SampleTable
+from hpcsweep.imports.documents.model import RESULT_FILE, Benchmark, ImportedDocument, Location, SampleTable
 from hpcsweep.imports.documents.serve_settings import ServeSettings, argv_of, serve_settings, settings_of
 from hpcsweep.imports.results.sample_rows import rows_of
 from hpcsweep.spec.phases import OutcomeKind, Phase
@@ -38,11 +38,11 @@ _LABEL_LENGTH = 80
 
 
 @dataclass(frozen=True)
-class _Work:
+class _ImportedWorkload:
     """One workload of a configuration."""
 
     name: str
-    place: Place
+    place: Location
     samples: tuple[SampleRow, ...]
     duration_s: float
     figures: Mapping[str, float]
@@ -50,7 +50,7 @@ class _Work:
 
 
 @dataclass
-class _Config:
+class _ImportedRun:
     """One run: a block, all tables of samples under one heading, or one repeat of a swept configuration.
 
     `repeat`: as the tool numbers it; None: no repeat is stated. `failed`: why it has no result.
@@ -60,7 +60,7 @@ class _Config:
     settings: ServeSettings | None
     argv: tuple[str, ...]
     short: str = ""
-    works: list[_Work] = field(default_factory=list)
+    works: list[_ImportedWorkload] = field(default_factory=list)
     failed: str = ""
     repeat: int | None = None
 
@@ -74,11 +74,13 @@ class ImportedSweep:
     left_out: tuple[str, ...]
 
 
-def imported_sweep(name: str, files: Sequence[Imported], at: float, versions: Mapping[str, str]) -> ImportedSweep:
+def imported_sweep(
+    name: str, files: Sequence[ImportedDocument], at: float, versions: Mapping[str, str]
+) -> ImportedSweep:
     """The sweep `name` of everything in `files`; `at`: Unix seconds of the import, the stamp of every record."""
-    configs: list[_Config] = []
+    configs: list[_ImportedRun] = []
     left_out: list[str] = []
-    seen: dict[object, Place] = {}
+    seen: dict[object, Location] = {}
     for found in files:
         prefix = f"{PurePath(found.file).stem} " if len(files) > 1 else ""
         once = _once(found, seen, left_out)
@@ -124,7 +126,7 @@ def imported_sweep(name: str, files: Sequence[Imported], at: float, versions: Ma
     return ImportedSweep(sweep, events, tuple(left_out))
 
 
-def _once(found: Imported, seen: dict[object, Place], left_out: list[str]) -> Sequence[Benchmark]:
+def _once(found: ImportedDocument, seen: dict[object, Location], left_out: list[str]) -> Sequence[Benchmark]:
     """Return the benchmarks of a file that no file before it holds too, as a sweep's summary holds its runs."""
     if found.form != RESULT_FILE:
         return found.benchmarks
@@ -140,7 +142,7 @@ def _once(found: Imported, seen: dict[object, Place], left_out: list[str]) -> Se
     return kept
 
 
-def _of_benchmarks(benchmarks: Sequence[Benchmark], prefix: str, left_out: list[str]) -> Iterator[_Config]:
+def _of_benchmarks(benchmarks: Sequence[Benchmark], prefix: str, left_out: list[str]) -> Iterator[_ImportedRun]:
     for one in benchmarks:
         duration = one.value("duration")
         swept = bool(one.parameters) or one.repeat is not None
@@ -148,13 +150,15 @@ def _of_benchmarks(benchmarks: Sequence[Benchmark], prefix: str, left_out: list[
         label = prefix + one.label
         if swept:
             label = " ".join(f"{name}={text}" for name, text in one.parameters.items()) or one.label
-        config = _Config(label, settings_of(one), argv_of(one.context), prefix + short if short else "")
+        config = _ImportedRun(label, settings_of(one), argv_of(one.context), prefix + short if short else "")
         config.repeat = one.repeat if swept else None
         if one.has_failed:
             lost = int(one.value("failed") or len(one.samples))
             details = (sample.error_detail for sample in one.samples if sample.error_detail)
             config.failed = f"{lost} of {lost} requests failed" + "".join(f": {text}" for text in islice(details, 1))
-            config.works.append(_Work(_workload(one), one.place, one.samples, duration or 0.0, {"failed": lost}, ()))
+            config.works.append(
+                _ImportedWorkload(_workload(one), one.place, one.samples, duration or 0.0, {"failed": lost}, ())
+            )
             yield config
             continue
         if not duration or duration <= 0:
@@ -165,14 +169,14 @@ def _of_benchmarks(benchmarks: Sequence[Benchmark], prefix: str, left_out: list[
             continue
         told = () if one.samples else ("only averages were kept: no single request is known",)
         figures = {} if one.samples else {name: number.value for name, number in one.figures.items()}
-        config.works.append(_Work(_workload(one), one.place, one.samples, duration, figures, told))
+        config.works.append(_ImportedWorkload(_workload(one), one.place, one.samples, duration, figures, told))
         yield config
 
 
-def _with_repeats(configs: Sequence[_Config]) -> list[_Config]:
+def _with_repeats(configs: Sequence[_ImportedRun]) -> list[_ImportedRun]:
     """Return the configurations with the workloads of one repeat in one run, repeats in the order of their numbers."""
-    merged: dict[tuple[str, int], _Config] = {}
-    kept: list[_Config] = []
+    merged: dict[tuple[str, int], _ImportedRun] = {}
+    kept: list[_ImportedRun] = []
     for config in configs:
         if config.repeat is None or config.failed:
             kept.append(config)
@@ -199,8 +203,8 @@ def _workload(one: Benchmark) -> str:
     return f"requests-{int(requests + failed)}_input-{int(tokens)}"
 
 
-def _of_tables(found: Imported, prefix: str, left_out: list[str]) -> Iterator[_Config]:
-    configs: dict[str, _Config] = {}
+def _of_tables(found: ImportedDocument, prefix: str, left_out: list[str]) -> Iterator[_ImportedRun]:
+    configs: dict[str, _ImportedRun] = {}
     for one in found.sample_tables:
         rows = rows_of(one)
         if len(rows) < len(one.samples):
@@ -208,10 +212,10 @@ def _of_tables(found: Imported, prefix: str, left_out: list[str]) -> Iterator[_C
         if not rows:
             continue
         label = prefix + one.label
-        config = configs.setdefault(label, _Config(label, _table_settings(one), argv_of(one.context)))
+        config = configs.setdefault(label, _ImportedRun(label, _table_settings(one), argv_of(one.context)))
         told = ("the table does not say when requests were sent: taken as one after the other",)
         duration = rows[-1].sent_s + (rows[-1].e2e_s or 0.0)
-        config.works.append(_Work(_slug(one.group), one.place, rows, duration, {}, told))
+        config.works.append(_ImportedWorkload(_slug(one.group), one.place, rows, duration, {}, told))
     yield from configs.values()
 
 
@@ -223,13 +227,13 @@ def _slug(text: str) -> str:
     return _NOT_IN_A_LABEL.sub("-", text).strip("-.")[:_LABEL_LENGTH] or "block"
 
 
-def _objective(configs: Sequence[_Config]) -> dict[str, str]:
+def _objective(configs: Sequence[_ImportedRun]) -> dict[str, str]:
     """Tokens/s of a GPU where there are only averages and every command tells its GPUs; else the default."""
     averages = all(not work.samples for config in configs for work in config.works)
     return {"metric": "total_tps_per_gpu"} if averages and all(config.settings for config in configs) else {}
 
 
-def _labels(configs: Sequence[_Config]) -> list[str]:
+def _labels(configs: Sequence[_ImportedRun]) -> list[str]:
     """Return a folder name for each, different unless they are repeats; the short name where no two have the same."""
     short = Counter(config.short for config in configs)
     labels: list[str] = []
@@ -252,7 +256,7 @@ def _labels(configs: Sequence[_Config]) -> list[str]:
     return labels
 
 
-def _events(run_id: str, config: _Config, at: float) -> Iterator[Event]:
+def _events(run_id: str, config: _ImportedRun, at: float) -> Iterator[Event]:
     """The one attempt, as an agent would have written it."""
     seq = 0
     t_s = 0.0

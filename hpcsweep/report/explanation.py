@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hpcsweep.imports.explanation import Explanation, PhaseSpan, Recorded
+from hpcsweep.imports.explanation import LogExplanation, PhaseSpan, RecordedEnd
 from hpcsweep.report.document import Block, Bullets, Code, Document, Paragraph, Section, Table
 from hpcsweep.report.status.run_page import fact_words
 from hpcsweep.spec.phases import Phase
@@ -11,7 +11,7 @@ from hpcsweep.units import counted, format_duration
 _EVIDENCE_CELLS = 80
 
 
-def explanation_document(name: str, found: Explanation, recorded: Recorded | None) -> Document:
+def explanation_document(name: str, found: LogExplanation, recorded: RecordedEnd | None) -> Document:
     """Arrange an explanation for a terminal. `name`: of the log. `recorded`: what the agent itself decided."""
     sections = [Section("Why", tuple(_why(found, recorded)))]
     if found.phases:
@@ -22,7 +22,7 @@ def explanation_document(name: str, found: Explanation, recorded: Recorded | Non
     return Document(f"{_headline(found, recorded)} ({name})", tuple(sections))
 
 
-def _headline(found: Explanation, recorded: Recorded | None) -> str:
+def _headline(found: LogExplanation, recorded: RecordedEnd | None) -> str:
     """The answer in a few words."""
     if recorded is not None:
         return recorded.outcome + (f" in phase {recorded.phase}" if recorded.phase else "")
@@ -37,7 +37,7 @@ def _headline(found: Explanation, recorded: Recorded | None) -> str:
     return "no failure found"
 
 
-def _why(found: Explanation, recorded: Recorded | None) -> list[Block]:
+def _why(found: LogExplanation, recorded: RecordedEnd | None) -> list[Block]:
     blocks: list[Block] = []
     if recorded is not None:
         blocks.append(Paragraph(recorded.reason, strong=True))
@@ -60,7 +60,7 @@ def _why(found: Explanation, recorded: Recorded | None) -> list[Block]:
     return blocks
 
 
-def _no_reason(found: Explanation) -> str:
+def _no_reason(found: LogExplanation) -> str:
     if found.ready:
         return (
             "If the server ended later, it printed no error. The scheduler's record of the job may show how it ended."
@@ -75,7 +75,7 @@ def _no_reason(found: Explanation) -> str:
     return "No line shows an error that is known here. With --engine NAME the log is read as that engine's."
 
 
-def _read(found: Explanation) -> str:
+def _read(found: LogExplanation) -> str:
     """How the log was read."""
     engine = "no engine recognised"
     if found.engine is not None:
@@ -87,7 +87,7 @@ def _read(found: Explanation) -> str:
     return f"read as: {engine}; {counted(found.lines, 'line')}{span}"
 
 
-def _phases(found: Explanation) -> Table:
+def _phases(found: LogExplanation) -> Table:
     rows = tuple(_row(span) for span in found.phases if span.phase is not Phase.LAUNCH or span.took_s)
     note = (
         "Times are those in the log, from its first one."
@@ -103,7 +103,7 @@ def _row(span: PhaseSpan) -> tuple[str, ...]:
     return span.phase.value, start, took, span.evidence[:_EVIDENCE_CELLS]
 
 
-def explanation_json(name: str, found: Explanation, recorded: Recorded | None) -> dict[str, Any]:
+def explanation_json(name: str, found: LogExplanation, recorded: RecordedEnd | None) -> dict[str, Any]:
     """Return the explanation as plain values; docs/json.md describes the keys."""
     return {
         "file": name,

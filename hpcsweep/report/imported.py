@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from hpcsweep.check.findings import BAD, Finding, Verdict
-from hpcsweep.check.recomputed.recompute_samples import warm_mean
-from hpcsweep.imports.documents.blocks import Benchmark, Imported, SampleTable
+from hpcsweep.check.findings import BAD, ClaimFinding, ClaimVerdict
+from hpcsweep.check.recomputed.sample_tables import warm_mean
+from hpcsweep.imports.documents.model import Benchmark, ImportedDocument, SampleTable
 from hpcsweep.imports.documents.numbers import shown
 from hpcsweep.report.document import Block, Bullets, Document, Paragraph, Section, Table
 from hpcsweep.report.formats.terminal import MAX_ITEMS, MAX_ROWS
@@ -19,7 +19,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def import_document(files: Sequence[Imported], findings: Sequence[Sequence[Finding]]) -> Document:
+def import_document(files: Sequence[ImportedDocument], findings: Sequence[Sequence[ClaimFinding]]) -> Document:
     """What stands in each file, and what does not add up."""
     sections = []
     for found, checked in zip(files, findings, strict=True):
@@ -32,12 +32,14 @@ def import_document(files: Sequence[Imported], findings: Sequence[Sequence[Findi
 
 _SECTIONS = (
     ("What does not hold", BAD),
-    ("Inside the noise", (Verdict.NOISE,)),
-    ("Worth knowing", (Verdict.NOTE,)),
+    ("Inside the noise", (ClaimVerdict.NOISE,)),
+    ("Worth knowing", (ClaimVerdict.NOTE,)),
 )
 
 
-def check_document(file: str, findings: Sequence[Finding], found: Imported, *, verbose: bool = False) -> Document:
+def check_document(
+    file: str, findings: Sequence[ClaimFinding], found: ImportedDocument, *, verbose: bool = False
+) -> Document:
     """Return every claim of a report with its verdict, those that do not hold first.
 
     `verbose`: also the claims that cannot be checked.
@@ -47,10 +49,10 @@ def check_document(file: str, findings: Sequence[Finding], found: Imported, *, v
         members = [one for one in findings if one.verdict in verdicts]
         if members:
             sections.append(Section(title, tuple(_listed(members))))
-    good = [one for one in findings if one.verdict is Verdict.CONFIRMED]
+    good = [one for one in findings if one.verdict is ClaimVerdict.CONFIRMED]
     if good:
         sections.append(Section("Confirmed", tuple(_tables(good))))
-    unknown = [one for one in findings if one.verdict is Verdict.NOT_CHECKED]
+    unknown = [one for one in findings if one.verdict is ClaimVerdict.NOT_CHECKED]
     if verbose and unknown:
         sections.append(Section("Cannot be checked", tuple(_listed(unknown))))
     if found.skipped:
@@ -58,20 +60,20 @@ def check_document(file: str, findings: Sequence[Finding], found: Imported, *, v
     return Document(file, tuple(sections))
 
 
-def summary(findings: Sequence[Finding]) -> str:
+def summary(findings: Sequence[ClaimFinding]) -> str:
     """The number of findings of each verdict, in one sentence."""
-    counts = [(verdict, sum(one.verdict is verdict for one in findings)) for verdict in Verdict]
+    counts = [(verdict, sum(one.verdict is verdict for one in findings)) for verdict in ClaimVerdict]
     told = [f"{number} {verdict.value}" for verdict, number in counts if number]
     return f"{len(findings)} claims: {', '.join(told)}." if told else "No claim that could be recomputed was found."
 
 
-def _counts(found: Imported) -> str:
+def _counts(found: ImportedDocument) -> str:
     parts = [(len(found.benchmarks), "benchmarks"), (len(found.sample_tables), "tables of samples")]
     parts += [(len(found.failures), "failed"), (len(found.commands), "serve commands"), (len(found.tables), "tables")]
     return ", ".join(f"{number} {what}" for number, what in parts if number) or "nothing that is known"
 
 
-def _blocks(found: Imported) -> list[Block]:
+def _blocks(found: ImportedDocument) -> list[Block]:
     blocks: list[Block] = []
     if found.benchmarks:
         rows = [_row(one) for one in found.benchmarks]
@@ -100,20 +102,20 @@ def _samples_row(one: SampleTable) -> tuple[str, ...]:
     return (one.label, str(one.place.line), one.group, str(len(one.samples)), stated, everything, warm)
 
 
-def _recomputed(findings: Sequence[Finding]) -> list[Block]:
-    bad = [one for one in findings if one.verdict is not Verdict.CONFIRMED]
+def _recomputed(findings: Sequence[ClaimFinding]) -> list[Block]:
+    bad = [one for one in findings if one.verdict is not ClaimVerdict.CONFIRMED]
     confirmed = f"{len(findings) - len(bad)} of {len(findings)} recomputed figures are confirmed."
     if not findings:
         confirmed = "Nothing in it can be recomputed."
     return [Paragraph(confirmed, strong=bool(bad)), *_listed(bad)]
 
 
-def _not_taken(found: Imported) -> list[Block]:
+def _not_taken(found: ImportedDocument) -> list[Block]:
     items = [f"line {one.place.line}: {one.what}: {one.why}" for one in found.skipped]
     return [Bullets(tuple(items[at : at + MAX_ITEMS])) for at in range(0, len(items), MAX_ITEMS)]
 
 
-def _listed(findings: Sequence[Finding]) -> list[Block]:
+def _listed(findings: Sequence[ClaimFinding]) -> list[Block]:
     """Findings in words: what does not hold needs its reason, and a reason needs the width of the terminal."""
     items = [
         f"line {one.place.line}: {one.verdict_text.upper()}: {one.claim} ({one.about}): {one.reason}"
@@ -122,14 +124,14 @@ def _listed(findings: Sequence[Finding]) -> list[Block]:
     return [Bullets(tuple(items[at : at + MAX_ITEMS])) for at in range(0, len(items), MAX_ITEMS)]
 
 
-def _tables(findings: Sequence[Finding]) -> list[Block]:
+def _tables(findings: Sequence[ClaimFinding]) -> list[Block]:
     """Confirmed findings, in tables so short that no terminal cuts them."""
     rows = _rows(findings)
     titles = ("Line", "Claim", "Recomputed", "From")
     return [Table(titles, rows[at : at + MAX_ROWS]) for at in range(0, len(rows), MAX_ROWS)]
 
 
-def _rows(findings: Sequence[Finding]) -> tuple[tuple[str, ...], ...]:
+def _rows(findings: Sequence[ClaimFinding]) -> tuple[tuple[str, ...], ...]:
     return tuple(
         (
             str(one.place.line),
@@ -141,7 +143,7 @@ def _rows(findings: Sequence[Finding]) -> tuple[tuple[str, ...], ...]:
     )
 
 
-def import_json(files: Sequence[Imported], findings: Sequence[Sequence[Finding]]) -> dict[str, Any]:
+def import_json(files: Sequence[ImportedDocument], findings: Sequence[Sequence[ClaimFinding]]) -> dict[str, Any]:
     """The same as JSON values; times in the units of the names."""
     return {
         "schema": IMPORT_SCHEMA,
@@ -164,18 +166,18 @@ def import_json(files: Sequence[Imported], findings: Sequence[Sequence[Finding]]
     }
 
 
-def check_json(file: str, findings: Sequence[Finding], found: Imported) -> dict[str, Any]:
+def check_json(file: str, findings: Sequence[ClaimFinding], found: ImportedDocument) -> dict[str, Any]:
     """The findings of a check as JSON values."""
     return {
         "schema": CHECK_SCHEMA,
         "file": file,
-        "counts": {verdict.value: sum(one.verdict is verdict for one in findings) for verdict in Verdict},
+        "counts": {verdict.value: sum(one.verdict is verdict for one in findings) for verdict in ClaimVerdict},
         "findings": [finding_json(one) for one in findings],
         "skipped": [{"line": one.place.line, "what": one.what, "why": one.why} for one in found.skipped],
     }
 
 
-def finding_json(one: Finding) -> dict[str, Any]:
+def finding_json(one: ClaimFinding) -> dict[str, Any]:
     """One finding; numbers that there are none of are null."""
     return {
         "file": one.place.file,

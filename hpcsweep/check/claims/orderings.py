@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from hpcsweep.check.claims.block_changes import LabelledBlocks
-from hpcsweep.check.findings import Finding, Verdict
-from hpcsweep.check.known import NOISE_PERCENT, NOISE_REASON
-from hpcsweep.check.quantities import THROUGHPUTS, Quantity, in_one_unit, quantities
-from hpcsweep.check.recomputed.traced import Tracer, rounded
-from hpcsweep.imports.documents.blocks import Benchmark, Place
+from hpcsweep.check.claims.labelled_blocks import LabelledBlocks
+from hpcsweep.check.findings import ClaimFinding, ClaimVerdict
+from hpcsweep.check.measured_figures import NOISE_PERCENT, NOISE_REASON
+from hpcsweep.check.quantities import THROUGHPUTS, StatedNumber, in_one_unit, quantities
+from hpcsweep.check.recomputed.tracing import Tracer, rounded
+from hpcsweep.imports.documents.model import Benchmark, Location
 from hpcsweep.imports.documents.numbers import Number, percent_change, shown
 
 _SEPARATOR = re.compile(r"(?<![-=<>])[>=\u2248\u2265](?![=>])")
@@ -18,7 +18,9 @@ _ITEM = re.compile(
 )
 
 
-def orderings(line: str, place: Place, about: str, tracer: Tracer, labelled: LabelledBlocks) -> Iterator[Finding]:
+def orderings(
+    line: str, place: Location, about: str, tracer: Tracer, labelled: LabelledBlocks
+) -> Iterator[ClaimFinding]:
     """Yield the finding on the ordering that a line states: the numbers fall, and blocks of the document have them."""
     if ">" not in line or "(" not in line or line.lstrip().startswith(">"):
         return
@@ -32,16 +34,16 @@ def orderings(line: str, place: Place, about: str, tracer: Tracer, labelled: Lab
     if not units or (len(units) > 1 and not times) or not (times or units <= {"tok/s", "req/s"}):
         return
     told = [f"{name} has no number" for name, value in named if value is None]
-    verdict = Verdict.CONFIRMED if len(valued) > 1 else Verdict.NOT_CHECKED
+    verdict = ClaimVerdict.CONFIRMED if len(valued) > 1 else ClaimVerdict.NOT_CHECKED
     for name, value in valued:
         source, lines = _source(value, tracer, times=times)
         told.append(f"{name} {shown(value.number.value)}: {source}")
-        if not lines and verdict is Verdict.CONFIRMED:
-            verdict = Verdict.NOT_CHECKED
+        if not lines and verdict is ClaimVerdict.CONFIRMED:
+            verdict = ClaimVerdict.NOT_CHECKED
             own = labelled.named(name, whole=False)
             has = [f"{shown(number.value)}" for number in _throughputs(own)]
             if len(own) == 1 and has and not times:
-                verdict = Verdict.DOES_NOT_FOLLOW
+                verdict = ClaimVerdict.DOES_NOT_FOLLOW
                 told.append(f"the block for this case has {' and '.join(has)} (line {own[0].place.line})")
     for (name, a), (other, b) in pairwise(valued):
         first, second = in_one_unit(a, b)
@@ -51,14 +53,14 @@ def orderings(line: str, place: Place, about: str, tracer: Tracer, labelled: Lab
         change = percent_change(better, worse)
         told.append(f"{name} against {other}: {change.value:+.1f}%")
         if change.value + change.tolerance < 0:
-            verdict = Verdict.WRONG
-        elif verdict is Verdict.CONFIRMED and change.value < NOISE_PERCENT:
-            verdict = Verdict.NOISE
+            verdict = ClaimVerdict.WRONG
+        elif verdict is ClaimVerdict.CONFIRMED and change.value < NOISE_PERCENT:
+            verdict = ClaimVerdict.NOISE
             told.append(NOISE_REASON)
-    yield Finding(place, about, line.strip()[:160], verdict, "; ".join(told), "ordering", sources=(place.line,))
+    yield ClaimFinding(place, about, line.strip()[:160], verdict, "; ".join(told), "ordering", sources=(place.line,))
 
 
-def _value(inside: str) -> Quantity | None:
+def _value(inside: str) -> StatedNumber | None:
     found = quantities(inside)
     return found[0] if len(found) == 1 and found[0].unit not in ("%", "other") else None
 
@@ -68,7 +70,7 @@ def _throughputs(own: Sequence[Benchmark]) -> list[Number]:
     return [figures[name] for name in THROUGHPUTS if name in figures]
 
 
-def _source(value: Quantity, tracer: Tracer, *, times: bool) -> tuple[str, tuple[int, ...]]:
+def _source(value: StatedNumber, tracer: Tracer, *, times: bool) -> tuple[str, tuple[int, ...]]:
     if times:
         return "not traced", ()
     said = rounded(value.number)

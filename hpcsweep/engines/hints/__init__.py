@@ -71,7 +71,7 @@ class Hint(Model):
         return ": ".join(part for part in (self.cause, self.next) if part)
 
 
-class _Prepared:
+class _CompiledHint:
     """A hint with its compiled pattern."""
 
     def __init__(self, hint: Hint) -> None:
@@ -79,11 +79,11 @@ class _Prepared:
         self.regex = re.compile(hint.pattern, re.IGNORECASE)
 
 
-class Hints:
+class EngineHints:
     """The entries that apply to one engine, in the order in which they are tried."""
 
     def __init__(self, hints: Sequence[Hint]) -> None:
-        prepared = [_Prepared(hint) for hint in hints]
+        prepared = [_CompiledHint(hint) for hint in hints]
         self._of_exceptions = [one for one in prepared if one.hint.place != "line"]
         self._of_lines = [one for one in prepared if one.hint.place != "exception"]
 
@@ -97,7 +97,7 @@ class Hints:
 
     @staticmethod
     def _first(
-        entries: Sequence[_Prepared], text: str, version: str | None
+        entries: Sequence[_CompiledHint], text: str, version: str | None
     ) -> tuple[Hint, re.Match[str]] | None:  # fmt: skip
         for one in entries:
             match = one.regex.search(text)
@@ -109,9 +109,11 @@ class Hints:
 
 
 @cache
-def hints_of(engine: str) -> Hints:
+def hints_of(engine: str) -> EngineHints:
     """Return the entries for an engine by its name; for a name that is not in `ENGINES`, all of them."""
-    return Hints([hint for hint in all_hints() if not hint.engines or engine not in ENGINES or engine in hint.engines])
+    return EngineHints(
+        [hint for hint in all_hints() if not hint.engines or engine not in ENGINES or engine in hint.engines]
+    )
 
 
 @cache

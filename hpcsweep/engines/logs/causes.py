@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from hpcsweep.engines.base import FailurePattern
 from hpcsweep.engines.hints import Hint, Role, hints_of
-from hpcsweep.engines.logs.prefixes import Line, is_front_end
-from hpcsweep.engines.logs.tracebacks import Chain, Raised
+from hpcsweep.engines.logs.prefixes import LogLine, is_front_end
+from hpcsweep.engines.logs.tracebacks import ExceptionChain, RaisedException
 from hpcsweep.spec.phases import OutcomeKind
 
 _LONGEST_REASON = 500
@@ -67,7 +67,7 @@ class FailureSeen:
         return self.reason or self.evidence
 
 
-class Judge:
+class FailureJudge:
     """Takes chains of exceptions and single lines, and keeps the best reason: the lowest rank, then the first."""
 
     def __init__(self, engine: str, patterns: Iterable[FailurePattern]) -> None:
@@ -91,7 +91,7 @@ class Judge:
             if not self.dead:
                 self._best = None
 
-    def line(self, line: Line, raw: str, t_s: float, *, inside: bool) -> None:
+    def line(self, line: LogLine, raw: str, t_s: float, *, inside: bool) -> None:
         """Look at one line. `inside`: it belongs to an exception, which is looked at as a whole."""
         self._lines += 1
         text = line.text
@@ -112,20 +112,20 @@ class Judge:
             self.dead |= hint.fatal
             self._consider((_RANKS[hint.role], 0, self._lines), _of_hint(hint, t_s, _short(raw), _short(text)))
 
-    def raised(self, raised: Raised, t_s: float) -> None:
+    def raised(self, raised: RaisedException, t_s: float) -> None:
         """Look at an exception as soon as its first line is there: the engine may be dead from here on."""
         found = self._of_exception(raised.text)
         if found is not None and found[0].fatal:
             self.dead = True
             self._consider((_RANKS["echo"], 0, self._lines), _of_hint(found[0], t_s, _short(raised.raw), ""))
 
-    def chain(self, chain: Chain) -> None:
+    def chain(self, chain: ExceptionChain) -> None:
         """Look at a chain of exceptions that is over."""
         judged = self._judged(chain)
         if judged is not None:
             self._consider(*judged)
 
-    def verdict(self, open_chains: Iterable[Chain]) -> FailureSeen | None:
+    def verdict(self, open_chains: Iterable[ExceptionChain]) -> FailureSeen | None:
         """Return the best reason so far, `open_chains` included; None: nothing that counts was seen."""
         judged = [one for chain in open_chains if (one := self._judged(chain)) is not None]
         if self._best is not None:
@@ -136,10 +136,10 @@ class Judge:
         if self._best is None or rank < self._best[0]:
             self._best = rank, seen
 
-    def _judged(self, chain: Chain) -> tuple[tuple[int, int, int], FailureSeen] | None:
+    def _judged(self, chain: ExceptionChain) -> tuple[tuple[int, int, int], FailureSeen] | None:
         if chain.quiet or _OF_A_REQUEST.search(chain.intro):
             return None
-        best: tuple[int, int, Raised, tuple[Hint, re.Match[str]] | None] | None = None
+        best: tuple[int, int, RaisedException, tuple[Hint, re.Match[str]] | None] | None = None
         for number, raised in enumerate(chain.raised):
             found = self._of_exception(raised.text)
             rank = _UNLISTED if found is None else _RANKS[found[0].role]
@@ -178,7 +178,7 @@ def _of_hint(hint: Hint, t_s: float, evidence: str, reason: str) -> FailureSeen:
     return FailureSeen(hint.outcome, hint.advice, t_s, evidence, hint.decided_by, reason, hint.id)
 
 
-def sentence(raised: Raised, match: re.Match[str] | None) -> str:
+def sentence(raised: RaisedException, match: re.Match[str] | None) -> str:
     """Say what an exception says, in one line. `match`: where its text fits an entry of the knowledge base."""
     lines = [line.strip() for line in raised.message]
     first = lines[0] if lines else ""
@@ -196,13 +196,13 @@ def sentence(raised: Raised, match: re.Match[str] | None) -> str:
     return f"{raised.kind}: " + " ".join(parts)
 
 
-def _where(raised: Raised) -> str:
+def _where(raised: RaisedException) -> str:
     place = f" ({raised.file}, line {raised.line}, in {raised.function})" if raised.file else ""
     check = f": the check `{raised.code}` failed" if raised.code.startswith("assert ") else ""
     return f"{check}{place}"
 
 
-def _telling(raised: Raised, match: re.Match[str] | None) -> str:
+def _telling(raised: RaisedException, match: re.Match[str] | None) -> str:
     """The further line of a message in which a pattern was found; empty: in its first, or in several."""
     if match is None:
         return ""

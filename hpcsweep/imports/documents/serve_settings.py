@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hpcsweep.imports.documents.blocks import Benchmark, Context
+from hpcsweep.imports.documents.model import Benchmark, BlockContext
 from hpcsweep.imports.documents.outline import meant_argv
 
 _ALIASES = {
@@ -102,7 +102,7 @@ def _name(flag: str) -> str:
     return _ALIASES.get(name, name)
 
 
-def argv_of(context: Context) -> tuple[str, ...]:
+def argv_of(context: BlockContext) -> tuple[str, ...]:
     """The command above a block, with the flags of the block's own label in place of its own; empty: there is none."""
     words = list(meant_argv(context.command)) if context.command else []
     if not words or not context.comment.startswith("-"):

@@ -8,7 +8,7 @@ llmperf 2023-08-31 (*_summary.json), inference-perf 0.1 to 0.3 (*_lifecycle_metr
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from hpcsweep.imports.documents.blocks import Benchmark, Place, Skipped
+from hpcsweep.imports.documents.model import Benchmark, Location, Skipped
 from hpcsweep.imports.documents.numbers import Number, number_of, stored
 
 _TO_MS = {"ms": 1.0, "s": 1000.0, "sec": 1000.0, "us": 1e-3, "ns": 1e-6}
@@ -18,12 +18,12 @@ _DURATION = frozenset(["duration"])
 Object = Mapping[str, Any]
 
 
-def known_summary(value: Object) -> Callable[[Object, Place], Iterator[Benchmark | Skipped]] | None:
+def known_summary(value: Object) -> Callable[[Object, Location], Iterator[Benchmark | Skipped]] | None:
     """Return the reader of an object's shape; None: it has none of these shapes."""
     return next((read for matches, read in _SHAPES if matches(value)), None)
 
 
-class Figures:
+class FigureCollector:
     """The figures of one result, under the names of `vllm bench serve`."""
 
     def __init__(self) -> None:
@@ -72,8 +72,8 @@ def _is_aiperf(value: Object) -> bool:
     return sum(isinstance(one, dict) and "unit" in one and "avg" in one for one in metrics) > 1
 
 
-def _aiperf(value: Object, place: Place) -> Iterator[Benchmark | Skipped]:
-    figures = Figures()
+def _aiperf(value: Object, place: Location) -> Iterator[Benchmark | Skipped]:
+    figures = FigureCollector()
     unread = []
 
     def of(name: str, key: str = "avg") -> Any:
@@ -135,8 +135,8 @@ def _is_llmperf(value: Object) -> bool:
     return "results_num_completed_requests" in value and "results_mean_output_throughput_token_per_s" in value
 
 
-def _llmperf(value: Object, place: Place) -> Iterator[Benchmark | Skipped]:
-    figures = Figures()
+def _llmperf(value: Object, place: Location) -> Iterator[Benchmark | Skipped]:
+    figures = FigureCollector()
     completed = number_of(value.get("results_num_completed_requests"))
     per_minute = number_of(value.get("results_num_completed_requests_per_min"))
     figures.count("completed", completed)
@@ -173,8 +173,8 @@ def _is_inference_perf(value: Object) -> bool:
     return all(isinstance(value.get(name), dict) for name in ("load_summary", "successes", "failures"))
 
 
-def _inference_perf(value: Object, place: Place) -> Iterator[Benchmark | Skipped]:
-    figures = Figures()
+def _inference_perf(value: Object, place: Location) -> Iterator[Benchmark | Skipped]:
+    figures = FigureCollector()
     done, load = value["successes"], value["load_summary"]
     rates = done.get("throughput")
     rates = rates if isinstance(rates, dict) else {}
@@ -214,8 +214,8 @@ def _is_inferencex(value: Object) -> bool:
     return len(_INFERENCEX_KEYS & value.keys()) == len(_INFERENCEX_KEYS)
 
 
-def _inferencex(value: Object, place: Place) -> Iterator[Benchmark | Skipped]:
-    figures = Figures()
+def _inferencex(value: Object, place: Location) -> Iterator[Benchmark | Skipped]:
+    figures = FigureCollector()
     gpus = _inferencex_gpus(value)
     if gpus:
         figures.keep("total_token_throughput", value.get("tput_per_gpu"), gpus)
@@ -244,7 +244,7 @@ def _inferencex_gpus(value: Object) -> float:
     return 0.0 if tensor is None else tensor * factors[0] * factors[1]
 
 
-_SHAPES: tuple[tuple[Callable[[Object], bool], Callable[[Object, Place], Iterator[Benchmark | Skipped]]], ...] = (
+_SHAPES: tuple[tuple[Callable[[Object], bool], Callable[[Object, Location], Iterator[Benchmark | Skipped]]], ...] = (
     (_is_aiperf, _aiperf),
     (_is_llmperf, _llmperf),
     (_is_inference_perf, _inference_perf),

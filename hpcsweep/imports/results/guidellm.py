@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpcsweep.analysis.rows import SampleRow
-from hpcsweep.imports.documents.blocks import Benchmark, Place, Skipped
+from hpcsweep.imports.documents.model import Benchmark, Location, Skipped
 from hpcsweep.imports.documents.numbers import Number, stored
 
 _TIMES = {"time_to_first_token_ms": ("ttft", 1.0), "inter_token_latency_ms": ("itl", 1.0)}
@@ -25,7 +25,7 @@ def is_guidellm(value: Mapping[str, Any]) -> bool:
     return isinstance(value.get("metrics"), dict) and "requests_per_second" in value["metrics"]
 
 
-def guidellm_benchmarks(report: Mapping[str, Any], place: Place) -> Iterator[Benchmark | Skipped]:
+def guidellm_benchmarks(report: Mapping[str, Any], place: Location) -> Iterator[Benchmark | Skipped]:
     """Every benchmark of a report; one without figures is told."""
     listed = report["benchmarks"] if isinstance(report.get("benchmarks"), list) else [report]
     for number, one in enumerate(listed, 1):

@@ -6,9 +6,9 @@ Field names as in llm-d-benchmark, benchmark_report, schema 0.2: `results.reques
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hpcsweep.imports.documents.blocks import Benchmark, Place, Skipped
+from hpcsweep.imports.documents.model import Benchmark, Location, Skipped
 from hpcsweep.imports.documents.numbers import number_of
-from hpcsweep.imports.results.client_summaries import Figures
+from hpcsweep.imports.results.client_summaries import FigureCollector
 
 VERSION = "0.2"
 TIMES = {
@@ -37,7 +37,7 @@ def is_llmd_report(value: Mapping[str, Any]) -> bool:
     return isinstance(value.get("version"), str) and isinstance(value.get("run"), dict) and "results" in value
 
 
-def llmd_report(value: Mapping[str, Any], place: Place) -> Iterator[Benchmark | Skipped]:
+def llmd_report(value: Mapping[str, Any], place: Location) -> Iterator[Benchmark | Skipped]:
     """Yield the benchmark of a report."""
     results = value["results"] if isinstance(value["results"], dict) else {}
     performance = results.get("request_performance")
@@ -47,7 +47,7 @@ def llmd_report(value: Mapping[str, Any], place: Place) -> Iterator[Benchmark | 
             place, f"benchmark report {value['version']} of llm-d", "it has no results.request_performance.aggregate"
         )
         return
-    figures = Figures()
+    figures = FigureCollector()
     requests, times, rates = (_part(aggregate, name) for name in ("requests", "latency", "throughput"))
     total, lost = number_of(requests.get("total")), number_of(requests.get("failures")) or 0.0
     completed = None if total is None else total - lost - (number_of(requests.get("incomplete")) or 0.0)

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 
-from hpcsweep.imports.documents.blocks import Benchmark, Place, Table
-from hpcsweep.imports.results.printed import PrintedBlock, named_figure
+from hpcsweep.imports.documents.model import Benchmark, Location, ParsedTable
+from hpcsweep.imports.results.printed_blocks import PrintedBlock, named_figure
 
 _TOOL = "a table"
 
 
-def results_in(table: Table) -> list[Benchmark]:
+def results_in(table: ParsedTable) -> list[Benchmark]:
     """The results in a table that are enough to be one; the label is what stands above the table and in its head.
 
     A table of two columns is left out: it is one block, and is read as such.
@@ -24,7 +24,9 @@ def results_in(table: Table) -> list[Benchmark]:
     return [*_results(table, upright), *_results(table, across)]
 
 
-def _results(table: Table, candidates: Sequence[tuple[str, int, Sequence[tuple[str, str]]]]) -> Iterator[Benchmark]:
+def _results(
+    table: ParsedTable, candidates: Sequence[tuple[str, int, Sequence[tuple[str, str]]]]
+) -> Iterator[Benchmark]:
     for name, line, pairs in candidates:
         block = PrintedBlock(line, line, titled=False)
         for key, value in filter(None, (named_figure(*pair) for pair in pairs)):
@@ -32,7 +34,7 @@ def _results(table: Table, candidates: Sequence[tuple[str, int, Sequence[tuple[s
         if block.complete:
             yield Benchmark(
                 label=" / ".join(part for part in (table.context.label, name) if part) or f"line {line}",
-                place=Place(table.place.file, line),
+                place=Location(table.place.file, line),
                 tool=_TOOL,
                 figures=block.figures,
             )

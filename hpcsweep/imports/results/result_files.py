@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hpcsweep.imports.documents.blocks import Benchmark, Place, Skipped
+from hpcsweep.imports.documents.model import Benchmark, Location, Skipped
 from hpcsweep.imports.results.client_summaries import known_summary
 from hpcsweep.imports.results.guidellm import guidellm_benchmarks, is_guidellm
 from hpcsweep.imports.results.llmd_report import is_llmd_report, llmd_report
-from hpcsweep.imports.results.serving_results import is_serving_result, missing, serving_result
+from hpcsweep.imports.results.vllm_serving import is_serving_result, missing, serving_result
 
 _MOST_KEYS = 6
 
@@ -38,7 +38,7 @@ def read_objects(objects: list[tuple[int, Any]], file: str) -> Iterator[Benchmar
     pending = [(line, value) for line, value in reversed(objects)]
     while pending:
         line, value = pending.pop()
-        place = Place(file, line)
+        place = Location(file, line)
         if isinstance(value, list):
             pending += [(line, one) for one in reversed(value)]
             continue
@@ -59,7 +59,7 @@ def _reader(value: Mapping[str, Any]) -> Any:
     return known_summary(value) or (serving_result if is_serving_result(value) else None)
 
 
-def _refused(value: Any, shape: tuple[str, ...], place: Place) -> Skipped:
+def _refused(value: Any, shape: tuple[str, ...], place: Location) -> Skipped:
     if not isinstance(value, dict):
         return Skipped(place, repr(value)[:60], "no result of a load client that is known")
     why = "no result of a load client that is known"

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from hpcsweep.analysis.rows import SampleRow
-from hpcsweep.imports.documents.blocks import Benchmark, Place, Skipped
+from hpcsweep.imports.documents.model import Benchmark, Location, Skipped
 from hpcsweep.imports.documents.numbers import Number, number_of, stored
 from hpcsweep.imports.results.bench_sweep import folder_parameters
 from hpcsweep.load.drivers.vllm_result import DETAILS, detailed_requests
@@ -65,7 +65,7 @@ def missing(value: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(lacks)
 
 
-def serving_result(value: Mapping[str, Any], place: Place) -> Iterator[Benchmark | Skipped]:
+def serving_result(value: Mapping[str, Any], place: Location) -> Iterator[Benchmark | Skipped]:
     """Yield the benchmark of a result, and what of it was not taken."""
     figures, told = _figures(value, place)
     settings = _settings(value)
@@ -108,7 +108,7 @@ def _tool(value: Mapping[str, Any], figures: Mapping[str, Number]) -> str:
     return UNKNOWN_TOOL
 
 
-def _figures(value: Mapping[str, Any], place: Place) -> tuple[dict[str, Number], list[Skipped]]:
+def _figures(value: Mapping[str, Any], place: Location) -> tuple[dict[str, Number], list[Skipped]]:
     """Return the figures, times in ms, and the times whose unit is not known."""
     figures: dict[str, Number] = {}
     without_unit: dict[str, float] = {}

@@ -5,12 +5,12 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from hpcsweep.check.cases import Case, Cases
-from hpcsweep.check.claims.find import claims
-from hpcsweep.check.findings import Finding, Verdict
-from hpcsweep.check.known import Known, figures_of
-from hpcsweep.check.quantities import Quantity, metrics_of, quantities, unit_of_times
-from hpcsweep.imports.documents.blocks import Imported, Place, Table
+from hpcsweep.check.block_matching import BlockIndex, BlockMatch
+from hpcsweep.check.claims.claim import claims
+from hpcsweep.check.findings import ClaimFinding, ClaimVerdict
+from hpcsweep.check.measured_figures import KnownFigure, figures_of
+from hpcsweep.check.quantities import StatedNumber, metrics_of, quantities, unit_of_times
+from hpcsweep.imports.documents.model import ImportedDocument, Location, ParsedTable
 from hpcsweep.imports.documents.numbers import Number, shown
 
 _MOST_REPLICAS = 16
@@ -24,19 +24,19 @@ _PRINTED = 1.0
 class Tracer:
     """The figures of a document's blocks by metric and value, and what a cell is about."""
 
-    def __init__(self, found: Imported) -> None:
-        self.cases = Cases.of(found.benchmarks, found.lines)
-        self._known: dict[tuple[str, ...], list[Known]] = {}
+    def __init__(self, found: ImportedDocument) -> None:
+        self.cases = BlockIndex.of(found.benchmarks, found.lines)
+        self._known: dict[tuple[str, ...], list[KnownFigure]] = {}
         self._blocks = found.benchmarks
 
-    def known(self, names: Sequence[str]) -> list[Known]:
+    def known(self, names: Sequence[str]) -> list[KnownFigure]:
         """Return the figures of these names in all blocks, by value."""
         key = tuple(names)
         if key not in self._known:
             self._known[key] = sorted(figures_of(self._blocks, key), key=lambda one: one.value.value)
         return self._known[key]
 
-    def matching(self, names: Sequence[str], said: Number) -> list[Known]:
+    def matching(self, names: Sequence[str], said: Number) -> list[KnownFigure]:
         """Return the figures of these names that a stated number may be."""
         known = self.known(names)
         room = 2 * said.tolerance + 1e-6 * abs(said.value) + _PRINTED
@@ -49,7 +49,7 @@ class Tracer:
                 found.append(one)
         return sorted(found, key=lambda one: one.place)
 
-    def scaled(self, names: Sequence[str], said: Number) -> tuple[Known, int] | None:
+    def scaled(self, names: Sequence[str], said: Number) -> tuple[KnownFigure, int] | None:
         """Return a throughput and the number of replicas of its server that give a stated number; None: none do."""
         rates = [name for name in names if not name.endswith("_ms")]
         for replicas in range(2, _MOST_REPLICAS + 1) if rates else ():
@@ -59,10 +59,10 @@ class Tracer:
         return None
 
 
-def table_cells(table: Table, tracer: Tracer) -> Iterator[Finding]:
+def table_cells(table: ParsedTable, tracer: Tracer) -> Iterator[ClaimFinding]:
     """Yield a finding on each speed of a summary table whose metric the blocks have."""
     for line, row in table.rows:
-        place = Place(table.place.file, line)
+        place = Location(table.place.file, line)
         for column, cell in enumerate(row):
             if column >= len(table.columns) or (column == 0 and len(row) > 1):
                 continue
@@ -84,11 +84,11 @@ def table_cells(table: Table, tracer: Tracer) -> Iterator[Finding]:
                 yield traced(place, about, _claim(quantity, title), quantity, names, case, tracer, hedged=hedged)
 
 
-def _claim(quantity: Quantity, title: str) -> str:
+def _claim(quantity: StatedNumber, title: str) -> str:
     return f"{quantity.label or title}: {quantity.text}"
 
 
-def _row_label(table: Table, row: Sequence[str]) -> str:
+def _row_label(table: ParsedTable, row: Sequence[str]) -> str:
     """Return the texts of a row that are no speeds: its name, and the settings beside it."""
     parts = [row[0]]
     for title, cell in zip(table.columns[1:], row[1:], strict=False):
@@ -97,7 +97,7 @@ def _row_label(table: Table, row: Sequence[str]) -> str:
     return " ".join(parts)
 
 
-def _metric(cell: str, quantity: Quantity, title: str, row: str) -> Sequence[str]:
+def _metric(cell: str, quantity: StatedNumber, title: str, row: str) -> Sequence[str]:
     """Return the metric of a number: its name in the cell, else in the title of the column, else in the row's name."""
     if quantity.label:
         return metrics_of(f"{quantity.label} {quantity.unit if quantity.seconds else ''}")
@@ -107,16 +107,16 @@ def _metric(cell: str, quantity: Quantity, title: str, row: str) -> Sequence[str
 
 
 def traced(
-    place: Place,
+    place: Location,
     about: str,
     claim: str,
-    quantity: Quantity,
+    quantity: StatedNumber,
     names: Sequence[str],
-    case: Case,
+    case: BlockMatch,
     tracer: Tracer,
     *,
     hedged: bool,
-) -> Finding:
+) -> ClaimFinding:
     """Return where a stated speed comes from: a block, a multiple of one, or nowhere, beside the block of its case."""
     said = rounded(_in_ms(quantity, names))
     matching = tracer.matching(names, said)
@@ -131,17 +131,19 @@ def traced(
             )
             reason += f"case has {shown(own[0].value.value)} (line {own[0].place.line})"
             lines: tuple[int, ...] = (source.place.line, own[0].place.line)
-            return _finding(place, about, claim, Verdict.WRONG, reason, "cell", said, own[0].value.value, lines)
+            return _finding(place, about, claim, ClaimVerdict.WRONG, reason, "cell", said, own[0].value.value, lines)
         reason = f"{source.what} of {source}"
         return _finding(
-            place, about, claim, Verdict.CONFIRMED, reason, "cell", said, source.value.value, (source.place.line,)
+            place, about, claim, ClaimVerdict.CONFIRMED, reason, "cell", said, source.value.value, (source.place.line,)
         )
     scaled = tracer.scaled(names, said)
     if scaled is not None:
         one, replicas = scaled
         reason = f"{replicas} x {shown(one.value.value)}, {one.what} of {one}: assumes that replicas scale without loss"
         value = replicas * one.value.value
-        return _finding(place, about, claim, Verdict.CONFIRMED, reason, "scaled_cell", said, value, (one.place.line,))
+        return _finding(
+            place, about, claim, ClaimVerdict.CONFIRMED, reason, "scaled_cell", said, value, (one.place.line,)
+        )
     precise = quantity.digits >= _SURE_DIGITS and not hedged and (quantity.seconds or not names[0].endswith("_ms"))
     if case.sure and own and precise and len(own) >= len(names) * len(case.blocks):
         listed = ", and ".join(f"{shown(one.value.value)} (line {one.place.line})" for one in own[:_MOST_NAMED])
@@ -150,30 +152,30 @@ def traced(
         reason = f"no block of this document has it; {blocks} for this case {has} {listed}"
         lines = tuple(one.place.line for one in own[:_MOST_NAMED])
         nearest = min(own, key=lambda one: abs(one.value.value - said.value)).value.value
-        return _finding(place, about, claim, Verdict.DOES_NOT_FOLLOW, reason, "cell", said, nearest, lines)
+        return _finding(place, about, claim, ClaimVerdict.DOES_NOT_FOLLOW, reason, "cell", said, nearest, lines)
     reason = "no block of this document has it, and none is known to be for this case"
-    return _finding(place, about, claim, Verdict.NOT_CHECKED, reason, "cell", said, None, ())
+    return _finding(place, about, claim, ClaimVerdict.NOT_CHECKED, reason, "cell", said, None, ())
 
 
-def _other_work(source: Known, own: Known) -> bool:
+def _other_work(source: KnownFigure, own: KnownFigure) -> bool:
     return len(source.work) == 2 and len(own.work) == 2 and source.work != own.work
 
 
 def _finding(
-    place: Place,
+    place: Location,
     about: str,
     claim: str,
-    verdict: Verdict,
+    verdict: ClaimVerdict,
     reason: str,
     kind: str,
     said: Number,
     recomputed: float | None,
     lines: tuple[int, ...],
-) -> Finding:
-    return Finding(place, about, claim, verdict, reason, kind, said.value, recomputed, "", lines)
+) -> ClaimFinding:
+    return ClaimFinding(place, about, claim, verdict, reason, kind, said.value, recomputed, "", lines)
 
 
-def _in_ms(quantity: Quantity, names: Sequence[str]) -> Number:
+def _in_ms(quantity: StatedNumber, names: Sequence[str]) -> Number:
     """Return the number in the unit of the figures: times are in ms there."""
     if names[0].endswith("_ms") and quantity.seconds and quantity.unit != "ms":
         return quantity.number * Number(1000 * quantity.seconds)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from hpcsweep.imports.documents.blocks import Context, Place, SampleTable, Table, TableSample
+from hpcsweep.imports.documents.model import BlockContext, Location, ParsedTable, SampleTable, TableSample
 from hpcsweep.imports.documents.numbers import Number, count, figure
 
 _RULER_CELL = re.compile(r":?-{2,}:?")
@@ -20,7 +20,7 @@ _CAPTION = re.compile(r"^[\s>*-]*([^|]+?)\s*:?[\s*]*$")
 _SET = re.compile(r"(?<!\w)(\d+k)(?![A-Za-z0-9])", re.IGNORECASE)
 
 
-def tables(lines: Sequence[str], contexts: Sequence[Context], file: str) -> Iterator[Table]:
+def tables(lines: Sequence[str], contexts: Sequence[BlockContext], file: str) -> Iterator[ParsedTable]:
     """Every pipe table, indented or not, with or without outer pipes. A ruler makes a table; text alone does not."""
     end = 0
     for place in range(1, len(lines)):
@@ -32,7 +32,7 @@ def tables(lines: Sequence[str], contexts: Sequence[Context], file: str) -> Iter
         while end < len(lines) and "|" in lines[end]:
             rows.append((end + 1, cells(lines[end])))
             end += 1
-        yield Table(Place(file, place), columns, tuple(rows), contexts[place - 1])
+        yield ParsedTable(Location(file, place), columns, tuple(rows), contexts[place - 1])
 
 
 def _is_ruler(line: str) -> bool:
@@ -50,7 +50,7 @@ def cells(line: str) -> tuple[str, ...]:
     return tuple(re.sub(r"[*`]{1,3}", "", cell).strip() for cell in re.split(r"(?<!\\)\|", inner))
 
 
-def sample_table(table: Table, lines: Sequence[str]) -> SampleTable | None:
+def sample_table(table: ParsedTable, lines: Sequence[str]) -> SampleTable | None:
     """The table as samples; None: it has no column of times or of tokens/s next to one of tokens."""
     columns = {
         name: place

@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hpcsweep.imports.documents.blocks import Benchmark
+from hpcsweep.imports.documents.model import Benchmark
 
 _N = r"(?P<{0}>\d{{1,3}}(?:,\d{{3}})+|\d+(?:\.\d+)?)\s?(?P<{0}k>[kK])?"
 _IN_OUT = (
@@ -49,7 +49,7 @@ _CONFIG = frozenset(["baseline", "optimized", "tuned", "before", "after"])
 
 
 @dataclass(frozen=True)
-class Shape:
+class RequestLengths:
     """Tokens of a request as a text names them; `prompt`: the values that it may mean. `output` None: not named."""
 
     prompt: tuple[float, ...]
@@ -66,12 +66,12 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Case:
+class BlockMatch:
     """The blocks that a cell is about. `sure`: the configuration is identified too, so that no other can be meant."""
 
     blocks: tuple[Benchmark, ...] = ()
     sure: bool = False
-    shape: Shape | None = None
+    shape: RequestLengths | None = None
 
 
 def lengths(one: Benchmark) -> tuple[float, float] | None:
@@ -83,14 +83,14 @@ def lengths(one: Benchmark) -> tuple[float, float] | None:
     return prompt / requests, output / requests
 
 
-def shape_of(text: str) -> Shape | None:
+def shape_of(text: str) -> RequestLengths | None:
     """Return the lengths that a text names: `1K in / 128 out`, `ISL=128, OSL=4`, `128/4`, `32K input`; None: none."""
     for pattern in _IN_OUT:
         match = pattern.search(text)
         if match:
-            return Shape(_values(match["a"], match["ak"]), _values(match["b"], match["bk"]))
+            return RequestLengths(_values(match["a"], match["ak"]), _values(match["b"], match["bk"]))
     match = _IN.search(text)
-    return Shape(_values(match["a"], match["ak"]), None) if match else None
+    return RequestLengths(_values(match["a"], match["ak"]), None) if match else None
 
 
 def _values(digits: str, kilo: str | None) -> tuple[float, ...]:
@@ -105,19 +105,19 @@ def words(text: str) -> frozenset[str]:
 
 
 @dataclass
-class Cases:
+class BlockIndex:
     """The blocks of a document, the names that it gives to lengths, and the labels of its blocks as words."""
 
-    defined: Mapping[str, Shape]
+    defined: Mapping[str, RequestLengths]
     of_block: Mapping[int, frozenset[str]]
     by_word: Mapping[str, Sequence[Benchmark]]
     by_prompt: Sequence[tuple[float, int, Benchmark]]
-    _found: dict[tuple[str, str, str], Case] = field(default_factory=dict)
+    _found: dict[tuple[str, str, str], BlockMatch] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, blocks: Sequence[Benchmark], lines: Sequence[str]) -> "Cases":
+    def of(cls, blocks: Sequence[Benchmark], lines: Sequence[str]) -> "BlockIndex":
         """Return the cases of a document: `- Long prompt: 4000 input tokens, 200 output tokens` defines a name."""
-        defined: dict[str, Shape] = {}
+        defined: dict[str, RequestLengths] = {}
         for line in lines:
             match = _DEFINED.match(line[:200])
             shape = shape_of(line[match.end() : 300]) if match else None
@@ -136,25 +136,25 @@ class Cases:
                 by_prompt.append((mean[0], place, one))
         return cls(defined, of_block, by_word, sorted(by_prompt, key=lambda entry: entry[:2]))
 
-    def case(self, row: str, column: str, above: str) -> Case:
+    def case(self, row: str, column: str, above: str) -> BlockMatch:
         """Return the case of a cell by the texts of its row and its column, and what stands above the table."""
         key = (row, column, above)
         if key not in self._found:
             self._found[key] = self._case(*key)
         return self._found[key]
 
-    def _case(self, row: str, column: str, above: str) -> Case:
+    def _case(self, row: str, column: str, above: str) -> BlockMatch:
         shape = shape_of(row) or self.defined.get(_key(re.sub(r"\([^()]*\)", "", row))) or shape_of(above)
         wanted = words(row) | words(column)
         if shape is not None:
             return self._by_config(self._of_shape(shape), wanted, shape)
         if not wanted or not all(word in self.by_word for word in wanted):
-            return Case()
+            return BlockMatch()
         rarest = min((self.by_word[word] for word in wanted), key=len)
         fitting = [one for one in rarest if wanted <= self.of_block[id(one)] and self._says_no_more(one, wanted)]
-        return Case(tuple(fitting), sure=len(fitting) == 1)
+        return BlockMatch(tuple(fitting), sure=len(fitting) == 1)
 
-    def _of_shape(self, shape: Shape) -> list[Benchmark]:
+    def _of_shape(self, shape: RequestLengths) -> list[Benchmark]:
         found: dict[int, Benchmark] = {}
         for value in shape.prompt:
             room = max(_KILO * value, 2)
@@ -170,12 +170,12 @@ class Cases:
         """Return whether the block's own title says nothing beyond what the cell says."""
         return words(f"{one.context.short} {one.context.comment}") <= wanted
 
-    def _by_config(self, fitting: Sequence[Benchmark], wanted: frozenset[str], shape: Shape) -> Case:
+    def _by_config(self, fitting: Sequence[Benchmark], wanted: frozenset[str], shape: RequestLengths) -> BlockMatch:
         configs = wanted & _CONFIG
         named = [one for one in fitting if configs and configs <= self.of_block[id(one)]]
         if named:
-            return Case(tuple(named), sure=True, shape=shape)
-        return Case(tuple(fitting), sure=False, shape=shape)
+            return BlockMatch(tuple(named), sure=True, shape=shape)
+        return BlockMatch(tuple(fitting), sure=False, shape=shape)
 
 
 def _key(name: str) -> str:

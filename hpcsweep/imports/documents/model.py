@@ -11,7 +11,7 @@ RESULT_FILE = "result file"
 
 
 @dataclass(frozen=True, order=True)
-class Place:
+class Location:
     """A line of a file, 1-based."""
 
     file: str
@@ -22,7 +22,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Context:
+class BlockContext:
     """What stands above a block. `headings`: the outermost first; `short`: a line or title; `comment`: `# …`.
 
     `command`: the serve command that stands above, in the same section; empty: none.
@@ -52,10 +52,10 @@ class Benchmark:
     """
 
     label: str
-    place: Place
+    place: Location
     tool: str
     figures: Mapping[str, Number]
-    context: Context = Context()
+    context: BlockContext = BlockContext()
     settings: Mapping[str, str] = field(default_factory=dict)
     samples: tuple[SampleRow, ...] = ()
     timed: bool = False
@@ -100,32 +100,32 @@ class SampleTable:
 
     label: str
     group: str
-    place: Place
+    place: Location
     samples: tuple[TableSample, ...]
     averages: Mapping[str, Number] = field(default_factory=dict)
     average_line: int = 0
-    context: Context = Context()
+    context: BlockContext = BlockContext()
 
 
 @dataclass(frozen=True)
-class Table:
+class ParsedTable:
     """Any table. `rows`: (line, cells); `context`: what stands above it."""
 
-    place: Place
+    place: Location
     columns: tuple[str, ...]
     rows: tuple[tuple[int, tuple[str, ...]], ...]
-    context: Context = Context()
+    context: BlockContext = BlockContext()
 
 
 @dataclass(frozen=True)
 class WrittenCommand:
     """A command that starts a server, as written, comments and all; `recommended`: the document advises it."""
 
-    place: Place
+    place: Location
     text: str
     argv: tuple[str, ...]
     recommended: bool
-    context: Context = Context()
+    context: BlockContext = BlockContext()
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class FailedBlock:
     """Where a result is announced and an error stands."""
 
     label: str
-    place: Place
+    place: Location
     text: str
 
 
@@ -141,13 +141,13 @@ class FailedBlock:
 class Skipped:
     """Something that was not taken, and why."""
 
-    place: Place
+    place: Location
     what: str
     why: str
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportedDocument:
     """Everything that was found in one file, in its order. `lines`: the cleaned text, for claims in prose.
 
     `tables`: those that hold neither results nor samples; `result_tables`: those whose results are in `benchmarks`.
@@ -157,10 +157,10 @@ class Imported:
     form: str
     benchmarks: tuple[Benchmark, ...] = ()
     sample_tables: tuple[SampleTable, ...] = ()
-    tables: tuple[Table, ...] = ()
-    result_tables: tuple[Table, ...] = ()
+    tables: tuple[ParsedTable, ...] = ()
+    result_tables: tuple[ParsedTable, ...] = ()
     commands: tuple[WrittenCommand, ...] = ()
     failures: tuple[FailedBlock, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     lines: tuple[str, ...] = ()
-    contexts: tuple[Context, ...] = ()
+    contexts: tuple[BlockContext, ...] = ()

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from hpcsweep.check.cases import words
-from hpcsweep.check.claims.find import Claim
-from hpcsweep.check.findings import Finding, Verdict
-from hpcsweep.check.known import NOISE_PERCENT, NOISE_REASON, gpus_of, same_work
+from hpcsweep.check.block_matching import words
+from hpcsweep.check.claims.claim import Claim
+from hpcsweep.check.findings import ClaimFinding, ClaimVerdict
+from hpcsweep.check.measured_figures import NOISE_PERCENT, NOISE_REASON, gpus_of, same_work
 from hpcsweep.check.quantities import THROUGHPUTS, metrics_of
-from hpcsweep.imports.documents.blocks import Benchmark, Imported, Place
+from hpcsweep.imports.documents.model import Benchmark, ImportedDocument, Location
 from hpcsweep.imports.documents.numbers import Number, shown
 
 _MOST_NEW = 20
@@ -20,7 +20,7 @@ _OVER = re.compile(r"\b(?:over|than|against|versus|vs\.?|compared (?:to|with)|re
 class LabelledBlocks:
     """The blocks of a document by the words of their labels."""
 
-    def __init__(self, found: Imported) -> None:
+    def __init__(self, found: ImportedDocument) -> None:
         self._gpus = gpus_of(found)
         self._by_label: dict[frozenset[str], list[Benchmark]] = {}
         self._by_word: dict[str, list[frozenset[str]]] = {}
@@ -51,8 +51,8 @@ class LabelledBlocks:
         return [one for label in near if len(label) == longest for one in self._by_label[label]]
 
     def judge(
-        self, claim: Claim, place: Place, about: str, subject: str, metric: str, *, whole: bool
-    ) -> Finding | None:
+        self, claim: Claim, place: Location, about: str, subject: str, metric: str, *, whole: bool
+    ) -> ClaimFinding | None:
         """Return the finding on a claim about the blocks that a text names; None: it names none, or no metric."""
         new = self.named(subject, whole=whole)[:_MOST_NEW]
         names = [name for name in metrics_of(metric) or THROUGHPUTS if not name.endswith("_ms")]
@@ -85,19 +85,19 @@ class LabelledBlocks:
                             yield one, other, name, factor
 
     def _confirmed(
-        self, claim: Claim, place: Place, about: str, one: Benchmark, other: Benchmark, name: str, factor: float
-    ) -> Finding:
+        self, claim: Claim, place: Location, about: str, one: Benchmark, other: Benchmark, name: str, factor: float
+    ) -> ClaimFinding:
         new, old = one.figures[name].value * factor, other.figures[name].value
         change = 100 * (new / old - 1)
         scaled = f" x {factor:g}, if replicas scale without loss," if factor != 1 else ""
         why = f"{name}: {one.label} (line {one.place.line}) {shown(one.figures[name].value)}{scaled} against "
         why += f"{other.label} (line {other.place.line}) {shown(old)} = {change:+.2f}%"
         noise = abs(change) < NOISE_PERCENT
-        return Finding(
+        return ClaimFinding(
             place=place,
             about=about,
             claim=claim.text,
-            verdict=Verdict.NOISE if noise else Verdict.CONFIRMED,
+            verdict=ClaimVerdict.NOISE if noise else ClaimVerdict.CONFIRMED,
             reason=f"{why}; {NOISE_REASON}" if noise else why,
             kind=claim.kind,
             stated=claim.size.value if change >= 0 or claim.kind == "ratio" else -claim.size.value,
@@ -107,8 +107,8 @@ class LabelledBlocks:
         )
 
     def _wrong(
-        self, claim: Claim, place: Place, about: str, one: Benchmark, other: Benchmark, name: str
-    ) -> Finding | None:
+        self, claim: Claim, place: Location, about: str, one: Benchmark, other: Benchmark, name: str
+    ) -> ClaimFinding | None:
         if name not in one.figures or name not in other.figures or not other.figures[name].value:
             return None
         new, old = one.figures[name], other.figures[name]
@@ -117,4 +117,6 @@ class LabelledBlocks:
         why += f"(line {other.place.line}) {shown(old.value)} = {change:+.2f}%"
         recomputed = change if claim.kind == "percent" else max(new.value / old.value, old.value / new.value)
         stated, lines = claim.size.value, (one.place.line, other.place.line)
-        return Finding(place, about, claim.text, Verdict.WRONG, why, claim.kind, stated, recomputed, claim.unit, lines)
+        return ClaimFinding(
+            place, about, claim.text, ClaimVerdict.WRONG, why, claim.kind, stated, recomputed, claim.unit, lines
+        )
