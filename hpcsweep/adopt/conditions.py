@@ -44,8 +44,8 @@ class ShellCondition:
 
 def read_condition(text: str) -> ShellCondition | None:
     """The condition that a test expresses; None: it is not about one variable and one value."""
-    found = _DEFAULT.search(text)
-    default = unquoted(found["default"]) if found else None
+    default_reference = _DEFAULT.search(text)
+    default = unquoted(default_reference["default"]) if default_reference else None
     match = _TEST.fullmatch(text.strip())
     if match is not None:
         positive = (match["op"] in ("=", "==", "-eq")) is not bool(match["not"])

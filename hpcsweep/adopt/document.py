@@ -53,11 +53,11 @@ def adopt(text: str, name: str) -> AdoptedFiles:
     plain = _NAME.sub("-", directives.job_name or name).lstrip("-._").rstrip("-.") or "adopted"
     experiment, more = _experiment(script, directives, plain[:80])
     template = _template(script, directives, unclear)
-    told = [
+    sentences = [
         f"line {line}: {sentence}" if line and not sentence.startswith("line") else sentence
         for line, sentence in sorted([*unclear, *more])
     ]
-    remarks = list(dict.fromkeys(told))
+    remarks = list(dict.fromkeys(sentences))
     head = [f"# Made by `hpcsweep adopt` from {name}. Edit it, then: hpcsweep submit {plain[:80]}.yaml --dry-run"]
     head += ["#", "# Not adopted, look at these:", *(f"#   {remark}" for remark in remarks)] if remarks else []
     return AdoptedFiles(
@@ -120,7 +120,7 @@ def _axes(script: ScriptSummary, engine: str, flags: dict[str, ServerFlag]) -> t
         if flag.variable is None or flag.variable not in script.variables.parameters:
             continue
         setting = _setting(engine, flag)
-        axis = next((name for name, one in BUILTIN_AXES.items() if one.setting == setting), None)
+        axis = next((name for name, builtin in BUILTIN_AXES.items() if builtin.setting == setting), None)
         if axis is not None and axis not in axes and _reads(axis, flag.value):
             axes[axis] = [flag.value]
         elif axis is None:
@@ -138,11 +138,11 @@ def _toggle_axis(toggle: ConditionalFlags, engine: str) -> tuple[str, Any, str, 
     sides = [side for side in (toggle.flags, toggle.otherwise) if side]
     settings = {_setting(engine, side[0]) if len(side) == 1 else None for side in sides}
     setting = settings.pop() if len(settings) == 1 else None
-    axis = next((name for name, one in BUILTIN_AXES.items() if one.setting == setting and name in _WORDS), None)
+    axis = next((name for name, builtin in BUILTIN_AXES.items() if builtin.setting == setting and name in _WORDS), None)
     if axis is not None:
-        says = bool(_settings(engine, toggle.flags or toggle.otherwise).get(str(setting)))
+        switches_on = bool(_settings(engine, toggle.flags or toggle.otherwise).get(str(setting)))
         yes, no = _WORDS[axis]
-        when = says if toggle.flags else not says
+        when = switches_on if toggle.flags else not switches_on
         return axis, [yes, no], yes if when else no, no if when else yes
     name = toggle.condition.name
     axis = SETTING_VARIABLES.get(name, _axis_name(name))
@@ -170,8 +170,8 @@ def _settings(engine: str, flags: tuple[ServerFlag, ...] | list[ServerFlag]) -> 
 
 def _setting(engine: str, flag: ServerFlag) -> str | None:
     """The neutral setting that a flag says; None: it says none, or several."""
-    found = _settings(engine, (flag,))
-    return next(iter(found)) if len(found) == 1 else None
+    settings = _settings(engine, (flag,))
+    return next(iter(settings)) if len(settings) == 1 else None
 
 
 def _reads(axis: str, value: FlagValue) -> bool:
@@ -303,9 +303,9 @@ def _yaml(value: Any, indent: int = 0) -> Iterator[str]:
 
 def _inline(item: Any) -> str:
     if isinstance(item, dict):
-        return "{" + ", ".join(f"{_scalar(key)}: {_inline(one)}" for key, one in item.items()) + "}"
+        return "{" + ", ".join(f"{_scalar(key)}: {_inline(value)}" for key, value in item.items()) + "}"
     if isinstance(item, list):
-        return "[" + ", ".join(_inline(one) for one in item) + "]"
+        return "[" + ", ".join(_inline(value) for value in item) + "]"
     return _scalar(item)
 
 

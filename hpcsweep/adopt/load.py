@@ -46,8 +46,8 @@ def read_load(command: SimpleCommand, variables: ShellVariables) -> BenchmarkLoa
 
 
 def _value(texts: Sequence[str | None], names: Sequence[str]) -> str | None:
-    for place, text in enumerate(texts):
+    for index, text in enumerate(texts):
         name, sep, value = (text or "").partition("=")
         if name in names:
-            return value if sep else (texts[place + 1] if place + 1 < len(texts) else None)
+            return value if sep else (texts[index + 1] if index + 1 < len(texts) else None)
     return None

@@ -209,23 +209,23 @@ class _ScriptReader:
             self._kept.append(line)
 
     def _server(self, start: ServerStart, conditions: Sequence[ShellCondition | None]) -> None:
-        found = self.found
-        if found.start is not None:
+        summary = self.found
+        if summary.start is not None:
             self._unclear(start.line.first, "starts a second server: only the first one is adopted")
             return
         if any(condition is None for condition in conditions):
             self._unclear(start.line.first, "the server is started inside a loop or under a condition")
-        found.start = start
+        summary.start = start
         words = [word for raw in start.args for word in self._expanded(raw)]
-        found.model, found.flags, unclear = read_flags(start.engine, words, start.line.first)
-        found.unclear += unclear
+        summary.model, summary.flags, unclear = read_flags(start.engine, words, start.line.first)
+        summary.unclear += unclear
         for assignment in start.environment:
             name, _, value = assignment.partition("=")
-            text = found.variables.text(value)
+            text = summary.variables.text(value)
             if text is None or is_secret(name):
                 self._unclear(start.line.first, f"the value of {name} is not known, or is a secret")
             elif name not in _OURS:
-                found.env[name] = text
+                summary.env[name] = text
         self._find_toggles(start)
 
     def _expanded(self, raw: str) -> Iterator[tuple[str, str | None, str | None]]:
@@ -265,11 +265,11 @@ class _ScriptReader:
 
     def finish(self) -> None:
         """Keep the lines that set the environment up, with the assignments that they need."""
-        found = self.found
+        summary = self.found
         numbers = {line.first for line in self._kept}
         texts = {line.first: line.text for line in self._kept}
-        if found.start is not None:  # what the container's command is made of
-            texts[found.start.line.first] = " ".join(found.start.container or ())
+        if summary.start is not None:  # what the container's command is made of
+            texts[summary.start.line.first] = " ".join(summary.start.container or ())
         changed = True
         while changed:
             changed = False
@@ -278,11 +278,11 @@ class _ScriptReader:
                     numbers.add(line.first)
                     texts[line.first] = line.text
                     changed = True
-        found.setup = [texts[number] for number in sorted(numbers)]
+        summary.setup = [texts[number] for number in sorted(numbers)]
         if self._after:
             first, last = self._after[0], self._after[-1]
             where = f"line {first} follows" if first == last else f"lines {first}-{last} follow"
-            found.unclear.append((first, f"{where} the server's start (waiting, load, teardown)"))
+            summary.unclear.append((first, f"{where} the server's start (waiting, load, teardown)"))
 
 
 def _short(text: str) -> str:

@@ -55,9 +55,9 @@ class RequestLengths:
     prompt: tuple[float, ...]
     output: tuple[float, ...] | None
 
-    def is_of(self, one: Benchmark) -> bool:
+    def is_of(self, block: Benchmark) -> bool:
         """Return whether the requests of a block have these lengths on average; answers may have ended early."""
-        mean = lengths(one)
+        mean = lengths(block)
         if mean is None:
             return False
         prompt, output = mean
@@ -74,10 +74,10 @@ class BlockMatch:
     shape: RequestLengths | None = None
 
 
-def lengths(one: Benchmark) -> tuple[float, float] | None:
+def lengths(block: Benchmark) -> tuple[float, float] | None:
     """Return the mean tokens of prompt and answer; None: the block does not say."""
-    requests = one.value("completed")
-    prompt, output = one.value("total_input_tokens"), one.value("total_output_tokens")
+    requests = block.value("completed")
+    prompt, output = block.value("total_input_tokens"), block.value("total_output_tokens")
     if not requests or prompt is None or output is None:
         return None
     return prompt / requests, output / requests
@@ -126,14 +126,14 @@ class BlockIndex:
         of_block: dict[int, frozenset[str]] = {}
         by_word: dict[str, list[Benchmark]] = {}
         by_prompt: list[tuple[float, int, Benchmark]] = []
-        for place, one in enumerate(blocks):
-            label = words(" ".join((*one.context.headings[-1:], one.context.short, one.context.comment)))
-            of_block[id(one)] = label
+        for index, block in enumerate(blocks):
+            label = words(" ".join((*block.context.headings[-1:], block.context.short, block.context.comment)))
+            of_block[id(block)] = label
             for word in label:
-                by_word.setdefault(word, []).append(one)
-            mean = lengths(one)
+                by_word.setdefault(word, []).append(block)
+            mean = lengths(block)
             if mean is not None:
-                by_prompt.append((mean[0], place, one))
+                by_prompt.append((mean[0], index, block))
         return cls(defined, of_block, by_word, sorted(by_prompt, key=lambda entry: entry[:2]))
 
     def case(self, row: str, column: str, above: str) -> BlockMatch:
@@ -151,28 +151,28 @@ class BlockIndex:
         if not wanted or not all(word in self.by_word for word in wanted):
             return BlockMatch()
         rarest = min((self.by_word[word] for word in wanted), key=len)
-        fitting = [one for one in rarest if wanted <= self.of_block[id(one)] and self._says_no_more(one, wanted)]
+        fitting = [block for block in rarest if wanted <= self.of_block[id(block)] and self._says_no_more(block, wanted)]
         return BlockMatch(tuple(fitting), sure=len(fitting) == 1)
 
     def _of_shape(self, shape: RequestLengths) -> list[Benchmark]:
-        found: dict[int, Benchmark] = {}
+        blocks: dict[int, Benchmark] = {}
         for value in shape.prompt:
             room = max(_KILO * value, 2)
             start = bisect_left(self.by_prompt, value - room, key=lambda entry: entry[0])
-            for prompt, place, one in self.by_prompt[start:]:
+            for prompt, index, block in self.by_prompt[start:]:
                 if prompt > value + room:
                     break
-                if shape.is_of(one):
-                    found[place] = one
-        return [found[place] for place in sorted(found)]
+                if shape.is_of(block):
+                    blocks[index] = block
+        return [blocks[index] for index in sorted(blocks)]
 
-    def _says_no_more(self, one: Benchmark, wanted: frozenset[str]) -> bool:
+    def _says_no_more(self, block: Benchmark, wanted: frozenset[str]) -> bool:
         """Return whether the block's own title says nothing beyond what the cell says."""
-        return words(f"{one.context.short} {one.context.comment}") <= wanted
+        return words(f"{block.context.short} {block.context.comment}") <= wanted
 
     def _by_config(self, fitting: Sequence[Benchmark], wanted: frozenset[str], shape: RequestLengths) -> BlockMatch:
         configs = wanted & _CONFIG
-        named = [one for one in fitting if configs and configs <= self.of_block[id(one)]]
+        named = [block for block in fitting if configs and configs <= self.of_block[id(block)]]
         if named:
             return BlockMatch(tuple(named), sure=True, shape=shape)
         return BlockMatch(tuple(fitting), sure=False, shape=shape)

@@ -30,7 +30,7 @@ class ClaimFinding:
     of the numbers that it was compared with.
     """
 
-    place: Location
+    location: Location
     about: str
     claim: str
     verdict: ClaimVerdict

@@ -10,20 +10,20 @@ from hpcsweep.imports.documents.model import ImportedDocument, Location
 from hpcsweep.imports.results.printed_blocks import is_part
 
 
-def check_text(found: ImportedDocument, tracer: Tracer, labelled: LabelledBlocks) -> list[ClaimFinding]:
+def check_text(document: ImportedDocument, tracer: Tracer, labelled: LabelledBlocks) -> list[ClaimFinding]:
     """Return the findings on every line that claims something; the lines of printed blocks claim nothing."""
-    lengths = sorted(prompt_lengths(found).items())
+    lengths = sorted(prompt_lengths(document).items())
     findings: list[ClaimFinding] = []
-    for number, line in enumerate(found.lines, 1):
+    for number, line in enumerate(document.lines, 1):
         if not line.strip() or is_part(line):
             continue
-        place = Location(found.file, number)
-        about = found.contexts[number - 1].label or "text"
-        for claim, finding, subject in line_changes(found.lines, place, about):
+        location = Location(document.file, number)
+        about = document.contexts[number - 1].label or "text"
+        for claim, finding, subject in line_changes(document.lines, location, about):
             judged = finding
             if finding.verdict is ClaimVerdict.NOT_CHECKED and "|" not in line:
-                judged = labelled.judge(claim, place, about, subject, subject, whole=False) or finding
+                judged = labelled.judge(claim, location, about, subject, subject, whole=False) or finding
             findings.append(judged)
-        findings += orderings(line, place, about, tracer, labelled)
-        findings += prompt_rates(line, place, about, lengths)
+        findings += orderings(line, location, about, tracer, labelled)
+        findings += prompt_rates(line, location, about, lengths)
     return findings

@@ -74,7 +74,7 @@ class StatedNumber:
 @lru_cache(maxsize=_REMEMBERED)
 def quantities(text: str) -> tuple[StatedNumber, ...]:
     """Return the plain numbers of a text in order; `7081.34x2` is a product. Ranges and versions are left out."""
-    found = []
+    numbers = []
     for match in _QUANTITY.finditer(text):
         number = measured(match["value"])
         if number is None or _part_of_a_range(text, match.start(), match.end()):
@@ -89,8 +89,8 @@ def quantities(text: str) -> tuple[StatedNumber, ...]:
             number = number * Number(float(match["times"]))
         label = _LABEL.search(text[max(0, match.start() - _LABEL_LENGTH) : match.start()])
         named = " ".join(label["label"].split()) if label else ""
-        found.append(StatedNumber(number, unit, match.start(), end, text[match.start() : end].strip(" *_`"), named))
-    return tuple(found)
+        numbers.append(StatedNumber(number, unit, match.start(), end, text[match.start() : end].strip(" *_`"), named))
+    return tuple(numbers)
 
 
 def _part_of_a_range(text: str, start: int, end: int) -> bool:

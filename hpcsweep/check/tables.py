@@ -12,42 +12,42 @@ from hpcsweep.imports.documents.model import ImportedDocument, Location, ParsedT
 
 
 def check_tables(
-    found: ImportedDocument, tracer: Tracer, labelled: LabelledBlocks, of_lines: Sequence[ClaimFinding]
+    document: ImportedDocument, tracer: Tracer, labelled: LabelledBlocks, of_lines: Sequence[ClaimFinding]
 ) -> tuple[list[ClaimFinding], set[int]]:
     """Return the findings on every table, and the places in `of_lines` of findings that they replace."""
     open_claims: dict[tuple[int, str], list[int]] = {}
     settled: dict[tuple[int, str], object] = {}
-    for at, one in enumerate(of_lines):
-        key = (one.place.line, one.claim)
-        if one.verdict is ClaimVerdict.NOT_CHECKED:
+    for at, finding in enumerate(of_lines):
+        key = (finding.location.line, finding.claim)
+        if finding.verdict is ClaimVerdict.NOT_CHECKED:
             open_claims.setdefault(key, []).append(at)
-        elif one.kind in ("percent", "ratio"):
-            settled[key] = one
+        elif finding.kind in ("percent", "ratio"):
+            settled[key] = finding
     findings: list[ClaimFinding] = []
     replaced: set[int] = set()
-    for table in (*found.tables, *found.result_tables):
+    for table in (*document.tables, *document.result_tables):
         rows = dict(table.rows)
-        changes = [_by_label(one, table, rows[one.place.line], labelled) for one in table_changes(table, settled)]
-        for one in changes:
-            replaced.update(open_claims.get((one.place.line, one.claim), ()))
+        changes = [_by_label(finding, table, rows[finding.location.line], labelled) for finding in table_changes(table, settled)]
+        for finding in changes:
+            replaced.update(open_claims.get((finding.location.line, finding.claim), ()))
         findings += changes
-    for table in found.tables:
-        findings += sample_cells(table, found)
-        if found.benchmarks:
+    for table in document.tables:
+        findings += sample_cells(table, document)
+        if document.benchmarks:
             findings += table_cells(table, tracer)
-        findings += against_baseline(table, found.sample_tables)
+        findings += against_baseline(table, document.sample_tables)
     return findings, replaced
 
 
-def _by_label(one: ClaimFinding, table: ParsedTable, row: Sequence[str], labelled: LabelledBlocks) -> ClaimFinding:
+def _by_label(finding: ClaimFinding, table: ParsedTable, row: Sequence[str], labelled: LabelledBlocks) -> ClaimFinding:
     """Return the finding on a change by the blocks that the name of its row names, where the table has no numbers."""
-    if one.verdict is not ClaimVerdict.NOT_CHECKED:
-        return one
+    if finding.verdict is not ClaimVerdict.NOT_CHECKED:
+        return finding
     for title, cell in zip(table.columns, row, strict=False):
         claim = cell_claim(cell)
-        if claim is not None and claim.text == one.claim:
-            found = labelled.judge(
-                claim, Location(table.place.file, one.place.line), one.about, row[0], title, whole=True
+        if claim is not None and claim.text == finding.claim:
+            judged = labelled.judge(
+                claim, Location(table.location.file, finding.location.line), finding.about, row[0], title, whole=True
             )
-            return found or one
-    return one
+            return judged or finding
+    return finding

@@ -80,19 +80,19 @@ class Sglang:
     def settings(self, config: ServerConfig) -> Settings:
         """See `Engine.settings`. With DP attention the data parallel ranks share the tensor parallel GPUs."""
         flags = {canonical(flag): value for flag, value in config.flags.items() if value not in (None, False)}
-        said = merged_settings(SETTING_FLAGS, config).model_dump()
-        if said["expert_parallel"] is None and any(flag in flags for flag in _EXPERT_FLAGS):
-            said["expert_parallel"] = any(str(flags.get(flag, 1)) != "1" for flag in _EXPERT_FLAGS)
-        if said["enforce_eager"] is None and _EAGER_FLAG in flags:
-            said["enforce_eager"] = True
+        values = merged_settings(SETTING_FLAGS, config).model_dump()
+        if values["expert_parallel"] is None and any(flag in flags for flag in _EXPERT_FLAGS):
+            values["expert_parallel"] = any(str(flags.get(flag, 1)) != "1" for flag in _EXPERT_FLAGS)
+        if values["enforce_eager"] is None and _EAGER_FLAG in flags:
+            values["enforce_eager"] = True
         chunk = flags.get(_CHUNK_FLAG)
-        if said["chunked_prefill"] is None and chunk is not None:
-            said["chunked_prefill"] = str(chunk) != "-1"
-        if said["max_num_batched_tokens"] is None and str(chunk).isdigit():
-            said["max_num_batched_tokens"] = int(str(chunk))
+        if values["chunked_prefill"] is None and chunk is not None:
+            values["chunked_prefill"] = str(chunk) != "-1"
+        if values["max_num_batched_tokens"] is None and str(chunk).isdigit():
+            values["max_num_batched_tokens"] = int(str(chunk))
         if "--enable-dp-attention" in flags and config.settings.data_parallel_size is None:
-            said["data_parallel_size"] = None
-        return Settings.model_validate(said)
+            values["data_parallel_size"] = None
+        return Settings.model_validate(values)
 
     def unsupported(self, config: ServerConfig) -> list[str]:
         """See `Engine.unsupported`."""
@@ -129,8 +129,8 @@ class Sglang:
         if settings.expert_parallel:
             argv += ["--ep-size", str(self.settings(config).tensor_parallel_size or 1)]
         if settings.enforce_eager:
-            found = parse_version(version) if version is not None else None
-            argv += _EAGER_ARGV if found is not None and found >= _EAGER_SINCE else [_EAGER_FLAG]
+            installed = parse_version(version) if version is not None else None
+            argv += _EAGER_ARGV if installed is not None and installed >= _EAGER_SINCE else [_EAGER_FLAG]
         batched = settings.max_num_batched_tokens
         if settings.chunked_prefill is False:
             argv += [_CHUNK_FLAG, "-1"] + ([_PREFILL_FLAG, str(batched)] if batched is not None else [])
@@ -140,8 +140,8 @@ class Sglang:
 
     def parse_version(self, text: str) -> str | None:
         """See `Engine.parse_version`. `sglang version` prints `sglang version: 0.5.23`."""
-        found = [match[1] for line in text.splitlines() if (match := _VERSION.fullmatch(line.strip()))]
-        return found[0] if found else None
+        versions = [match[1] for line in text.splitlines() if (match := _VERSION.fullmatch(line.strip()))]
+        return versions[0] if versions else None
 
 
 def _own_words(settings: Settings) -> Settings:

@@ -99,5 +99,5 @@ class Vllm:
 
     def parse_version(self, text: str) -> str | None:
         """See `Engine.parse_version`. `vllm --version` prints the number alone, after any warnings."""
-        found = [match[1] for line in text.splitlines() if (match := _VERSION.fullmatch(line.strip()))]
-        return found[-1] if found else None
+        versions = [match[1] for line in text.splitlines() if (match := _VERSION.fullmatch(line.strip()))]
+        return versions[-1] if versions else None

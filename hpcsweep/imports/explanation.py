@@ -131,14 +131,14 @@ def explain(lines: Iterable[str], engine: str | None = None) -> LogExplanation:
     stream = iter(lines)
     if engine is None:
         head = list(islice(stream, _LOOKED_AT))
-        found = recognise(head)
+        name = recognise(head)
         stream = chain(head, stream)
     else:
-        found = engine
-    patterns: LogPatterns = _NoPatterns() if found is None else get_engine(found)
+        name = engine
+    patterns: LogPatterns = _NoPatterns() if name is None else get_engine(name)
     reading = _LogScan(LogReader(patterns))
     _read(stream, reading)
-    return _explanation(reading, found, recognised=engine is None)
+    return _explanation(reading, name, recognised=engine is None)
 
 
 def recognise(lines: Iterable[str]) -> str | None:
@@ -170,11 +170,11 @@ def _read(lines: Iterator[str], reading: _LogScan) -> None:
 def _explanation(reading: _LogScan, engine: str | None, *, recognised: bool) -> LogExplanation:
     facts = reading.reader.facts
     failure = reading.reader.failure
-    said = reading.scheduler.said()
+    message = reading.scheduler.said()
     version = facts.get("engine_version")
     outcome, reason, hint = _verdict(failure)
-    if said is not None and (failure is None or engine is None):
-        outcome, reason, hint = said.outcome or outcome, said.reason, said.hint or hint
+    if message is not None and (failure is None or engine is None):
+        outcome, reason, hint = message.outcome or outcome, message.reason, message.hint or hint
         failure = None
     ready = reading.ready and outcome is not OutcomeKind.PORT_IN_USE  # uvicorn starts the application, then it binds
     return LogExplanation(
@@ -191,7 +191,7 @@ def _explanation(reading: _LogScan, engine: str | None, *, recognised: bool) -> 
         reason=reason,
         hint=hint,
         decided_by=failure.decided_by if failure else "",
-        scheduler=said.scheduler if said is not None and failure is None else None,
+        scheduler=message.scheduler if message is not None and failure is None else None,
         code=failure.code if failure else "",
         evidence=failure.evidence if failure else "",
         evidence_line=int(failure.t_s) if failure else None,
@@ -208,7 +208,7 @@ def _spans(reading: _LogScan) -> Iterator[PhaseSpan]:
     if not reading.entered:
         return
     begun = [_PhaseStart(Phase.LAUNCH, None if reading.times.now_s is None else 0.0, ""), *reading.entered]
-    for number, one in enumerate(begun):
+    for number, start in enumerate(begun):
         after = begun[number + 1].at_s if number + 1 < len(begun) else None
-        took_s = None if after is None or one.at_s is None else after - one.at_s
-        yield PhaseSpan(one.phase, one.at_s, took_s, one.evidence)
+        took_s = None if after is None or start.at_s is None else after - start.at_s
+        yield PhaseSpan(start.phase, start.at_s, took_s, start.evidence)

@@ -72,7 +72,7 @@ def test_a_change_that_misses_by_its_last_digit_is_confirmed():
 
 def test_a_wrong_change_names_the_two_numbers_beside_it():
     (wrong,) = accusations(findings_of("15-check-percent-wrong-own-line.md"))
-    assert (wrong.verdict, wrong.place.line) == (ClaimVerdict.WRONG, 45)
+    assert (wrong.verdict, wrong.location.line) == (ClaimVerdict.WRONG, 45)
     assert "4068.16 against Total TPS: 2771.81" in wrong.reason or "4068.16 against 2771.81" in wrong.reason
     assert wrong.recomputed == pytest.approx(46.77, abs=0.01)
 
@@ -186,10 +186,10 @@ def page(baseline, optimized, *, short="128/4", defined=""):
 def test_a_headline_that_no_block_has_is_told_with_the_block_of_its_case(short, defined):
     found = read_text(page("6,000.00", "9,100.00", short=short, defined=defined), "f.md")
     (wrong,) = accusations(check_report(found))
-    optimized = [one.place.line for one in found.benchmarks if abs(one.value("total_token_throughput") - 7800) < 5]
+    optimized = [one.location.line for one in found.benchmarks if abs(one.value("total_token_throughput") - 7800) < 5]
     assert wrong.reason.startswith("no block of this document has it; the block for this case has 7")
     assert wrong.sources == tuple(optimized)
-    assert (wrong.place.line, wrong.stated) == (5, 9100.0)
+    assert (wrong.location.line, wrong.stated) == (5, 9100.0)
 
 
 def test_a_headline_with_the_value_of_another_case_is_wrong():

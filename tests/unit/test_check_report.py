@@ -53,17 +53,17 @@ def test_its_averages_and_rows_are_right(h200):
 def test_its_difference_is_a_cold_first_request(h200):
     _, findings = h200
     a, c = of_kind(findings, "cold_difference")
-    assert (a.place.line, a.about, a.verdict) == (18, "3A against 1A", ClaimVerdict.DOES_NOT_FOLLOW)
+    assert (a.location.line, a.about, a.verdict) == (18, "3A against 1A", ClaimVerdict.DOES_NOT_FOLLOW)
     assert a.stated == pytest.approx(-8.7, abs=0.05)
     assert abs(a.recomputed) < 1
     assert abs(c.recomputed) < 1
-    assert [one.place.line for one in of_kind(findings, "cold_in_average")] == [108, 119]
+    assert [one.location.line for one in of_kind(findings, "cold_in_average")] == [108, 119]
 
 
 def test_its_production_command_loses_six_flags(h200):
     _, findings = h200
     (lost,) = of_kind(findings, "lost_flags")
-    assert lost.place.line == 60
+    assert lost.location.line == 60
     assert "loses 6 flags: --max-num-seqs" in lost.reason
 
 
@@ -71,7 +71,7 @@ def test_its_ratio_holds_and_its_prompt_throughput_is_a_log_window(h200):
     _, findings = h200
     ratios = [one for one in of_kind(findings, "ratio") if one.verdict is not ClaimVerdict.NOT_CHECKED]
     assert {(one.verdict, one.recomputed) for one in ratios} == {(ClaimVerdict.CONFIRMED, 2.0)}
-    assert {31, 97} <= {one.place.line for one in ratios}
+    assert {31, 97} <= {one.location.line for one in ratios}
     assert [one.stated for one in of_kind(findings, "log_window")] == [610.0, 4749.0]
 
 
@@ -226,7 +226,7 @@ def test_a_rounded_cell_is_the_detail():
 def test_a_command_below_a_recommending_line_is_recommended():
     flat = "Recommended configuration for throughput:\n\nServing Command\nvllm serve m -tp 4\n\n" + document(VLLM)[8:]
     (found,) = of_kind(check_report(read_text(flat, "f.txt")), "recommended_was_measured")
-    assert found.place.line == 4
+    assert found.location.line == 4
 
 
 @pytest.mark.parametrize("line", ["usage is 0.3% of memory", "less than 1% accuracy drop", "## 100% done", "GPU: 95%"])
@@ -275,7 +275,7 @@ def test_a_wrong_average_is_told_with_its_line():
     findings = check_report(read_text("# S\n\n" + table + rows, "f.md"))
     wrong = {one.claim: one for one in of_kind(findings, "average") if one.verdict is ClaimVerdict.WRONG}
     (one,) = wrong.values()
-    assert (one.place.line, one.stated, one.recomputed) == (7, 16.0, 15.0)
+    assert (one.location.line, one.stated, one.recomputed) == (7, 16.0, 15.0)
     assert one.verdict_text == "wrong by 1 tok/s (+6.7%)"
 
 

@@ -346,7 +346,7 @@ def test_an_unknown_shape_is_refused_once_with_what_is_missing():
     )
     (refused,) = found.skipped
     assert "as one of vllm bench serve it lacks duration" in refused.why
-    assert refused.place.line == 1
+    assert refused.location.line == 1
 
 
 @pytest.mark.parametrize("name", ["throughput_tests.json", "a.json"])

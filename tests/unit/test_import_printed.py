@@ -113,7 +113,7 @@ def test_what_does_not_add_up_is_told_with_both_values(old, new, names):
     assert {one.claim.split(" ")[0] for one in wrong} == names
     for one in wrong:
         assert one.difference != 0
-        assert one.place.line == 1
+        assert one.location.line == 1
         assert one.verdict_text.startswith("wrong by ")
 
 
@@ -157,21 +157,21 @@ vllm serve m -tp 8
         "2. Batched tokens / --max-num-batched-tokens 4096",
         "2. Batched tokens / --max-num-batched-tokens 8192",
         "2. Batched tokens / Optimized",
-        f"2. Batched tokens / Optimized (line {found.benchmarks[4].place.line})",
+        f"2. Batched tokens / Optimized (line {found.benchmarks[4].location.line})",
     ]
     assert [one.context.command for one in found.benchmarks[:2]] == [
         "vllm serve m -tp 8 --max-num-seqs 4",
         "vllm serve m -tp 8",
     ]
     for one in found.benchmarks:
-        assert "Serving Benchmark Result" in text.split("\n")[one.place.line - 1]
+        assert "Serving Benchmark Result" in text.split("\n")[one.location.line - 1]
 
 
 def test_what_is_not_taken_is_told():
     text = "Benchmark duration (s): 3\n\n" + printed().replace(RULE, "Accuracy Rate (%): 93.1\nMean TTFT (ms): 9")
     found = read_text(text, "f.md")
     assert len(found.benchmarks) == 1
-    told = {one.place.line: one.what for one in found.skipped}
+    told = {one.location.line: one.what for one in found.skipped}
     assert told[1] == "part of a benchmark block"
     assert any("Accuracy Rate (%): 93.1" in what for what in told.values())
 
@@ -219,7 +219,7 @@ def test_a_line_with_several_numbers_is_told_and_not_taken():
     text = printed().replace("1000      ", "1 000").replace("148.61", "148.61 120.50")
     found = read_text(text, "f.md")
     assert {"completed", "duration"}.isdisjoint(found.benchmarks[0].figures)
-    assert [one.place.line for one in found.skipped] == [2, 3]
+    assert [one.location.line for one in found.skipped] == [2, 3]
 
 
 def test_utf_16_without_a_mark_is_read_and_said():
@@ -252,7 +252,7 @@ def test_units_and_commas_in_cells_of_samples_and_rows_without_a_time():
     found = read_text(table, "f.md")
     (sample,) = found.sample_tables[0].samples
     assert (sample.completion_tokens, sample.e2e_s.value) == (1512, 59.86)
-    assert [(one.place.line, one.what) for one in found.skipped] == [(4, "row of a table of samples: b | 512 | OOM")]
+    assert [(one.location.line, one.what) for one in found.skipped] == [(4, "row of a table of samples: b | 512 | OOM")]
 
 
 OVERVIEW = """===========================================================

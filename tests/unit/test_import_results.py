@@ -50,7 +50,7 @@ def test_appended_results_and_a_torn_end():
     torn = read_text(json.dumps(VLLM) + "\n" + json.dumps(VLLM)[:500], "r.json")
     assert len(torn.benchmarks) == 1
     assert torn.skipped[0].what == "the rest of the file"
-    assert torn.skipped[0].place.line == 2
+    assert torn.skipped[0].location.line == 2
 
 
 def test_metadata_stands_in_the_label():

@@ -58,7 +58,7 @@ class ComparedPair:
 
 def pairs(text: str, numbers: Sequence[StatedNumber]) -> list[ComparedPair]:
     """Return the neighbouring numbers of one unit that the text compares: `A -> B`, `from A to B`, `A vs B`."""
-    found = []
+    compared = []
     for a, b in pairwise(numbers):
         if b.start - a.end > _GAP:
             continue
@@ -68,8 +68,8 @@ def pairs(text: str, numbers: Sequence[StatedNumber]) -> list[ComparedPair]:
         comes_from = bool(_FROM.search(text[max(0, a.start - 10) : a.start]))
         ordered = bool(_ARROW.fullmatch(between) or (comes_from and _TO.fullmatch(between)))
         if ordered or _VERSUS.fullmatch(between):
-            found.append(ComparedPair(a, b, a.start, b.end, ordered))
-    return found
+            compared.append(ComparedPair(a, b, a.start, b.end, ordered))
+    return compared
 
 
 def _is_measured(a: StatedNumber, b: StatedNumber) -> bool:
@@ -81,13 +81,13 @@ def _is_measured(a: StatedNumber, b: StatedNumber) -> bool:
     return min(a.digits, b.digits) >= _SURE_DIGITS - bool(a.unit or b.unit)
 
 
-def line_changes(lines: Sequence[str], place: Location, about: str) -> Iterator[tuple[Claim, ClaimFinding, str]]:
+def line_changes(lines: Sequence[str], location: Location, about: str) -> Iterator[tuple[Claim, ClaimFinding, str]]:
     """Yield each claim of the line at a place with its finding, and the words around it that say what it is about."""
-    line = lines[place.line - 1]
+    line = lines[location.line - 1]
     stated = claims(line)
     if not stated:
         return
-    numbers = [one for one in quantities(line) if not any(c.start <= one.start < c.end for c in stated)]
+    numbers = [number for number in quantities(line) if not any(c.start <= number.start < c.end for c in stated)]
     compared = pairs(line, numbers)
     for number, claim in enumerate(stated):
         before = stated[number - 1].end if number else 0
@@ -95,20 +95,20 @@ def line_changes(lines: Sequence[str], place: Location, about: str) -> Iterator[
         subject = f"{line[before : claim.start]} {line[claim.end : after]}"
         own = _own_pairs(line, claim, compared, before, after) or _named_twice(line, claim, numbers)
         if own:
-            yield claim, judged(place, about, claim, own, (), line, sure=len(own) == 1), subject
+            yield claim, judged(location, about, claim, own, (), line, sure=len(own) == 1), subject
             continue
-        above = list(_named_above(lines, place.line, claim, numbers))
+        above = list(_named_above(lines, location.line, claim, numbers))
         if above:
             pair, source = next(((p, n) for p, n in above if _fits(claim, p)), above[0])
-            near = [n for _, n in above if place.line - n <= _NEAR_LINES]
+            near = [n for _, n in above if location.line - n <= _NEAR_LINES]
             sure = len(above) == 1 and len(near) == 1
-            yield claim, judged(place, about, claim, [pair], (source,), line, sure=sure), subject
+            yield claim, judged(location, about, claim, [pair], (source,), line, sure=sure), subject
             continue
-        yield claim, _by_any(place, about, claim, numbers, compared, line), subject
+        yield claim, _by_any(location, about, claim, numbers, compared, line), subject
 
 
 def judged(
-    place: Location,
+    location: Location,
     about: str,
     claim: Claim,
     compared: Sequence[tuple[StatedNumber, StatedNumber]],
@@ -126,14 +126,14 @@ def judged(
     ratio = f"{chosen[1].text} against {chosen[0].text}{where}"
     speed = names_a_speed(context) or chosen[0].unit in ("tok/s", "req/s")
     percent = 100 * (new.value / old.value - 1)
-    told = f"{ratio} = {percent:+.2f}%" if claim.kind == "percent" else f"{ratio} = {change:.3g}x"
+    reason = f"{ratio} = {percent:+.2f}%" if claim.kind == "percent" else f"{ratio} = {change:.3g}x"
     if not fits and (claim.hedged or not sure):
-        return not_checked(place, about, claim, "its numbers are not named clearly enough")
+        return not_checked(location, about, claim, "its numbers are not named clearly enough")
     verdict = ClaimVerdict.CONFIRMED if fits else ClaimVerdict.WRONG
     if fits and speed and abs(percent) < NOISE_PERCENT and claim.kind == "percent":
-        verdict, told = ClaimVerdict.NOISE, f"{told}; {NOISE_REASON}"
+        verdict, reason = ClaimVerdict.NOISE, f"{reason}; {NOISE_REASON}"
     stated = claim.size.value if claim.kind == "ratio" or change >= 0 else -claim.size.value
-    return ClaimFinding(place, about, claim.text, verdict, told, claim.kind, stated, change, claim.unit, tuple(sources))
+    return ClaimFinding(location, about, claim.text, verdict, reason, claim.kind, stated, change, claim.unit, tuple(sources))
 
 
 def _size(claim: Claim, old: Number, new: Number) -> float:
@@ -141,14 +141,14 @@ def _size(claim: Claim, old: Number, new: Number) -> float:
     if claim.kind == "ratio":
         return claim.changes(old, new)[0].value
     change = 100 * (new.value / old.value - 1)
-    fitting = next((one.value for one in claim.changes(old, new) if one.agrees(claim.size)), abs(change))
+    fitting = next((size.value for size in claim.changes(old, new) if size.agrees(claim.size)), abs(change))
     return fitting if change >= 0 else -fitting
 
 
-def not_checked(place: Location, about: str, claim: Claim, why: str) -> ClaimFinding:
+def not_checked(location: Location, about: str, claim: Claim, why: str) -> ClaimFinding:
     """Return the finding on a claim whose two numbers are not known."""
     return ClaimFinding(
-        place, about, claim.text, ClaimVerdict.NOT_CHECKED, why, claim.kind, claim.size.value, None, claim.unit
+        location, about, claim.text, ClaimVerdict.NOT_CHECKED, why, claim.kind, claim.size.value, None, claim.unit
     )
 
 
@@ -167,8 +167,8 @@ def _own_pairs(
     for pair in compared:
         near = 0 <= pair.start - claim.end < _GAP and pair.end <= after
         if near and _PAIR_FOLLOWS.fullmatch(line[claim.end : pair.start]):
-            same = [one for one in compared if claim.end <= one.start and one.end <= after]
-            return [one.operands for one in same]
+            same = [other for other in compared if claim.end <= other.start and other.end <= after]
+            return [other.operands for other in same]
     return []
 
 
@@ -177,15 +177,15 @@ def _named_twice(line: str, claim: Claim, numbers: Sequence[StatedNumber]) -> li
     own = _right_before(line, claim, numbers)
     if own is None or not own.label:
         return []
-    return [(one, own) for one in numbers if _same_name(one, own)]
+    return [(number, own) for number in numbers if _same_name(number, own)]
 
 
-def _same_name(one: StatedNumber, own: StatedNumber) -> bool:
-    return one.end <= own.start and one.name == own.name and comparable(one, own) and one.number.value > 0
+def _same_name(number: StatedNumber, own: StatedNumber) -> bool:
+    return number.end <= own.start and number.name == own.name and comparable(number, own) and number.number.value > 0
 
 
 def _right_before(line: str, claim: Claim, numbers: Sequence[StatedNumber]) -> StatedNumber | None:
-    last = next((one for one in reversed(numbers) if one.end <= claim.start), None)
+    last = next((number for number in reversed(numbers) if number.end <= claim.start), None)
     if last is None or claim.start - last.end >= _GAP:
         return None
     return last if re.fullmatch(r"[\s*_`]*[(,]?[\s*_`]*", line[last.end : claim.start]) else None
@@ -207,7 +207,7 @@ def _named_above(
 
 
 def _by_any(
-    place: Location,
+    location: Location,
     about: str,
     claim: Claim,
     numbers: Sequence[StatedNumber],
@@ -215,11 +215,11 @@ def _by_any(
     line: str,
 ) -> ClaimFinding:
     """Return CONFIRMED where two measured numbers of the line give the claim to all its digits, else NOT_CHECKED."""
-    near = [one for one in numbers if one.end <= claim.start][-_MOST_NUMBERS:]
-    near += [one for one in numbers if one.start >= claim.end][:_MOST_NUMBERS]
-    candidates = [one.operands for one in compared]
+    near = [number for number in numbers if number.end <= claim.start][-_MOST_NUMBERS:]
+    near += [number for number in numbers if number.start >= claim.end][:_MOST_NUMBERS]
+    candidates = [pair.operands for pair in compared]
     candidates += [(a, b) for a, b in combinations(near, 2) if comparable(a, b) and min(a.digits, b.digits) >= 3]
     fitting = [pair for pair in candidates if _fits(claim, pair)]
     if not fitting or claim.size.value == 0:
-        return not_checked(place, about, claim, "its two numbers are not named beside it")
-    return judged(place, about, claim, fitting[:1], (), line, sure=False)
+        return not_checked(location, about, claim, "its two numbers are not named beside it")
+    return judged(location, about, claim, fitting[:1], (), line, sure=False)

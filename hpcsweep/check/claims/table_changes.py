@@ -58,13 +58,13 @@ Cells = Mapping[tuple[int, int], StatedNumber]
 def table_changes(table: ParsedTable, settled: Mapping[tuple[int, str], object]) -> Iterator[ClaimFinding]:
     """Yield the findings on the changes in a table; `settled`: (line, text) of the claims that the line judged."""
     rows = table.rows[:_MOST_ROWS]
-    stated = [one for one in _stated(table) if (rows[one.row][0], one.claim.text) not in settled]
+    stated = [change for change in _stated(table) if (rows[change.row][0], change.claim.text) not in settled]
     if not stated:
         return
     cells = _numbers(table)
-    for column in sorted({one.column for one in stated}):
-        members = [one for one in stated if one.column == column]
-        yield from _column(table, cells, members, {one.row for one in members})
+    for column in sorted({change.column for change in stated}):
+        members = [change for change in stated if change.column == column]
+        yield from _column(table, cells, members, {change.row for change in members})
 
 
 def _stated(table: ParsedTable) -> Iterator[_StatedChange]:
@@ -72,7 +72,7 @@ def _stated(table: ParsedTable) -> Iterator[_StatedChange]:
         texts = [row[column] if column < len(row) else "" for _, row in table.rows[:_MOST_ROWS]]
         whole = [cell_claim(text) if column else None for text in texts]
         filled = sum(bool(text.strip(" -\u2014\u2013*")) for text in texts)
-        is_changes = bool(_CHANGE.search(title)) or (filled > 1 and sum(one is not None for one in whole) == filled)
+        is_changes = bool(_CHANGE.search(title)) or (filled > 1 and sum(claim is not None for claim in whole) == filled)
         for row, text in enumerate(texts):
             claim = whole[row] if is_changes else None
             if claim is not None:
@@ -86,43 +86,43 @@ def _stated(table: ParsedTable) -> Iterator[_StatedChange]:
 def _first_number(text: str) -> StatedNumber | None:
     """Return the number that a cell states; None: there is none, or several."""
     inside = claims(text)
-    found = [one for one in quantities(text) if not any(c.start <= one.start < c.end for c in inside)]
-    plain = [one for one in found if one.unit != "%" and one.number.value > 0]
-    return plain[0] if len(plain) == 1 and len(found) == 1 else None
+    numbers = [number for number in quantities(text) if not any(c.start <= number.start < c.end for c in inside)]
+    plain = [number for number in numbers if number.unit != "%" and number.number.value > 0]
+    return plain[0] if len(plain) == 1 and len(numbers) == 1 else None
 
 
 def _numbers(table: ParsedTable) -> dict[tuple[int, int], StatedNumber]:
-    found = {}
+    numbers = {}
     for number, (_, row) in enumerate(table.rows[:_MOST_ROWS]):
         for column, text in enumerate(row[:_MOST_COLUMNS]):
             quantity = _first_number(text) if column else None
             if quantity is not None:
-                found[number, column] = quantity
-    return found
+                numbers[number, column] = quantity
+    return numbers
 
 
 def _column(
     table: ParsedTable, cells: Cells, members: Sequence[_StatedChange], claimed: set[int]
 ) -> Iterator[ClaimFinding]:
     rules = list(_rules(table, cells, members, claimed))
-    score = {rule: sum(_explains(rule, one, cells) for one in members) for rule in rules}
+    score = {rule: sum(_explains(rule, change, cells) for change in members) for rule in rules}
     best = max(rules, key=lambda rule: (score[rule], rule.natural), default=None)
-    for one in members:
-        place = Location(table.place.file, table.rows[one.row][0])
-        about = ", ".join(part for part in (table.context.label, table.rows[one.row][1][0]) if part)
-        by = next((rule for rule in [*([best] if best else []), *rules] if _explains(rule, one, cells)), None)
+    for change in members:
+        location = Location(table.location.file, table.rows[change.row][0])
+        about = ", ".join(part for part in (table.context.label, table.rows[change.row][1][0]) if part)
+        by = next((rule for rule in [*([best] if best else []), *rules] if _explains(rule, change, cells)), None)
         if by is None and best is not None and _proven(best, score[best], members, rules, cells):
             by = best
-        operands = _operands(by, one, cells) if by else None
+        operands = _operands(by, change, cells) if by else None
         if by is None or operands is None or (by is not best and not by.natural):
-            yield not_checked(place, about, one.claim, "the table does not say against which numbers")
+            yield not_checked(location, about, change.claim, "the table does not say against which numbers")
             continue
-        source = table.rows[by.cells(one.row)[0][0]][0]
-        context = " ".join((table.columns[by.new], *table.rows[one.row][1][:1], table.context.label))
+        source = table.rows[by.cells(change.row)[0][0]][0]
+        context = " ".join((table.columns[by.new], *table.rows[change.row][1][:1], table.context.label))
         if not names_a_speed(context) and not any(operand.unit in ("tok/s", "req/s") for operand in operands):
             context = ""
-        sources = (source,) if source != place.line else ()
-        yield judged(place, about, one.claim, [operands], sources, context, sure=True)
+        sources = (source,) if source != location.line else ()
+        yield judged(location, about, change.claim, [operands], sources, context, sure=True)
 
 
 def _rules(
@@ -158,38 +158,38 @@ def _same_metric(table: ParsedTable, a: int, b: int) -> bool:
     return set(metrics_of(table.columns[a])) == set(metrics_of(table.columns[b]))
 
 
-def _operands(rule: _ChangeRule, one: _StatedChange, cells: Cells) -> tuple[StatedNumber, StatedNumber] | None:
+def _operands(rule: _ChangeRule, change: _StatedChange, cells: Cells) -> tuple[StatedNumber, StatedNumber] | None:
     """Return (old, new) of a change by a rule; None: a cell has no number, or they have different units."""
-    old, new = (cells.get(cell) for cell in rule.cells(one.row))
-    if old is None or new is None or rule.base == one.row or not comparable(old, new):
+    old, new = (cells.get(cell) for cell in rule.cells(change.row))
+    if old is None or new is None or rule.base == change.row or not comparable(old, new):
         return None
     return old, new
 
 
-def _explains(rule: _ChangeRule, one: _StatedChange, cells: Cells) -> bool:
-    operands = _operands(rule, one, cells)
-    return operands is not None and one.claim.fits(*in_one_unit(*operands))
+def _explains(rule: _ChangeRule, change: _StatedChange, cells: Cells) -> bool:
+    operands = _operands(rule, change, cells)
+    return operands is not None and change.claim.fits(*in_one_unit(*operands))
 
 
 def _proven(
     best: _ChangeRule, score: int, members: Sequence[_StatedChange], rules: Sequence[_ChangeRule], cells: Cells
 ) -> bool:
     """Return whether a rule is certain enough to contradict a claim that no rule explains."""
-    unexplained = [one for one in members if not any(_explains(rule, one, cells) for rule in rules)]
-    if any(_is_difference(best, one, cells) for one in members):
+    unexplained = [change for change in members if not any(_explains(rule, change, cells) for rule in rules)]
+    if any(_is_difference(best, change, cells) for change in members):
         return False
     if best.natural and sum(rule.natural for rule in rules) == 1:
         return len(members) == 1 or score >= max(1, len(unexplained))
     return score >= _PROOF * max(1, len(unexplained))
 
 
-def _is_difference(rule: _ChangeRule, one: _StatedChange, cells: Cells) -> bool:
+def _is_difference(rule: _ChangeRule, change: _StatedChange, cells: Cells) -> bool:
     """Return whether a percentage is the difference of its numbers, as percent points are."""
-    operands = _operands(rule, one, cells)
-    if operands is None or one.claim.kind != "percent":
+    operands = _operands(rule, change, cells)
+    if operands is None or change.claim.kind != "percent":
         return False
     old, new = in_one_unit(*operands)
     return (
-        abs(abs(new.value - old.value) - one.claim.size.value)
-        <= one.claim.size.tolerance + old.tolerance + new.tolerance
+        abs(abs(new.value - old.value) - change.claim.size.value)
+        <= change.claim.size.tolerance + old.tolerance + new.tolerance
     )

@@ -37,16 +37,16 @@ def recompute(benchmark: Benchmark) -> list[ClaimFinding]:
 def _finding(
     benchmark: Benchmark, name: str, recomputed: Number, how: str, unit: str, *, agrees: bool | None = None
 ) -> ClaimFinding:
-    said = benchmark.figures[name]
-    fits = said.agrees(recomputed) if agrees is None else agrees
+    stated = benchmark.figures[name]
+    fits = stated.agrees(recomputed) if agrees is None else agrees
     return ClaimFinding(
-        place=benchmark.place,
+        location=benchmark.location,
         about=benchmark.label,
-        claim=f"{name} = {shown(said.value)} {unit}".rstrip(),
+        claim=f"{name} = {shown(stated.value)} {unit}".rstrip(),
         verdict=ClaimVerdict.CONFIRMED if fits else ClaimVerdict.WRONG,
         reason=f"{how} = {shown(recomputed.value)}",
         kind="figure",
-        stated=said.value,
+        stated=stated.value,
         recomputed=recomputed.value,
         unit=unit,
     )
@@ -68,10 +68,10 @@ def _rates(benchmark: Benchmark) -> Iterator[ClaimFinding]:
             amount = Number(sum(figures[part].value for part in amounts))
             how = f"{' + '.join(amounts)} / duration = {shown(amount.value)} / {shown(duration.value)} s"
             rated.append((name, amount / duration, how, unit))
-    fitting = [one for one in rated if figures[one[0]].agrees(one[1])]
+    fitting = [rate_entry for rate_entry in rated if figures[rate_entry[0]].agrees(rate_entry[1])]
     if not fitting and _is_standard(benchmark) and len(rated) > _TWO:
         factors = [figures[name] / rate for name, rate, _, _ in rated if rate.value > 0]
-        if factors and all(one.agrees(factors[0]) for one in factors):
+        if factors and all(factor.agrees(factors[0]) for factor in factors):
             implied = duration / factors[0]
             how = f"amount / rate of all {len(rated)} rates of this block"
             yield _finding(benchmark, "duration", implied, how, "s", agrees=False)
@@ -105,7 +105,7 @@ def _sums(benchmark: Benchmark) -> Iterator[ClaimFinding]:
     failed, completed = figures.get("failed"), figures.get("completed")
     if failed is not None and completed is not None and failed.value > 0:
         yield ClaimFinding(
-            benchmark.place,
+            benchmark.location,
             benchmark.label,
             f"a result of {shown(completed.value)} requests",
             ClaimVerdict.NOTE,
@@ -115,7 +115,7 @@ def _sums(benchmark: Benchmark) -> Iterator[ClaimFinding]:
     counted, sent = figures.get("total_output_tokens"), figures.get("total_output_tokens_retokenized")
     if counted is not None and sent is not None and counted.value > 0 and sent.value < 0.95 * counted.value:
         yield ClaimFinding(
-            benchmark.place,
+            benchmark.location,
             benchmark.label,
             f"total_output_tokens = {shown(counted.value)}",
             ClaimVerdict.NOTE,
@@ -137,7 +137,7 @@ def _order(benchmark: Benchmark) -> Iterator[ClaimFinding]:
             head, _, rest = name.partition("_")
             if rest == f"{metric}_ms" and head[0] == "p" and head[1:].replace(".", "", 1).isdigit():
                 ranked.append((float(head[1:]), name, number))
-        ranked.sort(key=lambda one: one[0])
+        ranked.sort(key=lambda percentile: percentile[0])
         for (_, lower, below), (_, higher, above) in pairwise(ranked):
             if below is not None and above is not None and above.value < below.value and not above.agrees(below):
                 how = f"cannot be below {lower}"
@@ -181,7 +181,7 @@ def _times(benchmark: Benchmark) -> Iterator[ClaimFinding]:
     mean_s = (ttft.value + gap.value * (each - 1)) / 1000
     fits = mean_s <= duration.value * 1.001 + duration.tolerance
     yield ClaimFinding(
-        place=benchmark.place,
+        location=benchmark.location,
         about=benchmark.label,
         claim=f"duration = {shown(duration.value)} s",
         verdict=ClaimVerdict.CONFIRMED if fits else ClaimVerdict.WRONG,
@@ -210,8 +210,8 @@ def _details(benchmark: Benchmark) -> Iterator[ClaimFinding]:
 
 
 def _percentiles(names: Iterable[str]) -> tuple[float, ...]:
-    found = {name.partition("_")[0][1:] for name in names if name[0] == "p" and name.endswith("_ms")}
-    return tuple(sorted(float(text) for text in found if text.replace(".", "", 1).isdigit()))
+    ranks = {name.partition("_")[0][1:] for name in names if name[0] == "p" and name.endswith("_ms")}
+    return tuple(sorted(float(text) for text in ranks if text.replace(".", "", 1).isdigit()))
 
 
 def _unit(name: str) -> str:

@@ -67,38 +67,38 @@ def _row_rates(table: SampleTable) -> Iterator[ClaimFinding]:
         tps = Number(sample.completion_tokens) / sample.e2e_s
         rated.append((sample, sample.e2e_s, sample.tps, tps, sample.tps.agrees(tps)))
     follows = sum(agrees for *_, agrees in rated) > len(rated) / 2
-    for sample, e2e_s, said, tps, agrees in rated:
+    for sample, e2e_s, stated, tps, agrees in rated:
         reason = f"{sample.completion_tokens} tokens / {shown(e2e_s.value)} s = {shown(tps.value)}"
         otherwise = ClaimVerdict.WRONG if follows else ClaimVerdict.NOT_CHECKED
         yield ClaimFinding(
-            place=Location(table.place.file, sample.line),
+            location=Location(table.location.file, sample.line),
             about=f"{table.label}, {sample.name}",
-            claim=f"TPS = {shown(said.value)}",
+            claim=f"TPS = {shown(stated.value)}",
             verdict=ClaimVerdict.CONFIRMED if agrees else otherwise,
             reason=reason if agrees or follows else f"{reason}: the rows of this table count otherwise",
             kind="sample",
-            stated=said.value,
+            stated=stated.value,
             recomputed=tps.value,
             unit="tok/s",
         )
 
 
 def _averages(table: SampleTable) -> Iterator[ClaimFinding]:
-    for column, said in table.averages.items():
+    for column, stated in table.averages.items():
         mean = _mean([getattr(sample, column) for sample in table.samples])
         if mean is None:
             continue
         others = [other for name, other in _alternatives(table) if name == column]
-        if not said.agrees(mean) and any(said.agrees(other) for other in others):
+        if not stated.agrees(mean) and any(stated.agrees(other) for other in others):
             continue
         yield ClaimFinding(
-            place=Location(table.place.file, table.average_line),
+            location=Location(table.location.file, table.average_line),
             about=f"{table.label}, {table.group}",
-            claim=f"average {column} = {shown(said.value)} {_UNITS[column]}",
-            verdict=ClaimVerdict.CONFIRMED if said.agrees(mean) else ClaimVerdict.WRONG,
+            claim=f"average {column} = {shown(stated.value)} {_UNITS[column]}",
+            verdict=ClaimVerdict.CONFIRMED if stated.agrees(mean) else ClaimVerdict.WRONG,
             reason=f"mean of {len(table.samples)} rows = {shown(mean.value)}",
             kind="average",
-            stated=said.value,
+            stated=stated.value,
             recomputed=mean.value,
             unit=_UNITS[column],
         )
@@ -122,18 +122,18 @@ def _mean(values: Sequence[Number | int | None]) -> Number | None:
 
 def _cold(table: SampleTable) -> Iterator[ClaimFinding]:
     means = warm_mean(table)
-    said = table.averages.get("tps")
-    if means is None or said is None or not means.slow:
+    stated = table.averages.get("tps")
+    if means is None or stated is None or not means.slow:
         return
     yield ClaimFinding(
-        place=Location(table.place.file, table.average_line),
+        location=Location(table.location.file, table.average_line),
         about=f"{table.label}, {table.group}",
-        claim=f"average TPS = {shown(said.value)} as the speed of this configuration",
+        claim=f"average TPS = {shown(stated.value)} as the speed of this configuration",
         verdict=ClaimVerdict.DOES_NOT_FOLLOW,
         reason=f"the first request was cold: {shown(means.first_s)} s against {shown(means.median_s)} s; "
         f"without it the mean of {means.n - 1} is {shown(means.warm)}",
         kind="cold_in_average",
-        stated=said.value,
+        stated=stated.value,
         recomputed=means.warm,
         unit="tok/s",
     )

@@ -24,52 +24,52 @@ _PRINTED = 1.0
 class Tracer:
     """The figures of a document's blocks by metric and value, and what a cell is about."""
 
-    def __init__(self, found: ImportedDocument) -> None:
-        self.cases = BlockIndex.of(found.benchmarks, found.lines)
+    def __init__(self, document: ImportedDocument) -> None:
+        self.cases = BlockIndex.of(document.benchmarks, document.lines)
         self._known: dict[tuple[str, ...], list[KnownFigure]] = {}
-        self._blocks = found.benchmarks
+        self._blocks = document.benchmarks
 
     def known(self, names: Sequence[str]) -> list[KnownFigure]:
         """Return the figures of these names in all blocks, by value."""
         key = tuple(names)
         if key not in self._known:
-            self._known[key] = sorted(figures_of(self._blocks, key), key=lambda one: one.value.value)
+            self._known[key] = sorted(figures_of(self._blocks, key), key=lambda figure: figure.value.value)
         return self._known[key]
 
-    def matching(self, names: Sequence[str], said: Number) -> list[KnownFigure]:
+    def matching(self, names: Sequence[str], stated: Number) -> list[KnownFigure]:
         """Return the figures of these names that a stated number may be."""
         known = self.known(names)
-        room = 2 * said.tolerance + 1e-6 * abs(said.value) + _PRINTED
-        start = bisect_left(known, said.value - room, key=lambda one: one.value.value)
-        found = []
-        for one in known[start:]:
-            if one.value.value > said.value + room:
+        room = 2 * stated.tolerance + 1e-6 * abs(stated.value) + _PRINTED
+        start = bisect_left(known, stated.value - room, key=lambda figure: figure.value.value)
+        figures = []
+        for figure in known[start:]:
+            if figure.value.value > stated.value + room:
                 break
-            if one.value.agrees(said):
-                found.append(one)
-        return sorted(found, key=lambda one: one.place)
+            if figure.value.agrees(stated):
+                figures.append(figure)
+        return sorted(figures, key=lambda figure: figure.location)
 
-    def scaled(self, names: Sequence[str], said: Number) -> tuple[KnownFigure, int] | None:
+    def scaled(self, names: Sequence[str], stated: Number) -> tuple[KnownFigure, int] | None:
         """Return a throughput and the number of replicas of its server that give a stated number; None: none do."""
         rates = [name for name in names if not name.endswith("_ms")]
         for replicas in range(2, _MOST_REPLICAS + 1) if rates else ():
-            for one in self.matching(rates, Number(said.value / replicas, said.tolerance)):
-                if (one.value * Number(replicas)).agrees(said):
-                    return one, replicas
+            for figure in self.matching(rates, Number(stated.value / replicas, stated.tolerance)):
+                if (figure.value * Number(replicas)).agrees(stated):
+                    return figure, replicas
         return None
 
 
 def table_cells(table: ParsedTable, tracer: Tracer) -> Iterator[ClaimFinding]:
     """Yield a finding on each speed of a summary table whose metric the blocks have."""
     for line, row in table.rows:
-        place = Location(table.place.file, line)
+        location = Location(table.location.file, line)
         for column, cell in enumerate(row):
             if column >= len(table.columns) or (column == 0 and len(row) > 1):
                 continue
             title = table.columns[column]
             inside = claims(cell)
             for quantity in quantities(cell):
-                if any(one.start <= quantity.start < one.end for one in inside) or quantity.number.value <= 0:
+                if any(claim.start <= quantity.start < claim.end for claim in inside) or quantity.number.value <= 0:
                     continue
                 names = _metric(cell, quantity, title, row[0])
                 if not names or not tracer.known(names):
@@ -81,7 +81,7 @@ def table_cells(table: ParsedTable, tracer: Tracer) -> Iterator[ClaimFinding]:
                 hedged = bool(_HEDGED.search(cell[: quantity.start]))
                 unit = quantity.unit or unit_of_times(f"{quantity.label} {title} {row[0]}")
                 quantity = replace(quantity, unit=unit)
-                yield traced(place, about, _claim(quantity, title), quantity, names, case, tracer, hedged=hedged)
+                yield traced(location, about, _claim(quantity, title), quantity, names, case, tracer, hedged=hedged)
 
 
 def _claim(quantity: StatedNumber, title: str) -> str:
@@ -107,7 +107,7 @@ def _metric(cell: str, quantity: StatedNumber, title: str, row: str) -> Sequence
 
 
 def traced(
-    place: Location,
+    location: Location,
     about: str,
     claim: str,
     quantity: StatedNumber,
@@ -118,43 +118,43 @@ def traced(
     hedged: bool,
 ) -> ClaimFinding:
     """Return where a stated speed comes from: a block, a multiple of one, or nowhere, beside the block of its case."""
-    said = rounded(_in_ms(quantity, names))
-    matching = tracer.matching(names, said)
-    places = {one.place for one in case.blocks}
+    stated = rounded(_in_ms(quantity, names))
+    matching = tracer.matching(names, stated)
+    locations = {block.location for block in case.blocks}
     own = figures_of(case.blocks, names)
     if matching:
-        source = next((one for one in matching if one.place in places), matching[0])
-        elsewhere = source.place not in places and case.sure and len(own) == 1 and quantity.digits > _SURE_DIGITS
+        source = next((figure for figure in matching if figure.location in locations), matching[0])
+        elsewhere = source.location not in locations and case.sure and len(own) == 1 and quantity.digits > _SURE_DIGITS
         if elsewhere and len(names) == 1 and _other_work(source, own[0]):
             reason = (
-                f"this is the value of another case (line {source.place.line}, {source.label}); the block for this "
+                f"this is the value of another case (line {source.location.line}, {source.label}); the block for this "
             )
-            reason += f"case has {shown(own[0].value.value)} (line {own[0].place.line})"
-            lines: tuple[int, ...] = (source.place.line, own[0].place.line)
-            return _finding(place, about, claim, ClaimVerdict.WRONG, reason, "cell", said, own[0].value.value, lines)
+            reason += f"case has {shown(own[0].value.value)} (line {own[0].location.line})"
+            lines: tuple[int, ...] = (source.location.line, own[0].location.line)
+            return _finding(location, about, claim, ClaimVerdict.WRONG, reason, "cell", stated, own[0].value.value, lines)
         reason = f"{source.what} of {source}"
         return _finding(
-            place, about, claim, ClaimVerdict.CONFIRMED, reason, "cell", said, source.value.value, (source.place.line,)
+            location, about, claim, ClaimVerdict.CONFIRMED, reason, "cell", stated, source.value.value, (source.location.line,)
         )
-    scaled = tracer.scaled(names, said)
+    scaled = tracer.scaled(names, stated)
     if scaled is not None:
-        one, replicas = scaled
-        reason = f"{replicas} x {shown(one.value.value)}, {one.what} of {one}: assumes that replicas scale without loss"
-        value = replicas * one.value.value
+        figure, replicas = scaled
+        reason = f"{replicas} x {shown(figure.value.value)}, {figure.what} of {figure}: assumes that replicas scale without loss"
+        value = replicas * figure.value.value
         return _finding(
-            place, about, claim, ClaimVerdict.CONFIRMED, reason, "scaled_cell", said, value, (one.place.line,)
+            location, about, claim, ClaimVerdict.CONFIRMED, reason, "scaled_cell", stated, value, (figure.location.line,)
         )
     precise = quantity.digits >= _SURE_DIGITS and not hedged and (quantity.seconds or not names[0].endswith("_ms"))
     if case.sure and own and precise and len(own) >= len(names) * len(case.blocks):
-        listed = ", and ".join(f"{shown(one.value.value)} (line {one.place.line})" for one in own[:_MOST_NAMED])
+        listed = ", and ".join(f"{shown(figure.value.value)} (line {figure.location.line})" for figure in own[:_MOST_NAMED])
         blocks = "the block" if len(case.blocks) == 1 else "the blocks"
         has = "has" if len(case.blocks) == 1 else "have"
         reason = f"no block of this document has it; {blocks} for this case {has} {listed}"
-        lines = tuple(one.place.line for one in own[:_MOST_NAMED])
-        nearest = min(own, key=lambda one: abs(one.value.value - said.value)).value.value
-        return _finding(place, about, claim, ClaimVerdict.DOES_NOT_FOLLOW, reason, "cell", said, nearest, lines)
+        lines = tuple(figure.location.line for figure in own[:_MOST_NAMED])
+        nearest = min(own, key=lambda figure: abs(figure.value.value - stated.value)).value.value
+        return _finding(location, about, claim, ClaimVerdict.DOES_NOT_FOLLOW, reason, "cell", stated, nearest, lines)
     reason = "no block of this document has it, and none is known to be for this case"
-    return _finding(place, about, claim, ClaimVerdict.NOT_CHECKED, reason, "cell", said, None, ())
+    return _finding(location, about, claim, ClaimVerdict.NOT_CHECKED, reason, "cell", stated, None, ())
 
 
 def _other_work(source: KnownFigure, own: KnownFigure) -> bool:
@@ -162,17 +162,17 @@ def _other_work(source: KnownFigure, own: KnownFigure) -> bool:
 
 
 def _finding(
-    place: Location,
+    location: Location,
     about: str,
     claim: str,
     verdict: ClaimVerdict,
     reason: str,
     kind: str,
-    said: Number,
+    stated: Number,
     recomputed: float | None,
     lines: tuple[int, ...],
 ) -> ClaimFinding:
-    return ClaimFinding(place, about, claim, verdict, reason, kind, said.value, recomputed, "", lines)
+    return ClaimFinding(location, about, claim, verdict, reason, kind, stated.value, recomputed, "", lines)
 
 
 def _in_ms(quantity: StatedNumber, names: Sequence[str]) -> Number:
@@ -182,14 +182,14 @@ def _in_ms(quantity: StatedNumber, names: Sequence[str]) -> Number:
     return quantity.number
 
 
-def rounded(said: Number) -> Number:
+def rounded(stated: Number) -> Number:
     """Return a number with what its last digit leaves open; a whole one that ends in zeros as rounded to those."""
-    if abs(said.value) >= 1e15:
-        return said
-    value, unit = int(said.value), 1
-    if said.tolerance < 0.5 or said.value != value or not value:
-        return Number(said.value, 2 * said.tolerance)
+    if abs(stated.value) >= 1e15:
+        return stated
+    value, unit = int(stated.value), 1
+    if stated.tolerance < 0.5 or stated.value != value or not value:
+        return Number(stated.value, 2 * stated.tolerance)
     while value % (10 * unit) == 0:
         unit *= 10
     room = unit / 2 if abs(value) >= 100 * unit else 1.0
-    return Number(said.value, max(said.tolerance, room))
+    return Number(stated.value, max(stated.tolerance, room))

@@ -114,10 +114,10 @@ class FailureJudge:
 
     def raised(self, raised: RaisedException, t_s: float) -> None:
         """Look at an exception as soon as its first line is there: the engine may be dead from here on."""
-        found = self._of_exception(raised.text)
-        if found is not None and found[0].fatal:
+        matched = self._of_exception(raised.text)
+        if matched is not None and matched[0].fatal:
             self.dead = True
-            self._consider((_RANKS["echo"], 0, self._lines), _of_hint(found[0], t_s, _short(raised.raw), ""))
+            self._consider((_RANKS["echo"], 0, self._lines), _of_hint(matched[0], t_s, _short(raised.raw), ""))
 
     def chain(self, chain: ExceptionChain) -> None:
         """Look at a chain of exceptions that is over."""
@@ -127,10 +127,10 @@ class FailureJudge:
 
     def verdict(self, open_chains: Iterable[ExceptionChain]) -> FailureSeen | None:
         """Return the best reason so far, `open_chains` included; None: nothing that counts was seen."""
-        judged = [one for chain in open_chains if (one := self._judged(chain)) is not None]
+        judged = [candidate for chain in open_chains if (candidate := self._judged(chain)) is not None]
         if self._best is not None:
             judged.append(self._best)
-        return min(judged, key=lambda one: one[0])[1] if judged else None
+        return min(judged, key=lambda candidate: candidate[0])[1] if judged else None
 
     def _consider(self, rank: tuple[int, int, int], seen: FailureSeen) -> None:
         if self._best is None or rank < self._best[0]:
@@ -141,33 +141,33 @@ class FailureJudge:
             return None
         best: tuple[int, int, RaisedException, tuple[Hint, re.Match[str]] | None] | None = None
         for number, raised in enumerate(chain.raised):
-            found = self._of_exception(raised.text)
-            rank = _UNLISTED if found is None else _RANKS[found[0].role]
+            matched = self._of_exception(raised.text)
+            rank = _UNLISTED if matched is None else _RANKS[matched[0].role]
             # The last exception of a chain is what its program wanted to say, unless only an earlier one is known.
             if best is None or (rank, -number) < best[:2]:
-                best = rank, -number, raised, found
+                best = rank, -number, raised, matched
         if best is None:
             return None
-        rank, _, raised, found = best
+        rank, _, raised, matched = best
         front_end = chain.logged and is_front_end(chain.process)
         if front_end and self._serving and rank != _RANKS["echo"]:
             return None  # the answer to one request
         if rank in (0, _UNLISTED) and (_ON_THE_WAY_OUT.search(chain.intro) or (front_end and rank)):
             rank = _DOUBTFUL
-        reason = _short(sentence(raised, found[1] if found else None))
+        reason = _short(sentence(raised, matched[1] if matched else None))
         evidence = _short(raised.raw)
-        if found is None:
+        if matched is None:
             seen = FailureSeen(OutcomeKind.CRASHED, "", chain.t_s, evidence, "", reason)
         else:
-            seen = _of_hint(found[0], chain.t_s, evidence, reason)
+            seen = _of_hint(matched[0], chain.t_s, evidence, reason)
         return (rank, 0, chain.order), seen
 
     def _of_line(self, text: str) -> Hint | None:
         if text not in self._memory:
             if len(self._memory) >= _MOST_MEMORISED:
                 self._memory.clear()
-            found = hints_of(self._engine).of_line(text[:_LONGEST_SEARCHED], self._version)
-            self._memory[text] = found[0] if found else None
+            matched = hints_of(self._engine).of_line(text[:_LONGEST_SEARCHED], self._version)
+            self._memory[text] = matched[0] if matched else None
         return self._memory[text]
 
     def _of_exception(self, text: str) -> tuple[Hint, re.Match[str]] | None:
@@ -197,9 +197,9 @@ def sentence(raised: RaisedException, match: re.Match[str] | None) -> str:
 
 
 def _where(raised: RaisedException) -> str:
-    place = f" ({raised.file}, line {raised.line}, in {raised.function})" if raised.file else ""
+    position = f" ({raised.file}, line {raised.line}, in {raised.function})" if raised.file else ""
     check = f": the check `{raised.code}` failed" if raised.code.startswith("assert ") else ""
-    return f"{check}{place}"
+    return f"{check}{position}"
 
 
 def _telling(raised: RaisedException, match: re.Match[str] | None) -> str:
@@ -217,7 +217,7 @@ def _telling(raised: RaisedException, match: re.Match[str] | None) -> str:
 
 def _pydantic_details(lines: Iterable[str]) -> list[str]:
     """What pydantic says of each field: `tp: Input should be a valid integer`."""
-    found: list[str] = []
+    details: list[str] = []
     field = ""
     for line in lines:
         if _FURTHER.match(line):
@@ -227,9 +227,9 @@ def _pydantic_details(lines: Iterable[str]) -> list[str]:
             field = text
             continue
         text = re.sub(r"^(?:Value|Assertion) error, ", "", text)
-        found.append(f"{field}: {text}" if field else text)
+        details.append(f"{field}: {text}" if field else text)
         field = ""
-    return found[:5]
+    return details[:5]
 
 
 def _short(text: str) -> str:

@@ -235,13 +235,13 @@ class TracebackReader:
         lone = _LONE.match(text[:_MOST_MESSAGE_LINE])
         if lone is None or not _is_class(lone["kind"] or lone["bare"], has_message=bool(lone["kind"]), lone=True):
             return None
-        kept = (stream.linked and stream.chain) or None
-        over = None if kept or inside else self._close(stream)
+        linked = (stream.linked and stream.chain) or None
+        over = None if linked or inside else self._close(stream)
         if inside:  # one line of another record, in the middle of a traceback: a chain of its own
             self.inside, self.raised = True, _raised(lone, raw)
             return ExceptionChain(process, "", True, False, [self.raised], t_s, self._count)
         stream.linked = False
-        if kept is None:
+        if linked is None:
             stream.chain = ExceptionChain(process, stream.before, line.level is not None, False)
         stream.file = stream.function = stream.code = ""
         stream.shape = (line.record, line.source)
@@ -287,8 +287,8 @@ class TracebackReader:
         if stream.chain is None or not text.strip():
             return
         raised = stream.chain.raised[-1]
-        says = _CPP_SAYS.match(text)
-        body = says["message"] if says else _GROUP_EDGE.sub("", text) if stream.in_group else text
+        what = _CPP_SAYS.match(text)
+        body = what["message"] if what else _GROUP_EDGE.sub("", text) if stream.in_group else text
         if body.strip(" -+|"):
             raised.message.append(body.rstrip()[:_MOST_MESSAGE_LINE])
         elif stream.in_group:

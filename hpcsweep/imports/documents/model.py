@@ -52,7 +52,7 @@ class Benchmark:
     """
 
     label: str
-    place: Location
+    location: Location
     tool: str
     figures: Mapping[str, Number]
     context: BlockContext = BlockContext()
@@ -69,7 +69,7 @@ class Benchmark:
     def has_failed(self) -> bool:
         """Return whether no request of it succeeded: then it has no speed."""
         completed = self.value("completed")
-        return completed == 0 or (completed is None and bool(self.samples) and all(one.error for one in self.samples))
+        return completed == 0 or (completed is None and bool(self.samples) and all(sample.error for sample in self.samples))
 
     def value(self, name: str) -> float | None:
         """A figure; None: it is not stated."""
@@ -100,7 +100,7 @@ class SampleTable:
 
     label: str
     group: str
-    place: Location
+    location: Location
     samples: tuple[TableSample, ...]
     averages: Mapping[str, Number] = field(default_factory=dict)
     average_line: int = 0
@@ -111,7 +111,7 @@ class SampleTable:
 class ParsedTable:
     """Any table. `rows`: (line, cells); `context`: what stands above it."""
 
-    place: Location
+    location: Location
     columns: tuple[str, ...]
     rows: tuple[tuple[int, tuple[str, ...]], ...]
     context: BlockContext = BlockContext()
@@ -121,7 +121,7 @@ class ParsedTable:
 class WrittenCommand:
     """A command that starts a server, as written, comments and all; `recommended`: the document advises it."""
 
-    place: Location
+    location: Location
     text: str
     argv: tuple[str, ...]
     recommended: bool
@@ -133,7 +133,7 @@ class FailedBlock:
     """Where a result is announced and an error stands."""
 
     label: str
-    place: Location
+    location: Location
     text: str
 
 
@@ -141,7 +141,7 @@ class FailedBlock:
 class Skipped:
     """Something that was not taken, and why."""
 
-    place: Location
+    location: Location
     what: str
     why: str
 

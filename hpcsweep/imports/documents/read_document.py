@@ -35,9 +35,9 @@ _CLIENT = re.compile(r"\bguidellm\b|\bvllm bench\b|benchmark_serving|bench_servi
 def read_bytes(data: bytes, file: str) -> ImportedDocument:
     """Everything that is found in the content of a file; `file` names it in every place. Nothing is dropped unsaid."""
     text, note = decode(data)
-    told = (Skipped(Location(file, 1), "the file's encoding", note),) if note else ()
-    found = read_text(text, file)
-    return replace(found, skipped=told + found.skipped)
+    notes = (Skipped(Location(file, 1), "the file's encoding", note),) if note else ()
+    document = read_text(text, file)
+    return replace(document, skipped=notes + document.skipped)
 
 
 def read_text(text: str, file: str) -> ImportedDocument:
@@ -62,11 +62,11 @@ def _of_yaml(text: str, file: str) -> ImportedDocument:
 
 
 def _of_objects(objects: list[tuple[int, object]], end: tuple[int, str] | None, file: str) -> ImportedDocument:
-    found = list(read_objects(objects, file))
-    skipped = [one for one in found if isinstance(one, Skipped)]
+    items = list(read_objects(objects, file))
+    skipped = [item for item in items if isinstance(item, Skipped)]
     if end is not None:
         skipped.append(Skipped(Location(file, end[0]), "the rest of the file", f"it is no JSON: {end[1]}"))
-    benchmarks = _told_apart([one for one in found if isinstance(one, Benchmark)])
+    benchmarks = _told_apart([item for item in items if isinstance(item, Benchmark)])
     return ImportedDocument(file=file, form=RESULT_FILE, benchmarks=benchmarks, skipped=tuple(skipped))
 
 
@@ -76,27 +76,27 @@ def _of_document(text: str, file: str) -> ImportedDocument:
     benchmarks, skipped = [], []
     clients = _clients(lines)
     for block in printed_blocks(lines):
-        place = Location(file, block.line)
+        location = Location(file, block.line)
         if not block.complete:
             stated = ", ".join(block.figures) or "nothing but its title"
-            skipped.append(Skipped(place, "part of a benchmark block", f"too little to be a result: {stated}"))
+            skipped.append(Skipped(location, "part of a benchmark block", f"too little to be a result: {stated}"))
             continue
-        one = _benchmark(block, way.contexts[block.line - 1], place)
-        benchmarks.append(replace(one, tool="guidellm") if _by_guidellm(clients, block.line) else one)
+        benchmark = _benchmark(block, way.contexts[block.line - 1], location)
+        benchmarks.append(replace(benchmark, tool="guidellm") if _by_guidellm(clients, block.line) else benchmark)
         skipped += [
             Skipped(Location(file, line), f"line in a benchmark block: {unread}", "its meaning is not known")
             for line, unread in block.unread
         ]
     found_tables = [*tables(lines, way.contexts, file), *html_tables(text, way.contexts, file)]
-    of_tables = {table.place: results_in(table) for table in found_tables}
-    benchmarks += [one for results in of_tables.values() for one in results]
-    benchmarks.sort(key=lambda one: one.place.line)
+    of_tables = {table.location: results_in(table) for table in found_tables}
+    benchmarks += [benchmark for results in of_tables.values() for benchmark in results]
+    benchmarks.sort(key=lambda entry: entry.location.line)
     sampled = [(table, sample_table(table, lines)) for table in found_tables]
     sample_tables = [samples for _, samples in sampled if samples is not None]
-    skipped += [one for table, samples in sampled if samples is not None for one in _rows_left(table, samples)]
+    skipped += [row for table, samples in sampled if samples is not None for row in _rows_left(table, samples)]
     commands = [
-        WrittenCommand(Location(file, one.line), one.text, one.argv, one.recommended, one.context)
-        for one in way.commands
+        WrittenCommand(Location(file, command.line), command.text, command.argv, command.recommended, command.context)
+        for command in way.commands
     ]
     failures = list(_failures(lines, way, benchmarks, file))
     if not (benchmarks or sample_tables or commands or found_tables or skipped):
@@ -108,8 +108,8 @@ def _of_document(text: str, file: str) -> ImportedDocument:
         form="document",
         benchmarks=_told_apart(benchmarks),
         sample_tables=_groups_apart(sample_tables),
-        tables=tuple(t for t, samples in sampled if samples is None and not of_tables[t.place]),
-        result_tables=tuple(t for t, samples in sampled if samples is None and of_tables[t.place]),
+        tables=tuple(t for t, samples in sampled if samples is None and not of_tables[t.location]),
+        result_tables=tuple(t for t, samples in sampled if samples is None and of_tables[t.location]),
         commands=tuple(commands),
         failures=tuple(failures),
         skipped=tuple(skipped),
@@ -120,8 +120,8 @@ def _of_document(text: str, file: str) -> ImportedDocument:
 
 def _clients(lines: Sequence[str]) -> list[tuple[int, bool]]:
     """Return (line, whether it is GuideLLM) of each mention of a load client."""
-    found = [(number, _CLIENT.search(line)) for number, line in enumerate(lines, 1)]
-    return [(number, match[0].lower() == "guidellm") for number, match in found if match]
+    mentions = [(number, _CLIENT.search(line)) for number, line in enumerate(lines, 1)]
+    return [(number, match[0].lower() == "guidellm") for number, match in mentions if match]
 
 
 def _by_guidellm(clients: Sequence[tuple[int, bool]], line: int) -> bool:
@@ -132,17 +132,17 @@ def _by_guidellm(clients: Sequence[tuple[int, bool]], line: int) -> bool:
 
 def _rows_left(table: ParsedTable, samples: SampleTable) -> Iterator[Skipped]:
     """The rows of a table of samples that have neither a time nor a speed."""
-    taken = {samples.average_line, *(one.line for one in samples.samples)}
+    taken = {samples.average_line, *(sample.line for sample in samples.samples)}
     for line, row in table.rows:
         if line not in taken and any(row):
             what = f"row of a table of samples: {' | '.join(row)}"[:160]
-            yield Skipped(Location(table.place.file, line), what, "it has neither a time nor tokens/s")
+            yield Skipped(Location(table.location.file, line), what, "it has neither a time nor tokens/s")
 
 
-def _benchmark(block: PrintedBlock, context: BlockContext, place: Location) -> Benchmark:
+def _benchmark(block: PrintedBlock, context: BlockContext, location: Location) -> Benchmark:
     return Benchmark(
-        label=context.label or f"line {place.line}",
-        place=place,
+        label=context.label or f"line {location.line}",
+        location=location,
         tool=block.tool,
         figures=block.figures,
         context=context,
@@ -153,38 +153,38 @@ def _benchmark(block: PrintedBlock, context: BlockContext, place: Location) -> B
 
 def _failures(lines: Sequence[str], way: Outline, benchmarks: Sequence[Benchmark], file: str) -> Sequence[FailedBlock]:
     """Fences under a title that announces a result, in which there is none."""
-    found = []
-    starts = [benchmark.place.line for benchmark in benchmarks]
+    failures = []
+    starts = [benchmark.location.line for benchmark in benchmarks]
     for first, last, title in way.fences:
         if "result" not in title.lower() or any(first <= line <= last for line in starts):
             continue
         text = " ".join(line.strip() for line in lines[first - 1 : last] if line.strip())
         label = way.contexts[first - 1].label
         if text:
-            found.append(FailedBlock(label or f"line {first}", Location(file, first), text[:300]))
-    return found
+            failures.append(FailedBlock(label or f"line {first}", Location(file, first), text[:300]))
+    return failures
 
 
 def _told_apart(benchmarks: Sequence[Benchmark]) -> tuple[Benchmark, ...]:
     """Blocks of one label get their line behind it, from the second on."""
     seen: set[str] = set()
     named = []
-    for one in benchmarks:
-        label = one.label if one.label not in seen else f"{one.label} (line {one.place.line})"
+    for benchmark in benchmarks:
+        label = benchmark.label if benchmark.label not in seen else f"{benchmark.label} (line {benchmark.location.line})"
         number = 2
         while label in seen:  # several objects in one line
-            label, number = f"{one.label} (line {one.place.line}, {number})", number + 1
+            label, number = f"{benchmark.label} (line {benchmark.location.line}, {number})", number + 1
         seen.add(label)
-        named.append(replace(one, label=label))
+        named.append(replace(benchmark, label=label))
     return tuple(named)
 
 
-def _groups_apart(found: Sequence[SampleTable]) -> tuple[SampleTable, ...]:
+def _groups_apart(sample_tables: Sequence[SampleTable]) -> tuple[SampleTable, ...]:
     """Two tables of one label and group: the second is another group."""
     seen: set[tuple[str, str]] = set()
     named = []
-    for one in found:
-        group = one.group if (one.label, one.group) not in seen else f"{one.group} (line {one.place.line})"
-        seen.add((one.label, group))
-        named.append(replace(one, group=group))
+    for table in sample_tables:
+        group = table.group if (table.label, table.group) not in seen else f"{table.group} (line {table.location.line})"
+        seen.add((table.label, group))
+        named.append(replace(table, group=group))
     return tuple(named)

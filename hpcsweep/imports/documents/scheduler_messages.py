@@ -71,10 +71,10 @@ class SchedulerMessages:
 
 
 def _of_state(state: str, reason: str) -> SchedulerMessage:
-    found = meaning(state)
-    if found.state.final or state not in ("PENDING", "CONFIGURING"):
+    job_state = meaning(state)
+    if job_state.state.final or state not in ("PENDING", "CONFIGURING"):
         return SchedulerMessage(
-            "slurm", f"the job {found.words or 'is running'} ({state})", state_hint(state), found.outcome
+            "slurm", f"the job {job_state.words or 'is running'} ({state})", state_hint(state), job_state.outcome
         )
     why = waiting(reason)
     return SchedulerMessage("slurm", f"the job is waiting: {why.words}", why.hint)

@@ -16,9 +16,9 @@ def results_in(table: ParsedTable) -> list[Benchmark]:
     if len(table.columns) < 3:
         return []
     upright = [
-        (column, table.place.line, [(row[0], row[place]) for _, row in table.rows if place < len(row)])
-        for place, column in enumerate(table.columns)
-        if place
+        (column, table.location.line, [(row[0], row[index]) for _, row in table.rows if index < len(row)])
+        for index, column in enumerate(table.columns)
+        if index
     ]
     across = [(row[0], line, list(zip(table.columns[1:], row[1:], strict=False))) for line, row in table.rows if row]
     return [*_results(table, upright), *_results(table, across)]
@@ -34,7 +34,7 @@ def _results(
         if block.complete:
             yield Benchmark(
                 label=" / ".join(part for part in (table.context.label, name) if part) or f"line {line}",
-                place=Location(table.place.file, line),
+                location=Location(table.location.file, line),
                 tool=_TOOL,
                 figures=block.figures,
             )
