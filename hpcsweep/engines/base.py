@@ -24,7 +24,7 @@ class Launch:
 
 
 @dataclass(frozen=True)
-class Where:
+class LaunchContext:
     """What only the node knows: the executable, its version, the port and the folder of the attempt."""
 
     executable: str
@@ -145,7 +145,7 @@ class Engine(LogPatterns, Protocol):
         """Why this engine cannot express `config`, a sentence each; empty: it can."""
         ...
 
-    def launch(self, config: ServerConfig, where: Where) -> Launch:
+    def launch(self, config: ServerConfig, context: LaunchContext) -> Launch:
         """The command, its environment and files. The API key comes by the environment, never from here."""
         ...
 

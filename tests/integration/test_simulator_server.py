@@ -15,7 +15,7 @@ import time
 import psutil
 import pytest
 
-from hpcsweep.engines.base import Where
+from hpcsweep.engines.base import LaunchContext
 from hpcsweep.engines.logs.reader import FactSeen, LogReader, PhaseSeen
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.engines.simulated import SimulatedEngine
@@ -86,7 +86,7 @@ def start(tmp_path):
             settings=EngineSettings(**{"max_model_len": 1000} | (settings or {})),
             flags=flags or {},
         )
-        launch = engine.launch(config, Where(sys.executable, port))
+        launch = engine.launch(config, LaunchContext(sys.executable, port))
         server = Server(launch.argv, {**os.environ, **launch.env, "VLLM_API_KEY": KEY, **(env or {})})
         server.port, server.engine = port, engine
         servers.append(server)

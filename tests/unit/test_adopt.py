@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep.adopt.conditions import Condition, read_condition
+from hpcsweep.adopt.conditions import ShellCondition, read_condition
 from hpcsweep.adopt.document import adopt
 from hpcsweep.adopt.script import read_script
 from hpcsweep.adopt.servers import replacement, server_starts
-from hpcsweep.adopt.variables import Variables
+from hpcsweep.adopt.variables import ShellVariables
 from hpcsweep.errors import SpecError
 from hpcsweep.spec.load import parse_experiment
 from hpcsweep.sweep.inputs import read_own_script
@@ -173,12 +173,12 @@ def test_the_refusal_of_an_own_script_names_the_lines(tmp_path):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('[ "$E" = yes ]', Condition("E", "yes", True)),
-        ('[[ "${E:-no}" == "yes" ]]', Condition("E", "yes", True, "no")),
-        ("[ $E != yes ]", Condition("E", "yes", False)),
-        ('test "$E" -eq 1', Condition("E", "1", True)),
-        ('[[ -n "$E" ]]', Condition("E", "1", True)),
-        ('[ -z "${E:-}" ]', Condition("E", "1", False, "")),
+        ('[ "$E" = yes ]', ShellCondition("E", "yes", True)),
+        ('[[ "${E:-no}" == "yes" ]]', ShellCondition("E", "yes", True, "no")),
+        ("[ $E != yes ]", ShellCondition("E", "yes", False)),
+        ('test "$E" -eq 1', ShellCondition("E", "1", True)),
+        ('[[ -n "$E" ]]', ShellCondition("E", "1", True)),
+        ('[ -z "${E:-}" ]', ShellCondition("E", "1", False, "")),
         ('[ "$A" = "$B" ]', None),
         ("[ -f x ]", None),
     ],
@@ -251,7 +251,7 @@ def test_a_flag_under_a_condition_is_an_axis(text):
 
 
 def test_what_a_variable_is():
-    variables = Variables()
+    variables = ShellVariables()
     for word in ("A=1", "B=$A-2", "C=${D:-x}", "E=$(date)"):
         variables.assign(word)
     assert [variables.text(f"${name}") for name in "ABCE"] == ["1", "1-2", "x", None]

@@ -6,7 +6,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from hpcsweep.engines.access import Access, access, exposed, key_file_text
-from hpcsweep.engines.base import Where
+from hpcsweep.engines.base import LaunchContext
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.engines.sglang import SETTING_FLAGS as SGLANG_FLAGS
 from hpcsweep.engines.trtllm import OPTIONS
@@ -35,7 +35,9 @@ def config(engine="vllm", **values):
 
 
 def launch(server, **where):
-    return get_engine(server.engine).launch(server, Where(**{"executable": "/x/bin/run", "port": 8123, **where}))
+    return get_engine(server.engine).launch(
+        server, LaunchContext(**{"executable": "/x/bin/run", "port": 8123, **where})
+    )
 
 
 def arguments(engine, *, version=None, **values):

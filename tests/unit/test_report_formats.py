@@ -16,8 +16,8 @@ from hpcsweep.analysis.measured.metrics import RUN_METRICS, SAMPLE_METRICS
 from hpcsweep.analysis.rows import SampleRow
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.errors import ReportError
-from hpcsweep.report.console import PIPE_WIDTH
 from hpcsweep.registry import Registry
+from hpcsweep.report.console import PIPE_WIDTH
 from hpcsweep.report.formats import registry, terminal
 from hpcsweep.report.formats.registry import FORMATS, format_of_file, get_format
 from hpcsweep.spec.phases import OutcomeKind
