@@ -16,21 +16,22 @@ from pydantic import ValidationError
 
 from hpcsweep import privacy
 from hpcsweep.errors import HpcsweepError, SpecError
-from hpcsweep.node.attempt import Attempt, Surroundings
-from hpcsweep.node.outcome import Verdict
+from hpcsweep.node.attempt import Attempt, JobContext
+from hpcsweep.node.outcome import AttemptVerdict
 from hpcsweep.node.process.guardian import Guardian
 from hpcsweep.node.process.processes import become_subreaper, read_process
 from hpcsweep.node.process.siblings import AgentClaim, other_rank
 from hpcsweep.node.process.signals import Stop, catch
 from hpcsweep.node.process.stop_reasons import Stopper, slurm_job_state
 from hpcsweep.node.process.walltime import job_walltime
-from hpcsweep.node.record.folders import close_dead_attempts, ended_in_this_job, take_attempt
+from hpcsweep.node.record.folders import close_dead_attempts, create_attempt, ended_in_this_job
 from hpcsweep.node.record.identity import array_index, identify, process_started_at
-from hpcsweep.node.record.records import NOT_RUN_FILE, read_json, write_json
+from hpcsweep.node.record.records import NOT_RUN_FILE, read_json, write_record
 from hpcsweep.node.watch.gpus import Gpus
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.job import ArrayTask, JobSpec, RunSpec
 from hpcsweep.spec.phases import OutcomeKind
+from hpcsweep.spec.records import NotRunRecord, TaskExitRecord
 
 EXIT_CODES: Mapping[OutcomeKind, int] = {
     OutcomeKind.WALLTIME: 10,
@@ -147,7 +148,7 @@ class Agent:
         catch(self._stopper.signalled)
         become_subreaper()
         guardian = Guardian()
-        around = Surroundings(self._job, self._identity, guardian, self._stopper, Gpus(self._env), self._env)
+        context = JobContext(self._job, self._identity, guardian, self._stopper, Gpus(self._env), self._env)
         stop: Stop | None = None
         exit_code = 1
         try:
@@ -156,7 +157,7 @@ class Agent:
                 if stop is not None:
                     self._not_run(run, stop)
                     continue
-                self._run(run, around)
+                self._run(run, context)
                 stop = self._stopper.check()
             exit_code = EXIT_CODES[stop.kind] if stop is not None else 0
         finally:
@@ -164,7 +165,7 @@ class Agent:
             self._record_end(exit_code, started_at, stop)
         return exit_code
 
-    def _run(self, run: RunSpec, around: Surroundings) -> None:
+    def _run(self, run: RunSpec, context: JobContext) -> None:
         run_dir = Path(run.run_dir)
         done = self._ended_before(run)
         if done is not None:
@@ -173,15 +174,15 @@ class Agent:
         notes = close_dead_attempts(run_dir, self._identity)
         budgets = run.budgets
         for last in (False, True):
-            verdict = self._attempt(run, budgets, around, notes)
+            verdict = self._attempt(run, budgets, context, notes)
             if last or not retry_asked(verdict, budgets):
                 return
             budgets, notes = larger(budgets), [f"a retry with budgets x {budgets.retry_factor:g}"]
 
-    def _attempt(self, run: RunSpec, budgets: Budgets, around: Surroundings, notes: list[str]) -> Verdict:
+    def _attempt(self, run: RunSpec, budgets: Budgets, context: JobContext, notes: list[str]) -> AttemptVerdict:
         try:
-            folder = take_attempt(Path(run.run_dir), run.attempt_offset, self._identity)
-            return Attempt(run, budgets, folder, around, notes).execute()
+            folder = create_attempt(Path(run.run_dir), run.attempt_offset, self._identity)
+            return Attempt(run, budgets, folder, context, notes).execute()
         except OSError as exc:
             raise HpcsweepError(
                 f"{run.run_dir} cannot be written: {exc}", hint="is HPCSWEEP_HOME shared with this node, and not full?"
@@ -198,36 +199,37 @@ class Agent:
         if self._ended_before(run) is not None:
             return
         self._say(f"{run.label}: not run: {stop.reason}")
-        record = {
-            "run_id": run.run_id,
-            "label": run.label,
-            "axes": run.axes,
-            "outcome": OutcomeKind.NOT_RUN.value,
-            "reason": f"{stop.kind.value}: {stop.reason}",
-            "decided_by": stop.decided_by,
-            "at": time.time(),
-            "host": self._identity.host,
-            "job_id": self._identity.job_id,
-        }
+        record = NotRunRecord(
+            run_id=run.run_id,
+            label=run.label,
+            axes=run.axes,
+            outcome=OutcomeKind.NOT_RUN,
+            code=stop.kind.value,
+            reason=f"{stop.kind.value}: {stop.reason}",
+            decided_by=stop.decided_by,
+            at=time.time(),
+            host=self._identity.host,
+            job_id=self._identity.job_id,
+        )
         with contextlib.suppress(OSError):  # without it the run is unknown, which is the truth
             run_dir.mkdir(parents=True, exist_ok=True)
-            write_json(run_dir / NOT_RUN_FILE, record)
+            write_record(run_dir / NOT_RUN_FILE, record)
 
     def _record_end(self, exit_code: int, started_at: float, stop: Stop | None) -> None:
-        record = {
-            "exit_code": exit_code,
-            "outcome": stop.kind.value if stop else None,
-            "reason": stop.reason if stop else "",
-            "host": self._identity.host,
-            "job_id": self._identity.job_id,
-            "restart_count": self._identity.restart_count,
-            "started_at": started_at,
-            "ended_at": time.time(),
-        }
-        place = self._job_dir / "elements"
+        record = TaskExitRecord(
+            exit_code=exit_code,
+            outcome=stop.kind if stop else None,
+            reason=stop.reason if stop else "",
+            host=self._identity.host,
+            job_id=self._identity.job_id,
+            restart_count=self._identity.restart_count,
+            started_at=started_at,
+            ended_at=time.time(),
+        )
+        folder = self._job_dir / "elements"
         try:
-            place.mkdir(exist_ok=True)
-            write_json(place / f"{self._element.index}.exit.json", record)
+            folder.mkdir(exist_ok=True)
+            write_record(folder / f"{self._element.index}.exit.json", record)
         except OSError as exc:
             self._say(f"the end of the element could not be recorded: {exc}")
 
@@ -242,7 +244,7 @@ class Agent:
         print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def retry_asked(verdict: Verdict, budgets: Budgets) -> bool:
+def retry_asked(verdict: AttemptVerdict, budgets: Budgets) -> bool:
     """Whether the experiment wants this outcome to be tried once more in the same job."""
     asked = {
         OutcomeKind.STALLED: budgets.on_stall,

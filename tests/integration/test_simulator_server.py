@@ -582,7 +582,7 @@ def test_children_outlive_the_server(start, options, own_session, orphan, deaf):
     server = start(QUICK + f"faults: [{{kind: children, {options}}}]", env={"SIMULATOR_TEST": marker})
     children = []
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.HttpError):
             if process.pid != server.process.pid and process.environ().get("SIMULATOR_TEST") == marker:
                 children.append(process)
     try:
@@ -599,7 +599,7 @@ def test_children_outlive_the_server(start, options, own_session, orphan, deaf):
         assert len(alive) == (len(children) if deaf else 0)
     finally:
         for child in children:
-            with contextlib.suppress(psutil.Error):
+            with contextlib.suppress(psutil.HttpError):
                 child.kill()
 
 
