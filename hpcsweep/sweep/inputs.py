@@ -189,7 +189,7 @@ def read_own_script(path: Path, pack: int) -> str:
     """The text of a user's own batch script. Raises SpecError when it cannot do the job."""
     text = read_text(path)
     if pack != 1:
-        raise SpecError(f"--script {path} is submitted once per run, so --pack {pack} cannot hold")
+        raise SpecError(f"--script {path} is submitted once per run, so --runs-per-job {pack} cannot hold")
     if not text.startswith("#!"):
         raise SpecError(f"--script {path}: no batch script: its first line is no #!")
     if not starts_agent(text):

@@ -228,7 +228,7 @@ def test_a_sweep_of_another_experiment_is_not_joined(project):
 def test_the_same_script_by_hpcsweep_submit(project):
     """The folder of the planned job is in its environment, so it plans nothing itself."""
     project.study()
-    args = ("--fix", "ep=on", "--fix", "eager=yes", "--script", "experiments/exp_runner.pbs", "--cluster", "pbs-test")
+    args = ("--set", "ep=on", "--set", "eager=yes", "--script", "experiments/exp_runner.pbs", "--cluster", "pbs-test")
     project.cli.run("submit", "exp_runner", *args)
     sweeps = project.wait(lambda sweeps: all(r["state"] == "finished" for rs in sweeps.values() for r in rs.values()))
     assert list(sweeps) == ["exp_runner-0001"]

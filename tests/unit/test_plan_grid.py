@@ -87,7 +87,7 @@ BAD = [
     pytest.param({"grid": ("tp",)}, "gives no levels for axis 'tp'", "--levels tp=", id="no levels"),
     pytest.param({"levels": {"len": ("8q",)}}, "axis len .*'8q'", "", id="level"),
     pytest.param({"levels": {"eager": ("maybe",)}}, "axis eager .*'maybe' is no switch", "", id="switch"),
-    pytest.param({"fix": {"ep": "on"}, "grid": ("ep",)}, "--fix ep=on", "", id="fixed and varied"),
+    pytest.param({"fix": {"ep": "on"}, "grid": ("ep",)}, "--set ep=on", "", id="fixed and varied"),
     pytest.param({"levels": {"tp": ("0",)}}, "axis tp", "", id="count"),
 ]
 
