@@ -84,7 +84,7 @@ def merged_settings(table: Sequence[SettingFlag], config: ServerConfig) -> Engin
     """The neutral settings of `config`, completed by its flags that say the same in the engine's own names."""
     from_flags = _said_by_flags(table, config.flags)
     own = {name: value for name, value in config.settings.model_dump().items() if value is not None}
-    return Settings.model_validate(from_flags | own)
+    return EngineSettings.model_validate(from_flags | own)
 
 
 def passed_flags(table: Sequence[SettingFlag], config: ServerConfig) -> dict[str, FlagValue]:

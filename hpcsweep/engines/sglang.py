@@ -92,7 +92,7 @@ class Sglang:
             values["max_num_batched_tokens"] = int(str(chunk))
         if "--enable-dp-attention" in flags and config.settings.data_parallel_size is None:
             values["data_parallel_size"] = None
-        return Settings.model_validate(values)
+        return EngineSettings.model_validate(values)
 
     def unsupported(self, config: ServerConfig) -> list[str]:
         """See `Engine.unsupported`."""

@@ -100,7 +100,7 @@ class TensorRtLlm:
             values["expert_parallel"] = any(str(flags.get(flag, 1)) != "1" for flag in _EXPERT_FLAGS)
         if values["enforce_eager"] is None and "--cuda_graph_config" in config.flags:
             values["enforce_eager"] = _value(config.flags["--cuda_graph_config"]) is None
-        return Settings.model_validate(values)
+        return EngineSettings.model_validate(values)
 
     def unsupported(self, config: ServerConfig) -> list[str]:
         """See `Engine.unsupported`."""
