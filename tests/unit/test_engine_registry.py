@@ -95,7 +95,7 @@ class TestEveryEngine:
             for value in (values[kind], False) if kind is bool else (values[kind],):
                 settings = EngineSettings(**{"tensor_parallel_size": 2, axis.setting: value})
                 config = ServerConfig(engine=engine.name, model="m", settings=settings)
-                base = ServerConfig(engine=engine.name, model="m", settings=Settings(tensor_parallel_size=2))
+                base = ServerConfig(engine=engine.name, model="m", settings=EngineSettings(tensor_parallel_size=2))
                 without = (
                     plain if axis.setting == "tensor_parallel_size" else engine.launch(base, LaunchContext("run", 1))
                 )
@@ -107,7 +107,7 @@ class TestEveryEngine:
         assert engine.launch(config, LaunchContext("run", 1)) == engine.launch(config, LaunchContext("run", 1))
 
     def test_files_stay_inside_the_attempt(self, engine):
-        config = ServerConfig(engine=engine.name, model="m", settings=Settings(max_model_len=8))
+        config = ServerConfig(engine=engine.name, model="m", settings=EngineSettings(max_model_len=8))
         for name in engine.launch(config, LaunchContext("run", 1)).files:
             assert PurePosixPath(name).name == name
 
