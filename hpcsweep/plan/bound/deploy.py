@@ -7,6 +7,7 @@ from typing import Any
 from hpcsweep.plan.bound.architecture import Architecture
 from hpcsweep.plan.bound.formulas import Deployment
 from hpcsweep.plan.bound.gpu_specs import GpuSpec
+from hpcsweep.plan.model_size import WIDTH_OF_METHOD
 from hpcsweep.spec.server import EngineSettings
 
 
@@ -37,7 +38,6 @@ class BoundModel:
 
 
 _FP8_METHODS = ("fp8", "modelopt", "mxfp8")
-_WEIGHT_BYTES = {"fp8": 1.0, "modelopt": 1.0, "mxfp8": 1.03, "mxfp4": 0.53, "nvfp4": 0.56, "modelopt_fp4": 0.56}
 
 
 def deployment(model: BoundModel, gpu: GpuSpec, settings: EngineSettings) -> Deployment | None:
@@ -48,7 +48,7 @@ def deployment(model: BoundModel, gpu: GpuSpec, settings: EngineSettings) -> Dep
     width, method = model.bytes_per_parameter, model.quantization
     if settings.quantization is not None and method is None:
         method = settings.quantization
-        known = _WEIGHT_BYTES.get(method)
+        known = WIDTH_OF_METHOD.get(method)
         if known is None:
             return None
         width = known
