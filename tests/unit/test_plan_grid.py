@@ -85,7 +85,7 @@ BAD = [
     pytest.param({"grid": ("eagr",)}, "--grid: unknown axis 'eagr'", "'eager'", id="axis"),
     pytest.param({"grid": ("tp",)}, "gives no levels for axis 'tp'", "--levels tp=", id="no levels"),
     pytest.param({"levels": {"len": ("8q",)}}, "axis len .*'8q'", "", id="level"),
-    pytest.param({"levels": {"eager": ("maybe",)}}, "axis eager .*'maybe' is no switch", "", id="switch"),
+    pytest.param({"levels": {"eager": ("maybe",)}}, "axis eager .*got 'maybe'", "", id="switch"),
     pytest.param({"fix": {"ep": "on"}, "grid": ("ep",)}, "--fix ep=on", "", id="fixed and varied"),
     pytest.param({"levels": {"tp": ("0",)}}, "axis tp", "", id="count"),
 ]
