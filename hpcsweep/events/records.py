@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from hpcsweep.spec.base import Record
-from hpcsweep.spec.phases import ColdKind, OutcomeKind, Phase, StallCause, TokenSource
+from hpcsweep.spec.phases import OutcomeKind, Phase, StallCause
 
 
 class _Event(Record):
@@ -104,7 +104,7 @@ class WorkloadStarted(_Event):
 
 
 class SampleDone(_Event):
-    """One request and its measured response."""
+    """One request and its measured response. Words are plain strings: the store keeps them by the million."""
 
     kind: Literal["sample"] = "sample"
     workload: str
@@ -114,7 +114,7 @@ class SampleDone(_Event):
     sent_s: float = Field(description="t_s when the kernel had taken the last byte of the request")
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    tokens_from: TokenSource = TokenSource.USAGE
+    tokens_from: Literal["usage", "chunks", "tokenizer", "none"] = Field("usage", description="a `TokenSource`")
     cached_tokens: int | None = Field(
         None, description="prompt tokens served from the prefix cache; None: not reported"
     )
@@ -126,7 +126,7 @@ class SampleDone(_Event):
     )
     finish_reason: str | None = None
     warmup: bool = False
-    cold: ColdKind | None = Field(None, description="None: warm")
+    cold: str | None = Field(None, description="a `ColdKind`; None: warm")
     error: str | None = Field(None, description="an `ErrorCause`; None: success")
     error_detail: str = ""
 
