@@ -25,7 +25,7 @@ MATCHABLE = (
 )  # fmt: skip
 """What a rule may ask for besides the axes of the variant and flags (`--name`): the built-in axes."""
 
-_WORDS = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
+_WORDS = dict.fromkeys(TRUE_WORDS, True) | dict.fromkeys(FALSE_WORDS, False)
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ import click
 from hpcsweep.adopt.document import AdoptedFiles
 from hpcsweep.adopt.document import adopt as adopt_text
 from hpcsweep.errors import SpecError
-from hpcsweep.spec.load import read_text
+from hpcsweep.sweep.inputs import read_text
 from hpcsweep.units import counted
 
 

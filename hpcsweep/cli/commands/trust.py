@@ -7,8 +7,8 @@ import click
 from hpcsweep.cli.output import say
 from hpcsweep.errors import SpecError
 from hpcsweep.spec.cluster import ConfigFile
-from hpcsweep.spec.load import parse_model, read_text
-from hpcsweep.sweep.inputs import CONFIG_FILE
+from hpcsweep.spec.load import parse_model
+from hpcsweep.sweep.inputs import CONFIG_FILE, read_text
 from hpcsweep.sweep.trust import forget, is_trusted, look_at
 from hpcsweep.sweep.trust import trust as remember
 from hpcsweep.terminal_text import one_line
