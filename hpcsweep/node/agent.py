@@ -22,7 +22,7 @@ from hpcsweep.node.process.guardian import Guardian
 from hpcsweep.node.process.processes import become_subreaper, read_process
 from hpcsweep.node.process.siblings import AgentClaim, other_rank
 from hpcsweep.node.process.signals import Stop, catch
-from hpcsweep.node.process.stop_reasons import Stopper, slurm_job_state
+from hpcsweep.node.process.stop_reasons import Stopper, own_job_state
 from hpcsweep.node.process.walltime import job_walltime
 from hpcsweep.node.record.folders import close_dead_attempts, create_attempt, ended_in_this_job
 from hpcsweep.node.record.identity import array_index, identify, process_started_at
@@ -129,7 +129,7 @@ class Agent:
         self._identity = identify(env, me.started if me else 0)
         margin_s = max((run.budgets.walltime_margin for run in element.runs), default=0.0)
         walltime = job_walltime(env, job.resources.walltime_s, margin_s, process_started_at(os.getpid()))
-        self._stopper = Stopper(walltime, self._cancel_asked, lambda: slurm_job_state(env))
+        self._stopper = Stopper(walltime, self._cancel_asked, lambda: own_job_state(env))
 
     def run(self) -> int:
         """Every run of the element, in order, unless another agent of this job has it. The exit code of the agent."""
@@ -190,8 +190,7 @@ class Agent:
 
     def _ended_before(self, run: RunSpec) -> str | None:
         """The outcome with which an earlier life of this job has done this run already; None: it has to be done."""
-        of_slurm = bool(self._env.get("SLURM_JOB_ID")) and not self._env.get("HPCSWEEP_JOB_ID")
-        restarts = self._identity.restart_count if of_slurm else None
+        restarts = None if self._env.get("HPCSWEEP_JOB_ID") else counted_restarts(self._env)
         return ended_in_this_job(Path(run.run_dir), run.attempt_offset, self._identity.job_id, restarts)
 
     def _not_run(self, run: RunSpec, stop: Stop) -> None:

@@ -11,6 +11,7 @@ from hpcsweep.adopt.servers import replacement, server_starts
 from hpcsweep.errors import DatasetError, SpecError
 from hpcsweep.foreign_files import read_regular
 from hpcsweep.load.datasets.registry import facts_of, read_options
+from hpcsweep.schedulers.registry import with_scheduler_options
 from hpcsweep.schedulers.user_script import starts_agent
 from hpcsweep.spec.base import nearest
 from hpcsweep.spec.cluster import Cluster, ConfigFile, Ssh
@@ -81,7 +82,7 @@ def read_cluster(name: str | None) -> tuple[str, Cluster]:
     """
     name, cluster = choose_cluster(name, read_settings())
     require_own_connection(name, cluster)
-    return name, cluster
+    return name, with_scheduler_options(cluster, f"cluster profile {name!r}")
 
 
 def read_settings() -> list[tuple[str, ConfigFile]]:

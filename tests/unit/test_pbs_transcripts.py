@@ -10,7 +10,7 @@ from hpcsweep.errors import SchedulerError, SchedulerParseError
 from hpcsweep.schedulers.base import CommandResult, JobState
 from hpcsweep.schedulers.pbs.records import parse_dsv, parse_json, section
 from hpcsweep.schedulers.pbs.refusals import said
-from hpcsweep.schedulers.pbs.scheduler import PbsScheduler
+from hpcsweep.schedulers.pbs.scheduler import PbsScheduler, qstat_snapshot
 from hpcsweep.schedulers.pbs.site import parse_nodes, parse_version, site_facts
 from hpcsweep.schedulers.pbs.status import status, statuses
 from hpcsweep.spec.phases import OutcomeKind
@@ -291,7 +291,7 @@ LISTINGS = [
 def test_listing_of_exit_codes(file, command, complete, trouble):
     entry = one(file, command, 1 if command == "qstat 1.pbshost" else 0)
     argv = ("qstat", "-x", "-t", "-f", "-F", "dsv", "1.pbshost")
-    listing = PBS.parse_query(0, CommandResult(argv, entry.exit_code, "", entry.stderr))
+    listing = qstat_snapshot(CommandResult(argv, entry.exit_code, "", entry.stderr))
     assert listing.complete is complete
     assert listing.statuses == {}
     assert trouble in listing.error
