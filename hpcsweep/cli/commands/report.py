@@ -15,7 +15,7 @@ from hpcsweep.analysis.summary import analyse
 from hpcsweep.cli.context import session
 from hpcsweep.cli.output import say
 from hpcsweep.errors import ReportError
-from hpcsweep.report.formats.registry import Format, format_of_file, get_format
+from hpcsweep.report.formats.registry import DEFAULTS, Format, ReportOptions, format_of_file, get_format
 from hpcsweep.track.refresh import Session
 from hpcsweep.track.sweep_rows import load_sweep
 
@@ -30,20 +30,31 @@ from hpcsweep.track.sweep_rows import load_sweep
     "[default: by the ending of --output, else terminal]",
 )
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write into this file.")
+@click.option(
+    "--full/--brief",
+    "full",
+    default=None,
+    help="Every chapter, or the first screen only.  [default: --brief on the terminal, --full for markdown]",
+)
 @click.pass_context
-def report(ctx: click.Context, sweep: str | None, format_name: str | None, output: Path | None) -> None:
+def report(
+    ctx: click.Context, sweep: str | None, format_name: str | None, output: Path | None, full: bool | None
+) -> None:
     """Report a sweep: summary, startup, effects, recommendation, every run.
 
     SWEEP is a name as `hpcsweep status` shows it; without one: the latest sweep. What is new in the run folders is
     read first, so a running sweep can be reported too.
     """
     chosen = _choose(format_name, output)
+    if full is not None and "full" not in chosen.options:
+        raise click.UsageError(f"--full and --brief do not apply to the format {chosen.name}")
+    options = ReportOptions(full)
     with session(ctx) as opened, no_collection():
         findings = analyse(load_rows(opened, sweep, telemetry=chosen.telemetry))
     if output is None:
-        chosen.write(findings, sys.stdout)
+        chosen.write(findings, sys.stdout, options)
     else:
-        write_file(chosen, findings, output)
+        write_file(chosen, findings, output, options)
         say(f"{output}: {findings.sweep.sweep} as {chosen.name}", err=True)
 
 
@@ -80,12 +91,12 @@ def load_rows(opened: Session, name: str | None, *, telemetry: bool = False) -> 
         return load_sweep(connection, name, telemetry=telemetry)
 
 
-def write_file(chosen: Format, findings: Findings, output: Path) -> None:
+def write_file(chosen: Format, findings: Findings, output: Path, options: ReportOptions = DEFAULTS) -> None:
     """Write beside and rename, so that a reader never sees half a report. Raises ReportError."""
     beside = output.with_name(f".{output.name}.part")
     try:
         with privacy.users_umask(), beside.open("w", encoding="utf-8", newline="") as stream:
-            chosen.write(findings, stream)
+            chosen.write(findings, stream, options)
         beside.replace(output)
     except OSError as exc:
         beside.unlink(missing_ok=True)

@@ -44,7 +44,11 @@ def plot_data(findings: Findings) -> dict[str, Any]:
         "phases": list(STARTUP_PHASES),
         "workloads": workloads,
         "measures": {
-            name: {"title": METRICS[name].title, "unit": METRICS[name].unit, "meaning": METRICS[name].meaning}
+            name: {
+                "title": METRICS[name].title,
+                "unit": wording.unit(METRICS[name].unit),
+                "meaning": METRICS[name].meaning,
+            }
             for name in METRICS
         },
         "runs": [_run(findings, run, startups.get(run.run)) for run in findings.runs],
@@ -58,10 +62,11 @@ def _run(findings: Findings, run: RunFinding, startup: StartupFinding | None) ->
     variant = findings.index.get(run.variant)
     axes = findings.sweep.axes
     return {
-        "exp": wording.marked(variant.short_name if variant else wording.NOTHING, run.simulated),
+        "exp": wording.marked(findings, variant.short_name if variant else wording.NOTHING, run.simulated),
         "label": run.label,
         "sim": run.simulated,
         "outcome": wording.outcome(run),
+        "ended": run.state.value if run.outcome is None else run.outcome.value.replace("_", " "),
         "axes": [levels.index(run.axes[a]) if run.axes.get(a) in levels else -1 for a, levels in axes.items()],
         "ready_s": None if startup is None else rounded(startup.startup_s, _TIME_DIGITS),
         "phases": [] if startup is None else [_phase(one) for one in startup.phases],
@@ -148,21 +153,21 @@ def _level_effects(findings: Findings, axis: AxisFinding, level: LevelFinding) -
         if one.percent.value is not None:
             yield {
                 "how": "alone",
-                "name": wording.marked(name, one.simulated),
+                "name": wording.marked(findings, name, one.simulated),
                 "workload": one.workload,
                 "metric": one.metric,
                 "condition": one.condition,
                 "percent": _figure(one.percent),
                 "verdict": one.verdict.value,
-                "text": f"{wording.comparison(one)}; {wording.figure(one.variant_value, unit=True)} against "
-                f"{wording.figure(one.reference_value, unit=True)}",
+                "text": f"{wording.comparison(one)}; {wording.figure(one.variant_value, with_unit=True)} compared with "
+                f"{wording.figure(one.reference_value, with_unit=True)}",
             }
     for effect in (*level.main_effects, *level.startup):
         if effect.percent.value is not None:
             cache = "" if effect.cache is None else f" (cache {effect.cache})"
             yield {
                 "how": "pairs",
-                "name": wording.marked(name + cache, effect.percent.simulated),
+                "name": wording.marked(findings, name + cache, effect.percent.simulated),
                 "workload": effect.workload or "",
                 "metric": effect.metric,
                 "condition": effect.condition,
@@ -178,14 +183,15 @@ def _pareto(findings: Findings) -> Iterator[dict[str, Any]]:
         if one.tps_per_user.value is None or one.tps_per_gpu.value is None:
             continue
         simulated = one.tps_per_user.simulated or one.tps_per_gpu.simulated
-        user, gpu = (wording.figure(figure, unit=True) for figure in (one.tps_per_user, one.tps_per_gpu))
+        user, gpu = (wording.figure(figure, with_unit=True) for figure in (one.tps_per_user, one.tps_per_gpu))
         better = "" if one.dominated_by is None else findings.variant(one.dominated_by).short_name
         yield {
-            "exp": wording.marked(variant.short_name, simulated),
+            "exp": wording.marked(findings, variant.short_name, simulated),
+            "short": variant.short_name,
             "name": variant.name,
             "workload": one.workload,
             "user": _figure(one.tps_per_user),
             "gpu": _figure(one.tps_per_gpu),
             "better": better,
-            "text": f"{user} a user, {gpu}",
+            "text": f"{user} per user, {gpu}",
         }
