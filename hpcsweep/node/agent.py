@@ -25,7 +25,7 @@ from hpcsweep.node.process.signals import Stop, catch
 from hpcsweep.node.process.stop_reasons import Stopper, own_job_state
 from hpcsweep.node.process.walltime import job_walltime
 from hpcsweep.node.record.folders import close_dead_attempts, create_attempt, ended_in_this_job
-from hpcsweep.node.record.identity import array_index, identify, process_started_at
+from hpcsweep.node.record.identity import array_index, counted_restarts, identify, process_started_at
 from hpcsweep.node.record.records import NOT_RUN_FILE, read_json, write_record
 from hpcsweep.node.watch.gpus import Gpus
 from hpcsweep.spec.budgets import Budgets
