@@ -40,7 +40,8 @@ def report(
 ) -> str:
     """Return the report of a sweep (None: of the latest one) as text, and write it to the file `output` if given.
 
-    `full`: every chapter (True), or the first screen only (False); None: the default of the format. `format`: markdown, html, json, csv, csv-runs, terminal or the format of a plugin; None: by the ending of `output`,
+    `full`: every chapter (True), or the first screen only (False); None: the default of the format.
+    `format`: markdown, html, json, csv, csv-runs, terminal or the format of a plugin; None: by the ending of `output`,
     else markdown. Raises ReportError for an unknown format, SpecError or StoreError for a sweep that does not exist.
     """
     path = None if output is None else Path(output)
