@@ -95,6 +95,9 @@ class WorkloadStarted(_Event):
     repeat: int = 1
     samples_total: int
     client: str = "builtin"
+    closed_loop: bool | None = Field(
+        None, description="each request is sent when a slot is free, none at a time of its own; None: an older record"
+    )
     cache_reset: bool | None = Field(None, description="the workload found an empty prefix cache; None: not possible")
 
 
@@ -159,6 +162,7 @@ class Warned(_Event):
     """Something odd that did not end the attempt."""
 
     kind: Literal["warning"] = "warning"
+    code: str = Field("", description="stable name of the kind of warning; empty: an older record")
     message: str
     detail: str = ""
 
@@ -169,6 +173,7 @@ class AttemptEnded(_Event):
     kind: Literal["attempt_ended"] = "attempt_ended"
     outcome: OutcomeKind
     phase: Phase | None = None
+    code: str = Field("", description="stable name of the reason; empty: an older record")
     reason: str = Field("", description="one sentence for a person")
     cause: StallCause | None = Field(None, description="of outcome stalled; None: another outcome, or an older record")
     decided_by: str = Field("", description="whose rule fired: budget startup, budget stall, exit code 1, SIGTERM ...")

@@ -26,6 +26,7 @@ from hpcsweep.node.process.stop_reasons import Stopper, slurm_job_state
 from hpcsweep.node.process.walltime import job_walltime
 from hpcsweep.node.record.folders import close_dead_attempts, create_attempt, ended_in_this_job
 from hpcsweep.node.record.identity import array_index, identify, process_started_at
+from hpcsweep.node.record.notes import Note
 from hpcsweep.node.record.records import NOT_RUN_FILE, read_json, write_record
 from hpcsweep.node.watch.gpus import Gpus
 from hpcsweep.spec.budgets import Budgets
@@ -175,9 +176,12 @@ class Agent:
             verdict = self._attempt(run, budgets, context, notes)
             if last or not retry_asked(verdict, budgets):
                 return
-            budgets, notes = larger(budgets), [f"a retry with budgets x {budgets.retry_factor:g}"]
+            budgets, notes = (
+                larger(budgets),
+                [Note("retry", f"retry with the startup budgets x {budgets.retry_factor:g}")],
+            )
 
-    def _attempt(self, run: RunSpec, budgets: Budgets, context: JobContext, notes: list[str]) -> AttemptVerdict:
+    def _attempt(self, run: RunSpec, budgets: Budgets, context: JobContext, notes: list[Note]) -> AttemptVerdict:
         try:
             folder = create_attempt(Path(run.run_dir), run.attempt_offset, self._identity)
             return Attempt(run, budgets, folder, context, notes).execute()
@@ -202,7 +206,7 @@ class Agent:
             label=run.label,
             axes=run.axes,
             outcome=OutcomeKind.NOT_RUN,
-            code=stop.kind.value,
+            code=stop.code,
             reason=f"{stop.kind.value}: {stop.reason}",
             decided_by=stop.decided_by,
             at=time.time(),
@@ -217,6 +221,7 @@ class Agent:
         record = TaskExitRecord(
             exit_code=exit_code,
             outcome=stop.kind if stop else None,
+            code=stop.code if stop else None,
             reason=stop.reason if stop else "",
             host=self._identity.host,
             job_id=self._identity.job_id,
