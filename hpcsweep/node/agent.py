@@ -22,7 +22,7 @@ from hpcsweep.node.process.guardian import Guardian
 from hpcsweep.node.process.processes import become_subreaper, read_process
 from hpcsweep.node.process.siblings import AgentClaim, other_rank
 from hpcsweep.node.process.signals import Stop, catch
-from hpcsweep.node.process.stop_reasons import Stopper, slurm_job_state
+from hpcsweep.node.process.stop_reasons import Stopper, own_job_state
 from hpcsweep.node.process.walltime import job_walltime
 from hpcsweep.node.record.folders import close_dead_attempts, create_attempt, ended_in_this_job
 from hpcsweep.node.record.identity import array_index, identify, process_started_at
@@ -30,7 +30,7 @@ from hpcsweep.node.record.notes import Note
 from hpcsweep.node.record.records import NOT_RUN_FILE, read_json, write_record
 from hpcsweep.node.watch.gpus import Gpus
 from hpcsweep.spec.budgets import Budgets
-from hpcsweep.spec.job import Element, JobSpec, RunSpec
+from hpcsweep.spec.job import ArrayTask, JobSpec, RunSpec
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.records import NotRunRecord, TaskExitRecord
 
@@ -105,16 +105,18 @@ def read_job(job_dir: Path) -> JobSpec:
         raise SpecError(f"{path} is no job of this version", detail=str(exc)) from exc
 
 
-def choose_element(job: JobSpec, index: int | None, env: Mapping[str, str]) -> Element:
+def choose_element(job: JobSpec, index: int | None, env: Mapping[str, str]) -> ArrayTask:
     """The element of the index asked for, or named by the environment, or the only one. Raises SpecError."""
     chosen = array_index(env) if index is None else index
-    if chosen is None and len(job.elements) == 1:
-        return job.elements[0]
-    known = ", ".join(str(element.index) for element in job.elements[:20])
+    if chosen is None and len(job.array_tasks) == 1:
+        return job.array_tasks[0]
+    known = ", ".join(str(element.index) for element in job.array_tasks[:20])
     if chosen is None:
-        raise SpecError(f"job {job.name} has {len(job.elements)} elements: which one?", hint=f"--index, one of {known}")
+        raise SpecError(
+            f"job {job.name} has {len(job.array_tasks)} elements: which one?", hint=f"--index, one of {known}"
+        )
     try:
-        return job.element(chosen)
+        return job.array_task(chosen)
     except KeyError:
         raise SpecError(f"job {job.name} has no element {chosen}", hint=f"it has {known}") from None
 
@@ -122,13 +124,13 @@ def choose_element(job: JobSpec, index: int | None, env: Mapping[str, str]) -> E
 class Agent:
     """One life of one element."""
 
-    def __init__(self, job_dir: Path, job: JobSpec, element: Element, env: Mapping[str, str]) -> None:
+    def __init__(self, job_dir: Path, job: JobSpec, element: ArrayTask, env: Mapping[str, str]) -> None:
         self._job_dir, self._job, self._element, self._env = job_dir, job, element, env
         me = read_process(os.getpid())
         self._identity = identify(env, me.started if me else 0)
-        margin_s = max((run.budgets.margin for run in element.runs), default=0.0)
+        margin_s = max((run.budgets.walltime_margin for run in element.runs), default=0.0)
         walltime = job_walltime(env, job.resources.walltime_s, margin_s, process_started_at(os.getpid()))
-        self._stopper = Stopper(walltime, self._cancel_asked, lambda: slurm_job_state(env))
+        self._stopper = Stopper(walltime, self._cancel_asked, lambda: own_job_state(env))
 
     def run(self) -> int:
         """Every run of the element, in order, unless another agent of this job has it. The exit code of the agent."""
@@ -192,8 +194,7 @@ class Agent:
 
     def _ended_before(self, run: RunSpec) -> str | None:
         """The outcome with which an earlier life of this job has done this run already; None: it has to be done."""
-        of_slurm = bool(self._env.get("SLURM_JOB_ID")) and not self._env.get("HPCSWEEP_JOB_ID")
-        restarts = self._identity.restart_count if of_slurm else None
+        restarts = None if self._env.get("HPCSWEEP_JOB_ID") else counted_restarts(self._env)
         return ended_in_this_job(Path(run.run_dir), run.attempt_offset, self._identity.job_id, restarts)
 
     def _not_run(self, run: RunSpec, stop: Stop) -> None:

@@ -62,7 +62,8 @@ class WorkloadRunner:
         failed: AttemptVerdict | None = None
         for planned in self._context.run.workloads:
             if planned.left_out is not None:
-                supervisor.journal.event("workload_left_out", workload=planned.workload.name, reason=planned.left_out)
+                name, reason = planned.workload.name, str(planned.left_out)
+                supervisor.journal.event("workload_left_out", workload=name, reason=reason)
                 continue
             for repeat in range(1, planned.workload.repeats + 1):
                 reset = self._empty_prefix_cache()

@@ -20,12 +20,12 @@ from hpcsweep.spec.yaml_text import parse_yaml
 from hpcsweep.units import parse_tokens
 
 MATCHABLE = (
-    "ep", "eager", "len", "tp", "pp", "dp", "batched_tokens", "seqs", "kv_dtype", "quantization", "gpu_memory",
-    "prefix_cache", "chunked_prefill", "model", "engine",
+    "ep", "eager", "len", "tp", "pp", "dp", "max_num_batched_tokens", "max_num_seqs", "kv_dtype", "quantization",
+    "gpu_memory", "prefix_cache", "chunked_prefill", "model", "engine",
 )  # fmt: skip
 """What a rule may ask for besides the axes of the variant and flags (`--name`): the built-in axes."""
 
-_WORDS = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
+_WORDS = dict.fromkeys(TRUE_WORDS, True) | dict.fromkeys(FALSE_WORDS, False)
 
 T = TypeVar("T")
 

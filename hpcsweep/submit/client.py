@@ -15,7 +15,7 @@ from hpcsweep.errors import (
 )
 from hpcsweep.node.record.records import EXIT_FILE, OWNER_FILE, read_record
 from hpcsweep.plan.jobs import repack, shape
-from hpcsweep.render.environment import JobEnvironment
+from hpcsweep.render.environment import TemplateEnvironment
 from hpcsweep.render.job import SCRIPT_FILE, RenderedJob
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import ResourceRequest
@@ -83,7 +83,7 @@ def retry(
     sweep: SweepFolder,
     cluster_name: str,
     cluster: Cluster,
-    environment: JobEnvironment,
+    environment: TemplateEnvironment,
     backend: Backend,
     labels: Collection[str],
     lock: SweepLock,
@@ -219,7 +219,7 @@ def _hand_over(
             cluster=cluster_name,
             scheduler=cluster.scheduler,
             submitted_at=time.time(),
-            elements=len(job.elements),
+            elements=len(job.array_tasks),
         )
         lock.check()
         try:
@@ -249,7 +249,7 @@ def _hand_over(
                 detail=exc.detail,
                 hint=f"{exc.hint}; {rest}" if exc.hint else rest,
             ) from exc
-        handed.append((job.job, job_id, len(job.elements)))
+        handed.append((job.job, job_id, len(job.array_tasks)))
     return handed
 
 

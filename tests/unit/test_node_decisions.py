@@ -248,7 +248,7 @@ def test_what_a_signal_means(signum, near, asked, state, kind):
 WALLTIMES = {
     "start of the process": ({}, 1000.0, 120.0, 4600.0, 120.0),
     "told start": ({"HPCSWEEP_JOB_STARTED_AT": "900"}, 1000.0, 120.0, 4500.0, 120.0),
-    "Slurm's own end": ({"SLURM_JOB_END_TIME": "4000"}, 1000.0, 120.0, 4000.0, 120.0),
+    "Slurm's own end": ({"SLURM_JOB_ID": "7", "SLURM_JOB_END_TIME": "4000"}, 1000.0, 120.0, 4000.0, 120.0),
     "garbage": ({"SLURM_JOB_END_TIME": "soon"}, 1000.0, 120.0, 4600.0, 120.0),
     "margin over a quarter": ({}, 1000.0, 3600.0, 4600.0, 900.0),
 }

@@ -34,7 +34,7 @@ from hpcsweep.node.watch.gpus import Gpus, GpuState, gpu_figures, gpu_samples
 from hpcsweep.node.watch.metrics import Peaks, differences, figures
 from hpcsweep.spec.phases import OutcomeKind, Phase
 from hpcsweep.spec.records import ExitRecord, NotRunRecord, OwnerRecord, TaskExitRecord
-from hpcsweep.spec.server import ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 JOB_IDS = {
     "by hand": ({}, None, None, 0),
@@ -342,15 +342,15 @@ def test_peaks_are_of_gauges_only():
 
 def test_a_cache_key_is_a_safe_path_and_tells_what_matters():
     config = ServerConfig(engine="vllm", model="../../etc/$(id) 'x'\n")
-    key = cache_key(config, Settings(), "0.32.0+cpu", "NVIDIA H200")
+    key = cache_key(config, EngineSettings(), "0.32.0+cpu", "NVIDIA H200")
     assert ".." not in key.split("/")
     assert all(char.isalnum() or char in "._-/" for char in key)
-    assert key != cache_key(config, Settings(tensor_parallel_size=2), "0.32.0+cpu", "NVIDIA H200")
-    assert key != cache_key(config, Settings(), "0.33.0", "NVIDIA H200")
+    assert key != cache_key(config, EngineSettings(tensor_parallel_size=2), "0.32.0+cpu", "NVIDIA H200")
+    assert key != cache_key(config, EngineSettings(), "0.33.0", "NVIDIA H200")
     other = config.model_copy(update={"flags": {"--attention-backend": "FLASHINFER"}})
-    assert key != cache_key(other, Settings(), "0.32.0+cpu", "NVIDIA H200")
+    assert key != cache_key(other, EngineSettings(), "0.32.0+cpu", "NVIDIA H200")
     parser = config.model_copy(update={"flags": {"--tool-call-parser": "glm45"}})
-    assert key == cache_key(parser, Settings(), "0.32.0+cpu", "NVIDIA H200")
+    assert key == cache_key(parser, EngineSettings(), "0.32.0+cpu", "NVIDIA H200")
 
 
 def cache_of(folder: Path, kernels: int, graphs: int) -> CacheSize:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import hpcsweep
 from hpcsweep.engines.access import ALLOW_HINT, Access, access, exposed
-from hpcsweep.engines.base import Engine, Launch, Where
+from hpcsweep.engines.base import Engine, Launch, LaunchContext
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.engines.simulated import SimulatedEngine
 from hpcsweep.errors import EngineError
@@ -130,7 +130,7 @@ def prepare(
             _check_private_network(run, protected_by)
         executable, version = locate(run, job, engine, env)
         port = 0 if protected_by is Access.UNIX_SOCKET else choose_port(env)
-        where = Where(
+        where = LaunchContext(
             executable, port, version, attempt_dir=str(folder), startup_budget_s=startup_s,
             socket_path=str(private / SOCKET_NAME) if protected_by is Access.UNIX_SOCKET else None,
             key_file=str(private / KEY_FILE_NAME) if protected_by is Access.API_KEY else None,
