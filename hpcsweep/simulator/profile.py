@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from hpcsweep.errors import SpecError
 from hpcsweep.foreign_files import RECORD_LIMIT_BYTES, read_regular
 from hpcsweep.simulator.faults import FAULTS, RANK_SHAPES, Fault, RankStuck
+from hpcsweep.spec.axis_names import FALSE_WORDS, TRUE_WORDS
 from hpcsweep.spec.phases import STARTUP_PHASES
 from hpcsweep.spec.yaml_text import parse_yaml
 from hpcsweep.units import parse_tokens

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep.load.client.schedule import Item, Schedule
+from hpcsweep.load.client.schedule import Schedule, ScheduledRequest
 from hpcsweep.node.process.roles import ProcessKind, ProcessRole, logged_name, role_of
 from hpcsweep.node.watch.confirmation import judge
 from hpcsweep.node.watch.log_progress import FRESH_TIMES, LogProgress
@@ -319,7 +319,7 @@ def test_what_a_ready_server_has_to_do():
 
 def test_arrival_times_of_a_plugin_dataset_make_an_open_loop():
     """The stall watch must not depend on the kind of dataset: only the schedule has arrival times."""
-    items = [Item(f"s{n}", n, due_s, 8, 4, 0, 10) for n, due_s in enumerate((0.0, 1500.0))]
+    items = [ScheduledRequest(f"s{n}", n, due_s, 8, 4, 0, 10) for n, due_s in enumerate((0.0, 1500.0))]
     schedule = Schedule("w", 1, "h", 1, "/p", 4, True, 1.0, 0.0, 60.0, 60.0, 1, items)
     assert not schedule.closed_loop
     assert replace(schedule, items=[replace(item, due_s=0.0) for item in items]).closed_loop

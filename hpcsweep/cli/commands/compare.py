@@ -6,6 +6,7 @@ import sys
 import click
 
 from hpcsweep.analysis.compared.regressions import DEFAULT_METRICS, compare_sweeps
+from hpcsweep.analysis.measured.metrics import METRICS, STARTUP_METRICS
 from hpcsweep.api.results import load_rows
 from hpcsweep.cli.context import session
 from hpcsweep.cli.output import say_json, warn

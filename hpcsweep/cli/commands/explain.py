@@ -112,7 +112,7 @@ def _folder(path: Path) -> _Source:
     )
 
 
-def _recorded(folder: Path, log: str) -> tuple[str | None, Recorded | None]:
+def _recorded(folder: Path, log: str) -> tuple[str | None, RecordedEnd | None]:
     """Return the engine and the verdict that the agent recorded for the attempt in `folder`; None: not recorded."""
     if log != _SERVER_LOG:
         return None, None

@@ -9,6 +9,7 @@ from pydantic_core import to_json
 from hpcsweep.api.tracking import read_status
 from hpcsweep.cli.context import session
 from hpcsweep.cli.output import say, say_json, warn
+from hpcsweep.report.status.status_json import status_json
 from hpcsweep.track.runs import SweepStatus
 
 

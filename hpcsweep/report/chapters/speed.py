@@ -231,7 +231,7 @@ def _against_best(one: Candidate) -> document.Cell:
 
 def _throughput(findings: Findings) -> Section | None:
     """Throughputs by variant and workload, over all requests of the workload."""
-    rows = []
+    rows: list[tuple[str | Quantity, ...]] = []
     caveats = Caveats(result.validity for result in findings.results if result.left_out is None)
     for result in findings.results:
         figures = [result.mean(name, "all") for name in _THROUGHPUTS]
