@@ -58,7 +58,9 @@ def _slurm(text: str) -> ScriptDirectives:
     for number, option, value in slurm_user_script.directive_options(text):
         given[option] = value
         if option == "array":
-            directives.unclear.append((number, f"--array={value}: hpcsweep makes the array, of the runs of the experiment"))
+            directives.unclear.append(
+                (number, f"--array={value}: hpcsweep makes the array, of the runs of the experiment")
+            )
         elif option in _SLURM_OURS:
             continue
         else:

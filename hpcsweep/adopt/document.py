@@ -274,7 +274,7 @@ def _wrapper(script: ScriptSummary, container: tuple[str, ...], unclear: list[tu
     if words[0].rpartition("/")[2] == "docker":
         unclear.append((line, "a docker daemon starts the server: hpcsweep cannot end it reliably; prefer apptainer"))
     entry = words[-1].rpartition("/")[2].partition(":")[0] == "vllm-openai"
-    program = {"vllm": "vllm", "sglang": "sglang", "trtllm": "trtllm-serve"}[engine]
+    program = get_engine(engine).executable
     unclear.append((line, f"{words[0]}: the wrapper in the template must pass on the variables that the server needs"))
     argv = [*words, *([] if entry else [program]), '"\\$@"']
     shift = ['[ "\\$1" = serve ] && shift  # the image has it in its entry point'] if entry else []

@@ -4,14 +4,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hpcsweep.engines.registry import ENGINES
 from hpcsweep.shell import Line, SimpleCommand, script_commands, simple_commands, unquoted
 
-_MODULES = {
-    "vllm.entrypoints.openai.api_server": "vllm",
-    "vllm.entrypoints.api_server": "vllm",
-    "sglang.launch_server": "sglang",
-    "tensorrt_llm.commands.serve": "trtllm",
-}
+_MODULES = {module: name for name in ENGINES.builtin for module in ENGINES.get(name).modules}
 _IMAGES = {"vllm-openai": "vllm"}
 """Images whose entry point is the server."""
 
@@ -76,7 +72,9 @@ def replacement(starts: Sequence[ServerStart], text: str) -> str:
     first = starts[0]
     last_line = text.rstrip("\n").count("\n") + 1
     where = _lines(first.line.first, first.line.last)
-    advice = f"{where} {'starts' if first.line.first == first.line.last else 'start'} the server ({_short(first.text)}): "
+    advice = (
+        f"{where} {'starts' if first.line.first == first.line.last else 'start'} the server ({_short(first.text)}): "
+    )
     advice += f"replace {'it' if first.line.first == first.line.last else 'them'} by `exec hpcsweep-node`"
     if last_line > first.line.last:
         after = _lines(first.line.last + 1, last_line)

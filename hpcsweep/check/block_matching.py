@@ -151,7 +151,9 @@ class BlockIndex:
         if not wanted or not all(word in self.by_word for word in wanted):
             return BlockMatch()
         rarest = min((self.by_word[word] for word in wanted), key=len)
-        fitting = [block for block in rarest if wanted <= self.of_block[id(block)] and self._says_no_more(block, wanted)]
+        fitting = [
+            block for block in rarest if wanted <= self.of_block[id(block)] and self._says_no_more(block, wanted)
+        ]
         return BlockMatch(tuple(fitting), sure=len(fitting) == 1)
 
     def _of_shape(self, shape: RequestLengths) -> list[Benchmark]:

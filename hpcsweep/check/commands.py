@@ -148,7 +148,11 @@ def _best(document: ImportedDocument) -> Iterator[ClaimFinding]:
 def _gpus(blocks: Sequence[Benchmark]) -> dict[Location, int] | None:
     """Return the GPUs of each block by its command; None: not all say, or all have the same number."""
     settings = {block.location: settings_of(block) for block in blocks}
-    counts = {location: settings_of_block.gpus for location, settings_of_block in settings.items() if settings_of_block is not None and settings_of_block.gpus}
+    counts = {
+        location: settings_of_block.gpus
+        for location, settings_of_block in settings.items()
+        if settings_of_block is not None and settings_of_block.gpus
+    }
     return counts if len(counts) == len(settings) and len(set(counts.values())) > 1 else None
 
 

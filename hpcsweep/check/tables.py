@@ -27,7 +27,10 @@ def check_tables(
     replaced: set[int] = set()
     for table in (*document.tables, *document.result_tables):
         rows = dict(table.rows)
-        changes = [_by_label(finding, table, rows[finding.location.line], labelled) for finding in table_changes(table, settled)]
+        changes = [
+            _by_label(finding, table, rows[finding.location.line], labelled)
+            for finding in table_changes(table, settled)
+        ]
         for finding in changes:
             replaced.update(open_claims.get((finding.location.line, finding.claim), ()))
         findings += changes

@@ -150,14 +150,25 @@ def _of_benchmarks(benchmarks: Sequence[Benchmark], prefix: str, left_out: list[
         label = prefix + benchmark.label
         if swept:
             label = " ".join(f"{name}={text}" for name, text in benchmark.parameters.items()) or benchmark.label
-        config = _ImportedRun(label, settings_of(benchmark), argv_of(benchmark.context), prefix + short if short else "")
+        config = _ImportedRun(
+            label, settings_of(benchmark), argv_of(benchmark.context), prefix + short if short else ""
+        )
         config.repeat = benchmark.repeat if swept else None
         if benchmark.has_failed:
             failures = int(benchmark.value("failed") or len(benchmark.samples))
             details = (sample.error_detail for sample in benchmark.samples if sample.error_detail)
-            config.failed = f"{failures} of {failures} requests failed" + "".join(f": {text}" for text in islice(details, 1))
+            config.failed = f"{failures} of {failures} requests failed" + "".join(
+                f": {text}" for text in islice(details, 1)
+            )
             config.works.append(
-                _ImportedWorkload(_workload(benchmark), benchmark.location, benchmark.samples, duration or 0.0, {"failed": failures}, ())
+                _ImportedWorkload(
+                    _workload(benchmark),
+                    benchmark.location,
+                    benchmark.samples,
+                    duration or 0.0,
+                    {"failed": failures},
+                    (),
+                )
             )
             yield config
             continue
@@ -169,7 +180,9 @@ def _of_benchmarks(benchmarks: Sequence[Benchmark], prefix: str, left_out: list[
             continue
         warnings = () if benchmark.samples else ("only averages were kept: no single request is known",)
         figures = {} if benchmark.samples else {name: number.value for name, number in benchmark.figures.items()}
-        config.works.append(_ImportedWorkload(_workload(benchmark), benchmark.location, benchmark.samples, duration, figures, warnings))
+        config.works.append(
+            _ImportedWorkload(_workload(benchmark), benchmark.location, benchmark.samples, duration, figures, warnings)
+        )
         yield config
 
 

@@ -42,7 +42,9 @@ def _why(explanation: LogExplanation, recorded: RecordedEnd | None) -> list[Bloc
     if recorded is not None:
         blocks.append(Paragraph(recorded.reason, strong=True))
     if explanation.reason and (recorded is None or explanation.reason not in recorded.reason):
-        blocks.append(Paragraph(f"In the log: {explanation.reason}" if recorded else explanation.reason, strong=recorded is None))
+        blocks.append(
+            Paragraph(f"In the log: {explanation.reason}" if recorded else explanation.reason, strong=recorded is None)
+        )
     hint = explanation.hint or (recorded.hint if recorded else "")
     if recorded is not None and recorded.hint and recorded.hint != hint:
         blocks.append(Paragraph(f"hint: {recorded.hint}"))

@@ -69,7 +69,11 @@ def summary(findings: Sequence[ClaimFinding]) -> str:
 
 def _counts(document: ImportedDocument) -> str:
     parts = [(len(document.benchmarks), "benchmarks"), (len(document.sample_tables), "tables of samples")]
-    parts += [(len(document.failures), "failed"), (len(document.commands), "serve commands"), (len(document.tables), "tables")]
+    parts += [
+        (len(document.failures), "failed"),
+        (len(document.commands), "serve commands"),
+        (len(document.tables), "tables"),
+    ]
     return ", ".join(f"{number} {what}" for number, what in parts if number) or "nothing that is known"
 
 
@@ -77,7 +81,10 @@ def _blocks(document: ImportedDocument) -> list[Block]:
     blocks: list[Block] = []
     if document.benchmarks:
         rows = [_row(benchmark) for benchmark in document.benchmarks]
-        rows += [(failure.label, str(failure.location.line), "failed", *("",) * (len(_COLUMNS) - 1)) for failure in document.failures]
+        rows += [
+            (failure.label, str(failure.location.line), "failed", *("",) * (len(_COLUMNS) - 1))
+            for failure in document.failures
+        ]
         titles = ("Block", "Line", *(title for _, title in _COLUMNS))
         note = f"Means of {' and '.join(sorted({benchmark.tool for benchmark in document.benchmarks}))}; `--json` has every figure."
         note += " Failed: a result is announced, and an error stands there." if document.failures else ""
@@ -153,13 +160,18 @@ def import_json(files: Sequence[ImportedDocument], findings: Sequence[Sequence[C
                 "form": document.form,
                 "benchmarks": [_benchmark_json(benchmark) for benchmark in document.benchmarks],
                 "sample_tables": [_samples_json(table) for table in document.sample_tables],
-                "failures": [{"label": failure.label, "line": failure.location.line, "text": failure.text} for failure in document.failures],
+                "failures": [
+                    {"label": failure.label, "line": failure.location.line, "text": failure.text}
+                    for failure in document.failures
+                ],
                 "commands": [
                     {"line": command.location.line, "argv": list(command.argv), "recommended": command.recommended}
                     for command in document.commands
                 ],
                 "findings": [finding_json(finding) for finding in checked],
-                "skipped": [{"line": item.location.line, "what": item.what, "why": item.why} for item in document.skipped],
+                "skipped": [
+                    {"line": item.location.line, "what": item.what, "why": item.why} for item in document.skipped
+                ],
             }
             for document, checked in zip(files, findings, strict=True)
         ],

@@ -133,7 +133,9 @@ def judged(
     if fits and speed and abs(percent) < NOISE_PERCENT and claim.kind == "percent":
         verdict, reason = ClaimVerdict.NOISE, f"{reason}; {NOISE_REASON}"
     stated = claim.size.value if claim.kind == "ratio" or change >= 0 else -claim.size.value
-    return ClaimFinding(location, about, claim.text, verdict, reason, claim.kind, stated, change, claim.unit, tuple(sources))
+    return ClaimFinding(
+        location, about, claim.text, verdict, reason, claim.kind, stated, change, claim.unit, tuple(sources)
+    )
 
 
 def _size(claim: Claim, old: Number, new: Number) -> float:

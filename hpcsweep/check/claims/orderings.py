@@ -57,7 +57,9 @@ def orderings(
         elif verdict is ClaimVerdict.CONFIRMED and change.value < NOISE_PERCENT:
             verdict = ClaimVerdict.NOISE
             parts.append(NOISE_REASON)
-    yield ClaimFinding(location, about, line.strip()[:160], verdict, "; ".join(parts), "ordering", sources=(location.line,))
+    yield ClaimFinding(
+        location, about, line.strip()[:160], verdict, "; ".join(parts), "ordering", sources=(location.line,)
+    )
 
 
 def _value(inside: str) -> StatedNumber | None:

@@ -20,7 +20,9 @@ def prompt_lengths(document: ImportedDocument) -> dict[int, int]:
     return {sample.prompt_tokens: sample.line for sample in reversed(samples) if sample.prompt_tokens}
 
 
-def prompt_rates(line: str, location: Location, about: str, lengths: Sequence[tuple[int, int]]) -> Iterator[ClaimFinding]:
+def prompt_rates(
+    line: str, location: Location, about: str, lengths: Sequence[tuple[int, int]]
+) -> Iterator[ClaimFinding]:
     """Yield a finding for each prompt throughput that is a prompt of `lengths` (tokens, line) over the log window."""
     if not lengths or not _PROMPT_RATE.search(line):
         return

@@ -44,7 +44,9 @@ def _cell(
     own: Sequence[KnownFigure],
     known: Sequence[KnownFigure],
 ) -> ClaimFinding:
-    source = next((figure for figure in own or known if figure.value.agrees(stated) or figure.value.agrees(rounded(stated))), None)
+    source = next(
+        (figure for figure in own or known if figure.value.agrees(stated) or figure.value.agrees(rounded(stated))), None
+    )
     if source is not None:
         lines = (source.location.line,)
         reason = f"{source.what} of {source}"
@@ -60,7 +62,16 @@ def _cell(
     reason += f"(line {mine[0].location.line})"
     lines = (mine[0].location.line,)
     return ClaimFinding(
-        location, about, claim, ClaimVerdict.DOES_NOT_FOLLOW, reason, "cell", stated.value, mine[0].value.value, "", lines
+        location,
+        about,
+        claim,
+        ClaimVerdict.DOES_NOT_FOLLOW,
+        reason,
+        "cell",
+        stated.value,
+        mine[0].value.value,
+        "",
+        lines,
     )
 
 
@@ -68,9 +79,13 @@ def _details(row: Sequence[str], table: ParsedTable, details: Sequence[SampleTab
     """The tables of samples that a row of a summary stands for: its first cell names them, a cell their workload."""
     if not row or not _ID.match(row[0]):
         return []
-    named = [sample_table for sample_table in details if re.search(rf"(?<!\w){re.escape(row[0])}(?!\w)", sample_table.label)]
+    named = [
+        sample_table for sample_table in details if re.search(rf"(?<!\w){re.escape(row[0])}(?!\w)", sample_table.label)
+    ]
     groups = {cell.lower() for cell in row[1:]}
-    return [sample_table for sample_table in named if sample_table.group.lower() in groups] or (named if len(named) == 1 else [])
+    return [sample_table for sample_table in named if sample_table.group.lower() in groups] or (
+        named if len(named) == 1 else []
+    )
 
 
 def against_baseline(table: ParsedTable, details: Sequence[SampleTable]) -> Iterator[ClaimFinding]:

@@ -131,10 +131,20 @@ def traced(
             )
             reason += f"case has {shown(own[0].value.value)} (line {own[0].location.line})"
             lines: tuple[int, ...] = (source.location.line, own[0].location.line)
-            return _finding(location, about, claim, ClaimVerdict.WRONG, reason, "cell", stated, own[0].value.value, lines)
+            return _finding(
+                location, about, claim, ClaimVerdict.WRONG, reason, "cell", stated, own[0].value.value, lines
+            )
         reason = f"{source.what} of {source}"
         return _finding(
-            location, about, claim, ClaimVerdict.CONFIRMED, reason, "cell", stated, source.value.value, (source.location.line,)
+            location,
+            about,
+            claim,
+            ClaimVerdict.CONFIRMED,
+            reason,
+            "cell",
+            stated,
+            source.value.value,
+            (source.location.line,),
         )
     scaled = tracer.scaled(names, stated)
     if scaled is not None:
@@ -142,11 +152,21 @@ def traced(
         reason = f"{replicas} x {shown(figure.value.value)}, {figure.what} of {figure}: assumes that replicas scale without loss"
         value = replicas * figure.value.value
         return _finding(
-            location, about, claim, ClaimVerdict.CONFIRMED, reason, "scaled_cell", stated, value, (figure.location.line,)
+            location,
+            about,
+            claim,
+            ClaimVerdict.CONFIRMED,
+            reason,
+            "scaled_cell",
+            stated,
+            value,
+            (figure.location.line,),
         )
     precise = quantity.digits >= _SURE_DIGITS and not hedged and (quantity.seconds or not names[0].endswith("_ms"))
     if case.sure and own and precise and len(own) >= len(names) * len(case.blocks):
-        listed = ", and ".join(f"{shown(figure.value.value)} (line {figure.location.line})" for figure in own[:_MOST_NAMED])
+        listed = ", and ".join(
+            f"{shown(figure.value.value)} (line {figure.location.line})" for figure in own[:_MOST_NAMED]
+        )
         blocks = "the block" if len(case.blocks) == 1 else "the blocks"
         has = "has" if len(case.blocks) == 1 else "have"
         reason = f"no block of this document has it; {blocks} for this case {has} {listed}"

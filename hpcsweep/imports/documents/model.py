@@ -69,7 +69,9 @@ class Benchmark:
     def has_failed(self) -> bool:
         """Return whether no request of it succeeded: then it has no speed."""
         completed = self.value("completed")
-        return completed == 0 or (completed is None and bool(self.samples) and all(sample.error for sample in self.samples))
+        return completed == 0 or (
+            completed is None and bool(self.samples) and all(sample.error for sample in self.samples)
+        )
 
     def value(self, name: str) -> float | None:
         """A figure; None: it is not stated."""

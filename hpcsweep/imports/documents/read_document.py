@@ -170,7 +170,9 @@ def _told_apart(benchmarks: Sequence[Benchmark]) -> tuple[Benchmark, ...]:
     seen: set[str] = set()
     named = []
     for benchmark in benchmarks:
-        label = benchmark.label if benchmark.label not in seen else f"{benchmark.label} (line {benchmark.location.line})"
+        label = (
+            benchmark.label if benchmark.label not in seen else f"{benchmark.label} (line {benchmark.location.line})"
+        )
         number = 2
         while label in seen:  # several objects in one line
             label, number = f"{benchmark.label} (line {benchmark.location.line}, {number})", number + 1

@@ -53,7 +53,9 @@ class FigureCollector:
             self.found["failed"] = Number(failed)
         completed = self.found.get("completed")
         if completed is not None and completed.value == 0:
-            self.found = {name: figure for name, figure in self.found.items() if name in ("completed", "failed", "duration")}
+            self.found = {
+                name: figure for name, figure in self.found.items() if name in ("completed", "failed", "duration")
+            }
 
 
 # AIPerf, GenAI-Perf: {"time_to_first_token": {"unit": "ms", "avg": ..., "p50": ...}, ...}

@@ -76,7 +76,11 @@ def _figures(benchmark: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[s
         if number is not None:
             figures[name] = Number(number) if exact else stored(number * scale)
 
-    totals = metrics.get("request_totals") or benchmark.get("request_totals") or benchmark.get("run_stats", {}).get("requests_made")
+    totals = (
+        metrics.get("request_totals")
+        or benchmark.get("request_totals")
+        or benchmark.get("run_stats", {}).get("requests_made")
+    )
     if isinstance(totals, dict):
         keep("completed", totals.get("successful"), exact=True)
         failures = [_number(totals.get(kind)) or 0.0 for kind in ("errored", "incomplete")]

@@ -101,7 +101,9 @@ def _settings(value: Mapping[str, Any]) -> dict[str, str]:
 
 def _label(value: Mapping[str, Any]) -> str:
     stack = _part(value, "scenario").get("stack")
-    models = [_part(_part(member, "standardized"), "model").get("name") for member in stack or () if isinstance(member, dict)]
+    models = [
+        _part(_part(member, "standardized"), "model").get("name") for member in stack or () if isinstance(member, dict)
+    ]
     described = value["run"].get("description")
     settings = _settings(value)
     varied = [f"{name}={settings[name]}" for name in ("request_rate", "max_concurrency") if name in settings]
