@@ -152,7 +152,7 @@ def _read(lines: Iterator[str], reading: _LogScan) -> None:
 def _explanation(reading: _LogScan, engine: str | None, *, recognised: bool) -> LogExplanation:
     facts = reading.reader.facts
     failure = reading.reader.failure
-    message = reading.scheduler.said()
+    message = reading.scheduler.message()
     version = facts.get("engine_version")
     outcome, reason, hint = _verdict(failure)
     if message is not None and (failure is None or engine is None):
