@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcsweep.engines.access import key_file_text
 from hpcsweep.engines.base import Engine
 from hpcsweep.errors import EngineError, SpecError
 from hpcsweep.events.records import OTHER_GPU

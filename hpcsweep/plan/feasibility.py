@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from hpcsweep.engines.argv import canonical
-from hpcsweep.engines.base import Engine
+from hpcsweep.engines.base import Engine, MemoryRule
 from hpcsweep.engines.flags import flag_problems
 from hpcsweep.plan.model_size import WIDTH_OF_METHOD, ModelFacts
 from hpcsweep.spec.gpu_types import is_model
@@ -60,10 +60,10 @@ def check(server: ServerConfig, resources: Resources, engine: Engine, model: Mod
     problems += _arguments(server)
     memory_bytes = gpu_memory_bytes(resources)
     if model is not None:
-        problems += _context(server, settings, model)
+        problems += _context(server, settings, model, engine)
         if memory_bytes is not None and resources.gpus:
-            problems += _memory(server, settings, model, memory_bytes)
-    problems += _fp8(server, settings, resources, model)
+            problems += _memory(server, settings, model, memory_bytes, engine.memory)
+    problems += _fp8(server, settings, resources, model, engine)
     return problems
 
 
