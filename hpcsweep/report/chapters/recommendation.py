@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from hpcsweep.analysis.compared.variants import join_names
-from hpcsweep.analysis.decision.choice import NOT_COMPARABLE
 from hpcsweep.analysis.findings import Findings
 from hpcsweep.analysis.findings.compared import Candidate, Verdict
 from hpcsweep.report import wording
@@ -92,6 +91,6 @@ def _candidates(findings: Findings) -> Table:
 def _against(one: Candidate) -> str:
     if one.against_best is None:
         return NOTHING
-    if one.reason.startswith(NOT_COMPARABLE):
+    if not one.comparable:
         return Verdict.NOT_COMPARABLE.value
     return f"{wording.percent(one.against_best)}: {'no difference seen' if one.equal_to_best else 'different'}"

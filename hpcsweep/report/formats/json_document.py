@@ -11,6 +11,7 @@ from enum import Enum
 from typing import IO, Any
 
 from hpcsweep.analysis.findings import Findings, Remark, RunFinding, Variant
+from hpcsweep.analysis.findings.compared import Recommendation
 from hpcsweep.analysis.findings.measured import Cell, Reason, StartupFinding
 from hpcsweep.analysis.measured.metrics import METRICS
 
@@ -25,8 +26,13 @@ _OF_THE_RUN = {
 }  # fmt: skip
 """Fields of a cell that the run says, or that stand elsewhere in the object."""
 
-_FORMER_KEYS = {Variant: ("exp", "short_name"), Remark: ("kind", "code"), Reason: ("kind", "code")}
-"""Keys of earlier versions, written as well: type -> (earlier key, field)."""
+_FORMER_KEYS: dict[type, dict[str, str]] = {
+    Variant: {"exp": "short_name"},
+    Remark: {"kind": "code"},
+    Reason: {"kind": "code"},
+    Recommendation: {"why": "why", "not_measured": "not_measured"},
+}
+"""Keys of earlier versions, which are still written: type -> key -> attribute."""
 
 
 def write(findings: Findings, stream: IO[str]) -> None:
@@ -120,8 +126,8 @@ def plain(value: Any) -> Any:
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         body = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        former = _FORMER_KEYS.get(type(value))
-        return body if former is None else body | {former[0]: body[former[1]]}
+        former = _FORMER_KEYS.get(type(value), {})
+        return body | {key: plain(getattr(value, name)) for key, name in former.items()}
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}
     if hasattr(value, "tolist"):
