@@ -189,7 +189,7 @@ def test_failures_that_are_alike_stand_together_on_the_terminal():
     text = written("terminal", sweep([good, *dead, other], {"a": tuple("12345")}, {"a": "1"}))
     assert "\nE02, E03, E04: stalled" in text
     assert "\nE05: crashed" in text
-    assert "E02, E03, E04 gave no result: stalled" in " ".join(text.split())
+    assert "E02, E03, E04 have no result: stalled" in " ".join(text.split())
 
 
 def test_reasons_that_hold_for_every_row_are_said_once():

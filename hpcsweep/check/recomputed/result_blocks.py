@@ -199,7 +199,7 @@ def _details(benchmark: Benchmark) -> Iterator[ClaimFinding]:
     duration = benchmark.value("duration")
     if not benchmark.samples or duration is None or duration <= 0 or benchmark.tool == "guidellm":
         return
-    ours = vllm_json(summarize(benchmark.samples, duration, percentiles=_percentiles(benchmark.figures)))
+    ours = bench_summary(benchmark.samples, duration, percentiles=_percentiles(benchmark.figures))
     peaks = ("max_output_tokens_per_s", "max_concurrent_requests")
     for name, value in ours.items():
         if value is None or name not in benchmark.figures or (name in peaks and not benchmark.timed):
