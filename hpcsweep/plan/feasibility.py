@@ -11,7 +11,7 @@ from hpcsweep.engines.flags import flag_problems
 from hpcsweep.plan.model_size import WIDTH_OF_METHOD, ModelFacts
 from hpcsweep.spec.gpu_types import is_model
 from hpcsweep.spec.job import Resources
-from hpcsweep.spec.server import ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 _GIB = 2**30
 _GPU_MEMORY_GIB = {"h200": 141, "h100": 80, "h800": 80, "h20": 96, "a100": 80, "a800": 80, "gh200": 96}
@@ -128,7 +128,7 @@ def _remote_code(server: ServerConfig) -> list[Problem]:
     ]
 
 
-def _gpus(settings: Settings, resources: Resources) -> list[Problem]:
+def _gpus(settings: EngineSettings, resources: Resources) -> list[Problem]:
     if resources.gpus == 0:
         return []
     need, have = settings.gpus, resources.gpus * resources.nodes
@@ -158,7 +158,7 @@ def _flags(server: ServerConfig) -> list[Problem]:
     ]
 
 
-def _context(server: ServerConfig, settings: Settings, model: ModelFacts) -> list[Problem]:
+def _context(server: ServerConfig, settings: EngineSettings, model: ModelFacts) -> list[Problem]:
     length, limit = settings.max_model_len, model.max_position
     if length is None or limit is None or length <= limit:
         return []
@@ -172,7 +172,7 @@ def _context(server: ServerConfig, settings: Settings, model: ModelFacts) -> lis
 _LONGER_CONTEXT = ("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN")
 
 
-def _memory(server: ServerConfig, settings: Settings, model: ModelFacts, memory_bytes: int) -> list[Problem]:
+def _memory(server: ServerConfig, settings: EngineSettings, model: ModelFacts, memory_bytes: int) -> list[Problem]:
     model = _as_served(server, settings, model)
     tp, pp = settings.tensor_parallel_size or 1, settings.pipeline_parallel_size or 1
     # With expert parallelism the data parallel ranks share the experts: at best the weights are split over all.
@@ -210,7 +210,7 @@ def _kv_width(dtype: str | None) -> float:
     return 1.0 if dtype.startswith(("fp8", "int8")) else 0.5
 
 
-def _kv_cache(settings: Settings, model: ModelFacts, tp: int, pp: int, room: float) -> list[Problem]:
+def _kv_cache(settings: EngineSettings, model: ModelFacts, tp: int, pp: int, room: float) -> list[Problem]:
     """Check that the KV cache of one request of full length fits: otherwise the engine does not start."""
     length = settings.max_model_len or model.max_position
     width = _kv_width(settings.kv_cache_dtype)
@@ -225,7 +225,9 @@ def _kv_cache(settings: Settings, model: ModelFacts, tp: int, pp: int, room: flo
     return [Problem("kv_cache_does_not_fit", "error" if model.uniform_attention else "warning", message, hint)]
 
 
-def _fp8(server: ServerConfig, settings: Settings, resources: Resources, model: ModelFacts | None) -> list[Problem]:
+def _fp8(
+    server: ServerConfig, settings: EngineSettings, resources: Resources, model: ModelFacts | None
+) -> list[Problem]:
     name = (resources.gpu_type or "").lower()
     kind = next((kind for kind in _NO_FP8 if is_model(name, kind)), None)
     quantization = settings.quantization or (model.quantization if model is not None else None)
@@ -247,7 +249,7 @@ def _fp8(server: ServerConfig, settings: Settings, resources: Resources, model: 
     ]
 
 
-def _as_served(server: ServerConfig, settings: Settings, model: ModelFacts) -> ModelFacts:
+def _as_served(server: ServerConfig, settings: EngineSettings, model: ModelFacts) -> ModelFacts:
     """Return the model with weights quantized on loading, or in the type that a flag sets."""
     width: float | None = None
     if settings.quantization is not None and model.quantization is None:

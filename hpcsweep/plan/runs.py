@@ -12,7 +12,7 @@ from hpcsweep.plan.variables import axis_variable
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.job import PlannedWorkload
 from hpcsweep.spec.left_out import LeftOut, LeftOutKind
-from hpcsweep.spec.server import ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, ServerConfig
 from hpcsweep.spec.workload import DatasetFacts, Workload
 
 _LABEL_MAX = 120  # a folder name; file systems stop at 255 bytes
@@ -56,9 +56,9 @@ def plan_runs(
 
 
 def build_server(experiment: Experiment, point: Point) -> ServerConfig:
-    """Return the server configuration of a point. Later axes override earlier ones, and axes override `serve`."""
+    """Return the server configuration of a point. Later axes override earlier ones, and axes override `engine_args`."""
     settings: dict[str, Any] = {}
-    flags = dict(experiment.serve)
+    flags = dict(experiment.engine_args)
     env = dict(experiment.env)
     model, engine = None, experiment.engine.name
     for level in point.values():
@@ -74,7 +74,7 @@ def build_server(experiment: Experiment, point: Point) -> ServerConfig:
         model=(ref.path or ref.name) if own else str(model),
         revision=ref.revision if own else None,
         served_model_name=(ref.served_name or (ref.name if ref.path else None)) if own else None,
-        settings=Settings(**settings),
+        settings=EngineSettings(**settings),
         flags=flags,
         env=env,
     )
@@ -127,7 +127,7 @@ def _variant(experiment: Experiment, point: Point, facts: Mapping[str, DatasetFa
     )
 
 
-def _exports(axes: Mapping[str, str], settings: Settings) -> dict[str, str]:
+def _exports(axes: Mapping[str, str], settings: EngineSettings) -> dict[str, str]:
     """Return the values of the axes for the job's environment, also under the names that the study's script used."""
     exports = {axis_variable(axis): label for axis, label in axes.items()}
     if settings.enforce_eager is not None:

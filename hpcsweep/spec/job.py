@@ -1,6 +1,6 @@
 """job.json: the contract between the login side, which writes it, and the node agent, which obeys it."""
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from hpcsweep.spec.base import EnvironmentName, Model, Record, Seconds
 from hpcsweep.spec.budgets import Budgets
@@ -58,7 +58,7 @@ class RunSpec(Record):
     attempt_offset: int = Field(0, ge=0, description="attempts that the login side knows of; the next is at least +1")
 
 
-class Element(Record):
+class ArrayTask(Record):
     """One allocation: an element of a job array, or the whole of a single job."""
 
     index: int = Field(ge=0)
@@ -75,7 +75,7 @@ class JobSpec(Record):
     name: str = Field(description="job name for the scheduler")
     scheduler: str = Field(description="local, slurm, pbs")
     resources: Resources
-    elements: list[Element]
+    array_tasks: list[ArrayTask] = Field(validation_alias=AliasChoices("array_tasks", "elements"))
     engines: dict[str, str] = Field({}, description="engine -> executable; not named: $HPCSWEEP_<ENGINE>, then PATH")
     cache_dir: str = Field(description="root of the compile caches")
     own_script: bool = Field(False, description="job.sh is a user's own script; then there is one element")
@@ -87,9 +87,14 @@ class JobSpec(Record):
         False, description="a server that every user of the node can connect to may run: no other user is on the nodes"
     )
 
-    def element(self, index: int) -> Element:
+    @property
+    def elements(self) -> list[ArrayTask]:
+        """Return `array_tasks`: the old name, for templates that users wrote."""
+        return self.array_tasks
+
+    def array_task(self, index: int) -> ArrayTask:
         """The element of this index. KeyError if there is none."""
-        for element in self.elements:
+        for element in self.array_tasks:
             if element.index == index:
                 return element
         raise KeyError(index)

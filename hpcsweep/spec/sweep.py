@@ -13,7 +13,7 @@ IMPORTED_FROM = "imported_from"
 """In the provenance of a sweep that others measured and wrote down: the files it was read from."""
 
 
-class PlannedRun(Record):
+class SweepRunEntry(Record):
     """One run of a sweep, and the allocation that carries it."""
 
     label: str
@@ -57,5 +57,5 @@ class SweepFile(Record):
     versions: dict[str, str] = {}
     provenance: dict[str, Any] = Field({}, description="git revision and such")
     simulated: bool = False
-    runs: list[PlannedRun] = []
+    runs: list[SweepRunEntry] = []
     not_run: list[NotRunEntry] = []

@@ -220,7 +220,7 @@ def render_jobs(
     python = cluster.python or sys.executable
     if script is not None:
         return [job_files(job, with_values(script), own_environment(python)) for job in jobs]
-    shares = parallel_shares([len(job.elements) for job in jobs], parallel)
+    shares = parallel_shares([len(job.array_tasks) for job in jobs], parallel)
     return [
         render_job(environment, template, job, cluster, python=python, parallel=share)
         for job, share in zip(jobs, shares, strict=True)
@@ -231,7 +231,9 @@ def sweep_document(
     prepared: Prepared, name: str, jobs: Sequence[JobSpec], provenance: Mapping[str, str]
 ) -> dict[str, Any]:
     """sweep.json: enough to repeat the sweep, and to show what was planned and why something was left out."""
-    places = {run.label: (job.job, element.index) for job in jobs for element in job.elements for run in element.runs}
+    places = {
+        run.label: (job.job, element.index) for job in jobs for element in job.array_tasks for run in element.runs
+    }
     experiment = prepared.experiment
     runs = []
     for run in prepared.runs:
@@ -275,7 +277,7 @@ def sweep_document(
         "facts": {workload: facts.model_dump(mode="json") for workload, facts in prepared.facts.items()},
         "runs": runs,
         "not_run": [
-            {"title": item.title, "axes": {a: str(v) for a, v in item.set.items()}, "reason": item.reason}
+            {"title": item.title, "axes": {a: str(v) for a, v in item.levels.items()}, "reason": item.reason}
             for item in experiment.not_run
         ]
         + [

@@ -31,7 +31,17 @@ def hpcsweep(folder: Path, *args: str, timeout_s: float = 110) -> str:
 
 @pytest.mark.usefixtures("whole_cluster")
 def test_twelve_runs_in_one_array(tmp_path: Path) -> None:
-    args = ("submit", "exp_runner", "--grid", "ep,eager,len", "--cluster", "slurm-test", "--parallel", "6", "--wait")
+    args = (
+        "submit",
+        "exp_runner",
+        "--grid",
+        "ep,eager,len",
+        "--cluster",
+        "slurm-test",
+        "--max-parallel",
+        "6",
+        "--wait",
+    )
     assert "12 runs, 12 elements in 1 job" in hpcsweep(tmp_path, *args)
     (sweep,) = json.loads(hpcsweep(tmp_path, "status", "exp_runner-0001", "--json"))["sweeps"]
     runs = {run["run"]: run for run in sweep["runs"]}

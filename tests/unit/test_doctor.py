@@ -11,7 +11,7 @@ from hpcsweep.cli.main import main
 from hpcsweep.errors import HostError
 from hpcsweep.schedulers.base import ClusterFacts, CommandResult, Partition
 from hpcsweep.schedulers.profile_check import profile_problems
-from hpcsweep.spec.cluster import Cluster, Settings
+from hpcsweep.spec.cluster import Cluster, ConfigFile
 from hpcsweep.spec.load import choose_cluster, parse_model
 from hpcsweep.submit.local import machine as machine_module
 from hpcsweep.submit.local.machine import EngineCheck, HomeCheck, Machine, check_home, file_system_of, is_shared
@@ -109,7 +109,7 @@ def make_machine(schedulers, engines=()):
 
 def proposed(machine):
     text = propose(machine)
-    return text, parse_model(Settings, text, "hpcsweep.yaml")
+    return text, parse_model(ConfigFile, text, "hpcsweep.yaml")
 
 
 def test_a_profile_for_each_kind_of_gpu_node():
@@ -157,7 +157,7 @@ def test_engines_that_are_here_are_named():
     "text", ["plain", "two words", "it's", "24:00:00", "on", "NULL", "12", "a: b", "#x", "é", "a\nb", ""]
 )
 def test_yaml_text_is_read_back(text):
-    settings = parse_model(Settings, f"clusters:\n  x:\n    env: {{A: {yaml_text(text)}}}\n", "x")
+    settings = parse_model(ConfigFile, f"clusters:\n  x:\n    env: {{A: {yaml_text(text)}}}\n", "x")
     assert settings.clusters["x"].env == {"A": text}
 
 

@@ -8,7 +8,7 @@ from hpcsweep.plan.feasibility import check, gpu_memory_bytes, refusals
 from hpcsweep.plan.known_models import known_model
 from hpcsweep.plan.model_size import read_facts
 from hpcsweep.spec.job import Resources
-from hpcsweep.spec.server import ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 GLM = "zai-org/GLM-4.6"
 GLM_CONFIG = {
@@ -30,7 +30,10 @@ TINY_CONFIG = {
 
 def problems(model=GLM, *, engine="vllm", facts=None, settings=None, gpus=8, gpu="a100", nodes=1, **values):
     server = ServerConfig(
-        engine=engine, model=model, settings=Settings(**{"tensor_parallel_size": gpus, **(settings or {})}), **values
+        engine=engine,
+        model=model,
+        settings=EngineSettings(**{"tensor_parallel_size": gpus, **(settings or {})}),
+        **values,
     )
     resources = Resources(gpus=gpus, gpu_type=gpu, nodes=nodes)
     return check(server, resources, get_engine(engine), facts or known_model(model))

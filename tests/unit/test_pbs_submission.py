@@ -16,7 +16,7 @@ from hpcsweep.schedulers.pbs.scheduler import PbsScheduler, qstat_snapshot, subm
 from hpcsweep.schedulers.pbs.status import split_id, statuses, subjob_id
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.cluster import Cluster
-from hpcsweep.spec.job import Element, JobSpec, Resources, RunSpec
+from hpcsweep.spec.job import ArrayTask, JobSpec, Resources, RunSpec
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.server import ServerConfig
 from hpcsweep.submit.backends import SchedulerBackend
@@ -35,7 +35,7 @@ def spec(elements: int, sweep_dir: str = "/shared/sweeps/exp-0001", **resources)
     return JobSpec(
         sweep="exp-0001", job=0, sweep_dir=sweep_dir, name="exp-0001-0", scheduler="pbs", cache_dir="/c",
         resources=Resources(**{"gpus": 8, "walltime_s": 7200, **resources}),
-        elements=[Element(index=index, runs=[run(index)]) for index in range(elements)],
+        array_tasks=[ArrayTask(index=index, runs=[run(index)]) for index in range(elements)],
     )  # fmt: skip
 
 

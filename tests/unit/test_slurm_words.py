@@ -238,7 +238,7 @@ def test_a_submit_limit_is_named_with_what_to_do():
     with pytest.raises(SchedulerError, match="QOSMaxSubmitJobPerUserLimit") as caught:
         SLURM.parse_submit(case("slurm-qos-submit-limit"))
     assert not isinstance(caught.value, SchedulerUnreachable)
-    assert "--pack" in caught.value.hint and "others have ended" in caught.value.hint
+    assert "--runs-per-job" in caught.value.hint and "others have ended" in caught.value.hint
 
 
 def test_text_after_the_id_is_no_refusal():

@@ -8,6 +8,7 @@ import click
 
 from hpcsweep.cli.context import session
 from hpcsweep.cli.output import say, say_json
+from hpcsweep.cli.params import CommandWithOldOptions
 from hpcsweep.cli.wait import wait_for
 from hpcsweep.errors import SpecError
 from hpcsweep.plan.grid import Selection
@@ -39,16 +40,21 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-@click.command()
+@click.command(
+    cls=CommandWithOldOptions,
+    renamed={"--fix": "--set", "--pack": "--runs-per-job", "--parallel": "--max-parallel"},
+)
 @click.argument("experiment")
 @click.option("--cluster", metavar="NAME", help="Cluster profile.  [default: of hpcsweep.yaml, else local]")
 @click.option("--grid", metavar="AXIS,AXIS", help="Axes to vary; the others stay at the baseline.  [default: all]")
 @click.option("--levels", multiple=True, metavar="AXIS=LEVEL,LEVEL", help="Narrow or replace the levels of an axis.")
-@click.option("--fix", multiple=True, metavar="AXIS=LEVEL", help="Hold an axis at one level.")
+@click.option("--set", "fix", multiple=True, metavar="AXIS=LEVEL", help="Hold an axis at one level.")
 @click.option("--one-at-a-time", is_flag=True, help="From the baseline, vary one axis at a time.")
 @click.option("--repeats", type=click.IntRange(1), metavar="N", help="Measure every variant N times.")
-@click.option("--pack", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Runs a job.")
-@click.option("--parallel", type=click.IntRange(1), metavar="N", help="Elements that run at once.")
+@click.option(
+    "--runs-per-job", "pack", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Runs a job."
+)
+@click.option("--max-parallel", "parallel", type=click.IntRange(1), metavar="N", help="Elements that run at once.")
 @click.option(
     "--template-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -90,7 +96,7 @@ def submit(
     selection = Selection(
         grid=axes,
         levels={axis: _words(text) for axis, text in _pairs("--levels", levels).items()},
-        fix=_pairs("--fix", fix),
+        fix=_pairs("--set", fix),
         one_at_a_time=one_at_a_time,
         repeats=repeats,
     )

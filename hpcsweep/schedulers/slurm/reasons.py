@@ -169,8 +169,8 @@ def waiting(reason: str) -> Waiting:
 
 
 _TOO_MANY = (
-    "you have as many jobs in the queue as your QOS or account allows: submit fewer elements at once (a larger --pack, "
-    "or a part of the grid), or wait until others have ended"
+    "you have as many jobs in the queue as your QOS or account allows: submit fewer array tasks at once (a larger "
+    "--runs-per-job, or a part of the grid), or wait until others have ended"
 )
 
 # Words of sbatch's stderr (errors.txt of 22.05.8, 24.11.5 and 26.05.5) -> what to change.
@@ -193,7 +193,7 @@ _REFUSALS = (
     ("unspecified error", "the site's submit plugin refused it; its own sentence, if any, stands before"),
     ("dos line breaks", "a template has Windows line ends: convert it"),
     ("unable to open file", "is HPCSWEEP_HOME on a file system of this host?"),
-    ("too long", "the script, its name or its comment is longer than Slurm takes: lower --pack, or shorten the path"),
+    ("too long", "script, name or comment longer than Slurm accepts: lower --runs-per-job, or shorten the path"),
 )  # fmt: skip
 
 

@@ -40,7 +40,7 @@ class LocalBackend:
         if "%" in str(sweep.path):  # submitit would put the id of its job there, or fail
             raise SpecError(f"HPCSWEEP_HOME {self._home.path} has a % in its path", hint="choose another --home")
         (Path(job_dir) / QUEUED_FILE).touch()
-        keys = {f"{job.job}_{element.index}" for element in job.elements}
+        keys = {f"{job.job}_{element.index}" for element in job.array_tasks}
         deadline = time.monotonic() + _START_TIMEOUT_S
         while time.monotonic() < deadline:
             free = lock(sweep.path / "dispatcher")

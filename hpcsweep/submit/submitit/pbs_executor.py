@@ -25,7 +25,7 @@ from hpcsweep.schedulers.pbs.scheduler import PbsScheduler
 from hpcsweep.schedulers.pbs.status import split_id
 from hpcsweep.spec.base import Model, spec_error
 from hpcsweep.spec.cluster import Cluster
-from hpcsweep.spec.job import Element, JobSpec, Resources
+from hpcsweep.spec.job import ArrayTask, JobSpec, Resources
 from hpcsweep.submit.backends import SUBMIT_TIMEOUT_S
 from hpcsweep.submit.submitit.arrays import ArrayExecutor
 from hpcsweep.submit.submitit.pbs_environment import PbsJobEnvironment
@@ -210,7 +210,7 @@ class PbsExecutor(ArrayExecutor):
                 memory_bytes=int(given.mem_gb * (1 << 30)) if given.mem_gb else cluster.memory,
                 walltime_s=60 * given.timeout_min,
             ),
-            elements=[Element(index=index, runs=[]) for index in range(self._array_size)],
+            array_tasks=[ArrayTask(index=index, runs=[]) for index in range(self._array_size)],
             cache_dir="",
         )
 
