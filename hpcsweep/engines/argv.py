@@ -81,7 +81,7 @@ def flags_argv(flags: Mapping[str, FlagValue], *, negatable: bool) -> list[str]:
     return argv
 
 
-def merged_settings(table: Sequence[SettingFlag], config: ServerConfig) -> Settings:
+def merged_settings(table: Sequence[SettingFlag], config: ServerConfig) -> EngineSettings:
     """Return the neutral settings of `config`, completed by its flags that set the same in the engine's own names."""
     from_flags = _settings_in_flags(table, config.flags)
     own = {name: value for name, value in config.settings.model_dump().items() if value is not None}

@@ -200,7 +200,7 @@ class Engine(ABC):
     """Names that occur often in its logs; weaker evidence than `log_banner`."""
 
     @abstractmethod
-    def settings(self, config: ServerConfig) -> Settings:
+    def settings(self, config: ServerConfig) -> EngineSettings:
         """Return the neutral settings of `config`, completed by its flags that set the same in the engine's names."""
 
     @abstractmethod

@@ -91,7 +91,7 @@ class Sglang(Engine):
             return None
         return f"api-key: {json.dumps(key)}\n"
 
-    def settings(self, config: ServerConfig) -> Settings:
+    def settings(self, config: ServerConfig) -> EngineSettings:
         """Return the neutral settings; with DP attention the data parallel ranks share the tensor parallel GPUs."""
         flags = {canonical(flag): value for flag, value in config.flags.items() if value not in (None, False)}
         values = merged_settings(SETTING_FLAGS, config).model_dump()
@@ -175,7 +175,7 @@ def _is_console_script(executable: str) -> bool:
     return PurePosixPath(executable).name == "sglang"
 
 
-def _in_sglang_terms(settings: EngineSettings) -> Settings:
+def _in_sglang_terms(settings: EngineSettings) -> EngineSettings:
     """Return the settings with vLLM's name `fp8` of a KV cache type replaced by SGLang's `fp8_e4m3`."""
     dtype = settings.kv_cache_dtype
     return settings if dtype is None else settings.model_copy(update={"kv_cache_dtype": _KV_DTYPES.get(dtype, dtype)})

@@ -38,7 +38,7 @@ class SimulatedEngine(Engine):
         self._real, self._profile, self._time_scale = real, profile, time_scale
         self._axes, self._repeat = dict(axes), repeat
 
-    def settings(self, config: ServerConfig) -> Settings:
+    def settings(self, config: ServerConfig) -> EngineSettings:
         """Return the neutral settings as the real engine reads them."""
         return self._real.settings(config)
 

@@ -94,7 +94,7 @@ class TensorRtLlm(Engine):
     log_banner = re.compile(r"TensorRT-LLM version|\[TRT-LLM\]|\[TensorRT-LLM\]|trtllm-serve")
     log_mentions = re.compile(r"tensorrt[-_]llm|\btrtllm\b", re.IGNORECASE)
 
-    def settings(self, config: ServerConfig) -> Settings:
+    def settings(self, config: ServerConfig) -> EngineSettings:
         """Return the neutral settings; see `Engine.settings`."""
         values = merged_settings(SETTING_FLAGS, config).model_dump()
         flags = {flag: value for flag, value in config.flags.items() if value not in (None, False)}

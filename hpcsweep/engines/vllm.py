@@ -65,7 +65,7 @@ class Vllm(Engine):
     log_banner = re.compile(r"vLLM (?:API )?server version|V1 LLM engine|█ +version \d|\(APIServer pid=|\bvllm serve\b")
     log_mentions = re.compile(r"\bvllm\b|EngineCore|VllmWorker|\(Worker_[A-Z]+\d", re.IGNORECASE)
 
-    def settings(self, config: ServerConfig) -> Settings:
+    def settings(self, config: ServerConfig) -> EngineSettings:
         """Return the neutral settings; see `Engine.settings`."""
         return merged_settings(SETTING_FLAGS, config)
 

@@ -256,13 +256,17 @@ def test_settings_are_read_back_from_flags(engine, flags, expected):
 
 UNSUPPORTED = [  # (engine, configuration, pieces of the sentences)
     ("vllm", {"flags": {"--port": 1, "--api_key": "x"}}, ["--port cannot be set", "--api_key cannot be set"]),
-    ("vllm", {"settings": Settings(chunked_prefill=False, max_num_batched_tokens=512, max_model_len=1024)}, ["(512)"]),
-    ("vllm", {"settings": Settings(chunked_prefill=False, max_num_batched_tokens=1024, max_model_len=1024)}, []),
+    (
+        "vllm",
+        {"settings": EngineSettings(chunked_prefill=False, max_num_batched_tokens=512, max_model_len=1024)},
+        ["(512)"],
+    ),
+    ("vllm", {"settings": EngineSettings(chunked_prefill=False, max_num_batched_tokens=1024, max_model_len=1024)}, []),
     ("sglang", {"flags": {"--model-path": "m"}}, ["--model-path cannot be set"]),
-    ("sglang", {"settings": Settings(expert_parallel=True)}, ["no effect on one GPU"]),
-    ("sglang", {"settings": Settings(expert_parallel=True), "flags": {"--tp": 8}}, []),
-    ("trtllm", {"settings": Settings(data_parallel_size=2)}, ["does not support data parallel replicas"]),
-    ("trtllm", {"settings": Settings(quantization="fp8")}, ["from the checkpoint"]),
+    ("sglang", {"settings": EngineSettings(expert_parallel=True)}, ["no effect on one GPU"]),
+    ("sglang", {"settings": EngineSettings(expert_parallel=True), "flags": {"--tp": 8}}, []),
+    ("trtllm", {"settings": EngineSettings(data_parallel_size=2)}, ["does not support data parallel replicas"]),
+    ("trtllm", {"settings": EngineSettings(quantization="fp8")}, ["from the checkpoint"]),
     ("trtllm", {"flags": {"--extra-llm-api-options": "x.yaml"}}, ["hpcsweep writes this file"]),
     ("trtllm", {"served_model_name": "glm"}, ["serves this model as 'zai-org/GLM-4.6', not as 'glm'"]),
     ("trtllm", {"model": "/models/GLM-4.6/"}, ["serves this model as 'GLM-4.6', not as '/models/GLM-4.6/'"]),

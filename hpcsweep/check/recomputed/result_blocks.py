@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
-from hpcsweep.analysis.measured.metrics import summarize, vllm_json
 from hpcsweep.check.findings import ClaimFinding, ClaimKind, ClaimVerdict
 from hpcsweep.imports.documents.model import Benchmark
 from hpcsweep.imports.documents.numbers import Number, shown, stored
