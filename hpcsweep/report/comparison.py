@@ -38,7 +38,7 @@ def comparison_document(found: SweepComparison, tolerance_percent: float) -> Doc
         for pair in found.pairs
         for one in pair.comparisons
     )
-    columns = ("Variant", "Workload", "Metric", "Requests", found.first, found.second, "Change", "Basis")
+    columns = ("Variant", "Workload", "Metric", "Samples", found.first, found.second, "Change", "Basis")
     note = "Brackets: 95 % CI. Verdicts are corrected for the number of comparisons of a metric (Holm)."
     sections = [Section("Verdict", tuple(blocks)), Section("Variants", (Table(columns, rows, note),))]
     sections += _startup(found)

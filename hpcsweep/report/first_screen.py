@@ -13,8 +13,11 @@ from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.report import wording
 from hpcsweep.report.chapters.failures import FailureGroup, failure_groups
 
-MAX_ROWS = 20
+MAX_ROWS = 16
 """Rows of the table; the recommended variant and the baseline are always among them."""
+
+MAX_GROUPS_KEPT = 2
+"""Groups of failed variants that keep their row when the table is cut."""
 
 MAX_WORKLOADS = 3
 """Workloads with a column of their own."""
@@ -79,7 +82,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class FirstScreen:
-    """All of it. `metric`, `condition`: of the columns `speeds`. `hidden`: rows that are cut."""
+    """All of it. `metric`, `condition`: of the columns `speeds`. `hidden`: variants without a row."""
 
     findings: Findings
     answer: Answer | None
@@ -111,7 +114,7 @@ def build_first_screen(findings: Findings, max_rows: int = MAX_ROWS) -> FirstScr
         metric=metric,
         condition=condition,
         rows=shown,
-        hidden=len(rows) - len(shown),
+        hidden=len(findings.variants) - sum(len(row.variants) for row in shown),
         common_caveats=tuple(common),
         failures=tuple(groups),
     )
@@ -122,11 +125,13 @@ def _all_have(rows: Sequence[VariantRow], code: str) -> bool:
 
 
 def _cut(rows: Sequence[VariantRow], most: int) -> tuple[VariantRow, ...]:
-    """Return the first rows, with those that must not be missing."""
+    """Return the first rows, with those that must not be missing: the answer, the baseline, the groups that failed."""
     if len(rows) <= most:
         return tuple(rows)
-    needed = [row for row in rows[most:] if row.recommended or row.baseline]
-    return (*rows[: most - len(needed)], *needed)
+    groups = [row for row in rows if row.failed and len(row.variants) > 1][:MAX_GROUPS_KEPT]
+    needed = [row for row in rows[most:] if row.recommended or row.baseline or row in groups]
+    first = rows[: most - len(needed)]
+    return (*first, *(row for row in needed if row not in first))
 
 
 def _shown_metric(findings: Findings) -> tuple[str, SampleSet]:
@@ -320,7 +325,7 @@ def _ended_s(startup: StartupFinding | None) -> float | None:
 
 
 def metric_title(screen: FirstScreen) -> str:
-    """Return the metric of the columns in words: `TPS, warm requests (tok/s)`."""
+    """Return the metric of the columns in words: `TPS, warm samples (tok/s)`."""
     metric = METRICS[screen.metric]
-    which = ", warm requests" if metric.of_samples and screen.condition == "warm" else ""
+    which = ", warm samples" if metric.of_samples and screen.condition == "warm" else ""
     return f"{metric.title}{which} ({wording.unit(metric.unit)})"

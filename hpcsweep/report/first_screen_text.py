@@ -21,6 +21,8 @@ MAX_RANGES = 3
 
 MARKS = {Verdict.BETTER: "▲", Verdict.WORSE: "▼", Verdict.NO_DIFFERENCE: "≈", Verdict.NOT_COMPARABLE: "?"}
 
+SIGNIFICANT = (Verdict.BETTER, Verdict.WORSE)
+
 MAX_FINDINGS = 4
 MAX_STEPS = 3
 
@@ -124,8 +126,8 @@ def _best(screen: FirstScreen, answer: Answer) -> str:
     best = wording.short_name(screen.findings, answer.best)
     score = next(one.score for one in screen.findings.recommendation.candidates if one.variant == answer.best.variant)
     return (
-        f"{best} ({_difference(answer.best, answer.variant)}) has the highest score, {wording.sentence_figure(score)}, "
-        f"but is not significantly different; {answer.variant.short_name} is simpler or cheaper."
+        f"{best} ({_difference(answer.best, answer.variant)}) has the best score, {wording.sentence_figure(score)}, "
+        f"but the difference is not significant and {answer.variant.short_name} is simpler or cheaper."
     )
 
 
@@ -209,7 +211,7 @@ def mark(comparison: Comparison) -> str:
     """Return `▲ +5.1 %`, `≈`."""
     sign = MARKS[comparison.verdict]
     value = comparison.percent.value
-    if comparison.verdict in (Verdict.BETTER, Verdict.WORSE) and value is not None:
+    if comparison.verdict in SIGNIFICANT and value is not None:
         return f"{sign} {value:+.1f} %"
     return sign
 
@@ -291,22 +293,24 @@ def axis_sentences(screen: FirstScreen) -> list[str]:
         levels = [level for level in axis.levels if not level.is_reference]
         changed = [sentence for level in levels if (sentence := _level_sentence(screen, axis, level))]
         sentences += changed
-        if not changed and any(_level_effects(screen, level) for level in levels):
+        on_metric = [one for level in levels for one in _metric_effects(screen, level)]
+        if on_metric and not any(one.verdict in SIGNIFICANT for one in on_metric):
             without.append(axis.axis)
     if without:
-        sentences.append(f"No significant effect of {join_names(without)}.")
+        sentences.append(f"No significant effect on {METRICS[screen.metric].title}: {join_names(without)}.")
     return sentences
 
 
-def _level_effects(screen: FirstScreen, level: LevelFinding) -> list[Comparison | Effect]:
-    """Return the effects on the shown metric and on startup: means over pairs, else against the baseline."""
-    of_metric: list[Comparison | Effect] = [*level.main_effects] or [*level.one_at_a_time]
-    shown = [one for one in of_metric if one.metric == screen.metric and one.condition == screen.condition]
-    return [one for one in (*shown, *level.startup) if one.percent.value is not None]
+def _metric_effects(screen: FirstScreen, level: LevelFinding) -> list[Comparison | Effect]:
+    """Return the effects on the shown metric: means over pairs, else the comparison with the baseline."""
+    effects: list[Comparison | Effect] = [*level.main_effects] or [*level.one_at_a_time]
+    shown = (one for one in effects if one.metric == screen.metric and one.condition == screen.condition)
+    return [one for one in shown if one.percent.value is not None]
 
 
 def _level_sentence(screen: FirstScreen, axis: AxisFinding, level: LevelFinding) -> str:
-    significant = [one for one in _level_effects(screen, level) if one.verdict in (Verdict.BETTER, Verdict.WORSE)]
+    effects = [*_metric_effects(screen, level), *(one for one in level.startup if one.percent.value is not None)]
+    significant = [one for one in effects if one.verdict in SIGNIFICANT]
     if not significant or axis.reference is None:
         return ""
     many = len(screen.findings.sweep.workloads) > 1

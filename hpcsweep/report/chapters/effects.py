@@ -54,13 +54,13 @@ def _axis(findings: Findings, axis: AxisFinding) -> Section:
     )
     alone = [(level, one) for level in axis.levels for one in level.one_at_a_time if _is_shown(findings, one)]
     if alone:
-        columns = (axis.axis, "Variant", "Workload", "Metric", "Requests", "Baseline", "This level", "Change")
+        columns = (axis.axis, "Variant", "Workload", "Metric", "Samples", "Baseline", "This level", "Change")
         every = all(one.provisional for _, one in alone)
         rows = tuple(_alone_row(findings, axis.axis, level.level, one, not every) for level, one in alone)
         blocks.append(Table(columns, rows, _ONE_AT_A_TIME + (_ALL_PROVISIONAL if every else _PROVISIONAL)))
     main = tuple(row for level in axis.levels for row in _effect_rows(findings, axis.axis, level))
     if main:
-        blocks.append(Table((axis.axis, "Workload", "Metric", "Requests", "Mean change"), main, _MAIN))
+        blocks.append(Table((axis.axis, "Workload", "Metric", "Samples", "Mean change"), main, _MAIN))
     startup = tuple(row for level in axis.levels for row in _startup_rows(findings, axis.axis, level))
     if startup:
         note = (

@@ -16,7 +16,7 @@ MAX_REASONS = 3
 """Of the reasons why a workload was not sent; they differ in a number."""
 
 FEW_SAMPLES = 5
-"""With fewer requests than this, the requests themselves say more than percentiles; the last chapter lists them."""
+"""With fewer samples than this, percentiles mean little; the chapter on requests lists the samples."""
 
 _THROUGHPUTS = ("request_throughput", "output_throughput", "total_throughput", "output_tps_per_gpu", "goodput")
 
@@ -81,9 +81,9 @@ def _results(findings: Findings) -> Section:
         for result in _results_of(variant, findings, by_key)
     ]
     note = (
-        "TPS: mean of completion tokens / end-to-end time over the requests; latency: mean end-to-end time. Brackets: "
-        "95 % CI, then n and what it counts. All: every successful request; warm: without the cold first requests. "
-        "vs baseline: TPS of warm requests."
+        "TPS: mean of completion tokens / end-to-end time over the samples; latency: mean end-to-end time. Brackets: "
+        "95 % CI, then n and what it counts. All: every successful sample; warm: without the cold first requests. "
+        "vs baseline: TPS of warm samples."
     )
     if any(one.provisional for one in against.values()):
         note += " Provisional: one of the sides has a single run."
@@ -231,7 +231,7 @@ def _against_best(one: Candidate) -> document.Cell:
 
 def _throughput(findings: Findings) -> Section | None:
     """Throughputs by variant and workload, over all requests of the workload."""
-    rows = []
+    rows: list[tuple[document.Cell, ...]] = []
     caveats = Caveats(result.validity for result in findings.results if result.left_out is None)
     for result in findings.results:
         figures = [result.mean(name, "all") for name in _THROUGHPUTS]
@@ -259,18 +259,18 @@ def _throughput(findings: Findings) -> Section | None:
 
 
 def _percentiles(findings: Findings) -> Section | None:
-    """The distributions by run and workload, where there are enough requests for percentiles to mean something."""
+    """The distributions by run and workload, where there are enough samples for percentiles to mean something."""
     rows = tuple(row for cell in findings.cells for row in _percentile_rows(findings, cell))
     if not rows:
         return None
     statistics = ("n", "Mean", "Median", "p90", "p99", "Min", "Max", "Spread")
-    columns = ("Variant", "Run", "Workload", "Metric", "Requests", *statistics)
+    columns = ("Variant", "Run", "Workload", "Metric", "Samples", *statistics)
     formulas = " ".join(f"{m.title}: {m.meaning}." for m in METRICS.values() if m.of_samples)
     note = (
         "Seconds, and tok/s for TPS. Percentiles are interpolated linearly, as in vllm bench serve. Spread: standard "
         f"deviation / mean. {formulas}"
     )
-    return Section("Percentiles of single requests", (Table(columns, rows, note),), 3)
+    return Section("Percentiles of single samples", (Table(columns, rows, note),), 3)
 
 
 def _percentile_rows(findings: Findings, cell: Cell) -> Iterator[tuple[document.Cell, ...]]:

@@ -67,8 +67,6 @@ def _row(row: VariantRow, screen: FirstScreen, compared: bool) -> tuple[document
         *("n/a" if isinstance(value, NotSent) else wording.quantity(value) for value in row.speeds),
         *((words.against(row, screen),) if compared else ()),
         wording.quantity(row.ttft),
-        wording.plain_number(row.ready_s or row.ended_s, words.startup(row), "s")
-        if row.ready_s or row.ended_s
-        else NOTHING,
+        wording.plain_number(started_s, words.startup(row), "s"),
         words.result(row, screen),
     )
