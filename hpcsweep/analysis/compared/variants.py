@@ -7,6 +7,7 @@ from hpcsweep.analysis.findings import FactFinding, RunFinding, SweepFacts, Vari
 from hpcsweep.analysis.measured.cells import label_of
 from hpcsweep.analysis.rows import RunRow, SweepRow
 from hpcsweep.spec.axes import BUILTIN_AXES
+from hpcsweep.spec.axis_names import axis_name
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.units import parse_tokens
 
@@ -18,7 +19,7 @@ _SHORT = re.compile(r"\d+k")
 
 def level_name(axis: str, level: str) -> str:
     """A level for people: a number of tokens in both forms, `32k (32768)`; anything else as it is."""
-    builtin = BUILTIN_AXES.get(axis)
+    builtin = BUILTIN_AXES.get(axis_name(axis))
     if builtin is not None and builtin.setting in _TOKEN_SETTINGS and _SHORT.fullmatch(level):
         return f"{level} ({parse_tokens(level)})"
     return level
