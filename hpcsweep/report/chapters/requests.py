@@ -67,7 +67,7 @@ def _samples(cell: Cell) -> Table:
 
 def _sample_rows(cell: Cell) -> Iterator[tuple[document.Cell, ...]]:
     columns = cell.samples
-    outliers = {(one.index, one.metric) for one in cell.outliers}
+    outliers = {(outlier.index, outlier.metric) for outlier in cell.outliers}
     for i in range(len(columns)):
         index = int(columns.index[i])
         cold, error = columns.cold[i], columns.error[i]

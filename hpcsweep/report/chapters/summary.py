@@ -4,7 +4,6 @@ from hpcsweep.report import document, wording
 from hpcsweep.report import first_screen_text as words
 from hpcsweep.report.document import Block, Bullets, Code, Paragraph, Section, Table
 from hpcsweep.report.first_screen import FirstScreen, NotSent, VariantRow
-from hpcsweep.report.wording import NOTHING
 
 
 def summary(screen: FirstScreen) -> list[Section]:
