@@ -133,7 +133,7 @@ def test_an_unknown_variant_names_the_known_ones():
 
 def test_without_a_recommendation_best_is_an_error():
     findings = analyse(sweep([run({"a": "1"}, [])], {"a": ("1",)}, {"a": "1"}))
-    with pytest.raises(ReportError, match="nothing can be recommended"):
+    with pytest.raises(ReportError, match="no variant has a valid result"):
         find_variant(findings, "best")
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 
 from hpcsweep.analysis.compared.variants import join_names
-from hpcsweep.analysis.decision.choice import NOT_COMPARABLE
 from hpcsweep.analysis.findings import Findings, RunFinding, Variant
 from hpcsweep.analysis.findings.compared import Candidate, Comparison
 from hpcsweep.analysis.findings.measured import Cell, Result, SampleSet, Validity
@@ -227,7 +226,7 @@ def _candidates(findings: Findings) -> Table:
 def _against_best(candidate: Candidate) -> document.Cell:
     if candidate.against_best is None:
         return NOTHING
-    if candidate.reason.startswith(NOT_COMPARABLE):
+    if not candidate.comparable:
         return "not comparable"
     verdict = "not significantly different" if candidate.equal_to_best else "different"
     return wording.change(candidate.against_best, f"{wording.percent(candidate.against_best)}: {verdict}")

@@ -159,7 +159,8 @@ def _level_effects(findings: Findings, axis: AxisFinding, level: LevelFinding) -
                 "condition": comparison.condition,
                 "percent": _figure(comparison.percent),
                 "verdict": comparison.verdict.value,
-                "text": f"{wording.comparison(comparison)}; {wording.figure(comparison.variant_value, with_unit=True)} compared with "
+                "text": f"{wording.comparison(comparison)}; "
+                f"{wording.figure(comparison.variant_value, with_unit=True)} compared with "
                 f"{wording.figure(comparison.reference_value, with_unit=True)}",
             }
     for effect in (*level.main_effects, *level.startup):
