@@ -14,7 +14,7 @@ from hpcsweep.analysis.rows import SweepRow
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.api.session import open_session, warn
 from hpcsweep.errors import ReportError, nearest
-from hpcsweep.report.formats.registry import Format, format_of_file, formats, get_format
+from hpcsweep.report.formats.registry import DEFAULTS, FORMATS, Format, ReportOptions, format_of_file, get_format
 from hpcsweep.track.refresh import Session
 from hpcsweep.track.sweep_rows import load_sweep
 
@@ -34,12 +34,13 @@ def report(
     *,
     format: str | None = None,
     output: str | Path | None = None,
+    full: bool | None = None,
     home: str | Path | None = None,
     store: str | None = None,
 ) -> str:
     """Return the report of a sweep (None: of the latest one) as text, and write it to the file `output` if given.
 
-    `format`: markdown, html, json, csv, csv-runs, terminal or the format of a plugin; None: by the ending of `output`,
+    `full`: every chapter (True), or the first screen only (False); None: the default of the format. `format`: markdown, html, json, csv, csv-runs, terminal or the format of a plugin; None: by the ending of `output`,
     else markdown. Raises ReportError for an unknown format, SpecError or StoreError for a sweep that does not exist.
     """
     path = None if output is None else Path(output)
@@ -47,7 +48,7 @@ def report(
     stream = StringIO()
     with open_session(home, store) as opened, no_collection():
         findings = analyse(load_rows(opened, sweep, warn, telemetry=chosen.telemetry))
-        chosen.write(findings, stream)
+        chosen.write(findings, stream, ReportOptions(full))
         text = stream.getvalue()
         if path is not None:
             write_output(path, lambda file: file.write(text))
@@ -99,7 +100,7 @@ def choose_format(name: str | None, output: Path | None, default: str) -> Format
         raise ReportError(
             f"no report format has the ending of {output}",
             code="unknown_ending",
-            hint=f"give a format: {', '.join(formats())}",
+            hint=f"give a format: {', '.join(FORMATS.names())}",
         )
     return by_ending
 
@@ -120,9 +121,9 @@ def load_rows(
         return load_sweep(connection, name, telemetry=telemetry)
 
 
-def write_report(chosen: Format, findings: Findings, output: Path) -> None:
+def write_report(chosen: Format, findings: Findings, output: Path, options: ReportOptions = DEFAULTS) -> None:
     """Write a report to a file. Raises ReportError."""
-    write_output(output, lambda file: chosen.write(findings, file))
+    write_output(output, lambda file: chosen.write(findings, file, options))
 
 
 def write_output(output: Path, write: Callable[[IO[str]], object]) -> None:

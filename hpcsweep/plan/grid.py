@@ -3,11 +3,12 @@
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hpcsweep.errors import PlanError, SpecError
 from hpcsweep.spec.axes import BUILTIN_AXES, CustomAxis, Level, builtin_level, custom_levels, read_level
+from hpcsweep.spec.axis_names import axis_name
 from hpcsweep.spec.base import nearest
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.units import counted
@@ -33,6 +34,15 @@ class Selection:
     one_at_a_time: bool = False
     repeats: int | None = None
 
+    def with_current_names(self) -> "Selection":
+        """Return the same selection with axes that were given by an old name under their current ones."""
+        return replace(
+            self,
+            grid=None if self.grid is None else tuple(axis_name(axis) for axis in self.grid),
+            levels={axis_name(axis): levels for axis, levels in self.levels.items()},
+            fix={axis_name(axis): level for axis, level in self.fix.items()},
+        )
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -49,6 +59,7 @@ def expand(experiment: Experiment, selection: Selection) -> Grid:
 
     Raises SpecError for an unknown axis or level, PlanError when no point is left, or too many are.
     """
+    selection = selection.with_current_names()
     _check_names(experiment, selection)
     file_levels = {axis: _file_levels(experiment, axis) for axis in experiment.axes}
     chosen = {

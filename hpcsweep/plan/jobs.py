@@ -10,7 +10,7 @@ from hpcsweep.errors import PlanError
 from hpcsweep.plan.runs import PlannedRun
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment, ResourceRequest
-from hpcsweep.spec.job import Element, JobSpec, Resources, RunSpec, Simulation
+from hpcsweep.spec.job import ArrayTask, JobSpec, Resources, RunSpec, Simulation
 from hpcsweep.spec.server import ServerConfig
 from hpcsweep.units import format_duration
 
@@ -82,8 +82,8 @@ def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Clust
                     name=f"{packing.sweep}-{number}",
                     scheduler=cluster.scheduler,
                     resources=resources,
-                    elements=[
-                        Element(index=index, runs=[_run_spec(experiment, run, packing) for run in members_of])
+                    array_tasks=[
+                        ArrayTask(index=index, runs=[_run_spec(experiment, run, packing) for run in members_of])
                         for index, members_of in enumerate(part)
                     ],
                     engines=cluster.engines,
@@ -121,11 +121,11 @@ def repack(
         for part in _chunks(members, max_array_size or len(members)):
             number = first_job + len(jobs)
             elements = [
-                Element(index=index, runs=[run.model_copy(update={"attempt_offset": attempts.get(run.label, 0)})])
+                ArrayTask(index=index, runs=[run.model_copy(update={"attempt_offset": attempts.get(run.label, 0)})])
                 for index, (_, run) in enumerate(part)
             ]
             first = part[0][0]
-            changed: dict[str, Any] = {"job": number, "name": f"{first.sweep}-{number}", "elements": elements}
+            changed: dict[str, Any] = {"job": number, "name": f"{first.sweep}-{number}", "array_tasks": elements}
             changed |= {"resources": asked, "engines": dict(cluster.engines)}
             changed |= {"unprotected_server_allowed": cluster.unprotected_server_allowed}
             changed |= {"private_network": cluster.private_network}
@@ -136,7 +136,8 @@ def repack(
 def gpu_hours(jobs: Sequence[JobSpec]) -> float:
     """GPU-hours asked for at most: GPUs x walltime of every element."""
     return sum(
-        job.resources.gpus * job.resources.nodes * job.resources.walltime_s / 3600 * len(job.elements) for job in jobs
+        job.resources.gpus * job.resources.nodes * job.resources.walltime_s / 3600 * len(job.array_tasks)
+        for job in jobs
     )
 
 

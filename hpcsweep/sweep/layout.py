@@ -38,7 +38,7 @@ def places(jobs: "Iterable[tuple[JobSpec, bool]]") -> "dict[str, tuple[JobSpec, 
     `jobs`: each with whether it was, the oldest first. So a retry that is refused leaves a run what it was.
     """
     by_weight = [job for job, _ in sorted(jobs, key=lambda one: one[1])]
-    return {run.label: (job, e.index, run) for job in by_weight for e in job.elements for run in e.runs}
+    return {run.label: (job, e.index, run) for job in by_weight for e in job.array_tasks for run in e.runs}
 
 
 def logs_into(log_path: str, job_name: str) -> bool:
@@ -261,7 +261,7 @@ class SweepFolder:
             (number, element.index)
             for number in self.job_numbers()
             if self.was_handed_over(number)
-            for element in self.read_job(number).elements
+            for element in self.read_job(number).array_tasks
             for run in element.runs
             if run.label in wanted and counting[run.label] != (number, element.index)
         }

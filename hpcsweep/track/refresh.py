@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcsweep.errors import HpcsweepError, StoreConflict, StoreDiskError, StoreError
 from hpcsweep.schedulers.base import JobStatus
-from hpcsweep.schedulers.listings import every_element
+from hpcsweep.schedulers.listings import every_array_task
 from hpcsweep.store.ingest.incomplete import record_incomplete
 from hpcsweep.store.ingest.sweeps import ingest_sweep
 from hpcsweep.store.open import Store
@@ -96,6 +96,7 @@ class Session:
         """
         from pydantic import ValidationError
 
+        from hpcsweep.spec.base import validation_text
         from hpcsweep.spec.cluster import Cluster
         from hpcsweep.sweep.inputs import own_connection
 
@@ -103,9 +104,7 @@ class Session:
         try:
             cluster = Cluster.model_validate(document["profile"])
         except ValidationError as exc:
-            first = exc.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise HpcsweepError(f"{sweep.path / SWEEP_FILE}: profile.{place}: {first['msg']}") from exc
+            raise HpcsweepError(f"{sweep.path / SWEEP_FILE}: profile.{validation_text(exc)}") from exc
         if cluster.ssh is None:
             return cluster
         own = own_connection(str(document.get("cluster")), cluster.ssh, sweep.name)
@@ -176,15 +175,15 @@ class Session:
                         places[submission.job_id] = (sweep.name, number)
                         elements[submission.job_id] = submission.elements
                         job_names[submission.job_id] = submission.name or f"{sweep.name}-{number}"
-            listing = self.backend(members[0]).listing(job_names)
-            if listing.trouble:
-                troubles.append(listing.trouble + self._age([sweep.name for sweep in members]))
+            listing = self.backend(members[0]).queue_snapshot(job_names)
+            if listing.error:
+                troubles.append(listing.error + self._age([sweep.name for sweep in members]))
             absent = [
                 (job_id, each)
                 for job_id, index in listing.absent
                 for each in (range(elements[job_id]) if index is None else [index])
             ]
-            self._record(every_element(listing, elements), absent, places)
+            self._record(every_array_task(listing, elements), absent, places)
         return troubles
 
     def _look_for(self, sweep: SweepFolder, number: int, lost: "Submission", troubles: list[str]) -> "Submission":

@@ -64,10 +64,10 @@ def test_an_array_is_one_call_and_its_state_two(tmp_path: Path) -> None:
     answer = LocalHost().run(SlurmScheduler().submit_argv(str(script), str(tmp_path)), timeout_s=60)
     job_id = SlurmScheduler().parse_submit(answer)
     try:
-        listing = backend.listing({job_id: "many"})
+        listing = backend.queue_snapshot({job_id: "many"})
         assert len(listing.statuses) == 500 and listing.complete
         assert len(backend.calls) == 2
-        assert not backend.listing({job_id: "somebody-else's"}).statuses
+        assert not backend.queue_snapshot({job_id: "somebody-else's"}).statuses
     finally:
         slurm("scancel", job_id)
 

@@ -148,7 +148,7 @@ def test_a_home_that_cannot_be_used_is_said_before_anything_is_written(tmp_path,
     (tmp_path / "small.yaml").write_text(json.dumps(experiment))
     done = cli.run("--home", os.fsdecode(home), "submit", "small.yaml", "--cluster", "local", code=1)
     assert told in done.stderr and "Traceback" not in done.stderr
-    bad = {"env": {"A B": "x"}, "serve": {"seed": "x" * 200_000}}
+    bad = {"env": {"A B": "x"}, "engine_args": {"seed": "x" * 200_000}}
     for key, value in bad.items():
         (tmp_path / "bad.yaml").write_text(json.dumps(experiment | {key: value}))
         done = cli.run("submit", "bad.yaml", "--cluster", "local", code=1)

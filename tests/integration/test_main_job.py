@@ -23,7 +23,7 @@ workloads:
   short: {dataset: {kind: samples, path: short.json}, max_tokens: 16}
   long: {dataset: {kind: samples, path: long.json}, max_tokens: 16}
 resources: {gpus: 0, walltime: 1h}
-budgets: {startup: 30m, stall: 3m, request: 5m, margin: 10s}
+budgets: {startup: 30m, stall: 3m, request: 5m, walltime_margin: 10s}
 simulated: {profile: rehearsal.yaml, time_scale: 100}
 """
 

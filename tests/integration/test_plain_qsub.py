@@ -42,7 +42,7 @@ class Project:
             "baseline": {"len": "32k"},
             "workloads": {"w": {"dataset": {"kind": "samples", "path": "samples.jsonl"}, "endpoint": "completions"}},
             "resources": {"gpus": 8},
-            "budgets": {"startup": "5m", "stall": "4m", "margin": "5s", "teardown": "3s"},
+            "budgets": {"startup": "5m", "stall": "4m", "walltime_margin": "5s", "teardown": "3s"},
             "simulated": {"profile": "engine.yaml", "time_scale": 1},
         }
         (self.folder / "experiments/exp_runner.yaml").write_text(json.dumps(experiment))

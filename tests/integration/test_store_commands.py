@@ -13,11 +13,11 @@ from click.testing import CliRunner
 from rich.console import Console
 from sweep_folders import finish, make_sweep
 
-from hpcsweep.cli.commands.logs import index_of
 from hpcsweep.cli.main import main
 from hpcsweep.node.record.records import write_json
 from hpcsweep.report.status.live import status_table
 from hpcsweep.schedulers.base import JobState, JobStatus
+from hpcsweep.schedulers.registry import log_index
 from hpcsweep.store.ingest.sweeps import ingest_home
 from hpcsweep.store.open import open_store
 from hpcsweep.track.runs import read_runs
@@ -291,7 +291,7 @@ def test_logs_of_the_job_are_those_of_the_element(run, sweep):
     [("3.log", 3), ("12[7].pbs01.OU", 7), ("12.pbs01.OU", None), ("notes.txt", None), ("12[].x", None)],
 )
 def test_the_index_in_the_name_of_a_job_output(name, index):
-    assert index_of(name) == index
+    assert log_index(name) == index
 
 
 def test_following_a_log_waits_for_it_and_ends_with_the_attempt(home):

@@ -154,7 +154,7 @@ def test_subjobs_share_a_job_folder(project):
     places = [join(project, PBS_JOBID=f"9[{i}].s", PBS_ARRAY_INDEX=str(i), **env) for i in (4, 2)]
     assert [(path.name, index) for path, index in places] == [("0", 4), ("0", 2)]
     sweep = SweepFolder(places[0][0].parent.parent)
-    assert [element.index for element in sweep.read_job(0).elements] == [4, 2]
+    assert [element.index for element in sweep.read_job(0).array_tasks] == [4, 2]
     submission = sweep.read_submission(0)
     assert (submission.job_id, submission.elements, submission.plain) == ("9[].s", 5, "array")
     with pytest.raises(SpecError, match=r"subjob 2 of 9\[\].s has executed x_rep-2 already"):

@@ -12,7 +12,7 @@ from hpcsweep.render.job import render_job
 from hpcsweep.schedulers.slurm.output import NO_JOB_FOLDER_EXIT
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.cluster import Cluster
-from hpcsweep.spec.job import Element, JobSpec, Resources, RunSpec
+from hpcsweep.spec.job import ArrayTask, JobSpec, Resources, RunSpec
 from hpcsweep.spec.server import ServerConfig
 
 HOSTILE = ["plain", "two words", "it's", 'a"b', "$(touch /tmp/pwned)", "`id`", "back\\slash", "new\nline", "#x", "*"]
@@ -39,7 +39,7 @@ def make_job(elements=1, sweep_dir="/home/u/sweeps/s-0001", **resources):
         name="s-0001-0",
         scheduler="slurm",
         resources=Resources(**resources),
-        elements=[Element(index=index, runs=[run(index)]) for index in range(elements)],
+        array_tasks=[ArrayTask(index=index, runs=[run(index)]) for index in range(elements)],
         cache_dir="/home/u/cache",
     )
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from hpcsweep.adopt.document import Adoption
+from hpcsweep.adopt.document import AdoptedFiles
 from hpcsweep.adopt.document import adopt as adopt_text
 from hpcsweep.errors import SpecError
-from hpcsweep.spec.load import read_text
+from hpcsweep.sweep.inputs import read_text
 from hpcsweep.units import counted
 
 
@@ -35,7 +35,7 @@ def adopt(script: Path, output: Path | None) -> None:
     _write(adoption, output)
 
 
-def _write(adoption: Adoption, output: Path) -> None:
+def _write(adoption: AdoptedFiles, output: Path) -> None:
     files = {output / f"{adoption.name}.yaml": adoption.experiment}
     if adoption.template:
         files[output / "templates" / adoption.template_name] = adoption.template

@@ -14,8 +14,8 @@ from hpcsweep.cli.output import note, say_json
 from hpcsweep.errors import HostError, ReportError, SpecError
 from hpcsweep.events.log import EVENTS_FILE, EventLog
 from hpcsweep.foreign_files import read_regular
-from hpcsweep.imports.documents.blocks import Imported
-from hpcsweep.imports.documents.document import read_bytes
+from hpcsweep.imports.documents.model import ImportedDocument
+from hpcsweep.imports.documents.read_document import read_bytes
 from hpcsweep.imports.sweep import imported_sweep
 from hpcsweep.report.formats.terminal import write_document
 from hpcsweep.report.imported import import_document, import_json
@@ -66,7 +66,7 @@ def import_(ctx: click.Context, files: tuple[Path, ...], name: str | None, as_js
         note(f"{folder.path}: `hpcsweep report {folder.name}` shows it")
 
 
-def write_sweep(home: Home, name: str, imported: Sequence[Imported]) -> tuple[SweepFolder, tuple[str, ...]]:
+def write_sweep(home: Home, name: str, imported: Sequence[ImportedDocument]) -> tuple[SweepFolder, tuple[str, ...]]:
     """Write an imported sweep below `home`; return its folder and what was left out.
 
     sweep.json is written last, so that no reader sees a part of the sweep. Raises SpecError for a bad or used name.
@@ -98,7 +98,7 @@ def write_sweep(home: Home, name: str, imported: Sequence[Imported]) -> tuple[Sw
     return folder, made.left_out
 
 
-def read_file(file: Path) -> Imported:
+def read_file(file: Path) -> ImportedDocument:
     """Read the results in a file; `-`: in standard input. Raises ReportError when it cannot be read."""
     if str(file) == "-":
         data = sys.stdin.buffer.read(_LIMIT_BYTES + 1)

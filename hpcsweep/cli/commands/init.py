@@ -7,7 +7,7 @@ import click
 from hpcsweep.cli.output import say
 from hpcsweep.errors import SpecError
 from hpcsweep.hosts.local import LocalHost
-from hpcsweep.spec.cluster import Settings
+from hpcsweep.spec.cluster import ConfigFile
 from hpcsweep.spec.load import parse_model
 from hpcsweep.store.open import default_home
 from hpcsweep.submit.local.machine import look_around
@@ -34,7 +34,7 @@ def init(ctx: click.Context, path: Path, force: bool, print_only: bool) -> None:
         )
     home = Home(Path(options.get("home") or default_home()).absolute())
     text = propose(look_around(home, engine_versions=False, profiles=False))
-    names = parse_model(Settings, text, str(path)).clusters  # the written file must be valid
+    names = parse_model(ConfigFile, text, str(path)).clusters  # the written file must be valid
     if print_only:
         say(text, nl=False)
         return

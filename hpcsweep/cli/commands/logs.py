@@ -1,7 +1,6 @@
 """`hpcsweep logs RUN`: print a log of a run; with `-f`, continue as it grows."""
 
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from hpcsweep.cli.runs import choose_run
 from hpcsweep.errors import SpecError
 from hpcsweep.foreign_files import open_regular
 from hpcsweep.node.record.records import EXIT_FILE
+from hpcsweep.schedulers.registry import log_index
 from hpcsweep.sweep.layout import SweepFolder
 from hpcsweep.terminal_text import printable
 from hpcsweep.track.refresh import Session
@@ -149,14 +149,8 @@ def _job_log(sweep: SweepFolder, label: str) -> Path | None:
     if position is None:
         return None
     job, index = position
-    files = [path for path in (sweep.job_dir(job) / "logs").glob("*") if index_of(path.name) in (index, None)]
+    files = [path for path in (sweep.job_dir(job) / "logs").glob("*") if log_index(path.name) in (index, None)]
     return max(files, key=lambda path: path.stat().st_mtime, default=None)
-
-
-def index_of(name: str) -> int | None:
-    """Return the array index in an output file's name: `3.log` (local, Slurm), `12[3].server.OU` (PBS); None: none."""
-    match = re.fullmatch(r"(\d+)\.log", name) or re.search(r"\[(\d+)\]", name)
-    return int(match[1]) if match else None
 
 
 def _printable_pieces(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ from hpcsweep.cli.runs import choose_runs
 from hpcsweep.cli.watch import wait_for
 from hpcsweep.errors import HpcsweepError, SpecError
 from hpcsweep.render.environment import make_environment
+from hpcsweep.schedulers.registry import scheduler_templates
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.phases import OutcomeKind, RunState
 from hpcsweep.submit.client import retry as retry_runs
@@ -110,7 +111,7 @@ def retry(
             excluded = ",".join([*([cluster.exclude] if cluster.exclude else []), *(node.node for node in nodes)])
             cluster = cluster.model_copy(update={"exclude": excluded})
         backend = make_backend(cluster, opened.home, opened.document(sweep).get("parallel"))
-        templates = make_environment(own_templates(template_dir))
+        templates = make_environment(own_templates(template_dir), scheduler_templates(cluster.scheduler))
         submitted = retry_runs(sweep, cluster_name, cluster, templates, backend, labels, lock, walltime_s=walltime_s)
         lock.release()
         if as_json:

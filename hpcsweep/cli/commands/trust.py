@@ -6,9 +6,9 @@ import click
 
 from hpcsweep.cli.output import say
 from hpcsweep.errors import SpecError
-from hpcsweep.spec.cluster import Settings
-from hpcsweep.spec.load import parse_model, read_text
-from hpcsweep.sweep.inputs import CONFIG_FILE
+from hpcsweep.spec.cluster import ConfigFile
+from hpcsweep.spec.load import parse_model
+from hpcsweep.sweep.inputs import CONFIG_FILE, read_text
 from hpcsweep.sweep.trust import forget, is_trusted, look_at
 from hpcsweep.sweep.trust import trust as remember
 from hpcsweep.terminal_text import one_line
@@ -46,7 +46,7 @@ def trust(folder: Path, yes: bool, revoke: bool) -> None:
 
 def _connections(folder: Path) -> list[str]:
     path = folder / CONFIG_FILE
-    settings = parse_model(Settings, read_text(path), str(path))
+    settings = parse_model(ConfigFile, read_text(path), str(path))
     lines = []
     for name, cluster in settings.clusters.items():
         ssh = cluster.ssh

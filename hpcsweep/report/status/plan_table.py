@@ -20,7 +20,12 @@ def plan_document(prepared: Prepared, rendered: Rendered) -> dict[str, Any]:
         "runs": rendered.document["runs"],
         "not_run": rendered.document["not_run"],
         "jobs": [
-            {"job": job.job, "elements": len(job.elements), "resources": job.resources.model_dump(), "script": f.script}
+            {
+                "job": job.job,
+                "elements": len(job.array_tasks),
+                "resources": job.resources.model_dump(),
+                "script": f.script,
+            }
             for job, f in zip(rendered.jobs, rendered.files, strict=True)
         ],
         "warnings": list(prepared.warnings),
@@ -33,7 +38,7 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
     places = {
         run.label: f"{job.job}/{element.index}"
         for job in rendered.jobs
-        for element in job.elements
+        for element in job.array_tasks
         for run in element.runs
     }
     runs = counted(len(prepared.runs), "run")
@@ -42,7 +47,7 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
         table.add_column(column, overflow="fold", no_wrap=column == "run")
     for run in prepared.runs:
         sent = [p.workload.name for p in run.workloads if p.left_out is None]
-        out = [f"{p.workload.name}: n/a: {str(p.left_out).partition(':')[0]}" for p in run.workloads if p.left_out]
+        out = [f"{p.workload.name}: n/a: {p.left_out.kind.value}" for p in run.workloads if p.left_out]
         if run.refused is not None:
             sent, out = [], [f"NOT SUBMITTED: {run.refused}"]
         cells = (run.label, places.get(run.label, "-"), str(run.gpus), ", ".join(sent) or "-", "; ".join(out))
@@ -56,7 +61,7 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
         console.print(safe_text(f"SIMULATED: {engine} is played by the simulated engine ({profile.name})"))
     for warning in prepared.warnings:
         console.print(safe_text(f"warning: {warning}"))
-    elements = sum(len(job.elements) for job in rendered.jobs)
+    elements = sum(len(job.array_tasks) for job in rendered.jobs)
     what = f"{counted(len(rendered.jobs), 'submission')}, {counted(elements, 'element')}"
     console.print(f"{what}, at most {rendered.gpu_hours:.1f} GPU-hours (GPUs x walltime)")
     for job, files in zip(rendered.jobs, rendered.files, strict=True):

@@ -11,9 +11,10 @@ from sqlalchemy import Connection, delete, select
 
 from hpcsweep.errors import StoreError
 from hpcsweep.foreign_files import DOCUMENT_LIMIT_BYTES, read_regular
+from hpcsweep.spec.base import validation_text
 from hpcsweep.spec.job import JobSpec, PlannedWorkload, RunSpec
 from hpcsweep.spec.phases import OutcomeKind
-from hpcsweep.spec.sweep import PlannedRun, SweepFile
+from hpcsweep.spec.sweep import SweepFile, SweepRunEntry
 from hpcsweep.store.schema import INGEST_CURSOR, RUN, SUBMISSION, SWEEP
 from hpcsweep.store.scope import refuse_other_home
 from hpcsweep.store.statements import insert_new, pairs, save, update_rows
@@ -105,7 +106,7 @@ def _save_submission(connection: Connection, sweep_id: int, folder: SweepFolder,
     script = _script(script_path)
     values = {
         "name": job.name,
-        "is_array": len(job.elements) > 1 and not (submission and submission.plain == "job"),
+        "is_array": len(job.array_tasks) > 1 and not (submission and submission.plain == "job"),
         "resources": job.resources.model_dump(mode="json"),
         "script": script,
         "job_id": submission.job_id if submission else None,
@@ -130,7 +131,7 @@ def _save_runs(connection: Connection, sweep_id: int, sweep: SweepFile, places: 
         title = entry.label or entry.title or "not run"
         label = next(name for name in chain([title], (f"{title} ({n})" for n in count(2))) if name not in taken)
         taken.add(label)
-        run = PlannedRun(
+        run = SweepRunEntry(
             label=label,
             axes=entry.axes,
             planned_only=True,
@@ -143,7 +144,7 @@ def _save_runs(connection: Connection, sweep_id: int, sweep: SweepFile, places: 
     update_rows(connection, RUN, "id", [{**row, "id": known[row["label"]]} for row in rows if row["label"] in known])
 
 
-def _run_row(position: int, run: PlannedRun, place: _Place | None) -> dict[str, Any]:
+def _run_row(position: int, run: SweepRunEntry, place: _Place | None) -> dict[str, Any]:
     resources = place.job.resources if place else None
     outcome = run.outcome or (OutcomeKind.NOT_RUN if run.planned_only else None)
     return {
@@ -174,7 +175,7 @@ def _workload(planned: PlannedWorkload) -> dict[str, Any]:
     """What the column `run.workloads` keeps of one."""
     return {
         "settings": planned.workload.model_dump(mode="json"),
-        "left_out": planned.left_out,
+        "left_out": None if planned.left_out is None else str(planned.left_out),
         "samples": planned_samples(planned),
         "sha256": next(iter(planned.facts.files.values()), None),
     }
@@ -200,6 +201,4 @@ def _read(model: type[_Model], path: Path) -> _Model:
     except OSError as exc:
         raise StoreError(f"{path} cannot be read: {exc.strerror}") from exc
     except ValidationError as exc:
-        first = exc.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise StoreError(f"{path} is damaged: {place}: {first['msg']}", hint="it is written once, by submit") from exc
+        raise StoreError(f"{path} is damaged: {validation_text(exc)}", hint="it is written once, by submit") from exc

@@ -74,7 +74,7 @@ class Dispatcher:
         queued = [n for n in new if (self._sweep.job_dir(n) / QUEUED_FILE).exists()]
         for number in queued:
             job = self._sweep.read_job(number)
-            for element in job.elements:
+            for element in job.array_tasks:
                 key = f"{number}_{element.index}"
                 self._elements[key] = {"state": "pending"}
                 self._needs[key] = max((run.gpus for run in element.runs if run.simulation is None), default=0)

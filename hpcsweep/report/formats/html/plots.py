@@ -12,9 +12,9 @@ from hpcsweep.analysis.columns import Floats
 from hpcsweep.analysis.compared.variants import level_name
 from hpcsweep.analysis.findings import Findings, RunFinding
 from hpcsweep.analysis.findings.compared import AxisFinding, LevelFinding
-from hpcsweep.analysis.findings.measured import Cell, Figure, Startup
+from hpcsweep.analysis.findings.measured import Cell, Figure, StartupFinding
 from hpcsweep.analysis.measured.curves import cumulative, marked_places, peaks, thin
-from hpcsweep.analysis.measured.measures import MEASURES, SAMPLE_MEASURES
+from hpcsweep.analysis.measured.metrics import METRICS, SAMPLE_METRICS
 from hpcsweep.analysis.measured.samples import measure
 from hpcsweep.report import wording
 from hpcsweep.report.formats.html.pack import rounded
@@ -44,8 +44,12 @@ def plot_data(findings: Findings) -> dict[str, Any]:
         "phases": list(STARTUP_PHASES),
         "workloads": workloads,
         "measures": {
-            name: {"title": MEASURES[name].title, "unit": MEASURES[name].unit, "meaning": MEASURES[name].meaning}
-            for name in MEASURES
+            name: {
+                "title": METRICS[name].title,
+                "unit": wording.unit(METRICS[name].unit),
+                "meaning": METRICS[name].meaning,
+            }
+            for name in METRICS
         },
         "runs": [_run(findings, run, startups.get(run.run)) for run in findings.runs],
         "cells": [_cell(cell, runs[cell.run], workloads, sent) for cell in findings.cells],
@@ -54,14 +58,15 @@ def plot_data(findings: Findings) -> dict[str, Any]:
     }
 
 
-def _run(findings: Findings, run: RunFinding, startup: Startup | None) -> dict[str, Any]:
+def _run(findings: Findings, run: RunFinding, startup: StartupFinding | None) -> dict[str, Any]:
     variant = findings.index.get(run.variant)
     axes = findings.sweep.axes
     return {
-        "exp": wording.marked(variant.exp if variant else wording.NOTHING, run.simulated),
+        "exp": wording.marked(findings, variant.short_name if variant else wording.NOTHING, run.simulated),
         "label": run.label,
         "sim": run.simulated,
         "outcome": wording.outcome(run),
+        "ended": run.state.value if run.outcome is None else run.outcome.value.replace("_", " "),
         "axes": [levels.index(run.axes[a]) if run.axes.get(a) in levels else -1 for a, levels in axes.items()],
         "ready_s": None if startup is None else rounded(startup.startup_s, _TIME_DIGITS),
         "phases": [] if startup is None else [_phase(one) for one in startup.phases],
@@ -93,7 +98,7 @@ def _cell(cell: Cell, run: int, workloads: list[str], cells: int) -> dict[str, A
         places = thin(len(cell.samples), _share(MAX_SAMPLES, cells), marked_places(cold, failed))
         body["samples"] = {
             "sent_s": _numbers(cell.samples.sent_s[places], _TIME_DIGITS),
-            **{name: _numbers(measured.matrix[SAMPLE_MEASURES.index(name)][places]) for name in SAMPLE_MEASURES},
+            **{name: _numbers(measured.matrix[SAMPLE_METRICS.index(name)][places]) for name in SAMPLE_METRICS},
             "marks": "".join(_marks(cold[places], failed[places], cell.samples.warmup[places])),
         }
         chosen = measured.warm if measured.warm.any() else measured.good
@@ -148,21 +153,21 @@ def _level_effects(findings: Findings, axis: AxisFinding, level: LevelFinding) -
         if one.percent.value is not None:
             yield {
                 "how": "alone",
-                "name": wording.marked(name, one.simulated),
+                "name": wording.marked(findings, name, one.simulated),
                 "workload": one.workload,
                 "metric": one.metric,
                 "condition": one.condition,
                 "percent": _figure(one.percent),
                 "verdict": one.verdict.value,
-                "text": f"{wording.comparison(one)}; {wording.figure(one.variant_value, unit=True)} against "
-                f"{wording.figure(one.reference_value, unit=True)}",
+                "text": f"{wording.comparison(one)}; {wording.figure(one.variant_value, with_unit=True)} compared with "
+                f"{wording.figure(one.reference_value, with_unit=True)}",
             }
     for effect in (*level.main_effects, *level.startup):
         if effect.percent.value is not None:
             cache = "" if effect.cache is None else f" (cache {effect.cache})"
             yield {
                 "how": "pairs",
-                "name": wording.marked(name + cache, effect.percent.simulated),
+                "name": wording.marked(findings, name + cache, effect.percent.simulated),
                 "workload": effect.workload or "",
                 "metric": effect.metric,
                 "condition": effect.condition,
@@ -178,14 +183,15 @@ def _pareto(findings: Findings) -> Iterator[dict[str, Any]]:
         if one.tps_per_user.value is None or one.tps_per_gpu.value is None:
             continue
         simulated = one.tps_per_user.simulated or one.tps_per_gpu.simulated
-        user, gpu = (wording.figure(figure, unit=True) for figure in (one.tps_per_user, one.tps_per_gpu))
-        better = "" if one.dominated_by is None else findings.variant(one.dominated_by).exp
+        user, gpu = (wording.figure(figure, with_unit=True) for figure in (one.tps_per_user, one.tps_per_gpu))
+        better = "" if one.dominated_by is None else findings.variant(one.dominated_by).short_name
         yield {
-            "exp": wording.marked(variant.exp, simulated),
+            "exp": wording.marked(findings, variant.short_name, simulated),
+            "short": variant.short_name,
             "name": variant.name,
             "workload": one.workload,
             "user": _figure(one.tps_per_user),
             "gpu": _figure(one.tps_per_gpu),
             "better": better,
-            "text": f"{user} a user, {gpu}",
+            "text": f"{user} per user, {gpu}",
         }
