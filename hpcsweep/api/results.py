@@ -67,8 +67,8 @@ def load_results(
 
     `rows`: `samples` for a row per request, `runs` for a row per run and workload with its statistics. The columns are
     those of `--format csv` and `--format csv-runs`, with the levels in `axis_NAME`; times are seconds; missing values
-    are NaN in columns of numbers, else empty text. Raises ReportError without pandas, which the extra `hpcsweep[pandas]`
-    installs; else what `report` raises.
+    are NaN in columns of numbers, else empty text. Raises ReportError without pandas (extra `hpcsweep[pandas]`), and
+    what `report` raises.
     """
     kinds = {"samples": "csv", "runs": "csv-runs"}
     if rows not in kinds:
