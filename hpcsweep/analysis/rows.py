@@ -173,4 +173,4 @@ class SweepRow:
     sweep_dir: str = ""
     models: dict[str, BoundModel] = field(
         default_factory=dict
-    )  # by the name or path given to the server; known ones only
+    )  # by the name or path that servers were given
