@@ -1,4 +1,4 @@
-"""Sizes of a few well-known models, so that a sweep is checked without their files at hand."""
+"""Sizes of some well-known models, to check a sweep without the files of its model."""
 
 from hpcsweep.plan.model_size import ModelFacts
 
@@ -6,7 +6,7 @@ from hpcsweep.plan.model_size import ModelFacts
 def _facts(
     name: str, parameters: float, layers: int, kv_heads: int, max_position: int, source: str = "model card, config.json"
 ) -> ModelFacts:
-    """A model in bfloat16 with heads of 128 numbers, as all of this table that have heads."""
+    """Return a model in bfloat16 with a head dimension of 128, which all models of this table with heads have."""
     return ModelFacts(
         name,
         source,
@@ -32,7 +32,7 @@ def _fp8(of: ModelFacts) -> ModelFacts:
     )
 
 
-# The model card says 355B; config.json gives 352.8e9, and 356.8e9 with the layer for multi-token prediction.
+# The model card states 355B; config.json gives 352.8e9, and 356.8e9 with the layer for multi-token prediction.
 _GLM_46 = _facts("zai-org/GLM-4.6", 354.8e9, 92, 8, 202752)
 _GLM_45 = _facts("zai-org/GLM-4.5", 354.8e9, 92, 8, 131072)
 _GLM_45_AIR = _facts("zai-org/GLM-4.5-Air", 106e9, 46, 8, 131072)
@@ -64,5 +64,5 @@ _BY_NAME = {facts.name.lower(): facts for facts in _MODELS}
 
 
 def known_model(name: str) -> ModelFacts | None:
-    """The facts of a model by its name on the hub, in any case; None: it is not in the table."""
+    """Return the facts of a model by its name on the hub, ignoring case. None: it is not in the table."""
     return _BY_NAME.get(name.lower())
