@@ -149,7 +149,7 @@ class PbsScheduler(Scheduler):
         return lines[-1]
 
     def cancel_argv(self, job_id: str, indexes: Sequence[int] | None) -> tuple[str, ...]:
-        """Return one qdel for a whole job (`indexes` None) or for array tasks. Raises SchedulerError if there are none."""
+        """Return one qdel for a whole job (`indexes` None) or for tasks. Raises SchedulerError without any tasks."""
         if indexes is None:
             return ("qdel", job_id)
         if not indexes:
