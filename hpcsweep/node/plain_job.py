@@ -67,7 +67,7 @@ def _folder(path: str | None) -> Path | None:
     return Path(path) if path else None
 
 
-def place_plain_job(
+def add_plain_job(
     experiment_name: str, script: Path | None, env: Mapping[str, str], identity: Identity
 ) -> tuple[Path, int]:
     """Give this job its place in a sweep; its folder, and the index of its element. Raises HpcsweepError.

@@ -1,4 +1,4 @@
-"""sweep.json: one submission of an experiment, enough to repeat it."""
+"""sweep.json: one sweep of an experiment, with everything needed to repeat it."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from hpcsweep.spec.phases import OutcomeKind
 SWEEP_SCHEMA = 1
 
 IMPORTED_FROM = "imported_from"
-"""In the provenance of a sweep that others measured and wrote down: the files it was read from."""
+"""Key in the provenance of an imported sweep: the files from which it was read."""
 
 
 class SweepRunEntry(Record):
-    """One run of a sweep, and the allocation that carries it."""
+    """One run of a sweep and its array task."""
 
     label: str
     variant_id: str = ""
@@ -22,18 +22,18 @@ class SweepRunEntry(Record):
     axes: dict[str, str] = {}
     engine: str = ""
     model: str = ""
-    gpus: int = Field(0, description="of the whole run")
+    gpus: int = Field(0, description="of the run, on all nodes")
     simulated: bool = False
-    server: dict[str, Any] = Field({}, description="the `ServerConfig`, as JSON; empty: not known")
-    job: int | None = Field(None, description="number of the folder below jobs/ at submission; None: it has no job")
-    index: int | None = Field(None, description="index of the element in job.json; None: it has no job")
-    planned_only: bool = Field(False, description="stands in the sweep, and is not to be run")
-    outcome: OutcomeKind | None = Field(None, description="known before anything was queued: unsupported, not_run")
+    server: dict[str, Any] = Field({}, description="the `ServerConfig` as JSON; empty: unknown")
+    job: int | None = Field(None, description="number of the folder below jobs/ at submission; None: not submitted")
+    index: int | None = Field(None, description="index of the array task in job.json; None: not submitted")
+    planned_only: bool = Field(False, description="listed in the sweep, but not submitted")
+    outcome: OutcomeKind | None = Field(None, description="known before submission: unsupported, not_run")
     state_reason: str = ""
 
 
 class NotRunEntry(Record):
-    """A variant or an idea that is not run, and why."""
+    """A variant or an idea that is not run, and the reason."""
 
     label: str | None = None
     title: str | None = None
@@ -43,19 +43,19 @@ class NotRunEntry(Record):
 
 
 class SweepFile(Record):
-    """sweep.json: enough to repeat the sweep. Written beside and renamed, so never seen half."""
+    """sweep.json. It is replaced atomically, so readers never see a part of it."""
 
     schema_version: int = SWEEP_SCHEMA
     sweep: str
-    experiment: dict[str, Any] = Field(description="the resolved `Experiment`, as JSON")
+    experiment: dict[str, Any] = Field(description="the resolved `Experiment` as JSON")
     title: str = ""
     cluster: str = "local"
-    profile: dict[str, Any] = Field({}, description="the `Cluster` profile, as JSON")
+    profile: dict[str, Any] = Field({}, description="the `Cluster` profile as JSON")
     submitted_at: float = Field(description="Unix seconds")
     axes: dict[str, list[str]] = Field({}, description="axis -> labels of its levels in this sweep")
     baseline: dict[str, str] = {}
     versions: dict[str, str] = {}
-    provenance: dict[str, Any] = Field({}, description="git revision and such")
+    provenance: dict[str, Any] = Field({}, description="git revision and similar facts")
     simulated: bool = False
     runs: list[SweepRunEntry] = []
     not_run: list[NotRunEntry] = []

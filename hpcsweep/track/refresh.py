@@ -96,6 +96,7 @@ class Session:
         """
         from pydantic import ValidationError
 
+        from hpcsweep.spec.base import validation_text
         from hpcsweep.spec.cluster import Cluster
         from hpcsweep.sweep.inputs import own_connection
 
@@ -103,9 +104,7 @@ class Session:
         try:
             cluster = Cluster.model_validate(document["profile"])
         except ValidationError as exc:
-            first = exc.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise HpcsweepError(f"{sweep.path / SWEEP_FILE}: profile.{place}: {first['msg']}") from exc
+            raise HpcsweepError(f"{sweep.path / SWEEP_FILE}: profile.{validation_text(exc)}") from exc
         if cluster.ssh is None:
             return cluster
         own = own_connection(str(document.get("cluster")), cluster.ssh, sweep.name)

@@ -42,7 +42,7 @@ def test_twelve_runs_in_one_array(tmp_path: Path) -> None:
         "6",
         "--wait",
     )
-    assert "12 runs, 12 elements in 1 job" in hpcsweep(tmp_path, *args)
+    assert "12 runs, 12 array tasks in 1 submission" in hpcsweep(tmp_path, *args)
     (sweep,) = json.loads(hpcsweep(tmp_path, "status", "exp_runner-0001", "--json"))["sweeps"]
     runs = {run["run"]: run for run in sweep["runs"]}
     assert len(runs) == 12

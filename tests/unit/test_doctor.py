@@ -219,7 +219,7 @@ FAR = [
 def test_doctor_asks_the_other_side_of_ssh(here, monkeypatch, answers, problems):
     profile = "{scheduler: slurm, python: /far/python, partition: gpu, ssh: {host: login, home: /far}}"
     (here / "hpcsweep.yaml").write_text(f"clusters: {{far: {profile}}}\n")
-    monkeypatch.setattr("hpcsweep.submit.local.machine.make_host", lambda cluster: Far(answers))
+    monkeypatch.setattr(machine_module, "make_host", lambda cluster: Far(answers))
     assert json.loads(hpcsweep("doctor", "--json").output)["profiles"] == {"far": problems}
 
 
@@ -229,7 +229,7 @@ def test_doctor_of_a_scheduler_that_does_not_answer(here, monkeypatch):
         (here / name).chmod(0o755)
     done = hpcsweep("doctor")
     assert done.exit_code == 0
-    assert "slurm (version not known): accounting not known" in done.output
+    assert "slurm (version unknown): accounting unknown" in done.output
     assert "warning: sinfo: Unable to contact slurm controller" in done.output
 
 
@@ -259,4 +259,4 @@ def test_init_where_it_cannot_write(here):
 def test_init_from_a_scheduler(here, monkeypatch):
     monkeypatch.setattr(machine_module, "ask_scheduler", lambda name: FACTS if name == "slurm" else None)
     assert "slurm-h200, slurm-mixed-h200" in hpcsweep("init").output
-    assert "profile    slurm-h200: nothing is wrong" in hpcsweep("doctor").output
+    assert "profile    slurm-h200: no problems" in hpcsweep("doctor").output

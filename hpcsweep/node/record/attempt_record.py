@@ -65,6 +65,7 @@ class AttemptRecord:
         fields: dict[str, Any] = {
             "outcome": verdict.kind,
             "phase": phase,
+            "code": verdict.code,
             "reason": verdict.reason,
             "cause": verdict.cause.value if verdict.cause is not None else None,
             "decided_by": verdict.decided_by,

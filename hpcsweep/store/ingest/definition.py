@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, select
 
 from hpcsweep.errors import StoreError
 from hpcsweep.foreign_files import DOCUMENT_LIMIT_BYTES, read_regular
+from hpcsweep.spec.base import validation_text
 from hpcsweep.spec.job import JobSpec, PlannedWorkload, RunSpec
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.sweep import SweepFile, SweepRunEntry
@@ -200,6 +201,4 @@ def _read(model: type[_Model], path: Path) -> _Model:
     except OSError as exc:
         raise StoreError(f"{path} cannot be read: {exc.strerror}") from exc
     except ValidationError as exc:
-        first = exc.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise StoreError(f"{path} is damaged: {place}: {first['msg']}", hint="it is written once, by submit") from exc
+        raise StoreError(f"{path} is damaged: {validation_text(exc)}", hint="it is written once, by submit") from exc
