@@ -71,7 +71,7 @@ def test_what_no_variable_may_say(env, words):
 
 @pytest.mark.parametrize("name", ["a/b", "../x", ".hidden", "a b", "x" * 121])
 def test_a_name_that_is_no_folder(name):
-    with pytest.raises(SpecError, match="cannot name a run"):
+    with pytest.raises(SpecError, match="not a valid name of a run"):
         run_name({"EXP_NAME": name})
 
 
