@@ -8,7 +8,7 @@ from itertools import chain, islice
 from hpcsweep.engines.base import FactPattern, FailurePattern, LogPatterns, PhasePattern
 from hpcsweep.engines.logs.prefixes import ANSI, LONGEST, split
 from hpcsweep.engines.logs.reader import FactSeen, FailureSeen, LogReader, PhaseSeen
-from hpcsweep.engines.registry import get_engine
+from hpcsweep.engines.registry import engines, get_engine
 from hpcsweep.imports.documents.log_times import LogTimes
 from hpcsweep.imports.documents.scheduler_messages import SchedulerMessages
 from hpcsweep.spec.phases import OutcomeKind, Phase
@@ -16,25 +16,6 @@ from hpcsweep.spec.phases import OutcomeKind, Phase
 _LOOKED_AT = 2_000
 """Lines by which the engine is recognised."""
 _TAIL = 5
-_SIGNS: dict[str, tuple[re.Pattern[str], re.Pattern[str]]] = {  # engine -> (its own banner, any of its words)
-    "vllm": (
-        re.compile(r"vLLM (?:API )?server version|V1 LLM engine|█ +version \d|\(APIServer pid=|\bvllm serve\b"),
-        re.compile(r"\bvllm\b|EngineCore|VllmWorker|\(Worker_[A-Z]+\d", re.IGNORECASE),
-    ),
-    "sglang": (
-        re.compile(
-            r"server_args=(?:ServerArgs\(|\{)|The server is fired up|Received sigquit from a child|sglang serve"
-        ),
-        re.compile(
-            r"\bsglang\b|\bsgl[-_]kernel\b|kill_process_tree called|\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (?:DP|TP|PP|EP)\d",
-            re.IGNORECASE,
-        ),
-    ),
-    "trtllm": (
-        re.compile(r"TensorRT-LLM version|\[TRT-LLM\]|\[TensorRT-LLM\]|trtllm-serve"),
-        re.compile(r"tensorrt[-_]llm|\btrtllm\b", re.IGNORECASE),
-    ),
-}
 _BANNER_WEIGHT = 100
 
 
@@ -143,15 +124,16 @@ def explain(lines: Iterable[str], engine: str | None = None) -> LogExplanation:
 
 def recognise(lines: Iterable[str]) -> str | None:
     """Return the name of the engine that wrote these lines; None: none of the built-in ones."""
-    scores = dict.fromkeys(_SIGNS, 0)
+    known = engines()
+    scores = dict.fromkeys(known, 0)
     for line in lines:
         text = line[:LONGEST]
-        for engine, (banner, words) in _SIGNS.items():
-            if banner.search(text):
-                scores[engine] += _BANNER_WEIGHT
-            elif words.search(text):
-                scores[engine] += 1
-    best = max(scores, key=lambda engine: scores[engine])
+        for name, engine in known.items():
+            if engine.log_banner is not None and engine.log_banner.search(text):
+                scores[name] += _BANNER_WEIGHT
+            elif engine.log_mentions is not None and engine.log_mentions.search(text):
+                scores[name] += 1
+    best = max(scores, key=lambda name: scores[name])
     return best if scores[best] else None
 
 
@@ -170,7 +152,7 @@ def _read(lines: Iterator[str], reading: _LogScan) -> None:
 def _explanation(reading: _LogScan, engine: str | None, *, recognised: bool) -> LogExplanation:
     facts = reading.reader.facts
     failure = reading.reader.failure
-    message = reading.scheduler.said()
+    message = reading.scheduler.message()
     version = facts.get("engine_version")
     outcome, reason, hint = _verdict(failure)
     if message is not None and (failure is None or engine is None):

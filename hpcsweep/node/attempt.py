@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcsweep.engines.access import key_file_text
 from hpcsweep.engines.base import Engine
 from hpcsweep.errors import EngineError, SpecError
 from hpcsweep.events.records import OTHER_GPU
@@ -188,7 +187,7 @@ class Attempt:
         """Give the server its API key, in its environment or in a file, never as an argument. Raises OSError."""
         cache = self._cache if self._cache and self._cache.mode != "off" else None
         key = key_for(Path(self._context.job.cache_dir), cache.key) if cache else random_key()
-        key_file = key_file_text(engine, self._run.server, key)
+        key_file = engine.key_file_text(self._run.server, key)
         if engine.api_key_env is not None:
             self._environment[engine.api_key_env] = self._key = key
         elif key_file is not None:

@@ -21,6 +21,8 @@ MAX_RANGES = 3
 
 MARKS = {Verdict.BETTER: "▲", Verdict.WORSE: "▼", Verdict.NO_DIFFERENCE: "≈", Verdict.NOT_COMPARABLE: "?"}
 
+SIGNIFICANT = (Verdict.BETTER, Verdict.WORSE)
+
 MAX_FINDINGS = 4
 MAX_STEPS = 3
 
@@ -107,8 +109,10 @@ def _baseline(screen: FirstScreen, answer: Answer) -> str:
     if not answer.baseline:
         return ""
     reference = wording.short_name(screen.findings, answer.baseline[0].reference)
-    many = len({one.workload for one in answer.baseline}) > 1 or len(screen.workloads) > 1
-    changes = "; ".join(f"{one.workload + ' ' if many else ''}{_change(one)}" for one in answer.baseline)
+    many = len({comparison.workload for comparison in answer.baseline}) > 1 or len(screen.workloads) > 1
+    changes = "; ".join(
+        f"{comparison.workload + ' ' if many else ''}{_change(comparison)}" for comparison in answer.baseline
+    )
     return f"Against the baseline {reference}: {changes}."
 
 
@@ -122,10 +126,14 @@ def _best(screen: FirstScreen, answer: Answer) -> str:
     if answer.best is None:
         return ""
     best = wording.short_name(screen.findings, answer.best)
-    score = next(one.score for one in screen.findings.recommendation.candidates if one.variant == answer.best.variant)
+    score = next(
+        candidate.score
+        for candidate in screen.findings.recommendation.candidates
+        if candidate.variant == answer.best.variant
+    )
     return (
-        f"{best} ({_difference(answer.best, answer.variant)}) has the highest score, {wording.sentence_figure(score)}, "
-        f"but is not significantly different; {answer.variant.short_name} is simpler or cheaper."
+        f"{best} ({_difference(answer.best, answer.variant)}) has the best score, {wording.sentence_figure(score)}, "
+        f"but the difference is not significant and {answer.variant.short_name} is simpler or cheaper."
     )
 
 
@@ -188,7 +196,7 @@ def _ranges(variants: Sequence[Variant], screen: FirstScreen) -> str:
             ranges[-1].append(variant)
         else:
             ranges.append([variant])
-    parts = [_range(found) for found in ranges]
+    parts = [_range(variants) for variants in ranges]
     return ", ".join(parts) if len(parts) <= MAX_RANGES else f"{parts[0]}, … ({len(variants)})"
 
 
@@ -209,7 +217,7 @@ def mark(comparison: Comparison) -> str:
     """Return `▲ +5.1 %`, `≈`."""
     sign = MARKS[comparison.verdict]
     value = comparison.percent.value
-    if comparison.verdict in (Verdict.BETTER, Verdict.WORSE) and value is not None:
+    if comparison.verdict in SIGNIFICANT and value is not None:
         return f"{sign} {value:+.1f} %"
     return sign
 
@@ -244,7 +252,7 @@ def legend(screen: FirstScreen, columns: Collection[str]) -> Iterator[str]:
     """Yield what the marks of the table mean, as far as it has them."""
     parts = ["* recommended"] if any(row.recommended for row in screen.rows) else []
     if "against" in columns:
-        verdicts = {one.verdict for row in screen.rows for one in row.against}
+        verdicts = {comparison.verdict for row in screen.rows for comparison in row.against}
         meanings = (
             (Verdict.BETTER, "▲ better"),
             (Verdict.WORSE, "▼ worse"),
@@ -291,29 +299,34 @@ def axis_sentences(screen: FirstScreen) -> list[str]:
         levels = [level for level in axis.levels if not level.is_reference]
         changed = [sentence for level in levels if (sentence := _level_sentence(screen, axis, level))]
         sentences += changed
-        if not changed and any(_level_effects(screen, level) for level in levels):
+        on_metric = [effect for level in levels for effect in _metric_effects(screen, level)]
+        if on_metric and not any(effect.verdict in SIGNIFICANT for effect in on_metric):
             without.append(axis.axis)
     if without:
-        sentences.append(f"No significant effect of {join_names(without)}.")
+        sentences.append(f"No significant effect on {METRICS[screen.metric].title}: {join_names(without)}.")
     return sentences
 
 
-def _level_effects(screen: FirstScreen, level: LevelFinding) -> list[Comparison | Effect]:
-    """Return the effects on the shown metric and on startup: means over pairs, else against the baseline."""
-    of_metric: list[Comparison | Effect] = [*level.main_effects] or [*level.one_at_a_time]
-    shown = [one for one in of_metric if one.metric == screen.metric and one.condition == screen.condition]
-    return [one for one in (*shown, *level.startup) if one.percent.value is not None]
+def _metric_effects(screen: FirstScreen, level: LevelFinding) -> list[Comparison | Effect]:
+    """Return the effects on the shown metric: means over pairs, else the comparison with the baseline."""
+    effects: list[Comparison | Effect] = [*level.main_effects] or [*level.one_at_a_time]
+    shown = (effect for effect in effects if effect.metric == screen.metric and effect.condition == screen.condition)
+    return [effect for effect in shown if effect.percent.value is not None]
 
 
 def _level_sentence(screen: FirstScreen, axis: AxisFinding, level: LevelFinding) -> str:
-    significant = [one for one in _level_effects(screen, level) if one.verdict in (Verdict.BETTER, Verdict.WORSE)]
+    effects = [
+        *_metric_effects(screen, level),
+        *(effect for effect in level.startup if effect.percent.value is not None),
+    ]
+    significant = [effect for effect in effects if effect.verdict in SIGNIFICANT]
     if not significant or axis.reference is None:
         return ""
     many = len(screen.findings.sweep.workloads) > 1
     changes = "; ".join(
-        f"{METRICS[one.metric].title}{f' on {one.workload}' if many and one.workload else ''} "
-        f"{wording.sentence_percent(one.percent)}, {one.verdict.value}"
-        for one in significant
+        f"{METRICS[effect.metric].title}{f' on {effect.workload}' if many and effect.workload else ''} "
+        f"{wording.sentence_percent(effect.percent)}, {effect.verdict.value}"
+        for effect in significant
     )
     return f"{axis.axis}={level.level} compared with {axis.axis}={axis.reference}: {changes}."
 

@@ -195,7 +195,7 @@ def finding_json(finding: ClaimFinding) -> dict[str, Any]:
         "file": finding.location.file,
         "line": finding.location.line,
         "about": finding.about,
-        "kind": finding.kind,
+        "kind": finding.kind.value,
         "claim": finding.claim,
         "stated": finding.stated,
         "recomputed": finding.recomputed,

@@ -186,7 +186,7 @@ def test_retry_with_more_walltime_and_a_mended_profile(cli):
         (("--walltime", "soon"), 2, "is not a duration"),
         (("--walltime", "0"), 2, "duration must be positive"),
         (("--cluster", "mien"), 1, "unknown cluster 'mien'"),
-        (("--cluster", "other"), 1, "of local on this machine; the cluster profile other leads to slurm"),
+        (("--cluster", "other"), 1, "submitted to local on this machine; the cluster profile other is for slurm"),
     ):
         assert words in cli.run("retry", *wrong, code=code).stderr
     assert len(list((cli.home / "sweeps/small-0001/jobs").iterdir())) == 1
@@ -252,7 +252,7 @@ def test_ctrl_c_during_wait_leaves_the_sweep_running(cli):
     os.killpg(process.pid, signal.SIGINT)
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stdout + stderr
-    assert "goes on" in stdout and "Traceback" not in stderr
+    assert "small-0001 continues" in stdout and "Traceback" not in stderr
     runs = until(lambda: (r := cli.runs()) and all(run["state"] == "finished" for run in r.values()) and r)
     assert {run["outcome"] for run in runs.values()} == {"completed"}
 

@@ -334,7 +334,7 @@ def test_a_report_of_llm_d_without_performance_is_refused():
 
 def test_a_torn_report_of_llm_d_is_told():
     found = read_text("version: '0.2'\nrun: {uid: a\nresults:\n  - [", "br.yaml")
-    assert "it begins as a report of llm-d" in found.skipped[0].why
+    assert "it begins like a report of llm-d" in found.skipped[0].why
 
 
 # --- refused ------------------------------------------------------------------------------------------------------

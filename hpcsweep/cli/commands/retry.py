@@ -57,7 +57,7 @@ FINAL_OUTCOMES = {OutcomeKind.COMPLETED, OutcomeKind.UNSUPPORTED}
     help="Folder with your own templates, as for submit.",
 )
 @click.option("--wait", is_flag=True, help="Show progress until all runs have ended; exit 3 if none completed.")
-@click.option("--json", "as_json", is_flag=True, help="Print the submission as JSON (docs/json.md).")
+@click.option("--json", "as_json", is_flag=True, help="Print the submission as JSON.")
 @click.pass_context
 def retry(
     ctx: click.Context,

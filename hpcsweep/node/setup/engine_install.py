@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hpcsweep.engines.base import Engine
+from hpcsweep.engines.registry import get_engine
 from hpcsweep.node.record.records import read_json, write_json
 
 _VERSION_TIMEOUT_S = 300.0
@@ -31,8 +32,7 @@ for name in sys.argv[1:]:
 
 def find_executable(engine: str, named: Mapping[str, str], env: Mapping[str, str]) -> str | None:
     """Return the path from the cluster profile, else $HPCSWEEP_<ENGINE>, else the first on PATH. None: not found."""
-    names = {"trtllm": "trtllm-serve", "sglang": "python3"}
-    asked = named.get(engine) or env.get(f"HPCSWEEP_{engine.upper()}") or names.get(engine, engine)
+    asked = named.get(engine) or env.get(f"HPCSWEEP_{engine.upper()}") or get_engine(engine).executable
     return shutil.which(asked, path=env.get("PATH"))
 
 
@@ -45,13 +45,13 @@ def installed_version(engine: Engine, executable: str, cache_dir: Path) -> str |
     version = _metadata_version(engine, executable)
     if version is not None:
         return version
-    text = _cached(executable, "version", engine.version_argv, _VERSION_TIMEOUT_S, cache_dir)
+    text = _cached(executable, "version", engine.version_argv(executable), _VERSION_TIMEOUT_S, cache_dir)
     return engine.parse_version(text) if text is not None else None
 
 
 def known_flags(engine: Engine, executable: str, version: str | None, cache_dir: Path) -> frozenset[str] | None:
     """Return all long flags in the engine's help, as written there; None: no help."""
-    text = _cached(executable, f"help-{version}", engine.help_argv, _HELP_TIMEOUT_S, cache_dir)
+    text = _cached(executable, f"help-{version}", engine.help_argv(executable), _HELP_TIMEOUT_S, cache_dir)
     return parse_flags(text) if text else None
 
 
