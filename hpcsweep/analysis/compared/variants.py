@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from hpcsweep.analysis.findings import FactFinding, RunFinding, SweepFacts, Variant
 from hpcsweep.analysis.rows import RunRow, SweepRow
 from hpcsweep.spec.axes import BUILTIN_AXES
-from hpcsweep.spec.axis_names import axis_name
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.units import parse_tokens
 
