@@ -10,7 +10,7 @@ from typing import Any
 
 from hpcsweep.node.record.records import write_json
 from hpcsweep.spec.budgets import Budgets
-from hpcsweep.spec.job import Element, JobSpec, PlannedWorkload, Resources, RunSpec
+from hpcsweep.spec.job import ArrayTask, JobSpec, PlannedWorkload, Resources, RunSpec
 from hpcsweep.spec.server import ServerConfig, Settings
 from hpcsweep.spec.workload import Dataset, DatasetFacts, Workload
 from hpcsweep.sweep.layout import SweepFolder
@@ -156,7 +156,7 @@ def make_sweep(
     axes: dict[str, list[str]] | None = None,
     *,
     samples: int = 3,
-    handed_over: bool = True,
+    submitted: bool = True,
     submitted_at: float = STARTED_AT - 60,
     scheduler: str = "slurm",
 ) -> MadeSweep:
@@ -175,7 +175,7 @@ def make_sweep(
         name=name,
         scheduler=scheduler,
         resources=Resources(gpus=8, gpu_type="h200", walltime_s=7200),
-        elements=[Element(index=index, runs=[spec]) for index, spec in enumerate(specs)],
+        tasks=[ArrayTask(index=index, runs=[spec]) for index, spec in enumerate(specs)],
         cache_dir=str(home / "cache"),
     )
     (job_dir / "job.json").write_text(job.model_dump_json(), encoding="utf-8")
@@ -183,19 +183,19 @@ def make_sweep(
     for label in labels:
         (folder.path / "runs" / label).mkdir(parents=True)
     write_small(folder.path / "sweep.json", _document(name, axes, specs, submitted_at, scheduler))
-    if handed_over:
-        hand_over(folder, 0, "12", len(specs))
+    if submitted:
+        mark_submitted(folder, 0, "12", len(specs))
     return MadeSweep(folder, tuple(labels))
 
 
-def hand_over(folder: SweepFolder, job: int, job_id: str, elements: int, cancelled: Iterable[int] = ()) -> None:
+def mark_submitted(folder: SweepFolder, job: int, job_id: str, tasks: int, cancelled: Iterable[int] = ()) -> None:
     """Write submission.json."""
     submission = Submission(
         job_id=job_id,
         cluster="h200",
         scheduler="slurm",
         submitted_at=STARTED_AT - 60,
-        elements=elements,
+        tasks=tasks,
         cancelled=list(cancelled),
     )
     folder.write_submission(job, submission)
@@ -206,11 +206,11 @@ def retry(sweep: MadeSweep, label: str, *, known_attempts: int, job_id: str = "1
     job_dir = sweep.folder.job_dir(1)
     job_dir.mkdir()
     job = sweep.folder.read_job(0)
-    spec = next(run for element in job.elements for run in element.runs if run.label == label)
+    spec = next(run for task in job.tasks for run in task.runs if run.label == label)
     again = spec.model_copy(update={"attempt_offset": known_attempts})
-    job = job.model_copy(update={"job": 1, "elements": [Element(index=0, runs=[again])]})
+    job = job.model_copy(update={"job": 1, "tasks": [ArrayTask(index=0, runs=[again])]})
     (job_dir / "job.json").write_text(job.model_dump_json(), encoding="utf-8")
-    hand_over(sweep.folder, 1, job_id, 1)
+    mark_submitted(sweep.folder, 1, job_id, 1)
 
 
 def finish(sweep: MadeSweep, *, samples: int, chunks: int = 16) -> None:

@@ -241,7 +241,7 @@ def _template(script: Adopted, directives: Directives, unclear: list[tuple[int, 
 def _resources(directives: Directives) -> Iterator[str]:
     """The block `resources` with the script's own directives; array and walltime stay with hpcsweep."""
     yield "{% block resources %}"
-    first, last = "job.elements[0].index", "job.elements[-1].index"
+    first, last = "job.tasks[0].index", "job.tasks[-1].index"
     if directives.scheduler == "slurm":
         yield "{% if array %}"
         at_once = "{{ '%%%d' | format(parallel) if parallel else '' }}"

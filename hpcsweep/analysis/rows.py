@@ -133,12 +133,12 @@ class RunRow:
     outcome: OutcomeKind | None  # of the run: the last attempt's, or what the scheduler said, or not_run
     reason: str = ""
     simulated: bool = False
-    planned_only: bool = False  # stands in the experiment as not to be run, with its reason
+    not_submitted: bool = False  # stands in the experiment as not to be run, with its reason
     job: str | None = None
     node: str | None = None
     gpu_type: str | None = None
     nodes: int = 1
-    settled_by: str = ""  # the witness that decided on state and outcome; empty: not known
+    source: str = ""  # the witness that decided on state and outcome; empty: not known
     queued_s: float | None = None
     attempts: tuple[AttemptRow, ...] = ()
     server: dict[str, object] = field(default_factory=dict)  # `spec.server.ServerConfig` as JSON; empty: not known

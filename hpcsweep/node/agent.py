@@ -29,7 +29,7 @@ from hpcsweep.node.record.identity import array_index, identify, process_started
 from hpcsweep.node.record.records import NOT_RUN_FILE, read_json, write_json
 from hpcsweep.node.watch.gpus import Gpus
 from hpcsweep.spec.budgets import Budgets
-from hpcsweep.spec.job import Element, JobSpec, RunSpec
+from hpcsweep.spec.job import ArrayTask, JobSpec, RunSpec
 from hpcsweep.spec.phases import OutcomeKind
 
 EXIT_CODES: Mapping[OutcomeKind, int] = {
@@ -68,8 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         job_dir = Path(options.job_dir).absolute()
         privacy.enter(job_dir)
         job = read_job(job_dir)
-        element = choose_element(job, options.index, os.environ)
-        return Agent(job_dir, job, element, os.environ).run()
+        task = choose_task(job, options.index, os.environ)
+        return Agent(job_dir, job, task, os.environ).run()
     except HpcsweepError as exc:
         print(f"Error: {exc}", file=sys.stderr)  # noqa: T201
         return 1
@@ -103,37 +103,37 @@ def read_job(job_dir: Path) -> JobSpec:
         raise SpecError(f"{path} is no job of this version", detail=str(exc)) from exc
 
 
-def choose_element(job: JobSpec, index: int | None, env: Mapping[str, str]) -> Element:
+def choose_task(job: JobSpec, index: int | None, env: Mapping[str, str]) -> ArrayTask:
     """The element of the index asked for, or named by the environment, or the only one. Raises SpecError."""
     chosen = array_index(env) if index is None else index
-    if chosen is None and len(job.elements) == 1:
-        return job.elements[0]
-    known = ", ".join(str(element.index) for element in job.elements[:20])
+    if chosen is None and len(job.tasks) == 1:
+        return job.tasks[0]
+    known = ", ".join(str(task.index) for task in job.tasks[:20])
     if chosen is None:
-        raise SpecError(f"job {job.name} has {len(job.elements)} elements: which one?", hint=f"--index, one of {known}")
+        raise SpecError(f"job {job.name} has {len(job.tasks)} array tasks: which one?", hint=f"--index, one of {known}")
     try:
-        return job.element(chosen)
+        return job.task(chosen)
     except KeyError:
-        raise SpecError(f"job {job.name} has no element {chosen}", hint=f"it has {known}") from None
+        raise SpecError(f"job {job.name} has no array task {chosen}", hint=f"it has {known}") from None
 
 
 class Agent:
     """One life of one element."""
 
-    def __init__(self, job_dir: Path, job: JobSpec, element: Element, env: Mapping[str, str]) -> None:
-        self._job_dir, self._job, self._element, self._env = job_dir, job, element, env
+    def __init__(self, job_dir: Path, job: JobSpec, task: ArrayTask, env: Mapping[str, str]) -> None:
+        self._job_dir, self._job, self._task, self._env = job_dir, job, task, env
         me = read_process(os.getpid())
         self._identity = identify(env, me.started if me else 0)
-        margin_s = max((run.budgets.margin for run in element.runs), default=0.0)
+        margin_s = max((run.budgets.margin for run in task.runs), default=0.0)
         walltime = job_walltime(env, job.resources.walltime_s, margin_s, process_started_at(os.getpid()))
         self._stopper = Stopper(walltime, self._cancel_asked, lambda: slurm_job_state(env))
 
     def run(self) -> int:
         """Every run of the element, in order, unless another agent of this job has it. The exit code of the agent."""
-        claim = AgentClaim(self._job_dir, self._element.index, self._identity, self._env)
+        claim = AgentClaim(self._job_dir, self._task.index, self._identity, self._env)
         owner = claim.take()
         if owner is not None:
-            _yield(f"{owner} executes element {self._element.index} of {self._job.name}")
+            _yield(f"{owner} executes array task {self._task.index} of {self._job.name}")
             return 0
         try:
             return self._run_all()
@@ -149,7 +149,7 @@ class Agent:
         stop: Stop | None = None
         exit_code = 1
         try:
-            for run in self._element.runs:
+            for run in self._task.runs:
                 stop = stop or self._stopper.check()
                 if stop is not None:
                     self._not_run(run, stop)
@@ -222,16 +222,16 @@ class Agent:
             "started_at": started_at,
             "ended_at": time.time(),
         }
-        place = self._job_dir / "elements"
+        place = self._job_dir / "tasks"
         try:
             place.mkdir(exist_ok=True)
-            write_json(place / f"{self._element.index}.exit.json", record)
+            write_json(place / f"{self._task.index}.exit.json", record)
         except OSError as exc:
             self._say(f"the end of the element could not be recorded: {exc}")
 
     def _cancel_asked(self) -> bool:
         """Whether hpcsweep's own cancel left its marker: it does so before it asks the scheduler."""
-        index = self._element.index
+        index = self._task.index
         submission = read_json(self._job_dir / "submission.json") or {}
         marker = Path(self._job.sweep_dir) / "dispatcher" / "cancel" / f"{self._job.job}_{index}"
         return index in (submission.get("cancelled") or []) or marker.exists()

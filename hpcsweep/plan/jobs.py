@@ -10,7 +10,7 @@ from hpcsweep.errors import PlanError
 from hpcsweep.plan.runs import PlannedRun
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment, ResourceRequest
-from hpcsweep.spec.job import Element, JobSpec, Resources, RunSpec, Simulation
+from hpcsweep.spec.job import ArrayTask, JobSpec, Resources, RunSpec, Simulation
 from hpcsweep.spec.server import ServerConfig
 from hpcsweep.units import format_duration
 
@@ -69,8 +69,8 @@ def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Clust
             groups.setdefault(shape(run.server, experiment.resources, cluster, packing.pack), []).append(run)
     jobs: list[JobSpec] = []
     for resources, members in groups.items():
-        elements = list(_chunks(members, packing.pack))
-        for part in _chunks(elements, packing.max_array_size or len(elements)):
+        tasks = list(_chunks(members, packing.pack))
+        for part in _chunks(tasks, packing.max_array_size or len(tasks)):
             number = len(jobs)
             jobs.append(
                 JobSpec(
@@ -80,8 +80,8 @@ def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Clust
                     name=f"{packing.sweep}-{number}",
                     scheduler=cluster.scheduler,
                     resources=resources,
-                    elements=[
-                        Element(index=index, runs=[_run_spec(experiment, run, packing) for run in members_of])
+                    tasks=[
+                        ArrayTask(index=index, runs=[_run_spec(experiment, run, packing) for run in members_of])
                         for index, members_of in enumerate(part)
                     ],
                     engines=cluster.engines,
@@ -118,12 +118,12 @@ def repack(
     for asked, members in groups.items():
         for part in _chunks(members, max_array_size or len(members)):
             number = first_job + len(jobs)
-            elements = [
-                Element(index=index, runs=[run.model_copy(update={"attempt_offset": attempts.get(run.label, 0)})])
+            tasks = [
+                ArrayTask(index=index, runs=[run.model_copy(update={"attempt_offset": attempts.get(run.label, 0)})])
                 for index, (_, run) in enumerate(part)
             ]
             first = part[0][0]
-            changed: dict[str, Any] = {"job": number, "name": f"{first.sweep}-{number}", "elements": elements}
+            changed: dict[str, Any] = {"job": number, "name": f"{first.sweep}-{number}", "tasks": tasks}
             changed |= {"resources": asked, "engines": dict(cluster.engines)}
             changed |= {"unprotected_server_allowed": cluster.unprotected_server_allowed}
             changed |= {"private_network": cluster.private_network}
@@ -134,7 +134,7 @@ def repack(
 def gpu_hours(jobs: Sequence[JobSpec]) -> float:
     """GPU-hours asked for at most: GPUs x walltime of every element."""
     return sum(
-        job.resources.gpus * job.resources.nodes * job.resources.walltime_s / 3600 * len(job.elements) for job in jobs
+        job.resources.gpus * job.resources.nodes * job.resources.walltime_s / 3600 * len(job.tasks) for job in jobs
     )
 
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import hpcsweep
 from hpcsweep.render.environment import JobEnvironment, render, sh
+from hpcsweep.render.own_script import OLD_SOURCED, SOURCED
 from hpcsweep.spec.cluster import Cluster
-from hpcsweep.spec.job import Element, JobSpec
+from hpcsweep.spec.job import ArrayTask, JobSpec
 
 SCRIPT_FILE = "job.sh"
 SPEC_FILE = "job.json"
@@ -42,22 +43,22 @@ def render_job(
         parallel=parallel,
         job_dir=job_dir,
         log_dir=f"{job_dir}/logs",
-        array=len(job.elements) > 1,
+        array=len(job.tasks) > 1,
         version=hpcsweep.__version__,
     )
-    return job_files(job, script)
+    return job_files(job, script.replace(OLD_SOURCED, SOURCED))
 
 
 def job_files(job: JobSpec, script: str, before: str = "") -> RenderedJob:
     """The files of `jobs/N/` around a script, rendered or a user's own. `before`: stands first in each .env file."""
     files = {SCRIPT_FILE: script, SPEC_FILE: job.model_dump_json(indent=1) + "\n"}
-    for element in job.elements:
-        files[f"elements/{element.index}.env"] = before + element_environment(element)
+    for task in job.tasks:
+        files[f"tasks/{task.index}.env"] = before + task_environment(task)
     return RenderedJob(files)
 
 
-def element_environment(element: Element) -> str:
+def task_environment(task: ArrayTask) -> str:
     """The exports of an element, for the job's shell: those of its first run; the agent sets each run's own."""
-    lines = [f"# {', '.join(run.label for run in element.runs)}"]
-    lines += [f"export {name}={sh(value)}" for name, value in sorted(element.runs[0].exports.items())]
+    lines = [f"# {', '.join(run.label for run in task.runs)}"]
+    lines += [f"export {name}={sh(value)}" for name, value in sorted(task.runs[0].exports.items())]
     return "\n".join(lines) + "\n"

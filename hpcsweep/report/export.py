@@ -15,7 +15,7 @@ from hpcsweep.errors import ReportError, nearest
 from hpcsweep.render.environment import make_environment, render
 from hpcsweep.report import wording
 from hpcsweep.spec.cluster import Cluster
-from hpcsweep.spec.job import Element, JobSpec, Resources
+from hpcsweep.spec.job import ArrayTask, JobSpec, Resources
 from hpcsweep.spec.secret_values import is_secret
 
 KINDS = ("command", "slurm", "pbs", "yaml")
@@ -116,7 +116,7 @@ def _script(service: Service, scheduler: str, walltime_s: float | None) -> str:
         name=name,
         scheduler=scheduler,
         resources=resources,
-        elements=[Element(index=0, runs=[])],
+        tasks=[ArrayTask(index=0, runs=[])],
         cache_dir="",
     )
     return render(

@@ -38,7 +38,7 @@ def merge_listings(listings: Sequence[Listing]) -> Listing:
     return Listing(merged, all(listing.complete for listing in listings), trouble, absent)
 
 
-def every_element(listing: Listing, elements: Mapping[str, int]) -> dict[tuple[str, int], JobStatus]:
+def every_task(listing: Listing, elements: Mapping[str, int]) -> dict[tuple[str, int], JobStatus]:
     """(job id, element index) -> status of the elements of these jobs (id -> number of elements).
 
     What is left of an array when its waiting elements were cancelled is told once, for all of them. A complete

@@ -19,6 +19,7 @@ __all__ = [
     "Tokens",
     "known_keys",
     "nearest",
+    "renamed",
     "spec_error",
 ]
 
@@ -41,6 +42,13 @@ class Record(BaseModel):
     """A frozen model of something written by one version and read by another: unknown keys are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+def renamed(data: Any, **names: str) -> Any:
+    """Return the data of a record with old keys replaced by new ones. `names`: old key -> new key."""
+    if not isinstance(data, dict):
+        return data
+    return {names.get(key, key): value for key, value in data.items() if names.get(key) not in data}
 
 
 Seconds = Annotated[float, BeforeValidator(parse_duration_s)]

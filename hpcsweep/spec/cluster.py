@@ -77,7 +77,7 @@ class Cluster(Model):
     env: dict[EnvironmentName, str] = Field({}, description="environment of the job; never a secret")
     secrets_file: str | None = Field(None, description="file on the nodes with NAME=VALUE lines, mode 0600")
     login_shell: bool = Field(True, description="Slurm; False: jobs start without the login files of their user")
-    parallel: int | None = Field(None, ge=1, description="elements that run at once; None: no limit")
+    parallel: int | None = Field(None, ge=1, description="array tasks that run at the same time; None: no limit")
     max_array_size: int | None = Field(None, ge=1, description="None: asked of the cluster")
     python: str | None = Field(None, description="interpreter on the nodes; None: the one that runs hpcsweep")
     engines: dict[str, str] = Field({}, description="engine -> executable on the nodes")

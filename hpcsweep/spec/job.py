@@ -1,8 +1,10 @@
 """job.json: the contract between the login side, which writes it, and the node agent, which obeys it."""
 
-from pydantic import Field
+from typing import Any
 
-from hpcsweep.spec.base import EnvironmentName, Model, Record, Seconds
+from pydantic import Field, model_validator
+
+from hpcsweep.spec.base import EnvironmentName, Model, Record, Seconds, renamed
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.server import ServerConfig
 from hpcsweep.spec.workload import DatasetFacts, Workload
@@ -57,8 +59,8 @@ class RunSpec(Record):
     attempt_offset: int = Field(0, ge=0, description="attempts that the login side knows of; the next is at least +1")
 
 
-class Element(Record):
-    """One allocation: an element of a job array, or the whole of a single job."""
+class ArrayTask(Record):
+    """One allocation: an array task of a job array, or the whole of a single job."""
 
     index: int = Field(ge=0)
     runs: list[RunSpec]
@@ -74,10 +76,10 @@ class JobSpec(Record):
     name: str = Field(description="job name for the scheduler")
     scheduler: str = Field(description="local, slurm, pbs")
     resources: Resources
-    elements: list[Element]
+    tasks: list[ArrayTask]
     engines: dict[str, str] = Field({}, description="engine -> executable; not named: $HPCSWEEP_<ENGINE>, then PATH")
     cache_dir: str = Field(description="root of the compile caches")
-    own_script: bool = Field(False, description="job.sh is a user's own script; then there is one element")
+    own_script: bool = Field(False, description="job.sh is a user's own script; then there is one array task")
     compile_cache: str = Field("shared", description="shared, node_local or off")
     env_from: list[str] = Field([], description="variables of the server that are read on the node, never written")
     secrets_file: str | None = Field(None, description="file on the node that they are read from first")
@@ -86,9 +88,20 @@ class JobSpec(Record):
         False, description="a server that every user of the node can connect to may run: no other user is on the nodes"
     )
 
-    def element(self, index: int) -> Element:
-        """The element of this index. KeyError if there is none."""
-        for element in self.elements:
-            if element.index == index:
-                return element
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_names(cls, data: Any) -> Any:
+        """Read `elements`, the name of `tasks` before version 0.2."""
+        return renamed(data, elements="tasks")
+
+    @property
+    def elements(self) -> list[ArrayTask]:
+        """Return `tasks`, under the name that templates written before version 0.2 use."""
+        return self.tasks
+
+    def task(self, index: int) -> ArrayTask:
+        """Return the array task of this index. Raises KeyError when there is none."""
+        for task in self.tasks:
+            if task.index == index:
+                return task
         raise KeyError(index)

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from hpcsweep.spec.base import Record
+from hpcsweep.spec.base import Record, renamed
 from hpcsweep.spec.phases import OutcomeKind
 
 SWEEP_SCHEMA = 1
@@ -13,7 +13,7 @@ IMPORTED_FROM = "imported_from"
 """In the provenance of a sweep that others measured and wrote down: the files it was read from."""
 
 
-class PlannedRun(Record):
+class SweepRunEntry(Record):
     """One run of a sweep, and the allocation that carries it."""
 
     label: str
@@ -27,9 +27,15 @@ class PlannedRun(Record):
     server: dict[str, Any] = Field({}, description="the `ServerConfig`, as JSON; empty: not known")
     job: int | None = Field(None, description="number of the folder below jobs/ at submission; None: it has no job")
     index: int | None = Field(None, description="index of the element in job.json; None: it has no job")
-    planned_only: bool = Field(False, description="stands in the sweep, and is not to be run")
+    not_submitted: bool = Field(False, description="stands in the sweep, and is not to be run")
     outcome: OutcomeKind | None = Field(None, description="known before anything was queued: unsupported, not_run")
     state_reason: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_names(cls, data: Any) -> Any:
+        """Read `planned_only`, the name of `not_submitted` before version 0.2."""
+        return renamed(data, planned_only="not_submitted")
 
 
 class NotRunEntry(Record):
@@ -57,5 +63,5 @@ class SweepFile(Record):
     versions: dict[str, str] = {}
     provenance: dict[str, Any] = Field({}, description="git revision and such")
     simulated: bool = False
-    runs: list[PlannedRun] = []
+    runs: list[SweepRunEntry] = []
     not_run: list[NotRunEntry] = []

@@ -21,7 +21,7 @@ from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import ResourceRequest
 from hpcsweep.spec.job import JobSpec
 from hpcsweep.submit.backends import Backend
-from hpcsweep.submit.place import Place, check_far_side, claim, find_place
+from hpcsweep.submit.location import SweepLocation, check_far_side, claim, locate_sweep
 from hpcsweep.submit.provenance import provenance
 from hpcsweep.submit.sweep_lock import SweepLock
 from hpcsweep.sweep.layout import SUBMISSION_FILE, Home, SweepFolder, read_json
@@ -68,9 +68,11 @@ def submit(prepared: Prepared, home: Home, backend: Backend, above: int = 0) -> 
         )
         write_sweep(prepared, rendered, sweep)
         place.stage()
-        jobs = _hand_over(prepared.cluster_name, prepared.cluster, rendered.jobs, rendered.files, place, backend, lock)
+        jobs = _submit_jobs(
+            prepared.cluster_name, prepared.cluster, rendered.jobs, rendered.files, place, backend, lock
+        )
     except BaseException:
-        if not any(sweep.was_handed_over(number) for number in sweep.job_numbers()):
+        if not any(sweep.was_submitted(number) for number in sweep.job_numbers()):
             place.remove()
         raise
     finally:
@@ -103,7 +105,7 @@ def retry(
         request = request.model_copy(update={"walltime": walltime_s})
     numbers = sweep.job_numbers()
     jobs = repack(
-        [(job, run) for label, (job, _, run) in sweep.places().items() if label in labels],
+        [(job, run) for label, (job, _, run) in sweep.current_jobs().items() if label in labels],
         {label: sweep.attempts(label) for label in labels},
         lambda job, run: job.resources if own_script else shape(run.server, request, cluster),
         first_job=numbers[-1] + 1,
@@ -112,11 +114,11 @@ def retry(
     )
     script = own_script_of(sweep, cluster) if own_script else None
     files = render_jobs(environment, backend.template, jobs, cluster, document.get("parallel"), script)
-    place = find_place(sweep, cluster, backend)
+    place = locate_sweep(sweep, cluster, backend)
     check_far_side(cluster, backend)
     write_jobs(jobs, files, sweep)
     place.stage()
-    return Submitted(sweep, tuple(_hand_over(cluster_name, cluster, jobs, files, place, backend, lock)))
+    return Submitted(sweep, tuple(_submit_jobs(cluster_name, cluster, jobs, files, place, backend, lock)))
 
 
 def own_script_of(sweep: SweepFolder, cluster: Cluster) -> str:
@@ -149,21 +151,21 @@ def cancel(
     that are known to be over; they are left out of earlier submissions. What we cancel is remembered first: a scheduler
     may forget an element that is cancelled while it is pending. Raises SchedulerError.
     """
-    place = find_place(sweep, cluster, backend)
-    places = sweep.where_runs_are()
+    place = locate_sweep(sweep, cluster, backend)
+    places = sweep.current_tasks()
     wanted = {label: place for label, place in places.items() if labels is None or label in labels}
-    elements = {*wanted.values(), *(sweep.earlier_places(wanted) - set(ended))}
+    tasks = {*wanted.values(), *(sweep.earlier_tasks(wanted) - set(ended))}
     asked: set[int] = set()
-    for number in sorted({job for job, _ in elements}):
+    for number in sorted({job for job, _ in tasks}):
         submission = sweep.read_submission(number)
         if submission is None or submission.job_id is None:
             continue
-        indexes = sorted({index for job, index in elements if job == number})
+        indexes = sorted({index for job, index in tasks if job == number})
         remembered = sorted({*submission.cancelled, *indexes})
         sweep.write_submission(number, submission.model_copy(update={"cancelled": remembered}))
         place.stage()  # the agent reads there that it is we who cancel
         # Subjobs of a plain array that have not started are in no job.json, so a whole sweep is its whole array.
-        whole = len(indexes) == submission.elements or submission.plain == "job"
+        whole = len(indexes) == submission.tasks or submission.plain == "job"
         whole = whole or (submission.plain == "array" and labels is None)
         try:
             backend.cancel(submission.job_id, None if whole else indexes)
@@ -192,21 +194,21 @@ def _runs_manually(sweep: SweepFolder, label: str) -> str | None:
 
 def neighbours(sweep: SweepFolder, labels: Collection[str]) -> list[str]:
     """Runs that share an allocation with one of `labels` and would be cancelled with it."""
-    places = sweep.where_runs_are()
-    elements = {places[label] for label in labels if label in places}
-    return sorted(label for label, place in places.items() if place in elements and label not in labels)
+    places = sweep.current_tasks()
+    tasks = {places[label] for label in labels if label in places}
+    return sorted(label for label, place in places.items() if place in tasks and label not in labels)
 
 
 def _nothing_to_say(text: str) -> None:
     """No other process knows a folder that was made a moment ago."""
 
 
-def _hand_over(
+def _submit_jobs(
     cluster_name: str,
     cluster: Cluster,
     jobs: Sequence[JobSpec],
     files: Sequence[RenderedJob],
-    place: Place,
+    place: SweepLocation,
     backend: Backend,
     lock: SweepLock,
 ) -> list[tuple[int, str, int]]:
@@ -218,7 +220,7 @@ def _hand_over(
             cluster=cluster_name,
             scheduler=cluster.scheduler,
             submitted_at=time.time(),
-            elements=len(job.elements),
+            tasks=len(job.tasks),
         )
         lock.check()
         try:
@@ -248,7 +250,7 @@ def _hand_over(
                 detail=exc.detail,
                 hint=f"{exc.hint}; {rest}" if exc.hint else rest,
             ) from exc
-        handed.append((job.job, job_id, len(job.elements)))
+        handed.append((job.job, job_id, len(job.tasks)))
     return handed
 
 

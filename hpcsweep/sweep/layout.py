@@ -32,13 +32,13 @@ def is_label(label: object) -> bool:
     return plain and "/" not in str(label) and not str(label).startswith(".")
 
 
-def places(jobs: "Iterable[tuple[JobSpec, bool]]") -> "dict[str, tuple[JobSpec, int, RunSpec]]":
+def current_jobs(jobs: "Iterable[tuple[JobSpec, bool]]") -> "dict[str, tuple[JobSpec, int, RunSpec]]":
     """Run label -> (job, element index, run) of the latest job that was handed over, else of the latest.
 
     `jobs`: each with whether it was, the oldest first. So a retry that is refused leaves a run what it was.
     """
     by_weight = [job for job, _ in sorted(jobs, key=lambda one: one[1])]
-    return {run.label: (job, e.index, run) for job in by_weight for e in job.elements for run in e.runs}
+    return {run.label: (job, e.index, run) for job in by_weight for e in job.tasks for run in e.runs}
 
 
 def logs_into(log_path: str, job_name: str) -> bool:
@@ -246,27 +246,27 @@ class SweepFolder:
         """Remove jobs/N/submission.json: the scheduler refused the job."""
         (self.job_dir(number) / SUBMISSION_FILE).unlink(missing_ok=True)
 
-    def places(self) -> "dict[str, tuple[JobSpec, int, RunSpec]]":
+    def current_jobs(self) -> "dict[str, tuple[JobSpec, int, RunSpec]]":
         """Run label -> (job, element index, run) of the job that counts."""
-        return places((self.read_job(number), self.was_handed_over(number)) for number in self.job_numbers())
+        return current_jobs((self.read_job(number), self.was_submitted(number)) for number in self.job_numbers())
 
-    def where_runs_are(self) -> dict[str, tuple[int, int]]:
+    def current_tasks(self) -> dict[str, tuple[int, int]]:
         """Run label -> (job, element index) of the job that counts."""
-        return {label: (job.job, index) for label, (job, index, _) in self.places().items()}
+        return {label: (job.job, index) for label, (job, index, _) in self.current_jobs().items()}
 
-    def earlier_places(self, labels: "Iterable[str]") -> set[tuple[int, int]]:
+    def earlier_tasks(self, labels: "Iterable[str]") -> set[tuple[int, int]]:
         """(job, element index) of the submissions of these runs before the one that counts."""
-        counting, wanted = self.where_runs_are(), set(labels)
+        counting, wanted = self.current_tasks(), set(labels)
         return {
-            (number, element.index)
+            (number, task.index)
             for number in self.job_numbers()
-            if self.was_handed_over(number)
-            for element in self.read_job(number).elements
-            for run in element.runs
-            if run.label in wanted and counting[run.label] != (number, element.index)
+            if self.was_submitted(number)
+            for task in self.read_job(number).tasks
+            for run in task.runs
+            if run.label in wanted and counting[run.label] != (number, task.index)
         }
 
-    def was_handed_over(self, number: int) -> bool:
+    def was_submitted(self, number: int) -> bool:
         """Whether a scheduler took job `number`, or may have taken it."""
         return (self.job_dir(number) / SUBMISSION_FILE).exists()
 

@@ -220,7 +220,7 @@ def render_jobs(
     python = cluster.python or sys.executable
     if script is not None:
         return [job_files(job, with_values(script), own_environment(python)) for job in jobs]
-    shares = parallel_shares([len(job.elements) for job in jobs], parallel)
+    shares = parallel_shares([len(job.tasks) for job in jobs], parallel)
     return [
         render_job(environment, template, job, cluster, python=python, parallel=share)
         for job, share in zip(jobs, shares, strict=True)
@@ -231,7 +231,7 @@ def sweep_document(
     prepared: Prepared, name: str, jobs: Sequence[JobSpec], provenance: Mapping[str, str]
 ) -> dict[str, Any]:
     """sweep.json: enough to repeat the sweep, and to show what was planned and why something was left out."""
-    places = {run.label: (job.job, element.index) for job in jobs for element in job.elements for run in element.runs}
+    places = {run.label: (job.job, task.index) for job in jobs for task in job.tasks for run in task.runs}
     experiment = prepared.experiment
     runs = []
     for run in prepared.runs:
@@ -247,7 +247,7 @@ def sweep_document(
                 "gpus": run.gpus,
                 "job": job,
                 "index": index,
-                "planned_only": run.refused is not None,
+                "not_submitted": run.refused is not None,
                 "outcome": "unsupported" if run.refused is not None else None,
                 "state_reason": run.refused or "",
                 "simulated": run.server.engine in prepared.simulated,

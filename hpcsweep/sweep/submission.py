@@ -1,10 +1,10 @@
 """jobs/N/submission.json: what became of a job that was handed over."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from hpcsweep.spec.base import Record
+from hpcsweep.spec.base import Record, renamed
 
 
 class Submission(Record):
@@ -24,8 +24,14 @@ class Submission(Record):
     cluster: str
     scheduler: str
     submitted_at: float
-    elements: int = Field(ge=1)
+    tasks: int = Field(ge=1)
     cancelled: list[int] = []
     searched_in_vain: bool = False
     plain: Literal["job", "array"] | None = None
     name: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_names(cls, data: Any) -> Any:
+        """Read `elements`, the name of `tasks` before version 0.2."""
+        return renamed(data, elements="tasks")

@@ -38,7 +38,7 @@ def write_jobs(jobs: Sequence[JobSpec], files: Sequence[RenderedJob], sweep: Swe
     for job, rendered_job in zip(jobs, files, strict=True):
         folder = sweep.job_dir(job.job)
         (folder / "logs").mkdir(parents=True)
-        (folder / "elements").mkdir()
+        (folder / "tasks").mkdir()
         for name, text in rendered_job.files.items():
             _write_text(folder / name, text)
         (folder / SCRIPT_FILE).chmod(privacy.executable_mode())

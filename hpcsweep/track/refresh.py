@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcsweep.errors import HpcsweepError, StoreConflict, StoreDiskError, StoreError
 from hpcsweep.schedulers.base import JobStatus
-from hpcsweep.schedulers.listings import every_element
+from hpcsweep.schedulers.listings import every_task
 from hpcsweep.store.ingest.incomplete import record_incomplete
 from hpcsweep.store.ingest.sweeps import ingest_sweep
 from hpcsweep.store.open import Store
@@ -127,9 +127,9 @@ class Session:
         missing: list[str] = []
         try:
             if profile.get("ssh") is not None:
-                from hpcsweep.submit.place import find_place
+                from hpcsweep.submit.location import locate_sweep
 
-                find_place(sweep, self.cluster(sweep), self.backend(sweep)).fetch()
+                locate_sweep(sweep, self.cluster(sweep), self.backend(sweep)).fetch()
         except HpcsweepError as exc:
             missing.append(exc.message)
             troubles.append(f"{sweep.name}: {exc.message}{f' ({exc.hint})' if exc.hint else ''}")
@@ -160,7 +160,7 @@ class Session:
             groups.setdefault(f"{profile.get('scheduler')} {profile.get('ssh')}", []).append(sweep)
         for members in groups.values():
             places: dict[str, tuple[str, int]] = {}
-            elements: dict[str, int] = {}
+            tasks: dict[str, int] = {}
             job_names: dict[str, str] = {}
             for sweep in members:
                 for number in sweep.job_numbers():
@@ -174,7 +174,7 @@ class Session:
                         submission = self._look_for(sweep, number, submission, troubles)
                     if submission is not None and submission.job_id is not None:
                         places[submission.job_id] = (sweep.name, number)
-                        elements[submission.job_id] = submission.elements
+                        tasks[submission.job_id] = submission.tasks
                         job_names[submission.job_id] = submission.name or f"{sweep.name}-{number}"
             listing = self.backend(members[0]).listing(job_names)
             if listing.trouble:
@@ -182,9 +182,9 @@ class Session:
             absent = [
                 (job_id, each)
                 for job_id, index in listing.absent
-                for each in (range(elements[job_id]) if index is None else [index])
+                for each in (range(tasks[job_id]) if index is None else [index])
             ]
-            self._record(every_element(listing, elements), absent, places)
+            self._record(every_task(listing, tasks), absent, places)
         return troubles
 
     def _look_for(self, sweep: SweepFolder, number: int, lost: "Submission", troubles: list[str]) -> "Submission":
@@ -192,12 +192,12 @@ class Session:
 
         A scheduler that answers, some time after the submission, that it has no such job is not asked each time again.
         """
-        from hpcsweep.submit.place import find_place
+        from hpcsweep.submit.location import locate_sweep
         from hpcsweep.submit.sweep_lock import changing_if_free
 
         backend = self.backend(sweep)
         try:
-            job_dir = f"{find_place(sweep, self.cluster(sweep), backend).sweep_dir}/jobs/{number}"
+            job_dir = f"{locate_sweep(sweep, self.cluster(sweep), backend).sweep_dir}/jobs/{number}"
             ids = backend.find(f"{sweep.name}-{number}", job_dir)
         except HpcsweepError as exc:
             troubles.append(f"{sweep.name}: {exc.message}")

@@ -12,7 +12,7 @@ from typing import Any
 from hpcsweep.events.log import read_events
 from hpcsweep.node.process.processes import TOKEN_VARIABLE
 from hpcsweep.spec.budgets import Budgets
-from hpcsweep.spec.job import Element, JobSpec, PlannedWorkload, Resources, RunSpec, Simulation
+from hpcsweep.spec.job import ArrayTask, JobSpec, PlannedWorkload, Resources, RunSpec, Simulation
 from hpcsweep.spec.server import ServerConfig
 from hpcsweep.spec.workload import Dataset, DatasetFacts, Workload
 
@@ -87,7 +87,7 @@ class Job:
         )
 
     def write(self, *runs: RunSpec, **more: Any) -> None:
-        elements = more.pop("elements", None) or [Element(index=0, runs=list(runs))]
+        tasks = more.pop("tasks", None) or [ArrayTask(index=0, runs=list(runs))]
         resources = more.pop("resources", Resources(walltime_s=3600))
         job = JobSpec(
             **{
@@ -97,7 +97,7 @@ class Job:
                 "name": "sweep-0",
                 "scheduler": "local",
                 "resources": resources,
-                "elements": elements,
+                "tasks": tasks,
                 "cache_dir": str(self.cache_dir),
                 **more,
             }

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from agent_job import Job
 
-from hpcsweep.spec.job import Element
+from hpcsweep.spec.job import ArrayTask
 from hpcsweep.spec.server import ServerConfig, Settings
 
 STAND_IN = """#!{python}
@@ -241,7 +241,7 @@ def test_the_job_that_cannot_be_read(tmp_path: Path):
 
 
 def test_an_element_that_does_not_exist(job: Job):
-    job.write(elements=[Element(index=4, runs=[job.run_spec()]), Element(index=7, runs=[])])
+    job.write(tasks=[ArrayTask(index=4, runs=[job.run_spec()]), ArrayTask(index=7, runs=[])])
     code, err = job.execute({"SLURM_ARRAY_TASK_ID": "5"})
     assert (code, "it has 4, 7" in err) == (1, True)
     code, err = job.execute()
@@ -253,7 +253,7 @@ def test_a_run_folder_that_cannot_be_written(job: Job):
     (job.sweep_dir / "runs").write_text("a file where the folder of the runs should be")
     code, err = job.execute()
     assert (code, "cannot be written" in err, "Traceback" in err) == (1, True, False)
-    assert json.loads((job.job_dir / "elements/0.exit.json").read_text())["exit_code"] == 1
+    assert json.loads((job.job_dir / "tasks/0.exit.json").read_text())["exit_code"] == 1
 
 
 def test_the_agent_imports_nothing_of_the_login_side():

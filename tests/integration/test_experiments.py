@@ -33,7 +33,7 @@ def test_it_is_planned_and_rendered(name: str, template: str, folder: Path) -> N
     prepared = prepare(Request(name, template))
     rendered = render_sweep(prepared, f"{name}-0001", f"{folder}/s", f"{folder}/c", f"{template}.sh.j2")
     assert any(run.refused is None for run in prepared.runs)
-    assert sum(len(e.runs) for job in rendered.jobs for e in job.elements) == sum(
+    assert sum(len(e.runs) for job in rendered.jobs for e in job.tasks) == sum(
         run.refused is None for run in prepared.runs
     )
     for files in rendered.files:

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from sweep_folders import make_sweep
 
 from hpcsweep.cli.main import main
-from hpcsweep.engines.logs.literals import required_literal
 from hpcsweep.engines.logs import sglang_log, trtllm_log, vllm_log
+from hpcsweep.engines.logs.literals import required_literal
 from hpcsweep.errors import EngineError
 from hpcsweep.imports.documents.log_times import LogTimes
 from hpcsweep.imports.explanation import explain, recognise

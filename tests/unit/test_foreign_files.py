@@ -142,7 +142,7 @@ def test_a_malformed_state_of_the_dispatcher_names_no_process(tmp_path: Path, st
     made = make_sweep(tmp_path, axes={"ep": ["on"]}, scheduler="local")
     (made.folder.path / "dispatcher").mkdir()
     (made.folder.path / "dispatcher" / "state.json").write_bytes(state)
-    assert all("pid" not in element for element in read_state(made.folder).get("elements", {}).values())
+    assert all("pid" not in task for task in read_state(made.folder).get("tasks", {}).values())
 
 
 @pytest.mark.parametrize("label", ["../../../x", "/etc", "..", "a/b", "", "a\nb", ".hidden", "x" * 300])

@@ -16,7 +16,7 @@ from hpcsweep.schedulers.pbs.scheduler import PbsScheduler
 from hpcsweep.schedulers.pbs.status import split_id, statuses, subjob_id
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.cluster import Cluster
-from hpcsweep.spec.job import Element, JobSpec, Resources, RunSpec
+from hpcsweep.spec.job import ArrayTask, JobSpec, Resources, RunSpec
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.server import ServerConfig
 from hpcsweep.submit.backends import SchedulerBackend
@@ -24,7 +24,7 @@ from hpcsweep.submit.backends import SchedulerBackend
 PBS = PbsScheduler()
 
 
-def spec(elements: int, sweep_dir: str = "/shared/sweeps/exp-0001", **resources) -> JobSpec:
+def spec(tasks: int, sweep_dir: str = "/shared/sweeps/exp-0001", **resources) -> JobSpec:
     def run(index: int) -> RunSpec:
         return RunSpec(
             run_id=f"exp-0001/r{index}", label=f"r{index}", variant_id="v", axes={}, workloads=[], budgets=Budgets(),
@@ -35,7 +35,7 @@ def spec(elements: int, sweep_dir: str = "/shared/sweeps/exp-0001", **resources)
     return JobSpec(
         sweep="exp-0001", job=0, sweep_dir=sweep_dir, name="exp-0001-0", scheduler="pbs", cache_dir="/c",
         resources=Resources(**{"gpus": 8, "walltime_s": 7200, **resources}),
-        elements=[Element(index=index, runs=[run(index)]) for index in range(elements)],
+        tasks=[ArrayTask(index=index, runs=[run(index)]) for index in range(tasks)],
     )  # fmt: skip
 
 

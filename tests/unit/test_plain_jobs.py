@@ -143,7 +143,7 @@ def test_a_new_server_that_counts_its_jobs_anew(project):
     """The job with this id ended days ago: this one is another."""
     job_dir, _ = join(project, PBS_JOBID="12.s", EXP_NAME="x")
     end = {"exit_code": 0, "ended_at": time.time() - 86400}
-    (job_dir / "elements/0.exit.json").write_text(json.dumps(end))
+    (job_dir / "tasks/0.exit.json").write_text(json.dumps(end))
     again, _ = join(project, PBS_JOBID="12.s", EXP_NAME="x")
     assert again.name == "1"
     assert [run["label"] for run in SweepFolder(again.parent.parent).read_sweep()["runs"]] == ["x", "x_rep-2"]
@@ -154,9 +154,9 @@ def test_subjobs_share_a_job_folder(project):
     places = [join(project, PBS_JOBID=f"9[{i}].s", PBS_ARRAY_INDEX=str(i), **env) for i in (4, 2)]
     assert [(path.name, index) for path, index in places] == [("0", 4), ("0", 2)]
     sweep = SweepFolder(places[0][0].parent.parent)
-    assert [element.index for element in sweep.read_job(0).elements] == [4, 2]
+    assert [task.index for task in sweep.read_job(0).tasks] == [4, 2]
     submission = sweep.read_submission(0)
-    assert (submission.job_id, submission.elements, submission.plain) == ("9[].s", 5, "array")
+    assert (submission.job_id, submission.tasks, submission.plain) == ("9[].s", 5, "array")
     with pytest.raises(SpecError, match=r"subjob 2 of 9\[\].s has executed x_rep-2 already"):
         join(project, PBS_JOBID="9[2].s", PBS_ARRAY_INDEX="2", ENABLE_EP="no", **env)
 
@@ -166,7 +166,7 @@ def test_a_job_that_executes_several_variants(project):
     places = [join(project, PBS_JOBID="9.s", ENFORCE_EAGER=eager) for eager in ("yes", "no", "yes")]
     assert [(path.name, index) for path, index in places] == [("0", 0), ("0", 1), ("0", 0)]
     submission = SweepFolder(places[0][0].parent.parent).read_submission(0)
-    assert (submission.elements, submission.plain) == (2, "job")
+    assert (submission.tasks, submission.plain) == (2, "job")
 
 
 def test_the_baseline_of_a_shared_sweep_is_that_of_the_experiment(project):
@@ -200,7 +200,7 @@ def test_a_variant_that_cannot_be_served_is_recorded_as_unsupported(project):
         join(project, PBS_JOBID="5.s", EXP_NAME="x", MAX_MODEL_LEN="64")
     document = SweepFolder(project / ".hpcsweep/sweeps/e-job5.s").read_sweep()
     (run,) = document["runs"]
-    assert (run["label"], run["outcome"], run["planned_only"]) == ("x", "unsupported", True)
+    assert (run["label"], run["outcome"], run["not_submitted"]) == ("x", "unsupported", True)
     assert run["state_reason"].startswith("job 5.s: ")
 
 

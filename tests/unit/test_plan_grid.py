@@ -9,7 +9,7 @@ from hpcsweep.plan.runs import build_server, plan_runs, run_label
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.workload import DatasetFacts
-from hpcsweep.sweep.layout import places
+from hpcsweep.sweep.layout import current_jobs
 
 STUDY = {
     "name": "study",
@@ -197,17 +197,17 @@ def packed(runs, cluster=None, **packing):
 
 def test_one_array_for_all_runs_of_a_shape():
     (job,) = packed(runs_of(study()))
-    assert [element.index for element in job.elements] == list(range(12))
+    assert [task.index for task in job.tasks] == list(range(12))
     assert job.resources.gpus == 8 and job.resources.gpu_type == "h200"
     assert gpu_hours([job]) == 12 * 8 * 4
-    assert job.elements[3].runs[0].run_dir.endswith("/runs/ep-on_eager-no_len-8k")
+    assert job.tasks[3].runs[0].run_dir.endswith("/runs/ep-on_eager-no_len-8k")
 
 
 def test_chunks_and_packs():
     runs = runs_of(study())
-    assert [len(job.elements) for job in packed(runs, max_array_size=5)] == [5, 5, 2]
+    assert [len(job.tasks) for job in packed(runs, max_array_size=5)] == [5, 5, 2]
     (job,) = packed(runs, pack=5)
-    assert [len(e.runs) for e in job.elements] == [5, 5, 2]
+    assert [len(e.runs) for e in job.tasks] == [5, 5, 2]
     assert job.resources.walltime_s == 5 * 4 * 3600
 
 
@@ -222,7 +222,7 @@ def test_what_a_cluster_cannot_give_is_said_before():
 
 def test_a_retry_is_a_job_of_its_own_with_indexes_from_zero():
     (job,) = packed(runs_of(study()))
-    again = [(job, job.elements[i].runs[0]) for i in (2, 7)]
+    again = [(job, job.tasks[i].runs[0]) for i in (2, 7)]
     (second,) = repack(
         again,
         {again[0][1].label: 1},
@@ -232,17 +232,17 @@ def test_a_retry_is_a_job_of_its_own_with_indexes_from_zero():
         cluster=Cluster(),
     )
     assert second.job == 1 and second.name == "study-0001-1"
-    assert [(e.index, e.runs[0].attempt_offset) for e in second.elements] == [(0, 1), (1, 0)]
+    assert [(e.index, e.runs[0].attempt_offset) for e in second.tasks] == [(0, 1), (1, 0)]
 
 
 def test_a_run_belongs_to_the_latest_job_that_was_handed_over():
     """A job that was refused says nothing of its runs, unless nothing else does."""
     (first,) = packed(runs_of(study()))
-    labels = [element.runs[0].label for element in first.elements]
-    again = first.model_copy(update={"job": 1, "elements": first.elements[:2]})
+    labels = [task.runs[0].label for task in first.tasks]
+    again = first.model_copy(update={"job": 1, "tasks": first.tasks[:2]})
     for handed, job in (((True, True), 1), ((True, False), 0), ((False, False), 1), ((False, True), 1)):
-        found = places(zip((first, again), handed, strict=True))
+        found = current_jobs(zip((first, again), handed, strict=True))
         assert found.keys() == set(labels)
         assert {found[label][0].job for label in labels[:2]} == {job}
         assert {found[label][0].job for label in labels[2:]} == {0}
-        assert found[labels[1]][1:] == (1, first.elements[1].runs[0])
+        assert found[labels[1]][1:] == (1, first.tasks[1].runs[0])

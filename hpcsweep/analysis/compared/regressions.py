@@ -97,7 +97,7 @@ def _by_levels(sweep: SweepRow) -> dict[tuple[tuple[str, str], ...], list[RunRow
     """Variant by its levels; the axes of a sweep that have a single level are no part of its name for the other."""
     grouped: dict[tuple[tuple[str, str], ...], list[RunRow]] = {}
     for run in sweep.runs:
-        if not run.planned_only:
+        if not run.not_submitted:
             grouped.setdefault(tuple(sorted(run.axes.items())), []).append(run)
     return grouped
 

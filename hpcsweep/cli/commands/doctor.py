@@ -66,7 +66,7 @@ def _lines(machine: Machine) -> Iterator[str]:
 
 def _scheduler(name: str, facts: ClusterFacts) -> Iterator[str]:
     words = {None: "accounting not known", True: "accounting on", False: "accounting off"}[facts.accounting]
-    size = "array size not known" if facts.max_array_size is None else f"arrays up to {facts.max_array_size} elements"
+    size = "array size not known" if facts.max_array_size is None else f"arrays up to {facts.max_array_size} tasks"
     yield f"scheduler  {name} {facts.version or '(version not known)'}: {words}, {size}"
     if facts.accounting is False:
         yield "           how a job ended is known until the scheduler forgets it; the run folder knows it for ever"

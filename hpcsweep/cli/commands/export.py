@@ -80,7 +80,7 @@ def _asked(opened: Session, sweep: SweepRow, run: RunRow) -> tuple[Resources, Cl
     if sweep.sweep in opened.home.sweep_names():
         folder = opened.home.sweep(sweep.sweep)
         cluster = opened.cluster(folder)
-        place = folder.where_runs_are().get(label)
+        place = folder.current_tasks().get(label)
         if place is not None:
             return folder.read_job(place[0]).resources, cluster
     else:

@@ -144,7 +144,7 @@ class _Log:
 
 def _job_log(sweep: SweepFolder, label: str) -> Path | None:
     """The newest file that the scheduler made of the job's output; None: there is none yet."""
-    place = sweep.where_runs_are().get(label)
+    place = sweep.current_tasks().get(label)
     if place is None:
         return None
     job, index = place

@@ -98,7 +98,7 @@ def retry(
         submitted = retry_runs(sweep, cluster_name, cluster, templates, backend, labels, lock, walltime_s=walltime_s)
         lock.release()
         if as_json:
-            jobs = [{"job": n, "job_id": i, "elements": e} for n, i, e in submitted.jobs]
+            jobs = [{"job": n, "job_id": i, "tasks": t, "elements": t} for n, i, t in submitted.jobs]
             say_json(json.dumps({"sweep": sweep.name, "runs": sorted(labels), "jobs": jobs}, indent=1))
             return
         say(f"{sweep.name}: {len(labels)} runs again, in {len(submitted.jobs)} job(s)")

@@ -14,7 +14,7 @@ from hpcsweep.plan.grid import Selection
 from hpcsweep.report.status.plan_table import plan_document, print_plan
 from hpcsweep.spec.secret_values import has_secret
 from hpcsweep.submit.client import Submitted
-from hpcsweep.submit.client import submit as hand_over
+from hpcsweep.submit.client import submit as submit_sweep
 from hpcsweep.submit.factory import make_backend
 from hpcsweep.sweep.prepare import Prepared, Request, prepare, render_sweep
 from hpcsweep.units import counted
@@ -48,7 +48,7 @@ def _words(text: str) -> tuple[str, ...]:
 @click.option("--one-at-a-time", is_flag=True, help="From the baseline, vary one axis at a time.")
 @click.option("--repeats", type=click.IntRange(1), metavar="N", help="Measure every variant N times.")
 @click.option("--pack", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Runs a job.")
-@click.option("--parallel", type=click.IntRange(1), metavar="N", help="Elements that run at once.")
+@click.option("--parallel", type=click.IntRange(1), metavar="N", help="Array tasks that run at the same time.")
 @click.option(
     "--template-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -113,7 +113,7 @@ def submit(
             return
         for warning in prepared.warnings:  # before anything is queued: Ctrl-C is still in time
             say(f"warning: {warning}", err=True)
-        submitted = hand_over(prepared, opened.home, backend, above)
+        submitted = submit_sweep(prepared, opened.home, backend, above)
         if as_json:
             say_json(
                 json.dumps(
@@ -121,8 +121,8 @@ def submit(
                         "sweep": submitted.sweep.name,
                         "sweep_dir": str(submitted.sweep.path),
                         "jobs": [
-                            {"job": number, "job_id": job_id, "elements": elements}
-                            for number, job_id, elements in submitted.jobs
+                            {"job": number, "job_id": job_id, "tasks": tasks, "elements": tasks}
+                            for number, job_id, tasks in submitted.jobs
                         ],
                         "simulated": sorted(prepared.simulated),
                     },
@@ -145,8 +145,8 @@ def _tell(prepared: Prepared, submitted: Submitted) -> None:
     refused = [run for run in prepared.runs if run.refused]
     if refused:
         say(f"{len(refused)} variants are not submitted, the first: {refused[0].label}: {refused[0].refused}")
-    elements = sum(number for _, _, number in submitted.jobs)
+    tasks = sum(number for _, _, number in submitted.jobs)
     ids = ", ".join(job_id for _, job_id, _ in submitted.jobs)
-    handed = f"{counted(elements, 'element')} in {counted(len(submitted.jobs), 'job')} ({ids}) on {cluster}"
+    handed = f"{counted(tasks, 'array task')} in {counted(len(submitted.jobs), 'submission')} ({ids}) on {cluster}"
     say(f"{sweep}: {counted(len(prepared.runs) - len(refused), 'run')}, {handed}")
     say(f"Watch: hpcsweep status {sweep} --watch    Then: hpcsweep report {sweep}")

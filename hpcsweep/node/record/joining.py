@@ -16,7 +16,7 @@ from hpcsweep.render.job import SPEC_FILE, job_files
 from hpcsweep.render.own_script import own_environment, with_values
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
-from hpcsweep.spec.job import Element, JobSpec
+from hpcsweep.spec.job import ArrayTask, JobSpec
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.sweep import SWEEP_SCHEMA
 from hpcsweep.sweep.layout import SWEEP_FILE, SweepFolder, write_json
@@ -47,8 +47,8 @@ def join_sweep(folder: SweepFolder, cache_dir: Path, prepared: Prepared, newcome
     number = _own_job(folder, newcomer)
     index = newcomer.index or 0
     if number is not None:
-        elements = folder.read_job(number).elements
-        mine = [e for e in elements if newcomer.index is None or e.index == newcomer.index]
+        tasks = folder.read_job(number).tasks
+        mine = [e for e in tasks if newcomer.index is None or e.index == newcomer.index]
         same = [e for e in mine if any(run.variant_id == prepared.runs[0].variant_id for run in e.runs)]
         if same:
             return folder.job_dir(number), same[-1].index
@@ -93,7 +93,7 @@ def record_failure(
     taken = {run["label"] for run in document["runs"]}
     run = {
         "label": _free(newcomer.label or f"job-{newcomer.index or 0}", "", taken),
-        "planned_only": True,
+        "not_submitted": True,
         "outcome": (OutcomeKind.UNSUPPORTED if isinstance(failure, PlanError) else OutcomeKind.FAILED).value,
         "state_reason": f"{job}{reason}",
     }
@@ -113,7 +113,7 @@ def _add(
     taken = {run["label"]: run.get("variant_id") for run in before}
     label = _label(newcomer.label or ours["runs"][0]["label"], ours["runs"][0]["variant_id"], repeat, taken)
     exports = {"EXP_NAME": label, "HPCSWEEP_RUN": label, "HPCSWEEP_REPEAT": str(repeat)}
-    planned = job.elements[0].runs[0]
+    planned = job.tasks[0].runs[0]
     run = planned.model_copy(
         update={
             "run_id": f"{folder.name}/{label}",
@@ -123,19 +123,19 @@ def _add(
             "exports": {**planned.exports, **exports},
         }
     )
-    element = Element(index=index, runs=[run])
+    task = ArrayTask(index=index, runs=[run])
     for name in ("data", "runs"):
         (folder.path / name).mkdir(exist_ok=True)
     copy_data(prepared, folder)
     (folder.path / "runs" / label).mkdir(exist_ok=True)
     if number is None:
         number = max([-1, *folder.job_numbers(), *_folders(folder)]) + 1
-        job = job.model_copy(update={"job": number, "name": f"{folder.name}-{number}", "elements": [element]})
+        job = job.model_copy(update={"job": number, "name": f"{folder.name}-{number}", "tasks": [task]})
         _write_job(folder, job, prepared)
     else:
         known = folder.read_job(number)
-        job = known.model_copy(update={"elements": [*known.elements, element]})
-        _write_element(folder, job, element, prepared)
+        job = known.model_copy(update={"tasks": [*known.tasks, task]})
+        _write_element(folder, job, task, prepared)
     _write_submission(folder, job, prepared, newcomer)
     entry = {**ours["runs"][0], "label": label, "repeat": repeat, "job": number, "index": index}
     write_json(folder.path / SWEEP_FILE, _merged(document or {**ours, "runs": []}, ours, entry))
@@ -180,7 +180,10 @@ def _own_job(folder: SweepFolder, newcomer: Newcomer) -> int | None:
         if submission is None or not submission.plain or submission.job_id != newcomer.job_id:
             continue
         own = "*" if newcomer.index is None else str(newcomer.index)
-        ends = [read_json(path) or {} for path in (folder.job_dir(number) / "elements").glob(f"{own}.exit.json")]
+        paths = [
+            path for name in ("tasks", "elements") for path in folder.job_dir(number).glob(f"{name}/{own}.exit.json")
+        ]
+        ends = [read_json(path) or {} for path in paths]  # `elements`: the folder's name before version 0.2
         ended_at = max((end["ended_at"] for end in ends if end.get("exit_code") == 0), default=None)
         return None if ended_at is not None and time.time() - ended_at > _SAME_JOB_S else number
     return None
@@ -214,9 +217,9 @@ def _write_job(folder: SweepFolder, job: JobSpec, prepared: Prepared) -> None:
     write_jobs([job], [files], folder)
 
 
-def _write_element(folder: SweepFolder, job: JobSpec, element: Element, prepared: Prepared) -> None:
+def _write_element(folder: SweepFolder, job: JobSpec, task: ArrayTask, prepared: Prepared) -> None:
     files = job_files(job, "", own_environment(_python(prepared))).files
-    name = f"elements/{element.index}.env"
+    name = f"tasks/{task.index}.env"
     (folder.job_dir(job.job) / name).write_text(files[name], encoding="utf-8", errors="surrogateescape")
     beside = folder.job_dir(job.job) / f".{SPEC_FILE}.{os.getpid()}"
     beside.write_text(files[SPEC_FILE], encoding="utf-8")
@@ -232,7 +235,7 @@ def _write_submission(folder: SweepFolder, job: JobSpec, prepared: Prepared, new
         cluster=prepared.cluster_name,
         scheduler=newcomer.scheduler,
         submitted_at=before.submitted_at if before is not None else time.time(),
-        elements=max(element.index for element in job.elements) + 1,
+        tasks=max(task.index for task in job.tasks) + 1,
         cancelled=before.cancelled if before is not None else [],
         plain="job" if newcomer.index is None else "array",
         name=newcomer.name,

@@ -1,4 +1,4 @@
-"""The small JSON files beside the events: owner.json, exit.json, not_run.json, elements/K.exit.json."""
+"""The small JSON files beside the events: owner.json, exit.json, not_run.json, tasks/K.exit.json."""
 
 import json
 import os

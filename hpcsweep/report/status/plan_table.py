@@ -17,10 +17,16 @@ def plan_document(prepared: Prepared, rendered: Rendered) -> dict[str, Any]:
         "cluster": prepared.cluster_name,
         "simulated": sorted(prepared.simulated),
         "gpu_hours_max": rendered.gpu_hours,
-        "runs": rendered.document["runs"],
+        "runs": [run | {"planned_only": run["not_submitted"]} for run in rendered.document["runs"]],
         "not_run": rendered.document["not_run"],
         "jobs": [
-            {"job": job.job, "elements": len(job.elements), "resources": job.resources.model_dump(), "script": f.script}
+            {
+                "job": job.job,
+                "tasks": len(job.tasks),
+                "elements": len(job.tasks),
+                "resources": job.resources.model_dump(),
+                "script": f.script,
+            }
             for job, f in zip(rendered.jobs, rendered.files, strict=True)
         ],
         "warnings": list(prepared.warnings),
@@ -30,15 +36,10 @@ def plan_document(prepared: Prepared, rendered: Rendered) -> dict[str, Any]:
 def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
     """The plan for a person."""
     console = make_console(stream)
-    places = {
-        run.label: f"{job.job}/{element.index}"
-        for job in rendered.jobs
-        for element in job.elements
-        for run in element.runs
-    }
+    places = {run.label: f"{job.job}/{task.index}" for job in rendered.jobs for task in job.tasks for run in task.runs}
     runs = counted(len(prepared.runs), "run")
     table = Table(title=safe_text(f"{rendered.name} on {prepared.cluster_name}: {runs}"), title_justify="left")
-    for column in ("run", "job/element", "GPUs", "workloads", "left out"):
+    for column in ("run", "job/task", "GPUs", "workloads", "left out"):
         table.add_column(column, overflow="fold", no_wrap=column == "run")
     for run in prepared.runs:
         sent = [p.workload.name for p in run.workloads if p.left_out is None]
@@ -56,8 +57,8 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
         console.print(safe_text(f"SIMULATED: {engine} is played by the simulated engine ({profile.name})"))
     for warning in prepared.warnings:
         console.print(safe_text(f"warning: {warning}"))
-    elements = sum(len(job.elements) for job in rendered.jobs)
-    what = f"{counted(len(rendered.jobs), 'submission')}, {counted(elements, 'element')}"
+    tasks = sum(len(job.tasks) for job in rendered.jobs)
+    what = f"{counted(len(rendered.jobs), 'submission')}, {counted(tasks, 'array task')}"
     console.print(f"{what}, at most {rendered.gpu_hours:.1f} GPU-hours (GPUs x walltime)")
     for job, files in zip(rendered.jobs, rendered.files, strict=True):
         stream.write(f"\n--- jobs/{job.job}/job.sh\n{printable(files.script)}")

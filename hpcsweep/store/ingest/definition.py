@@ -13,11 +13,11 @@ from hpcsweep.errors import StoreError
 from hpcsweep.foreign_files import DOCUMENT_LIMIT_BYTES, read_regular
 from hpcsweep.spec.job import JobSpec, PlannedWorkload, RunSpec
 from hpcsweep.spec.phases import OutcomeKind
-from hpcsweep.spec.sweep import PlannedRun, SweepFile
+from hpcsweep.spec.sweep import SweepFile, SweepRunEntry
 from hpcsweep.store.schema import INGEST_CURSOR, RUN, SUBMISSION, SWEEP
 from hpcsweep.store.scope import refuse_other_home
 from hpcsweep.store.statements import insert_new, pairs, save, update_rows
-from hpcsweep.sweep.layout import SUBMISSION_FILE, SWEEP_FILE, SweepFolder, is_label, places
+from hpcsweep.sweep.layout import SUBMISSION_FILE, SWEEP_FILE, SweepFolder, current_jobs, is_label
 from hpcsweep.sweep.submission import Submission
 
 SCRIPT_FILE = "job.sh"
@@ -53,9 +53,9 @@ def ingest_definition(
     submissions: dict[int, int] = {}
     for number in folder.job_numbers():
         job = _read(JobSpec, folder.job_dir(number) / "job.json")
-        submissions[job.job], handed_over = _save_submission(connection, sweep_id, folder, job)
-        jobs.append((job, handed_over))
-    found = places(jobs)
+        submissions[job.job], submitted = _save_submission(connection, sweep_id, folder, job)
+        jobs.append((job, submitted))
+    found = current_jobs(jobs)
     _save_runs(
         connection,
         sweep_id,
@@ -105,7 +105,7 @@ def _save_submission(connection: Connection, sweep_id: int, folder: SweepFolder,
     script = _script(script_path)
     values = {
         "name": job.name,
-        "is_array": len(job.elements) > 1 and not (submission and submission.plain == "job"),
+        "is_array": len(job.tasks) > 1 and not (submission and submission.plain == "job"),
         "resources": job.resources.model_dump(mode="json"),
         "script": script,
         "job_id": submission.job_id if submission else None,
@@ -124,28 +124,31 @@ def _script(path: Path) -> str:
 
 
 def _save_runs(connection: Connection, sweep_id: int, sweep: SweepFile, places: Mapping[str, _Place]) -> None:
-    rows = [_run_row(position, run, places.get(run.label)) | {"idea": False} for position, run in enumerate(sweep.runs)]
+    rows = [
+        _run_row(position, run, places.get(run.label)) | {"documented_only": False}
+        for position, run in enumerate(sweep.runs)
+    ]
     taken = {run.label for run in sweep.runs}
     for entry in sweep.not_run:
         title = entry.label or entry.title or "not run"
         label = next(name for name in chain([title], (f"{title} ({n})" for n in count(2))) if name not in taken)
         taken.add(label)
-        run = PlannedRun(
+        run = SweepRunEntry(
             label=label,
             axes=entry.axes,
-            planned_only=True,
+            not_submitted=True,
             outcome=entry.outcome,
             state_reason=entry.reason,
         )
-        rows.append(_run_row(len(rows), run, None) | {"idea": True})
+        rows.append(_run_row(len(rows), run, None) | {"documented_only": True})
     known = pairs(connection, select(RUN.c.label, RUN.c.id).where(RUN.c.sweep_id == sweep_id))
     insert_new(connection, RUN, [{**row, "sweep_id": sweep_id} for row in rows if row["label"] not in known])
     update_rows(connection, RUN, "id", [{**row, "id": known[row["label"]]} for row in rows if row["label"] in known])
 
 
-def _run_row(position: int, run: PlannedRun, place: _Place | None) -> dict[str, Any]:
+def _run_row(position: int, run: SweepRunEntry, place: _Place | None) -> dict[str, Any]:
     resources = place.job.resources if place else None
-    outcome = run.outcome or (OutcomeKind.NOT_RUN if run.planned_only else None)
+    outcome = run.outcome or (OutcomeKind.NOT_RUN if run.not_submitted else None)
     return {
         "label": run.label,
         "position": position,
@@ -159,7 +162,7 @@ def _run_row(position: int, run: PlannedRun, place: _Place | None) -> dict[str, 
         "nodes": resources.nodes if resources else 1,
         "samples_total": sum(map(planned_samples, place.run.workloads)) if place else 0,
         "simulated": place.run.simulation is not None if place else run.simulated,
-        "planned_only": run.planned_only,
+        "not_submitted": run.not_submitted,
         "outcome": outcome.value if outcome else None,
         "reason": run.state_reason,
         "submission_id": place.submission_id if place else None,

@@ -40,16 +40,16 @@ class LocalBackend:
         if "%" in str(sweep.path):  # submitit would put the id of its job there, or fail
             raise SpecError(f"HPCSWEEP_HOME {self._home.path} has a % in its path", hint="choose another --home")
         (Path(job_dir) / QUEUED_FILE).touch()
-        keys = {f"{job.job}_{element.index}" for element in job.elements}
+        keys = {f"{job.job}_{task.index}" for task in job.tasks}
         deadline = time.monotonic() + _START_TIMEOUT_S
         while time.monotonic() < deadline:
             free = lock(sweep.path / "dispatcher")
             if free is not None:
                 free.close()
-                if keys <= read_state(sweep).get("elements", {}).keys():
+                if keys <= read_state(sweep).get("tasks", {}).keys():
                     break  # it has come, done its work and gone
                 self._start(sweep)
-            elif keys <= read_state(sweep).get("elements", {}).keys():
+            elif keys <= read_state(sweep).get("tasks", {}).keys():
                 break
             time.sleep(0.05)
         else:
@@ -64,8 +64,8 @@ class LocalBackend:
         sweep, number = self._sweep(job_id)
         folder = sweep.path / "dispatcher" / "cancel"
         folder.mkdir(parents=True, exist_ok=True)
-        elements = read_state(sweep).get("elements", {})
-        keys = [k for k in elements if k.startswith(f"{number}_")]
+        tasks = read_state(sweep).get("tasks", {})
+        keys = [k for k in tasks if k.startswith(f"{number}_")]
         if indexes is not None:
             keys = [f"{number}_{index}" for index in indexes]
         for key in keys:
@@ -75,8 +75,8 @@ class LocalBackend:
             return
         with free:
             for key in keys:
-                if elements.get(key, {}).get("state") == "running":
-                    tell(elements[key], signal.SIGTERM, sweep.job_dir(number))  # its agent cleans up by itself
+                if tasks.get(key, {}).get("state") == "running":
+                    tell(tasks[key], signal.SIGTERM, sweep.job_dir(number))  # its agent cleans up by itself
 
     def max_array_size(self) -> int | None:
         """No limit here."""
@@ -88,7 +88,7 @@ class LocalBackend:
         """
         folder = Path(job_dir)
         sweep = SweepFolder(folder.parent.parent)
-        taken = any(key.startswith(f"{folder.name}_") for key in read_state(sweep).get("elements", {}))
+        taken = any(key.startswith(f"{folder.name}_") for key in read_state(sweep).get("tasks", {}))
         return [f"{sweep.name}:{folder.name}"] if taken else []
 
     def listing(self, names: Mapping[str, str]) -> Listing:
@@ -103,10 +103,10 @@ class LocalBackend:
                 continue
             state = read_state(sweep)
             living = bool(state) and alive(state["pid"], state["created"])
-            for key, element in state.get("elements", {}).items():
+            for key, task in state.get("tasks", {}).items():
                 job, index = key.split("_")
                 if int(job) == number:
-                    statuses[(job_id, int(index))] = _status(job_id, int(index), element, living)
+                    statuses[(job_id, int(index))] = _status(job_id, int(index), task, living)
         return Listing(statuses, complete=not troubles, trouble="; ".join(troubles))
 
     def _sweep(self, job_id: str) -> tuple[SweepFolder, int]:
@@ -158,8 +158,8 @@ def start_dispatcher(sweep_dir: str, parallel: int, home: str, cuda_visible_devi
     return process.pid
 
 
-def _status(job_id: str, index: int, element: Mapping[str, Any], dispatcher_alive: bool) -> JobStatus:
-    native = str(element["state"])
+def _status(job_id: str, index: int, task: Mapping[str, Any], dispatcher_alive: bool) -> JobStatus:
+    native = str(task["state"])
     if native == "pending" and dispatcher_alive:
         return JobStatus(job_id, index, JobState.PENDING, native, "waits for a free lane")
     if native in ("pending", "abandoned"):
@@ -173,7 +173,7 @@ def _status(job_id: str, index: int, element: Mapping[str, Any], dispatcher_aliv
             outcome=OutcomeKind.NOT_RUN,
         )
     if native == "running":
-        if alive(element.get("pid", 0), element.get("created")):
+        if alive(task.get("pid", 0), task.get("created")):
             return JobStatus(job_id, index, JobState.RUNNING, native, node=os.uname().nodename)
         return JobStatus(job_id, index, JobState.FAILED, "gone", "its process is gone without a word")
     if native == "cancelled":
@@ -181,10 +181,10 @@ def _status(job_id: str, index: int, element: Mapping[str, Any], dispatcher_aliv
             job_id, index, JobState.FAILED, native, "cancelled before it started", outcome=OutcomeKind.CANCELLED
         )
     if native == "never":
-        return JobStatus(job_id, index, JobState.NEVER, native, str(element.get("reason", "")))
-    code = element.get("exit_code")
+        return JobStatus(job_id, index, JobState.NEVER, native, str(task.get("reason", "")))
+    code = task.get("exit_code")
     state = JobState.COMPLETED if code == 0 else JobState.FAILED
-    cancelled = OutcomeKind.CANCELLED if element.get("cancelled_at") else None
+    cancelled = OutcomeKind.CANCELLED if task.get("cancelled_at") else None
     return JobStatus(
         job_id,
         index,

@@ -44,7 +44,7 @@ class Dispatcher:
     def __init__(self, sweep: SweepFolder, parallel: int, gpus: GpuSlots) -> None:
         self._sweep, self._parallel, self._gpus = sweep, parallel, gpus
         self._folder = sweep.path / "dispatcher"
-        self._elements: dict[str, dict[str, Any]] = {}
+        self._tasks: dict[str, dict[str, Any]] = {}
         self._needs: dict[str, int] = {}
         self._running: dict[str, _Running] = {}
         self._jobs: set[int] = set()
@@ -57,16 +57,16 @@ class Dispatcher:
             self._reap()
             self._cancel()
             self._start()
-            if not self._running and all(e["state"] not in ("pending", "running") for e in self._elements.values()):
+            if not self._running and all(e["state"] not in ("pending", "running") for e in self._tasks.values()):
                 return
             time.sleep(_POLL_S)
 
     def _take_over(self) -> None:
         """Go on from the state of a dispatcher that was killed: what it had not begun is left to `hpcsweep retry`."""
-        for key, element in read_state(self._sweep).get("elements", {}).items():
-            if element["state"] == "pending":
-                element["state"] = "abandoned"
-            self._elements[key] = element
+        for key, task in read_state(self._sweep).get("tasks", {}).items():
+            if task["state"] == "pending":
+                task["state"] = "abandoned"
+            self._tasks[key] = task
             self._jobs.add(int(key.split("_")[0]))
 
     def _take_new_jobs(self) -> None:
@@ -74,23 +74,23 @@ class Dispatcher:
         queued = [n for n in new if (self._sweep.job_dir(n) / QUEUED_FILE).exists()]
         for number in queued:
             job = self._sweep.read_job(number)
-            for element in job.elements:
-                key = f"{number}_{element.index}"
-                self._elements[key] = {"state": "pending"}
-                self._needs[key] = max((run.gpus for run in element.runs if run.simulation is None), default=0)
+            for task in job.tasks:
+                key = f"{number}_{task.index}"
+                self._tasks[key] = {"state": "pending"}
+                self._needs[key] = max((run.gpus for run in task.runs if run.simulation is None), default=0)
             self._jobs.add(number)
         if queued:
             self._write()
 
     def _start(self) -> None:
-        for key, element in self._elements.items():
-            if sum(e["state"] == "running" for e in self._elements.values()) >= self._parallel:
+        for key, task in self._tasks.items():
+            if sum(e["state"] == "running" for e in self._tasks.values()) >= self._parallel:
                 return
-            if element["state"] != "pending":
+            if task["state"] != "pending":
                 continue
             needs = self._needs[key]
             if self._gpus.count and needs > self._gpus.count:
-                element.update(state="never", reason=f"needs {needs} GPUs; this machine has {self._gpus.count}")
+                task.update(state="never", reason=f"needs {needs} GPUs; this machine has {self._gpus.count}")
                 self._write()
                 continue
             taken = self._gpus.take(needs) if self._gpus.count and needs else None
@@ -119,7 +119,7 @@ class Dispatcher:
                 start_new_session=True,
             )
         self._running[key] = _Running(process, taken.files if taken is not None else [])
-        self._elements[key].update(
+        self._tasks[key].update(
             state="running", pid=process.pid, created=created_at(process.pid), started_at=time.time()
         )
         self._write()
@@ -132,26 +132,26 @@ class Dispatcher:
             for slot in running.slots:
                 slot.close()
             del self._running[key]
-            self._elements[key].update(state="ended", exit_code=code, ended_at=time.time())
+            self._tasks[key].update(state="ended", exit_code=code, ended_at=time.time())
             self._write()
-        for key, element in self._elements.items():
-            inherited = element["state"] == "running" and key not in self._running
-            if inherited and not alive(element.get("pid", 0), element.get("created")):
-                element.update(state="ended", ended_at=time.time())  # whose child it was is gone: no exit code
+        for key, task in self._tasks.items():
+            inherited = task["state"] == "running" and key not in self._running
+            if inherited and not alive(task.get("pid", 0), task.get("created")):
+                task.update(state="ended", ended_at=time.time())  # whose child it was is gone: no exit code
                 self._write()
 
     def _cancel(self) -> None:
-        for key, element in self._elements.items():
-            if element["state"] not in ("pending", "running") or not (self._folder / "cancel" / key).exists():
+        for key, task in self._tasks.items():
+            if task["state"] not in ("pending", "running") or not (self._folder / "cancel" / key).exists():
                 continue
-            if element["state"] == "pending":
-                element.update(state="cancelled", ended_at=time.time())
+            if task["state"] == "pending":
+                task.update(state="cancelled", ended_at=time.time())
                 self._write()
-            elif not element.get("cancelled_at"):
-                element["cancelled_at"] = time.time()
+            elif not task.get("cancelled_at"):
+                task["cancelled_at"] = time.time()
                 self._write()
                 self._signal(key, signal.SIGTERM)
-            elif time.time() - element["cancelled_at"] > _CANCEL_GRACE_S:
+            elif time.time() - task["cancelled_at"] > _CANCEL_GRACE_S:
                 self._signal(key, signal.SIGKILL)
 
     def _signal(self, key: str, signum: signal.Signals) -> None:
@@ -160,10 +160,10 @@ class Dispatcher:
         if running is not None:
             running.process.send_signal(signum)
         else:
-            tell(self._elements[key], signum, self._sweep.job_dir(int(key.split("_")[0])))
+            tell(self._tasks[key], signum, self._sweep.job_dir(int(key.split("_")[0])))
 
     def _write(self) -> None:
-        state = {"pid": os.getpid(), "created": created_at(os.getpid()), "elements": self._elements}
+        state = {"pid": os.getpid(), "created": created_at(os.getpid()), "tasks": self._tasks}
         try:
             write_json(self._folder / "state.json", state)
         except OSError as exc:  # a full disk must not end the sweep; the next change is written again
@@ -183,13 +183,13 @@ def alive(pid: int, created: float | None) -> bool:
     return created is not None and _process(pid, created) is not None
 
 
-def tell(element: Mapping[str, Any], signum: signal.Signals, job_dir: Path) -> None:
+def tell(task: Mapping[str, Any], signum: signal.Signals, job_dir: Path) -> None:
     """Send a signal to the process of an element, if it is still the same one, ours, and at work in this job's folder.
 
     state.json may have come with a folder from somebody else, and name any process of ours.
     """
-    created = element.get("created")
-    process = _process(element.get("pid"), created) if created is not None else None
+    created = task.get("created")
+    process = _process(task.get("pid"), created) if created is not None else None
     if process is None or not _works_in(process, job_dir):
         return
     with contextlib.suppress(ProcessLookupError):
@@ -252,24 +252,24 @@ def read_state(sweep: SweepFolder) -> Mapping[str, Any]:
         return {}
     if not isinstance(found, dict) or integer_or_none(found.get("pid")) is None:
         return {}
-    elements = found.get("elements")
-    known = elements.items() if isinstance(elements, dict) else ()
+    tasks = found.get("tasks")
+    known = tasks.items() if isinstance(tasks, dict) else ()
     return {
         "pid": found["pid"],
         "created": number_or_none(found.get("created")),
-        "elements": {key: _element(one) for key, one in known if _KEY.fullmatch(key) and isinstance(one, dict)},
+        "tasks": {key: _task(one) for key, one in known if _KEY.fullmatch(key) and isinstance(one, dict)},
     }
 
 
-def _element(found: Mapping[str, Any]) -> dict[str, Any]:
+def _task(found: Mapping[str, Any]) -> dict[str, Any]:
     """What state.json says of an element; a field of another form is not known."""
-    element: dict[str, Any] = {"state": str(found.get("state"))}
+    task: dict[str, Any] = {"state": str(found.get("state"))}
     for name in ("pid", "exit_code"):
-        element[name] = integer_or_none(found.get(name))
+        task[name] = integer_or_none(found.get(name))
     for name in ("created", "started_at", "ended_at", "cancelled_at"):
-        element[name] = number_or_none(found.get(name))
-    element["reason"] = text_or_none(found.get("reason"))
-    return {name: value for name, value in element.items() if value is not None}
+        task[name] = number_or_none(found.get(name))
+    task["reason"] = text_or_none(found.get("reason"))
+    return {name: value for name, value in task.items() if value is not None}
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from hpcsweep.render.environment import make_environment, render
 from hpcsweep.schedulers.slurm.scheduler import SlurmScheduler
 from hpcsweep.spec.base import nearest, spec_error
 from hpcsweep.spec.cluster import Cluster
-from hpcsweep.spec.job import Element, JobSpec, Resources
+from hpcsweep.spec.job import ArrayTask, JobSpec, Resources
 from hpcsweep.submit.backends import PROBE_TIMEOUT_S, SUBMIT_TIMEOUT_S
 from hpcsweep.submit.submitit.arrays import ArrayExecutor
 from hpcsweep.submit.submitit.slurm_watcher import SlurmJob
@@ -169,7 +169,7 @@ class SlurmExecutor(ArrayExecutor, submitit.SlurmExecutor):
             name=self._job_name,
             scheduler="slurm",
             resources=_validated(Resources, resources),
-            elements=[Element(index=index, runs=[]) for index in range(self._array_size)],
+            tasks=[ArrayTask(index=index, runs=[]) for index in range(self._array_size)],
             cache_dir="",
         )
 

@@ -20,7 +20,7 @@ _FAR_PYTHON_S = 60.0
 
 
 @dataclass(frozen=True)
-class Place:
+class SweepLocation:
     """A sweep's folder here (`sweep`), and as the nodes see it (`sweep_dir`, `cache_dir`)."""
 
     sweep: SweepFolder
@@ -45,12 +45,12 @@ class Place:
             self.remote.host.remove_tree(self.remote.path)
 
 
-def claim(home: Home, experiment: str, cluster: Cluster, backend: Backend, above: int = 0) -> Place:
+def claim(home: Home, experiment: str, cluster: Cluster, backend: Backend, above: int = 0) -> SweepLocation:
     """A new sweep folder, on both sides under the same name. `above`: see `Home.claim`. Raises SpecError, HostError."""
     check_far_side(cluster, backend)
     taken: list[SweepFolder] = []
     for _ in range(_NAMES_TRIED):
-        place = find_place(home.claim(experiment, above), cluster, backend)
+        place = locate_sweep(home.claim(experiment, above), cluster, backend)
         if place.remote is None:
             return place
         try:
@@ -93,11 +93,11 @@ def check_far_side(cluster: Cluster, backend: Backend) -> None:
         )
 
 
-def find_place(sweep: SweepFolder, cluster: Cluster, backend: Backend) -> Place:
+def locate_sweep(sweep: SweepFolder, cluster: Cluster, backend: Backend) -> SweepLocation:
     """Where the folder of a sweep lies, by its cluster profile. Raises SpecError."""
     home = sweep.path.parent.parent
     if cluster.ssh is None:
-        return Place(sweep, str(sweep.path), str(home / "cache"))
+        return SweepLocation(sweep, str(sweep.path), str(home / "cache"))
     if cluster.python is None:
         raise SpecError(
             f"a cluster over SSH ({cluster.ssh.host}) needs `python` in its profile",
@@ -109,4 +109,4 @@ def find_place(sweep: SweepFolder, cluster: Cluster, backend: Backend) -> Place:
     if not isinstance(backend.host, SshHost):
         raise SpecError(f"the backend of {cluster.ssh.host} does not speak SSH")
     remote = RemoteSweep(sweep, backend.host, cluster.ssh.home)
-    return Place(sweep, remote.path, f"{cluster.ssh.home}/cache", remote)
+    return SweepLocation(sweep, remote.path, f"{cluster.ssh.home}/cache", remote)
