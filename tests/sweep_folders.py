@@ -14,7 +14,6 @@ from hpcsweep.spec.job import ArrayTask, JobSpec, PlannedWorkload, Resources, Ru
 from hpcsweep.spec.server import ServerConfig, Settings
 from hpcsweep.spec.workload import Dataset, DatasetFacts, Workload
 from hpcsweep.sweep.layout import SweepFolder
-from hpcsweep.sweep.layout import write_json as write_small
 from hpcsweep.sweep.submission import Submission
 
 STARTED_AT = 1_790_000_000.0
@@ -182,7 +181,7 @@ def make_sweep(
     (job_dir / "job.sh").write_text("#!/bin/bash\nexec true\n", encoding="utf-8")
     for label in labels:
         (folder.path / "runs" / label).mkdir(parents=True)
-    write_small(folder.path / "sweep.json", _document(name, axes, specs, submitted_at, scheduler))
+    write_json(folder.path / "sweep.json", _document(name, axes, specs, submitted_at, scheduler))
     if submitted:
         mark_submitted(folder, 0, "12", len(specs))
     return MadeSweep(folder, tuple(labels))

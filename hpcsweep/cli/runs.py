@@ -38,7 +38,7 @@ def choose_run(home: Home, name: str) -> tuple[SweepFolder, str]:
     """The one run that `name` means, as for `choose_runs`. Raises SpecError."""
     ((sweep, labels),) = choose_runs(home, [name])
     if labels is None:
-        some = [str(run["label"]) for run in sweep.read_sweep()["runs"]][:6]
+        some = [run.label for run in sweep.read_sweep().runs][:6]
         raise SpecError(f"{name} is a sweep: name one of its runs", hint=", ".join(f"{name}/{run}" for run in some))
     (label,) = labels
     return sweep, label
@@ -46,7 +46,7 @@ def choose_run(home: Home, name: str) -> tuple[SweepFolder, str]:
 
 def find_run(sweep: SweepFolder, name: str) -> str:
     """The label of the run that `name` means. Raises SpecError with the nearest ones."""
-    labels = [str(run["label"]) for run in sweep.read_sweep()["runs"]]
+    labels = [run.label for run in sweep.read_sweep().runs]
     if name in labels:
         return name
     beginning = [label for label in labels if label.startswith(name)]

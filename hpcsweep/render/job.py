@@ -7,10 +7,8 @@ import hpcsweep
 from hpcsweep.render.environment import JobEnvironment, render, sh
 from hpcsweep.render.own_script import OLD_SOURCED, SOURCED
 from hpcsweep.spec.cluster import Cluster
+from hpcsweep.spec.file_names import SCRIPT_FILE, SPEC_FILE, TASKS_DIR
 from hpcsweep.spec.job import ArrayTask, JobSpec
-
-SCRIPT_FILE = "job.sh"
-SPEC_FILE = "job.json"
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def job_files(job: JobSpec, script: str, before: str = "") -> RenderedJob:
     """The files of `jobs/N/` around a script, rendered or a user's own. `before`: stands first in each .env file."""
     files = {SCRIPT_FILE: script, SPEC_FILE: job.model_dump_json(indent=1) + "\n"}
     for task in job.tasks:
-        files[f"tasks/{task.index}.env"] = before + task_environment(task)
+        files[f"{TASKS_DIR}/{task.index}.env"] = before + task_environment(task)
     return RenderedJob(files)
 
 

@@ -1,4 +1,4 @@
-"""Where a sweep's folder lies: here, and for a cluster over SSH on its side as well."""
+"""Locate the folder of a sweep: on this machine and, for a cluster over SSH, on the remote host."""
 
 import shutil
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from hpcsweep.submit.remote import RemoteSweep
 
 _NAMES_TRIED = 100
-_FAR_PYTHON_S = 60.0
-"""For a python on a busy parallel file system to import the agent."""
+_REMOTE_PYTHON_S = 60.0
+"""Time for a Python on a busy parallel file system to import the agent."""
 
 
 @dataclass(frozen=True)
 class SweepLocation:
-    """A sweep's folder here (`sweep`), and as the nodes see it (`sweep_dir`, `cache_dir`)."""
+    """A sweep's folder on this machine (`sweep`), and the paths that the nodes use (`sweep_dir`, `cache_dir`)."""
 
     sweep: SweepFolder
     sweep_dir: str
@@ -29,84 +29,96 @@ class SweepLocation:
     remote: "RemoteSweep | None" = None
 
     def stage(self) -> None:
-        """Bring what is new here to where the nodes read it."""
+        """Copy new files to the remote host. Do nothing without SSH."""
         if self.remote is not None:
             self.remote.stage()
 
     def fetch(self) -> None:
-        """Bring what the nodes have written here."""
+        """Copy the files that the nodes have written from the remote host. Do nothing without SSH."""
         if self.remote is not None:
             self.remote.fetch()
 
     def remove(self) -> None:
-        """Remove the folder: nothing of it was handed over."""
+        """Remove the folder, because none of its jobs was submitted."""
         shutil.rmtree(self.sweep.path, ignore_errors=True)
         if self.remote is not None:
             self.remote.host.remove_tree(self.remote.path)
 
 
 def claim(home: Home, experiment: str, cluster: Cluster, backend: Backend, above: int = 0) -> SweepLocation:
-    """A new sweep folder, on both sides under the same name. `above`: see `Home.claim`. Raises SpecError, HostError."""
-    check_far_side(cluster, backend)
+    """Create a new sweep folder, with the same name on both sides. Raises SpecError, HostError.
+
+    `above`: see `Home.claim`.
+    """
+    check_remote_python(cluster, backend)
     taken: list[SweepFolder] = []
     for _ in range(_NAMES_TRIED):
-        place = locate_sweep(home.claim(experiment, above), cluster, backend)
-        if place.remote is None:
-            return place
+        location = locate_sweep(home.claim(experiment, above), cluster, backend)
+        if location.remote is None:
+            return location
         try:
-            place.remote.claim()
-        except FileExistsError:  # another login machine took this name over there
-            taken.append(place.sweep)
+            location.remote.claim()
+        except FileExistsError:  # another login machine uses this name on the remote host
+            taken.append(location.sweep)
             continue
         except BaseException:
-            shutil.rmtree(place.sweep.path, ignore_errors=True)
+            shutil.rmtree(location.sweep.path, ignore_errors=True)
             raise
-        for folder in taken:  # they kept the numbers before ours from being tried again
+        for folder in taken:  # they kept `Home.claim` from trying the same numbers again
             folder.path.rmdir()
-        return place
-    raise SpecError(f"no free name for a sweep of {experiment} was found in {_NAMES_TRIED} tries")
+        return location
+    raise SpecError(
+        f"no unused name for a sweep of {experiment} was found in {_NAMES_TRIED} tries", code="no_free_sweep_name"
+    )
 
 
-def check_far_side(cluster: Cluster, backend: Backend) -> None:
-    """Raise SpecError unless the python of a cluster over SSH has this very version of hpcsweep: the nodes will use it.
+def check_remote_python(cluster: Cluster, backend: Backend) -> None:
+    """Raise SpecError unless the remote Python has this version of hpcsweep, because the nodes will run it.
 
-    Nothing has been copied then. Raises HostError when the host cannot be reached.
+    Nothing has been copied at that point. Raises HostError when the host cannot be reached.
     """
     if cluster.ssh is None or cluster.python is None:
         return
     code = "import hpcsweep.node.agent, hpcsweep; print(hpcsweep.__version__)"
-    answer = backend.host.run([cluster.python, "-c", code], timeout_s=_FAR_PYTHON_S)
+    result = backend.host.run([cluster.python, "-c", code], timeout_s=_REMOTE_PYTHON_S)
     where = f"{cluster.python} on {cluster.ssh.host}"
-    if answer.exit_code is None:
-        raise HostError(f"{where} did not answer within {_FAR_PYTHON_S:.0f} s", hint="nothing was copied or submitted")
-    if answer.exit_code != 0:
+    if result.exit_code is None:
+        raise HostError(
+            f"{where} did not answer within {_REMOTE_PYTHON_S:.0f} s",
+            code="remote_python_timeout",
+            hint="nothing was copied or submitted",
+        )
+    if result.exit_code != 0:
         raise SpecError(
-            f"{where} cannot import hpcsweep: nothing was copied or submitted",
-            detail=printable(answer.stderr),
+            f"{where} cannot import hpcsweep; nothing was copied or submitted",
+            code="remote_hpcsweep_missing",
+            detail=printable(result.stderr),
             hint=f"install it there: {cluster.python} -m pip install hpcsweep=={hpcsweep.__version__}",
         )
-    there = one_line(answer.stdout.strip().rpartition("\n")[2])[:40]
-    if there != hpcsweep.__version__:
+    version = one_line(result.stdout.strip().rpartition("\n")[2])[:40]
+    if version != hpcsweep.__version__:
         raise SpecError(
-            f"{where} has hpcsweep {there}, and this is {hpcsweep.__version__}: nothing was copied or submitted",
+            f"{where} has hpcsweep {version}, this machine has {hpcsweep.__version__}; nothing was copied or submitted",
+            code="remote_hpcsweep_version",
             hint=f"{cluster.python} -m pip install hpcsweep=={hpcsweep.__version__}",
         )
 
 
 def locate_sweep(sweep: SweepFolder, cluster: Cluster, backend: Backend) -> SweepLocation:
-    """Where the folder of a sweep lies, by its cluster profile. Raises SpecError."""
+    """Return the location of a sweep, by its cluster profile. Raises SpecError."""
     home = sweep.path.parent.parent
     if cluster.ssh is None:
         return SweepLocation(sweep, str(sweep.path), str(home / "cache"))
     if cluster.python is None:
         raise SpecError(
-            f"a cluster over SSH ({cluster.ssh.host}) needs `python` in its profile",
-            hint="the path of a python there in which hpcsweep is installed",
+            f"the cluster profile has `ssh` ({cluster.ssh.host}) but no `python`",
+            code="remote_python_not_set",
+            hint="set `python` to the path of a Python on that host in which hpcsweep is installed",
         )
-    from hpcsweep.hosts.ssh import SshHost  # paramiko is imported only by those who need it
+    from hpcsweep.hosts.ssh import SshHost  # imported here because paramiko is slow to import
     from hpcsweep.submit.remote import RemoteSweep
 
     if not isinstance(backend.host, SshHost):
-        raise SpecError(f"the backend of {cluster.ssh.host} does not speak SSH")
+        raise SpecError(f"the backend of {cluster.ssh.host} does not use SSH", code="backend_without_ssh")
     remote = RemoteSweep(sweep, backend.host, cluster.ssh.home)
     return SweepLocation(sweep, remote.path, f"{cluster.ssh.home}/cache", remote)

@@ -93,12 +93,12 @@ def retry(
         if exclude_bad_nodes and nodes:
             away = ",".join([*([cluster.exclude] if cluster.exclude else []), *(node.node for node in nodes)])
             cluster = cluster.model_copy(update={"exclude": away})
-        backend = make_backend(cluster, opened.home, opened.document(sweep).get("parallel"))
+        backend = make_backend(cluster, opened.home, opened.document(sweep).parallel)
         templates = make_environment(own_templates(template_dir))
         submitted = retry_runs(sweep, cluster_name, cluster, templates, backend, labels, lock, walltime_s=walltime_s)
         lock.release()
         if as_json:
-            jobs = [{"job": n, "job_id": i, "tasks": t, "elements": t} for n, i, t in submitted.jobs]
+            jobs = [job.document() for job in submitted.jobs]
             say_json(json.dumps({"sweep": sweep.name, "runs": sorted(labels), "jobs": jobs}, indent=1))
             return
         say(f"{sweep.name}: {len(labels)} runs again, in {len(submitted.jobs)} job(s)")
@@ -110,7 +110,7 @@ def _cluster(opened: Session, sweep: SweepFolder, name: str | None) -> tuple[str
     """The profile that the sweep keeps; with a name, that one as it is now. Raises SpecError where it is elsewhere."""
     kept = opened.cluster(sweep)
     if name is None:
-        return str(opened.document(sweep)["cluster"]), kept
+        return opened.document(sweep).cluster, kept
     name, cluster = read_cluster(name)
     lies, leads = (
         f"{one.scheduler} {f'on {one.ssh.host}:{one.ssh.home}' if one.ssh else 'on this machine'}"

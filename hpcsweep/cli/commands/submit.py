@@ -121,8 +121,7 @@ def submit(
                         "sweep": submitted.sweep.name,
                         "sweep_dir": str(submitted.sweep.path),
                         "jobs": [
-                            {"job": number, "job_id": job_id, "tasks": tasks, "elements": tasks}
-                            for number, job_id, tasks in submitted.jobs
+                            job.document() for job in submitted.jobs
                         ],
                         "simulated": sorted(prepared.simulated),
                     },
@@ -145,8 +144,8 @@ def _tell(prepared: Prepared, submitted: Submitted) -> None:
     refused = [run for run in prepared.runs if run.refused]
     if refused:
         say(f"{len(refused)} variants are not submitted, the first: {refused[0].label}: {refused[0].refused}")
-    tasks = sum(number for _, _, number in submitted.jobs)
-    ids = ", ".join(job_id for _, job_id, _ in submitted.jobs)
+    tasks = sum(job.tasks for job in submitted.jobs)
+    ids = ", ".join(job.job_id for job in submitted.jobs)
     handed = f"{counted(tasks, 'array task')} in {counted(len(submitted.jobs), 'submission')} ({ids}) on {cluster}"
     say(f"{sweep}: {counted(len(prepared.runs) - len(refused), 'run')}, {handed}")
     say(f"Watch: hpcsweep status {sweep} --watch    Then: hpcsweep report {sweep}")

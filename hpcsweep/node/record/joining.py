@@ -1,6 +1,5 @@
 """A run joins a sweep's folder: the caller holds the sweep's lock, and sweep.json is replaced last of all."""
 
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,17 +8,19 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from hpcsweep.atomic_files import write_text
 from hpcsweep.errors import HpcsweepError, PlanError, SpecError
-from hpcsweep.node.record.records import read_json
+from hpcsweep.node.record.records import read_json, write_json
 from hpcsweep.plan.variables import baseline_of
-from hpcsweep.render.job import SPEC_FILE, job_files
+from hpcsweep.render.job import job_files
 from hpcsweep.render.own_script import own_environment, with_values
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
+from hpcsweep.spec.file_names import SPEC_FILE
 from hpcsweep.spec.job import ArrayTask, JobSpec
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.sweep import SWEEP_SCHEMA
-from hpcsweep.sweep.layout import SWEEP_FILE, SweepFolder, write_json
+from hpcsweep.sweep.layout import SWEEP_FILE, SweepFolder
 from hpcsweep.sweep.prepare import Prepared, plan_jobs, sweep_document, versions
 from hpcsweep.sweep.submission import Submission
 from hpcsweep.sweep.write import copy_data, write_jobs
@@ -106,7 +107,8 @@ def _add(
 ) -> tuple[Path, int]:
     document = _document(folder, prepared.experiment)
     (job,) = plan_jobs(prepared, folder.name, str(folder.path), str(cache_dir))
-    ours = sweep_document(prepared, folder.name, [job], {"command": f"hpcsweep-node in job {newcomer.job_id or '-'}"})
+    provenance = {"command": f"hpcsweep-node in job {newcomer.job_id or '-'}"}
+    ours = sweep_document(prepared, folder.name, [job], provenance).model_dump(mode="json")
     ours["baseline"] |= baseline_of(prepared.experiment)  # not the variant that happens to come first
     before: list[dict[str, Any]] = document["runs"] if document is not None else []
     repeat = 1 + sum(run.get("variant_id") == ours["runs"][0]["variant_id"] for run in before)
@@ -162,8 +164,8 @@ def _document(folder: SweepFolder, experiment: Experiment) -> dict[str, Any] | N
     """sweep.json as it is; None: the sweep is new. Raises SpecError when it is a sweep of another experiment."""
     if not (folder.path / SWEEP_FILE).exists():
         return None
-    document = folder.read_sweep()
-    if document.get("experiment") != experiment.model_dump(mode="json"):
+    document = folder.read_sweep().model_dump(mode="json")
+    if document["experiment"] != experiment.model_dump(mode="json"):
         raise SpecError(
             f"sweep {folder.name} was made from another experiment, or from an older version of {experiment.name}",
             hint="set HPCSWEEP_SWEEP to a new name",
@@ -221,9 +223,7 @@ def _write_element(folder: SweepFolder, job: JobSpec, task: ArrayTask, prepared:
     files = job_files(job, "", own_environment(_python(prepared))).files
     name = f"tasks/{task.index}.env"
     (folder.job_dir(job.job) / name).write_text(files[name], encoding="utf-8", errors="surrogateescape")
-    beside = folder.job_dir(job.job) / f".{SPEC_FILE}.{os.getpid()}"
-    beside.write_text(files[SPEC_FILE], encoding="utf-8")
-    beside.replace(folder.job_dir(job.job) / SPEC_FILE)
+    write_text(folder.job_dir(job.job) / SPEC_FILE, files[SPEC_FILE])
 
 
 def _write_submission(folder: SweepFolder, job: JobSpec, prepared: Prepared, newcomer: Newcomer) -> None:

@@ -12,13 +12,14 @@ from hpcsweep.units import counted
 
 def plan_document(prepared: Prepared, rendered: Rendered) -> dict[str, Any]:
     """What `submit --dry-run --json` prints."""
+    document = rendered.document.model_dump(mode="json")
     return {
         "sweep": rendered.name,
         "cluster": prepared.cluster_name,
         "simulated": sorted(prepared.simulated),
         "gpu_hours_max": rendered.gpu_hours,
-        "runs": [run | {"planned_only": run["not_submitted"]} for run in rendered.document["runs"]],
-        "not_run": rendered.document["not_run"],
+        "runs": [run | {"planned_only": run["not_submitted"]} for run in document["runs"]],
+        "not_run": document["not_run"],
         "jobs": [
             {
                 "job": job.job,
@@ -51,8 +52,8 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
     console.print(table)
     for name, reason in _left_out(prepared):
         console.print(safe_text(f"{name}: n/a: {reason}"))
-    for item in rendered.document["not_run"]:
-        console.print(safe_text(f"not run: {item['title']}: {item['reason']}"))
+    for entry in rendered.document.not_run:
+        console.print(safe_text(f"not run: {entry.title}: {entry.reason}"))
     for engine, profile in prepared.simulated.items():
         console.print(safe_text(f"SIMULATED: {engine} is played by the simulated engine ({profile.name})"))
     for warning in prepared.warnings:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, select
 
 from hpcsweep.errors import StoreError
 from hpcsweep.foreign_files import DOCUMENT_LIMIT_BYTES, read_regular
+from hpcsweep.spec.file_names import SCRIPT_FILE, SPEC_FILE
 from hpcsweep.spec.job import JobSpec, PlannedWorkload, RunSpec
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.sweep import SweepFile, SweepRunEntry
@@ -20,7 +21,6 @@ from hpcsweep.store.statements import insert_new, pairs, save, update_rows
 from hpcsweep.sweep.layout import SUBMISSION_FILE, SWEEP_FILE, SweepFolder, current_jobs, is_label
 from hpcsweep.sweep.submission import Submission
 
-SCRIPT_FILE = "job.sh"
 _SCRIPT_LIMIT_BYTES = 16 << 20
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -52,7 +52,7 @@ def ingest_definition(
     jobs: list[tuple[JobSpec, bool]] = []
     submissions: dict[int, int] = {}
     for number in folder.job_numbers():
-        job = _read(JobSpec, folder.job_dir(number) / "job.json")
+        job = _read(JobSpec, folder.job_dir(number) / SPEC_FILE)
         submissions[job.job], submitted = _save_submission(connection, sweep_id, folder, job)
         jobs.append((job, submitted))
     found = current_jobs(jobs)

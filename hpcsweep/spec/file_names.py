@@ -1,0 +1,6 @@
+"""Names of the files of a job folder `jobs/N/`."""
+
+SPEC_FILE = "job.json"
+SCRIPT_FILE = "job.sh"
+TASKS_DIR = "tasks"
+"""Folder of the environment files and end records of the array tasks; `elements` before version 0.2."""
