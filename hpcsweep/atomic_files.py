@@ -32,7 +32,7 @@ def write_json(path: Path, value: Any, *, mode: int = 0o666) -> None:
     write_text(path, json.dumps(value, indent=1) + "\n", mode=mode)
 
 
-def read_record(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
     """Return the JSON object in a small file; None when the file is missing, irregular, too large or not an object."""
     try:
         content = parse_json(read_regular(path, RECORD_LIMIT_BYTES))

@@ -11,8 +11,8 @@ from typing import Any
 from hpcsweep.node.record.records import write_json
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.job import ArrayTask, JobSpec, PlannedWorkload, Resources, RunSpec
-from hpcsweep.spec.server import ServerConfig, Settings
-from hpcsweep.spec.workload import Dataset, DatasetFacts, Workload
+from hpcsweep.spec.server import EngineSettings, ServerConfig
+from hpcsweep.spec.workload import DatasetFacts, DatasetSpec, Workload
 from hpcsweep.sweep.layout import SweepFolder
 from hpcsweep.sweep.submission import Submission
 
@@ -174,7 +174,7 @@ def make_sweep(
         name=name,
         scheduler=scheduler,
         resources=Resources(gpus=8, gpu_type="h200", walltime_s=7200),
-        tasks=[ArrayTask(index=index, runs=[spec]) for index, spec in enumerate(specs)],
+        array_tasks=[ArrayTask(index=index, runs=[spec]) for index, spec in enumerate(specs)],
         cache_dir=str(home / "cache"),
     )
     (job_dir / "job.json").write_text(job.model_dump_json(), encoding="utf-8")
@@ -187,14 +187,14 @@ def make_sweep(
     return MadeSweep(folder, tuple(labels))
 
 
-def mark_submitted(folder: SweepFolder, job: int, job_id: str, tasks: int, cancelled: Iterable[int] = ()) -> None:
+def mark_submitted(folder: SweepFolder, job: int, job_id: str, array_tasks: int, cancelled: Iterable[int] = ()) -> None:
     """Write submission.json."""
     submission = Submission(
         job_id=job_id,
         cluster="h200",
         scheduler="slurm",
         submitted_at=STARTED_AT - 60,
-        tasks=tasks,
+        array_tasks=array_tasks,
         cancelled=list(cancelled),
     )
     folder.write_submission(job, submission)
@@ -205,9 +205,9 @@ def retry(sweep: MadeSweep, label: str, *, known_attempts: int, job_id: str = "1
     job_dir = sweep.folder.job_dir(1)
     job_dir.mkdir()
     job = sweep.folder.read_job(0)
-    spec = next(run for task in job.tasks for run in task.runs if run.label == label)
+    spec = next(run for element in job.array_tasks for run in element.runs if run.label == label)
     again = spec.model_copy(update={"attempt_offset": known_attempts})
-    job = job.model_copy(update={"job": 1, "tasks": [ArrayTask(index=0, runs=[again])]})
+    job = job.model_copy(update={"job": 1, "array_tasks": [ArrayTask(index=0, runs=[again])]})
     (job_dir / "job.json").write_text(job.model_dump_json(), encoding="utf-8")
     mark_submitted(sweep.folder, 1, job_id, 1)
 
@@ -229,12 +229,12 @@ def _run(sweep: str, sweep_dir: Path, label: str, point: dict[str, str], samples
     server = ServerConfig(
         engine="vllm",
         model="zai-org/GLM-4.6",
-        settings=Settings(tensor_parallel_size=8, max_model_len=32768),
+        settings=EngineSettings(tensor_parallel_size=8, max_model_len=32768),
         env={f"AXIS_{axis.upper()}": level for axis, level in point.items()},
     )
-    workload = Workload(name="8k", dataset=Dataset(kind="samples"), max_tokens=512, ignore_eos=False)
+    workload = Workload(name="8k", dataset=DatasetSpec(kind="samples"), max_tokens=512, ignore_eos=False)
     facts = DatasetFacts(requests=samples, files={"8k.json": "ab" * 32})
-    large = Workload(name="64k", dataset=Dataset(kind="samples"), max_tokens=512, ignore_eos=False)
+    large = Workload(name="64k", dataset=DatasetSpec(kind="samples"), max_tokens=512, ignore_eos=False)
     return RunSpec(
         run_id=f"{sweep}/{label}",
         label=label,
@@ -278,7 +278,7 @@ def _document(
                 "gpus": 8,
                 "job": 0,
                 "index": index,
-                "planned_only": False,
+                "not_submitted": False,
                 "outcome": None,
                 "state_reason": "",
             }

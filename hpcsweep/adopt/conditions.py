@@ -18,7 +18,7 @@ _OPPOSITE = {"yes": "no", "no": "yes", "true": "false", "false": "true", "on": "
 
 
 @dataclass(frozen=True)
-class Condition:
+class ShellCondition:
     """`name` has the value `value`, or not. `default`: written in the test itself; None: none."""
 
     name: str
@@ -27,9 +27,9 @@ class Condition:
     default: str | None = None
 
     @property
-    def negated(self) -> "Condition":
+    def negated(self) -> "ShellCondition":
         """The condition of the else branch."""
-        return Condition(self.name, self.value, not self.holds, self.default)
+        return ShellCondition(self.name, self.value, not self.holds, self.default)
 
     @property
     def other_value(self) -> str:
@@ -42,16 +42,16 @@ class Condition:
         return None if known is None else (known == self.value) is self.holds
 
 
-def read_condition(text: str) -> Condition | None:
+def read_condition(text: str) -> ShellCondition | None:
     """The condition that a test expresses; None: it is not about one variable and one value."""
-    found = _DEFAULT.search(text)
-    default = unquoted(found["default"]) if found else None
+    default_reference = _DEFAULT.search(text)
+    default = unquoted(default_reference["default"]) if default_reference else None
     match = _TEST.fullmatch(text.strip())
     if match is not None:
         positive = (match["op"] in ("=", "==", "-eq")) is not bool(match["not"])
-        return Condition(match["name"], match["value"], positive, default)
+        return ShellCondition(match["name"], match["value"], positive, default)
     match = _SET.fullmatch(text.strip())
     if match is not None:
         # A variable that is set to anything: 1 stands for it.
-        return Condition(match["name"], "1", (match["op"] == "-n") is not bool(match["not"]), default)
+        return ShellCondition(match["name"], "1", (match["op"] == "-n") is not bool(match["not"]), default)
     return None

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hpcsweep.adopt.directives import Directives, read_directives
-from hpcsweep.adopt.flags import Flag, plain_value
-from hpcsweep.adopt.script import Adopted, Toggle, read_script
+from hpcsweep.adopt.directives import ScriptDirectives, read_directives
+from hpcsweep.adopt.flags import ServerFlag, plain_value
+from hpcsweep.adopt.script import ConditionalFlags, ScriptSummary, read_script
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.errors import EngineError, SpecError
 from hpcsweep.plan.variables import SETTING_VARIABLES
@@ -23,7 +23,7 @@ _INPUT_LEN, _OUTPUT_LEN = 1024, 128
 
 
 @dataclass(frozen=True)
-class Adoption:
+class AdoptedFiles:
     """The files that `hpcsweep adopt` prints. `template`: empty for a script without directives and environment.
 
     `unclear`: a sentence with its line for all that the user has to look at.
@@ -36,7 +36,7 @@ class Adoption:
     unclear: tuple[str, ...]
 
 
-def adopt(text: str, name: str) -> Adoption:
+def adopt(text: str, name: str) -> AdoptedFiles:
     """Return the experiment and the template that a job script amounts to. `name`: of the script's file.
 
     Raises SpecError when it starts no server that is known.
@@ -53,14 +53,14 @@ def adopt(text: str, name: str) -> Adoption:
     plain = _NAME.sub("-", directives.job_name or name).lstrip("-._").rstrip("-.") or "adopted"
     experiment, more = _experiment(script, directives, plain[:80])
     template = _template(script, directives, unclear)
-    told = [
+    sentences = [
         f"line {line}: {sentence}" if line and not sentence.startswith("line") else sentence
         for line, sentence in sorted([*unclear, *more])
     ]
-    remarks = list(dict.fromkeys(told))
+    remarks = list(dict.fromkeys(sentences))
     head = [f"# Made by `hpcsweep adopt` from {name}. Edit it, then: hpcsweep submit {plain[:80]}.yaml --dry-run"]
     head += ["#", "# Not adopted, look at these:", *(f"#   {remark}" for remark in remarks)] if remarks else []
-    return Adoption(
+    return AdoptedFiles(
         plain[:80],
         "\n".join([*head, "", experiment]),
         f"{directives.scheduler}.sh.j2",
@@ -69,7 +69,7 @@ def adopt(text: str, name: str) -> Adoption:
     )
 
 
-def _experiment(script: Adopted, directives: Directives, name: str) -> tuple[str, list[tuple[int, str]]]:
+def _experiment(script: ScriptSummary, directives: ScriptDirectives, name: str) -> tuple[str, list[tuple[int, str]]]:
     assert script.start is not None
     unclear: list[tuple[int, str]] = []
     engine, line = script.start.engine, script.start.line.first
@@ -81,7 +81,7 @@ def _experiment(script: Adopted, directives: Directives, name: str) -> tuple[str
     if not axes:  # an experiment varies something: the size of the server, at the level that the script has
         axes, baseline = {"tp": [_parallel(engine, flags, "tensor_parallel_size")]}, {}
         flags = {key: flag for key, flag in flags.items() if _setting(engine, flag) != "tensor_parallel_size"}
-    document["serve"] = {flag.name.removeprefix("--"): flag.value for flag in flags.values()}
+    document["engine_args"] = {flag.name.removeprefix("--"): flag.value for flag in flags.values()}
     if script.env:
         document["env"] = dict(script.env)
     document |= {"axes": axes, "baseline": baseline}
@@ -103,7 +103,7 @@ def _experiment(script: Adopted, directives: Directives, name: str) -> tuple[str
     return "\n".join(_yaml(document)) + "\n", unclear
 
 
-def _axes(script: Adopted, engine: str, flags: dict[str, Flag]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _axes(script: ScriptSummary, engine: str, flags: dict[str, ServerFlag]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Axes of what the script varies: conditions and parameters. Their flags are taken out of `flags`."""
     axes: dict[str, Any] = {}
     baseline: dict[str, Any] = {}
@@ -120,7 +120,7 @@ def _axes(script: Adopted, engine: str, flags: dict[str, Flag]) -> tuple[dict[st
         if flag.variable is None or flag.variable not in script.variables.parameters:
             continue
         setting = _setting(engine, flag)
-        axis = next((name for name, one in BUILTIN_AXES.items() if one.setting == setting), None)
+        axis = next((name for name, builtin in BUILTIN_AXES.items() if builtin.setting == setting), None)
         if axis is not None and axis not in axes and _reads(axis, flag.value):
             axes[axis] = [flag.value]
         elif axis is None:
@@ -133,22 +133,22 @@ def _axes(script: Adopted, engine: str, flags: dict[str, Flag]) -> tuple[dict[st
     return axes, baseline
 
 
-def _toggle_axis(toggle: Toggle, engine: str) -> tuple[str, Any, str, str]:
+def _toggle_axis(toggle: ConditionalFlags, engine: str) -> tuple[str, Any, str, str]:
     """(axis, its levels, the level when the condition holds, the other level)."""
     sides = [side for side in (toggle.flags, toggle.otherwise) if side]
     settings = {_setting(engine, side[0]) if len(side) == 1 else None for side in sides}
     setting = settings.pop() if len(settings) == 1 else None
-    axis = next((name for name, one in BUILTIN_AXES.items() if one.setting == setting and name in _WORDS), None)
+    axis = next((name for name, builtin in BUILTIN_AXES.items() if builtin.setting == setting and name in _WORDS), None)
     if axis is not None:
-        says = bool(_settings(engine, toggle.flags or toggle.otherwise).get(str(setting)))
+        switches_on = bool(_settings(engine, toggle.flags or toggle.otherwise).get(str(setting)))
         yes, no = _WORDS[axis]
-        when = says if toggle.flags else not says
+        when = switches_on if toggle.flags else not switches_on
         return axis, [yes, no], yes if when else no, no if when else yes
     name = toggle.condition.name
     axis = SETTING_VARIABLES.get(name, _axis_name(name))
     axis = f"{axis}-flags" if axis in BUILTIN_AXES else axis
     on, off = toggle.condition.value, toggle.condition.other_value
-    levels = {on: {"flags": _flag_map(toggle.flags)}, off: {"flags": _flag_map(toggle.otherwise)}}
+    levels = {on: {"engine_args": _flag_map(toggle.flags)}, off: {"engine_args": _flag_map(toggle.otherwise)}}
     return axis, {"levels": levels}, on, off
 
 
@@ -156,11 +156,11 @@ def _axis_name(variable: str) -> str:
     return variable.lower().replace("_", "-")
 
 
-def _flag_map(flags: tuple[Flag, ...]) -> dict[str, FlagValue]:
+def _flag_map(flags: tuple[ServerFlag, ...]) -> dict[str, FlagValue]:
     return {flag.name: flag.value for flag in flags}
 
 
-def _settings(engine: str, flags: tuple[Flag, ...] | list[Flag]) -> dict[str, Any]:
+def _settings(engine: str, flags: tuple[ServerFlag, ...] | list[ServerFlag]) -> dict[str, Any]:
     try:
         config = ServerConfig(engine=engine, model="m", flags=_flag_map(tuple(flags)))
         return {k: v for k, v in get_engine(engine).settings(config).model_dump().items() if v is not None}
@@ -168,10 +168,10 @@ def _settings(engine: str, flags: tuple[Flag, ...] | list[Flag]) -> dict[str, An
         return {}
 
 
-def _setting(engine: str, flag: Flag) -> str | None:
+def _setting(engine: str, flag: ServerFlag) -> str | None:
     """The neutral setting that a flag says; None: it says none, or several."""
-    found = _settings(engine, (flag,))
-    return next(iter(found)) if len(found) == 1 else None
+    settings = _settings(engine, (flag,))
+    return next(iter(settings)) if len(settings) == 1 else None
 
 
 def _reads(axis: str, value: FlagValue) -> bool:
@@ -182,11 +182,11 @@ def _reads(axis: str, value: FlagValue) -> bool:
     return True
 
 
-def _parallel(engine: str, flags: dict[str, Flag], setting: str) -> int:
+def _parallel(engine: str, flags: dict[str, ServerFlag], setting: str) -> int:
     return int(_settings(engine, list(flags.values())).get(setting) or 1)
 
 
-def _model(script: Adopted) -> Any:
+def _model(script: ScriptSummary) -> Any:
     name = script.model or "MODEL"
     extra = {flag.name: flag.value for flag in script.flags if flag.name in ("served_name", "revision")}
     if name.startswith(("/", ".", "~", "$")):
@@ -195,7 +195,11 @@ def _model(script: Adopted) -> Any:
 
 
 def _workload(
-    script: Adopted, engine: str, flags: dict[str, Flag], baseline: dict[str, Any], unclear: list[tuple[int, str]]
+    script: ScriptSummary,
+    engine: str,
+    flags: dict[str, ServerFlag],
+    baseline: dict[str, Any],
+    unclear: list[tuple[int, str]],
 ) -> dict[str, Any]:
     load = script.load
     longest = _settings(engine, list(flags.values())).get("max_model_len")
@@ -217,7 +221,7 @@ def _workload(
     }
 
 
-def _template(script: Adopted, directives: Directives, unclear: list[tuple[int, str]]) -> str:
+def _template(script: ScriptSummary, directives: ScriptDirectives, unclear: list[tuple[int, str]]) -> str:
     """A template over the shipped one: the script's own request, and what prepares the environment."""
     assert script.start is not None
     setup = list(script.setup)
@@ -238,10 +242,10 @@ def _template(script: Adopted, directives: Directives, unclear: list[tuple[int, 
     return "\n".join(lines) + "\n"
 
 
-def _resources(directives: Directives) -> Iterator[str]:
+def _resources(directives: ScriptDirectives) -> Iterator[str]:
     """The block `resources` with the script's own directives; array and walltime stay with hpcsweep."""
     yield "{% block resources %}"
-    first, last = "job.tasks[0].index", "job.tasks[-1].index"
+    first, last = "job.array_tasks[0].index", "job.array_tasks[-1].index"
     if directives.scheduler == "slurm":
         yield "{% if array %}"
         at_once = "{{ '%%%d' | format(parallel) if parallel else '' }}"
@@ -256,7 +260,7 @@ def _resources(directives: Directives) -> Iterator[str]:
     yield "{% endblock %}"
 
 
-def _wrapper(script: Adopted, container: tuple[str, ...], unclear: list[tuple[int, str]]) -> list[str]:
+def _wrapper(script: ScriptSummary, container: tuple[str, ...], unclear: list[tuple[int, str]]) -> list[str]:
     """Shell lines that make a wrapper of the engine in its container, which the agent starts in the engine's place."""
     assert script.start is not None
     engine, line = script.start.engine, script.start.line.first
@@ -299,9 +303,9 @@ def _yaml(value: Any, indent: int = 0) -> Iterator[str]:
 
 def _inline(item: Any) -> str:
     if isinstance(item, dict):
-        return "{" + ", ".join(f"{_scalar(key)}: {_inline(one)}" for key, one in item.items()) + "}"
+        return "{" + ", ".join(f"{_scalar(key)}: {_inline(value)}" for key, value in item.items()) + "}"
     if isinstance(item, list):
-        return "[" + ", ".join(_inline(one) for one in item) + "]"
+        return "[" + ", ".join(_inline(value) for value in item) + "]"
     return _scalar(item)
 
 

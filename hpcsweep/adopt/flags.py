@@ -1,4 +1,4 @@
-"""The arguments of a server as flags of `serve:`; what hpcsweep sets itself is left out."""
+"""The arguments of a server as flags of `engine_args:`; what hpcsweep sets itself is left out."""
 
 import re
 from collections.abc import Iterable
@@ -30,12 +30,12 @@ _FLAG = re.compile(r"--?[A-Za-z]")
 _SWITCH = re.compile(r"--(?:enable-|disable-|no-|skip-|enforce-eager$|trust-remote-code$|async-scheduling$)")
 """Flags without a value: a word after one may be the model."""
 
-Word = tuple[str, str | None, str | None]
+ExpandedWord = tuple[str, str | None, str | None]
 """(as written, its text or None, the one variable that it consists of or None)."""
 
 
 @dataclass(frozen=True)
-class Flag:
+class ServerFlag:
     """`name`: long, as an experiment file takes it. `variable`: the value is that of this variable of the script."""
 
     name: str
@@ -43,13 +43,15 @@ class Flag:
     variable: str | None = None
 
 
-def read_flags(engine: str, words: Iterable[Word], line: int) -> tuple[str | None, list[Flag], list[tuple[int, str]]]:
+def read_flags(
+    engine: str, words: Iterable[ExpandedWord], line: int
+) -> tuple[str | None, list[ServerFlag], list[tuple[int, str]]]:
     """Return (model, flags, (line, sentence) of what is not known) of a server's arguments.
 
     `served_name` and `revision` come as flags of these names: they belong under `model`.
     """
     model: str | None = None
-    flags: list[Flag] = []
+    flags: list[ServerFlag] = []
     unclear: list[tuple[int, str]] = []
     rest = list(words)
     while rest:
@@ -77,7 +79,7 @@ def read_flags(engine: str, words: Iterable[Word], line: int) -> tuple[str | Non
         while takes_value and rest and not _is_flag(rest[0]) and (not value or rest[0][1] is not None):
             value.append(rest.pop(0))  # an unknown word behind a value may be anything
         if not name.startswith("--"):
-            unclear.append((line, f"{written}: write its long form under serve"))
+            unclear.append((line, f"{written}: write its long form under engine_args"))
             continue
         known = canonical(name)
         if known in _DROPPED:
@@ -85,7 +87,7 @@ def read_flags(engine: str, words: Iterable[Word], line: int) -> tuple[str | Non
         if known in _MODEL:
             model = value[0][1] if value and value[0][1] is not None else (value[0][0].strip('"') if value else None)
         elif known in _FILES:
-            unclear.append((line, f"{name}: write the keys of this file as flags under serve"))
+            unclear.append((line, f"{name}: write the keys of this file as flags under engine_args"))
         elif known in _SEVERAL_NODES:
             unclear.append((line, f"{name}: a flag of a server on several nodes is not adopted"))
         elif any(item[1] is None for item in value):
@@ -96,14 +98,14 @@ def read_flags(engine: str, words: Iterable[Word], line: int) -> tuple[str | Non
     return model, flags, unclear
 
 
-def _flag(name: str, value: list[Word]) -> Flag:
+def _flag(name: str, value: list[ExpandedWord]) -> ServerFlag:
     texts = [str(item[1]) for item in value]
     if not texts:
         negative = name.startswith("--no-")
-        return Flag("--" + name.removeprefix("--no-") if negative else name, not negative)
+        return ServerFlag("--" + name.removeprefix("--no-") if negative else name, not negative)
     if len(texts) == 1:
-        return Flag(name, plain_value(texts[0]), value[0][2])
-    return Flag(name, texts)
+        return ServerFlag(name, plain_value(texts[0]), value[0][2])
+    return ServerFlag(name, texts)
 
 
 def plain_value(text: str) -> FlagValue:
@@ -123,6 +125,6 @@ def _variable(raw: str) -> str | None:
     return match[1] if match else None
 
 
-def _is_flag(word: Word) -> bool:
+def _is_flag(word: ExpandedWord) -> bool:
     raw, text, _ = word
     return bool(_FLAG.match(text if text is not None else raw.lstrip('"')))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hpcsweep.adopt.variables import Variables
+from hpcsweep.adopt.variables import ShellVariables
 from hpcsweep.shell import SimpleCommand, unquoted
 
 _INPUT = ("--random-input-len", "--random-input", "--input-len")
@@ -11,7 +11,7 @@ _OUTPUT = ("--random-output-len", "--random-output", "--output-len")
 
 
 @dataclass(frozen=True)
-class Load:
+class BenchmarkLoad:
     """A benchmark of random prompts. None: not said. `line`: where it stands."""
 
     line: int
@@ -22,7 +22,7 @@ class Load:
     dataset: str
 
 
-def read_load(command: SimpleCommand, variables: Variables) -> Load | None:
+def read_load(command: SimpleCommand, variables: ShellVariables) -> BenchmarkLoad | None:
     """Return the load that a command sends; None: it is no benchmark that is known."""
     words = [unquoted(word) for word in command.words]
     joined = " ".join(words)
@@ -35,7 +35,7 @@ def read_load(command: SimpleCommand, variables: Variables) -> Load | None:
         value = _value(texts, names)
         return int(value) if value is not None and value.isdigit() else None
 
-    return Load(
+    return BenchmarkLoad(
         command.line.first,
         number(*_INPUT),
         number(*_OUTPUT),
@@ -46,8 +46,8 @@ def read_load(command: SimpleCommand, variables: Variables) -> Load | None:
 
 
 def _value(texts: Sequence[str | None], names: Sequence[str]) -> str | None:
-    for place, text in enumerate(texts):
+    for index, text in enumerate(texts):
         name, sep, value = (text or "").partition("=")
         if name in names:
-            return value if sep else (texts[place + 1] if place + 1 < len(texts) else None)
+            return value if sep else (texts[index + 1] if index + 1 < len(texts) else None)
     return None

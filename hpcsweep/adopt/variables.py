@@ -19,7 +19,7 @@ _ONE_REFERENCE = re.compile(r'"?\$(?:\{)?([A-Za-z_][A-Za-z0-9_]*)(?::?[-=][^{}]*
 
 
 @dataclass
-class Variables:
+class ShellVariables:
     """Name -> raw words of its value; one word for a plain variable, several for an array.
 
     `parameters`: names whose value is a default (`${NAME:-32768}`) that the environment may replace.
@@ -89,13 +89,13 @@ class Variables:
                     return
                 if not parts:
                     return
-        one = _ONE_REFERENCE.fullmatch(raw)
-        yield raw, self.text(raw), one[1] if one else None
+        reference = _ONE_REFERENCE.fullmatch(raw)
+        yield raw, self.text(raw), reference[1] if reference else None
 
     def _fill(self, text: str, depth: int) -> str | None:
         if "$(" in text or "`" in text or depth > 8:
             return None
-        filled, place = "", 0
+        filled, end = "", 0
         for match in _REFERENCE.finditer(text):
             name = match["plain"] or match["name"]
             value = self.values.get(name)
@@ -109,7 +109,7 @@ class Variables:
                 part = None
             if part is None:
                 return None
-            filled += text[place : match.start()] + part
-            place = match.end()
-        rest = text[place:]
+            filled += text[end : match.start()] + part
+            end = match.end()
+        rest = text[end:]
         return None if "$" in rest.replace("\\$", "") else filled + rest

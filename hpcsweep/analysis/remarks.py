@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from hpcsweep.analysis.findings import Remark, RunFinding, Variant
 from hpcsweep.analysis.findings.compared import Comparison, ScaledResult
-from hpcsweep.analysis.findings.measured import Cell, Startup
+from hpcsweep.analysis.findings.measured import Cell, StartupFinding
 from hpcsweep.spec.phases import OutcomeKind, Phase
 
 COLD_RATIO = 1.1
@@ -20,7 +20,7 @@ def build_remarks(
     cells: Sequence[Cell],
     comparisons: Sequence[Comparison],
     scaling: Sequence[ScaledResult],
-    startups: Sequence[Startup],
+    startups: Sequence[StartupFinding],
 ) -> tuple[Remark, ...]:
     """All remarks, those that change a reader's conclusion first."""
     by_id = {variant.variant: variant for variant in variants}
@@ -59,7 +59,7 @@ def _misled_by_cold(
         yield Remark(
             "cold_in_average",
             c.variant,
-            f"{by_id[c.variant].exp} on {c.workload}: TPS {c.percent.value:+.1f}% against the baseline over all "
+            f"{by_id[c.variant].short_name} on {c.workload}: TPS {c.percent.value:+.1f}% against the baseline over all "
             f"samples, {only_warm:+.1f}% over warm ones: a cold request of {cold_s:.2f} s stands in the average",
         )
 
@@ -78,9 +78,9 @@ def _replicas(by_id: Mapping[str, Variant], scaling: Sequence[ScaledResult]) -> 
                 yield Remark(
                     "replicas",
                     one.variant,
-                    f"{one.replicas} replicas of {by_id[one.variant].exp} ({one.gpus} GPUs each) would give "
+                    f"{one.replicas} replicas of {by_id[one.variant].short_name} ({one.gpus} GPUs each) would give "
                     f"{100 * (value / limit - 1):+.1f}% output throughput on {workload} against "
-                    f"{by_id[best.variant].exp} on the same {one.gpus_total} GPUs (arithmetic, not measured)",
+                    f"{by_id[best.variant].short_name} on the same {one.gpus_total} GPUs (arithmetic, not measured)",
                 )
 
 
@@ -125,7 +125,7 @@ def _odd_cells(cells: Sequence[Cell]) -> Iterator[Remark]:
             yield Remark("failed_requests", cell.run, f"{where}: {what} failed ({causes})")
 
 
-def _cold_compiles(runs: Sequence[RunFinding], startups: Sequence[Startup]) -> Iterator[Remark]:
+def _cold_compiles(runs: Sequence[RunFinding], startups: Sequence[StartupFinding]) -> Iterator[Remark]:
     """Starts that ended in compile with a cold cache: a warm one might have come through."""
     caches = {one.run: one.compile_cache for one in startups}
     ended = (OutcomeKind.STALLED, OutcomeKind.STARTUP_TIMEOUT, OutcomeKind.WALLTIME)

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from hpcsweep.imports.documents.blocks import Place
+from hpcsweep.imports.documents.model import Location
 from hpcsweep.imports.documents.numbers import shown
 
 
-class Verdict(str, Enum):
+class ClaimVerdict(str, Enum):
     """The result of checking one claim."""
 
     CONFIRMED = "confirmed"
@@ -18,22 +18,22 @@ class Verdict(str, Enum):
     NOT_CHECKED = "cannot be checked"
 
 
-BAD = (Verdict.WRONG, Verdict.DOES_NOT_FOLLOW)
+BAD = (ClaimVerdict.WRONG, ClaimVerdict.DOES_NOT_FOLLOW)
 """Verdicts that accuse the report, and make a check fail. Each needs its sources by line, and the arithmetic."""
 
 
 @dataclass(frozen=True)
-class Finding:
+class ClaimFinding:
     """One claim and what its own numbers give.
 
     `stated`, `recomputed`: in `unit`; None: the claim is not a number. `sources`: lines, other than the claim's own,
     of the numbers that it was compared with.
     """
 
-    place: Place
+    location: Location
     about: str
     claim: str
-    verdict: Verdict
+    verdict: ClaimVerdict
     reason: str
     kind: str
     stated: float | None = None
@@ -51,7 +51,7 @@ class Finding:
     @property
     def verdict_text(self) -> str:
         """Return the verdict; for a wrong number with its deviation."""
-        if self.verdict is not Verdict.WRONG or self.difference is None:
+        if self.verdict is not ClaimVerdict.WRONG or self.difference is None:
             return self.verdict.value
         unit = f" {self.unit}" if self.unit else ""
         share = ""

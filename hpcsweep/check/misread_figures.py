@@ -7,7 +7,7 @@ LOG_WINDOW_S = 10.0
 
 
 @dataclass(frozen=True)
-class LogWindow:
+class MisreadLogWindow:
     """A stated throughput that is the prompt of one request over the engine's log window, in tokens/s."""
 
     stated_tps: float
@@ -15,7 +15,7 @@ class LogWindow:
     window_s: float
 
 
-def log_window(stated_tps: float, prompt_tokens: float, *, tolerance: float = 0.001) -> LogWindow | None:
+def log_window(stated_tps: float, prompt_tokens: float, *, tolerance: float = 0.001) -> MisreadLogWindow | None:
     """Whether a stated prompt throughput is just one prompt divided by the log window; None: it is not.
 
     Such a figure grows with the length of the prompt and says nothing of how fast prompts are read.
@@ -23,4 +23,4 @@ def log_window(stated_tps: float, prompt_tokens: float, *, tolerance: float = 0.
     expected = prompt_tokens / LOG_WINDOW_S
     if expected <= 0 or abs(stated_tps - expected) > tolerance * expected:
         return None
-    return LogWindow(stated_tps, prompt_tokens, LOG_WINDOW_S)
+    return MisreadLogWindow(stated_tps, prompt_tokens, LOG_WINDOW_S)

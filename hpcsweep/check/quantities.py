@@ -40,7 +40,7 @@ _REMEMBERED = 256
 
 
 @dataclass(frozen=True)
-class Quantity:
+class StatedNumber:
     """A number in a text: the value in its own `unit`, and its place from `start` to `end`. `label`: `Total TPS: …`.
 
     `unit`: empty: none is written; `other`: a word follows, so that it counts something else.
@@ -72,9 +72,9 @@ class Quantity:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def quantities(text: str) -> tuple[Quantity, ...]:
+def quantities(text: str) -> tuple[StatedNumber, ...]:
     """Return the plain numbers of a text in order; `7081.34x2` is a product. Ranges and versions are left out."""
-    found = []
+    numbers = []
     for match in _QUANTITY.finditer(text):
         number = measured(match["value"])
         if number is None or _part_of_a_range(text, match.start(), match.end()):
@@ -89,8 +89,8 @@ def quantities(text: str) -> tuple[Quantity, ...]:
             number = number * Number(float(match["times"]))
         label = _LABEL.search(text[max(0, match.start() - _LABEL_LENGTH) : match.start()])
         named = " ".join(label["label"].split()) if label else ""
-        found.append(Quantity(number, unit, match.start(), end, text[match.start() : end].strip(" *_`"), named))
-    return tuple(found)
+        numbers.append(StatedNumber(number, unit, match.start(), end, text[match.start() : end].strip(" *_`"), named))
+    return tuple(numbers)
 
 
 def _part_of_a_range(text: str, start: int, end: int) -> bool:
@@ -98,7 +98,7 @@ def _part_of_a_range(text: str, start: int, end: int) -> bool:
     return bool(re.search(r"[\d%kK]\s?[-\u2013~]\s?$", before) or re.match(r"\s?[-\u2013~]\s?\d", after))
 
 
-def comparable(a: Quantity, b: Quantity) -> bool:
+def comparable(a: StatedNumber, b: StatedNumber) -> bool:
     """Return whether two numbers have the same unit, or one of them leaves out the unit of the other."""
     if "other" in (a.unit, b.unit) or "%" in (a.unit, b.unit):
         return False
@@ -107,7 +107,7 @@ def comparable(a: Quantity, b: Quantity) -> bool:
     return a.unit == b.unit or not a.unit or not b.unit
 
 
-def in_one_unit(a: Quantity, b: Quantity) -> tuple[Number, Number]:
+def in_one_unit(a: StatedNumber, b: StatedNumber) -> tuple[Number, Number]:
     """Return both numbers in the same unit."""
     if a.seconds and b.seconds and a.unit != b.unit:
         return a.number * Number(a.seconds), b.number * Number(b.seconds)

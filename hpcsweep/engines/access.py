@@ -1,8 +1,8 @@
 """How other users of a node are kept out of a server, by what its engine can do. Pure.
 
 Two optional attributes of an engine say it: `unix_socket`, true when its HTTP server can listen on a Unix socket
-(`Where.socket_path`); and `key_file_text(config, key)`, the text of a configuration file that gives it an API key for
-every endpoint but its health and metrics (`Where.key_file`), None when this configuration leaves no room for one.
+(`LaunchContext.socket_path`); and `key_file_text(config, key)`, the text of a configuration file that gives it an API key for
+every endpoint but its health and metrics (`LaunchContext.key_file`), None when this configuration leaves no room for one.
 An engine with neither listens on a TCP port of the node that every user of the node can connect to.
 """
 

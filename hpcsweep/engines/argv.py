@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hpcsweep.spec.server import FlagValue, ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, FlagValue, ServerConfig
 
 _HUMAN = re.compile(r"(\d+(?:\.\d+)?)([kKmMgG]?)")
 _FACTORS = {"": 1, "k": 10**3, "K": 2**10, "m": 10**6, "M": 2**20, "g": 10**9, "G": 2**30}
@@ -30,8 +30,8 @@ class SettingFlag:
         if self.flag is not None:
             return {}
         yes = [name for name in (self.on, *self.aliases) if name is not None]
-        says = dict.fromkeys(yes, True) | {"--no-" + name.removeprefix("--"): False for name in yes}
-        return says | ({self.off: False, self.off.replace("--no-", "--", 1): True} if self.off is not None else {})
+        meaning = dict.fromkeys(yes, True) | {"--no-" + name.removeprefix("--"): False for name in yes}
+        return meaning | ({self.off: False, self.off.replace("--no-", "--", 1): True} if self.off is not None else {})
 
     def names(self) -> list[str]:
         """Every flag that says this setting."""
@@ -43,7 +43,7 @@ def canonical(flag: str) -> str:
     return "--" + flag.lstrip("-").replace("_", "-")
 
 
-def settings_argv(table: Sequence[SettingFlag], settings: Settings) -> list[str]:
+def settings_argv(table: Sequence[SettingFlag], settings: EngineSettings) -> list[str]:
     """The arguments that say `settings`, in the order of the table. What is None is left to the engine."""
     argv: list[str] = []
     for entry in table:
@@ -80,11 +80,11 @@ def flags_argv(flags: Mapping[str, FlagValue], *, negatable: bool) -> list[str]:
     return argv
 
 
-def merged_settings(table: Sequence[SettingFlag], config: ServerConfig) -> Settings:
+def merged_settings(table: Sequence[SettingFlag], config: ServerConfig) -> EngineSettings:
     """The neutral settings of `config`, completed by its flags that say the same in the engine's own names."""
-    said = _said_by_flags(table, config.flags)
+    from_flags = _said_by_flags(table, config.flags)
     own = {name: value for name, value in config.settings.model_dump().items() if value is not None}
-    return Settings.model_validate(said | own)
+    return EngineSettings.model_validate(from_flags | own)
 
 
 def passed_flags(table: Sequence[SettingFlag], config: ServerConfig) -> dict[str, FlagValue]:
@@ -100,16 +100,16 @@ def passed_flags(table: Sequence[SettingFlag], config: ServerConfig) -> dict[str
 
 def _said_by_flags(table: Sequence[SettingFlag], flags: Mapping[str, FlagValue]) -> dict[str, Any]:
     given = {canonical(flag): value for flag, value in flags.items() if value is not None}
-    said: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for entry in table:
-        says = {canonical(name): meaning for name, meaning in entry.switches().items()}
+        meanings = {canonical(name): meaning for name, meaning in entry.switches().items()}
         for name in (canonical(name) for name in entry.names()):
             if name not in given:
                 continue
-            value = _read(entry.setting, given[name]) if not says else says[name] is (given[name] is not False)
+            value = _read(entry.setting, given[name]) if not meanings else meanings[name] is (given[name] is not False)
             if value is not None:
-                said[entry.setting] = value
-    return said
+                settings[entry.setting] = value
+    return settings
 
 
 def _read(setting: str, value: FlagValue) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from hpcsweep.spec.phases import OutcomeKind, Phase
-from hpcsweep.spec.server import ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 
 def rx(pattern: str) -> re.Pattern[str]:
@@ -24,7 +24,7 @@ class Launch:
 
 
 @dataclass(frozen=True)
-class Where:
+class LaunchContext:
     """What only the node knows: the executable, its version, the port and the folder of the attempt."""
 
     executable: str
@@ -137,7 +137,7 @@ class Engine(LogPatterns, Protocol):
     api_key_env: str | None
     """The environment variable that gives the server its API key. None: it can take none but by its arguments."""
 
-    def settings(self, config: ServerConfig) -> Settings:
+    def settings(self, config: ServerConfig) -> EngineSettings:
         """The neutral settings, completed by the flags of `config` that say the same in the engine's own names."""
         ...
 
@@ -145,7 +145,7 @@ class Engine(LogPatterns, Protocol):
         """Why this engine cannot express `config`, a sentence each; empty: it can."""
         ...
 
-    def launch(self, config: ServerConfig, where: Where) -> Launch:
+    def launch(self, config: ServerConfig, context: LaunchContext) -> Launch:
         """The command, its environment and files. The API key comes by the environment, never from here."""
         ...
 

@@ -144,24 +144,24 @@ def advice(engine: str, flag: str) -> str | None:
 
 
 def _possible(engine: str, version: str | None, constraint: str | None) -> list[Version]:
-    found = parse_version(version) if version is not None else None
-    if found is not None:
-        return [found]
+    installed = parse_version(version) if version is not None else None
+    if installed is not None:
+        return [installed]
     known = [*_RELEASES.get(engine, ()), *mentioned(constraint)]
     return [Version(release) for release in admitted(constraint, known)]
 
 
 def _known_of(engine: str, flag: str, possible: list[Version]) -> list[tuple[str, list[bool | None]]]:
     """Sentences against a flag, and for each possible version whether it holds. None: that version was not read."""
-    name, found = canonical(flag), []
+    name, problems = canonical(flag), []
     for change in REMOVED.get(engine, ()):
         if change.flag == name:
             sentence = f"{flag} was taken out of {engine} by {change.gone_in}: {change.advice()}"
-            found.append((sentence, [_gone(change, v) for v in possible]))
+            problems.append((sentence, [_gone(change, v) for v in possible]))
     since = ADDED.get(engine, {}).get(name)
     if since is not None:
-        found.append((f"{flag} is not known before {engine} {since}", [v < Version(since) for v in possible]))
-    return found
+        problems.append((f"{flag} is not known before {engine} {since}", [v < Version(since) for v in possible]))
+    return problems
 
 
 def _gone(change: FlagChange, version: Version) -> bool | None:

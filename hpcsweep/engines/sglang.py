@@ -12,10 +12,10 @@ from pathlib import PurePosixPath
 from packaging.version import Version
 
 from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_settings, passed_flags, settings_argv
-from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, PhasePattern, Where
+from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, LaunchContext, PhasePattern
 from hpcsweep.engines.logs.sglang_log import FACTS, NOISE, PHASES
 from hpcsweep.engines.versions import parse_version
-from hpcsweep.spec.server import FlagValue, ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, FlagValue, ServerConfig
 
 SETTING_FLAGS = (
     SettingFlag("tensor_parallel_size", "--tp-size", aliases=("--tensor-parallel-size", "--tp")),
@@ -77,27 +77,29 @@ class Sglang:
             return None
         return f"api-key: {json.dumps(key)}\n"
 
-    def settings(self, config: ServerConfig) -> Settings:
+    def settings(self, config: ServerConfig) -> EngineSettings:
         """See `Engine.settings`. With DP attention the data parallel ranks share the tensor parallel GPUs."""
         flags = {canonical(flag): value for flag, value in config.flags.items() if value not in (None, False)}
-        said = merged_settings(SETTING_FLAGS, config).model_dump()
-        if said["expert_parallel"] is None and any(flag in flags for flag in _EXPERT_FLAGS):
-            said["expert_parallel"] = any(str(flags.get(flag, 1)) != "1" for flag in _EXPERT_FLAGS)
-        if said["enforce_eager"] is None and _EAGER_FLAG in flags:
-            said["enforce_eager"] = True
+        values = merged_settings(SETTING_FLAGS, config).model_dump()
+        if values["expert_parallel"] is None and any(flag in flags for flag in _EXPERT_FLAGS):
+            values["expert_parallel"] = any(str(flags.get(flag, 1)) != "1" for flag in _EXPERT_FLAGS)
+        if values["enforce_eager"] is None and _EAGER_FLAG in flags:
+            values["enforce_eager"] = True
         chunk = flags.get(_CHUNK_FLAG)
-        if said["chunked_prefill"] is None and chunk is not None:
-            said["chunked_prefill"] = str(chunk) != "-1"
-        if said["max_num_batched_tokens"] is None and str(chunk).isdigit():
-            said["max_num_batched_tokens"] = int(str(chunk))
+        if values["chunked_prefill"] is None and chunk is not None:
+            values["chunked_prefill"] = str(chunk) != "-1"
+        if values["max_num_batched_tokens"] is None and str(chunk).isdigit():
+            values["max_num_batched_tokens"] = int(str(chunk))
         if "--enable-dp-attention" in flags and config.settings.data_parallel_size is None:
-            said["data_parallel_size"] = None
-        return Settings.model_validate(said)
+            values["data_parallel_size"] = None
+        return EngineSettings.model_validate(values)
 
     def unsupported(self, config: ServerConfig) -> list[str]:
         """See `Engine.unsupported`."""
         sentences = [
-            f"{flag} is not for `serve`: {_OURS[canonical(flag)]}" for flag in config.flags if canonical(flag) in _OURS
+            f"{flag} is not for `engine_args`: {_OURS[canonical(flag)]}"
+            for flag in config.flags
+            if canonical(flag) in _OURS
         ]
         if config.settings.expert_parallel and (self.settings(config).tensor_parallel_size or 1) == 1:
             sentences.append(
@@ -105,21 +107,21 @@ class Sglang:
             )
         return sentences
 
-    def launch(self, config: ServerConfig, where: Where) -> Launch:
+    def launch(self, config: ServerConfig, context: LaunchContext) -> Launch:
         """See `Engine.launch`."""
-        argv = [where.executable]
-        argv += ["serve"] if PurePosixPath(where.executable).name == "sglang" else ["-m", "sglang.launch_server"]
-        argv += ["--model-path", config.model, "--host", where.host, "--port", str(where.port)]
+        argv = [context.executable]
+        argv += ["serve"] if PurePosixPath(context.executable).name == "sglang" else ["-m", "sglang.launch_server"]
+        argv += ["--model-path", config.model, "--host", context.host, "--port", str(context.port)]
         argv += ["--served-model-name", config.served_name]
-        if where.key_file is not None:
-            argv += [_CONFIG_FLAG, where.key_file]
+        if context.key_file is not None:
+            argv += [_CONFIG_FLAG, context.key_file]
         if config.revision is not None:
             argv += ["--revision", config.revision]
         argv += settings_argv(SETTING_FLAGS, _own_words(config.settings))
-        argv += self._special_argv(config, where.version)
+        argv += self._special_argv(config, context.version)
         flags = flags_argv(_passed(config), negatable=False)
-        if where.startup_budget_s is not None and _WATCHDOG_FLAG not in map(canonical, config.flags):
-            argv += [_WATCHDOG_FLAG, str(max(_OWN_TIMEOUT_S, 2 * math.ceil(where.startup_budget_s)))]
+        if context.startup_budget_s is not None and _WATCHDOG_FLAG not in map(canonical, config.flags):
+            argv += [_WATCHDOG_FLAG, str(max(_OWN_TIMEOUT_S, 2 * math.ceil(context.startup_budget_s)))]
         argv += flags if "--enable-metrics" in flags else [*flags, "--enable-metrics"]
         return Launch(tuple(argv), {"NO_COLOR": "1"} | config.env)
 
@@ -129,8 +131,8 @@ class Sglang:
         if settings.expert_parallel:
             argv += ["--ep-size", str(self.settings(config).tensor_parallel_size or 1)]
         if settings.enforce_eager:
-            found = parse_version(version) if version is not None else None
-            argv += _EAGER_ARGV if found is not None and found >= _EAGER_SINCE else [_EAGER_FLAG]
+            installed = parse_version(version) if version is not None else None
+            argv += _EAGER_ARGV if installed is not None and installed >= _EAGER_SINCE else [_EAGER_FLAG]
         batched = settings.max_num_batched_tokens
         if settings.chunked_prefill is False:
             argv += [_CHUNK_FLAG, "-1"] + ([_PREFILL_FLAG, str(batched)] if batched is not None else [])
@@ -140,11 +142,11 @@ class Sglang:
 
     def parse_version(self, text: str) -> str | None:
         """See `Engine.parse_version`. `sglang version` prints `sglang version: 0.5.23`."""
-        found = [match[1] for line in text.splitlines() if (match := _VERSION.fullmatch(line.strip()))]
-        return found[0] if found else None
+        versions = [match[1] for line in text.splitlines() if (match := _VERSION.fullmatch(line.strip()))]
+        return versions[0] if versions else None
 
 
-def _own_words(settings: Settings) -> Settings:
+def _own_words(settings: EngineSettings) -> EngineSettings:
     """`fp8` is what vLLM calls the type that SGLang calls `fp8_e4m3`."""
     dtype = settings.kv_cache_dtype
     return settings if dtype is None else settings.model_copy(update={"kv_cache_dtype": _KV_DTYPES.get(dtype, dtype)})

@@ -7,10 +7,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-from hpcsweep.engines.base import Endpoints, Engine, FactPattern, FailurePattern, Launch, PhasePattern, Where
+from hpcsweep.engines.base import Endpoints, Engine, FactPattern, FailurePattern, Launch, LaunchContext, PhasePattern
 from hpcsweep.engines.logs.vllm_log import FACTS, NOISE, PHASES
 from hpcsweep.spec.axes import BUILTIN_AXES, builtin_level
-from hpcsweep.spec.server import ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 _VERSION = re.compile(r"hpcsweep\.simulator (\S+)")
 
@@ -20,7 +20,7 @@ class SimulatedEngine:
 
     `real`: the engine that it stands in for. `profile`: path of the profile on the node. `axes`: axis -> label of
     every axis of the experiment. `repeat`: of the run; the profile's jitter differs from one to the next.
-    `Where.executable` is the Python interpreter.
+    `LaunchContext.executable` is the Python interpreter.
     """
 
     name: str = "simulated"
@@ -39,7 +39,7 @@ class SimulatedEngine:
         self._real, self._profile, self._time_scale = real, profile, time_scale
         self._axes, self._repeat = dict(axes), repeat
 
-    def settings(self, config: ServerConfig) -> Settings:
+    def settings(self, config: ServerConfig) -> EngineSettings:
         """See `Engine.settings`: as the real engine understands them."""
         return self._real.settings(config)
 
@@ -59,11 +59,15 @@ class SimulatedEngine:
             variant[flag] = setting if isinstance(setting, str) else json.dumps(setting)
         return variant | self._axes
 
-    def launch(self, config: ServerConfig, where: Where) -> Launch:
+    def launch(self, config: ServerConfig, context: LaunchContext) -> Launch:
         """See `Engine.launch`."""
         settings = self.settings(config)
-        argv = [where.executable, "-m", "hpcsweep.simulator", "--model", config.model]
-        argv += ["--uds", where.socket_path] if where.socket_path else ["--host", where.host, "--port", str(where.port)]
+        argv = [context.executable, "-m", "hpcsweep.simulator", "--model", config.model]
+        argv += (
+            ["--uds", context.socket_path]
+            if context.socket_path
+            else ["--host", context.host, "--port", str(context.port)]
+        )
         argv += ["--served-model-name", config.served_name]
         argv += ["--profile", self._profile, "--time-scale", f"{self._time_scale:g}", "--repeat", str(self._repeat)]
         argv += ["--variant", json.dumps(self.variant(config), sort_keys=True)]

@@ -15,9 +15,9 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_settings, passed_flags
-from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, PhasePattern, Where
+from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, LaunchContext, PhasePattern
 from hpcsweep.engines.logs.trtllm_log import FACTS, NOISE, PHASES
-from hpcsweep.spec.server import FlagValue, ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, FlagValue, ServerConfig
 
 CONFIG_FILE = "trtllm.yaml"
 
@@ -70,8 +70,8 @@ _OURS: Mapping[str, str] = {
     "--host": "the server listens on the loopback interface of its node",
     "--port": "a free port is chosen on the node",
     "--revision": "the revision is named by `model`",
-    "--config": "give its keys as flags of `serve`; hpcsweep writes the file",
-    "--extra_llm_api_options": "give its keys as flags of `serve`; hpcsweep writes the file",
+    "--config": "give its keys as flags of `engine_args`; hpcsweep writes the file",
+    "--extra_llm_api_options": "give its keys as flags of `engine_args`; hpcsweep writes the file",
     "--served_model_name": "the name is given by `model.served_name`",
 }
 _OURS_CANONICAL = {canonical(flag): reason for flag, reason in _OURS.items()}
@@ -92,20 +92,20 @@ class TensorRtLlm:
     distributions: tuple[str, ...] = ("tensorrt-llm", "tensorrt_llm")
     api_key_env: str | None = None
 
-    def settings(self, config: ServerConfig) -> Settings:
+    def settings(self, config: ServerConfig) -> EngineSettings:
         """See `Engine.settings`."""
-        said = merged_settings(SETTING_FLAGS, config).model_dump()
+        values = merged_settings(SETTING_FLAGS, config).model_dump()
         flags = {flag: value for flag, value in config.flags.items() if value not in (None, False)}
-        if said["expert_parallel"] is None and any(flag in flags for flag in _EXPERT_FLAGS):
-            said["expert_parallel"] = any(str(flags.get(flag, 1)) != "1" for flag in _EXPERT_FLAGS)
-        if said["enforce_eager"] is None and "--cuda_graph_config" in config.flags:
-            said["enforce_eager"] = _value(config.flags["--cuda_graph_config"]) is None
-        return Settings.model_validate(said)
+        if values["expert_parallel"] is None and any(flag in flags for flag in _EXPERT_FLAGS):
+            values["expert_parallel"] = any(str(flags.get(flag, 1)) != "1" for flag in _EXPERT_FLAGS)
+        if values["enforce_eager"] is None and "--cuda_graph_config" in config.flags:
+            values["enforce_eager"] = _value(config.flags["--cuda_graph_config"]) is None
+        return EngineSettings.model_validate(values)
 
     def unsupported(self, config: ServerConfig) -> list[str]:
         """See `Engine.unsupported`."""
         sentences = [
-            f"{flag} is not for `serve`: {_OURS_CANONICAL[canonical(flag)]}"
+            f"{flag} is not for `engine_args`: {_OURS_CANONICAL[canonical(flag)]}"
             for flag in config.flags
             if canonical(flag) in _OURS_CANONICAL
         ]
@@ -126,7 +126,7 @@ class TensorRtLlm:
         for flag, value in self._own_flags(config).items():
             if flag not in OPTIONS and value is not None:
                 _put(content, flag.removeprefix("--"), _value(value))
-        said = {
+        keys = {
             "tensor_parallel_size": settings.tensor_parallel_size,
             "pipeline_parallel_size": settings.pipeline_parallel_size,
             "max_seq_len": settings.max_model_len,
@@ -137,7 +137,7 @@ class TensorRtLlm:
             "kv_cache_config.free_gpu_memory_fraction": settings.gpu_memory_utilization,
             "kv_cache_config.enable_block_reuse": settings.prefix_caching,
         }
-        for key, value in said.items():
+        for key, value in keys.items():
             if value is not None:
                 _put(content, key, value)
         if config.settings.expert_parallel is not None:
@@ -147,9 +147,9 @@ class TensorRtLlm:
             content["cuda_graph_config"] = None
         return content
 
-    def launch(self, config: ServerConfig, where: Where) -> Launch:
+    def launch(self, config: ServerConfig, context: LaunchContext) -> Launch:
         """See `Engine.launch`. The file's text is in `files`, its path on the command line."""
-        argv = [where.executable, config.model, "--host", where.host, "--port", str(where.port)]
+        argv = [context.executable, config.model, "--host", context.host, "--port", str(context.port)]
         if config.revision is not None:
             argv += ["--revision", config.revision]
         flags = {flag: value for flag, value in self._own_flags(config).items() if flag in OPTIONS}
@@ -158,14 +158,14 @@ class TensorRtLlm:
         content = self.configuration(config)
         if content:
             # The older of its two names: every version knows it.
-            argv += ["--extra_llm_api_options", str(PurePosixPath(where.attempt_dir) / CONFIG_FILE)]
+            argv += ["--extra_llm_api_options", str(PurePosixPath(context.attempt_dir) / CONFIG_FILE)]
             files[CONFIG_FILE] = _yaml(content)
         return Launch(tuple(argv), {"TLLM_LOG_LEVEL": "INFO"} | config.env, files)
 
     def parse_version(self, text: str) -> str | None:
         """See `Engine.parse_version`. It also prints `[TensorRT-LLM] TensorRT-LLM version: 1.2.1` on import."""
-        found = [match[1] for line in text.splitlines() if (match := _VERSION.fullmatch(line.strip()))]
-        return found[-1] if found else None
+        versions = [match[1] for line in text.splitlines() if (match := _VERSION.fullmatch(line.strip()))]
+        return versions[-1] if versions else None
 
     def _own_flags(self, config: ServerConfig) -> dict[str, FlagValue]:
         """The user's flags by their names with underscores, but for those that are neutral settings."""

@@ -34,8 +34,8 @@ def satisfies(version: str, constraint: str | None) -> bool:
     """
     if constraint is None:
         return True
-    found = parse_version(version)
-    return found is not None and parse_constraint(constraint).contains(found, prereleases=True)
+    installed = parse_version(version)
+    return installed is not None and parse_constraint(constraint).contains(installed, prereleases=True)
 
 
 def admitted(constraint: str | None, versions: Iterable[str]) -> list[str]:

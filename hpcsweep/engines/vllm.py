@@ -5,9 +5,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_settings, passed_flags, settings_argv
-from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, PhasePattern, Where
+from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, LaunchContext, PhasePattern
 from hpcsweep.engines.logs.vllm_log import FACTS, NOISE, PHASES
-from hpcsweep.spec.server import ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 SETTING_FLAGS = (
     SettingFlag("tensor_parallel_size", "--tensor-parallel-size"),
@@ -56,14 +56,16 @@ class Vllm:
     api_key_env: str | None = "VLLM_API_KEY"
     unix_socket: bool = True
 
-    def settings(self, config: ServerConfig) -> Settings:
+    def settings(self, config: ServerConfig) -> EngineSettings:
         """See `Engine.settings`."""
         return merged_settings(SETTING_FLAGS, config)
 
     def unsupported(self, config: ServerConfig) -> list[str]:
         """See `Engine.unsupported`."""
         sentences = [
-            f"{flag} is not for `serve`: {_OURS[canonical(flag)]}" for flag in config.flags if canonical(flag) in _OURS
+            f"{flag} is not for `engine_args`: {_OURS[canonical(flag)]}"
+            for flag in config.flags
+            if canonical(flag) in _OURS
         ]
         settings = self.settings(config)
         batched, length = settings.max_num_batched_tokens, settings.max_model_len
@@ -74,11 +76,15 @@ class Vllm:
             )
         return sentences
 
-    def launch(self, config: ServerConfig, where: Where) -> Launch:
+    def launch(self, config: ServerConfig, context: LaunchContext) -> Launch:
         """See `Engine.launch`. The order of the arguments is always the same, so that commands can be compared."""
-        argv = [where.executable, "serve", config.model]
+        argv = [context.executable, "serve", config.model]
         # With --uds vLLM opens no port of its HTTP server.
-        argv += ["--uds", where.socket_path] if where.socket_path else ["--host", where.host, "--port", str(where.port)]
+        argv += (
+            ["--uds", context.socket_path]
+            if context.socket_path
+            else ["--host", context.host, "--port", str(context.port)]
+        )
         argv += ["--served-model-name", config.served_name]
         if config.revision is not None:
             argv += ["--revision", config.revision]
@@ -89,11 +95,11 @@ class Vllm:
             "VLLM_NO_USAGE_STATS": "1",
             "NO_COLOR": "1",
         }
-        timeout_s = max(_OWN_TIMEOUT_S, 2 * math.ceil(where.startup_budget_s or 0))
+        timeout_s = max(_OWN_TIMEOUT_S, 2 * math.ceil(context.startup_budget_s or 0))
         env |= {name: str(timeout_s) for name in ("VLLM_ENGINE_READY_TIMEOUT_S", "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS")}
         return Launch(tuple(argv), env | config.env)
 
     def parse_version(self, text: str) -> str | None:
         """See `Engine.parse_version`. `vllm --version` prints the number alone, after any warnings."""
-        found = [match[1] for line in text.splitlines() if (match := _VERSION.fullmatch(line.strip()))]
-        return found[-1] if found else None
+        versions = [match[1] for line in text.splitlines() if (match := _VERSION.fullmatch(line.strip()))]
+        return versions[-1] if versions else None

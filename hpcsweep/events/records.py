@@ -71,7 +71,7 @@ class ServerReady(_Event):
     unseen_phases: list[Phase] = Field([], description="phases that the log did not show")
 
 
-class Progress(_Event):
+class ProgressSeen(_Event):
     """What moved, at most one every few seconds."""
 
     kind: Literal["progress"] = "progress"
@@ -183,7 +183,7 @@ Event = Annotated[
     | PhaseEntered
     | Fact
     | ServerReady
-    | Progress
+    | ProgressSeen
     | WorkloadStarted
     | SampleDone
     | WorkloadEnded

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 from hpcsweep.errors import DatasetError
 from hpcsweep.load.arrivals import due_times
 from hpcsweep.load.client.clock import Clock
-from hpcsweep.load.client.schedule import Item, Schedule
+from hpcsweep.load.client.schedule import Schedule, ScheduledRequest
 from hpcsweep.load.config import LoadConfig
-from hpcsweep.load.datasets.base import DatasetWarning, Request, check_files, estimate_tokens
+from hpcsweep.load.datasets.base import DatasetWarning, SampleRequest, check_files, estimate_tokens
 from hpcsweep.load.datasets.registry import read_options
 from hpcsweep.load.tokenizer import find_tokenizer
 from hpcsweep.spec.workload import Workload
@@ -30,7 +30,7 @@ def prepare(config: LoadConfig) -> tuple[Schedule, list[bytes]]:
     dues = [0.0] * len(warmups) + _dues(workload, measured)
     cold = colds(config, warmups, measured)
     items = [
-        Item(
+        ScheduledRequest(
             sample=request.sample,
             index=index,
             due_s=clock.real(dues[index]),
@@ -67,7 +67,7 @@ def prepare(config: LoadConfig) -> tuple[Schedule, list[bytes]]:
     ), bodies
 
 
-def requests_of(config: LoadConfig) -> tuple[list[Request], list[Request], list[str]]:
+def requests_of(config: LoadConfig) -> tuple[list[SampleRequest], list[SampleRequest], list[str]]:
     """(warm-up requests, measured requests, warnings) of the workload. Raises DatasetError.
 
     Warm-up requests are others than the measured ones where the dataset has enough: a prompt sent before would be
@@ -93,7 +93,7 @@ def requests_of(config: LoadConfig) -> tuple[list[Request], list[Request], list[
     return warmups, measured, told
 
 
-def _body(config: LoadConfig, request: Request) -> bytes:
+def _body(config: LoadConfig, request: SampleRequest) -> bytes:
     workload = config.planned.workload
     body: dict[str, Any] = {"model": config.served_model}
     if workload.endpoint == "chat":
@@ -124,12 +124,12 @@ def extra_body(config: LoadConfig) -> dict[str, Any]:
     return salt | config.planned.workload.extra_body
 
 
-def max_tokens_of(workload: Workload, request: Request) -> int | None:
+def max_tokens_of(workload: Workload, request: SampleRequest) -> int | None:
     """Completion tokens that are asked for: the workload's number, else the sample's; None: the server's limit."""
     return workload.max_tokens or request.max_tokens
 
 
-def _dues(workload: Workload, measured: list[Request]) -> list[float]:
+def _dues(workload: Workload, measured: list[SampleRequest]) -> list[float]:
     if all(request.due_s is not None for request in measured):
         return [request.due_s or 0.0 for request in measured]
     return due_times(workload.arrival, len(measured))
@@ -143,7 +143,7 @@ def _places(bodies: list[bytes]) -> list[int]:
     return places
 
 
-def colds(config: LoadConfig, warmups: list[Request], measured: list[Request]) -> list[str | None]:
+def colds(config: LoadConfig, warmups: list[SampleRequest], measured: list[SampleRequest]) -> list[str | None]:
     """Why a request may meet a cold server: its first, the first after a reset, the first of its shape."""
     found: list[str | None] = []
     seen: set[int] = set()
@@ -162,7 +162,7 @@ def colds(config: LoadConfig, warmups: list[Request], measured: list[Request]) -
     return found
 
 
-def _shape(request: Request) -> int:
+def _shape(request: SampleRequest) -> int:
     """The prompt's length as the power of two that holds it: engines compile and tune by such steps."""
     text = request.prompt if request.prompt is not None else json.dumps(request.messages)
     return math.ceil(math.log2(request.prompt_tokens or estimate_tokens(len(text))))

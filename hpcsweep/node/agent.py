@@ -16,21 +16,22 @@ from pydantic import ValidationError
 
 from hpcsweep import privacy
 from hpcsweep.errors import HpcsweepError, SpecError
-from hpcsweep.node.attempt import Attempt, Surroundings
-from hpcsweep.node.outcome import Verdict
+from hpcsweep.node.attempt import Attempt, JobContext
+from hpcsweep.node.outcome import AttemptVerdict
 from hpcsweep.node.process.guardian import Guardian
 from hpcsweep.node.process.processes import become_subreaper, read_process
 from hpcsweep.node.process.siblings import AgentClaim, other_rank
 from hpcsweep.node.process.signals import Stop, catch
 from hpcsweep.node.process.stop_reasons import Stopper, slurm_job_state
 from hpcsweep.node.process.walltime import job_walltime
-from hpcsweep.node.record.folders import close_dead_attempts, ended_in_this_job, take_attempt
+from hpcsweep.node.record.folders import close_dead_attempts, create_attempt, ended_in_this_job
 from hpcsweep.node.record.identity import array_index, identify, process_started_at
-from hpcsweep.node.record.records import NOT_RUN_FILE, read_json, write_json
+from hpcsweep.node.record.records import NOT_RUN_FILE, read_json, write_record
 from hpcsweep.node.watch.gpus import Gpus
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.job import ArrayTask, JobSpec, RunSpec
 from hpcsweep.spec.phases import OutcomeKind
+from hpcsweep.spec.records import NotRunRecord, TaskExitRecord
 
 EXIT_CODES: Mapping[OutcomeKind, int] = {
     OutcomeKind.WALLTIME: 10,
@@ -68,8 +69,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         job_dir = Path(options.job_dir).absolute()
         privacy.enter(job_dir)
         job = read_job(job_dir)
-        task = choose_task(job, options.index, os.environ)
-        return Agent(job_dir, job, task, os.environ).run()
+        element = choose_element(job, options.index, os.environ)
+        return Agent(job_dir, job, element, os.environ).run()
     except HpcsweepError as exc:
         print(f"Error: {exc}", file=sys.stderr)  # noqa: T201
         return 1
@@ -103,37 +104,39 @@ def read_job(job_dir: Path) -> JobSpec:
         raise SpecError(f"{path} is no job of this version", detail=str(exc)) from exc
 
 
-def choose_task(job: JobSpec, index: int | None, env: Mapping[str, str]) -> ArrayTask:
+def choose_element(job: JobSpec, index: int | None, env: Mapping[str, str]) -> ArrayTask:
     """The element of the index asked for, or named by the environment, or the only one. Raises SpecError."""
     chosen = array_index(env) if index is None else index
-    if chosen is None and len(job.tasks) == 1:
-        return job.tasks[0]
-    known = ", ".join(str(task.index) for task in job.tasks[:20])
+    if chosen is None and len(job.array_tasks) == 1:
+        return job.array_tasks[0]
+    known = ", ".join(str(element.index) for element in job.array_tasks[:20])
     if chosen is None:
-        raise SpecError(f"job {job.name} has {len(job.tasks)} array tasks: which one?", hint=f"--index, one of {known}")
+        raise SpecError(
+            f"job {job.name} has {len(job.array_tasks)} elements: which one?", hint=f"--index, one of {known}"
+        )
     try:
-        return job.task(chosen)
+        return job.array_task(chosen)
     except KeyError:
-        raise SpecError(f"job {job.name} has no array task {chosen}", hint=f"it has {known}") from None
+        raise SpecError(f"job {job.name} has no element {chosen}", hint=f"it has {known}") from None
 
 
 class Agent:
     """One life of one element."""
 
-    def __init__(self, job_dir: Path, job: JobSpec, task: ArrayTask, env: Mapping[str, str]) -> None:
-        self._job_dir, self._job, self._task, self._env = job_dir, job, task, env
+    def __init__(self, job_dir: Path, job: JobSpec, element: ArrayTask, env: Mapping[str, str]) -> None:
+        self._job_dir, self._job, self._element, self._env = job_dir, job, element, env
         me = read_process(os.getpid())
         self._identity = identify(env, me.started if me else 0)
-        margin_s = max((run.budgets.margin for run in task.runs), default=0.0)
+        margin_s = max((run.budgets.walltime_margin for run in element.runs), default=0.0)
         walltime = job_walltime(env, job.resources.walltime_s, margin_s, process_started_at(os.getpid()))
         self._stopper = Stopper(walltime, self._cancel_asked, lambda: slurm_job_state(env))
 
     def run(self) -> int:
         """Every run of the element, in order, unless another agent of this job has it. The exit code of the agent."""
-        claim = AgentClaim(self._job_dir, self._task.index, self._identity, self._env)
+        claim = AgentClaim(self._job_dir, self._element.index, self._identity, self._env)
         owner = claim.take()
         if owner is not None:
-            _yield(f"{owner} executes array task {self._task.index} of {self._job.name}")
+            _yield(f"{owner} executes element {self._element.index} of {self._job.name}")
             return 0
         try:
             return self._run_all()
@@ -145,16 +148,16 @@ class Agent:
         catch(self._stopper.signalled)
         become_subreaper()
         guardian = Guardian()
-        around = Surroundings(self._job, self._identity, guardian, self._stopper, Gpus(self._env), self._env)
+        context = JobContext(self._job, self._identity, guardian, self._stopper, Gpus(self._env), self._env)
         stop: Stop | None = None
         exit_code = 1
         try:
-            for run in self._task.runs:
+            for run in self._element.runs:
                 stop = stop or self._stopper.check()
                 if stop is not None:
                     self._not_run(run, stop)
                     continue
-                self._run(run, around)
+                self._run(run, context)
                 stop = self._stopper.check()
             exit_code = EXIT_CODES[stop.kind] if stop is not None else 0
         finally:
@@ -162,7 +165,7 @@ class Agent:
             self._record_end(exit_code, started_at, stop)
         return exit_code
 
-    def _run(self, run: RunSpec, around: Surroundings) -> None:
+    def _run(self, run: RunSpec, context: JobContext) -> None:
         run_dir = Path(run.run_dir)
         done = self._ended_before(run)
         if done is not None:
@@ -171,15 +174,15 @@ class Agent:
         notes = close_dead_attempts(run_dir, self._identity)
         budgets = run.budgets
         for last in (False, True):
-            verdict = self._attempt(run, budgets, around, notes)
+            verdict = self._attempt(run, budgets, context, notes)
             if last or not retry_asked(verdict, budgets):
                 return
             budgets, notes = larger(budgets), [f"a retry with budgets x {budgets.retry_factor:g}"]
 
-    def _attempt(self, run: RunSpec, budgets: Budgets, around: Surroundings, notes: list[str]) -> Verdict:
+    def _attempt(self, run: RunSpec, budgets: Budgets, context: JobContext, notes: list[str]) -> AttemptVerdict:
         try:
-            folder = take_attempt(Path(run.run_dir), run.attempt_offset, self._identity)
-            return Attempt(run, budgets, folder, around, notes).execute()
+            folder = create_attempt(Path(run.run_dir), run.attempt_offset, self._identity)
+            return Attempt(run, budgets, folder, context, notes).execute()
         except OSError as exc:
             raise HpcsweepError(
                 f"{run.run_dir} cannot be written: {exc}", hint="is HPCSWEEP_HOME shared with this node, and not full?"
@@ -196,42 +199,43 @@ class Agent:
         if self._ended_before(run) is not None:
             return
         self._say(f"{run.label}: not run: {stop.reason}")
-        record = {
-            "run_id": run.run_id,
-            "label": run.label,
-            "axes": run.axes,
-            "outcome": OutcomeKind.NOT_RUN.value,
-            "reason": f"{stop.kind.value}: {stop.reason}",
-            "decided_by": stop.decided_by,
-            "at": time.time(),
-            "host": self._identity.host,
-            "job_id": self._identity.job_id,
-        }
+        record = NotRunRecord(
+            run_id=run.run_id,
+            label=run.label,
+            axes=run.axes,
+            outcome=OutcomeKind.NOT_RUN,
+            code=stop.kind.value,
+            reason=f"{stop.kind.value}: {stop.reason}",
+            decided_by=stop.decided_by,
+            at=time.time(),
+            host=self._identity.host,
+            job_id=self._identity.job_id,
+        )
         with contextlib.suppress(OSError):  # without it the run is unknown, which is the truth
             run_dir.mkdir(parents=True, exist_ok=True)
-            write_json(run_dir / NOT_RUN_FILE, record)
+            write_record(run_dir / NOT_RUN_FILE, record)
 
     def _record_end(self, exit_code: int, started_at: float, stop: Stop | None) -> None:
-        record = {
-            "exit_code": exit_code,
-            "outcome": stop.kind.value if stop else None,
-            "reason": stop.reason if stop else "",
-            "host": self._identity.host,
-            "job_id": self._identity.job_id,
-            "restart_count": self._identity.restart_count,
-            "started_at": started_at,
-            "ended_at": time.time(),
-        }
-        place = self._job_dir / "tasks"
+        record = TaskExitRecord(
+            exit_code=exit_code,
+            outcome=stop.kind if stop else None,
+            reason=stop.reason if stop else "",
+            host=self._identity.host,
+            job_id=self._identity.job_id,
+            restart_count=self._identity.restart_count,
+            started_at=started_at,
+            ended_at=time.time(),
+        )
+        folder = self._job_dir / "tasks"
         try:
-            place.mkdir(exist_ok=True)
-            write_json(place / f"{self._task.index}.exit.json", record)
+            folder.mkdir(exist_ok=True)
+            write_record(folder / f"{self._element.index}.exit.json", record)
         except OSError as exc:
             self._say(f"the end of the element could not be recorded: {exc}")
 
     def _cancel_asked(self) -> bool:
         """Whether hpcsweep's own cancel left its marker: it does so before it asks the scheduler."""
-        index = self._task.index
+        index = self._element.index
         submission = read_json(self._job_dir / "submission.json") or {}
         marker = Path(self._job.sweep_dir) / "dispatcher" / "cancel" / f"{self._job.job}_{index}"
         return index in (submission.get("cancelled") or []) or marker.exists()
@@ -240,7 +244,7 @@ class Agent:
         print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def retry_asked(verdict: Verdict, budgets: Budgets) -> bool:
+def retry_asked(verdict: AttemptVerdict, budgets: Budgets) -> bool:
     """Whether the experiment wants this outcome to be tried once more in the same job."""
     asked = {
         OutcomeKind.STALLED: budgets.on_stall,

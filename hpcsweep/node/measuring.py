@@ -10,15 +10,15 @@ from typing import Any
 
 from hpcsweep.load.client.record import TRAFFIC
 from hpcsweep.load.config import LoadConfig
-from hpcsweep.node.outcome import TIMEOUT_CAUSES, Ended, Verdict, client_ended, workload_failed
+from hpcsweep.node.outcome import TIMEOUT_CAUSES, AttemptVerdict, Ended, client_ended, workload_failed
 from hpcsweep.node.process.load_process import LoadProcess, load_log_tail
 from hpcsweep.node.record.identity import tracked_by_session
 from hpcsweep.node.watch.gpus import Gpus
-from hpcsweep.node.watch.inbox import LoadClosed, LoadLine, Look
+from hpcsweep.node.watch.inbox import LoadClosed, LoadLine, MetricsSample
 from hpcsweep.node.watch.metrics import Peaks, differences
 from hpcsweep.node.watch.probe import Target, ask
 from hpcsweep.node.watch.supervisor import Supervisor
-from hpcsweep.node.watch.telemetry import Watcher, look
+from hpcsweep.node.watch.telemetry import MetricsPoller, look
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.job import PlannedWorkload, RunSpec
 from hpcsweep.spec.phases import OutcomeKind, Phase
@@ -28,7 +28,7 @@ _LOAD_GRACE_S = 2.0
 _SAY_EVERY_S = 5.0
 
 
-class Measuring:
+class WorkloadRunner:
     """Sends every workload of a run that is not left out."""
 
     def __init__(
@@ -47,22 +47,23 @@ class Measuring:
         self._executable, self._say = executable, say
         self._sent_any = False
 
-    def run(self) -> Verdict:
+    def run(self) -> AttemptVerdict:
         """Send them all. The verdict: completed, or why a workload had no success. Raises Ended."""
         supervisor = self._supervisor
         supervisor.enter(Phase.MEASURE)
-        failed: Verdict | None = None
+        failed: AttemptVerdict | None = None
         for planned in self._run.workloads:
             if planned.left_out is not None:
-                supervisor.journal.event("workload_left_out", workload=planned.workload.name, reason=planned.left_out)
+                name, reason = planned.workload.name, str(planned.left_out)
+                supervisor.journal.event("workload_left_out", workload=name, reason=reason)
                 continue
             for repeat in range(1, planned.workload.repeats + 1):
-                verdict = _Sending(self, planned, repeat, self._empty_prefix_cache()).run()
+                verdict = _WorkloadRepeat(self, planned, repeat, self._empty_prefix_cache()).run()
                 failed = failed or verdict
         supervisor.pump()  # the last lines of the server may tell that it died over the last requests
         if failed is not None:
             return failed
-        return Verdict(OutcomeKind.COMPLETED, "every workload was sent and answered", "the agent")
+        return AttemptVerdict(OutcomeKind.COMPLETED, "every workload was sent and answered", "the agent")
 
     def _empty_prefix_cache(self) -> bool | None:
         """Whether the workload finds an empty prefix cache; None: this engine cannot do that, or nothing was sent yet.
@@ -90,10 +91,10 @@ class Measuring:
         return done
 
 
-class _Sending:
+class _WorkloadRepeat:
     """One workload, sent once."""
 
-    def __init__(self, measuring: Measuring, planned: PlannedWorkload, repeat: int, reset: bool | None) -> None:
+    def __init__(self, measuring: WorkloadRunner, planned: PlannedWorkload, repeat: int, reset: bool | None) -> None:
         self._m, self._planned, self._repeat, self._reset = measuring, planned, repeat, reset
         self._supervisor = measuring._supervisor
         self._name = planned.workload.name
@@ -106,7 +107,7 @@ class _Sending:
         self._done = 0
         self._closed = self._stopping = False
 
-    def run(self) -> Verdict | None:
+    def run(self) -> AttemptVerdict | None:
         """Send it and wait. None: at least one request succeeded. Raises Ended."""
         measuring, supervisor = self._m, self._supervisor
         self._before = supervisor.background(lambda: look(measuring._target, measuring._gpus)).figures or {}
@@ -121,9 +122,9 @@ class _Sending:
             in_session=tracked_by_session(os.environ),
         )
         measuring._sent_any = True
-        supervisor.spare.add(load.pid)
+        supervisor.not_server_pids.add(load.pid)
         supervisor.observer.traffic.begin()
-        watcher = Watcher(measuring._target, measuring._gpus, supervisor.inbox.put)
+        watcher = MetricsPoller(measuring._target, measuring._gpus, supervisor.inbox.put)
         try:
             while not self._closed:
                 supervisor.pump()
@@ -140,7 +141,7 @@ class _Sending:
             supervisor.observer.traffic.end()
             watcher.stop()
             load.end(0.0)
-            supervisor.spare.discard(load.pid)
+            supervisor.not_server_pids.discard(load.pid)
         return self._verdict(exit_code)
 
     def _config(self) -> LoadConfig:
@@ -181,7 +182,7 @@ class _Sending:
                     self._line(message.text)
             elif isinstance(message, LoadClosed):
                 self._closed = True
-            elif isinstance(message, Look) and message.figures is not None:
+            elif isinstance(message, MetricsSample) and message.figures is not None:
                 self._look(message)
         self._flush(samples)
 
@@ -225,7 +226,7 @@ class _Sending:
         after = look(self._m._target, self._m._gpus).figures or {}
         return differences(self._before, after) | self._peaks.figures()
 
-    def _look(self, message: Look) -> None:
+    def _look(self, message: MetricsSample) -> None:
         figures = message.figures or {}
         self._peaks.add(figures)
         clock = self._supervisor.clock
@@ -233,7 +234,7 @@ class _Sending:
             "telemetry", t_s=clock.t_s(message.at_s), sync=False, workload=self._name, figures=dict(figures)
         )
 
-    def _verdict(self, exit_code: int | None) -> Verdict | None:
+    def _verdict(self, exit_code: int | None) -> AttemptVerdict | None:
         if self._ended is None:
             raise Ended(client_ended(self._name, exit_code, load_log_tail(self._m._folder)))
         if self._ended.get("completed"):

@@ -3,11 +3,12 @@
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hpcsweep.errors import PlanError, SpecError
 from hpcsweep.spec.axes import BUILTIN_AXES, CustomAxis, Level, builtin_level, custom_levels, read_level
+from hpcsweep.spec.axis_names import axis_name
 from hpcsweep.spec.base import nearest
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.units import counted
@@ -33,6 +34,15 @@ class Selection:
     one_at_a_time: bool = False
     repeats: int | None = None
 
+    def with_current_names(self) -> "Selection":
+        """Return the same selection with axes that were given by an old name under their current ones."""
+        return replace(
+            self,
+            grid=None if self.grid is None else tuple(axis_name(axis) for axis in self.grid),
+            levels={axis_name(axis): levels for axis, levels in self.levels.items()},
+            fix={axis_name(axis): level for axis, level in self.fix.items()},
+        )
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -49,6 +59,7 @@ def expand(experiment: Experiment, selection: Selection) -> Grid:
 
     Raises SpecError for an unknown axis or level, PlanError when no point is left, or too many are.
     """
+    selection = selection.with_current_names()
     _check_names(experiment, selection)
     file_levels = {axis: _file_levels(experiment, axis) for axis in experiment.axes}
     chosen = {
@@ -67,7 +78,7 @@ def expand(experiment: Experiment, selection: Selection) -> Grid:
     if not kept:
         raise PlanError(
             f"experiment {experiment.name}: no variant is left: all {len(points)} points are excluded",
-            hint="look at `exclude` and `only` in the file, and at --fix and --levels",
+            hint="look at `exclude` and `only` in the file, and at --set and --levels",
         )
     return Grid(axes, baseline, tuple(kept), tuple(excluded))
 
@@ -86,7 +97,7 @@ def _check_size(experiment: Experiment, selection: Selection, axes: Mapping[str,
 
 
 def _check_names(experiment: Experiment, selection: Selection) -> None:
-    for option, names in (("--grid", selection.grid or ()), ("--levels", selection.levels), ("--fix", selection.fix)):
+    for option, names in (("--grid", selection.grid or ()), ("--levels", selection.levels), ("--set", selection.fix)):
         for axis in names:
             if axis in experiment.axes:
                 continue
@@ -100,7 +111,7 @@ def _check_names(experiment: Experiment, selection: Selection) -> None:
                 )
     twice = [axis for axis in selection.fix if axis in (selection.grid or ()) or axis in selection.levels]
     if twice:
-        raise SpecError(f"--fix {twice[0]}={selection.fix[twice[0]]}: this axis is also to be varied")
+        raise SpecError(f"--set {twice[0]}={selection.fix[twice[0]]}: this axis is also to be varied")
 
 
 def _file_levels(experiment: Experiment, axis: str) -> list[Level]:

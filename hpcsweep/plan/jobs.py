@@ -48,7 +48,9 @@ def shape(server: ServerConfig, request: ResourceRequest, cluster: Cluster, pack
             asked = f"{pack} runs of {format_duration(request.walltime)} need {format_duration(walltime_s)}"
         raise PlanError(
             f"{asked}; this cluster allows {format_duration(cluster.walltime)} (walltime in its profile)",
-            hint="lower --pack or the walltime" if pack > 1 else "lower the walltime, or raise that of the profile",
+            hint="lower --runs-per-job or the walltime"
+            if pack > 1
+            else "lower the walltime, or raise that of the profile",
         )
     return Resources(
         nodes=nodes,
@@ -69,8 +71,8 @@ def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Clust
             groups.setdefault(shape(run.server, experiment.resources, cluster, packing.pack), []).append(run)
     jobs: list[JobSpec] = []
     for resources, members in groups.items():
-        tasks = list(_chunks(members, packing.pack))
-        for part in _chunks(tasks, packing.max_array_size or len(tasks)):
+        elements = list(_chunks(members, packing.pack))
+        for part in _chunks(elements, packing.max_array_size or len(elements)):
             number = len(jobs)
             jobs.append(
                 JobSpec(
@@ -80,7 +82,7 @@ def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Clust
                     name=f"{packing.sweep}-{number}",
                     scheduler=cluster.scheduler,
                     resources=resources,
-                    tasks=[
+                    array_tasks=[
                         ArrayTask(index=index, runs=[_run_spec(experiment, run, packing) for run in members_of])
                         for index, members_of in enumerate(part)
                     ],
@@ -118,12 +120,12 @@ def repack(
     for asked, members in groups.items():
         for part in _chunks(members, max_array_size or len(members)):
             number = first_job + len(jobs)
-            tasks = [
+            elements = [
                 ArrayTask(index=index, runs=[run.model_copy(update={"attempt_offset": attempts.get(run.label, 0)})])
                 for index, (_, run) in enumerate(part)
             ]
             first = part[0][0]
-            changed: dict[str, Any] = {"job": number, "name": f"{first.sweep}-{number}", "tasks": tasks}
+            changed: dict[str, Any] = {"job": number, "name": f"{first.sweep}-{number}", "array_tasks": elements}
             changed |= {"resources": asked, "engines": dict(cluster.engines)}
             changed |= {"unprotected_server_allowed": cluster.unprotected_server_allowed}
             changed |= {"private_network": cluster.private_network}
@@ -134,7 +136,8 @@ def repack(
 def gpu_hours(jobs: Sequence[JobSpec]) -> float:
     """GPU-hours asked for at most: GPUs x walltime of every element."""
     return sum(
-        job.resources.gpus * job.resources.nodes * job.resources.walltime_s / 3600 * len(job.tasks) for job in jobs
+        job.resources.gpus * job.resources.nodes * job.resources.walltime_s / 3600 * len(job.array_tasks)
+        for job in jobs
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from hpcsweep.errors import SpecError
 from hpcsweep.plan.grid import Selection, expand
 from hpcsweep.spec.axes import BUILTIN_AXES, read_level
+from hpcsweep.spec.axis_names import RENAMED_AXES
 from hpcsweep.spec.base import nearest
 from hpcsweep.spec.experiment import Experiment
 
@@ -47,6 +48,9 @@ def selection_of(experiment: Experiment, env: Mapping[str, str]) -> Selection:
     """
     fixed = baseline_of(experiment)
     by_variable = {axis_variable(axis): axis for axis in {**dict.fromkeys(BUILTIN_AXES), **experiment.axes}}
+    by_variable |= {
+        axis_variable(old): new for old, new in RENAMED_AXES.items() if axis_variable(old) not in by_variable
+    }
     said: dict[str, tuple[str, str]] = {}
     for name, value in sorted(env.items()):
         axis = by_variable.get(name) or SETTING_VARIABLES.get(name)

@@ -41,7 +41,7 @@ def render_job(
         parallel=parallel,
         job_dir=job_dir,
         log_dir=f"{job_dir}/logs",
-        array=len(job.tasks) > 1,
+        array=len(job.array_tasks) > 1,
         version=hpcsweep.__version__,
     )
     return job_files(job, script.replace(OLD_SOURCED, SOURCED))
@@ -50,13 +50,13 @@ def render_job(
 def job_files(job: JobSpec, script: str, before: str = "") -> RenderedJob:
     """The files of `jobs/N/` around a script, rendered or a user's own. `before`: stands first in each .env file."""
     files = {SCRIPT_FILE: script, SPEC_FILE: job.model_dump_json(indent=1) + "\n"}
-    for task in job.tasks:
-        files[f"{TASKS_DIR}/{task.index}.env"] = before + task_environment(task)
+    for element in job.array_tasks:
+        files[f"{TASKS_DIR}/{element.index}.env"] = before + element_environment(element)
     return RenderedJob(files)
 
 
-def task_environment(task: ArrayTask) -> str:
+def element_environment(element: ArrayTask) -> str:
     """The exports of an element, for the job's shell: those of its first run; the agent sets each run's own."""
-    lines = [f"# {', '.join(run.label for run in task.runs)}"]
-    lines += [f"export {name}={sh(value)}" for name, value in sorted(task.runs[0].exports.items())]
+    lines = [f"# {', '.join(run.label for run in element.runs)}"]
+    lines += [f"export {name}={sh(value)}" for name, value in sorted(element.runs[0].exports.items())]
     return "\n".join(lines) + "\n"

@@ -5,10 +5,10 @@ from typing import Any
 from hpcsweep.analysis.compared.regressions import SweepComparison
 from hpcsweep.analysis.compared.startups_compared import StartupComparison
 from hpcsweep.analysis.findings.compared import Comparison, Verdict
-from hpcsweep.analysis.measured.measures import MEASURES
+from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.report import wording
 from hpcsweep.report.document import Block, Bullets, Document, Paragraph, Section, Table
-from hpcsweep.report.formats.json_document import plain
+from hpcsweep.report.plain import plain
 from hpcsweep.report.wording import CONDITION, NOTHING
 
 SCHEMA = "hpcsweep.comparison/1"
@@ -27,8 +27,8 @@ def comparison_document(found: SweepComparison, tolerance_percent: float) -> Doc
         (
             wording.marked(pair.name, pair.simulated),
             one.workload,
-            MEASURES[one.metric].title,
-            CONDITION[one.condition] if MEASURES[one.metric].of_samples else "all requests",
+            METRICS[one.metric].title,
+            CONDITION[one.condition] if METRICS[one.metric].of_samples else "all requests",
             wording.figure(one.reference_value),
             wording.figure(one.variant_value),
             wording.comparison(one),
@@ -53,7 +53,7 @@ def _startup(found: SweepComparison) -> list[Section]:
     rows = tuple(
         (
             wording.marked(pair.name, pair.simulated),
-            MEASURES[one.metric].title,
+            METRICS[one.metric].title,
             " -> ".join(cache or NOTHING for cache in one.caches) if any(one.caches) else NOTHING,
             wording.figure(one.first),
             wording.figure(one.second),

@@ -5,7 +5,8 @@ import time
 
 from hpcsweep.analysis.findings import RunFinding, Variant
 from hpcsweep.analysis.findings.compared import Comparison, Effect
-from hpcsweep.analysis.findings.measured import Condition, Figure, Validity
+from hpcsweep.analysis.findings.measured import Figure, SampleSet, Validity
+from hpcsweep.spec.left_out import LeftOut
 
 SIMULATED = "SIMULATED"
 NO_OBJECTIVE = "none: no workload was measured"
@@ -17,7 +18,7 @@ values may lie 44 times apart, either way."""
 
 WITHIN = ", within a factor of "
 
-CONDITION: dict[Condition, str] = {"all": "all samples", "warm": "warm only"}
+CONDITION: dict[SampleSet, str] = {"all": "all samples", "warm": "warm only"}
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -98,7 +99,7 @@ def marked(text: str, simulated: bool) -> str:
 
 def exp(variant: Variant) -> str:
     """The short name of a variant, marked."""
-    return marked(variant.exp, variant.simulated)
+    return marked(variant.short_name, variant.simulated)
 
 
 def config(variant: Variant) -> str:
@@ -136,7 +137,7 @@ def validity_in_short(of: Validity) -> str:
     """Empty for a valid result; else its status and the kinds of its reasons: `provisional (one run only)`."""
     if of.status == "valid":
         return ""
-    kinds = dict.fromkeys(reason.kind.replace("_", " ") for reason in of.reasons)
+    kinds = dict.fromkeys(reason.code.replace("_", " ") for reason in of.reasons)
     return f"{of.status} ({', '.join(kinds)})"
 
 
@@ -155,7 +156,7 @@ def comparison_in_short(one: Comparison) -> str:
 
 def not_applicable(left_out: str) -> str:
     """`n/a: does not fit`: why a workload was not sent, without the arithmetic."""
-    return f"n/a: {left_out.partition(':')[0]}"
+    return f"n/a: {LeftOut.parse(left_out).kind.value}"
 
 
 def effect(one: Effect) -> str:

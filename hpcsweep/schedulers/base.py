@@ -10,7 +10,7 @@ from hpcsweep.spec.phases import OutcomeKind
 
 
 @dataclass(frozen=True)
-class Answer:
+class CommandResult:
     """What a command answered. `exit_code` None: it was stopped by our own time-out."""
 
     argv: tuple[str, ...]
@@ -32,13 +32,17 @@ class JobState(str, Enum):
 
     PENDING = "pending"
     HELD = "held"
-    NEVER = "never"
+    UNSCHEDULABLE = "unschedulable"
     RUNNING = "running"
     ENDING = "ending"
     COMPLETED = "completed"
     FAILED = "failed"
     GONE = "gone"
     UNKNOWN = "unknown"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "JobState | None":
+        return cls.UNSCHEDULABLE if value == "never" else None  # as stores written before issue 15 have it
 
     @property
     def final(self) -> bool:
@@ -53,15 +57,16 @@ class JobState(str, Enum):
 
 @dataclass(frozen=True)
 class JobStatus:
-    """What one witness says of one allocation.
+    """State of one allocation, as one source reports it.
 
-    `job_id`: the scheduler's id of the submission; `index`: its array index, None for a single job.
-    `state` NEVER: accepted, but it can never start as it is. `outcome`: set when the scheduler itself says how it
-    ended (TIMEOUT, NODE_FAIL ...). `native`: the scheduler's own word. `reason`: in words, for a person.
-    `name`: the job's name, None when the witness does not say it. Ids are reused: a status with another name than
-    that of our submission is about somebody else's job. `trails`: the witness learns of a start or a requeue late, so
-    that what it says of a job that has not ended never takes back what another one said. `log_path`: where the job's
-    output goes, None when it is not reported: a job that was renamed is still ours when it logs into our folder.
+    `job_id`: the scheduler's id of the submission. `index`: the array index; None for a single job.
+    `state`: UNSCHEDULABLE for a job that was accepted but can never start as it is.
+    `outcome`: set when the scheduler itself reports how the job ended (TIMEOUT, NODE_FAIL ...).
+    `native`: the scheduler's own name of the state. `reason`, `hint`: sentences for the user.
+    `name`: the job's name; None if the source does not report it. Schedulers reuse ids: a status with a name other than
+    that of our submission is about another job. `log_path`: where the job writes its output; None if not reported. A
+    renamed job is still ours if it logs into our folder.
+    `lags`: the source learns late of a start or a requeue; see `is_stale_against`.
     """
 
     job_id: str
@@ -76,7 +81,7 @@ class JobStatus:
     node: str | None = None
     restarts: int | None = None
     name: str | None = None
-    trails: bool = False
+    lags: bool = False
     log_path: str | None = None
 
     @property
@@ -84,15 +89,15 @@ class JobStatus:
         """The scheduler reported that it does not know the job, and keeps no record of ended jobs."""
         return self.native == ABSENT
 
-    def takes_back(self, known: JobState) -> bool:
-        """Whether a witness that trails says no more than is known already, or less: it has not learned of it yet."""
-        if not self.trails or self.state.final or known.final or known is JobState.UNKNOWN:
+    def is_stale_against(self, known: JobState) -> bool:
+        """Return whether this status, of a lagging source, adds nothing to the known state."""
+        if not self.lags or self.state.final or known.final or known is JobState.UNKNOWN:
             return False
         return not self.state.started or known.started
 
 
 @dataclass(frozen=True)
-class Listing:
+class QueueSnapshot:
     """What one query told of all jobs asked for. `complete`: a job that is not in it is not known to this witness.
 
     `absent`: jobs and array tasks, (id, None) for all of a submission, of which a scheduler that keeps no record of
@@ -102,7 +107,7 @@ class Listing:
 
     statuses: Mapping[tuple[str, int | None], JobStatus] = field(default_factory=dict)
     complete: bool = True
-    trouble: str = ""
+    error: str = ""
     absent: frozenset[tuple[str, int | None]] = frozenset()
 
 
@@ -172,7 +177,7 @@ class Scheduler(Protocol):
         """
         ...
 
-    def parse_submit(self, answer: Answer) -> str:
+    def parse_submit(self, answer: CommandResult) -> str:
         """The job id. Raises SchedulerError with the scheduler's own words and what to change.
 
         Raises SchedulerUnreachable when the scheduler did not answer: the job may exist all the same (`find_argv`).
@@ -183,7 +188,7 @@ class Scheduler(Protocol):
         """argv that cancels a job (`indexes` None) or elements of its array, in one call."""
         ...
 
-    def cancel_trouble(self, answer: Answer) -> str:
+    def cancel_error(self, answer: CommandResult) -> str:
         """Why a cancellation failed, for a person; empty: done, or everything asked for was over already."""
         ...
 
@@ -191,7 +196,7 @@ class Scheduler(Protocol):
         """argv of each witness, the more trustworthy last; constant in the number of jobs."""
         ...
 
-    def parse_query(self, number: int, answer: Answer) -> Listing:
+    def parse_query(self, number: int, answer: CommandResult) -> QueueSnapshot:
         """What query `number` told. Never raises: an answer that cannot be read is `complete=False` with trouble."""
         ...
 
@@ -199,7 +204,7 @@ class Scheduler(Protocol):
         """argv that looks for jobs of this name: a submission whose answer was lost may have been carried out."""
         ...
 
-    def parse_find(self, answer: Answer, job_dir: str) -> list[str]:
+    def parse_find(self, answer: CommandResult, job_dir: str) -> list[str]:
         """Ids of the jobs that were submitted from `job_dir`, oldest first. Raises SchedulerError."""
         ...
 
@@ -207,6 +212,6 @@ class Scheduler(Protocol):
         """argv of the commands that tell what this cluster is."""
         ...
 
-    def parse_probes(self, answers: Sequence[Answer]) -> ClusterFacts:
+    def parse_probes(self, answers: Sequence[CommandResult]) -> ClusterFacts:
         """What the answers to `probes`, in their order, tell. Never raises: what cannot be read is a warning."""
         ...

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from hpcsweep.errors import SpecError
+from hpcsweep.spec.axis_names import axis_name
 from hpcsweep.spec.base import EnvironmentName, Model, nearest
+from hpcsweep.spec.renamed import RenamedModel, rename_axes
 from hpcsweep.spec.server import FlagValue
 from hpcsweep.units import format_tokens, parse_tokens
 
@@ -87,8 +89,8 @@ BUILTIN_AXES: Mapping[str, BuiltinAxis] = {
         BuiltinAxis("tp", "tensor_parallel_size", _count, "tensor parallel size"),
         BuiltinAxis("pp", "pipeline_parallel_size", _count, "pipeline parallel size"),
         BuiltinAxis("dp", "data_parallel_size", _count, "data parallel size"),
-        BuiltinAxis("batched_tokens", "max_num_batched_tokens", _tokens, "tokens in one engine step at most"),
-        BuiltinAxis("seqs", "max_num_seqs", _count, "sequences in one engine step at most"),
+        BuiltinAxis("max_num_batched_tokens", "max_num_batched_tokens", _tokens, "tokens in one engine step at most"),
+        BuiltinAxis("max_num_seqs", "max_num_seqs", _count, "sequences in one engine step at most"),
         BuiltinAxis("kv_dtype", "kv_cache_dtype", _word, "type of the KV cache"),
         BuiltinAxis("quantization", "quantization", _word, "quantization of the weights"),
         BuiltinAxis("gpu_memory", "gpu_memory_utilization", _fraction, "fraction of GPU memory to use"),
@@ -100,11 +102,17 @@ BUILTIN_AXES: Mapping[str, BuiltinAxis] = {
 }
 
 
-class Bundle(Model):
+AxisLevels = Annotated[dict[str, Any], BeforeValidator(rename_axes)]
+"""Axis -> level, as written in the file."""
+
+
+class Bundle(RenamedModel):
     """A named level that sets several things at once."""
 
-    set: dict[str, Any] = Field({}, description="built-in axis -> level")
-    flags: dict[str, FlagValue] = {}
+    renamed_keys: ClassVar[Mapping[str, str]] = {"flags": "engine_args"}
+
+    set: AxisLevels = Field({}, description="built-in axis -> level")
+    engine_args: dict[str, FlagValue] = Field({}, description="engine flags, in the engine's own names")
     env: dict[EnvironmentName, str] = {}
 
 
@@ -129,6 +137,7 @@ def read_level(axes: Mapping[str, "list[Any] | CustomAxis"], axis: str, raw: Any
 
     Raises SpecError with the axis, the value, and the known ones.
     """
+    axis = axis_name(axis)
     spec = axes.get(axis)
     if isinstance(spec, CustomAxis):
         known = custom_levels(axis, spec)
@@ -181,7 +190,7 @@ def _bundle_level(name: str, label: str, bundle: Bundle) -> Level:
         level = builtin_level(inner, raw)
         settings |= level.settings
         model, engine = level.model or model, level.engine or engine
-    return Level(label, label, settings, bundle.flags, bundle.env, model, engine)
+    return Level(label, label, settings, bundle.engine_args, bundle.env, model, engine)
 
 
 def _label(raw: Any) -> str:

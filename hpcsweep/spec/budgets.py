@@ -1,15 +1,19 @@
 """How long anything may take. Every budget names itself when it fires."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from hpcsweep.spec.base import Model, Seconds, nearest
+from hpcsweep.spec.base import Seconds, nearest
 from hpcsweep.spec.phases import STARTUP_PHASES
+from hpcsweep.spec.renamed import RenamedModel
 
 
-class Budgets(Model):
+class Budgets(RenamedModel):
     """Budgets of one attempt, in seconds."""
+
+    renamed_keys: ClassVar[Mapping[str, str]] = {"margin": "walltime_margin"}
 
     startup: Seconds = Field(3600, gt=0, description="launch to ready")
     phases: dict[str, Seconds] = Field({}, description="budget of single phases; a phase not named: startup's rest")
@@ -20,7 +24,7 @@ class Budgets(Model):
     request: Seconds = Field(1800, gt=0, description="one request, sent to last token")
     token: Seconds = Field(300, gt=0, description="between two chunks of one answer")
     teardown: Seconds = Field(60, gt=0, description="from SIGTERM to SIGKILL of the server")
-    margin: Seconds = Field(120, ge=0, description="kept free at the end of the job's walltime")
+    walltime_margin: Seconds = Field(120, ge=0, description="kept free at the end of the job's walltime")
     on_stall: Literal["record", "retry", "retry_warm"] = "record"
     on_startup_timeout: Literal["record", "retry", "retry_warm"] = "record"
     retry_factor: float = Field(2.0, ge=1, description="budgets of a retry are multiplied by this")

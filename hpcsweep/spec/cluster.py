@@ -123,7 +123,7 @@ LOCAL = Cluster(scheduler="local", simulate="auto")
 """The built-in profile `local`: this machine, no scheduler."""
 
 
-class Settings(Model):
+class ConfigFile(Model):
     """hpcsweep.yaml: the cluster profiles of a project or a user."""
 
     default: str | None = Field(None, description="the profile that is used when --cluster is not given")

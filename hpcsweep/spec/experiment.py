@@ -1,14 +1,16 @@
 """The experiment file: one study, as a frozen model."""
 
 import re
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from hpcsweep.errors import SpecError
-from hpcsweep.spec.axes import BUILTIN_AXES, CustomAxis, read_level
+from hpcsweep.spec.axes import BUILTIN_AXES, AxisLevels, CustomAxis, read_level
 from hpcsweep.spec.base import Bytes, EnvironmentName, Misplaced, Model, Seconds, nearest
 from hpcsweep.spec.budgets import Budgets
+from hpcsweep.spec.renamed import DeprecationNote, RenamedModel, rename_axes
 from hpcsweep.spec.server import FlagValue
 from hpcsweep.spec.workload import Workload
 
@@ -43,11 +45,13 @@ class ResourceRequest(Model):
     walltime: Seconds = Field(4 * 3600, gt=0)
 
 
-class NotRun(Model):
+class NotRun(RenamedModel):
     """A variant, or an idea, that stands in the report as not run, with its reason."""
 
+    renamed_keys: ClassVar[Mapping[str, str]] = {"set": "levels"}
+
     title: str
-    set: dict[str, Any] = Field({}, description="axis -> level; empty: not a point of the grid")
+    levels: AxisLevels = Field({}, description="axis -> level; empty: not a point of the grid")
     reason: str
 
 
@@ -67,32 +71,41 @@ class Objective(Model):
     samples: Literal["warm", "all"] = "warm"
 
 
-class Experiment(Model):
+class Experiment(RenamedModel):
     """One experiment file. Its keys are these fields; unknown ones are refused."""
+
+    renamed_keys: ClassVar[Mapping[str, str]] = {"serve": "engine_args"}
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
     title: str = ""
     model: ModelRef
     engine: EngineRef = EngineRef()
-    serve: dict[str, FlagValue] = Field({}, description="flags of all variants, in the engine's own names")
+    engine_args: dict[str, FlagValue] = Field({}, description="flags of all variants, in the engine's own names")
     env: dict[EnvironmentName, str] = Field({}, description="environment of every server; never a secret")
     env_from: list[EnvironmentName] = Field(
         [], description="variables that every server gets from the job's environment"
     )
     secrets_file: str | None = Field(None, description="file on the nodes with NAME=VALUE lines, mode 0600")
-    axes: dict[str, list[Any] | CustomAxis] = Field(min_length=1)
-    baseline: dict[str, Any] = {}
+    axes: Annotated[dict[str, list[Any] | CustomAxis], BeforeValidator(rename_axes)] = Field(min_length=1)
+    baseline: AxisLevels = {}
     workloads: list[Workload] = Field(min_length=1)
     resources: ResourceRequest = ResourceRequest()
     budgets: Budgets = Budgets()
     compile_cache: Literal["shared", "node_local", "off"] = "shared"
     repeats: int = Field(1, ge=1)
-    exclude: list[dict[str, Any]] = []
-    only: list[dict[str, Any]] = []
+    exclude: list[AxisLevels] = []
+    only: list[AxisLevels] = []
     not_run: list[NotRun] = []
     notes: list[str] = []
     objective: Objective = Objective()
     simulated: SimulatedRef | None = None
+
+    _deprecation_notes: tuple[DeprecationNote, ...] = PrivateAttr(())
+
+    @property
+    def deprecation_notes(self) -> tuple[DeprecationNote, ...]:
+        """Return the old names that the file uses, each once; empty unless read by `parse_experiment`."""
+        return self._deprecation_notes
 
     @field_validator("model", mode="before")
     @classmethod
@@ -112,13 +125,13 @@ class Experiment(Model):
             return [{"name": str(name), **body} if isinstance(body, dict) else body for name, body in value.items()]
         return value
 
-    @field_validator("serve")
+    @field_validator("engine_args")
     @classmethod
     def _flags_with_dashes(cls, value: dict[str, FlagValue]) -> dict[str, FlagValue]:
         flags: dict[str, FlagValue] = {}
         for key, setting in value.items():
             if not _FLAG_KEY.match(key):
-                raise ValueError(f"serve: {key!r} is not the long name of a flag, such as max-num-seqs")
+                raise ValueError(f"engine_args: {key!r} is not the long name of a flag, such as max-num-seqs")
             flags["--" + key.removeprefix("--")] = setting
         return flags
 

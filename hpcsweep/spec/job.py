@@ -1,11 +1,10 @@
 """job.json: the contract between the login side, which writes it, and the node agent, which obeys it."""
 
-from typing import Any
+from pydantic import AliasChoices, Field
 
-from pydantic import Field, model_validator
-
-from hpcsweep.spec.base import EnvironmentName, Model, Record, Seconds, renamed
+from hpcsweep.spec.base import EnvironmentName, Model, Record, Seconds
 from hpcsweep.spec.budgets import Budgets
+from hpcsweep.spec.left_out import LeftOut
 from hpcsweep.spec.server import ServerConfig
 from hpcsweep.spec.workload import DatasetFacts, Workload
 
@@ -36,7 +35,7 @@ class PlannedWorkload(Record):
 
     workload: Workload
     facts: DatasetFacts
-    left_out: str | None = Field(None, description="such as 'does not fit'; None: it is sent")
+    left_out: LeftOut | None = Field(None, description="why it is not sent; None: it is sent")
 
 
 class RunSpec(Record):
@@ -60,7 +59,7 @@ class RunSpec(Record):
 
 
 class ArrayTask(Record):
-    """One allocation: an array task of a job array, or the whole of a single job."""
+    """One allocation: an element of a job array, or the whole of a single job."""
 
     index: int = Field(ge=0)
     runs: list[RunSpec]
@@ -76,10 +75,10 @@ class JobSpec(Record):
     name: str = Field(description="job name for the scheduler")
     scheduler: str = Field(description="local, slurm, pbs")
     resources: Resources
-    tasks: list[ArrayTask]
+    array_tasks: list[ArrayTask] = Field(validation_alias=AliasChoices("array_tasks", "elements"))
     engines: dict[str, str] = Field({}, description="engine -> executable; not named: $HPCSWEEP_<ENGINE>, then PATH")
     cache_dir: str = Field(description="root of the compile caches")
-    own_script: bool = Field(False, description="job.sh is a user's own script; then there is one array task")
+    own_script: bool = Field(False, description="job.sh is a user's own script; then there is one element")
     compile_cache: str = Field("shared", description="shared, node_local or off")
     env_from: list[str] = Field([], description="variables of the server that are read on the node, never written")
     secrets_file: str | None = Field(None, description="file on the node that they are read from first")
@@ -88,20 +87,14 @@ class JobSpec(Record):
         False, description="a server that every user of the node can connect to may run: no other user is on the nodes"
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _read_old_names(cls, data: Any) -> Any:
-        """Read `elements`, the name of `tasks` before version 0.2."""
-        return renamed(data, elements="tasks")
-
     @property
     def elements(self) -> list[ArrayTask]:
-        """Return `tasks`, under the name that templates written before version 0.2 use."""
-        return self.tasks
+        """Return `array_tasks`: the old name, for templates that users wrote."""
+        return self.array_tasks
 
-    def task(self, index: int) -> ArrayTask:
-        """Return the array task of this index. Raises KeyError when there is none."""
-        for task in self.tasks:
-            if task.index == index:
-                return task
+    def array_task(self, index: int) -> ArrayTask:
+        """The element of this index. KeyError if there is none."""
+        for element in self.array_tasks:
+            if element.index == index:
+                return element
         raise KeyError(index)

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ValidationError
 from hpcsweep.errors import SpecError
 from hpcsweep.foreign_files import read_regular
 from hpcsweep.spec.base import nearest, spec_error
-from hpcsweep.spec.cluster import LOCAL, Cluster, Settings
+from hpcsweep.spec.cluster import LOCAL, Cluster, ConfigFile
 from hpcsweep.spec.experiment import Experiment
+from hpcsweep.spec.renamed import NOTES, RENAMED_KEYS
 from hpcsweep.spec.secret_values import secrets_of
 from hpcsweep.spec.yaml_text import Lines, parse_yaml
 
@@ -22,17 +23,20 @@ AnyModel = TypeVar("AnyModel", bound=BaseModel)
 _TEXT_LIMIT_BYTES = 16 << 20
 
 
-def parse_model(model: type[AnyModel], text: str, where: str, **extra: Any) -> AnyModel:
+def parse_model(
+    model: type[AnyModel], text: str, where: str, context: dict[str, Any] | None = None, **extra: Any
+) -> AnyModel:
     """A model read from YAML text. `extra` fills in top-level keys that the text leaves out. Raises SpecError."""
     data, lines = parse_yaml(text, where)
     if data is None:
         raise SpecError(f"{where}: expected keys and values, and the file is empty")
     if not isinstance(data, dict):
         raise SpecError(f"{where}: expected keys and values, found {type(data).__name__}")
+    _add_renamed(lines)
     for path, name in secrets_of(data):
         raise _secret(path, name, where, lines)
     try:
-        return model.model_validate({**extra, **data})
+        return model.model_validate({**extra, **data}, context=context)
     except ValidationError as exc:
         _number_workloads(data, lines)
         raise spec_error(exc, model, where, lines) from exc
@@ -40,10 +44,13 @@ def parse_model(model: type[AnyModel], text: str, where: str, **extra: Any) -> A
 
 def parse_experiment(text: str, where: str, name: str) -> Experiment:
     """An experiment; `name` (of its file) holds when the text does not say one."""
-    return parse_model(Experiment, text, where, name=name)
+    context: dict[str, Any] = {}
+    experiment = parse_model(Experiment, text, where, context, name=name)
+    experiment._deprecation_notes = tuple(dict.fromkeys(context.get(NOTES, ())))
+    return experiment
 
 
-def choose_cluster(name: str | None, settings: Iterable[tuple[str, Settings]]) -> tuple[str, Cluster]:
+def choose_cluster(name: str | None, settings: Iterable[tuple[str, ConfigFile]]) -> tuple[str, Cluster]:
     """The profile `name`, or the default one, from (place, settings) pairs, the first pair wins. `local` is built in.
 
     Raises SpecError that lists the known ones and the places that were read.
@@ -82,6 +89,13 @@ def _secret(path: tuple[Any, ...], name: str, where: str, lines: Lines) -> SpecE
         hint=f"write `env_from: [{variable}]` and set {variable} in the environment of the job, or name a file that "
         "only you can read: `secrets_file: ~/.config/hpcsweep/secrets`",
     )
+
+
+def _add_renamed(lines: Lines) -> None:
+    """Add the lines of renamed keys under their new names, which errors use."""
+    for path, line in list(lines.items()):
+        new = tuple(RENAMED_KEYS.get(key, key) for key in path)
+        lines.setdefault(new, line)
 
 
 def _number_workloads(data: dict[str, Any], lines: Lines) -> None:

@@ -34,7 +34,7 @@ _FORMS = re.compile(
 """Tokens of Hugging Face, GitHub, GitLab, OpenAI, NVIDIA, Slack and AWS; JSON Web Tokens; private keys."""
 _ASSIGNMENT = re.compile(r"(?<![\w$.-])(-{0,2}[A-Za-z_][\w-]*)=(\"[^\"]*\"|'[^']*'|[^\s;,&|]*)")
 
-_NAMED_BY_THE_USER = frozenset({"env", "serve", "flags", "extra_body", "dataset"})
+_NAMED_BY_THE_USER = frozenset({"env", "engine_args", "serve", "flags", "extra_body", "dataset"})
 """Keys of the files below which every key is a name of the user's own: a variable, a flag, a field of a request."""
 _SHELL = frozenset({"setup", "directives"})
 

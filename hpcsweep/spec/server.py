@@ -11,7 +11,7 @@ FlagValue = bool | int | float | str | list[str] | None
 """The value of an engine flag: True: the bare flag; False: its `--no-` form; None: the flag is left out."""
 
 
-class Settings(Model):
+class EngineSettings(Model):
     """What can be varied on every engine, by neutral names. None: left to the engine's default."""
 
     tensor_parallel_size: int | None = Field(None, ge=1)
@@ -42,7 +42,7 @@ class ServerConfig(Model):
     model: str = Field(description="name on the hub, or a path on the nodes")
     revision: str | None = None
     served_model_name: str | None = Field(None, description="None: the same as `model`")
-    settings: Settings = Settings()
+    settings: EngineSettings = EngineSettings()
     flags: dict[str, FlagValue] = Field({}, description="long flags in the engine's own names, with their dashes")
     env: dict[EnvironmentName, str] = {}
 

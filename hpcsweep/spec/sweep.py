@@ -3,9 +3,9 @@
 from functools import cached_property
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field
 
-from hpcsweep.spec.base import Record, renamed
+from hpcsweep.spec.base import Record
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import ResourceRequest
 from hpcsweep.spec.phases import OutcomeKind
@@ -29,18 +29,16 @@ class SweepRunEntry(Record):
     gpus: int = Field(0, description="of the whole run")
     job: int | None = Field(None, description="number of the folder below jobs/ at submission; None: not submitted")
     index: int | None = Field(None, description="index of the array task in job.json; None: not submitted")
-    not_submitted: bool = Field(False, description="the run is part of the sweep, but no job executes it")
+    not_submitted: bool = Field(
+        False,
+        validation_alias=AliasChoices("not_submitted", "planned_only"),
+        description="the run is part of the sweep, but no job executes it",
+    )
     outcome: OutcomeKind | None = Field(None, description="known before submission: unsupported, not_run")
     state_reason: str = ""
     simulated: bool = False
     workloads: dict[str, Any] = Field({}, description="workload -> why it is not sent; None: it is sent")
     server: dict[str, Any] = Field({}, description="the `ServerConfig`, as JSON; empty: not known")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_old_names(cls, data: Any) -> Any:
-        """Read `planned_only`, the name of `not_submitted` before version 0.2."""
-        return renamed(data, planned_only="not_submitted")
 
 
 class NotRunEntry(Record):

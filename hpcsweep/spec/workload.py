@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from hpcsweep.spec.base import Model, Seconds, Tokens
 
 
-class Dataset(Model):
+class DatasetSpec(Model):
     """Where prompts come from. `kind` names a file of `load/datasets/`; it checks its own options."""
 
     model_config = Model.model_config | {"extra": "allow"}
@@ -42,7 +42,7 @@ class Workload(Model):
     """One workload. `name` is its key in the experiment file."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)
-    dataset: Dataset
+    dataset: DatasetSpec
     num_requests: int | None = Field(None, ge=1, description="None: every sample of the dataset once")
     max_tokens: Tokens | None = Field(None, ge=1, description="completion tokens; None: as the sample says")
     arrival: Arrival = Arrival(max_concurrency=1)

@@ -5,7 +5,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hpcsweep.atomic_files import read_record
 from hpcsweep.errors import (
     HostError,
     HpcsweepError,
@@ -15,13 +14,14 @@ from hpcsweep.errors import (
     SchedulerUnreachable,
     SpecError,
 )
-from hpcsweep.node.record.records import EXIT_FILE, OWNER_FILE
+from hpcsweep.node.record.records import EXIT_FILE, OWNER_FILE, read_record
 from hpcsweep.plan.jobs import repack, shape
 from hpcsweep.render.environment import JobEnvironment
 from hpcsweep.render.job import RenderedJob
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.file_names import SCRIPT_FILE
 from hpcsweep.spec.job import JobSpec
+from hpcsweep.spec.records import OwnerRecord
 from hpcsweep.submit.backends import Backend
 from hpcsweep.submit.location import SweepLocation, check_remote_python, claim, locate_sweep
 from hpcsweep.submit.provenance import provenance
@@ -34,15 +34,20 @@ from hpcsweep.sweep.write import write_jobs, write_sweep
 
 @dataclass(frozen=True)
 class SubmittedJob:
-    """One submission. `number`: of the folder below jobs/; `tasks`: number of array tasks, 1 for a single job."""
+    """One submission. `number`: of the folder below jobs/; `array_tasks`: their number, 1 for a single job."""
 
     number: int
     job_id: str
-    tasks: int
+    array_tasks: int
 
     def document(self) -> dict[str, Any]:
-        """Return the entry of the `--json` output; `elements` is the name of `tasks` before version 0.2."""
-        return {"job": self.number, "job_id": self.job_id, "tasks": self.tasks, "elements": self.tasks}
+        """Return the entry of the `--json` output; `elements` is the name of `array_tasks` before version 0.2."""
+        return {
+            "job": self.number,
+            "job_id": self.job_id,
+            "array_tasks": self.array_tasks,
+            "elements": self.array_tasks,
+        }
 
 
 @dataclass(frozen=True)
@@ -177,9 +182,7 @@ def cancel(
     Raises SchedulerError.
     """
     location = locate_sweep(sweep, cluster, backend)
-    wanted = {
-        label: task for label, task in sweep.current_tasks().items() if labels is None or label in labels
-    }
+    wanted = {label: task for label, task in sweep.current_tasks().items() if labels is None or label in labels}
     tasks = {*wanted.values(), *(sweep.earlier_tasks(wanted) - set(ended))}
     asked: set[int] = set()
     for number in sorted({job for job, _ in tasks}):
@@ -191,7 +194,7 @@ def cancel(
         sweep.write_submission(number, submission.model_copy(update={"cancelled": cancelled}))
         location.stage()  # the agent reads from this file why its job is cancelled
         # job.json of a plain array has only the subjobs that have started: cancelling the sweep cancels the array.
-        whole = len(indexes) == submission.tasks or submission.plain == "job"
+        whole = len(indexes) == submission.array_tasks or submission.plain == "job"
         whole = whole or (submission.plain == "array" and labels is None)
         try:
             backend.cancel(submission.job_id, None if whole else indexes)
@@ -213,10 +216,10 @@ def cancel(
 def _manual_process(sweep: SweepFolder, label: str) -> str | None:
     """Return `LABEL (process 7 on HOST)` for an attempt that has not ended; None: there is none."""
     folder = sweep.path / "runs" / label / f"attempt-{sweep.attempts(label)}"
-    owner = read_record(folder / OWNER_FILE)
+    owner = read_record(folder / OWNER_FILE, OwnerRecord)
     if owner is None or (folder / EXIT_FILE).exists():
         return None
-    return f"{label} (process {owner.get('pid')} on {owner.get('host')})"
+    return f"{label} (process {owner.pid} on {owner.host})"
 
 
 def neighbours(sweep: SweepFolder, labels: Collection[str]) -> list[str]:
@@ -243,7 +246,7 @@ def _submit_jobs(
             cluster=cluster_name,
             scheduler=cluster.scheduler,
             submitted_at=time.time(),
-            tasks=len(job.tasks),
+            array_tasks=len(job.array_tasks),
         )
         lock.check()
         try:
@@ -279,7 +282,7 @@ def _submit_jobs(
                 detail=exc.detail,
                 hint=f"{exc.hint}; {rest}" if exc.hint else rest,
             ) from exc
-        done.append(SubmittedJob(job.job, job_id, len(job.tasks)))
+        done.append(SubmittedJob(job.job, job_id, len(job.array_tasks)))
     return done
 
 

@@ -12,7 +12,7 @@ from hpcsweep.errors import DatasetError, SpecError
 from hpcsweep.load.datasets.registry import facts_of, read_options
 from hpcsweep.schedulers.user_script import starts_agent
 from hpcsweep.spec.base import nearest
-from hpcsweep.spec.cluster import Cluster, Settings, Ssh
+from hpcsweep.spec.cluster import Cluster, ConfigFile, Ssh
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.load import choose_cluster, parse_experiment, parse_model, read_text
 from hpcsweep.spec.workload import DatasetFacts, Workload
@@ -74,12 +74,12 @@ def read_cluster(name: str | None) -> tuple[str, Cluster]:
     return name, cluster
 
 
-def read_settings() -> list[tuple[str, Settings]]:
+def read_settings() -> list[tuple[str, ConfigFile]]:
     """(file, its settings) of every configuration file that is there, the one that wins first."""
     return [(str(path), _settings(path)) for path in config_files() if path.exists()]
 
 
-def own_settings() -> list[tuple[str, Settings]]:
+def own_settings() -> list[tuple[str, ConfigFile]]:
     """As `read_settings`, without the file of a project folder that the user has not trusted.
 
     Only these say where a connection goes, with which key, and whose host key is believed.
@@ -149,8 +149,8 @@ def config_files() -> list[Path]:
     return [Path(CONFIG_FILE), config_dir() / CONFIG_FILE]
 
 
-def _settings(path: Path) -> Settings:
-    return parse_model(Settings, read_text(path), str(path))
+def _settings(path: Path) -> ConfigFile:
+    return parse_model(ConfigFile, read_text(path), str(path))
 
 
 def _shown(ssh: Ssh) -> str:
@@ -189,7 +189,7 @@ def read_own_script(path: Path, pack: int) -> str:
     """The text of a user's own batch script. Raises SpecError when it cannot do the job."""
     text = read_text(path)
     if pack != 1:
-        raise SpecError(f"--script {path} is submitted once per run, so --pack {pack} cannot hold")
+        raise SpecError(f"--script {path} is submitted once per run, so --runs-per-job {pack} cannot hold")
     if not text.startswith("#!"):
         raise SpecError(f"--script {path}: no batch script: its first line is no #!")
     if not starts_agent(text):

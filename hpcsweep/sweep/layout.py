@@ -42,7 +42,7 @@ def current_jobs(jobs: "Iterable[tuple[JobSpec, bool]]") -> "dict[str, tuple[Job
     `jobs`: (job, whether it was submitted), by number. A run without a submitted job gets its latest job.
     """
     by_priority = [job for job, _ in sorted(jobs, key=lambda entry: entry[1])]
-    return {run.label: (job, task.index, run) for job in by_priority for task in job.tasks for run in task.runs}
+    return {run.label: (job, task.index, run) for job in by_priority for task in job.array_tasks for run in task.runs}
 
 
 def logs_into(log_path: str, job_name: str) -> bool:
@@ -305,7 +305,7 @@ class SweepFolder:
             (number, task.index)
             for number in self.job_numbers()
             if self.was_submitted(number)
-            for task in self.read_job(number).tasks
+            for task in self.read_job(number).array_tasks
             for run in task.runs
             if run.label in wanted and current[run.label] != (number, task.index)
         }

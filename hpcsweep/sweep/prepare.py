@@ -220,7 +220,7 @@ def render_jobs(
     python = cluster.python or sys.executable
     if script is not None:
         return [job_files(job, with_values(script), own_environment(python)) for job in jobs]
-    shares = parallel_shares([len(job.tasks) for job in jobs], parallel)
+    shares = parallel_shares([len(job.array_tasks) for job in jobs], parallel)
     return [
         render_job(environment, template, job, cluster, python=python, parallel=share)
         for job, share in zip(jobs, shares, strict=True)
@@ -229,7 +229,7 @@ def render_jobs(
 
 def sweep_document(prepared: Prepared, name: str, jobs: Sequence[JobSpec], provenance: Mapping[str, str]) -> SweepFile:
     """Return the content of sweep.json: what was planned, and why something is not run."""
-    tasks = {run.label: (job.job, task.index) for job in jobs for task in job.tasks for run in task.runs}
+    tasks = {run.label: (job.job, task.index) for job in jobs for task in job.array_tasks for run in task.runs}
     experiment = prepared.experiment
     return SweepFile(
         sweep=name,
@@ -251,7 +251,7 @@ def sweep_document(prepared: Prepared, name: str, jobs: Sequence[JobSpec], prove
         runs=[_run_entry(prepared, run, tasks.get(run.label)) for run in prepared.runs],
         not_run=[
             NotRunEntry(
-                title=entry.title, axes={axis: str(value) for axis, value in entry.set.items()}, reason=entry.reason
+                title=entry.title, axes={axis: str(value) for axis, value in entry.levels.items()}, reason=entry.reason
             )
             for entry in experiment.not_run
         ]
@@ -284,7 +284,7 @@ def _run_entry(prepared: Prepared, run: PlannedRun, task: tuple[int, int] | None
         outcome=OutcomeKind.UNSUPPORTED if refused else None,
         state_reason=run.refused or "",
         simulated=run.server.engine in prepared.simulated,
-        workloads={planned.workload.name: planned.left_out for planned in run.workloads},
+        workloads={planned.workload.name: planned.left_out and str(planned.left_out) for planned in run.workloads},
         server=run.server.model_dump(mode="json"),
     )
 

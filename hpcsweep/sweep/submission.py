@@ -1,10 +1,10 @@
 """jobs/N/submission.json: what became of a job that was handed over."""
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field
 
-from hpcsweep.spec.base import Record, renamed
+from hpcsweep.spec.base import Record
 
 
 class Submission(Record):
@@ -24,14 +24,8 @@ class Submission(Record):
     cluster: str
     scheduler: str
     submitted_at: float
-    tasks: int = Field(ge=1)
+    array_tasks: int = Field(ge=1, validation_alias=AliasChoices("array_tasks", "elements"))
     cancelled: list[int] = []
     searched_in_vain: bool = False
     plain: Literal["job", "array"] | None = None
     name: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_old_names(cls, data: Any) -> Any:
-        """Read `elements`, the name of `tasks` before version 0.2."""
-        return renamed(data, elements="tasks")

@@ -102,7 +102,7 @@ def _write(connection: Connection, submission_id: int, index: int, status: JobSt
     insert_new(connection, table, [row])
 
 
-def last_told_at(connection: Connection, sweeps: Sequence[str]) -> float | None:
+def last_reported_at(connection: Connection, sweeps: Sequence[str]) -> float | None:
     """Unix time at which a scheduler last said something of these sweeps; None: it never did."""
     table = SCHEDULER_STATUS
     query = select(func.max(table.c.at)).join(SUBMISSION, SUBMISSION.c.id == table.c.submission_id)
@@ -137,7 +137,7 @@ def _news(known: RowMapping, status: JobStatus, at: float) -> bool:
     if status.state is JobState.UNKNOWN or at < known["at"] <= at + _ANSWER_S:
         return False
     state = JobState(known["state"])
-    if status.takes_back(state):
+    if status.is_stale_against(state):
         return False
     restarted = (status.restarts or 0) > (known["restarts"] or 0)
     if not state.final or restarted or state is JobState.GONE:

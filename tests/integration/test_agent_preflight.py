@@ -12,7 +12,7 @@ import pytest
 from agent_job import Job
 
 from hpcsweep.spec.job import ArrayTask
-from hpcsweep.spec.server import ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 STAND_IN = """#!{python}
 import os, sys
@@ -64,7 +64,7 @@ def _server(**more: object) -> ServerConfig:
 
 
 def test_a_real_engine_is_not_called_simulated(job: Job, engine: Engine):
-    job.write(job.run_spec(server=_server(settings=Settings(enforce_eager=True)), simulation=None))
+    job.write(job.run_spec(server=_server(settings=EngineSettings(enforce_eager=True)), simulation=None))
     code, err = job.execute(engine.on_path())
     assert (code, job.ended()["outcome"]) == (0, "completed"), err
     (started,) = job.of_kind("attempt_started")
@@ -241,7 +241,7 @@ def test_the_job_that_cannot_be_read(tmp_path: Path):
 
 
 def test_an_element_that_does_not_exist(job: Job):
-    job.write(tasks=[ArrayTask(index=4, runs=[job.run_spec()]), ArrayTask(index=7, runs=[])])
+    job.write(elements=[ArrayTask(index=4, runs=[job.run_spec()]), ArrayTask(index=7, runs=[])])
     code, err = job.execute({"SLURM_ARRAY_TASK_ID": "5"})
     assert (code, "it has 4, 7" in err) == (1, True)
     code, err = job.execute()

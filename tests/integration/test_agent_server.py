@@ -116,8 +116,11 @@ def test_the_second_start_finds_the_cache_warm(job: Job, mode: str, tmp_path: Pa
 
 def test_two_jobs_never_write_one_cache(job: Job):
     slow = {"startup": {"compile": 60}, "compile": {"warm_s": 2}}
-    tasks = [ArrayTask(index=0, runs=[job.run_spec("one", slow)]), ArrayTask(index=1, runs=[job.run_spec("two", slow)])]
-    job.write(tasks=tasks)
+    elements = [
+        ArrayTask(index=0, runs=[job.run_spec("one", slow)]),
+        ArrayTask(index=1, runs=[job.run_spec("two", slow)]),
+    ]
+    job.write(elements=elements)
     agents = [job.start({"HPCSWEEP_ARRAY_INDEX": index}) for index in "01"]
     for agent in agents:
         agent.communicate(timeout=60)

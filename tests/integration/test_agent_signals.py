@@ -63,7 +63,7 @@ def test_a_signal_while_measuring_keeps_what_was_measured(job: Job):
 
 def test_the_agents_own_clock_ends_it_before_the_walltime(job: Job):
     job.write(
-        job.run_spec("first", FOR_EVER, {**PATIENT, "margin": 3}),
+        job.run_spec("first", FOR_EVER, {**PATIENT, "walltime_margin": 3}),
         job.run_spec("second"),
         resources=Resources(walltime_s=12),
     )

@@ -44,7 +44,7 @@ def test_ctrl_c_during_the_hand_over_says_how_far_it_came(sweep, pbs, tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "interrupted while job 0 of study-0001 was submitted: it may have been" in err
+    assert "interrupted while job 0 of study-0001 was being submitted" in err
     assert "hpcsweep status study-0001" in err and "Traceback" not in err
     sweep.wait_until_ended()
     assert len(pbs.state()["jobs"]) == 1
@@ -148,7 +148,7 @@ def test_a_home_that_cannot_be_used_is_said_before_anything_is_written(tmp_path,
     (tmp_path / "small.yaml").write_text(json.dumps(experiment))
     done = cli.run("--home", os.fsdecode(home), "submit", "small.yaml", "--cluster", "local", code=1)
     assert told in done.stderr and "Traceback" not in done.stderr
-    bad = {"env": {"A B": "x"}, "serve": {"seed": "x" * 200_000}}
+    bad = {"env": {"A B": "x"}, "engine_args": {"seed": "x" * 200_000}}
     for key, value in bad.items():
         (tmp_path / "bad.yaml").write_text(json.dumps(experiment | {key: value}))
         done = cli.run("submit", "bad.yaml", "--cluster", "local", code=1)

@@ -14,7 +14,7 @@ CASES = Path(__file__).parents[1] / "transcripts" / "scripts"
 EXPERIMENT = {
     "name": "study",
     "model": "some/model",
-    "serve": {"tensor-parallel-size": 8},
+    "engine_args": {"tensor-parallel-size": 8},
     "axes": {"len": ["1k", "2k"]},
     "workloads": {"w": {"dataset": {"kind": "random", "input_len": 64, "output_len": 16}, "num_requests": 4}},
     "resources": {"gpus": 8, "gpu_type": "h200", "walltime": "4h"},

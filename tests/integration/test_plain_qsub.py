@@ -42,7 +42,7 @@ class Project:
             "baseline": {"len": "32k"},
             "workloads": {"w": {"dataset": {"kind": "samples", "path": "samples.jsonl"}, "endpoint": "completions"}},
             "resources": {"gpus": 8},
-            "budgets": {"startup": "5m", "stall": "4m", "margin": "5s", "teardown": "3s"},
+            "budgets": {"startup": "5m", "stall": "4m", "walltime_margin": "5s", "teardown": "3s"},
             "simulated": {"profile": "engine.yaml", "time_scale": 1},
         }
         (self.folder / "experiments/exp_runner.yaml").write_text(json.dumps(experiment))
@@ -228,7 +228,7 @@ def test_a_sweep_of_another_experiment_is_not_joined(project):
 def test_the_same_script_by_hpcsweep_submit(project):
     """The folder of the planned job is in its environment, so it plans nothing itself."""
     project.study()
-    args = ("--fix", "ep=on", "--fix", "eager=yes", "--script", "experiments/exp_runner.pbs", "--cluster", "pbs-test")
+    args = ("--set", "ep=on", "--set", "eager=yes", "--script", "experiments/exp_runner.pbs", "--cluster", "pbs-test")
     project.cli.run("submit", "exp_runner", *args)
     sweeps = project.wait(lambda sweeps: all(r["state"] == "finished" for rs in sweeps.values() for r in rs.values()))
     assert list(sweeps) == ["exp_runner-0001"]
@@ -255,7 +255,7 @@ def test_a_run_that_was_started_manually_is_not_cancelled(project):
         ((_, runs),) = project.sweeps().items()
         assert {run["state"] for run in runs.values()} == {"running"}
         refused = project.cli.run("cancel", code=1).stderr
-        assert f"(process {agent.pid} on " in refused and "it was started manually" in refused
+        assert f"(process {agent.pid} on " in refused and "was started manually" in refused
     finally:
         agent.terminate()
         agent.wait(timeout=60)

@@ -118,5 +118,5 @@ def test_a_password_in_the_store_option_is_refused_and_one_in_the_environment_is
 
 
 def test_a_secret_in_a_level_on_the_command_line_is_refused(cli):
-    refused = cli.run("submit", "e.yaml", "--fix", f"eager={TOKEN}", code=2)
+    refused = cli.run("submit", "e.yaml", "--set", f"eager={TOKEN}", code=2)
     assert TOKEN not in refused.stderr

@@ -326,7 +326,7 @@ TRAILING = [  # state known, state told by a witness that trails, is it news
 def test_a_word_of_the_accounting_alone(store, sweep, known, told, news):
     ingest_sweep(store, sweep.folder.path)
     for state, trails, expected in ((known, False, True), (told, True, news)):
-        status = JobStatus("12", 1, JobState(state), state.upper(), trails=trails)
+        status = JobStatus("12", 1, JobState(state), state.upper(), lags=trails)
         with store.writing() as connection:
             assert record_status(connection, NAME, 0, 1, status, 5.0 + trails) is expected
 
@@ -498,10 +498,10 @@ def test_a_sweep_of_the_same_name_from_another_home_is_refused(tmp_path, store, 
 
 
 DAMAGES = [
-    pytest.param("sweep.json", "{", "sweep.json is damaged", id="torn sweep.json"),
-    pytest.param("sweep.json", '{"sweep": "x"}', "sweep.json is damaged", id="a field is missing"),
-    pytest.param("jobs/0/job.json", "[]", "job.json is damaged", id="job.json is a list"),
-    pytest.param("jobs/0/submission.json", "null", "submission.json is damaged", id="submission.json is null"),
+    pytest.param("sweep.json", "{", "sweep.json is corrupt", id="torn sweep.json"),
+    pytest.param("sweep.json", '{"sweep": "x"}', "sweep.json is corrupt", id="a field is missing"),
+    pytest.param("jobs/0/job.json", "[]", "job.json is corrupt", id="job.json is a list"),
+    pytest.param("jobs/0/submission.json", "null", "submission.json is corrupt", id="submission.json is null"),
 ]
 
 

@@ -7,7 +7,7 @@ import pytest
 from study_rows import attempt, run, samples, sweep, workload
 
 from hpcsweep.analysis.columns import SampleColumns
-from hpcsweep.analysis.measured import metrics
+from hpcsweep.analysis.measured import vllm_bench as metrics
 from hpcsweep.analysis.measured.cells import build_cells
 from hpcsweep.analysis.measured.samples import measure, with_cold_marks
 from hpcsweep.analysis.rows import SampleRow, WorkloadRow

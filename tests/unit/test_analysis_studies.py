@@ -69,7 +69,7 @@ def test_a_cold_first_request_makes_the_difference_that_the_study_saw(h200, vari
     assert abs(warm.percent.value) < 1
     assert everything.verdict is warm.verdict is Verdict.NO_DIFFERENCE
     assert warm.provisional
-    told = [r.text for r in h200.remarks if r.kind == "cold_in_average" and r.about == variant]
+    told = [r.text for r in h200.remarks if r.code == "cold_in_average" and r.about == variant]
     assert len(told) == 1
     assert f"{over_all}%" in told[0]
 
@@ -161,4 +161,4 @@ def test_the_printed_throughputs_are_kept_and_divided_by_gpus(a100):
     assert result.mean("total_throughput", "all").value == 2788.21
     assert result.mean("total_tps_per_gpu", "all").value == pytest.approx(2788.21 / 8)
     assert result.mean("ttft_s", "all").value == pytest.approx(51.0228)
-    assert [reason.kind for reason in result.validity.reasons] == ["one_run_only"]
+    assert [reason.code for reason in result.validity.reasons] == ["one_run_only"]

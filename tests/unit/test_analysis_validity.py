@@ -81,7 +81,7 @@ def test_the_gate(row, of_attempt, kind, status):
     values = {"samples": GOOD, "samples_total": 10, "durations_s": (20.0,), "settings": ASKED} | row
     (cell,) = build_cells([run({"a": "1"}, [attempt([WorkloadRow("w", **values)], **of_attempt)])])
     assert cell.validity.status == status
-    assert [reason.kind for reason in cell.validity.reasons] == ([] if kind is None else [kind])
+    assert [reason.code for reason in cell.validity.reasons] == ([] if kind is None else [kind])
 
 
 def test_a_few_failures_among_many_are_told_and_counted():
@@ -89,7 +89,7 @@ def test_a_few_failures_among_many_are_told_and_counted():
     one_failed = tuple(replace(s, error="cut") if s.index == 7 else s for s in many)
     findings = analyse(sweep([run({"a": "1"}, [attempt([workload("w", one_failed)])])], {"a": ("1",)}, {"a": "1"}))
     assert findings.cells[0].validity.status == "valid"
-    assert [r.text for r in findings.remarks if r.kind == "failed_requests"] == ["a-1, w: 1 request failed (1 cut)"]
+    assert [r.text for r in findings.remarks if r.code == "failed_requests"] == ["a-1, w: 1 request failed (1 cut)"]
 
 
 def two_variants(first, second, **changes):
@@ -125,7 +125,7 @@ def test_another_number_of_generated_tokens_is_not_ranked():
     findings = analyse(sweep(runs, {"a": ("1", "2", "3")}, {"a": "1"}))
     status = {result.variant: result.validity for result in findings.results}
     assert status["a-1"].status == status["a-2"].status == "valid"
-    assert [reason.kind for reason in status["a-3"].reasons] == ["generated_tokens_differ"]
+    assert [reason.code for reason in status["a-3"].reasons] == ["generated_tokens_differ"]
     ranks = {candidate.variant: candidate.rank for candidate in findings.recommendation.candidates}
     assert ranks["a-3"] is None
     assert {ranks["a-1"], ranks["a-2"]} == {1, 2}
@@ -164,5 +164,5 @@ def test_the_reasons_of_several_runs_are_told_once():
 
 def test_one_run_only_is_provisional():
     (result,) = analyse(sweep([run({"a": "1"}, [attempt([workload("w", GOOD)])])], {"a": ("1",)}, {"a": "1"})).results
-    assert [reason.kind for reason in result.validity.reasons] == ["one_run_only"]
+    assert [reason.code for reason in result.validity.reasons] == ["one_run_only"]
     assert not result.validity.ranked

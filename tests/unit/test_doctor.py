@@ -9,9 +9,9 @@ from click.testing import CliRunner
 
 from hpcsweep.cli.main import main
 from hpcsweep.errors import HostError
-from hpcsweep.schedulers.base import Answer, ClusterFacts, Partition
+from hpcsweep.schedulers.base import ClusterFacts, CommandResult, Partition
 from hpcsweep.schedulers.profile_check import profile_problems
-from hpcsweep.spec.cluster import Cluster, Settings
+from hpcsweep.spec.cluster import Cluster, ConfigFile
 from hpcsweep.spec.load import choose_cluster, parse_model
 from hpcsweep.submit.local import machine as machine_module
 from hpcsweep.submit.local.machine import EngineCheck, HomeCheck, Machine, check_home, file_system_of, is_shared
@@ -109,7 +109,7 @@ def make_machine(schedulers, engines=()):
 
 def proposed(machine):
     text = propose(machine)
-    return text, parse_model(Settings, text, "hpcsweep.yaml")
+    return text, parse_model(ConfigFile, text, "hpcsweep.yaml")
 
 
 def test_a_profile_for_each_kind_of_gpu_node():
@@ -157,7 +157,7 @@ def test_engines_that_are_here_are_named():
     "text", ["plain", "two words", "it's", "24:00:00", "on", "NULL", "12", "a: b", "#x", "é", "a\nb", ""]
 )
 def test_yaml_text_is_read_back(text):
-    settings = parse_model(Settings, f"clusters:\n  x:\n    env: {{A: {yaml_text(text)}}}\n", "x")
+    settings = parse_model(ConfigFile, f"clusters:\n  x:\n    env: {{A: {yaml_text(text)}}}\n", "x")
     assert settings.clusters["x"].env == {"A": text}
 
 
@@ -200,7 +200,7 @@ class Far:
         code, stdout, stderr = self.answers.get(argv[0], (0, "", ""))
         if code == 255:
             raise HostError(f"login: no SSH connection: {stderr}")
-        return Answer(tuple(argv), code, stdout, stderr)
+        return CommandResult(tuple(argv), code, stdout, stderr)
 
 
 SINFO = (0, "gpu*|up|1:00:00|2|64|256000|gpu:h200:8\n", "")

@@ -7,11 +7,11 @@ from pathlib import PurePosixPath
 import pytest
 
 from hpcsweep.engines import registry
-from hpcsweep.engines.base import Where
+from hpcsweep.engines.base import LaunchContext
 from hpcsweep.errors import EngineError
 from hpcsweep.spec.axes import BUILTIN_AXES
 from hpcsweep.spec.phases import STARTUP_PHASES
-from hpcsweep.spec.server import ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 PLUGIN = """
 from hpcsweep.engines.vllm import Vllm
@@ -77,39 +77,43 @@ HOSTILE = ["/models/a b/it's", "$(id)", "名前", "--model", 'a"b\\', "new\nline
 class TestEveryEngine:
     def test_the_command_carries_the_model_as_one_word_and_no_secret(self, engine):
         for model in HOSTILE:
-            started = engine.launch(ServerConfig(engine=engine.name, model=model), Where("/bin/run", 8123))
+            started = engine.launch(ServerConfig(engine=engine.name, model=model), LaunchContext("/bin/run", 8123))
             assert model in started.argv and started.argv[0] == "/bin/run"
             assert "8123" in started.argv and "127.0.0.1" in started.argv
             assert "--api-key" not in started.argv
 
     def test_every_setting_of_every_axis_is_said_or_refused(self, engine):
         values = {bool: True, int: 2, float: 0.5, str: "fp8"}
-        plain = engine.launch(ServerConfig(engine=engine.name, model="m"), Where("run", 1))
+        plain = engine.launch(ServerConfig(engine=engine.name, model="m"), LaunchContext("run", 1))
         for axis in BUILTIN_AXES.values():
             if axis.setting in ("model", "engine"):
                 continue
-            kind = next(kind for kind in values if kind.__name__ in str(Settings.model_fields[axis.setting].annotation))
+            kind = next(
+                kind for kind in values if kind.__name__ in str(EngineSettings.model_fields[axis.setting].annotation)
+            )
             said = False
             for value in (values[kind], False) if kind is bool else (values[kind],):
-                settings = Settings(**{"tensor_parallel_size": 2, axis.setting: value})
+                settings = EngineSettings(**{"tensor_parallel_size": 2, axis.setting: value})
                 config = ServerConfig(engine=engine.name, model="m", settings=settings)
-                base = ServerConfig(engine=engine.name, model="m", settings=Settings(tensor_parallel_size=2))
-                without = plain if axis.setting == "tensor_parallel_size" else engine.launch(base, Where("run", 1))
-                said |= engine.launch(config, Where("run", 1)) != without or bool(engine.unsupported(config))
+                base = ServerConfig(engine=engine.name, model="m", settings=EngineSettings(tensor_parallel_size=2))
+                without = (
+                    plain if axis.setting == "tensor_parallel_size" else engine.launch(base, LaunchContext("run", 1))
+                )
+                said |= engine.launch(config, LaunchContext("run", 1)) != without or bool(engine.unsupported(config))
             assert said, axis.name
 
     def test_the_same_configuration_gives_the_same_command(self, engine):
         config = ServerConfig(engine=engine.name, model="m", flags={"--b": 1, "--a": True})
-        assert engine.launch(config, Where("run", 1)) == engine.launch(config, Where("run", 1))
+        assert engine.launch(config, LaunchContext("run", 1)) == engine.launch(config, LaunchContext("run", 1))
 
     def test_files_stay_inside_the_attempt(self, engine):
-        config = ServerConfig(engine=engine.name, model="m", settings=Settings(max_model_len=8))
-        for name in engine.launch(config, Where("run", 1)).files:
+        config = ServerConfig(engine=engine.name, model="m", settings=EngineSettings(max_model_len=8))
+        for name in engine.launch(config, LaunchContext("run", 1)).files:
             assert PurePosixPath(name).name == name
 
     def test_the_environment_of_the_user_is_passed_on_and_wins(self, engine):
         config = ServerConfig(engine=engine.name, model="m", env={"MY": "own", "NO_COLOR": "0"})
-        env = engine.launch(config, Where("run", 1)).env
+        env = engine.launch(config, LaunchContext("run", 1)).env
         assert env["MY"] == "own" and env["NO_COLOR"] == "0"
 
     def test_patterns_have_the_groups_that_they_use_and_say_where_they_were_seen(self, engine):

@@ -101,7 +101,7 @@ def test_an_entry_for_some_versions_is_tried_where_the_version_is_one_or_is_not_
         id="x", pattern="odd thing", versions=">=0.12,<0.15", cause="it is odd and old", next="install a newer one",
         source="a test of this project", example="RuntimeError: odd thing",
     )  # fmt: skip
-    known = hints.Hints([entry])
+    known = hints.EngineHints([entry])
     assert known.of_exception("RuntimeError: odd thing", "0.13.1") is not None
     assert known.of_exception("RuntimeError: odd thing", None) is not None
     assert known.of_exception("RuntimeError: odd thing", "0.15.0") is None

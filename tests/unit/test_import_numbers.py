@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcsweep.imports.documents.clean import clean_line, clean_lines, decode, mend
+from hpcsweep.imports.documents.clean_text import clean_line, clean_lines, decode, mend
 from hpcsweep.imports.documents.numbers import Number, count, measured, percent_change
 
 

@@ -9,7 +9,7 @@ import pytest
 from hpcsweep.errors import DatasetError
 from hpcsweep.load.datasets.base import DatasetWarning
 from hpcsweep.load.datasets.registry import facts_of, read_options
-from hpcsweep.spec.workload import Dataset
+from hpcsweep.spec.workload import DatasetSpec
 
 FILES = Path(__file__).parents[1] / "transcripts" / "datasets"
 AZURE = "80-data-azure-timestamps.csv"
@@ -23,7 +23,7 @@ BURST_COLUMNS = {"time": "Timestamp", "input": "Request tokens", "output": "Resp
 
 def read(kind, path, count=None, send=4, **options):
     """(facts, requests, warnings) of a dataset."""
-    dataset, chosen = read_options(Dataset(kind=kind, path=str(path), **options))
+    dataset, chosen = read_options(DatasetSpec(kind=kind, path=str(path), **options))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DatasetWarning)
         facts = facts_of(dataset, chosen, FILES, None, count)
@@ -160,7 +160,7 @@ NOT_SHAREGPT = [
 @pytest.mark.parametrize(("text", "told"), NOT_SHAREGPT)
 def test_what_is_no_sharegpt_file_is_refused_before_anything_is_queued(tmp_path, text, told):
     (tmp_path / "s.json").write_text(text, encoding="utf-8")
-    dataset, options = read_options(Dataset(kind="sharegpt", path=str(tmp_path / "s.json")))
+    dataset, options = read_options(DatasetSpec(kind="sharegpt", path=str(tmp_path / "s.json")))
     with pytest.raises(DatasetError) as caught:
         facts_of(dataset, options, tmp_path, None, None)
     assert told in str(caught.value)

@@ -13,7 +13,7 @@ from hpcsweep.load.datasets.base import DatasetWarning, check_files, sha256
 from hpcsweep.load.datasets.shapes import SHAPES, example
 from hpcsweep.load.datasets.text import TextMaker
 from hpcsweep.load.tokenizer import ModelTokenizer, find_tokenizer
-from hpcsweep.spec.workload import Dataset, Workload
+from hpcsweep.spec.workload import DatasetSpec, Workload
 from hpcsweep.spec.yaml_text import parse_yaml
 
 
@@ -23,7 +23,7 @@ def write(path: Path, *rows: object) -> Path:
 
 
 def requests_of(kind: str, base_dir: Path, count: int, *, tokenizer=None, seed: int = 0, **options):
-    dataset, read = registry.read_options(Dataset(kind=kind, **options))
+    dataset, read = registry.read_options(DatasetSpec(kind=kind, **options))
     facts = dataset.facts(read, base_dir, None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DatasetWarning)
@@ -77,7 +77,7 @@ def test_every_kind_keeps_the_contract(kind):
 )
 def test_a_wrong_option_names_the_right_one(options, told):
     with pytest.raises(HpcsweepError) as caught:
-        registry.read_options(Dataset(**options))
+        registry.read_options(DatasetSpec(**options))
     assert told in str(caught.value)
 
 
@@ -96,10 +96,10 @@ def test_a_plugin_is_found(tmp_path, monkeypatch):
     plugin(
         tmp_path,
         monkeypatch,
-        "from hpcsweep.load.datasets.random import Random\nclass Mine(Random):\n    kind = 'mine'\n",
+        "from hpcsweep.load.datasets.random import RandomDataset\nclass Mine(RandomDataset):\n    kind = 'mine'\n",
     )
     assert "mine" in registry.kinds()
-    dataset, options = registry.read_options(Dataset(kind="mine", input_len=5))
+    dataset, options = registry.read_options(DatasetSpec(kind="mine", input_len=5))
     assert (dataset.kind, options.input_len) == ("mine", 5)
 
 
@@ -233,7 +233,7 @@ def test_the_first_requests_do_not_depend_on_how_many(tmp_path):
 
 
 def test_without_a_tokenizer_it_is_said(tmp_path):
-    dataset, options = registry.read_options(Dataset(kind="random"))
+    dataset, options = registry.read_options(DatasetSpec(kind="random"))
     with pytest.warns(DatasetWarning, match="counted in words"):
         dataset.requests(options, [], None, 1, 0)
 

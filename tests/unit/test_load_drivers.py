@@ -6,9 +6,9 @@ import pytest
 
 from hpcsweep.errors import DatasetError, EngineError, SpecError
 from hpcsweep.load.config import LoadConfig
-from hpcsweep.load.datasets.base import Request
+from hpcsweep.load.datasets.base import SampleRequest
 from hpcsweep.load.drivers import guidellm, vllm_bench
-from hpcsweep.load.drivers.outside import Work
+from hpcsweep.load.drivers.outside import ClientWork
 from hpcsweep.load.drivers.registry import CLIENTS, driver
 from hpcsweep.load.wire.answer import CAUSES
 
@@ -17,7 +17,7 @@ VLLM = json.loads((TRANSCRIPTS / "vllm-bench" / "eager512-c4.json").read_text(en
 GUIDELLM = json.loads((TRANSCRIPTS / "guidellm" / "0.8.1-concurrent2.json").read_text(encoding="utf-8"))
 
 
-def work(tmp_path: Path, requests: list[Request], *, scale: float = 1.0, **workload: Any) -> Work:
+def work(tmp_path: Path, requests: list[SampleRequest], *, scale: float = 1.0, **workload: Any) -> ClientWork:
     settings = {"name": "w", "dataset": {"kind": "samples"}, "arrival": {"max_concurrency": 4}} | workload
     config = LoadConfig.model_validate(
         {
@@ -33,11 +33,11 @@ def work(tmp_path: Path, requests: list[Request], *, scale: float = 1.0, **workl
             "work_dir": str(tmp_path),
         }
     )
-    return Work(config, requests, [None] * len(requests), tmp_path, [])
+    return ClientWork(config, requests, [None] * len(requests), tmp_path, [])
 
 
-def prompts(count: int, tokens: int = 32) -> list[Request]:
-    return [Request(str(n), prompt=f"p{n}", max_tokens=tokens) for n in range(count)]
+def prompts(count: int, tokens: int = 32) -> list[SampleRequest]:
+    return [SampleRequest(str(n), prompt=f"p{n}", max_tokens=tokens) for n in range(count)]
 
 
 @pytest.fixture
@@ -88,8 +88,8 @@ def test_the_command_of_vllm_bench(tmp_path, tools, workload, expected):
 @pytest.mark.parametrize(
     ("request_", "told"),
     [
-        (Request("a", messages=[{"role": "user", "content": "x"}], max_tokens=1), "cannot send messages"),
-        (Request("a", prompt="x", max_tokens=1, due_s=1.0), "cannot send the times of a trace"),
+        (SampleRequest("a", messages=[{"role": "user", "content": "x"}], max_tokens=1), "cannot send messages"),
+        (SampleRequest("a", prompt="x", max_tokens=1, due_s=1.0), "cannot send the times of a trace"),
     ],
 )
 def test_what_another_client_cannot_send_is_told(tmp_path, tools, module, request_, told):
@@ -177,7 +177,7 @@ def test_guidellm_has_no_burstiness(tmp_path, tools):
 
 def test_a_guidellm_report_becomes_samples(tmp_path):
     (tmp_path / "result.json").write_text(json.dumps(GUIDELLM), encoding="utf-8")
-    requests = [Request(str(n), prompt=f"hello {n} two three", max_tokens=8) for n in range(6)]
+    requests = [SampleRequest(str(n), prompt=f"hello {n} two three", max_tokens=8) for n in range(6)]
     outcome = guidellm.read(work(tmp_path, requests))
     samples = list(outcome.samples)
     good = [sample for sample in samples if "error" not in sample]

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep.analysis.measured import metrics
+from hpcsweep.analysis.measured import vllm_bench as metrics
 from hpcsweep.analysis.rows import SampleRow, WorkloadRow
 from hpcsweep.spec.workload import Slo
 

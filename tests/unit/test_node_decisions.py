@@ -7,19 +7,19 @@ import pytest
 
 from hpcsweep.engines.logs.reader import FailureSeen
 from hpcsweep.node.agent import EXIT_CODES, larger, retry_asked
-from hpcsweep.node.outcome import Verdict, client_ended, server_exited, stalled, startup_timeout, workload_failed
+from hpcsweep.node.outcome import AttemptVerdict, client_ended, server_exited, stalled, startup_timeout, workload_failed
 from hpcsweep.node.process.signals import meaning
 from hpcsweep.node.process.stop_reasons import Stopper
 from hpcsweep.node.process.walltime import Walltime, job_walltime
 from hpcsweep.node.watch.counters import Counters
-from hpcsweep.node.watch.gpu_work import GpuLook
-from hpcsweep.node.watch.stall import Evidence, Situation, StallWatch, signals
-from hpcsweep.node.watch.stall_cause import Finding
+from hpcsweep.node.watch.gpu_work import GpuSample
+from hpcsweep.node.watch.stall import Situation, Snapshot, StallWatch, signals
+from hpcsweep.node.watch.stall_cause import StallFinding
 from hpcsweep.node.watch.startup import over_budget
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.phases import OutcomeKind, Phase, StallCause
 
-GPU = GpuLook(utilization=0.0, memory_traffic=0.0, power_w=90.0, memory_bytes=10**10)
+GPU = GpuSample(utilization=0.0, memory_traffic=0.0, power_w=90.0, memory_bytes=10**10)
 RESTING = Counters(7, 1, cpu_s=100.0, faults=5000, io_bytes=10**9, io_calls=9000, rss_bytes=10**9)
 REST = {
     "log_lines": 10, "processes": {7: RESTING}, "workers": frozenset({7}), "gpus": {"a": GPU}, "cache_entries": 3,
@@ -32,8 +32,8 @@ def used(**more):
 
 
 STARTING, SERVING, PREFILL = Situation.STARTING, Situation.SERVING, Situation.PREFILL
-COMPUTES = GpuLook(utilization=60.0, memory_traffic=20.0, power_w=90.0, memory_bytes=10**10)
-SPINS = GpuLook(utilization=100.0, memory_traffic=0.0, power_w=130.0, memory_bytes=10**10)
+COMPUTES = GpuSample(utilization=60.0, memory_traffic=20.0, power_w=90.0, memory_bytes=10**10)
+SPINS = GpuSample(utilization=100.0, memory_traffic=0.0, power_w=130.0, memory_bytes=10**10)
 SIGNALS = {  # (what differs 5 s later, progress while starting, while serving, activity)
     "nothing moves": ({}, [], [], []),
     "an informative line": ({"log_lines": 11}, ["log"], [], []),
@@ -66,7 +66,7 @@ SIGNALS = {  # (what differs 5 s later, progress while starting, while serving, 
 
 @pytest.mark.parametrize(("change", "starting", "serving", "activity"), SIGNALS.values(), ids=SIGNALS.keys())
 def test_what_moved_is_progress_or_activity(change, starting, serving, activity):
-    before, after = Evidence(at_s=0.0, **REST), Evidence(**{"at_s": 5.0, **REST, **change})
+    before, after = Snapshot(at_s=0.0, **REST), Snapshot(**{"at_s": 5.0, **REST, **change})
     assert signals(before, after, STARTING).progress == tuple(starting)
     assert signals(before, after, PREFILL).progress == tuple(serving)
     assert signals(before, after, SERVING).progress == tuple(name for name in serving if name != "prefill")
@@ -75,58 +75,58 @@ def test_what_moved_is_progress_or_activity(change, starting, serving, activity)
 
 def test_a_compiler_at_work_in_the_middle_of_a_request_is_progress():
     looks = [
-        Evidence(at_s=at, processes={7: replace(RESTING, faults=faults)}, compilers=frozenset({7}))
+        Snapshot(at_s=at, processes={7: replace(RESTING, faults=faults)}, compilers=frozenset({7}))
         for at, faults in ((0.0, 0), (1.0, 3000))
     ]
     assert signals(*looks, SERVING).progress == ("jit",)
 
 
 def test_idle_time_counts_from_the_last_sign():
-    watch = StallWatch(Evidence(at_s=0.0))
-    assert watch.look(Evidence(at_s=5.0, log_lines=1)).progress == ("log",)
-    assert watch.look(Evidence(at_s=50.0, log_lines=1)).progress == ()
+    watch = StallWatch(Snapshot(at_s=0.0))
+    assert watch.look(Snapshot(at_s=5.0, log_lines=1)).progress == ("log",)
+    assert watch.look(Snapshot(at_s=50.0, log_lines=1)).progress == ()
     assert watch.idle_s(60.0) == 55.0
-    watch.look(Evidence(at_s=58.0, log_lines=1), Situation.NOTHING_TO_DO)
+    watch.look(Snapshot(at_s=58.0, log_lines=1), Situation.NOTHING_TO_DO)
     assert watch.idle_s(60.0) == 2.0
 
 
 def test_a_silent_compile_is_no_stall_and_a_loop_at_full_cpu_or_a_chatty_dead_engine_is_one():
-    compiling, looping, dead = (StallWatch(Evidence(at_s=0.0)) for _ in range(3))
+    compiling, looping, dead = (StallWatch(Snapshot(at_s=0.0)) for _ in range(3))
     for look in range(1, 200):
         at_s = 5.0 * look
-        compiling.look(Evidence(at_s=at_s, processes={7: Counters(7, 1, cpu_s=9.0 * look, faults=4000 * look)}))
-        looping.look(Evidence(at_s=at_s, processes={7: Counters(7, 1, cpu_s=9.0 * look)}))
+        compiling.look(Snapshot(at_s=at_s, processes={7: Counters(7, 1, cpu_s=9.0 * look, faults=4000 * look)}))
+        looping.look(Snapshot(at_s=at_s, processes={7: Counters(7, 1, cpu_s=9.0 * look)}))
         # noise lines are not counted
-        dead.look(Evidence(at_s=at_s, processes={7: Counters(7, 1, cpu_s=0.01 * look, io_bytes=300 * look)}))
+        dead.look(Snapshot(at_s=at_s, processes={7: Counters(7, 1, cpu_s=0.01 * look, io_bytes=300 * look)}))
     assert (compiling.idle_s(995.0), looping.idle_s(995.0), dead.idle_s(995.0)) == (0.0, 995.0, 995.0)
 
 
 def test_time_in_which_nobody_could_look_is_no_silence_but_not_for_ever():
-    watch = StallWatch(Evidence(at_s=0.0), every_s=1.0, stall_s=20.0)
+    watch = StallWatch(Snapshot(at_s=0.0), every_s=1.0, stall_s=20.0)
     for at_s in (1.0, 2.5, 4.5):  # a little late is still silence
-        watch.look(Evidence(at_s=at_s))
+        watch.look(Snapshot(at_s=at_s))
     assert watch.idle_s(4.5) == 4.5
-    watch.look(Evidence(at_s=16.5))  # the machine was frozen for 11 seconds
+    watch.look(Snapshot(at_s=16.5))  # the machine was frozen for 11 seconds
     assert watch.idle_s(16.5) == 5.5 and watch.held_up_s == 11.0
     for at_s in (27.0, 37.0, 47.0):
-        watch.look(Evidence(at_s=at_s))
+        watch.look(Snapshot(at_s=at_s))
     assert watch.idle_s(47.0) == 27.0  # 20 of 47 seconds are excused, not more
-    watch.look(Evidence(at_s=48.0, log_lines=1))
-    watch.look(Evidence(at_s=60.0, log_lines=1))
+    watch.look(Snapshot(at_s=48.0, log_lines=1))
+    watch.look(Snapshot(at_s=60.0, log_lines=1))
     assert watch.idle_s(60.0) == 1.0
     assert watch.held_up_s == 11.0 + 9.5 + 9.0 + 9.0 + 11.0  # all of it is told, excused or not
 
 
 def test_a_server_that_gets_no_core_is_not_silent_but_not_for_ever():
     """On a machine with too few cores a process may be ready to run for long."""
-    watch = StallWatch(Evidence(at_s=0.0), every_s=1.0, stall_s=20.0)
+    watch = StallWatch(Snapshot(at_s=0.0), every_s=1.0, stall_s=20.0)
     for at_s in range(1, 61):
-        watch.look(Evidence(at_s=float(at_s), processes={7: Counters(7, 1, state="R", cpu_s=0.01 * at_s)}))
+        watch.look(Snapshot(at_s=float(at_s), processes={7: Counters(7, 1, state="R", cpu_s=0.01 * at_s)}))
     assert watch.idle_s(60.0) == 40.0 and watch.held_up_s == 59.0
     assert watch.ready(7) and watch.cores(7) < 0.05
-    watch.look(Evidence(at_s=61.0, log_lines=1))
+    watch.look(Snapshot(at_s=61.0, log_lines=1))
     for at_s in range(62, 70):
-        watch.look(Evidence(at_s=float(at_s), log_lines=1, processes={7: Counters(7, 1, state="R", cpu_s=float(at_s))}))
+        watch.look(Snapshot(at_s=float(at_s), log_lines=1, processes={7: Counters(7, 1, state="R", cpu_s=float(at_s))}))
     assert watch.idle_s(69.0) == 8.0, "a loop at full speed is not excused"
 
 
@@ -163,7 +163,7 @@ def test_a_server_that_ended(code, phase, failure, kind, by):
 
 
 def test_whose_budget_fired_is_named():
-    idle = stalled(Phase.COMPILE, 601.0, 600.0, Finding(StallCause.IDLE, "every process is idle"), "", [])
+    idle = stalled(Phase.COMPILE, 601.0, 600.0, StallFinding(StallCause.IDLE, "every process is idle"), "", [])
     assert (idle.decided_by, idle.cause) == ("budget stall (10m00s)", StallCause.IDLE)
     assert "10m01s" in idle.reason and "every process is idle" in idle.reason
     slow = startup_timeout(Phase.COMPILE, "compile", 1800.0, 2.0, [])
@@ -265,8 +265,8 @@ def test_budgets_of_a_retry():
 def test_what_is_tried_again(kind):
     wanted = Budgets(on_stall="retry", on_startup_timeout="retry_warm")
     again = kind in (OutcomeKind.STALLED, OutcomeKind.STARTUP_TIMEOUT)
-    assert retry_asked(Verdict(kind, "", ""), wanted) is again
-    assert not retry_asked(Verdict(kind, "", ""), Budgets())
+    assert retry_asked(AttemptVerdict(kind, "", ""), wanted) is again
+    assert not retry_asked(AttemptVerdict(kind, "", ""), Budgets())
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hpcsweep.load.client.clock import Clock
 from hpcsweep.node.process.family import Family, kill_attempt, leader_of_its_own
 from hpcsweep.node.process.file_lock import STALE_S, FileLock
 from hpcsweep.node.process.processes import TOKEN_VARIABLE, Process, carries, read_process
-from hpcsweep.node.record.folders import attempt_numbers, close_dead_attempts, ended_in_this_job, take_attempt
+from hpcsweep.node.record.folders import attempt_numbers, close_dead_attempts, create_attempt, ended_in_this_job
 from hpcsweep.node.record.identity import Identity, array_index, boot_id, job_id, process_started_at, restart_count
 from hpcsweep.node.record.journal import Journal
 from hpcsweep.node.record.records import read_json, write_json
@@ -28,9 +28,9 @@ from hpcsweep.node.setup.environment import HIDDEN, command_text, server_environ
 from hpcsweep.node.setup.preflight import busy_gpus, gpus_verdict, unknown_flags, version_verdict
 from hpcsweep.node.watch.counters import read_counters
 from hpcsweep.node.watch.gpu_work import GpuSignals, gpu_signals
-from hpcsweep.node.watch.gpus import Gpus, GpuState, gpu_figures, gpu_looks
+from hpcsweep.node.watch.gpus import Gpus, GpuState, gpu_figures, gpu_samples
 from hpcsweep.node.watch.metrics import Peaks, differences, figures
-from hpcsweep.spec.server import ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 JOB_IDS = {
     "by hand": ({}, None, None, 0),
@@ -185,7 +185,12 @@ ME = Identity("77", "here", boot_id(), os.getpid(), read_process(os.getpid()).st
 
 def test_numbers_of_attempts_are_never_used_twice(tmp_path: Path):
     run = tmp_path / "runs" / "x"
-    taken = [take_attempt(run, 0, ME), take_attempt(run, 0, ME), take_attempt(run, 5, ME), take_attempt(run, 2, ME)]
+    taken = [
+        create_attempt(run, 0, ME),
+        create_attempt(run, 0, ME),
+        create_attempt(run, 5, ME),
+        create_attempt(run, 2, ME),
+    ]
     assert [folder.number for folder in taken] == [1, 2, 6, 7]
     assert len({folder.token for folder in taken}) == 4
     (run / "attempt-x").mkdir()
@@ -204,7 +209,7 @@ ENDS = {
 
 @pytest.mark.parametrize(("outcome", "owner", "offset", "expected"), ENDS.values(), ids=ENDS.keys())
 def test_what_a_requeued_job_skips(tmp_path: Path, outcome, owner, offset, expected):
-    folder = take_attempt(tmp_path, 0, ME).path
+    folder = create_attempt(tmp_path, 0, ME).path
     write_json(folder / "owner.json", {**ME.as_dict(), "job_id": owner})
     write_json(folder / "exit.json", {"outcome": outcome})
     assert ended_in_this_job(tmp_path, offset, "77") == expected
@@ -214,8 +219,8 @@ def test_what_a_requeued_job_skips(tmp_path: Path, outcome, owner, offset, expec
 
 
 OWNERS = {
-    "another host": ({"host": "far"}, False, "may still work"),
-    "same host, other job, alive": ({"job_id": "78"}, False, "being worked on"),
+    "another host": ({"host": "far"}, False, "left alone"),
+    "same host, other job, alive": ({"job_id": "78"}, False, "left alone"),
     "same host, dead": ({"pid": 2**22 + 1}, True, "closed as lost"),
     "same number, another process": ({"started_ticks": 1}, True, "closed as lost"),
     "the host was started anew": ({"boot_id": "old"}, True, "closed as lost"),
@@ -224,7 +229,7 @@ OWNERS = {
 
 @pytest.mark.parametrize(("change", "closed", "told"), OWNERS.values(), ids=OWNERS.keys())
 def test_attempts_without_an_end(tmp_path: Path, change, closed, told):
-    folder = take_attempt(tmp_path, 0, ME).path
+    folder = create_attempt(tmp_path, 0, ME).path
     write_json(folder / "owner.json", {**(read_json(folder / "owner.json") or {}), **change})
     (sentence,) = close_dead_attempts(tmp_path, ME)
     assert told in sentence
@@ -270,15 +275,15 @@ def test_peaks_are_of_gauges_only():
 
 def test_a_cache_key_is_a_safe_path_and_tells_what_matters():
     config = ServerConfig(engine="vllm", model="../../etc/$(id) 'x'\n")
-    key = cache_key(config, Settings(), "0.32.0+cpu", "NVIDIA H200")
+    key = cache_key(config, EngineSettings(), "0.32.0+cpu", "NVIDIA H200")
     assert ".." not in key.split("/")
     assert all(char.isalnum() or char in "._-/" for char in key)
-    assert key != cache_key(config, Settings(tensor_parallel_size=2), "0.32.0+cpu", "NVIDIA H200")
-    assert key != cache_key(config, Settings(), "0.33.0", "NVIDIA H200")
+    assert key != cache_key(config, EngineSettings(tensor_parallel_size=2), "0.32.0+cpu", "NVIDIA H200")
+    assert key != cache_key(config, EngineSettings(), "0.33.0", "NVIDIA H200")
     other = config.model_copy(update={"flags": {"--attention-backend": "FLASHINFER"}})
-    assert key != cache_key(other, Settings(), "0.32.0+cpu", "NVIDIA H200")
+    assert key != cache_key(other, EngineSettings(), "0.32.0+cpu", "NVIDIA H200")
     parser = config.model_copy(update={"flags": {"--tool-call-parser": "glm45"}})
-    assert key == cache_key(parser, Settings(), "0.32.0+cpu", "NVIDIA H200")
+    assert key == cache_key(parser, EngineSettings(), "0.32.0+cpu", "NVIDIA H200")
 
 
 def cache_of(folder: Path, kernels: int, graphs: int) -> CacheSize:
@@ -337,7 +342,7 @@ def test_children_of_an_earlier_process_are_no_members_but_are_seen(tmp_path: Pa
     script = f"read line; sleep 60 & echo $! > {tmp_path / 'worker'}; wait"
     ray = subprocess.Popen(["bash", "-c", script], stdin=subprocess.PIPE, text=True)
     try:
-        family = Family("no-such-token", spare=set())
+        family = Family("no-such-token", not_server_pids=set())
         assert [p.pid for p in family.living()] == [] and family.started_by_earlier() == []
         assert ray.stdin is not None
         ray.stdin.write("go\n")
@@ -663,7 +668,7 @@ def test_figures_and_leftovers_of_gpus(monkeypatch):
 
 def test_one_gpu_of_many_at_work_is_progress():
     def eight(memory_bytes):
-        return gpu_looks(
+        return gpu_samples(
             [
                 GpuState(
                     f"GPU-{n}", "NVIDIA H200", 100.0, memory_bytes << n % 2, 140 << 30, 130.0, None, {}, 5.0 * (n == 3)

@@ -11,6 +11,7 @@ from hpcsweep.node.record.identity import Identity
 from hpcsweep.plan.grid import expand
 from hpcsweep.plan.variables import run_name, selection_of
 from hpcsweep.spec.load import parse_experiment
+from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.sweep.layout import SweepFolder
 
 EXPERIMENT = """\
@@ -136,7 +137,7 @@ def test_the_second_life_of_a_job_finds_its_place(project):
     first = join(project, PBS_JOBID="12.s", EXP_NAME="x")
     assert join(project, PBS_JOBID="12.s", EXP_NAME="x") == first
     assert first[0].parts[-3:] == ("e-job12.s", "jobs", "0")
-    assert len(SweepFolder(first[0].parent.parent).read_sweep()["runs"]) == 1
+    assert len(SweepFolder(first[0].parent.parent).read_sweep().runs) == 1
 
 
 def test_a_new_server_that_counts_its_jobs_anew(project):
@@ -146,7 +147,7 @@ def test_a_new_server_that_counts_its_jobs_anew(project):
     (job_dir / "tasks/0.exit.json").write_text(json.dumps(end))
     again, _ = join(project, PBS_JOBID="12.s", EXP_NAME="x")
     assert again.name == "1"
-    assert [run["label"] for run in SweepFolder(again.parent.parent).read_sweep()["runs"]] == ["x", "x_rep-2"]
+    assert [run.label for run in SweepFolder(again.parent.parent).read_sweep().runs] == ["x", "x_rep-2"]
 
 
 def test_subjobs_share_a_job_folder(project):
@@ -154,9 +155,9 @@ def test_subjobs_share_a_job_folder(project):
     places = [join(project, PBS_JOBID=f"9[{i}].s", PBS_ARRAY_INDEX=str(i), **env) for i in (4, 2)]
     assert [(path.name, index) for path, index in places] == [("0", 4), ("0", 2)]
     sweep = SweepFolder(places[0][0].parent.parent)
-    assert [task.index for task in sweep.read_job(0).tasks] == [4, 2]
+    assert [element.index for element in sweep.read_job(0).array_tasks] == [4, 2]
     submission = sweep.read_submission(0)
-    assert (submission.job_id, submission.tasks, submission.plain) == ("9[].s", 5, "array")
+    assert (submission.job_id, submission.array_tasks, submission.plain) == ("9[].s", 5, "array")
     with pytest.raises(SpecError, match=r"subjob 2 of 9\[\].s has executed x_rep-2 already"):
         join(project, PBS_JOBID="9[2].s", PBS_ARRAY_INDEX="2", ENABLE_EP="no", **env)
 
@@ -166,15 +167,15 @@ def test_a_job_that_executes_several_variants(project):
     places = [join(project, PBS_JOBID="9.s", ENFORCE_EAGER=eager) for eager in ("yes", "no", "yes")]
     assert [(path.name, index) for path, index in places] == [("0", 0), ("0", 1), ("0", 0)]
     submission = SweepFolder(places[0][0].parent.parent).read_submission(0)
-    assert (submission.tasks, submission.plain) == (2, "job")
+    assert (submission.array_tasks, submission.plain) == (2, "job")
 
 
 def test_the_baseline_of_a_shared_sweep_is_that_of_the_experiment(project):
     join(project, PBS_JOBID="1.s", HPCSWEEP_SWEEP="all", MAX_MODEL_LEN="8k", ENFORCE_EAGER="no")
     join(project, PBS_JOBID="2.s", HPCSWEEP_SWEEP="all", TENSOR_PARALLEL_SIZE="2")
     document = SweepFolder(project / ".hpcsweep/sweeps/all").read_sweep()
-    assert document["baseline"] == {**BASELINE, "tp": "2"} or document["baseline"] == BASELINE
-    assert document["axes"]["len"] == ["8k", "32k"] and document["axes"]["eager"] == ["no", "yes"]
+    assert document.baseline == {**BASELINE, "tp": "2"} or document.baseline == BASELINE
+    assert document.axes["len"] == ["8k", "32k"] and document.axes["eager"] == ["no", "yes"]
 
 
 def test_a_folder_that_another_process_is_making_is_left_alone(project, monkeypatch):
@@ -190,7 +191,7 @@ def test_a_folder_that_another_process_is_making_is_left_alone(project, monkeypa
 def test_names_that_are_taken(project):
     for number, env in enumerate(({}, {"ENABLE_EP": "no"}, {}, {"ENABLE_EP": "no"})):
         join(project, PBS_JOBID=f"{number}.s", HPCSWEEP_SWEEP="all", EXP_NAME="x", **env)
-    labels = [run["label"] for run in SweepFolder(project / ".hpcsweep/sweeps/all").read_sweep()["runs"]]
+    labels = [run.label for run in SweepFolder(project / ".hpcsweep/sweeps/all").read_sweep().runs]
     assert labels[0] == "x" and labels[2] == "x_rep-2"
     assert labels[1].startswith("x_") and len(set(labels)) == 4
 
@@ -199,9 +200,9 @@ def test_a_variant_that_cannot_be_served_is_recorded_as_unsupported(project):
     with pytest.raises(Exception, match="this variant cannot be run: no workload fits"):
         join(project, PBS_JOBID="5.s", EXP_NAME="x", MAX_MODEL_LEN="64")
     document = SweepFolder(project / ".hpcsweep/sweeps/e-job5.s").read_sweep()
-    (run,) = document["runs"]
-    assert (run["label"], run["outcome"], run["not_submitted"]) == ("x", "unsupported", True)
-    assert run["state_reason"].startswith("job 5.s: ")
+    (run,) = document.runs
+    assert (run.label, run.outcome, run.not_submitted) == ("x", OutcomeKind.UNSUPPORTED, True)
+    assert run.state_reason.startswith("job 5.s: ")
 
 
 def test_a_failure_while_joining_leaves_nothing_half_made(project, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 
 from hpcsweep.errors import SchedulerUnreachable, SpecError
 from hpcsweep.render.environment import shipped_templates
-from hpcsweep.schedulers.base import Answer
+from hpcsweep.schedulers.base import CommandResult
 from hpcsweep.schedulers.registry import get_scheduler, scheduler_names
 
 BUILTIN = ["pbs", "slurm"]
@@ -43,16 +43,20 @@ def test_contract(name):
     job_ids = ["12", "13", "14"]
     assert len(scheduler.queries(job_ids, "u")) == len(scheduler.queries(job_ids[:1], "u"))
     for number, argv in enumerate(scheduler.queries(job_ids, "u")):
-        for answer in (Answer(argv, None, "", ""), Answer(argv, 1, "", "boom"), Answer(argv, 0, "no such form\n", "")):
+        for answer in (
+            CommandResult(argv, None, "", ""),
+            CommandResult(argv, 1, "", "boom"),
+            CommandResult(argv, 0, "no such form\n", ""),
+        ):
             listing = scheduler.parse_query(number, answer)
             assert not listing.statuses and not listing.complete
     probes = scheduler.probes()
-    facts = scheduler.parse_probes([Answer(argv, 1, "", "boom") for argv in probes])
+    facts = scheduler.parse_probes([CommandResult(argv, 1, "", "boom") for argv in probes])
     assert facts.warnings and not facts.partitions
-    for answer in (Answer(("x",), None, "", "", 60.0),):
+    for answer in (CommandResult(("x",), None, "", "", 60.0),):
         with pytest.raises(SchedulerUnreachable):
             scheduler.parse_submit(answer)
-        assert scheduler.cancel_trouble(answer)
+        assert scheduler.cancel_error(answer)
 
 
 def test_an_unknown_name_lists_the_known_ones():

@@ -18,7 +18,7 @@ from hpcsweep.spec.server import ServerConfig
 HOSTILE = ["plain", "two words", "it's", 'a"b', "$(touch /tmp/pwned)", "`id`", "back\\slash", "new\nline", "#x", "*"]
 
 
-def make_job(tasks=1, sweep_dir="/home/u/sweeps/s-0001", **resources):
+def make_job(elements=1, sweep_dir="/home/u/sweeps/s-0001", **resources):
     def run(index):
         return RunSpec(
             run_id=f"s-0001/r{index}",
@@ -39,7 +39,7 @@ def make_job(tasks=1, sweep_dir="/home/u/sweeps/s-0001", **resources):
         name="s-0001-0",
         scheduler="slurm",
         resources=Resources(**resources),
-        tasks=[ArrayTask(index=index, runs=[run(index)]) for index in range(tasks)],
+        array_tasks=[ArrayTask(index=index, runs=[run(index)]) for index in range(elements)],
         cache_dir="/home/u/cache",
     )
 
@@ -200,10 +200,10 @@ def test_a_user_overrides_a_block(tmp_path):
     assert directives(text)["--export"] == "NONE"
 
 
-@pytest.mark.parametrize("tasks", [1, 12])
-def test_bash_and_shellcheck_find_nothing(tasks, tmp_path):
+@pytest.mark.parametrize("elements", [1, 12])
+def test_bash_and_shellcheck_find_nothing(elements, tmp_path):
     path = tmp_path / "job.sh"
-    job = make_job(tasks, gpus=8, gpu_type="h200", cpus=4, memory_bytes=1 << 30)
+    job = make_job(elements, gpus=8, gpu_type="h200", cpus=4, memory_bytes=1 << 30)
     path.write_text(
         script(job, parallel=4, partition="h200", env={"A": "b c"}, setup=["module load x"], exclusive=True)
     )

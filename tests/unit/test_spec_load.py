@@ -3,7 +3,7 @@
 import pytest
 
 from hpcsweep.errors import SpecError
-from hpcsweep.spec.cluster import Cluster, Settings
+from hpcsweep.spec.cluster import Cluster, ConfigFile
 from hpcsweep.spec.load import choose_cluster, parse_experiment, parse_model
 from hpcsweep.spec.yaml_text import parse_yaml
 
@@ -34,8 +34,8 @@ def test_the_name_is_that_of_the_file_unless_stated():
 
 
 def test_flags_are_read_with_and_without_dashes():
-    experiment = read(GOOD + "serve: {dtype: bfloat16, --trust-remote-code: true}\n")
-    assert experiment.serve == {"--dtype": "bfloat16", "--trust-remote-code": True}
+    experiment = read(GOOD + "engine_args: {dtype: bfloat16, --trust-remote-code: true}\n")
+    assert experiment.engine_args == {"--dtype": "bfloat16", "--trust-remote-code": True}
 
 
 BAD = [  # (text, what the message says, what the hint says)
@@ -100,8 +100,8 @@ def test_extra_directives_are_one_line_each():
 
 
 def test_the_profile_is_chosen_by_name_default_or_built_in():
-    project = Settings(default="h200", clusters={"h200": Cluster(scheduler="slurm", account="a")})
-    user = Settings(clusters={"h200": Cluster(scheduler="pbs"), "old": Cluster(scheduler="pbs")})
+    project = ConfigFile(default="h200", clusters={"h200": Cluster(scheduler="slurm", account="a")})
+    user = ConfigFile(clusters={"h200": Cluster(scheduler="pbs"), "old": Cluster(scheduler="pbs")})
     pairs = [("./hpcsweep.yaml", project), ("~/hpcsweep.yaml", user)]
     assert choose_cluster(None, pairs)[0] == "h200"
     assert choose_cluster("h200", pairs)[1].scheduler == "slurm"
@@ -114,7 +114,7 @@ def test_the_profile_is_chosen_by_name_default_or_built_in():
 
 def test_a_cluster_key_that_is_wrong_names_its_line():
     with pytest.raises(SpecError, match=r"c.yaml, line 3: unknown key 'clusters.a.partion'") as caught:
-        parse_model(Settings, "clusters:\n  a:\n    partion: x\n", "c.yaml")
+        parse_model(ConfigFile, "clusters:\n  a:\n    partion: x\n", "c.yaml")
     assert "partition" in caught.value.hint
 
 

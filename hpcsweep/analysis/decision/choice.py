@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hpcsweep.analysis.compared.compare import Fields, incomparable
+from hpcsweep.analysis.compared.compare import MetricTables, incomparable
 from hpcsweep.analysis.decision.objective import Goal, Score, score_of
 from hpcsweep.analysis.findings import Variant
 from hpcsweep.analysis.findings.compared import Candidate
@@ -33,17 +33,17 @@ class Decision:
     equal: tuple[str, ...]
 
 
-def decide(goal: Goal, fields: Fields, variants: Sequence[Variant], times: StartupTimes) -> Decision:
+def decide(goal: Goal, tables: MetricTables, variants: Sequence[Variant], times: StartupTimes) -> Decision:
     """The decision by `goal`. Valid results take part; provisional ones only where there is no valid one."""
     scores: dict[str, Score] = {}
     validity: dict[str, Validity] = {}
     for variant in variants:
-        validity[variant.variant], score = score_of(goal, fields, variant, times)
+        validity[variant.variant], score = score_of(goal, tables, variant, times)
         if score is not None and validity[variant.variant].status != "invalid":
             scores[variant.variant] = score
     pool = [name for name in scores if validity[name].ranked] or list(scores)
     best = max(pool, key=lambda name: scores[name].log) if pool else None
-    candidates = _candidates(goal, variants, scores, validity, best, pool, fields)
+    candidates = _candidates(goal, variants, scores, validity, best, pool, tables)
     equal = tuple(c.variant for c in candidates if c.equal_to_best)
     by_id = {variant.variant: variant for variant in variants}
     chosen = min(equal, key=lambda name: _simplicity(by_id[name], times)) if equal else None
@@ -57,7 +57,7 @@ def _candidates(
     validity: Mapping[str, Validity],
     best: str | None,
     pool: Sequence[str],
-    fields: Fields,
+    tables: MetricTables,
 ) -> tuple[Candidate, ...]:
     """All variants, the best first; those without a score last, in the order of the grid."""
     chances = dict(
@@ -76,7 +76,7 @@ def _candidates(
     rest.sort(key=lambda name: -scores[name].log if name in scores else math.inf)
     found = []
     for name in (*order, *rest):
-        problem = _problem(goal, fields, best, name) if name in against else ""
+        problem = _problem(goal, tables, best, name) if name in against else ""
         equal = name == best or (name in adjusted and adjusted[name] >= SIGNIFICANCE and not problem)
         score = scores.get(name)
         found.append(
@@ -111,11 +111,11 @@ def _against(goal: Goal, best: Score, other: Score) -> tuple[Figure, float]:
     )
 
 
-def _problem(goal: Goal, fields: Fields, best: str | None, name: str) -> str:
+def _problem(goal: Goal, tables: MetricTables, best: str | None, name: str) -> str:
     for term in goal.terms:
         if term.workload is not None and best is not None:
-            sides = fields.get(term.workload, term.metric, term.condition).sides
-            problem = incomparable(sides[best], sides[name])
+            arms = tables.get(term.workload, term.metric, term.condition).arms
+            problem = incomparable(arms[best], arms[name])
             if problem:
                 return f"{NOT_COMPARABLE}{problem}"
     return ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from hpcsweep.analysis.rows import RunRow
-from hpcsweep.engines.base import Where
+from hpcsweep.engines.base import LaunchContext
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.errors import EngineError
 from hpcsweep.spec.secret_values import is_secret
@@ -42,8 +42,10 @@ def serve_command(run: RunRow) -> ServeCommand:
     if run.server:
         try:
             config = ServerConfig.model_validate(run.server)
-            where = Where(executable=EXECUTABLES.get(config.engine, config.engine), port=8000, attempt_dir=".")
-            launch = get_engine(config.engine).launch(config, where)
+            context = LaunchContext(
+                executable=EXECUTABLES.get(config.engine, config.engine), port=8000, attempt_dir="."
+            )
+            launch = get_engine(config.engine).launch(config, context)
         except (ValidationError, EngineError) as exc:
             return ServeCommand(trouble=f"the recorded configuration cannot be read: {exc}")
         told = {name: value for name, value in config.env.items() if not is_secret(name)}

@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hpcsweep.analysis.compared.compare import Fields
+from hpcsweep.analysis.compared.compare import MetricTables
 from hpcsweep.analysis.findings import Variant
-from hpcsweep.analysis.findings.measured import Condition, Figure, Reason, Validity
-from hpcsweep.analysis.measured.measures import MEASURES
+from hpcsweep.analysis.findings.measured import Figure, Reason, SampleSet, Validity
+from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.analysis.measured.results import Estimate
 from hpcsweep.analysis.measured.startup import StartupTimes
 from hpcsweep.analysis.measured.validity import gate
@@ -21,7 +21,7 @@ class Term:
     """One part of the objective. `weight` above 0; the direction comes from the metric. `workload` None: startup."""
 
     metric: str
-    condition: Condition
+    condition: SampleSet
     workload: str | None
     weight: float
 
@@ -33,7 +33,7 @@ class Goal:
     text: str
     metric: str
     workload: str | None
-    condition: Condition
+    condition: SampleSet
     terms: tuple[Term, ...]
 
     @property
@@ -45,13 +45,13 @@ class Goal:
     def sign(self) -> int:
         """1 where a score reads higher is better; -1 for a single metric of which less is better."""
         metrics = {term.metric for term in self.terms}
-        return 1 if len(metrics) > 1 or MEASURES[self.metric].higher_is_better else -1
+        return 1 if len(metrics) > 1 or METRICS[self.metric].higher_is_better else -1
 
 
 def read_goal(objective: Mapping[str, object], workloads: Sequence[str]) -> Goal:
     """The goal that the experiment states (`spec.experiment.Objective` as JSON); empty: TPS over all workloads."""
     stated = str(objective.get("metric") or "tps")
-    condition: Condition = "all" if objective.get("samples") == "all" else "warm"
+    condition: SampleSet = "all" if objective.get("samples") == "all" else "warm"
     workload = objective.get("workload")
     chosen = [str(workload)] if workload else list(workloads)
     weights = objective.get("weights")
@@ -61,8 +61,8 @@ def read_goal(objective: Mapping[str, object], workloads: Sequence[str]) -> Goal
     terms = []
     for name, weight in parts.items():
         metric = _METRICS.get(name, name)
-        measure = MEASURES.get(metric, MEASURES["tps"])
-        own: Condition = condition if measure.of_samples else "all"
+        measure = METRICS.get(metric, METRICS["tps"])
+        own: SampleSet = condition if measure.of_samples else "all"
         places: list[str | None] = [None] if measure.name == "startup_s" else list(chosen)
         terms += [Term(measure.name, own, place, abs(weight) / len(places)) for place in places]
     first = terms[0] if terms else Term("tps", condition, None, 1.0)
@@ -74,7 +74,7 @@ def read_goal(objective: Mapping[str, object], workloads: Sequence[str]) -> Goal
 def _goal_text(terms: Sequence[Term], workloads: Sequence[str]) -> str:
     words = []
     for name in dict.fromkeys(term.metric for term in terms):
-        measure = MEASURES[name]
+        measure = METRICS[name]
         share = sum(term.weight for term in terms if term.metric == name)
         of_samples = {"warm": " of warm samples", "all": " of all samples"} if measure.of_samples else {}
         condition = next(term.condition for term in terms if term.metric == name)
@@ -99,7 +99,7 @@ class Score:
 
 def score_of(
     goal: Goal,
-    fields: Fields,
+    tables: MetricTables,
     variant: Variant,
     times: StartupTimes,
 ) -> tuple[Validity, Score | None]:
@@ -115,20 +115,20 @@ def score_of(
             estimate = times.best_known(variant.variant)
             what = "startup was not measured"
         else:
-            side = fields.get(term.workload, term.metric, term.condition).sides.get(variant.variant)
+            arm = tables.get(term.workload, term.metric, term.condition).arms.get(variant.variant)
             of = " of warm samples" if term.condition == "warm" else ""
-            what = f"{MEASURES[term.metric].title}{of} on {term.workload} was not measured"
-            estimate = None if side is None else side.estimate
-            if side is not None and side.result.left_out is not None:
-                what, estimate, kind = f"workload {term.workload} is n/a: {side.result.left_out}", None, "does_not_fit"
-            elif side is not None:
-                if side.result.validity.status == "invalid":
-                    told = "; ".join(dict.fromkeys(reason.text for reason in side.result.validity.reasons))
-                    what = f"{MEASURES[term.metric].title} on {term.workload} is set aside: {told}"
-                reasons += [r for r in side.result.validity.reasons if r not in reasons]
-                figure = side.result.mean(term.metric, term.condition)
+            what = f"{METRICS[term.metric].title}{of} on {term.workload} was not measured"
+            estimate = None if arm is None else arm.estimate
+            if arm is not None and arm.result.left_out is not None:
+                what, estimate, kind = f"workload {term.workload} is n/a: {arm.result.left_out}", None, "does_not_fit"
+            elif arm is not None:
+                if arm.result.validity.status == "invalid":
+                    told = "; ".join(dict.fromkeys(reason.text for reason in arm.result.validity.reasons))
+                    what = f"{METRICS[term.metric].title} on {term.workload} is set aside: {told}"
+                reasons += [r for r in arm.result.validity.reasons if r not in reasons]
+                figure = arm.result.mean(term.metric, term.condition)
                 if figure is not None and figure.value == 0:
-                    what, kind = f"{MEASURES[term.metric].title} on {term.workload} is 0", "zero"
+                    what, kind = f"{METRICS[term.metric].title} on {term.workload} is 0", "zero"
         if estimate is None:
             missing.append(what)
         else:
@@ -140,7 +140,7 @@ def score_of(
 
 
 def _combine(goal: Goal, parts: Sequence[tuple[Term, Estimate]], figure: Figure | None, simulated: bool) -> Score:
-    signed = [(t.weight * (1 if MEASURES[t.metric].higher_is_better else -1), e) for t, e in parts]
+    signed = [(t.weight * (1 if METRICS[t.metric].higher_is_better else -1), e) for t, e in parts]
     log = sum(weight * one.log_mean for weight, one in signed)
     se = math.sqrt(sum((weight * one.se) ** 2 for weight, one in signed))
     estimates = tuple(one for _, one in signed)
@@ -150,7 +150,7 @@ def _combine(goal: Goal, parts: Sequence[tuple[Term, Estimate]], figure: Figure 
         one_metric = len({term.metric for term in goal.terms}) == 1
         shown = Figure(
             math.exp(goal.sign * log / goal.weight),
-            MEASURES[goal.metric].unit if one_metric else "index",
+            METRICS[goal.metric].unit if one_metric else "index",
             sum(one.n for one in estimates),
             "values",
             goal.condition,

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from hpcsweep.analysis.compared.compare import Fields
-from hpcsweep.analysis.compared.variants import listed
+from hpcsweep.analysis.compared.compare import MetricTables
+from hpcsweep.analysis.compared.variants import join_names
 from hpcsweep.analysis.decision.choice import NOT_COMPARABLE, Decision, decide
 from hpcsweep.analysis.decision.commands import ServeCommand, serve_command, shell_text
 from hpcsweep.analysis.decision.objective import Goal
@@ -21,7 +21,7 @@ MAX_STRANGERS = 3
 
 def recommend(
     goal: Goal,
-    fields: Fields,
+    tables: MetricTables,
     variants: Sequence[Variant],
     runs: Sequence[RunRow],
     findings: Sequence[RunFinding],
@@ -29,7 +29,7 @@ def recommend(
     axes: Mapping[str, Sequence[str]],
 ) -> Recommendation:
     """What to run, by `goal`."""
-    decision = decide(goal, fields, variants, times)
+    decision = decide(goal, tables, variants, times)
     chosen = decision.chosen
     why = _why({variant.variant: variant for variant in variants}, decision, times)
     command = next((serve_command(run) for run in runs if run.variant_id == chosen), ServeCommand())
@@ -46,8 +46,8 @@ def recommend(
         best=decision.best,
         why=tuple(why),
         candidates=decision.candidates,
-        by_workload=tuple(_by_workload(goal, fields, variants, times)),
-        not_measured=(*_not_scored(goal, fields), *_not_measured(variants, findings, decision.validity, axes)),
+        by_workload=tuple(_by_workload(goal, tables, variants, times)),
+        not_measured=(*_not_scored(goal, tables), *_not_measured(variants, findings, decision.validity, axes)),
         provisional=chosen is not None and not decision.validity[chosen].ranked,
         argv=command.argv,
         env=dict(command.env),
@@ -58,13 +58,13 @@ def recommend(
 
 
 def _by_workload(
-    goal: Goal, fields: Fields, variants: Sequence[Variant], times: StartupTimes
+    goal: Goal, tables: MetricTables, variants: Sequence[Variant], times: StartupTimes
 ) -> Iterator[WorkloadBest]:
     """The decision for each workload of the goal alone; nothing where there is only one."""
     workloads = list(dict.fromkeys(term.workload for term in goal.terms if term.workload is not None))
     for workload in workloads if len(workloads) > 1 else ():
         terms = tuple(term for term in goal.terms if term.workload == workload)
-        alone = decide(replace(goal, workload=workload, terms=terms), fields, variants, times)
+        alone = decide(replace(goal, workload=workload, terms=terms), tables, variants, times)
         if alone.best is not None and alone.chosen is not None:
             equal = tuple(name for name in alone.equal if name != alone.best)
             yield WorkloadBest(workload, alone.best, alone.chosen, equal, alone.scores[alone.best].figure)
@@ -76,26 +76,26 @@ def _why(by_id: Mapping[str, Variant], decision: Decision, times: StartupTimes) 
     if best is None or chosen is None:
         return ["no variant has a valid value of the objective: nothing can be recommended"]
     took_part = [one.variant for one in decision.candidates if one.chance_best is not None]
-    held_back = [by_id[name].exp for name in scores if name not in took_part]
+    held_back = [by_id[name].short_name for name in scores if name not in took_part]
     strangers = {c.variant: c.reason for c in decision.candidates if c.reason.startswith(NOT_COMPARABLE)}
-    others = [by_id[name].exp for name in decision.equal if name != best]
+    others = [by_id[name].short_name for name in decision.equal if name != best]
     if len(took_part) == 1:
         kind = "valid " if validity[best].ranked else ""
-        sentences = [f"{by_id[best].exp} is the only variant with a {kind}value of the objective"]
+        sentences = [f"{by_id[best].short_name} is the only variant with a {kind}value of the objective"]
     elif others:
-        sentences = [f"{by_id[best].exp} scores best; no difference from {listed(others)} was seen"]
+        sentences = [f"{by_id[best].short_name} scores best; no difference from {join_names(others)} was seen"]
     elif len(took_part) > 1 + len(strangers):
-        sentences = [f"{by_id[best].exp} scores best; all others that compare with it are distinguishably worse"]
+        sentences = [f"{by_id[best].short_name} scores best; all others that compare with it are distinguishably worse"]
     else:
-        sentences = [f"{by_id[best].exp} scores best, and no other result compares with it"]
+        sentences = [f"{by_id[best].short_name} scores best, and no other result compares with it"]
     for name, reason in list(strangers.items())[:MAX_STRANGERS]:
-        sentences.append(f"{by_id[name].exp} may be better or worse: {reason}")
+        sentences.append(f"{by_id[name].short_name} may be better or worse: {reason}")
     if len(strangers) > MAX_STRANGERS:
         sentences.append(f"{len(strangers) - MAX_STRANGERS} more are not comparable with the best")
     if held_back:
-        sentences.append(f"not compared, because their results are only provisional: {listed(held_back)}")
+        sentences.append(f"not compared, because their results are only provisional: {join_names(held_back)}")
     if chosen != best:
-        sentences.append(f"{by_id[chosen].exp} is preferred: {_simpler(by_id[chosen], by_id[best], times)}")
+        sentences.append(f"{by_id[chosen].short_name} is preferred: {_simpler(by_id[chosen], by_id[best], times)}")
     if not validity[chosen].ranked:
         reasons = "; ".join(reason.text for reason in validity[chosen].reasons)
         sentences.append(f"provisional: {reasons}")
@@ -112,9 +112,9 @@ def _simpler(chosen: Variant, best: Variant, times: StartupTimes) -> str:
     return f"it starts in {seconds[0]:.0f} s, not {seconds[1]:.0f} s"
 
 
-def _not_scored(goal: Goal, fields: Fields) -> Iterator[str]:
-    for workload in fields.workloads:
-        if workload not in fields.measured and goal.workload in (None, workload):
+def _not_scored(goal: Goal, tables: MetricTables) -> Iterator[str]:
+    for workload in tables.workloads:
+        if workload not in tables.measured and goal.workload in (None, workload):
             yield f"workload {workload} has no valid result of any variant, and is not in the score"
 
 
@@ -131,12 +131,12 @@ def _no_result(
     for what, group in groups.items():
         reason = latest[group[0].variant].reason
         if len(group) == 1:
-            yield f"{group[0].exp} ({group[0].name}) gave no result: {what}{f': {reason}' if reason else ''}"
+            yield f"{group[0].short_name} ({group[0].name}) gave no result: {what}{f': {reason}' if reason else ''}"
             continue
         shared = [f"{axis}={level}" for axis, level in group[0].axes.items() if _only_in(axis, level, group, variants)]
         every = f" (every variant with {' and '.join(shared)})" if shared else ""
-        more = f"; {group[0].exp}: {reason}" if reason else ""
-        yield f"{listed([one.exp for one in group])}{every} gave no result: {what}{more}"
+        more = f"; {group[0].short_name}: {reason}" if reason else ""
+        yield f"{join_names([one.short_name for one in group])}{every} gave no result: {what}{more}"
 
 
 def _only_in(axis: str, level: str, group: Sequence[Variant], variants: Sequence[Variant]) -> bool:
@@ -157,13 +157,13 @@ def _not_measured(
     yield from _no_result([v for v in variants if v.completed == 0 and v.variant in latest], variants, latest)
     for name, of in validity.items():
         for reason in of.reasons:
-            if reason.kind == "not_measured" and by_id[name].completed:
-                yield f"{by_id[name].exp}: {reason.text}"
+            if reason.code == "not_measured" and by_id[name].completed:
+                yield f"{by_id[name].short_name}: {reason.text}"
     full = math.prod(len(levels) for levels in axes.values())
     if full > len(variants) and len(axes) > 1:
         yield f"{full - len(variants)} of {full} combinations of the axes are not in the sweep: interactions not known"
     for why, labels in planned_only(runs).items():
-        yield f"{listed(labels)} {'was' if len(labels) == 1 else 'were'} not run: {why}"
+        yield f"{join_names(labels)} {'was' if len(labels) == 1 else 'were'} not run: {why}"
 
 
 def planned_only(runs: Sequence[RunFinding]) -> dict[str, list[str]]:

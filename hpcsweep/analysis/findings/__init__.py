@@ -16,7 +16,7 @@ from hpcsweep.analysis.findings.compared import (
     ScaledResult,
     Waterfall,
 )
-from hpcsweep.analysis.findings.measured import CacheEffect, Cell, Costs, Result, Startup
+from hpcsweep.analysis.findings.measured import CacheEffect, Cell, Costs, Result, StartupFinding
 from hpcsweep.spec.phases import OutcomeKind, Phase, RunState, StallCause
 
 
@@ -79,11 +79,11 @@ class RunFinding:
 class Variant:
     """One server configuration of the sweep. `name`: `ep=on, eager=yes, len=32k (32768)`; `label`: without repeat.
 
-    `changed`: the axes in which it differs from the baseline. `exp`: short name for tables, E01, E02 ...
+    `changed`: the axes in which it differs from the baseline. `short_name`: for tables, E01, E02 ...
     """
 
     variant: str
-    exp: str
+    short_name: str
     label: str
     name: str
     axes: dict[str, str]
@@ -99,9 +99,9 @@ class Variant:
 
 @dataclass(frozen=True)
 class Remark:
-    """Something a reader must know: `kind` is a closed short word, `about` a variant, run or workload."""
+    """Something a reader must know: `code` is a stable snake_case name, `about` a variant, run or workload."""
 
-    kind: str
+    code: str
     about: str
     text: str
 
@@ -143,7 +143,7 @@ class Findings:
     waterfalls: tuple[Waterfall, ...]
     scaling: tuple[ScaledResult, ...]
     pareto: tuple[ParetoPoint, ...]
-    startups: tuple[Startup, ...]
+    startups: tuple[StartupFinding, ...]
     cache_effects: tuple[CacheEffect, ...]
     costs: Costs
     recommendation: Recommendation

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from hpcsweep.analysis.findings.measured import Condition, Figure, Validity
+from hpcsweep.analysis.findings.measured import Figure, SampleSet, Validity
 
 
 class Verdict(str, Enum):
@@ -27,7 +27,7 @@ class Comparison:
     workload: str
     metric: str
     higher_is_better: bool
-    condition: Condition
+    condition: SampleSet
     reference: str
     variant: str
     reference_value: Figure
@@ -54,7 +54,7 @@ class Effect:
     reference: str
     workload: str | None
     metric: str
-    condition: Condition
+    condition: SampleSet
     percent: Figure
     verdict: Verdict
     p_value: float
@@ -98,7 +98,7 @@ class Interaction:
     levels: tuple[str, str]
     workload: str
     metric: str
-    condition: Condition
+    condition: SampleSet
     percent: Figure
     seen: bool
 
@@ -126,7 +126,7 @@ class Waterfall:
 
     workload: str
     metric: str
-    condition: Condition
+    condition: SampleSet
     start: str
     steps: tuple[WaterfallStep, ...]
     total: Figure
@@ -201,7 +201,7 @@ class Recommendation:
     objective: str
     metric: str
     workload: str | None
-    condition: Condition
+    condition: SampleSet
     chosen: str | None
     best: str | None
     why: tuple[str, ...]

@@ -6,7 +6,7 @@ from typing import Literal
 from hpcsweep.analysis.columns import Floats, SampleColumns
 from hpcsweep.spec.phases import OutcomeKind, Phase
 
-Condition = Literal["all", "warm"]
+SampleSet = Literal["all", "warm"]
 """`warm`: cold first requests are left out."""
 
 Status = Literal["valid", "provisional", "invalid"]
@@ -24,7 +24,7 @@ class Figure:
     unit: str
     n: int = 0
     of: str = "samples"
-    condition: Condition = "all"
+    condition: SampleSet = "all"
     low: float | None = None
     high: float | None = None
     level: float = 0.95
@@ -34,7 +34,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Summary:
+class MetricSummary:
     """One metric of one cell or result: the distribution over its successful, counted samples.
 
     `interval` of the mean: `low`, `high`. `spread`: standard deviation / mean. `median_low`, `median_high`: interval
@@ -43,7 +43,7 @@ class Summary:
 
     metric: str
     unit: str
-    condition: Condition
+    condition: SampleSet
     n: int
     mean: float
     median: float
@@ -78,9 +78,9 @@ class Summary:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a result is held back: a short closed word, and a sentence with the numbers."""
+    """A reason to use a result with care: a stable code, and a sentence with the numbers."""
 
-    kind: str
+    code: str
     text: str
     status: Status = "invalid"
 
@@ -157,7 +157,7 @@ class Cell:
     failures: dict[str, int]
     prompt_tokens: float | None
     completion_tokens: float | None
-    summaries: tuple[Summary, ...]
+    summaries: tuple[MetricSummary, ...]
     throughput: dict[str, Figure]
     cold: tuple[ColdSample, ...]
     outliers: tuple[Outlier, ...]
@@ -174,7 +174,7 @@ class Cell:
     warnings: tuple[str, ...]
     simulated: bool
 
-    def summary(self, metric: str, condition: Condition) -> Summary | None:
+    def summary(self, metric: str, condition: SampleSet) -> MetricSummary | None:
         """The summary of this metric under this condition; None: nothing was measured."""
         return next((s for s in self.summaries if s.metric == metric and s.condition == condition), None)
 
@@ -193,10 +193,10 @@ class Result:
     runs: tuple[str, ...]
     set_aside: tuple[str, ...]
     samples: int
-    means: dict[str, dict[Condition, Figure]]
+    means: dict[str, dict[SampleSet, Figure]]
     simulated: bool
 
-    def mean(self, metric: str, condition: Condition) -> Figure | None:
+    def mean(self, metric: str, condition: SampleSet) -> Figure | None:
         """The mean of `metric`; throughputs exist for `all` only. None: not measured."""
         return self.means.get(metric, {}).get(condition)
 
@@ -214,7 +214,7 @@ class PhaseFinding:
 
 
 @dataclass(frozen=True)
-class Startup:
+class StartupFinding:
     """One attempt's startup. Seconds; None: not seen in the log. `compile_cache`: hit, miss, off or None."""
 
     run: str

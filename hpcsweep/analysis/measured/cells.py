@@ -9,9 +9,9 @@ import numpy as np
 from hpcsweep.analysis.columns import Flags, SampleColumns
 from hpcsweep.analysis.findings.measured import Cell, Figure
 from hpcsweep.analysis.measured.aggregates import aggregate_summaries, aggregate_throughput, has_aggregates
-from hpcsweep.analysis.measured.measures import MEASURES, SAMPLE_MEASURES
+from hpcsweep.analysis.measured.metrics import METRICS, SAMPLE_METRICS
 from hpcsweep.analysis.measured.samples import (
-    Measured,
+    MeasuredSamples,
     cold_samples,
     drift,
     measure,
@@ -26,7 +26,7 @@ from hpcsweep.analysis.stats.distribution import describe
 
 def build_cells(runs: Sequence[RunRow]) -> tuple[Cell, ...]:
     """The cells of all runs that came as far as a workload, in the order of the runs and their workloads."""
-    references: dict[str, Measured] = {}
+    references: dict[str, MeasuredSamples] = {}
     cells = []
     for run in runs:
         attempt = run.last
@@ -45,7 +45,9 @@ def label_of(run: RunRow) -> str:
     return run.run.removeprefix(f"{run.sweep}/")
 
 
-def _cell(run: RunRow, attempt: AttemptRow, row: WorkloadRow, measured: Measured, reference: Measured) -> Cell:
+def _cell(
+    run: RunRow, attempt: AttemptRow, row: WorkloadRow, measured: MeasuredSamples, reference: MeasuredSamples
+) -> Cell:
     columns = measured.columns
     simulated = run.simulated or attempt.simulated
     reasons = []
@@ -86,8 +88,8 @@ def _cell(run: RunRow, attempt: AttemptRow, row: WorkloadRow, measured: Measured
         drift=drift(measured, simulated),
         energy=_energy(row, measured, simulated),
         samples=columns,
-        tps=measured.matrix[SAMPLE_MEASURES.index("tps")],
-        tpot_s=measured.matrix[SAMPLE_MEASURES.index("tpot_s")],
+        tps=measured.matrix[SAMPLE_METRICS.index("tps")],
+        tpot_s=measured.matrix[SAMPLE_METRICS.index("tpot_s")],
         telemetry=row.telemetry,
         server_figures=row.server_figures,
         client_figures=row.client_figures,
@@ -114,7 +116,7 @@ def _mean_tokens(figures: Mapping[str, float], total: str, tokens: np.ndarray, g
     return float(chosen.mean()) if len(chosen) else None
 
 
-def _throughput(row: WorkloadRow, measured: Measured, simulated: bool) -> dict[str, Figure]:
+def _throughput(row: WorkloadRow, measured: MeasuredSamples, simulated: bool) -> dict[str, Figure]:
     """Tokens and requests of the successful samples over the duration, one value a repeat of the workload."""
     values: dict[str, list[float]] = {}
     slo = row.settings.get("slo")
@@ -135,7 +137,7 @@ def _throughput(row: WorkloadRow, measured: Measured, simulated: bool) -> dict[s
 
 def repeats_figure(name: str, values: Sequence[float], simulated: bool) -> Figure:
     """The mean of a throughput over the repeats of a workload on one server."""
-    unit = MEASURES[name].unit
+    unit = METRICS[name].unit
     if len(values) == 1:
         return Figure(values[0], unit, 1, "repeats", simulated=simulated, note="no interval from one repeat")
     one = describe(np.array([values]))[0]
@@ -145,11 +147,11 @@ def repeats_figure(name: str, values: Sequence[float], simulated: bool) -> Figur
     )
 
 
-def _keeps(slo: Mapping[str, object], measured: Measured) -> Flags:
+def _keeps(slo: Mapping[str, object], measured: MeasuredSamples) -> Flags:
     kept = np.ones(len(measured.columns), np.bool_)
     for metric, limit in slo.items():
-        if isinstance(limit, (int, float)) and metric in SAMPLE_MEASURES:
-            values = measured.matrix[SAMPLE_MEASURES.index(metric)]
+        if isinstance(limit, (int, float)) and metric in SAMPLE_METRICS:
+            values = measured.matrix[SAMPLE_METRICS.index(metric)]
             if metric == "tpot_s":
                 values = np.nan_to_num(values)  # one token has no TPOT; it counts as 0, as in vLLM
             with np.errstate(invalid="ignore"):
@@ -167,10 +169,10 @@ def _per_gpu(throughput: Mapping[str, Figure], gpus: int) -> dict[str, Figure]:
 def divided(figure: Figure, by: float, name: str) -> Figure:
     """The figure divided by a constant, under the name of another measure."""
     value, low, high = (None if x is None else x / by for x in (figure.value, figure.low, figure.high))
-    return replace(figure, value=value, low=low, high=high, unit=MEASURES[name].unit)
+    return replace(figure, value=value, low=low, high=high, unit=METRICS[name].unit)
 
 
-def _energy(row: WorkloadRow, measured: Measured, simulated: bool) -> Figure | None:
+def _energy(row: WorkloadRow, measured: MeasuredSamples, simulated: bool) -> Figure | None:
     """Joule per output token, over the tokens of the successful samples; of all GPUs of the server.
 
     By the driver's own counter where every GPU has one (from just before the first request to the end); else GPU power

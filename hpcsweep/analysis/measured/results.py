@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hpcsweep.analysis.findings.measured import Cell, Condition, Figure, Reason, Result
-from hpcsweep.analysis.measured.measures import MEASURES, RUN_MEASURES, SAMPLE_MEASURES
+from hpcsweep.analysis.findings.measured import Cell, Figure, Reason, Result, SampleSet
+from hpcsweep.analysis.measured.metrics import METRICS, RUN_METRICS, SAMPLE_METRICS
 from hpcsweep.analysis.measured.validity import MIN_WARM_SAMPLES, gate, tokens_reason
 from hpcsweep.analysis.stats.distribution import LEVEL, describe, t_quantile
 
@@ -28,9 +28,9 @@ MIN_RUN_SPREAD = 0.001
 MIN_POOLED_DF = 3
 """Degrees of freedom below which the pooled spread is itself too uncertain to stand alone."""
 
-ALL_METRICS: tuple[tuple[str, Condition], ...] = (
-    *((name, "all") for name in (*SAMPLE_MEASURES, *RUN_MEASURES)),
-    *((name, "warm") for name in SAMPLE_MEASURES),
+ALL_METRICS: tuple[tuple[str, SampleSet], ...] = (
+    *((name, "all") for name in (*SAMPLE_METRICS, *RUN_METRICS)),
+    *((name, "warm") for name in SAMPLE_METRICS),
 )
 
 
@@ -44,7 +44,7 @@ class Observation:
 
 
 @dataclass(frozen=True)
-class Spread:
+class RunSpread:
     """Relative spread between runs of one variant: `sd` with `df` degrees of freedom; `assumed`: not from repeats.
 
     `sample_sd`: relative spread of single requests within a server, pooled; None: no server had two.
@@ -70,9 +70,9 @@ class Estimate:
     assumed: bool
 
 
-def observe(cell: Cell, metric: str, condition: Condition) -> Observation | None:
+def observe(cell: Cell, metric: str, condition: SampleSet) -> Observation | None:
     """What one cell says of a metric; None: nothing, or nothing that has a logarithm."""
-    if metric in RUN_MEASURES:
+    if metric in RUN_METRICS:
         figure = cell.throughput.get(metric)
         if figure is None or figure.value is None or figure.value <= 0:
             return None
@@ -91,7 +91,7 @@ def counting(cells: Iterable[Cell]) -> list[Cell]:
     return [cell for cell in cells if cell.left_out is None and cell.validity.status != "invalid"]
 
 
-def pool(groups: Iterable[Sequence[Observation]], assumed: float = ASSUMED_RUN_SPREAD) -> Spread:
+def pool(groups: Iterable[Sequence[Observation]], assumed: float = ASSUMED_RUN_SPREAD) -> RunSpread:
     """The spread between runs over all variants; one group a variant, on the logarithmic scale.
 
     `assumed` takes its place where too few runs were repeated, unless those few lie farther apart.
@@ -109,11 +109,11 @@ def pool(groups: Iterable[Sequence[Observation]], assumed: float = ASSUMED_RUN_S
     sample_sd = math.sqrt(sample_squares / sample_df) if sample_df else None
     seen = math.sqrt(squares / df) if df else 0.0
     if df >= MIN_POOLED_DF:
-        return Spread(max(seen, MIN_RUN_SPREAD), df, assumed=False, sample_sd=sample_sd)
-    return Spread(max(seen, assumed), math.inf, assumed=True, sample_sd=sample_sd)
+        return RunSpread(max(seen, MIN_RUN_SPREAD), df, assumed=False, sample_sd=sample_sd)
+    return RunSpread(max(seen, assumed), math.inf, assumed=True, sample_sd=sample_sd)
 
 
-def estimate(observations: Sequence[Observation], spread: Spread, *, of_samples: bool) -> Estimate | None:
+def estimate(observations: Sequence[Observation], spread: RunSpread, *, of_samples: bool) -> Estimate | None:
     """How well the mean over these runs is known; None: one sample, and no server of this workload had two."""
     runs = len(observations)
     if not runs:
@@ -142,7 +142,7 @@ def estimate(observations: Sequence[Observation], spread: Spread, *, of_samples:
     )
 
 
-def _within(one: Observation, spread: Spread, *, of_samples: bool) -> tuple[float, float] | None:
+def _within(one: Observation, spread: RunSpread, *, of_samples: bool) -> tuple[float, float] | None:
     """Variance of one run's mean within its server, and its degrees of freedom."""
     if one.relative_se is not None:
         return one.relative_se**2, one.n - 1
@@ -178,7 +178,7 @@ def _result(variant: str, workload: str, cells: Sequence[Cell], usual: float | N
     chosen = counting(cells)
     reasons = _reasons(sent, chosen, usual)
     simulated = any(cell.simulated for cell in cells)
-    means: dict[str, dict[Condition, Figure]] = {}
+    means: dict[str, dict[SampleSet, Figure]] = {}
     for metric, condition in ALL_METRICS:
         figure = mean_figure(metric, condition, chosen or sent, simulated)
         if figure is not None:
@@ -219,7 +219,7 @@ def _gathered(chosen: Sequence[Cell]) -> list[Reason]:
     found: dict[str, list[Reason]] = {}
     for cell in chosen:
         for reason in cell.validity.reasons:
-            found.setdefault(reason.kind, []).append(reason)
+            found.setdefault(reason.code, []).append(reason)
     if sum(_warm(cell) for cell in chosen) >= MIN_WARM_SAMPLES:
         found.pop("too_few_samples", None)
     return [
@@ -233,7 +233,7 @@ def _warm(cell: Cell) -> int:
     return 0 if summary is None else summary.n
 
 
-def mean_figure(metric: str, condition: Condition, cells: Sequence[Cell], simulated: bool) -> Figure | None:
+def mean_figure(metric: str, condition: SampleSet, cells: Sequence[Cell], simulated: bool) -> Figure | None:
     """The mean of the runs' means. Of one run: its own figure with the interval within that server."""
     if not cells:
         return None
@@ -244,7 +244,7 @@ def mean_figure(metric: str, condition: Condition, cells: Sequence[Cell], simula
     over_runs = describe(np.array([[figure.value for figure in known]]))[0]
     return Figure(
         over_runs.mean,
-        MEASURES[metric].unit,
+        METRICS[metric].unit,
         over_runs.n,
         "runs",
         condition,
@@ -260,15 +260,15 @@ def _range(counts: Sequence[int]) -> str:
     return str(counts[0]) if len(set(counts)) == 1 else f"{min(counts)} to {max(counts)}"
 
 
-def _cell_figure(cell: Cell, metric: str, condition: Condition) -> Figure | None:
-    if metric in RUN_MEASURES:
+def _cell_figure(cell: Cell, metric: str, condition: SampleSet) -> Figure | None:
+    if metric in RUN_METRICS:
         return cell.throughput.get(metric)
     summary = cell.summary(metric, condition)
     return None if summary is None else summary.figure()
 
 
 def observations_by_variant(
-    cells: Sequence[Cell], workload: str, metric: str, condition: Condition
+    cells: Sequence[Cell], workload: str, metric: str, condition: SampleSet
 ) -> Mapping[str, list[Observation]]:
     """What the counting cells of a workload say of a metric, by variant."""
     found: dict[str, list[Observation]] = {}

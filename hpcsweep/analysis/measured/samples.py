@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hpcsweep.analysis.columns import Flags, Floats, SampleColumns
-from hpcsweep.analysis.findings.measured import ColdSample, Condition, Drift, Figure, Outlier, Summary
-from hpcsweep.analysis.measured.measures import MEASURES, SAMPLE_MEASURES
+from hpcsweep.analysis.findings.measured import ColdSample, Drift, Figure, MetricSummary, Outlier, SampleSet
+from hpcsweep.analysis.measured.metrics import METRICS, SAMPLE_METRICS
 from hpcsweep.analysis.rows import AttemptRow, WorkloadRow
 from hpcsweep.analysis.stats.distribution import Distribution, describe, middle, robust_distances, trend
 
@@ -26,10 +26,10 @@ SAME_SHAPE = 0.10
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredSamples:
     """The samples of a workload with what is derived of them. `good`: successful and no warm-up; `warm`: also not cold.
 
-    `matrix`: one row a metric of SAMPLE_MEASURES, one column a sample; NaN where it cannot be had.
+    `matrix`: one row a metric of SAMPLE_METRICS, one column a sample; NaN where it cannot be had.
     """
 
     columns: SampleColumns
@@ -39,11 +39,11 @@ class Measured:
 
     def values(self, metric: str, chosen: Flags) -> Floats:
         """The finite values of a metric over the chosen samples, in the order of sending."""
-        row = self.matrix[SAMPLE_MEASURES.index(metric)][chosen]
+        row = self.matrix[SAMPLE_METRICS.index(metric)][chosen]
         finite: Floats = row[np.isfinite(row)]
         return finite
 
-    def chosen(self, condition: Condition) -> Flags:
+    def chosen(self, condition: SampleSet) -> Flags:
         """Which samples a condition counts."""
         return self.warm if condition == "warm" else self.good
 
@@ -82,12 +82,12 @@ def with_cold_marks(attempt: AttemptRow) -> list[SampleColumns]:
     return marked
 
 
-def measure(columns: SampleColumns) -> Measured:
+def measure(columns: SampleColumns) -> MeasuredSamples:
     """The metrics of each sample, by the formulas of `vllm bench serve` (tps: tokens / e2e, 0 s gives NaN)."""
     return _measure(columns) if len(columns) else _NOTHING
 
 
-def _measure(columns: SampleColumns) -> Measured:
+def _measure(columns: SampleColumns) -> MeasuredSamples:
     tokens, e2e, ttft = columns.completion_tokens, columns.e2e_s, columns.ttft_s
     with np.errstate(divide="ignore", invalid="ignore"):
         tps = np.where(e2e > 0, tokens / e2e, np.nan)
@@ -96,7 +96,7 @@ def _measure(columns: SampleColumns) -> Measured:
     by_name = {"tps": tps, "decode_tps": decode_tps, "ttft_s": ttft, "tpot_s": tpot, "e2e_s": e2e}
     failed, cold = _said(columns.error), _said(columns.cold)
     good = ~failed & ~columns.warmup
-    return Measured(columns, np.array([by_name[name] for name in SAMPLE_MEASURES]), good, good & ~cold)
+    return MeasuredSamples(columns, np.array([by_name[name] for name in SAMPLE_METRICS]), good, good & ~cold)
 
 
 def _said(words: Sequence[str | None]) -> Flags:
@@ -109,10 +109,10 @@ def _said(words: Sequence[str | None]) -> Flags:
 _NOTHING = _measure(_NO_SAMPLES)
 
 
-def summarise(measured: Measured, simulated: bool) -> tuple[Summary, ...]:
+def summarise(measured: MeasuredSamples, simulated: bool) -> tuple[MetricSummary, ...]:
     """One summary a metric and condition that has a value; none where nothing succeeded."""
-    found: list[Summary] = []
-    conditions: tuple[Condition, ...] = ("all", "warm")
+    found: list[MetricSummary] = []
+    conditions: tuple[SampleSet, ...] = ("all", "warm")
     for condition in conditions if len(measured.columns) else ():
         chosen = measured.chosen(condition)
         matrix = measured.matrix if chosen.all() else measured.matrix[:, chosen]
@@ -121,26 +121,26 @@ def summarise(measured: Measured, simulated: bool) -> tuple[Summary, ...]:
         if np.isfinite(matrix.sum()):  # a NaN anywhere would make the sum one
             described = describe(matrix)
             found += [
-                _summary(name, condition, d, simulated) for name, d in zip(SAMPLE_MEASURES, described, strict=True)
+                _summary(name, condition, d, simulated) for name, d in zip(SAMPLE_METRICS, described, strict=True)
             ]
             continue
         whole = [bool(row.all()) for row in np.isfinite(matrix)]
         complete = [place for place, is_whole in enumerate(whole) if is_whole]
         described = describe(matrix[complete]) if complete else []
         found += [
-            _summary(SAMPLE_MEASURES[p], condition, d, simulated) for p, d in zip(complete, described, strict=True)
+            _summary(SAMPLE_METRICS[p], condition, d, simulated) for p, d in zip(complete, described, strict=True)
         ]
         for place, is_whole in enumerate(whole):
             values = matrix[place][np.isfinite(matrix[place])]
             if not is_whole and len(values):
-                found.append(_summary(SAMPLE_MEASURES[place], condition, describe(values[None, :])[0], simulated))
+                found.append(_summary(SAMPLE_METRICS[place], condition, describe(values[None, :])[0], simulated))
     return tuple(found)
 
 
-def _summary(name: str, condition: Condition, one: Distribution, simulated: bool) -> Summary:
-    return Summary(
+def _summary(name: str, condition: SampleSet, one: Distribution, simulated: bool) -> MetricSummary:
+    return MetricSummary(
         metric=name,
-        unit=MEASURES[name].unit,
+        unit=METRICS[name].unit,
         condition=condition,
         n=one.n,
         mean=one.mean,
@@ -159,7 +159,7 @@ def _summary(name: str, condition: Condition, one: Distribution, simulated: bool
     )
 
 
-def cold_samples(measured: Measured) -> tuple[ColdSample, ...]:
+def cold_samples(measured: MeasuredSamples) -> tuple[ColdSample, ...]:
     """The cold samples that were counted, each against the median of the warm ones."""
     columns = measured.columns
     cold = np.flatnonzero(measured.good & ~measured.warm).tolist()
@@ -181,11 +181,11 @@ def cold_samples(measured: Measured) -> tuple[ColdSample, ...]:
     return tuple(found)
 
 
-def outliers(measured: Measured, metrics: Sequence[str] = ("e2e_s", "ttft_s")) -> tuple[Outlier, ...]:
+def outliers(measured: MeasuredSamples, metrics: Sequence[str] = ("e2e_s", "ttft_s")) -> tuple[Outlier, ...]:
     """Warm samples far from the others; none below 5 samples, where nobody can tell."""
     found: list[Outlier] = []
     for metric in metrics if len(measured.columns) else ():
-        row = measured.matrix[SAMPLE_MEASURES.index(metric)]
+        row = measured.matrix[SAMPLE_METRICS.index(metric)]
         places = np.flatnonzero(measured.warm & np.isfinite(row))
         if len(places) < 5:
             continue
@@ -205,7 +205,7 @@ def outliers(measured: Measured, metrics: Sequence[str] = ("e2e_s", "ttft_s")) -
     return tuple(found)
 
 
-def drift(measured: Measured, simulated: bool, metrics: Sequence[str] = ("tps", "ttft_s")) -> tuple[Drift, ...]:
+def drift(measured: MeasuredSamples, simulated: bool, metrics: Sequence[str] = ("tps", "ttft_s")) -> tuple[Drift, ...]:
     """The trend of each metric over the order of sending, warm samples only; none below 5 samples.
 
     None either where the last request was sent before the median one was answered: all were in flight together, the

@@ -7,7 +7,7 @@ import numpy as np
 
 from hpcsweep.analysis.findings.measured import Reason, Status, Validity
 from hpcsweep.analysis.measured.aggregates import has_aggregates
-from hpcsweep.analysis.measured.samples import Measured
+from hpcsweep.analysis.measured.samples import MeasuredSamples
 from hpcsweep.analysis.rows import AttemptRow, WorkloadRow
 from hpcsweep.events.records import OTHER_GPU
 from hpcsweep.spec.phases import OutcomeKind
@@ -35,7 +35,7 @@ def gate(reasons: Sequence[Reason]) -> Validity:
     return Validity("provisional" if reasons else "valid", tuple(reasons))
 
 
-def workload_reasons(attempt: AttemptRow, row: WorkloadRow, measured: Measured) -> list[Reason]:
+def workload_reasons(attempt: AttemptRow, row: WorkloadRow, measured: MeasuredSamples) -> list[Reason]:
     """What speaks against one workload of one attempt, seen by itself."""
     if has_aggregates(row.client_figures) and not len(measured.columns):
         return _gpus(attempt) + _aggregate_reasons(row.client_figures)
@@ -66,7 +66,7 @@ def _aggregate_reasons(figures: Mapping[str, float]) -> list[Reason]:
     return []
 
 
-def _ending(attempt: AttemptRow, row: WorkloadRow, measured: Measured) -> list[Reason]:
+def _ending(attempt: AttemptRow, row: WorkloadRow, measured: MeasuredSamples) -> list[Reason]:
     counted = int((~measured.columns.warmup).sum())
     whole = counted >= row.samples_total and bool(counted)
     outcome = attempt.outcome
@@ -84,7 +84,7 @@ def _ending(attempt: AttemptRow, row: WorkloadRow, measured: Measured) -> list[R
 _DEATHS = (OutcomeKind.CRASHED, OutcomeKind.OUT_OF_MEMORY, OutcomeKind.FAILED)
 
 
-def _failures(measured: Measured) -> list[Reason]:
+def _failures(measured: MeasuredSamples) -> list[Reason]:
     columns = measured.columns
     sent = int((~columns.warmup).sum())
     good = int(measured.good.sum())
@@ -97,7 +97,7 @@ def _failures(measured: Measured) -> list[Reason]:
     return []
 
 
-def _outputs(settings: Mapping[str, object], measured: Measured) -> list[Reason]:
+def _outputs(settings: Mapping[str, object], measured: MeasuredSamples) -> list[Reason]:
     tokens = measured.columns.completion_tokens[measured.good]
     tokens = tokens[np.isfinite(tokens)]
     reasons = []
@@ -117,7 +117,7 @@ def _outputs(settings: Mapping[str, object], measured: Measured) -> list[Reason]
     return reasons
 
 
-def _told(row: WorkloadRow, measured: Measured, time_scale: float) -> list[Reason]:
+def _told(row: WorkloadRow, measured: MeasuredSamples, time_scale: float) -> list[Reason]:
     """What the client said of itself, in its warnings and in how it counted tokens.
 
     On a clock that runs faster than real time, the client's own delays look that much longer: no verdict follows.
@@ -137,7 +137,7 @@ def _told(row: WorkloadRow, measured: Measured, time_scale: float) -> list[Reaso
     return reasons
 
 
-def prompt_reason(reference: Measured, measured: Measured) -> Reason | None:
+def prompt_reason(reference: MeasuredSamples, measured: MeasuredSamples) -> Reason | None:
     """Whether the same samples had other prompt lengths than in the reference run: another tokenizer or template."""
     ours, theirs = measured.columns, reference.columns
     if ours.sample is theirs.sample or list(ours.sample) == list(theirs.sample):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from hpcsweep.adopt.document import Adoption
+from hpcsweep.adopt.document import AdoptedFiles
 from hpcsweep.adopt.document import adopt as adopt_text
 from hpcsweep.errors import SpecError
 from hpcsweep.spec.load import read_text
@@ -35,7 +35,7 @@ def adopt(script: Path, output: Path | None) -> None:
     _write(found, output)
 
 
-def _write(found: Adoption, output: Path) -> None:
+def _write(found: AdoptedFiles, output: Path) -> None:
     files = {output / f"{found.name}.yaml": found.experiment}
     if found.template:
         files[output / "templates" / found.template_name] = found.template

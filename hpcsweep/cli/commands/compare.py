@@ -6,7 +6,7 @@ import sys
 import click
 
 from hpcsweep.analysis.compared.regressions import DEFAULT_METRICS, compare_sweeps
-from hpcsweep.analysis.measured.measures import MEASURES, STARTUP_MEASURES
+from hpcsweep.analysis.measured.metrics import METRICS, STARTUP_METRICS
 from hpcsweep.cli.commands.report import load_rows
 from hpcsweep.cli.context import session
 from hpcsweep.cli.output import say_json
@@ -14,7 +14,7 @@ from hpcsweep.errors import ReportError
 from hpcsweep.report.comparison import comparison_document, comparison_json
 from hpcsweep.report.formats.terminal import write_document
 
-_METRICS = [name for name in MEASURES if name not in STARTUP_MEASURES]
+_METRICS = [name for name in METRICS if name not in STARTUP_METRICS]
 
 
 @click.command()

@@ -11,7 +11,7 @@ from typing import IO
 import click
 
 from hpcsweep.errors import ReportError
-from hpcsweep.imports.explanation import Explanation, Recorded
+from hpcsweep.imports.explanation import LogExplanation, RecordedEnd
 from hpcsweep.imports.explanation import explain as explain_lines
 from hpcsweep.node.record.records import EXIT_FILE, read_json
 from hpcsweep.report.explanation import explanation_document, explanation_json
@@ -30,7 +30,7 @@ class _Source:
     name: str
     log: Path | None
     engine: str | None = None
-    recorded: Recorded | None = None
+    recorded: RecordedEnd | None = None
 
 
 @click.command()
@@ -59,7 +59,7 @@ def explain(source: str, engine: str | None, as_json: bool) -> None:
     write_document(explanation_document(found.name, explanation, found.recorded), sys.stdout)
 
 
-def _read(source: _Source, engine: str | None) -> Explanation:
+def _read(source: _Source, engine: str | None) -> LogExplanation:
     if source.log is None:
         return explain_lines(_lines(sys.stdin.buffer), engine)
     try:
@@ -108,7 +108,7 @@ def _folder(path: Path) -> _Source:
     raise ReportError(f"{path} is not the folder of a run or of an attempt: it has no {_SERVER_LOG}", hint=hint)
 
 
-def _recorded(folder: Path, log: str) -> tuple[str | None, Recorded | None]:
+def _recorded(folder: Path, log: str) -> tuple[str | None, RecordedEnd | None]:
     """(engine, verdict) that the agent recorded for the attempt in `folder`; None: nothing was recorded."""
     if log != _SERVER_LOG:
         return None, None
@@ -120,5 +120,5 @@ def _recorded(folder: Path, log: str) -> tuple[str | None, Recorded | None]:
     recorded = None
     if end is not None:
         words = {key: str(end.get(key) or "") for key in ("outcome", "phase", "reason", "hint", "decided_by")}
-        recorded = Recorded(**{**words, "phase": words["phase"] or None})  # type: ignore[arg-type]
+        recorded = RecordedEnd(**{**words, "phase": words["phase"] or None})  # type: ignore[arg-type]
     return (str(engine) if engine else None), recorded

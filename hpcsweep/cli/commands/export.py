@@ -52,13 +52,13 @@ def export(
         findings = analyse(rows)
         chosen = find_variant(findings, variant)
         if kind == LLMD:
-            _write(llmd_reports(findings, chosen), output, f"{chosen.exp} ({chosen.name}) as {kind}")
+            _write(llmd_reports(findings, chosen), output, f"{chosen.short_name} ({chosen.name}) as {kind}")
             return
         run = next(run for run in rows.runs if run.variant_id == chosen.variant)
         resources, cluster = _asked(opened, rows, run)
     service = Service(findings, chosen, serve_command(run), resources, cluster)
     text = export_text(service, kind, walltime_s=walltime_s)
-    _write(text, output, f"{chosen.exp} ({chosen.name}) as {kind}")
+    _write(text, output, f"{chosen.short_name} ({chosen.name}) as {kind}")
 
 
 def _write(text: str, output: Path | None, what: str) -> None:

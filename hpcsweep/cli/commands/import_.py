@@ -15,8 +15,8 @@ from hpcsweep.cli.output import say, say_json
 from hpcsweep.errors import HostError, ReportError, SpecError
 from hpcsweep.events.log import EVENTS_FILE, EventLog
 from hpcsweep.foreign_files import read_regular
-from hpcsweep.imports.documents.blocks import Imported
-from hpcsweep.imports.documents.document import read_bytes
+from hpcsweep.imports.documents.model import ImportedDocument
+from hpcsweep.imports.documents.read_document import read_bytes
 from hpcsweep.imports.sweep import imported_sweep
 from hpcsweep.report.formats.terminal import write_document
 from hpcsweep.report.imported import import_document, import_json
@@ -65,7 +65,7 @@ def import_(ctx: click.Context, files: tuple[Path, ...], name: str | None, as_js
         say(f"{folder.path}: `hpcsweep report {folder.name}` shows it", err=True)
 
 
-def write_sweep(home: Home, name: str, found: Sequence[Imported]) -> tuple[SweepFolder, tuple[str, ...]]:
+def write_sweep(home: Home, name: str, found: Sequence[ImportedDocument]) -> tuple[SweepFolder, tuple[str, ...]]:
     """Write an imported sweep below `home`; its folder, and what is not in it.
 
     The definition comes last, so that nobody reads half a sweep. Raises SpecError: the name is taken or no name.
@@ -91,7 +91,7 @@ def write_sweep(home: Home, name: str, found: Sequence[Imported]) -> tuple[Sweep
     return folder, made.left_out
 
 
-def read_file(file: Path) -> Imported:
+def read_file(file: Path) -> ImportedDocument:
     """What is found in a file that the user named; `-`: standard input. Raises ReportError when it cannot be read."""
     if str(file) == "-":
         data = sys.stdin.buffer.read(_LIMIT_BYTES + 1)

@@ -7,7 +7,7 @@ import click
 from hpcsweep.cli.output import say
 from hpcsweep.errors import SpecError
 from hpcsweep.hosts.local import LocalHost
-from hpcsweep.spec.cluster import Settings
+from hpcsweep.spec.cluster import ConfigFile
 from hpcsweep.spec.load import parse_model
 from hpcsweep.store.open import default_home
 from hpcsweep.submit.local.machine import look_around
@@ -32,7 +32,7 @@ def init(ctx: click.Context, path: Path, force: bool, print_only: bool) -> None:
         raise SpecError(f"{path} is there already", hint="--force overwrites it, --print shows what would be written")
     home = Home(Path(options.get("home") or default_home()).absolute())
     text = propose(look_around(home, engine_versions=False, profiles=False))
-    names = parse_model(Settings, text, str(path)).clusters  # what is written must be readable
+    names = parse_model(ConfigFile, text, str(path)).clusters  # what is written must be readable
     if print_only:
         say(text, nl=False)
         return

@@ -9,7 +9,7 @@ from hpcsweep.cli.context import session
 from hpcsweep.cli.output import say, say_json
 from hpcsweep.cli.runs import choose_run
 from hpcsweep.report.console import make_console
-from hpcsweep.report.status.run_json import run_row_document
+from hpcsweep.report.status.run_json import run_json
 from hpcsweep.report.status.run_page import run_page
 from hpcsweep.track.sweep_rows import file_troubles, load_sweep
 
@@ -32,7 +32,7 @@ def show(ctx: click.Context, run: str, samples: int, as_json: bool) -> None:
             (row,) = load_sweep(connection, sweep.name, runs=[label], itl=as_json).runs
             troubles = file_troubles(connection, sweep.name, label)
     if as_json:
-        say_json(to_json(run_row_document(row), indent=1, inf_nan_mode="null"))
+        say_json(to_json(run_json(row), indent=1, inf_nan_mode="null"))
         return
     console = make_console(sys.stdout)
     unicode = (console.encoding or "").lower().startswith("utf")

@@ -8,7 +8,7 @@ from pydantic_core import to_json
 
 from hpcsweep.cli.context import session
 from hpcsweep.cli.output import say, say_json
-from hpcsweep.report.status.status_json import status_document
+from hpcsweep.report.status.status_json import status_json
 from hpcsweep.track.runs import SweepStatus, read_runs
 
 
@@ -39,7 +39,7 @@ def status(ctx: click.Context, sweep: str | None, watching: bool, as_json: bool)
         with opened.store.reading() as connection:
             sweeps = read_runs(connection, names)
     if as_json:
-        say_json(to_json(status_document(sweeps, time.time()), indent=1, inf_nan_mode="null"))
+        say_json(to_json(status_json(sweeps, time.time()), indent=1, inf_nan_mode="null"))
         return
     _print(sweeps)
 

@@ -8,13 +8,14 @@ import click
 
 from hpcsweep.cli.context import session
 from hpcsweep.cli.output import say, say_json
+from hpcsweep.cli.params import CommandWithOldOptions
 from hpcsweep.cli.wait import wait_for
 from hpcsweep.errors import SpecError
 from hpcsweep.plan.grid import Selection
 from hpcsweep.report.status.plan_table import plan_document, print_plan
 from hpcsweep.spec.secret_values import has_secret
 from hpcsweep.submit.client import Submitted
-from hpcsweep.submit.client import submit as submit_sweep
+from hpcsweep.submit.client import submit as hand_over
 from hpcsweep.submit.factory import make_backend
 from hpcsweep.sweep.prepare import Prepared, Request, prepare, render_sweep
 from hpcsweep.units import counted
@@ -39,16 +40,21 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-@click.command()
+@click.command(
+    cls=CommandWithOldOptions,
+    renamed={"--fix": "--set", "--pack": "--runs-per-job", "--parallel": "--max-parallel"},
+)
 @click.argument("experiment")
 @click.option("--cluster", metavar="NAME", help="Cluster profile.  [default: of hpcsweep.yaml, else local]")
 @click.option("--grid", metavar="AXIS,AXIS", help="Axes to vary; the others stay at the baseline.  [default: all]")
 @click.option("--levels", multiple=True, metavar="AXIS=LEVEL,LEVEL", help="Narrow or replace the levels of an axis.")
-@click.option("--fix", multiple=True, metavar="AXIS=LEVEL", help="Hold an axis at one level.")
+@click.option("--set", "fix", multiple=True, metavar="AXIS=LEVEL", help="Hold an axis at one level.")
 @click.option("--one-at-a-time", is_flag=True, help="From the baseline, vary one axis at a time.")
 @click.option("--repeats", type=click.IntRange(1), metavar="N", help="Measure every variant N times.")
-@click.option("--pack", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Runs a job.")
-@click.option("--parallel", type=click.IntRange(1), metavar="N", help="Array tasks that run at the same time.")
+@click.option(
+    "--runs-per-job", "pack", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Runs a job."
+)
+@click.option("--max-parallel", "parallel", type=click.IntRange(1), metavar="N", help="Elements that run at once.")
 @click.option(
     "--template-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -90,7 +96,7 @@ def submit(
     selection = Selection(
         grid=axes,
         levels={axis: _words(text) for axis, text in _pairs("--levels", levels).items()},
-        fix=_pairs("--fix", fix),
+        fix=_pairs("--set", fix),
         one_at_a_time=one_at_a_time,
         repeats=repeats,
     )
@@ -113,16 +119,14 @@ def submit(
             return
         for warning in prepared.warnings:  # before anything is queued: Ctrl-C is still in time
             say(f"warning: {warning}", err=True)
-        submitted = submit_sweep(prepared, opened.home, backend, above)
+        submitted = hand_over(prepared, opened.home, backend, above)
         if as_json:
             say_json(
                 json.dumps(
                     {
                         "sweep": submitted.sweep.name,
                         "sweep_dir": str(submitted.sweep.path),
-                        "jobs": [
-                            job.document() for job in submitted.jobs
-                        ],
+                        "jobs": [job.document() for job in submitted.jobs],
                         "simulated": sorted(prepared.simulated),
                     },
                     indent=1,
@@ -144,8 +148,8 @@ def _tell(prepared: Prepared, submitted: Submitted) -> None:
     refused = [run for run in prepared.runs if run.refused]
     if refused:
         say(f"{len(refused)} variants are not submitted, the first: {refused[0].label}: {refused[0].refused}")
-    tasks = sum(job.tasks for job in submitted.jobs)
+    elements = sum(job.array_tasks for job in submitted.jobs)
     ids = ", ".join(job.job_id for job in submitted.jobs)
-    handed = f"{counted(tasks, 'array task')} in {counted(len(submitted.jobs), 'submission')} ({ids}) on {cluster}"
+    handed = f"{counted(elements, 'array task')} in {counted(len(submitted.jobs), 'submission')} ({ids}) on {cluster}"
     say(f"{sweep}: {counted(len(prepared.runs) - len(refused), 'run')}, {handed}")
     say(f"Watch: hpcsweep status {sweep} --watch    Then: hpcsweep report {sweep}")

@@ -6,7 +6,7 @@ import click
 
 from hpcsweep.cli.output import say
 from hpcsweep.errors import SpecError
-from hpcsweep.spec.cluster import Settings
+from hpcsweep.spec.cluster import ConfigFile
 from hpcsweep.spec.load import parse_model, read_text
 from hpcsweep.sweep.inputs import CONFIG_FILE
 from hpcsweep.sweep.trust import forget, is_trusted, look_at
@@ -44,7 +44,7 @@ def trust(folder: Path, yes: bool, take_back: bool) -> None:
 
 def _connections(folder: Path) -> list[str]:
     path = folder / CONFIG_FILE
-    settings = parse_model(Settings, read_text(path), str(path))
+    settings = parse_model(ConfigFile, read_text(path), str(path))
     lines = []
     for name, cluster in settings.clusters.items():
         ssh = cluster.ssh

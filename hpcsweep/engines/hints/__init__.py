@@ -71,7 +71,7 @@ class Hint(Model):
         return ": ".join(part for part in (self.cause, self.next) if part)
 
 
-class _Prepared:
+class _CompiledHint:
     """A hint with its compiled pattern."""
 
     def __init__(self, hint: Hint) -> None:
@@ -79,13 +79,13 @@ class _Prepared:
         self.regex = re.compile(hint.pattern, re.IGNORECASE)
 
 
-class Hints:
+class EngineHints:
     """The entries that apply to one engine, in the order in which they are tried."""
 
     def __init__(self, hints: Sequence[Hint]) -> None:
-        prepared = [_Prepared(hint) for hint in hints]
-        self._of_exceptions = [one for one in prepared if one.hint.place != "line"]
-        self._of_lines = [one for one in prepared if one.hint.place != "exception"]
+        prepared = [_CompiledHint(hint) for hint in hints]
+        self._of_exceptions = [entry for entry in prepared if entry.hint.place != "line"]
+        self._of_lines = [entry for entry in prepared if entry.hint.place != "exception"]
 
     def of_exception(self, text: str, version: str | None = None) -> tuple[Hint, re.Match[str]] | None:
         """Return the first entry that an exception's class and message fit. `version`: of the engine, if known."""
@@ -97,21 +97,23 @@ class Hints:
 
     @staticmethod
     def _first(
-        entries: Sequence[_Prepared], text: str, version: str | None
+        entries: Sequence[_CompiledHint], text: str, version: str | None
     ) -> tuple[Hint, re.Match[str]] | None:  # fmt: skip
-        for one in entries:
-            match = one.regex.search(text)
+        for entry in entries:
+            match = entry.regex.search(text)
             if match is not None and (
-                version is None or one.hint.versions is None or satisfies(version, one.hint.versions)
+                version is None or entry.hint.versions is None or satisfies(version, entry.hint.versions)
             ):
-                return one.hint, match
+                return entry.hint, match
         return None
 
 
 @cache
-def hints_of(engine: str) -> Hints:
+def hints_of(engine: str) -> EngineHints:
     """Return the entries for an engine by its name; for a name that is not in `ENGINES`, all of them."""
-    return Hints([hint for hint in all_hints() if not hint.engines or engine not in ENGINES or engine in hint.engines])
+    return EngineHints(
+        [hint for hint in all_hints() if not hint.engines or engine not in ENGINES or engine in hint.engines]
+    )
 
 
 @cache
@@ -120,12 +122,12 @@ def all_hints() -> tuple[Hint, ...]:
 
     Raises EngineError with the file and the entry that is wrong.
     """
-    found = list(_read_all())
-    twice = {hint.id for hint in found if sum(other.id == hint.id for other in found) > 1}
+    hints = list(_read_all())
+    twice = {hint.id for hint in hints if sum(other.id == hint.id for other in hints) > 1}
     if twice:
         raise EngineError(f"hints with the same id: {', '.join(sorted(twice))}")
     roles = ("cause", "consequence", "echo", "general")
-    return tuple(sorted(found, key=lambda hint: (roles.index(hint.role), not hint.engines)))
+    return tuple(sorted(hints, key=lambda hint: (roles.index(hint.role), not hint.engines)))
 
 
 def _read_all() -> Iterator[Hint]:

@@ -18,7 +18,7 @@ P = TypeVar("P", bound=_HasRegex)
 
 def with_literals(patterns: Iterable[P]) -> tuple[tuple[str, int, P], ...]:
     """Return (literal in lower case, place in the list, pattern) of each; an empty literal: any text may match."""
-    return tuple((required_literal(pattern.regex), place, pattern) for place, pattern in enumerate(patterns))
+    return tuple((required_literal(pattern.regex), index, pattern) for index, pattern in enumerate(patterns))
 
 
 def required_literal(regex: re.Pattern[str]) -> str:

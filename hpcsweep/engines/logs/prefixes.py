@@ -74,7 +74,7 @@ _RAY_REPEATED = re.compile(r"\s*\[repeated \d+x across (?:all )?(?:cluster|nodes
 
 
 @dataclass(frozen=True)
-class Line:
+class LogLine:
     """One line without its prefixes.
 
     `process`: names and ranks in the prefixes, empty: none. `level`: debug, info, warning, error, critical; None: the
@@ -89,7 +89,7 @@ class Line:
     record: bool
 
 
-def split(raw: str) -> Line:
+def split(raw: str) -> LogLine:
     """Take the prefixes off `raw`, which has no colour codes any more. Only the first `LONGEST` characters are read."""
     text = raw[:LONGEST]
     at, level, source, record = 0, None, "", False
@@ -115,7 +115,7 @@ def split(raw: str) -> Line:
         rest = rest.rstrip("│┃ ")
     if "[repeated" in rest:
         rest = _RAY_REPEATED.sub("", rest)
-    return Line(" | ".join(names), level, source, rest, record or level is not None or bool(source))
+    return LogLine(" | ".join(names), level, source, rest, record or level is not None or bool(source))
 
 
 def is_front_end(process: str) -> bool:

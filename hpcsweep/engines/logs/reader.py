@@ -5,9 +5,9 @@ from collections import deque
 from dataclasses import dataclass
 
 from hpcsweep.engines.base import FactPattern, LogPatterns
-from hpcsweep.engines.logs.causes import FailureSeen, Judge
+from hpcsweep.engines.logs.causes import FailureJudge, FailureSeen
 from hpcsweep.engines.logs.literals import with_literals
-from hpcsweep.engines.logs.prefixes import ANSI, LONGEST, Line, split
+from hpcsweep.engines.logs.prefixes import ANSI, LONGEST, LogLine, split
 from hpcsweep.engines.logs.tracebacks import TracebackReader
 from hpcsweep.spec.phases import STARTUP_PHASES, Phase
 
@@ -63,7 +63,7 @@ class LogReader:
         self._ranks: dict[str, int] = {}
         self._facts: dict[str, FactSeen] = {}
         self._tracebacks = TracebackReader()
-        self._judge = Judge(engine.name, engine.failure_patterns)
+        self._judge = FailureJudge(engine.name, engine.failure_patterns)
 
     @property
     def phase(self) -> Phase:
@@ -147,7 +147,7 @@ class LogReader:
         later = [p for p in _ORDER if _ORDER[p] > _ORDER[phase] and p not in self._absent]
         return later[0] if later else None
 
-    def _facts_of(self, line: Line, text: str, lowered: str, t_s: float) -> list[Seen]:
+    def _facts_of(self, line: LogLine, text: str, lowered: str, t_s: float) -> list[Seen]:
         seen: list[Seen] = []
         for literal, rank, pattern in self._fact_patterns:
             match = pattern.regex.search(text) if literal in lowered else None
@@ -192,7 +192,7 @@ class LogReader:
         values[process] = values.get(process, 0.0) + value if pattern.total else value
         return max(values.values())
 
-    def _failures(self, line: Line, text: str, t_s: float) -> None:
+    def _failures(self, line: LogLine, text: str, t_s: float) -> None:
         chain = self._tracebacks.feed(line, text, t_s)
         if chain is not None:
             self._judge.chain(chain)

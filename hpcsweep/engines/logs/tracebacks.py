@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from hpcsweep.engines.logs.prefixes import Line
+from hpcsweep.engines.logs.prefixes import LogLine
 
 _MOST_STREAMS = 512
 """Processes whose tracebacks may be open at the same time; the one that has been silent longest is given up."""
@@ -46,7 +46,7 @@ _QUIET = frozenset({"debug", "info", "warning"})
 
 
 @dataclass
-class Raised:
+class RaisedException:
     """One exception. `message`: its lines, without what only repeats the class. `raw`: its line as it was logged."""
 
     kind: str
@@ -69,7 +69,7 @@ class Raised:
 
 
 @dataclass
-class Chain:
+class ExceptionChain:
     """Exceptions that led to each other, in the order in which they were raised.
 
     `intro`: what was logged right before. `logged`: its lines have a log level; else an interpreter printed it when
@@ -80,20 +80,20 @@ class Chain:
     intro: str
     logged: bool
     quiet: bool
-    raised: list[Raised] = field(default_factory=list)
+    raised: list[RaisedException] = field(default_factory=list)
     t_s: float = 0.0
     order: int = 0
 
 
 @dataclass
-class _Stream:
+class _ProcessState:
     """Where the reader is in what one process writes. `state`: idle, frames, message, between.
 
     `mute`: the last exception had no colon after its class, so that no message follows.
     """
 
     state: str = "idle"
-    chain: Chain | None = None
+    chain: ExceptionChain | None = None
     linked: bool = False
     shape: tuple[bool, str] = (False, "")
     file: str = ""
@@ -114,19 +114,19 @@ class TracebackReader:
     """
 
     def __init__(self) -> None:
-        self._streams: OrderedDict[str, _Stream] = OrderedDict()
+        self._streams: OrderedDict[str, _ProcessState] = OrderedDict()
         self._bare = ""
         self._count = 0
         self.inside = False
-        self.raised: Raised | None = None
+        self.raised: RaisedException | None = None
 
-    def open_chains(self) -> Iterator[Chain]:
+    def open_chains(self) -> Iterator[ExceptionChain]:
         """The chains that have an exception and may go on."""
         for stream in self._streams.values():
             if stream.chain is not None and stream.chain.raised:
                 yield stream.chain
 
-    def feed(self, line: Line, raw: str, t_s: float) -> Chain | None:
+    def feed(self, line: LogLine, raw: str, t_s: float) -> ExceptionChain | None:
         """Read one line; return a chain that is over with it. `raw`: the line with its prefixes, as evidence."""
         self._count += 1
         self.inside, self.raised = False, None
@@ -134,7 +134,7 @@ class TracebackReader:
         process = line.process or ("" if line.record else self._bare)
         stream = self._streams.get(process)
         if stream is None:
-            stream = self._streams[process] = _Stream()
+            stream = self._streams[process] = _ProcessState()
             if len(self._streams) > _MOST_STREAMS:
                 _, old = self._streams.popitem(last=False)
                 self._read(stream, process, line, raw, t_s)
@@ -143,7 +143,7 @@ class TracebackReader:
             self._streams.move_to_end(process)
         return self._read(stream, process, line, raw, t_s)
 
-    def _read(self, stream: _Stream, process: str, line: Line, raw: str, t_s: float) -> Chain | None:
+    def _read(self, stream: _ProcessState, process: str, line: LogLine, raw: str, t_s: float) -> ExceptionChain | None:
         text = line.text
         opener = _OPENER.search(text) if "Traceback (most" in text else None
         if opener is not None or _RAY_TASK.match(text):
@@ -177,20 +177,22 @@ class TracebackReader:
             stream.in_group = stream.in_group and _GROUP_EDGE.match(text) is not None
         return over
 
-    def _open(self, stream: _Stream, process: str, line: Line, intro: str) -> Chain | None:
+    def _open(self, stream: _ProcessState, process: str, line: LogLine, intro: str) -> ExceptionChain | None:
         over = None
         if not (stream.linked or stream.in_group) or stream.chain is None or len(stream.chain.raised) >= _MOST_CHAINED:
             over = self._close(stream)
             before = intro.strip(" |+") or stream.before
             logged = line.level is not None
-            stream.chain = Chain(process, before, logged or line.record, line.level in _QUIET)
+            stream.chain = ExceptionChain(process, before, logged or line.record, line.level in _QUIET)
             stream.in_group = "Exception Group" in line.text
         stream.linked = False
         stream.state, stream.shape, stream.frame_lines = "frames", (line.record, line.source), 0
         stream.file = stream.function = stream.code = ""
         return over
 
-    def _frame_or_end(self, stream: _Stream, process: str, line: Line, raw: str, text: str, t_s: float) -> bool:
+    def _frame_or_end(
+        self, stream: _ProcessState, process: str, line: LogLine, raw: str, text: str, t_s: float
+    ) -> bool:
         """Read a line inside a traceback: a frame, its source line, or the exception."""
         body = _GROUP_EDGE.sub("", text) if stream.in_group else text
         frame = _FRAME.match(body)
@@ -213,8 +215,8 @@ class TracebackReader:
         return True
 
     def _outside(
-        self, stream: _Stream, process: str, line: Line, raw: str, t_s: float, *, inside: bool = False
-    ) -> Chain | None:
+        self, stream: _ProcessState, process: str, line: LogLine, raw: str, t_s: float, *, inside: bool = False
+    ) -> ExceptionChain | None:
         """Read a line that belongs to no open traceback: it may begin one without a header, or name an exception."""
         text = line.text
         frame = _FRAME.match(text) if not inside and text.lstrip().startswith('File "') else None
@@ -225,7 +227,7 @@ class TracebackReader:
         cpp = _CPP.search(text)
         if cpp is not None:
             over = self._close(stream)
-            stream.chain = Chain(process, stream.before, False, False)
+            stream.chain = ExceptionChain(process, stream.before, False, False)
             self._raise(stream, process, line, raw, cpp["kind"], "", t_s)
             return over
         if line.level in _QUIET or not text or text[0] in " \t":
@@ -233,14 +235,14 @@ class TracebackReader:
         lone = _LONE.match(text[:_MOST_MESSAGE_LINE])
         if lone is None or not _is_class(lone["kind"] or lone["bare"], has_message=bool(lone["kind"]), lone=True):
             return None
-        kept = (stream.linked and stream.chain) or None
-        over = None if kept or inside else self._close(stream)
+        linked = (stream.linked and stream.chain) or None
+        over = None if linked or inside else self._close(stream)
         if inside:  # one line of another record, in the middle of a traceback: a chain of its own
             self.inside, self.raised = True, _raised(lone, raw)
-            return Chain(process, "", True, False, [self.raised], t_s, self._count)
+            return ExceptionChain(process, "", True, False, [self.raised], t_s, self._count)
         stream.linked = False
-        if kept is None:
-            stream.chain = Chain(process, stream.before, line.level is not None, False)
+        if linked is None:
+            stream.chain = ExceptionChain(process, stream.before, line.level is not None, False)
         stream.file = stream.function = stream.code = ""
         stream.shape = (line.record, line.source)
         self._raise(stream, process, line, raw, lone["kind"] or lone["bare"], lone["message"] or "", t_s)
@@ -248,14 +250,14 @@ class TracebackReader:
         return over
 
     def _raise(
-        self, stream: _Stream, process: str, line: Line, raw: str, kind: str, message: str, t_s: float
+        self, stream: _ProcessState, process: str, line: LogLine, raw: str, kind: str, message: str, t_s: float
     ) -> None:  # fmt: skip
         chain = stream.chain
         if chain is None:
-            chain = stream.chain = Chain(process, stream.before, line.level is not None, line.level in _QUIET)
+            chain = stream.chain = ExceptionChain(process, stream.before, line.level is not None, line.level in _QUIET)
         message = _TAGS.sub("", message.strip())[:_MOST_MESSAGE_LINE]
         self.inside = True
-        self.raised = Raised(
+        self.raised = RaisedException(
             kind, [message] if message else [], raw.strip(), stream.file, stream.line, stream.function, stream.code
         )
         chain.raised.append(self.raised)
@@ -264,7 +266,7 @@ class TracebackReader:
         stream.state, stream.code, stream.mute = "message", "", False
         stream.before = ""
 
-    def _continues(self, stream: _Stream, line: Line, text: str) -> bool:
+    def _continues(self, stream: _ProcessState, line: LogLine, text: str) -> bool:
         """Whether a line is one more of the message before it."""
         if (line.record, line.source) != stream.shape and line.record:
             return False
@@ -281,26 +283,26 @@ class TracebackReader:
         follows = bool(raised.message) and raised.message[-1].rstrip().endswith((":", "raised:"))
         return lone is None or follows or not _is_class(lone["kind"] or lone["bare"], has_message=True, lone=True)
 
-    def _continue(self, stream: _Stream, text: str) -> None:
+    def _continue(self, stream: _ProcessState, text: str) -> None:
         if stream.chain is None or not text.strip():
             return
         raised = stream.chain.raised[-1]
-        says = _CPP_SAYS.match(text)
-        body = says["message"] if says else _GROUP_EDGE.sub("", text) if stream.in_group else text
+        what = _CPP_SAYS.match(text)
+        body = what["message"] if what else _GROUP_EDGE.sub("", text) if stream.in_group else text
         if body.strip(" -+|"):
             raised.message.append(body.rstrip()[:_MOST_MESSAGE_LINE])
         elif stream.in_group:
             stream.state = "between"
 
-    def _close(self, stream: _Stream) -> Chain | None:
+    def _close(self, stream: _ProcessState) -> ExceptionChain | None:
         chain, stream.chain = stream.chain, None
         stream.state, stream.linked, stream.in_group = "idle", False, False
         return chain if chain is not None and chain.raised else None
 
 
-def _raised(lone: re.Match[str], raw: str) -> Raised:
+def _raised(lone: re.Match[str], raw: str) -> RaisedException:
     message = _TAGS.sub("", (lone["message"] or "").strip())
-    return Raised(lone["kind"] or lone["bare"], [message] if message else [], raw.strip())
+    return RaisedException(lone["kind"] or lone["bare"], [message] if message else [], raw.strip())
 
 
 def _is_class(kind: str, *, has_message: bool, lone: bool) -> bool:

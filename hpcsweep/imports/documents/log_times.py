@@ -44,8 +44,8 @@ class LogTimes:
     def _stamp(self, head: str) -> datetime | None:
         """The time in a line. Only one form counts in a log: that of its first stamp, else zones would mix."""
         patterns = _STAMPS if self._pattern is None else (self._pattern,)
-        found = [match for pattern in patterns if (match := pattern.search(head)) is not None]
-        match = min(found, key=lambda one: one.start(), default=None)
+        matches = [match for pattern in patterns if (match := pattern.search(head)) is not None]
+        match = min(matches, key=lambda match_: match_.start(), default=None)
         if match is None:
             return None
         parts = match.groupdict()

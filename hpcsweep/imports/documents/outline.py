@@ -5,8 +5,8 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from hpcsweep.imports.documents.blocks import Context
-from hpcsweep.imports.results.printed import is_part
+from hpcsweep.imports.documents.model import BlockContext
+from hpcsweep.imports.results.printed_blocks import is_part
 
 _HEADING = re.compile(r"^ {0,3}(#{1,6})\s+(.+?)\s*#*\s*$")
 _NUMBERED = re.compile(r"^\s*\d+(?:\.\d+)*\.?\s+[A-Z][^.:;|]{2,70}$")
@@ -31,27 +31,27 @@ _PROMPT = re.compile(r"^\s*(?:[$>#]\s+)(?=[a-z])")
 
 
 @dataclass(frozen=True)
-class CommandText:
+class OutlinedCommand:
     """A written command. `line`: 1-based; `text`: as written; `argv`: what was meant, comments left out."""
 
     line: int
     text: str
     argv: tuple[str, ...]
     recommended: bool
-    context: Context
+    context: BlockContext
 
 
 @dataclass
 class Outline:
     """For each line its context; the serve commands; and the fences with the title above each."""
 
-    contexts: list[Context] = field(default_factory=list)
-    commands: list[CommandText] = field(default_factory=list)
+    contexts: list[BlockContext] = field(default_factory=list)
+    commands: list[OutlinedCommand] = field(default_factory=list)
     fences: list[tuple[int, int, str]] = field(default_factory=list)  # (first, last line inside, title above)
 
 
 @dataclass
-class _State:
+class _OutlineState:
     headings: list[tuple[int, str]] = field(default_factory=list)
     short: str = ""
     title: str = ""
@@ -59,27 +59,27 @@ class _State:
     command: str = ""
     fence: int | None = None
 
-    def context(self) -> Context:
-        return Context(tuple(text for _, text in self.headings), self.short, self.comment, self.command)
+    def context(self) -> BlockContext:
+        return BlockContext(tuple(text for _, text in self.headings), self.short, self.comment, self.command)
 
 
 def outline(lines: Sequence[str]) -> Outline:
     """Walk through cleaned lines once."""
-    found, state = Outline(), _State()
+    result, state = Outline(), _OutlineState()
     marked = _is_marked_up(lines)
     skip_to = 0
     for number, line in enumerate(lines, 1):
         if number > skip_to:
             if SERVES.search(line) and not _COMMENT.match(line) and "`" not in line:
-                skip_to = _command(lines, number, state, found)
+                skip_to = _command(lines, number, state, result)
             elif not is_part(line):
-                _step(line, number, lines, state, found, marked)
+                _step(line, number, lines, state, result, marked)
             elif state.comment and re.match(r"\s*={20,}\s*$", line):
-                found.contexts.append(state.context())
+                result.contexts.append(state.context())
                 state.comment = ""  # it was the label of the block that ends here
                 continue
-        found.contexts.append(state.context())
-    return found
+        result.contexts.append(state.context())
+    return result
 
 
 def _is_marked_up(lines: Sequence[str]) -> bool:
@@ -88,7 +88,7 @@ def _is_marked_up(lines: Sequence[str]) -> bool:
     return bool(_HEADING.match(first)) or any(match and len(match[1]) > 1 for match in map(_HEADING.match, lines))
 
 
-def _command(lines: Sequence[str], number: int, state: _State, found: Outline) -> int:
+def _command(lines: Sequence[str], number: int, state: _OutlineState, result: Outline) -> int:
     """Take the command that begins in this line; the last line of it."""
     taken = list(_command_lines(lines, number - 1))
     text = "\n".join(taken)
@@ -97,17 +97,17 @@ def _command(lines: Sequence[str], number: int, state: _State, found: Outline) -
     above = " ".join([*(text for _, text in state.headings[-1:]), state.short, state.title, state.comment])
     near = [text for text in lines[max(0, number - 1 - _NEAR_LINES) : number - 1] if _ADVISED.search(text)]
     context = state.context()
-    found.commands.append(CommandText(number, text, argv, bool(_RECOMMENDED.search(above) or near), context))
+    result.commands.append(OutlinedCommand(number, text, argv, bool(_RECOMMENDED.search(above) or near), context))
     return number + len(taken) - 1
 
 
 def _command_lines(lines: Sequence[str], start: int) -> Iterator[str]:
     """Yield the lines of the command at index `start`: continued ones, also behind a comment that breaks them off."""
-    for place in range(start, len(lines)):
-        line = lines[place]
+    for index in range(start, len(lines)):
+        line = lines[index]
         yield line
         code = line.partition(" #")[0].rstrip()
-        following = lines[place + 1] if place + 1 < len(lines) else ""
+        following = lines[index + 1] if index + 1 < len(lines) else ""
         if not code.endswith("\\") or not following.strip() or _FENCE.match(following):
             return
 
@@ -125,12 +125,12 @@ def meant_argv(text: str) -> tuple[str, ...]:
         return tuple(plain.split())
 
 
-def _step(line: str, number: int, lines: Sequence[str], state: _State, found: Outline, marked: bool) -> None:
+def _step(line: str, number: int, lines: Sequence[str], state: _OutlineState, result: Outline, marked: bool) -> None:
     if _FENCE.match(line):
         if state.fence is None:
             state.fence = number
         else:
-            found.fences.append((state.fence + 1, number - 1, state.title))
+            result.fences.append((state.fence + 1, number - 1, state.title))
             state.fence = None
         state.comment = ""
         return

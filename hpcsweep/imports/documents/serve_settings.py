@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hpcsweep.imports.documents.blocks import Benchmark, Context
+from hpcsweep.imports.documents.model import Benchmark, BlockContext
 from hpcsweep.imports.documents.outline import meant_argv
 
 _ALIASES = {
@@ -50,16 +50,16 @@ class ServeSettings:
 
     def differences(self, other: "ServeSettings") -> list[str]:
         """What `other` has otherwise, as words; empty: both serve alike."""
-        found = []
+        differences = []
         if self.engine != other.engine:
-            found.append(f"{other.engine} instead of {self.engine}")
+            differences.append(f"{other.engine} instead of {self.engine}")
         if self.model != other.model:
-            found.append(f"{other.model} instead of {self.model}")
+            differences.append(f"{other.model} instead of {self.model}")
         for name in sorted({*self.flags, *other.flags}):
             mine, theirs = self.flags.get(name), other.flags.get(name)
             if mine != theirs:
-                found.append(f"{_written(name, theirs)} instead of {_written(name, mine)}")
-        return found
+                differences.append(f"{_written(name, theirs)} instead of {_written(name, mine)}")
+        return differences
 
 
 def _written(name: str, value: str | None) -> str:
@@ -82,16 +82,16 @@ def serve_settings(argv: Sequence[str]) -> ServeSettings | None:
         i for i, word in enumerate(words) if word in ("serve", "trtllm-serve") or ("." in word and "server" in word)
     ]
     rest = words[starts[-1] + 1 :] if starts else words
-    model, flags, place = "", {}, 0
-    while place < len(rest):
-        word = rest[place]
-        place += 1
+    model, flags, index = "", {}, 0
+    while index < len(rest):
+        word = rest[index]
+        index += 1
         if not word.startswith("-") or word in ("-", "--"):
             model = model or word
             continue
         name, equals, value = word.lstrip("-").partition("=")
-        if not equals and not _SWITCH.match(name) and place < len(rest) and not _FLAG.match(rest[place]):
-            value, place = rest[place], place + 1
+        if not equals and not _SWITCH.match(name) and index < len(rest) and not _FLAG.match(rest[index]):
+            value, index = rest[index], index + 1
         flags[_name(name)] = value
     model = flags.pop("model-path", "") or model
     return ServeSettings(engine, model, {name: v for name, v in flags.items() if name not in _NO_MATTER})
@@ -102,21 +102,21 @@ def _name(flag: str) -> str:
     return _ALIASES.get(name, name)
 
 
-def argv_of(context: Context) -> tuple[str, ...]:
+def argv_of(context: BlockContext) -> tuple[str, ...]:
     """The command above a block, with the flags of the block's own label in place of its own; empty: there is none."""
     words = list(meant_argv(context.command)) if context.command else []
     if not words or not context.comment.startswith("-"):
         return tuple(words)
     own = meant_argv(context.comment)
     named = {_name(word.lstrip("-").partition("=")[0]) for word in own if word.startswith("-")}
-    kept: list[str] = []
+    words_left: list[str] = []
     dropping = False
     for word in words:
         if word.startswith("-"):
             dropping = _name(word.lstrip("-").partition("=")[0]) in named
         if not dropping:
-            kept.append(word)
-    return (*kept, *own)
+            words_left.append(word)
+    return (*words_left, *own)
 
 
 def settings_of(benchmark: Benchmark) -> ServeSettings | None:

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from hpcsweep.load.wire.connection import Connection
+from hpcsweep.load.wire.connection import ServerConnection
 
 CPU_SHARE_LIMIT = 0.9
 LAG_SHARE_LIMIT = 0.1
@@ -48,12 +48,12 @@ class SelfMeasurement:
         """The measured stretch begins."""
         self._cpu_s, self._wall_s = time.process_time(), time.monotonic()
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: ServerConnection) -> None:
         """Count one request that was sent."""
         stamps, sent_ns = connection.answer.stamps, connection.sent_ns
-        self.lateness.add((sent_ns - connection.ready_ns) * 1e-9)
+        self.lateness.add((sent_ns - connection.eligible_ns) * 1e-9)
         if stamps:
-            self.kernel_stamps &= connection.stamped
+            self.kernel_stamps &= connection.has_kernel_timestamps
             self.ttft.add((stamps[0] - sent_ns) * 1e-9)
             self.e2e.add((stamps[-1] - sent_ns) * 1e-9)
             self.read_lag.add(max(0, connection.last_ns - stamps[-1]) * 1e-9)
@@ -103,7 +103,7 @@ def merged(parts: list[dict[str, float]]) -> dict[str, float]:
     return {name: sum(of) if name in _SUMS else max(of) for name, of in values.items()}
 
 
-def limits(figures: dict[str, float], scale: float = 1.0, *, closed_loop: bool = False) -> list[str]:
+def client_warnings(figures: dict[str, float], scale: float = 1.0, *, closed_loop: bool = False) -> list[str]:
     """Warnings `client_limited: ...` when the client was so late or so busy that it shows in the figures.
 
     The rule: a sending process used more than 90 % of a core; or the 99th percentile of its lateness is above 10 %

@@ -6,9 +6,9 @@ from itertools import pairwise
 from typing import Any
 
 from hpcsweep.load.client.clock import Clock
-from hpcsweep.load.client.schedule import Item, Schedule
+from hpcsweep.load.client.schedule import Schedule, ScheduledRequest
 from hpcsweep.load.wire.answer import Failure
-from hpcsweep.load.wire.connection import Connection
+from hpcsweep.load.wire.connection import ServerConnection
 
 TRAFFIC = "traffic"
 """Kind of the record of what is in flight."""
@@ -40,7 +40,9 @@ class Recorder:
         self._clock = Clock(schedule.scale, schedule.origin_s)
         self._scale = schedule.scale
 
-    def sample(self, item: Item, connection: Connection | None, failure: Failure | None) -> dict[str, Any]:
+    def sample(
+        self, item: ScheduledRequest, connection: ServerConnection | None, failure: Failure | None
+    ) -> dict[str, Any]:
         """The record of a request that has ended. `connection` None: there was none to send it on."""
         record: dict[str, Any] = {
             "kind": "sample",
@@ -74,17 +76,17 @@ class Recorder:
             "received_ns": received_ns,
         }
 
-    def _measured(self, connection: Connection) -> dict[str, Any]:
+    def _measured(self, connection: ServerConnection) -> dict[str, Any]:
         answer, stamps, sent_ns = connection.answer, connection.answer.stamps, connection.sent_ns
         if stamps and stamps[0] < sent_ns:
-            sent_ns = connection.handed_ns  # this process lost its core between the call and the call's return
+            sent_ns = connection.send_called_ns  # this process lost its core between the call and the call's return
         prompt, completion, cached, whence = answer.tokens()
         measured: dict[str, Any] = {
             "sent_s": round(self._clock.t_s(sent_ns * 1e-9), 6),
             "completion_tokens": completion,
             "cached_tokens": cached,
             "tokens_from": whence,
-            "lateness_s": self._seconds(sent_ns - connection.ready_ns),
+            "lateness_s": self._seconds(sent_ns - connection.eligible_ns),
             "finish_reason": answer.finish_reason,
         }
         if prompt is not None:

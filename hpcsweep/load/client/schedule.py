@@ -15,7 +15,7 @@ _PREFIX_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class ScheduledRequest:
     """One request. `due_s`: real seconds after the clock starts; `body_at`, `body_bytes`: where its JSON lies."""
 
     sample: str
@@ -45,7 +45,7 @@ class Schedule:
     request_timeout_s: float
     token_timeout_s: float
     processes: int
-    items: list[Item] = field(default_factory=list)
+    items: list[ScheduledRequest] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     socket_path: str | None = None
     """Unix socket of the server; None: it listens on `host` and `port`."""
@@ -59,7 +59,7 @@ class Schedule:
 def write_schedule(schedule: Schedule, bodies: Iterable[bytes]) -> int:
     """Descriptor of the file, open and inheritable. `bodies` in the order in which `body_at` counts."""
     values = {each.name: getattr(schedule, each.name) for each in fields(schedule)}
-    names = [each.name for each in fields(Item)]
+    names = [each.name for each in fields(ScheduledRequest)]
     rows = [[getattr(item, name) for name in names] for item in schedule.items]
     header = json.dumps(values | {"items": rows}).encode()
     fd = os.memfd_create("hpcsweep-load", 0)
@@ -78,9 +78,9 @@ class ScheduleFile:
     def __init__(self, fd: int) -> None:
         header_bytes = int(os.pread(fd, _PREFIX_BYTES, 0))
         values: dict[str, Any] = json.loads(os.pread(fd, header_bytes, _PREFIX_BYTES))
-        self.schedule = Schedule(**values | {"items": [Item(*row) for row in values["items"]]})
+        self.schedule = Schedule(**values | {"items": [ScheduledRequest(*row) for row in values["items"]]})
         self._fd, self._bodies_at = fd, _PREFIX_BYTES + header_bytes
 
-    def body(self, item: Item) -> bytes:
+    def body(self, item: ScheduledRequest) -> bytes:
         """JSON of one request."""
         return os.pread(self._fd, item.body_bytes, self._bodies_at + item.body_at)

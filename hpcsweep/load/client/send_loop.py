@@ -14,9 +14,9 @@ from typing import Any
 
 from hpcsweep.load.client.figures import SelfMeasurement
 from hpcsweep.load.client.record import Recorder, Tally
-from hpcsweep.load.client.schedule import Item, Schedule, ScheduleFile
+from hpcsweep.load.client.schedule import Schedule, ScheduledRequest, ScheduleFile
 from hpcsweep.load.wire.answer import Failure
-from hpcsweep.load.wire.connection import CONTROL_BYTES, READ_BYTES, Address, Connection
+from hpcsweep.load.wire.connection import CONTROL_BYTES, READ_BYTES, Address, ServerConnection
 from hpcsweep.load.wire.http1 import request_head
 from hpcsweep.load.wire.pool import IN, OUT, Pool
 
@@ -89,12 +89,12 @@ class Client:
                     wanted -= 1
                     connection = self._pool.new()
                     if not connection.connecting:
-                        self._pool.rest(connection)
+                        self._pool.release(connection)
             except OSError:
                 return
             self._poll(0.1, fine=False)
 
-    def run(self, items: Iterable[Item], start_ns: int) -> None:
+    def run(self, items: Iterable[ScheduledRequest], start_ns: int) -> None:
         """Send all items, each `due_s` after `start_ns` at the earliest, and return when every one has ended."""
         waiting = deque((start_ns + int(item.due_s * _NS), item) for item in items)
         slots = self._slots = None if self._limit is None else deque([start_ns] * self._limit)
@@ -160,17 +160,17 @@ class Client:
                 self._broken(connection, exc)
         self.measured.loop_lag.add((time.monotonic_ns() - begun_ns) * 1e-9)
 
-    def _writable(self, connection: Connection) -> None:
+    def _writable(self, connection: ServerConnection) -> None:
         if connection.connecting:
             connection.connected()
             if connection.item is None:
                 self._pool.watch_output(connection, False)
-                self._pool.rest(connection)
+                self._pool.release(connection)
                 return
         if connection.out:
             self._send(connection)
 
-    def _readable(self, connection: Connection) -> None:
+    def _readable(self, connection: ServerConnection) -> None:
         got = connection.recvmsg(READ_BYTES, CONTROL_BYTES)
         connection.last_ns = time.monotonic_ns()
         if connection.item is None:  # idle: closed by the server, or noise that nobody asked for
@@ -181,26 +181,26 @@ class Client:
             connection.reads.append(got)
             self._look(connection)
 
-    def _look(self, connection: Connection) -> None:
+    def _look(self, connection: ServerConnection) -> None:
         try:
-            if connection.look(self._offset_ns):
+            if connection.process_reads(self._offset_ns):
                 self._succeed(connection)
         except Failure as failure:
             self._fail(connection, failure)
 
-    def _start(self, item: Item, ready_ns: int) -> None:
+    def _start(self, item: ScheduledRequest, eligible_ns: int) -> None:
         body = self._file.body(item)
         self._busy += 1
-        self._put(item, request_head(self._host, self._schedule.path, len(body), self._api_key) + body, ready_ns)
+        self._put(item, request_head(self._host, self._schedule.path, len(body), self._api_key) + body, eligible_ns)
 
-    def _put(self, item: Item, request: bytes, ready_ns: int, *, again: bool = False) -> None:
+    def _put(self, item: ScheduledRequest, request: bytes, eligible_ns: int, *, again: bool = False) -> None:
         """Send on an idle connection, or on a new one. `again`: on a new one, since an idle one was closed."""
         try:
             connection = self._pool.new() if again else self._pool.take()
         except OSError as exc:
             self._ended(item, None, Failure("connect", str(exc)))
             return
-        connection.begin(item, request, ready_ns)
+        connection.begin(item, request, eligible_ns)
         if connection.connecting:
             return
         try:
@@ -208,13 +208,13 @@ class Client:
         except OSError as exc:
             self._broken(connection, exc)
 
-    def _send(self, connection: Connection) -> None:
+    def _send(self, connection: ServerConnection) -> None:
         whole = connection.send()
         self._pool.watch_output(connection, not whole)
         if whole and self.tally.first_sent_ns is None:
             self.tally.first_sent_ns = connection.sent_ns
 
-    def _broken(self, connection: Connection, exc: OSError | None) -> None:
+    def _broken(self, connection: ServerConnection, exc: OSError | None) -> None:
         """The connection ended without an answer, or within one."""
         item = connection.item
         if item is not None and exc is not None and not connection.connecting:
@@ -222,14 +222,14 @@ class Client:
                 self._look(connection)
             if connection.item is None:
                 return
-        race = connection.rested and time.monotonic_ns() - connection.handed_ns < _RACE_NS
+        race = connection.rested and time.monotonic_ns() - connection.send_called_ns < _RACE_NS
         if item is None:
             self._pool.drop(connection)
         elif race and not connection.reader.begun:
             # the server may close an idle connection at any time; what was sent just then it never saw
             self._pool.drop(connection)
             self.measured.reconnects += 1
-            self._put(item, connection.request, connection.ready_ns, again=True)
+            self._put(item, connection.request, connection.eligible_ns, again=True)
         else:
             cause = "connect" if connection.connecting else "cut"
             self._give_up(connection, cause, str(exc or "closed before the answer began"))
@@ -267,7 +267,7 @@ class Client:
     def _told(self, duration_ns: int) -> str:
         return f"{duration_ns / _NS * self._schedule.scale:.1f} s"
 
-    def _give_up(self, connection: Connection, cause: str, detail: str) -> None:
+    def _give_up(self, connection: ServerConnection, cause: str, detail: str) -> None:
         """End a request that the server has not ended, unless what came so far ends it."""
         if connection.reads:
             self._look(connection)
@@ -279,7 +279,7 @@ class Client:
         else:
             self._fail(connection, Failure(cause, f"{detail}, {len(connection.answer.stamps)} chunks"))
 
-    def _succeed(self, connection: Connection) -> None:
+    def _succeed(self, connection: ServerConnection) -> None:
         """The answer has ended: it is a success when it is a good one."""
         item = connection.item
         if item is None:
@@ -291,19 +291,19 @@ class Client:
             return
         self._ended(item, connection, None)
         if connection.reader.keep_alive:
-            self._pool.rest(connection)
+            self._pool.release(connection)
         else:
             connection.item = None
             self._pool.drop(connection)
 
-    def _fail(self, connection: Connection, failure: Failure) -> None:
+    def _fail(self, connection: ServerConnection, failure: Failure) -> None:
         item = connection.item
         if item is not None:
             self._ended(item, connection, failure)
             self._pool.drop(connection)
             connection.item = None
 
-    def _ended(self, item: Item, connection: Connection | None, failure: Failure | None) -> None:
+    def _ended(self, item: ScheduledRequest, connection: ServerConnection | None, failure: Failure | None) -> None:
         """The request has ended: its slot is free, its record goes out."""
         now_ns = time.monotonic_ns()
         self._busy -= 1

@@ -18,10 +18,10 @@ from dataclasses import asdict
 from types import FrameType
 from typing import Any
 
-from hpcsweep.load.client.figures import SelfMeasurement, limits, merged
+from hpcsweep.load.client.figures import SelfMeasurement, client_warnings, merged
 from hpcsweep.load.client.lines import LineWriter
 from hpcsweep.load.client.record import Tally
-from hpcsweep.load.client.schedule import API_KEY_VARIABLE, Item, Schedule, ScheduleFile
+from hpcsweep.load.client.schedule import API_KEY_VARIABLE, Schedule, ScheduledRequest, ScheduleFile
 from hpcsweep.load.client.send_loop import Client
 
 _READY, _RESULT = b'{"kind":"ready"', b'{"kind":"result"'
@@ -83,7 +83,7 @@ def _send(file: ScheduleFile, process: int, out: LineWriter, start: Callable[[],
     return {"tally": asdict(client.tally), "figures": figures}
 
 
-def _connections(schedule: Schedule, items: list[Item], limit: int | None) -> int:
+def _connections(schedule: Schedule, items: list[ScheduledRequest], limit: int | None) -> int:
     """Connections opened before the clock starts: as many as will be busy at once, as far as that is known."""
     at_once = sum(1 for item in items if item.due_s == 0.0)
     return min(len(items), limit if limit is not None else max(at_once, 64))
@@ -100,7 +100,7 @@ def _ended(schedule: Schedule, results: list[dict[str, Any]], samples: int) -> d
     ended_ns = [tally["last_end_ns"] for tally in tallies if tally["last_end_ns"] is not None]
     duration_ns = max(ended_ns) - min(sent_ns) if sent_ns and ended_ns else 0
     figures = merged([result["figures"] for result in results])
-    warnings = limits(figures, schedule.scale, closed_loop=schedule.closed_loop)
+    warnings = client_warnings(figures, schedule.scale, closed_loop=schedule.closed_loop)
     missing = schedule.processes - len(results)
     if missing:
         warnings.append(f"client_died: {missing} of {schedule.processes} sending processes; their samples are lost")

@@ -16,7 +16,7 @@ from hpcsweep.spec.workload import DatasetFacts
 
 
 @dataclass(frozen=True)
-class Request:
+class SampleRequest:
     """One prompt. Either `prompt` or `messages` is given; the endpoint decides which form is sent.
 
     `prompt_tokens` None: nobody counted. `max_tokens` None: the server's own limit. `due_s`: seconds after the
@@ -78,7 +78,7 @@ class Dataset(Protocol):
 
     def requests(
         self, options: Any, data_files: Sequence[Path], tokenizer: Tokenizer | None, count: int, seed: int
-    ) -> list[Request]:
+    ) -> list[SampleRequest]:
         """At most `count` requests, the same for the same arguments, fewer only when the dataset has no more.
 
         `data_files`: those of the facts, in their order. What a person should know besides is given by

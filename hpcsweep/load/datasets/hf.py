@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from hpcsweep.errors import DatasetError
-from hpcsweep.load.datasets.base import Request, Tokenizer, sha256
+from hpcsweep.load.datasets.base import SampleRequest, Tokenizer, sha256
 from hpcsweep.spec.base import Model, Tokens
 from hpcsweep.spec.workload import DatasetFacts
 
@@ -44,7 +44,7 @@ class HfOptions(Model):
     requests: int = Field(1000, ge=1, description="how many, when the workload does not say num_requests")
 
 
-class HuggingFace:
+class HuggingFaceDataset:
     """Rows of a dataset in the Hugging Face form."""
 
     kind: ClassVar[str] = "hf"
@@ -63,7 +63,7 @@ class HuggingFace:
 
     def requests(
         self, options: HfOptions, data_files: Sequence[Path], tokenizer: Tokenizer | None, count: int, seed: int
-    ) -> list[Request]:
+    ) -> list[SampleRequest]:
         """`count` rows in the order of the seed, begun again when there are fewer."""
         rows = _rows(data_files)
         prompt_field, image_field = _fields(options)
@@ -82,12 +82,12 @@ class HuggingFace:
             turn = number // len(order)
             name = f"{place}#{turn + 1}" if turn else str(place)
             if image_field is None:
-                requests.append(Request(name, prompt=text, max_tokens=options.output_len))
+                requests.append(SampleRequest(name, prompt=text, max_tokens=options.output_len))
             else:
                 url = _image_url(_at(row, image_field, where), where)
                 parts = [{"type": "text", "text": text}, {"type": "image_url", "image_url": {"url": url}}]
                 messages: list[dict[str, Any]] = [{"role": "user", "content": parts}]
-                requests.append(Request(name, messages=messages, max_tokens=options.output_len))
+                requests.append(SampleRequest(name, messages=messages, max_tokens=options.output_len))
         return requests
 
 

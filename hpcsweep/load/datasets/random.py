@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from pydantic import Field, field_validator
 
-from hpcsweep.load.datasets.base import Request, Tokenizer, warn_counts
+from hpcsweep.load.datasets.base import SampleRequest, Tokenizer, warn_counts
 from hpcsweep.load.datasets.text import TextMaker
 from hpcsweep.spec.base import Model, Tokens
 from hpcsweep.spec.workload import DatasetFacts
@@ -40,7 +40,7 @@ class RandomOptions(Model):
         return {"input": value, "output": value} if isinstance(value, (int, float)) else value
 
 
-class Random:
+class RandomDataset:
     """Random text."""
 
     kind: ClassVar[str] = "random"
@@ -57,7 +57,7 @@ class Random:
 
     def requests(
         self, options: RandomOptions, data_files: Sequence[Path], tokenizer: Tokenizer | None, count: int, seed: int
-    ) -> list[Request]:
+    ) -> list[SampleRequest]:
         """Exactly `count` requests. The first n are the same however many are asked for."""
         if tokenizer is None:
             warn_counts("prompts of `random` were counted in words")
@@ -69,7 +69,7 @@ class Random:
             tokens = options.prefix_len + one.randint(*_range(options.input_len, options.range_ratio.input))
             output = one.randint(*_range(options.output_len, options.range_ratio.output))
             text, counted = maker.text(one, tokens, prefix)
-            requests.append(Request(str(index), prompt=text, max_tokens=output, prompt_tokens=counted))
+            requests.append(SampleRequest(str(index), prompt=text, max_tokens=output, prompt_tokens=counted))
         return requests
 
 

@@ -12,17 +12,16 @@ from pydantic import ValidationError
 from hpcsweep.errors import DatasetError, SpecError
 from hpcsweep.load.datasets.base import Dataset
 from hpcsweep.spec.base import Model, known_keys, nearest
-from hpcsweep.spec.workload import Dataset as DatasetSpec
-from hpcsweep.spec.workload import DatasetFacts
+from hpcsweep.spec.workload import DatasetFacts, DatasetSpec
 
 ENTRY_POINT_GROUP = "hpcsweep.datasets"
 _BUILT_IN = {
-    "samples": "hpcsweep.load.datasets.samples:Samples",
-    "sharegpt": "hpcsweep.load.datasets.sharegpt:Sharegpt",
-    "random": "hpcsweep.load.datasets.random:Random",
-    "hf": "hpcsweep.load.datasets.hf:HuggingFace",
-    "trace": "hpcsweep.load.datasets.trace:Trace",
-    "shape": "hpcsweep.load.datasets.shapes:Shape",
+    "samples": "hpcsweep.load.datasets.samples:SamplesDataset",
+    "sharegpt": "hpcsweep.load.datasets.sharegpt:SharegptDataset",
+    "random": "hpcsweep.load.datasets.random:RandomDataset",
+    "hf": "hpcsweep.load.datasets.hf:HuggingFaceDataset",
+    "trace": "hpcsweep.load.datasets.trace:TraceDataset",
+    "shape": "hpcsweep.load.datasets.shapes:ShapeDataset",
 }
 
 

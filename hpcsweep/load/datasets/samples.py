@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from hpcsweep.errors import DatasetError
 from hpcsweep.foreign_files import DOCUMENT_LIMIT_BYTES, read_regular
-from hpcsweep.load.datasets.base import DatasetWarning, FileOptions, Request, Tokenizer, sha256
+from hpcsweep.load.datasets.base import DatasetWarning, FileOptions, SampleRequest, Tokenizer, sha256
 from hpcsweep.spec.base import Model, known_keys, nearest
 from hpcsweep.spec.workload import DatasetFacts
 
@@ -42,7 +42,7 @@ class SamplesOptions(FileOptions):
     only: list[str] | None = Field(None, description="ids of the samples to take; None: all")
 
 
-class Samples:
+class SamplesDataset:
     """Prompts of one's own."""
 
     kind: ClassVar[str] = "samples"
@@ -73,7 +73,7 @@ class Samples:
         tokenizer: Tokenizer | None,
         count: int,
         seed: int,
-    ) -> list[Request]:
+    ) -> list[SampleRequest]:
         """The samples in the file's order, begun again when more are asked for than there are."""
         samples = _chosen(_read(data_files[0]), options, data_files[0])
         requests = []
@@ -81,7 +81,7 @@ class Samples:
             sample, turn = samples[index % len(samples)], index // len(samples)
             name = str(sample.id)
             requests.append(
-                Request(
+                SampleRequest(
                     sample=name if turn == 0 else f"{name}#{turn + 1}",
                     prompt=sample.prompt,
                     messages=sample.messages,

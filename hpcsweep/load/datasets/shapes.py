@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from hpcsweep.load.datasets.base import Request, Tokenizer
-from hpcsweep.load.datasets.random import Random, RandomOptions
-from hpcsweep.load.datasets.sharegpt import Sharegpt, SharegptOptions
+from hpcsweep.load.datasets.base import SampleRequest, Tokenizer
+from hpcsweep.load.datasets.random import RandomDataset, RandomOptions
+from hpcsweep.load.datasets.sharegpt import SharegptDataset, SharegptOptions
 from hpcsweep.spec.base import Model, nearest
 from hpcsweep.spec.workload import DatasetFacts
 
@@ -49,7 +49,7 @@ class ShapeOptions(Model):
         return self
 
 
-class Shape:
+class ShapeDataset:
     """A named shape: hands everything to the dataset that it stands for."""
 
     kind: ClassVar[str] = "shape"
@@ -64,21 +64,21 @@ class Shape:
 
     def requests(
         self, options: ShapeOptions, data_files: Sequence[Path], tokenizer: Tokenizer | None, count: int, seed: int
-    ) -> list[Request]:
+    ) -> list[SampleRequest]:
         """Requests of the dataset that the shape stands for."""
         dataset, meant = _meant(options)
-        requests: list[Request] = dataset.requests(meant, data_files, tokenizer, count, seed)
+        requests: list[SampleRequest] = dataset.requests(meant, data_files, tokenizer, count, seed)
         return requests
 
 
 def _meant(options: ShapeOptions) -> tuple[Any, Model]:
     if options.path is not None:
-        return Sharegpt(), SharegptOptions(path=options.path, requests=options.requests or 1000)
+        return SharegptDataset(), SharegptOptions(path=options.path, requests=options.requests or 1000)
     input_len, output_len = SHAPES[options.name]
     meant = RandomOptions(
         input_len=input_len, output_len=output_len, prefix_len=options.prefix_len, requests=options.requests or 100
     )
-    return Random(), meant
+    return RandomDataset(), meant
 
 
 def example(name: str) -> str:

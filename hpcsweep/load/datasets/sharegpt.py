@@ -14,7 +14,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from hpcsweep.errors import DatasetError
-from hpcsweep.load.datasets.base import FileOptions, Request, Tokenizer, count_tokens, sha256, warn_counts
+from hpcsweep.load.datasets.base import FileOptions, SampleRequest, Tokenizer, count_tokens, sha256, warn_counts
 from hpcsweep.load.datasets.sharegpt_file import check_form, conversations
 from hpcsweep.spec.base import Model, Tokens
 from hpcsweep.spec.workload import DatasetFacts
@@ -29,7 +29,7 @@ class SharegptOptions(FileOptions):
     requests: int = Field(1000, ge=1, description="how many, when the workload does not say num_requests")
 
 
-class Sharegpt:
+class SharegptDataset:
     """Conversations of the ShareGPT JSON file."""
 
     kind: ClassVar[str] = "sharegpt"
@@ -53,14 +53,14 @@ class Sharegpt:
 
     def requests(
         self, options: SharegptOptions, data_files: Sequence[Path], tokenizer: Tokenizer | None, count: int, seed: int
-    ) -> list[Request]:
+    ) -> list[SampleRequest]:
         """Exactly `count` requests. Raises DatasetError when no conversation passes the filter."""
         if tokenizer is None:
             warn_counts("lengths of `sharegpt` were estimated from characters")
         path = data_files[0]
         entries = conversations(path)
         random.Random(seed).shuffle(entries)
-        requests: list[Request] = []
+        requests: list[SampleRequest] = []
         for entry in entries:
             if len(requests) == count:
                 break
@@ -69,7 +69,7 @@ class Sharegpt:
             output = options.output_len or count_tokens(answer, tokenizer)
             if _is_valid(prompt_tokens, output, options.output_len is not None):
                 name = str(entry.get("id", len(requests)))
-                requests.append(Request(name, prompt=prompt, max_tokens=output, prompt_tokens=prompt_tokens))
+                requests.append(SampleRequest(name, prompt=prompt, max_tokens=output, prompt_tokens=prompt_tokens))
         if not requests:
             raise DatasetError(f"{path}: no conversation passes the length filter of vLLM's benchmark")
         draw = random.Random(seed)

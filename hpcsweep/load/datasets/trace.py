@@ -16,9 +16,9 @@ from pydantic import Field
 
 from hpcsweep.errors import DatasetError
 from hpcsweep.foreign_files import DOCUMENT_LIMIT_BYTES, parse_json, read_regular
-from hpcsweep.load.datasets.base import FileOptions, Request, Tokenizer, sha256, warn_counts
+from hpcsweep.load.datasets.base import FileOptions, SampleRequest, Tokenizer, sha256, warn_counts
 from hpcsweep.load.datasets.text import TextMaker
-from hpcsweep.load.datasets.trace_columns import Columns, columns_of, integer_of, time_of, unit_of
+from hpcsweep.load.datasets.trace_columns import TraceColumns, columns_of, integer_of, time_of, unit_of
 from hpcsweep.spec.base import Model
 from hpcsweep.spec.workload import DatasetFacts
 
@@ -38,7 +38,7 @@ class TraceOptions(FileOptions):
     speed: float = Field(1.0, gt=0, description="2: twice as fast as it was recorded")
 
 
-class Trace:
+class TraceDataset:
     """A recorded sequence of arrivals."""
 
     kind: ClassVar[str] = "trace"
@@ -62,7 +62,7 @@ class Trace:
 
     def requests(
         self, options: TraceOptions, data_files: Sequence[Path], tokenizer: Tokenizer | None, count: int, seed: int
-    ) -> list[Request]:
+    ) -> list[SampleRequest]:
         """Return the first `count` rows of the trace, in the order of their times."""
         if tokenizer is None:
             warn_counts("prompts of `trace` were counted in words")
@@ -75,7 +75,7 @@ class Trace:
             text, tokens = maker.text(random.Random(f"{seed} {index}"), row.prompt_tokens, prefix)
             due_s = row.time_s / options.speed
             requests.append(
-                Request(str(index), prompt=text, max_tokens=row.output_tokens, prompt_tokens=tokens, due_s=due_s)
+                SampleRequest(str(index), prompt=text, max_tokens=row.output_tokens, prompt_tokens=tokens, due_s=due_s)
             )
         return requests
 
@@ -92,7 +92,7 @@ def _read(path: Path, options: TraceOptions) -> list[_Row]:
     entries = _entries(path)
     if not entries:
         raise DatasetError(f"{path}: no row with a prompt and an answer")
-    columns = columns_of(entries[0][1], Columns(options.time, options.input, options.output), entries[0][0])
+    columns = columns_of(entries[0][1], TraceColumns(options.time, options.input, options.output), entries[0][0])
     found: list[tuple[float, int, int, tuple[int, ...]]] = []
     dates = 0
     for place, entry in entries:

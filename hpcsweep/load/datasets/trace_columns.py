@@ -18,11 +18,11 @@ _KNOWN: tuple[tuple[tuple[str, str, str], float | None], ...] = (
     (("Timestamp", "Request tokens", "Response tokens"), _S),  # BurstGPT
     (("TIMESTAMP", "ContextTokens", "GeneratedTokens"), None),  # Azure: dates
 )
-"""Columns of published traces, and the seconds of one unit of their times; None: they are dates."""
+"""TraceColumns of published traces, and the seconds of one unit of their times; None: they are dates."""
 
 
 @dataclass(frozen=True)
-class Columns:
+class TraceColumns:
     """The names of the columns for the time, the prompt's tokens and the answer's tokens."""
 
     time: str
@@ -35,7 +35,7 @@ class Columns:
         return self.time, self.input, self.output
 
 
-def columns_of(entry: Mapping[str, Any], wanted: Columns, place: str) -> Columns:
+def columns_of(entry: Mapping[str, Any], wanted: TraceColumns, place: str) -> TraceColumns:
     """Return the columns as wanted; where those are the defaults and missing, the ones of a published trace.
 
     Raises DatasetError: a column is missing.
@@ -43,7 +43,7 @@ def columns_of(entry: Mapping[str, Any], wanted: Columns, place: str) -> Columns
     if wanted.names == DEFAULT and DEFAULT[0] not in entry:
         for names, _ in _KNOWN:
             if all(name in entry for name in names):
-                return Columns(*names)
+                return TraceColumns(*names)
     for option, name in zip(("time", "input", "output"), wanted.names, strict=True):
         if name not in entry:
             hint = f"{nearest(name, entry)}; the option `{option}` names it; columns: {', '.join(map(str, entry))}"
@@ -90,7 +90,7 @@ def integer_of(content: Any, column: str, place: str) -> int:
     raise DatasetError(f"{place}: column {column!r}: {content!r} is not a number of tokens")
 
 
-def unit_of(times: Sequence[float], columns: Columns, where: str) -> float:
+def unit_of(times: Sequence[float], columns: TraceColumns, where: str) -> float:
     """Return the seconds of one unit of the times, when no option says it.
 
     The columns of the default trace have ms. Any other unit is the one of s and ms whose rate is nearer to one request

@@ -11,7 +11,7 @@ from typing import Any
 
 from hpcsweep.errors import DatasetError, EngineError
 from hpcsweep.load.config import LoadConfig
-from hpcsweep.load.drivers.outside import Outcome, Work, read_json, run_outside
+from hpcsweep.load.drivers.outside import ClientResult, ClientWork, read_json, run_outside
 from hpcsweep.load.prepare import extra_body, max_tokens_of
 from hpcsweep.spec.workload import Arrival
 
@@ -24,7 +24,7 @@ def run(config: LoadConfig) -> int:
     return run_outside(config, "guidellm", argv, read)
 
 
-def argv(work: Work) -> list[str]:
+def argv(work: ClientWork) -> list[str]:
     """The command; writes the requests where it reads them. Raises EngineError: none; DatasetError: not for it."""
     config, workload = work.config, work.config.planned.workload
     executable = shutil.which("guidellm")
@@ -67,7 +67,7 @@ def argv(work: Work) -> list[str]:
     return command
 
 
-def read(work: Work) -> Outcome:
+def read(work: ClientWork) -> ClientResult:
     """Its report as samples in the order of sending. DatasetError when it is not there or of an unknown form."""
     path = work.folder / _RESULT
     report = read_json(path, "guidellm")
@@ -87,7 +87,7 @@ def read(work: Work) -> Outcome:
     warnings = ["guidellm does not tell the gaps between chunks"]
     if len(samples) != len(work.requests):
         warnings.append(f"guidellm tells of {len(samples)} requests, {len(work.requests)} were asked for")
-    return Outcome(samples, duration_s, tuple(warnings))
+    return ClientResult(samples, duration_s, tuple(warnings))
 
 
 def _profile(arrival: Arrival) -> dict[str, Any]:
@@ -103,7 +103,9 @@ def _profile(arrival: Arrival) -> dict[str, Any]:
     return profile
 
 
-def _sample(entry: dict[str, Any], work: Work, offset_s: float, names: dict[str | None, list[str]]) -> dict[str, Any]:
+def _sample(
+    entry: dict[str, Any], work: ClientWork, offset_s: float, names: dict[str | None, list[str]]
+) -> dict[str, Any]:
     """`offset_s`: monotonic minus Unix time; `names`: prompt -> samples of it that have not been met yet."""
     timings, clock = entry["info"]["timings"], work.clock
     start_s = timings["request_start"]

@@ -25,7 +25,7 @@ from hpcsweep.load.client.clock import Clock
 from hpcsweep.load.client.gate import Gate
 from hpcsweep.load.client.lines import LineWriter
 from hpcsweep.load.config import API_KEY_VARIABLE, LoadConfig
-from hpcsweep.load.datasets.base import Request
+from hpcsweep.load.datasets.base import SampleRequest
 from hpcsweep.load.prepare import colds, limit_of, requests_of
 
 STARTUP_S = 600.0
@@ -34,11 +34,11 @@ _GRACE_S = 5.0
 
 
 @dataclass(frozen=True)
-class Work:
+class ClientWork:
     """A workload for another tool. `folder`: for its files, inside the attempt's."""
 
     config: LoadConfig
-    requests: list[Request]
+    requests: list[SampleRequest]
     colds: list[str | None]
     folder: Path
     warnings: list[str]
@@ -50,7 +50,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ClientResult:
     """What the tool gave: records without the common fields, by index; `duration_s` on the tool's own account."""
 
     samples: Iterable[Mapping[str, Any]]
@@ -59,7 +59,10 @@ class Outcome:
 
 
 def run_outside(
-    config: LoadConfig, client: str, argv_of: Callable[[Work], list[str]], read: Callable[[Work], Outcome]
+    config: LoadConfig,
+    client: str,
+    argv_of: Callable[[ClientWork], list[str]],
+    read: Callable[[ClientWork], ClientResult],
 ) -> int:
     """Run the tool and write the records of the workload. 0: done or told to stop; 1: the tool failed.
 
@@ -77,11 +80,16 @@ def run_outside(
             )
             gate = stack.enter_context(Gate(config.socket_path, _key()))
             config = config.model_copy(update={"base_url": gate.url})
-        work = Work(config, measured, colds(config, warmups, measured)[len(warmups) :], folder, told)
+        work = ClientWork(config, measured, colds(config, warmups, measured)[len(warmups) :], folder, told)
         return _run(work, client, argv_of, read)
 
 
-def _run(work: Work, client: str, argv_of: Callable[[Work], list[str]], read: Callable[[Work], Outcome]) -> int:
+def _run(
+    work: ClientWork,
+    client: str,
+    argv_of: Callable[[ClientWork], list[str]],
+    read: Callable[[ClientWork], ClientResult],
+) -> int:
     config, told, folder, measured = work.config, work.warnings, work.folder, work.requests
     workload = config.planned.workload
     argv = argv_of(work)
@@ -92,7 +100,7 @@ def _run(work: Work, client: str, argv_of: Callable[[Work], list[str]], read: Ca
     out.add({"kind": "workload_started", **common, "samples_total": len(measured), "client": client})
     out.flush()
     end = _wait(argv, _environment(), folder / "client.log", _limit_s(work))
-    outcome, cause = Outcome((), 0.0), end.cause
+    outcome, cause = ClientResult((), 0.0), end.cause
     if cause is None:
         try:
             outcome = read(work)
@@ -187,7 +195,7 @@ def _environment() -> dict[str, str]:
     return env | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
 
-def _limit_s(work: Work) -> float:
+def _limit_s(work: ClientWork) -> float:
     """Real seconds in which all requests end if each keeps its budget, and the tool starts."""
     arrival = work.config.planned.workload.arrival
     rounds = math.ceil(len(work.requests) / limit_of(work.config, len(work.requests)))
@@ -195,7 +203,7 @@ def _limit_s(work: Work) -> float:
     return STARTUP_S + work.clock.real(offered_s + rounds * work.config.request_timeout_s)
 
 
-def _record(work: Work, index: int, sample: Mapping[str, Any]) -> dict[str, Any]:
+def _record(work: ClientWork, index: int, sample: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of one sample; those of the request where the tool does not tell them."""
     request = work.requests[index] if index < len(work.requests) else None
     known = {

@@ -11,7 +11,7 @@ from typing import Any
 
 from hpcsweep.errors import DatasetError, EngineError
 from hpcsweep.load.config import LoadConfig
-from hpcsweep.load.drivers.outside import Outcome, Work, read_json, run_outside
+from hpcsweep.load.drivers.outside import ClientResult, ClientWork, read_json, run_outside
 from hpcsweep.load.drivers.vllm_result import detailed_requests
 from hpcsweep.load.prepare import extra_body, max_tokens_of
 
@@ -24,7 +24,7 @@ def run(config: LoadConfig) -> int:
     return run_outside(config, "vllm-bench", argv, read)
 
 
-def argv(work: Work) -> list[str]:
+def argv(work: ClientWork) -> list[str]:
     """The command; writes the requests where it reads them. Raises EngineError: no vllm; DatasetError: not for it."""
     config, workload = work.config, work.config.planned.workload
     named = config.engine_executable if config.engine == "vllm" else None
@@ -75,19 +75,19 @@ def argv(work: Work) -> list[str]:
     ]
 
 
-def read(work: Work) -> Outcome:
+def read(work: ClientWork) -> ClientResult:
     """Its result as samples. DatasetError when it is not there or has no details."""
     path = work.folder / _RESULT
     result = read_json(path, "vllm-bench")
     try:
         samples = list(_samples(result, work))
         warnings = _warnings(samples, result, work)
-        return Outcome(samples, work.clock.scaled(float(result["duration"])), tuple(warnings))
+        return ClientResult(samples, work.clock.scaled(float(result["duration"])), tuple(warnings))
     except (KeyError, TypeError, ValueError, IndexError) as exc:
         raise DatasetError(f"{path}: not a detailed result of vllm bench serve", detail=repr(exc)) from exc
 
 
-def _samples(result: dict[str, Any], work: Work) -> Iterator[dict[str, Any]]:
+def _samples(result: dict[str, Any], work: ClientWork) -> Iterator[dict[str, Any]]:
     clock = work.clock
     for request in detailed_requests(result):
         # its clock is perf_counter, which on Linux is CLOCK_MONOTONIC, as ours
@@ -103,7 +103,7 @@ def _samples(result: dict[str, Any], work: Work) -> Iterator[dict[str, Any]]:
         yield sample
 
 
-def _warnings(samples: list[dict[str, Any]], result: dict[str, Any], work: Work) -> list[str]:
+def _warnings(samples: list[dict[str, Any]], result: dict[str, Any], work: ClientWork) -> list[str]:
     workload = work.config.planned.workload
     found = []
     good = sum("error" not in sample for sample in samples)

@@ -61,7 +61,7 @@ def plain_end(data: bytes, at: int, head: bytes, tail: bytes) -> int:
     return end + len(tail)
 
 
-class Answer:
+class StreamedResponse:
     """What one request got back. Times are monotonic nanoseconds.
 
     `head` and `tail`: what the last plain chunk had before and after its text, from `data:` to the CRLF of the HTTP

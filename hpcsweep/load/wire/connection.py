@@ -5,8 +5,8 @@ import socket
 import struct
 import time
 
-from hpcsweep.load.client.schedule import Item
-from hpcsweep.load.wire.answer import Answer, Failure, plain_end
+from hpcsweep.load.client.schedule import ScheduledRequest
+from hpcsweep.load.wire.answer import Failure, StreamedResponse, plain_end
 from hpcsweep.load.wire.http1 import HttpError, ResponseReader
 
 READ_BYTES = 1 << 13  # four times this takes a sixth more memory at 1,000 streams, and no less CPU
@@ -26,31 +26,31 @@ Received = tuple[bytes, list[tuple[int, int, bytes]], int, object]
 """What `recvmsg` gives: data, control messages, flags, address."""
 
 
-class Connection:
+class ServerConnection:
     """A non-blocking socket. `item` None: idle.
 
-    While `streaming`, whoever waits on the socket only appends what `recvmsg` gives to `reads`, and calls `look` when
-    the answer may have ended or much has come: what an answer says can wait, what comes next on others cannot.
+    While `streaming`, the send loop only appends the result of `recvmsg` to `reads`. It calls `process_reads` when the
+    response may have ended or when many bytes are waiting, so that parsing does not delay other connections.
     """
 
     __slots__ = (
         "answer",
         "begun_ns",
         "connecting",
+        "eligible_ns",
         "fd",
-        "handed_ns",
+        "has_kernel_timestamps",
         "item",
         "last_ns",
         "out",
         "reader",
         "reads",
-        "ready_ns",
         "recvmsg",
         "request",
         "rested",
+        "send_called_ns",
         "sent_ns",
         "sock",
-        "stamped",
         "streaming",
         "wants_out",
     )
@@ -79,7 +79,7 @@ class Connection:
         self.connecting = self.wants_out = code != 0
         self.rested = False  # has been idle: the server may have closed it meanwhile
         self.reader = ResponseReader()
-        self.item: Item | None = None
+        self.item: ScheduledRequest | None = None
         self.begin(None, b"", 0)
 
     def _wait_for_room(self, address: Address) -> int:
@@ -97,21 +97,21 @@ class Connection:
             raise OSError(code, errno.errorcode.get(code, str(code)))
         self.connecting = False
 
-    def begin(self, item: Item | None, request: bytes, ready_ns: int) -> None:
-        """Take a request that could have been sent at `ready_ns`; None: nothing yet."""
-        self.item, self.ready_ns = item, ready_ns
+    def begin(self, item: ScheduledRequest | None, request: bytes, eligible_ns: int) -> None:
+        """Take a request that could have been sent at `eligible_ns`; None: nothing yet."""
+        self.item, self.eligible_ns = item, eligible_ns
         self.begun_ns = time.monotonic_ns()
-        self.handed_ns = self.sent_ns = 0  # before and after the call that handed over the last byte
+        self.send_called_ns = self.sent_ns = 0  # before and after the call that handed over the last byte
         self.last_ns = 0  # when something was last received
         self.request, self.out = request, memoryview(request)
         self.reads: list[Received] = []
-        self.streaming = self.stamped = False
-        self.answer = Answer()
+        self.streaming = self.has_kernel_timestamps = False
+        self.answer = StreamedResponse()
         self.reader.reset()
 
     def send(self) -> bool:
         """Hand over what is left of the request; True: the kernel has all of it. Raises OSError."""
-        self.handed_ns = time.monotonic_ns()
+        self.send_called_ns = time.monotonic_ns()
         try:
             self.out = self.out[self.sock.send(self.out) :]
         except BlockingIOError:
@@ -121,7 +121,7 @@ class Connection:
         self.sent_ns = time.monotonic_ns()
         return True
 
-    def look(self, offset_ns: int) -> bool:
+    def process_reads(self, offset_ns: int) -> bool:
         """Read what was kept; True: the answer has ended, and as far as HTTP goes it is whole. Raises Failure.
 
         `offset_ns`: monotonic minus Unix time, for the kernel's stamps.
@@ -133,7 +133,7 @@ class Connection:
             at_ns = self._stamp_ns(control, offset_ns)
             if answer.head and self.reader.between_chunks:
                 # nearly every chunk is one event that is like the one before, but for its text
-                chunks, read_bytes = _like(data, answer.head, answer.tail)
+                chunks, read_bytes = _match_repeated_chunks(data, answer.head, answer.tail)
                 answer.add_plain(chunks, at_ns)
                 data = data[read_bytes:] if read_bytes else data
                 if chunks and not data:
@@ -147,8 +147,8 @@ class Connection:
         if control and control[0][1] == SO_TIMESTAMPNS:
             seconds, nanoseconds = _STAMP.unpack(control[0][2])
             at_ns: int = seconds * 1_000_000_000 + nanoseconds + offset_ns
-            if self.handed_ns <= at_ns <= self.last_ns + _EARLY_NS:
-                self.stamped = True
+            if self.send_called_ns <= at_ns <= self.last_ns + _EARLY_NS:
+                self.has_kernel_timestamps = True
                 return at_ns
         return self.last_ns
 
@@ -204,7 +204,7 @@ class Connection:
         self.sock.close()
 
 
-def _like(data: bytes, head: bytes, tail: bytes) -> tuple[int, int]:
+def _match_repeated_chunks(data: bytes, head: bytes, tail: bytes) -> tuple[int, int]:
     """(number of chunks with which `data` begins and that are `head`, a text and `tail`, their bytes)."""
     chunks = at = 0
     while at < len(data):

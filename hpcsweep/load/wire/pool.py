@@ -3,7 +3,7 @@
 import select
 from collections.abc import Iterator
 
-from hpcsweep.load.wire.connection import Address, Connection
+from hpcsweep.load.wire.connection import Address, ServerConnection
 
 IN, OUT = select.EPOLLIN, select.EPOLLOUT
 
@@ -13,34 +13,34 @@ class Pool:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._idle: list[Connection] = []
+        self._idle: list[ServerConnection] = []
         self.epoll = select.epoll()
-        self.open: dict[int, Connection] = {}
+        self.open: dict[int, ServerConnection] = {}
 
-    def take(self) -> Connection:
+    def take(self) -> ServerConnection:
         """An idle connection, or a new one that may still be connecting. Raises OSError."""
         return self._idle.pop() if self._idle else self.new()
 
-    def new(self) -> Connection:
+    def new(self) -> ServerConnection:
         """A new connection, idle, that may still be connecting. Raises OSError."""
-        connection = Connection(self._address)
+        connection = ServerConnection(self._address)
         self.open[connection.fd] = connection
         self.epoll.register(connection.fd, IN | OUT if connection.wants_out else IN)
         return connection
 
-    def rest(self, connection: Connection) -> None:
+    def release(self, connection: ServerConnection) -> None:
         """Nothing is on this connection any more, and it may be used again."""
         connection.rested, connection.item, connection.streaming = True, None, False
         self._idle.append(connection)
 
-    def drop(self, connection: Connection) -> None:
+    def drop(self, connection: ServerConnection) -> None:
         """Close it."""
         del self.open[connection.fd]
         if connection.item is None and connection in self._idle:
             self._idle.remove(connection)
         connection.close()
 
-    def watch_output(self, connection: Connection, wanted: bool) -> None:
+    def watch_output(self, connection: ServerConnection, wanted: bool) -> None:
         """Say whether the connection waits for room to write."""
         if connection.wants_out != wanted:
             connection.wants_out = wanted
@@ -50,7 +50,7 @@ class Pool:
         """How many are not connected yet."""
         return sum(connection.connecting for connection in self.open.values())
 
-    def busy(self) -> Iterator[Connection]:
+    def busy(self) -> Iterator[ServerConnection]:
         """Those that have a request; dropping some on the way is allowed."""
         return (connection for connection in list(self.open.values()) if connection.item is not None)
 

@@ -8,17 +8,18 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from hpcsweep.atomic_files import write_text
+from hpcsweep.atomic_files import write_json, write_text
 from hpcsweep.errors import HpcsweepError, PlanError, SpecError
-from hpcsweep.node.record.records import read_json, write_json
+from hpcsweep.node.record.records import read_record
 from hpcsweep.plan.variables import baseline_of
 from hpcsweep.render.job import job_files
 from hpcsweep.render.own_script import own_environment, with_values
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
-from hpcsweep.spec.file_names import SPEC_FILE
+from hpcsweep.spec.file_names import OLD_TASKS_DIR, SPEC_FILE, TASKS_DIR
 from hpcsweep.spec.job import ArrayTask, JobSpec
 from hpcsweep.spec.phases import OutcomeKind
+from hpcsweep.spec.records import TaskExitRecord
 from hpcsweep.spec.sweep import SWEEP_SCHEMA
 from hpcsweep.sweep.layout import SWEEP_FILE, SweepFolder
 from hpcsweep.sweep.prepare import Prepared, plan_jobs, sweep_document, versions
@@ -48,8 +49,8 @@ def join_sweep(folder: SweepFolder, cache_dir: Path, prepared: Prepared, newcome
     number = _own_job(folder, newcomer)
     index = newcomer.index or 0
     if number is not None:
-        tasks = folder.read_job(number).tasks
-        mine = [e for e in tasks if newcomer.index is None or e.index == newcomer.index]
+        elements = folder.read_job(number).array_tasks
+        mine = [e for e in elements if newcomer.index is None or e.index == newcomer.index]
         same = [e for e in mine if any(run.variant_id == prepared.runs[0].variant_id for run in e.runs)]
         if same:
             return folder.job_dir(number), same[-1].index
@@ -115,7 +116,7 @@ def _add(
     taken = {run["label"]: run.get("variant_id") for run in before}
     label = _label(newcomer.label or ours["runs"][0]["label"], ours["runs"][0]["variant_id"], repeat, taken)
     exports = {"EXP_NAME": label, "HPCSWEEP_RUN": label, "HPCSWEEP_REPEAT": str(repeat)}
-    planned = job.tasks[0].runs[0]
+    planned = job.array_tasks[0].runs[0]
     run = planned.model_copy(
         update={
             "run_id": f"{folder.name}/{label}",
@@ -125,19 +126,19 @@ def _add(
             "exports": {**planned.exports, **exports},
         }
     )
-    task = ArrayTask(index=index, runs=[run])
+    element = ArrayTask(index=index, runs=[run])
     for name in ("data", "runs"):
         (folder.path / name).mkdir(exist_ok=True)
     copy_data(prepared, folder)
     (folder.path / "runs" / label).mkdir(exist_ok=True)
     if number is None:
         number = max([-1, *folder.job_numbers(), *_folders(folder)]) + 1
-        job = job.model_copy(update={"job": number, "name": f"{folder.name}-{number}", "tasks": [task]})
+        job = job.model_copy(update={"job": number, "name": f"{folder.name}-{number}", "array_tasks": [element]})
         _write_job(folder, job, prepared)
     else:
         known = folder.read_job(number)
-        job = known.model_copy(update={"tasks": [*known.tasks, task]})
-        _write_element(folder, job, task, prepared)
+        job = known.model_copy(update={"array_tasks": [*known.array_tasks, element]})
+        _write_element(folder, job, element, prepared)
     _write_submission(folder, job, prepared, newcomer)
     entry = {**ours["runs"][0], "label": label, "repeat": repeat, "job": number, "index": index}
     write_json(folder.path / SWEEP_FILE, _merged(document or {**ours, "runs": []}, ours, entry))
@@ -182,11 +183,10 @@ def _own_job(folder: SweepFolder, newcomer: Newcomer) -> int | None:
         if submission is None or not submission.plain or submission.job_id != newcomer.job_id:
             continue
         own = "*" if newcomer.index is None else str(newcomer.index)
-        paths = [
-            path for name in ("tasks", "elements") for path in folder.job_dir(number).glob(f"{name}/{own}.exit.json")
-        ]
-        ends = [read_json(path) or {} for path in paths]  # `elements`: the folder's name before version 0.2
-        ended_at = max((end["ended_at"] for end in ends if end.get("exit_code") == 0), default=None)
+        job_dir = folder.job_dir(number)
+        paths = [path for name in (TASKS_DIR, OLD_TASKS_DIR) for path in job_dir.glob(f"{name}/{own}.exit.json")]
+        ends = [end for path in paths if (end := read_record(path, TaskExitRecord)) is not None]
+        ended_at = max((end.ended_at or 0.0 for end in ends if end.exit_code == 0), default=None)
         return None if ended_at is not None and time.time() - ended_at > _SAME_JOB_S else number
     return None
 
@@ -219,9 +219,9 @@ def _write_job(folder: SweepFolder, job: JobSpec, prepared: Prepared) -> None:
     write_jobs([job], [files], folder)
 
 
-def _write_element(folder: SweepFolder, job: JobSpec, task: ArrayTask, prepared: Prepared) -> None:
+def _write_element(folder: SweepFolder, job: JobSpec, element: ArrayTask, prepared: Prepared) -> None:
     files = job_files(job, "", own_environment(_python(prepared))).files
-    name = f"tasks/{task.index}.env"
+    name = f"{TASKS_DIR}/{element.index}.env"
     (folder.job_dir(job.job) / name).write_text(files[name], encoding="utf-8", errors="surrogateescape")
     write_text(folder.job_dir(job.job) / SPEC_FILE, files[SPEC_FILE])
 
@@ -235,7 +235,7 @@ def _write_submission(folder: SweepFolder, job: JobSpec, prepared: Prepared, new
         cluster=prepared.cluster_name,
         scheduler=newcomer.scheduler,
         submitted_at=before.submitted_at if before is not None else time.time(),
-        tasks=max(task.index for task in job.tasks) + 1,
+        array_tasks=max(element.index for element in job.array_tasks) + 1,
         cancelled=before.cancelled if before is not None else [],
         plain="job" if newcomer.index is None else "array",
         name=newcomer.name,

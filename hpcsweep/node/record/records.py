@@ -1,10 +1,24 @@
-"""The small JSON files beside the events: owner.json, exit.json, not_run.json, tasks/K.exit.json."""
+"""Write and read the small JSON files beside the events (`spec/records.py`)."""
 
-from hpcsweep.atomic_files import read_record as read_json
-from hpcsweep.atomic_files import write_json
+from pathlib import Path
+from typing import TypeVar
 
-__all__ = ["EXIT_FILE", "NOT_RUN_FILE", "OWNER_FILE", "read_json", "write_json"]
+from hpcsweep.atomic_files import read_json as read_json
+from hpcsweep.atomic_files import write_json as write_json
+from hpcsweep.spec.records import EXIT_FILE as EXIT_FILE
+from hpcsweep.spec.records import NOT_RUN_FILE as NOT_RUN_FILE
+from hpcsweep.spec.records import OWNER_FILE as OWNER_FILE
+from hpcsweep.spec.records import DiskRecord
 
-OWNER_FILE = "owner.json"
-EXIT_FILE = "exit.json"
-NOT_RUN_FILE = "not_run.json"
+R = TypeVar("R", bound=DiskRecord)
+
+
+def write_record(path: Path, record: DiskRecord) -> None:
+    """Write a record. Raises OSError."""
+    write_json(path, record.as_json())
+
+
+def read_record(path: Path, kind: type[R]) -> R | None:
+    """Return a record; fields that cannot be read are None. None: see `read_json`."""
+    content = read_json(path)
+    return kind.parse(content)[0] if content is not None else None

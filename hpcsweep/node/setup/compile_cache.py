@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hpcsweep.node.process.file_lock import FileLock
 from hpcsweep.node.record.identity import Identity
-from hpcsweep.spec.server import ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 VARIABLES: Mapping[str, str] = {
     "VLLM_CACHE_ROOT": "vllm",
@@ -53,7 +53,7 @@ class CacheSize:
     graphs: int = 0
 
 
-def cache_key(config: ServerConfig, settings: Settings, engine_version: str, gpu_name: str) -> str:
+def cache_key(config: ServerConfig, settings: EngineSettings, engine_version: str, gpu_name: str) -> str:
     """The folder of a cache: engine version, GPU and model in its name, the rest in a hash. Safe as a path.
 
     The hash covers all neutral settings, for sizes and lengths change the graphs too, and the flags that name what is

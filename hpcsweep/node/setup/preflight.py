@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hpcsweep.engines.flags import advice
 from hpcsweep.engines.versions import satisfies
-from hpcsweep.node.outcome import Verdict
+from hpcsweep.node.outcome import AttemptVerdict
 from hpcsweep.node.process.processes import command_line
 from hpcsweep.node.watch.gpus import GpuState
 from hpcsweep.spec.gpu_types import is_other_gpu
@@ -20,14 +20,14 @@ CACHE_ROOM_BYTES = 1 << 30
 _IDLE_GPU_BYTES = 2 << 30
 
 
-def version_verdict(engine: str, version: str | None, constraint: str | None) -> Verdict | None:
+def version_verdict(engine: str, version: str | None, constraint: str | None) -> AttemptVerdict | None:
     """`unsupported` when the installed version is none that the experiment admits; None: it is."""
     if constraint is None or (version is not None and satisfies(version, constraint)):
         return None
     told = f"{engine} {version} is installed here" if version else f"the installed {engine} does not tell its version"
     reason = f"{told}, the experiment asks for {constraint}"
     hint = f"name another executable in the cluster profile (engines: {{{engine}: PATH}}), or widen engine.version"
-    return Verdict(OutcomeKind.UNSUPPORTED, reason, "preflight: version of the engine", hint)
+    return AttemptVerdict(OutcomeKind.UNSUPPORTED, reason, "preflight: version of the engine", hint)
 
 
 def unknown_flags(argv: Sequence[str], known: frozenset[str]) -> list[str]:
@@ -44,7 +44,9 @@ def _plain(flag: str) -> str:
     return flag.replace("_", "-")
 
 
-def flags_verdict(engine: str, argv: Sequence[str], known: frozenset[str], version: str | None) -> Verdict | None:
+def flags_verdict(
+    engine: str, argv: Sequence[str], known: frozenset[str], version: str | None
+) -> AttemptVerdict | None:
     """`bad_arguments` when the installed engine does not know a flag; None: it knows them all."""
     unknown = unknown_flags(argv, known)
     if not unknown:
@@ -52,10 +54,10 @@ def flags_verdict(engine: str, argv: Sequence[str], known: frozenset[str], versi
     reason = f"the installed {engine}{f' {version}' if version else ''} has no flag {', '.join(unknown)}"
     close = difflib.get_close_matches(unknown[0], sorted(known), n=1)
     hint = advice(engine, unknown[0]) or (f"did you mean {close[0]}?" if close else "its own --help lists its flags")
-    return Verdict(OutcomeKind.BAD_ARGUMENTS, reason, "preflight: the engine's own help", hint)
+    return AttemptVerdict(OutcomeKind.BAD_ARGUMENTS, reason, "preflight: the engine's own help", hint)
 
 
-def model_verdict(config: ServerConfig) -> Verdict | None:
+def model_verdict(config: ServerConfig) -> AttemptVerdict | None:
     """`model_not_found` when the model is a path that cannot be read here; a hub's name is the engine's business."""
     if not config.model.startswith(("/", "./", "../", "~")):
         return None
@@ -70,17 +72,17 @@ def model_verdict(config: ServerConfig) -> Verdict | None:
     except OSError as exc:
         reason = f"{path} cannot be read on this node: {exc.strerror}"
     hint = "is it on a file system that the compute nodes mount?"
-    return Verdict(OutcomeKind.MODEL_NOT_FOUND, reason, "preflight: the model's path", hint)
+    return AttemptVerdict(OutcomeKind.MODEL_NOT_FOUND, reason, "preflight: the model's path", hint)
 
 
-def gpus_verdict(states: Sequence[GpuState], needed: int, *, visible: int | None) -> Verdict | None:
+def gpus_verdict(states: Sequence[GpuState], needed: int, *, visible: int | None) -> AttemptVerdict | None:
     """`failed` when fewer GPUs are visible than the server needs. `visible` None: nobody can tell."""
     if visible is None or visible >= needed:
         return None
     reason = f"the server needs {needed} GPUs, {visible} are visible on this node"
     listed = tuple(f"{state.uuid} {state.name}" for state in states)
     hint = "ask the scheduler for more: resources.gpus"
-    return Verdict(OutcomeKind.FAILED, reason, "preflight: GPUs", hint, listed)
+    return AttemptVerdict(OutcomeKind.FAILED, reason, "preflight: GPUs", hint, listed)
 
 
 def busy_gpus(states: Sequence[GpuState]) -> list[str]:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import hpcsweep
 from hpcsweep.engines.access import ALLOW_HINT, Access, access, exposed
-from hpcsweep.engines.base import Engine, Launch, Where
+from hpcsweep.engines.base import Engine, Launch, LaunchContext
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.engines.simulated import SimulatedEngine
 from hpcsweep.errors import EngineError
-from hpcsweep.node.outcome import Ended, Verdict
+from hpcsweep.node.outcome import AttemptVerdict, Ended
 from hpcsweep.node.process.server import free_port
 from hpcsweep.node.setup import preflight
 from hpcsweep.node.setup.engine_install import find_executable, installed_version, known_flags
@@ -28,7 +28,7 @@ FLAG_CHECK_VARIABLE = "HPCSWEEP_FLAG_CHECK"
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedLaunch:
     """What is known before the start.
 
     `version` None: the engine does not tell it. `socket_path` None: the server listens on `port`.
@@ -69,7 +69,7 @@ def locate(run: RunSpec, job: JobSpec, engine: Engine, env: Mapping[str, str]) -
         asked = job.engines.get(name) or env.get(f"HPCSWEEP_{name.upper()}") or f"{name} on PATH"
         hint = f"name it in the cluster profile (engines: {{{name}: PATH}}) or by HPCSWEEP_{name.upper()}"
         reason = f"{name} is not installed on {socket.gethostname()}: {asked} is no executable"
-        raise Ended(Verdict(OutcomeKind.FAILED, reason, "preflight: executable of the engine", hint))
+        raise Ended(AttemptVerdict(OutcomeKind.FAILED, reason, "preflight: executable of the engine", hint))
     version = installed_version(engine, executable, Path(job.cache_dir))
     refused = preflight.version_verdict(name, version, run.server.engine_version)
     if refused is not None:
@@ -89,34 +89,38 @@ def choose_port(env: Mapping[str, str]) -> int:
         except (OSError, OverflowError) as exc:
             reason = f"port {asked}, asked for by {PORT_VARIABLE}, cannot be had: {exc}"
             hint = f"leave {PORT_VARIABLE} out: a free port is chosen"
-            raise Ended(Verdict(OutcomeKind.PORT_IN_USE, reason, "preflight: port", hint)) from exc
+            raise Ended(AttemptVerdict(OutcomeKind.PORT_IN_USE, reason, "preflight: port", hint)) from exc
     return int(asked)
 
 
 def prepare(
     run: RunSpec, job: JobSpec, engine: Engine, folder: Path, private: Path, env: Mapping[str, str], startup_s: float
-) -> Prepared:
+) -> PreparedLaunch:
     """The command for this run on this node. `private`: see `make_private_folder`. Raises Ended: what is wrong."""
     try:
         cannot = engine.unsupported(run.server)
         if cannot:
-            raise Ended(Verdict(OutcomeKind.UNSUPPORTED, "; ".join(cannot), f"the adapter of {run.server.engine}"))
+            raise Ended(
+                AttemptVerdict(OutcomeKind.UNSUPPORTED, "; ".join(cannot), f"the adapter of {run.server.engine}")
+            )
         exposure = exposed(engine, run.server)
         if exposure is not None and not job.unprotected_server_allowed:
-            raise Ended(Verdict(OutcomeKind.UNSUPPORTED, exposure, "the agent: protection of the server", ALLOW_HINT))
+            raise Ended(
+                AttemptVerdict(OutcomeKind.UNSUPPORTED, exposure, "the agent: protection of the server", ALLOW_HINT)
+            )
         protected_by = access(engine, run.server)
         if job.private_network:
             _check_private_network(run, protected_by)
         executable, version = locate(run, job, engine, env)
         port = 0 if protected_by is Access.UNIX_SOCKET else choose_port(env)
-        where = Where(
+        where = LaunchContext(
             executable, port, version, attempt_dir=str(folder), startup_budget_s=startup_s,
             socket_path=str(private / SOCKET_NAME) if protected_by is Access.UNIX_SOCKET else None,
             key_file=str(private / KEY_FILE_NAME) if protected_by is Access.API_KEY else None,
         )  # fmt: skip
-        return Prepared(engine, executable, version, port, engine.launch(run.server, where), where.socket_path)
+        return PreparedLaunch(engine, executable, version, port, engine.launch(run.server, where), where.socket_path)
     except EngineError as exc:
-        raise Ended(Verdict(OutcomeKind.UNSUPPORTED, exc.message, "the engine's adapter", exc.hint)) from exc
+        raise Ended(AttemptVerdict(OutcomeKind.UNSUPPORTED, exc.message, "the engine's adapter", exc.hint)) from exc
 
 
 def _check_private_network(run: RunSpec, protected_by: Access) -> None:
@@ -124,14 +128,14 @@ def _check_private_network(run: RunSpec, protected_by: Access) -> None:
     hint = "leave `private_network` out of the cluster profile"
     if protected_by is not Access.UNIX_SOCKET:
         reason = f"{run.server.engine} cannot listen on a Unix socket: in a network of its own nobody would reach it"
-        raise Ended(Verdict(OutcomeKind.UNSUPPORTED, reason, "the agent: private_network", hint))
+        raise Ended(AttemptVerdict(OutcomeKind.UNSUPPORTED, reason, "the agent: private_network", hint))
     problem = private_network_problem()
     if problem:
         reason = f"private_network: {socket.gethostname()} does not let its users make one: {problem}"
-        raise Ended(Verdict(OutcomeKind.FAILED, reason, "the agent: private_network", hint))
+        raise Ended(AttemptVerdict(OutcomeKind.FAILED, reason, "the agent: private_network", hint))
 
 
-def check(run: RunSpec, job: JobSpec, prepared: Prepared, gpus: Gpus, env: Mapping[str, str]) -> list[str]:
+def check(run: RunSpec, job: JobSpec, prepared: PreparedLaunch, gpus: Gpus, env: Mapping[str, str]) -> list[str]:
     """What is odd about this start, a sentence each. Raises Ended for what would make it fail, found in seconds."""
     told = concerns(job, gpus)
     if run.simulation is not None:

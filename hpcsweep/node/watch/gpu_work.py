@@ -15,7 +15,7 @@ MEMORY_CHANGE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
-class GpuLook:
+class GpuSample:
     """One GPU at one moment. Percent, watts, bytes; None: the driver does not report it."""
 
     utilization: float | None = None
@@ -32,20 +32,20 @@ class GpuSignals:
     activity: bool
 
 
-def gpu_signals(before: Mapping[str, GpuLook], after: Mapping[str, GpuLook]) -> GpuSignals:
+def gpu_signals(before: Mapping[str, GpuSample], after: Mapping[str, GpuSample]) -> GpuSignals:
     """Compare two looks at the GPUs of a job, by uuid. Each GPU by itself: one may load while seven wait."""
-    pairs = [(before.get(uuid, GpuLook()), now) for uuid, now in after.items()]
+    pairs = [(before.get(uuid, GpuSample()), now) for uuid, now in after.items()]
     return GpuSignals(
         progress=any(_computes(then, now) for then, now in pairs),
         activity=any(_busy(now) for _, now in pairs),
     )
 
 
-def _busy(now: GpuLook) -> bool:
+def _busy(now: GpuSample) -> bool:
     return now.utilization is not None and now.utilization >= UTILIZATION_PERCENT
 
 
-def _computes(then: GpuLook, now: GpuLook) -> bool:
+def _computes(then: GpuSample, now: GpuSample) -> bool:
     if abs(_difference(then.memory_bytes, now.memory_bytes)) >= MEMORY_CHANGE_BYTES:
         return True
     if not _busy(now):

@@ -50,7 +50,7 @@ class ProbeResult:
 
 
 @dataclass(frozen=True)
-class Look:
+class MetricsSample:
     """One look at the server's metrics and the GPUs. `figures` None: the server did not answer."""
 
     at_s: float
@@ -58,13 +58,13 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Signalled:
+class SignalReceived:
     """A signal came to the agent."""
 
     signum: int
 
 
-Message = ServerLine | LoadLine | LoadClosed | ProbeResult | Look | Signalled
+Message = ServerLine | LoadLine | LoadClosed | ProbeResult | MetricsSample | SignalReceived
 
 
 class Inbox:

@@ -7,19 +7,19 @@ from pathlib import Path
 
 from hpcsweep.load.client.clock import Clock
 from hpcsweep.node.process.processes import Process, command_line, environment
-from hpcsweep.node.process.roles import Kind, Role, logged_name, role_of
+from hpcsweep.node.process.roles import ProcessKind, ProcessRole, logged_name, role_of
 from hpcsweep.node.setup.compile_cache import measure
 from hpcsweep.node.watch.counters import read_counters
-from hpcsweep.node.watch.gpus import SILENT_DRIVER, Gpus, gpu_looks
+from hpcsweep.node.watch.gpus import SILENT_DRIVER, Gpus, gpu_samples
 from hpcsweep.node.watch.log_progress import FRESH_TIMES, LogProgress
-from hpcsweep.node.watch.stacks import Doing
-from hpcsweep.node.watch.stall import Evidence, StallWatch
+from hpcsweep.node.watch.stacks import StackActivity
+from hpcsweep.node.watch.stall import Snapshot, StallWatch
 from hpcsweep.node.watch.stall_cause import RankUse
 from hpcsweep.node.watch.traffic import Traffic
 
 
 class Observer:
-    """Evidence of one server. `cache_folder`: of its compiles; None: there is none to look at."""
+    """Snapshot of one server. `cache_folder`: of its compiles; None: there is none to look at."""
 
     def __init__(self, gpus: Gpus, warn: Callable[[str], None]) -> None:
         self._gpus, self._warn = gpus, warn
@@ -50,7 +50,7 @@ class Observer:
         self._kv_cache_usage = figures.get("kv_cache_usage")
         self.traffic.gauges(figures)
 
-    def look(self, members: Sequence[Process], *, with_cache: bool) -> Evidence:
+    def look(self, members: Sequence[Process], *, with_cache: bool) -> Snapshot:
         """Return the evidence of now. `with_cache`: measure the cache folder too."""
         roles = self.roles(members)
         self._count_new(members)
@@ -59,14 +59,16 @@ class Observer:
             self._driver_was_silent = True
             self._warn(SILENT_DRIVER)
         cache = measure(self.cache_folder) if self.cache_folder and with_cache else None
-        return Evidence(
+        return Snapshot(
             at_s=time.monotonic(),
             log_lines=self._lines,
             processes=read_counters(members),
-            workers=frozenset(pid for pid, role in roles.items() if role.kind in (Kind.RANK, Kind.ENGINE_CORE)),
-            compilers=frozenset(pid for pid, role in roles.items() if role.kind is Kind.COMPILER),
+            workers=frozenset(
+                pid for pid, role in roles.items() if role.kind in (ProcessKind.RANK, ProcessKind.ENGINE_CORE)
+            ),
+            compilers=frozenset(pid for pid, role in roles.items() if role.kind is ProcessKind.COMPILER),
             new_processes=self._new_processes,
-            gpus=gpu_looks(states),
+            gpus=gpu_samples(states),
             cache_entries=cache.entries if cache else None,
             cache_bytes=cache.bytes if cache else None,
             tokens=self._tokens,
@@ -75,7 +77,7 @@ class Observer:
             received=self.traffic.received,
         )
 
-    def roles(self, members: Sequence[Process]) -> dict[int, Role]:
+    def roles(self, members: Sequence[Process]) -> dict[int, ProcessRole]:
         """Pid -> what it does in the server."""
         return {process.pid: self._role(process.pid) for process in members}
 
@@ -83,7 +85,7 @@ class Observer:
         self,
         members: Sequence[Process],
         watch: StallWatch,
-        doing: Mapping[int, Doing],
+        doing: Mapping[int, StackActivity],
         place: Mapping[int, str],
         clock: Clock,
     ) -> list[RankUse]:
@@ -103,10 +105,10 @@ class Observer:
             for process in members
         ]
 
-    def _role(self, pid: int) -> Role:
+    def _role(self, pid: int) -> ProcessRole:
         command = command_line(pid)
         role = role_of(command, self._logged.get(pid, ""))
-        if role.kind is Kind.RANK and not role.name:
+        if role.kind is ProcessKind.RANK and not role.name:
             return role_of(command, self._logged.get(pid, ""), environment(pid))
         return role
 

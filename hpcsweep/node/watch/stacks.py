@@ -29,7 +29,7 @@ _WAITING_FILE = re.compile(
 )
 
 
-class Doing(str, Enum):
+class StackActivity(str, Enum):
     """What a process did between two samples."""
 
     STOPPED = "stopped"
@@ -91,24 +91,24 @@ def waits(frames: Frames) -> bool:
     return False
 
 
-def doing(first: ProcessStack, second: ProcessStack, elapsed_s: float) -> Doing:
+def doing(first: ProcessStack, second: ProcessStack, elapsed_s: float) -> StackActivity:
     """Compare two samples of one process, `elapsed_s` apart."""
     if first.state in "Tt" and second.state in "Tt":
-        return Doing.STOPPED
+        return StackActivity.STOPPED
     quiet = second.cpu_s - first.cpu_s < 0.05 * elapsed_s
     if quiet and first.state in "SDI" and second.state in "SDI":
-        return Doing.BLOCKED
+        return StackActivity.BLOCKED
     if first.threads is None or second.threads is None:
-        return Doing.UNKNOWN
+        return StackActivity.UNKNOWN
     looping = False
     for thread in first.threads.keys() | second.threads.keys():
         one, two = first.threads.get(thread), second.threads.get(thread)
         if all(frames is None or waits(frames) for frames in (one, two)):
             continue
         if one != two:
-            return Doing.CHANGING
+            return StackActivity.CHANGING
         looping = True
-    return Doing.LOOPING if looping else Doing.WAITING
+    return StackActivity.LOOPING if looping else StackActivity.WAITING
 
 
 def where(stack: ProcessStack) -> str:

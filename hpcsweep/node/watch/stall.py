@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from hpcsweep.node.watch.counters import READY_STATE, Counters
-from hpcsweep.node.watch.gpu_work import GpuLook, gpu_signals
+from hpcsweep.node.watch.gpu_work import GpuSample, gpu_signals
 
 
 class Situation(Enum):
@@ -24,7 +24,7 @@ class Situation(Enum):
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Snapshot:
     """One look, at `at_s` real seconds (monotonic). Counters only grow; None: could not be seen this time.
 
     `log_lines`, `new_processes`: those that are no repetition. `workers`: pids of ranks and engine cores.
@@ -38,7 +38,7 @@ class Evidence:
     workers: frozenset[int] = frozenset()
     compilers: frozenset[int] = frozenset()
     new_processes: int = 0
-    gpus: Mapping[str, GpuLook] = field(default_factory=dict)
+    gpus: Mapping[str, GpuSample] = field(default_factory=dict)
     cache_entries: int | None = None
     cache_bytes: int | None = None
     tokens: float | None = None
@@ -64,7 +64,7 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
-class Signals:
+class ProgressSignals:
     """What moved between two looks, by class."""
 
     progress: tuple[str, ...] = ()
@@ -72,12 +72,12 @@ class Signals:
 
 
 def signals(
-    before: Evidence,
-    after: Evidence,
+    before: Snapshot,
+    after: Snapshot,
     situation: Situation = Situation.STARTING,
     limits: Thresholds = Thresholds(),
-    since: Evidence | None = None,
-) -> Signals:
+    since: Snapshot | None = None,
+) -> ProgressSignals:
     """Return what moved. `since`: the look at the last progress, for what grows slowly; None: `before`.
 
     Progress while starting: log, io, memory, processes, faults, calls, gpu, cache. With requests in flight: tokens,
@@ -91,13 +91,13 @@ def signals(
             progress.append("prefill")
     else:
         progress = moved.started() + served
-    return Signals(tuple(progress), tuple(moved.activity()))
+    return ProgressSignals(tuple(progress), tuple(moved.activity()))
 
 
 class _Moved:
     """The differences between two looks. A process counts by itself: a sum would fall when one of them exits."""
 
-    def __init__(self, before: Evidence, after: Evidence, limits: Thresholds, since: Evidence) -> None:
+    def __init__(self, before: Snapshot, after: Snapshot, limits: Thresholds, since: Snapshot) -> None:
         self._before, self._after, self._limits, self._since = before, after, limits, since
         self._elapsed_s = max(after.at_s - before.at_s, 1e-3)
         self._gpu = gpu_signals(before.gpus, after.gpus)
@@ -181,7 +181,7 @@ class StallWatch:
     """
 
     def __init__(
-        self, first: Evidence, limits: Thresholds = Thresholds(), every_s: float | None = None, stall_s: float = 0.0
+        self, first: Snapshot, limits: Thresholds = Thresholds(), every_s: float | None = None, stall_s: float = 0.0
     ) -> None:
         self._limits, self._every_s, self._stall_s = limits, every_s, stall_s
         self.last = first
@@ -196,7 +196,7 @@ class StallWatch:
         self.held_up_s = 0.0
         """Seconds so far in which the observer itself was held up, or the server got no core."""
 
-    def look(self, now: Evidence, situation: Situation = Situation.STARTING) -> Signals:
+    def look(self, now: Snapshot, situation: Situation = Situation.STARTING) -> ProgressSignals:
         """Take one more look: the signals since the last one."""
         found = signals(self.last, now, situation, self._limits, self.at_progress)
         late_s = self._late_s(now)
@@ -216,14 +216,14 @@ class StallWatch:
         self._ready.update(pid for pid, counters in now.processes.items() if counters.state == READY_STATE)
         return found
 
-    def _note_busy(self, now: Evidence) -> None:
+    def _note_busy(self, now: Snapshot) -> None:
         elapsed_s = max(now.at_s - self.last.at_s, 1e-3)
         for pid, counters in now.processes.items():
             then = self.last.processes.get(pid)
             if then is None or counters.cpu_s - then.cpu_s >= self._limits.cpu_cores * elapsed_s:
                 self._busy_at_s[pid] = now.at_s
 
-    def _late_s(self, now: Evidence) -> float:
+    def _late_s(self, now: Snapshot) -> float:
         elapsed_s = now.at_s - self.last.at_s
         if self._every_s is None:
             return 0.0
@@ -231,7 +231,7 @@ class StallWatch:
             return elapsed_s - self._every_s
         return elapsed_s if self._starved(now, elapsed_s) else 0.0
 
-    def _starved(self, now: Evidence, elapsed_s: float) -> bool:
+    def _starved(self, now: Snapshot, elapsed_s: float) -> bool:
         """Whether a process was ready to run, and none got a core worth speaking of."""
         both = [(self.last.processes[pid], one) for pid, one in now.processes.items() if pid in self.last.processes]
         ready = any(then.state == one.state == READY_STATE for then, one in both)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hpcsweep.node.process.roles import Kind, Role
+from hpcsweep.node.process.roles import ProcessKind, ProcessRole
 from hpcsweep.node.watch.counters import STOPPED_STATES
-from hpcsweep.node.watch.stacks import Doing
+from hpcsweep.node.watch.stacks import StackActivity
 from hpcsweep.spec.phases import StallCause
 from hpcsweep.units import format_duration
 
@@ -29,11 +29,11 @@ class RankUse:
     """
 
     pid: int
-    role: Role
+    role: ProcessRole
     state: str
     cores: float
     quiet_s: float
-    doing: Doing | None = None
+    doing: StackActivity | None = None
     place: str = ""
     ready: bool = False
 
@@ -49,7 +49,7 @@ class RankUse:
 
 
 @dataclass(frozen=True)
-class Finding:
+class StallFinding:
     """The cause of a stall. `odd`: the ranks that hold the others up; empty: none was found, or all are alike."""
 
     cause: StallCause
@@ -57,23 +57,27 @@ class Finding:
     odd: tuple[RankUse, ...] = ()
 
 
-def find_cause(processes: Sequence[RankUse], *, serving: bool, active: bool, node: str) -> Finding:
+def find_cause(processes: Sequence[RankUse], *, serving: bool, active: bool, node: str) -> StallFinding:
     """Return the cause of a stall.
 
     `serving`: requests are in flight. `active`: CPU time or GPU utilization was seen without progress.
     """
-    parts = [use for use in processes if use.role.kind in (Kind.RANK, Kind.ENGINE_CORE, Kind.FRONT_END)]
+    parts = [
+        use for use in processes if use.role.kind in (ProcessKind.RANK, ProcessKind.ENGINE_CORE, ProcessKind.FRONT_END)
+    ]
     odd, others = _odd_ones(parts)
     if odd:
-        return Finding(StallCause.RANK_STUCK, _told(odd, others, node), tuple(odd))
+        return StallFinding(StallCause.RANK_STUCK, _told(odd, others, node), tuple(odd))
     if active:
         busy = _busy(processes)
         listed = ", ".join(f"{use.role} (pid {use.pid}, {use.cores:.1f} cores{_at(use)})" for use in busy[:8])
         reason = f"CPU or GPU are busy, but nothing gets done: {listed or 'no process uses CPU'}"
-        return Finding(StallCause.BUSY_WAIT, reason)
+        return StallFinding(StallCause.BUSY_WAIT, reason)
     if serving:
-        return Finding(StallCause.REQUESTS_STUCK, "requests are in flight, and every process of the server is idle")
-    return Finding(StallCause.IDLE, "every process of the server is idle")
+        return StallFinding(
+            StallCause.REQUESTS_STUCK, "requests are in flight, and every process of the server is idle"
+        )
+    return StallFinding(StallCause.IDLE, "every process of the server is idle")
 
 
 def _odd_ones(parts: Sequence[RankUse]) -> tuple[list[RankUse], list[RankUse]]:
@@ -81,17 +85,17 @@ def _odd_ones(parts: Sequence[RankUse]) -> tuple[list[RankUse], list[RankUse]]:
     stopped = [use for use in parts if use.state in STOPPED_STATES or use.state == _DEVICE_STATE]
     if stopped:
         return stopped, [use for use in parts if use not in stopped]
-    ranks = [use for use in parts if use.role.kind is Kind.RANK]
+    ranks = [use for use in parts if use.role.kind is ProcessKind.RANK]
     busy = _busy(ranks)
     quiet = [use for use in ranks if not use.busy]
-    working = [use for use in ranks if use.doing in (Doing.LOOPING, Doing.CHANGING)]
+    working = [use for use in ranks if use.doing in (StackActivity.LOOPING, StackActivity.CHANGING)]
     if len(ranks) > 1 and working and len(working) < len(ranks):
         # Its stack is not in a waiting function, while the others wait: whatever it does, they wait for it.
-        waiting = [use for use in ranks if use.doing in (Doing.WAITING, Doing.BLOCKED)]
+        waiting = [use for use in ranks if use.doing in (StackActivity.WAITING, StackActivity.BLOCKED)]
         if len(working) + len(waiting) == len(ranks) and len(working) <= len(waiting):
             return working, waiting
     if quiet and busy and len(quiet) + len(busy) == len(ranks):
-        looped = all(use.doing is Doing.WAITING for use in busy)
+        looped = all(use.doing is StackActivity.WAITING for use in busy)
         if len(quiet) < len(busy) or (len(quiet) == len(busy) and looped):
             return quiet, busy
     return [], []
@@ -107,7 +111,7 @@ def _told(odd: Sequence[RankUse], others: Sequence[RankUse], node: str) -> str:
     shown = "; ".join(_one(use, node) for use in odd[:4])
     if len(odd) > 4:
         shown += f"; and {len(odd) - 4} more"
-    waiting = [use for use in others if use.role.kind is Kind.RANK]
+    waiting = [use for use in others if use.role.kind is ProcessKind.RANK]
     if not waiting:
         return shown
     busy = len(_busy(waiting))
@@ -115,7 +119,7 @@ def _told(odd: Sequence[RankUse], others: Sequence[RankUse], node: str) -> str:
     if len(waiting) == 1:
         how = "busy-waits" if busy else "waits"
     them = "it" if len(odd) == 1 else "them"
-    which = "the other " if any(use.role.kind is Kind.RANK for use in odd) else "its "
+    which = "the other " if any(use.role.kind is ProcessKind.RANK for use in odd) else "its "
     ranks = f"{which}rank, {waiting[0].name}," if len(waiting) == 1 else f"{which}{len(waiting)} ranks"
     return f"{shown}; {ranks} {how} for {them}"
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 from hpcsweep.engines.base import Engine
 from hpcsweep.engines.logs.reader import FactSeen, LogReader, PhaseSeen
 from hpcsweep.load.client.clock import Clock
-from hpcsweep.node.outcome import Ended, Verdict, engine_died, server_exited, stalled, stopped
+from hpcsweep.node.outcome import AttemptVerdict, Ended, engine_died, server_exited, stalled, stopped
 from hpcsweep.node.process.family import Family, Member, mark_of
 from hpcsweep.node.process.processes import Process
 from hpcsweep.node.process.server import Server
@@ -17,7 +17,7 @@ from hpcsweep.node.process.stop_reasons import Stopper
 from hpcsweep.node.record.journal import Journal
 from hpcsweep.node.watch import diagnostics
 from hpcsweep.node.watch.gpus import Gpus
-from hpcsweep.node.watch.inbox import Inbox, Look, Message, ServerLine, Signalled
+from hpcsweep.node.watch.inbox import Inbox, Message, MetricsSample, ServerLine, SignalReceived
 from hpcsweep.node.watch.observer import Observer
 from hpcsweep.node.watch.stall import Situation, StallWatch
 from hpcsweep.node.watch.suspicion import Suspicion
@@ -33,10 +33,10 @@ T = TypeVar("T")
 
 
 class Supervisor:
-    """Watches one attempt. Whatever ends it early is raised as `Ended` from `pump`.
+    """Watches one attempt. An early end is raised as `Ended` from `pump`.
 
-    `spare`: children of the agent that are none of the server's: the guardian, the load process, tools. `probing`: the
-    readiness probe waits for its one token. `node`: the name of this host, for the records.
+    `not_server_pids`: children of the agent that do not belong to the server: the guardian, the load process, tools.
+    `probing`: the readiness probe is waiting for its token. `node`: the name of this host, for the records.
     """
 
     def __init__(
@@ -50,16 +50,22 @@ class Supervisor:
         gpus: Gpus,
         folder: Path,
         token: str,
-        spare: set[int],
+        not_server_pids: set[int],
         budgets: Budgets,
         node: str,
         say: Callable[[str], None],
-        tell_members: Callable[[Collection[Member]], None],
+        set_members: Callable[[Collection[Member]], None],
     ) -> None:
         self.reader = LogReader(engine)
-        self.journal, self.clock, self.inbox, self.spare, self.token = journal, clock, inbox, spare, token
+        self.journal, self.clock, self.inbox, self.not_server_pids, self.token = (
+            journal,
+            clock,
+            inbox,
+            not_server_pids,
+            token,
+        )
         self.pending: list[Message] = []
-        self.family = Family(token, spare)
+        self.family = Family(token, not_server_pids)
         self.phase, self.entered_s = Phase.LAUNCH, 0.0
         self.server: Server | None = None
         self.probing = False
@@ -74,9 +80,9 @@ class Supervisor:
         self._look_every_s = _LOOK_MAX_S
         self._signs: dict[str, None] = {}
         self._activity: dict[str, None] = {}
-        self._held_up_told_s = 0.0
-        self._tell_members, self._members = tell_members, frozenset[Member]()
-        self._told: dict[str, float | str] = {}
+        self._held_up_reported_s = 0.0
+        self._set_members, self._members = set_members, frozenset[Member]()
+        self._seen_facts: dict[str, float | str] = {}
 
     def watch_server(self, server: Server) -> None:
         """A server has been started: from now on its end, and the lack of any progress, end the attempt."""
@@ -130,7 +136,7 @@ class Supervisor:
         if error is not None:
             hint = "free some room (quota?) and retry; what was recorded before is kept"
             reason = f"events.jsonl cannot be written: {error.strerror or error}"
-            raise Ended(Verdict(OutcomeKind.FAILED, reason, "the agent: disk", hint))
+            raise Ended(AttemptVerdict(OutcomeKind.FAILED, reason, "the agent: disk", hint))
         if self.server is not None:
             exit_code = self.server.exit_code()
             if exit_code is not None:
@@ -146,10 +152,10 @@ class Supervisor:
         for message in self.inbox.take(timeout_s):
             if isinstance(message, ServerLine):
                 self._line(message)
-            elif isinstance(message, Look):
+            elif isinstance(message, MetricsSample):
                 self._looked(message)
                 self.pending.append(message)
-            elif not isinstance(message, Signalled):
+            elif not isinstance(message, SignalReceived):
                 self.pending.append(message)
 
     def background(self, work: Callable[[], T]) -> T:
@@ -185,14 +191,14 @@ class Supervisor:
         for seen in self.reader.feed(message.text, t_s):
             if isinstance(seen, PhaseSeen) and self.phase.value in STARTUP_PHASES:
                 self.enter(seen.phase, seen.evidence, t_s)
-            elif isinstance(seen, FactSeen) and self._told.get(seen.name) != seen.value:
-                self._told[seen.name] = seen.value  # eight workers print the same line eight times
+            elif isinstance(seen, FactSeen) and self._seen_facts.get(seen.name) != seen.value:
+                self._seen_facts[seen.name] = seen.value  # eight workers print the same line eight times
                 self.journal.event(
                     "fact", t_s=t_s, name=seen.name, value=seen.value, unit=seen.unit, source="log",
                     evidence=seen.evidence,
                 )  # fmt: skip
 
-    def _looked(self, look: Look) -> None:
+    def _looked(self, look: MetricsSample) -> None:
         if look.figures is not None:
             self.observer.figures(look.figures)
 
@@ -230,7 +236,10 @@ class Supervisor:
         self._signs |= dict.fromkeys(moved.progress)
         self._activity |= dict.fromkeys(moved.activity)
         if now_s >= self._next_progress_s:
-            held_up_s, self._held_up_told_s = self._watch.held_up_s - self._held_up_told_s, self._watch.held_up_s
+            held_up_s, self._held_up_reported_s = (
+                self._watch.held_up_s - self._held_up_reported_s,
+                self._watch.held_up_s,
+            )
             self.journal.event(
                 "progress", sync=False, signs=list(self._signs), activity=list(self._activity), idle_s=self.idle_s(),
                 held_up_s=round(held_up_s, 3),
@@ -241,7 +250,7 @@ class Supervisor:
         told = frozenset((process.pid, process.started, mark_of(process)) for process in members)
         if told != self._members:
             self._members = told
-            self._tell_members(told)
+            self._set_members(told)
 
     def _suspect(self, watch: StallWatch, members: list[Process], situation: Situation, gpu_active: bool) -> None:
         """Declare a stall when there was no progress for long enough, and what there is of activity is confirmed."""
@@ -251,7 +260,9 @@ class Supervisor:
                 self._suspicion = None
             return
         if self._suspicion is None:
-            self._suspicion = Suspicion(self._folder, self.observer, watch, self._budgets, self.clock, self.spare)
+            self._suspicion = Suspicion(
+                self._folder, self.observer, watch, self._budgets, self.clock, self.not_server_pids
+            )
         suspicion = self._suspicion
         found = suspicion.look(members, situation, gpu_active=gpu_active, node=self._node)
         if suspicion.news is not None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from hpcsweep.load.client.clock import Clock
 from hpcsweep.node.process.processes import Process
-from hpcsweep.node.watch.confirmation import Confirmation, Confirmed
+from hpcsweep.node.watch.confirmation import Confirmation, ConfirmationResult
 from hpcsweep.node.watch.observer import Observer
 from hpcsweep.node.watch.stall import Situation, StallWatch
-from hpcsweep.node.watch.stall_cause import QUIET_CORES, Finding, find_cause
+from hpcsweep.node.watch.stall_cause import QUIET_CORES, StallFinding, find_cause
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.units import format_duration
 
@@ -34,9 +34,9 @@ class Suspicion:
         watch: StallWatch,
         budgets: Budgets,
         clock: Clock,
-        spare: MutableSet[int],
+        not_server_pids: MutableSet[int],
     ) -> None:
-        self._folder, self._observer, self._watch, self._spare = folder, observer, watch, spare
+        self._folder, self._observer, self._watch, self._not_server_pids = folder, observer, watch, not_server_pids
         self._stall_s, self._extra_s = clock.real(budgets.stall), clock.real(budgets.busy_stall_s)
         self._clock, self._request_s = clock, clock.real(budgets.request)
         self._gap_s = min(max(self._stall_s / _GAPS_PER_STALL, _GAP_MIN_S), _GAP_MAX_S)
@@ -46,7 +46,9 @@ class Suspicion:
         self.how = ""
         self.news: tuple[str, str] | None = None
 
-    def look(self, members: Sequence[Process], situation: Situation, *, gpu_active: bool, node: str) -> Finding | None:
+    def look(
+        self, members: Sequence[Process], situation: Situation, *, gpu_active: bool, node: str
+    ) -> StallFinding | None:
         """Go on, without waiting. The cause when the stall is certain, or its last extension is over; else None."""
         now_s = time.monotonic()
         watch = self._watch
@@ -66,12 +68,12 @@ class Suspicion:
         if self._confirmation is not None:
             self._confirmation.stop()
 
-    def _confirm(self, members: Sequence[Process], now_s: float, situation: Situation) -> Confirmed | None:
+    def _confirm(self, members: Sequence[Process], now_s: float, situation: Situation) -> ConfirmationResult | None:
         if self._confirmation is None:
             if now_s < self._next_at_s:
                 return None
             roles = self._observer.roles(members)
-            self._confirmation = Confirmation(self._folder, members, roles, self._gap_s, self._spare)
+            self._confirmation = Confirmation(self._folder, members, roles, self._gap_s, self._not_server_pids)
         found = self._confirmation.step(now_s, situation)
         if found is None:
             return None

@@ -27,4 +27,4 @@ class HeldBack:
 
 
 def _kinds(validity: Validity) -> list[str]:
-    return list(dict.fromkeys(reason.kind.replace("_", " ") for reason in validity.reasons))
+    return list(dict.fromkeys(reason.code.replace("_", " ") for reason in validity.reasons))

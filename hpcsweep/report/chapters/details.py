@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from hpcsweep.analysis.decision.recommend import planned_only
 from hpcsweep.analysis.findings import Findings, RunFinding
-from hpcsweep.analysis.findings.measured import Cell, Figure, Startup
+from hpcsweep.analysis.findings.measured import Cell, Figure, StartupFinding
 from hpcsweep.report import wording
 from hpcsweep.report.document import Block, Bullets, Code, Paragraph, Section, Table
 from hpcsweep.report.wording import NOTHING
@@ -40,7 +40,7 @@ def startup(findings: Findings) -> Section | None:
     return Section("Startup", tuple(blocks))
 
 
-def _startup_row(findings: Findings, one: Startup) -> tuple[str, ...]:
+def _startup_row(findings: Findings, one: StartupFinding) -> tuple[str, ...]:
     ended = "ready" if one.startup_s is not None else "not ready"
     if one.ended_in is not None:
         cut = next((p for p in reversed(one.phases) if p.phase is one.ended_in), None)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from hpcsweep.analysis.compared.variants import level_name
 from hpcsweep.analysis.findings import Findings
 from hpcsweep.analysis.findings.compared import AxisFinding, Comparison, LevelFinding, Waterfall
-from hpcsweep.analysis.measured.measures import MEASURES
+from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.analysis.measured.startup import SHORTEST_JUDGED_S
 from hpcsweep.report import wording
 from hpcsweep.report.document import Block, Bullets, Paragraph, Section, Table
@@ -75,7 +75,7 @@ def _is_shown(findings: Findings, one: Comparison, brief: bool) -> bool:
         return False
     if one.reference_value.value is None or one.variant_value.value is None:
         return False  # the summary says n/a, or that it failed
-    return not (brief and MEASURES[one.metric].of_samples and one.condition != "warm")
+    return not (brief and METRICS[one.metric].of_samples and one.condition != "warm")
 
 
 def _alone_row(findings: Findings, axis: str, level: str, one: Comparison, marks: bool) -> tuple[str, ...]:
@@ -83,8 +83,8 @@ def _alone_row(findings: Findings, axis: str, level: str, one: Comparison, marks
         level_name(axis, level),
         wording.exp(findings.variant(one.variant)),
         one.workload,
-        f"{MEASURES[one.metric].title} ({MEASURES[one.metric].unit})",
-        CONDITION[one.condition] if MEASURES[one.metric].of_samples else "all requests",
+        f"{METRICS[one.metric].title} ({METRICS[one.metric].unit})",
+        CONDITION[one.condition] if METRICS[one.metric].of_samples else "all requests",
         wording.figure(one.reference_value),
         wording.figure(one.variant_value),
         wording.comparison(one, provisional=marks),
@@ -93,12 +93,12 @@ def _alone_row(findings: Findings, axis: str, level: str, one: Comparison, marks
 
 def _effect_rows(axis: str, level: LevelFinding, brief: bool) -> Iterator[tuple[str, ...]]:
     for one in level.main_effects:
-        if one.metric in _SHOWN and not (brief and MEASURES[one.metric].of_samples and one.condition != "warm"):
+        if one.metric in _SHOWN and not (brief and METRICS[one.metric].of_samples and one.condition != "warm"):
             yield (
                 wording.marked(level_name(axis, level.level), one.percent.simulated),
                 one.workload or NOTHING,
-                MEASURES[one.metric].title,
-                CONDITION[one.condition] if MEASURES[one.metric].of_samples else "all requests",
+                METRICS[one.metric].title,
+                CONDITION[one.condition] if METRICS[one.metric].of_samples else "all requests",
                 wording.effect(one),
             )
 
@@ -106,7 +106,7 @@ def _effect_rows(axis: str, level: LevelFinding, brief: bool) -> Iterator[tuple[
 def _startup_rows(axis: str, level: LevelFinding) -> Iterator[tuple[str, ...]]:
     for one in level.startup:
         name = wording.marked(level_name(axis, level.level), one.percent.simulated)
-        yield name, MEASURES[one.metric].title, one.cache or NOTHING, wording.effect(one)
+        yield name, METRICS[one.metric].title, one.cache or NOTHING, wording.effect(one)
 
 
 def interactions(findings: Findings) -> Section | None:
@@ -115,7 +115,7 @@ def interactions(findings: Findings) -> Section | None:
     if not findings.interactions:
         return None
     first = findings.interactions[0]
-    text = f"{len(findings.interactions)} pairs of levels could be examined on {MEASURES[first.metric].title}; "
+    text = f"{len(findings.interactions)} pairs of levels could be examined on {METRICS[first.metric].title}; "
     if not seen:
         text += "no interaction was seen: the effects of the axes multiply as far as this sweep can tell."
         return Section("Interactions", (Paragraph(text),))
@@ -144,7 +144,7 @@ def waterfalls(findings: Findings) -> Section | None:
 
 def _waterfall(findings: Findings, one: Waterfall) -> list[Block]:
     start = findings.variant(one.start)
-    measure = MEASURES[one.metric]
+    measure = METRICS[one.metric]
     rows = []
     for step in one.steps:
         change = NOTHING if step.comparison is None else wording.percent(step.comparison.percent)

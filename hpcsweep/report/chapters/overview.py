@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 
-from hpcsweep.analysis.compared.variants import listed
+from hpcsweep.analysis.compared.variants import join_names
 from hpcsweep.analysis.findings import Findings, RunFinding, Variant
 from hpcsweep.analysis.findings.compared import Comparison
-from hpcsweep.analysis.findings.measured import Cell, Condition, Result
-from hpcsweep.analysis.measured.measures import MEASURES
+from hpcsweep.analysis.findings.measured import Cell, Result, SampleSet
+from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.report import wording
 from hpcsweep.report.chapters.caveats import HeldBack
 from hpcsweep.report.document import Bullets, Paragraph, Section, Table
 from hpcsweep.report.wording import NO_OBJECTIVE, NOTHING, SIMULATED
+from hpcsweep.spec.left_out import LeftOut, LeftOutKind
 from hpcsweep.spec.sweep import IMPORTED_FROM
 from hpcsweep.units import counted
 
@@ -51,7 +52,7 @@ def _hardware(findings: Findings) -> list[str]:
     gpus = sorted({run.gpus for run in ran})
     kinds = sorted({name for run in ran if (name := run.gpu_name or run.gpu_type)})
     on = "CPUs, without a GPU" if gpus == [0] else f"{', '.join(map(str, gpus))} GPU{'s' * (gpus != [1])} a run"
-    nodes = listed(sorted({run.host for run in ran if run.host}))
+    nodes = join_names(sorted({run.host for run in ran if run.host}))
     return [f"Ran on {on}" + (f" ({', '.join(kinds)})" if kinds else "") + (f": {nodes}" if nodes else "")]
 
 
@@ -107,18 +108,19 @@ def summary(findings: Findings, *, brief: bool = False) -> Section:
 
 def _not_sent(findings: Findings) -> str:
     """What was left out, by workload and kind of reason, with its arithmetic: no failure."""
-    groups: dict[tuple[str, str], list[Result]] = {}
+    groups: dict[tuple[str, LeftOutKind], dict[str, LeftOut]] = {}
     for result in findings.results:
         if result.left_out is not None:
-            groups.setdefault((result.workload, result.left_out.partition(":")[0]), []).append(result)
+            reason = LeftOut.parse(result.left_out)
+            groups.setdefault((result.workload, reason.kind), {})[result.variant] = reason
     told = []
-    for (workload, kind), results in groups.items():
-        names = listed([findings.variant(result.variant).exp for result in results])
-        if len(results) == len(findings.variants):
+    for (workload, kind), reasons in groups.items():
+        names = join_names([findings.variant(variant).short_name for variant in reasons])
+        if len(reasons) == len(findings.variants):
             names = "any variant"
-        whys = dict.fromkeys((result.left_out or "").partition(": ")[2] for result in results)
-        why = "; ".join([text for text in whys if text][:MAX_WHYS])
-        told.append(f" n/a: {kind}: {workload} was not sent to {names}{f' ({why})' if why else ''}.")
+        details = dict.fromkeys(reason.detail for reason in reasons.values() if reason.detail)
+        why = "; ".join(list(details)[:MAX_WHYS])
+        told.append(f" n/a: {kind.value}: {workload} was not sent to {names}{f' ({why})' if why else ''}.")
     return "".join(told)
 
 
@@ -214,13 +216,13 @@ def latency(findings: Findings) -> Section | None:
 
 
 def _formulas() -> str:
-    return " ".join(f"{m.title}: {m.meaning}." for m in MEASURES.values() if m.of_samples)
+    return " ".join(f"{m.title}: {m.meaning}." for m in METRICS.values() if m.of_samples)
 
 
 def _latency_rows(findings: Findings, cell: Cell) -> Iterator[tuple[str, ...]]:
     if cell.left_out is not None or cell.succeeded < FEW_SAMPLES:
         return
-    chosen: tuple[tuple[str, Condition], ...] = (
+    chosen: tuple[tuple[str, SampleSet], ...] = (
         ("ttft_s", "warm"),
         ("tpot_s", "warm"),
         ("e2e_s", "warm"),
@@ -236,7 +238,7 @@ def _latency_rows(findings: Findings, cell: Cell) -> Iterator[tuple[str, ...]]:
                 wording.exp(findings.variant(cell.variant)),
                 cell.label,
                 cell.workload,
-                MEASURES[metric].title,
+                METRICS[metric].title,
                 wording.CONDITION[condition],
                 str(s.n),
                 *(wording.number(value) for value in values),
@@ -269,7 +271,7 @@ def throughput(findings: Findings) -> Section | None:
         "Exp",
         "Config",
         "Dataset",
-        *(f"{MEASURES[n].title} ({MEASURES[n].unit})" for n in names),
+        *(f"{METRICS[n].title} ({METRICS[n].unit})" for n in names),
         "Held back by",
     )
     note = "Tokens and requests of the successful requests over the duration of the workload; cold requests included."

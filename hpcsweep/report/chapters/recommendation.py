@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from hpcsweep.analysis.compared.variants import listed
+from hpcsweep.analysis.compared.variants import join_names
 from hpcsweep.analysis.decision.choice import NOT_COMPARABLE
 from hpcsweep.analysis.findings import Findings
 from hpcsweep.analysis.findings.compared import Candidate, Verdict
@@ -46,11 +46,12 @@ def _by_workload(findings: Findings) -> Iterator[str]:
     for one in findings.recommendation.by_workload:
         best, chosen = findings.variant(one.best), findings.variant(one.chosen)
         name = wording.marked(one.workload, one.score.simulated)
-        text = f"{name}: {best.exp} scores best, {wording.figure(one.score, unit=True)}"
+        text = f"{name}: {best.short_name} scores best, {wording.figure(one.score, unit=True)}"
         if one.equal:
-            text += f"; no difference from {listed([findings.variant(other).exp for other in one.equal])} was seen"
+            names = join_names([findings.variant(other).short_name for other in one.equal])
+            text += f"; no difference from {names} was seen"
         if chosen is not best:
-            text += f"; {chosen.exp} is simpler or cheaper"
+            text += f"; {chosen.short_name} is simpler or cheaper"
         yield text
 
 
@@ -62,7 +63,7 @@ def _candidates(findings: Findings) -> Table:
     for one in advice.candidates:
         variant = findings.variant(one.variant)
         if one.score.value is None:
-            absent.append(variant.exp)
+            absent.append(variant.short_name)
             continue
         mark = CHOSEN if one.variant == advice.chosen else ""
         rows.append(
@@ -84,7 +85,7 @@ def _candidates(findings: Findings) -> Table:
         note += " No rank: the result is not valid, as the last column says."
     note += held.note
     if absent:
-        note += f" Without a score, because a workload failed or does not fit: {listed(absent)}."
+        note += f" Without a score, because a workload failed or does not fit: {join_names(absent)}."
     return Table(("Rank", "Exp", "Config", "Score", "Against best", "Chance", "Held back by"), tuple(rows), note)
 
 

@@ -10,6 +10,7 @@ from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, S
 from hpcsweep.analysis.findings import Findings
 from hpcsweep.report.chapters.full_report import build_document
 from hpcsweep.report.document import Block
+from hpcsweep.report.formats.registry import DEFAULTS, Format, ReportOptions
 from hpcsweep.terminal_text import printable
 
 TEMPLATE = "report.md.j2"
@@ -22,6 +23,18 @@ _SPECIAL = re.compile(
 _BACKTICKS = re.compile(r"`+")
 _LINE_START = re.compile(r"^(?:[#+>=-]|\d+[.)]|\[)")
 """What would begin a heading, a list, a quotation or a box to tick."""
+
+
+class MarkdownFormat(Format):
+    """The report as a document to archive."""
+
+    name = "markdown"
+    meaning = "a document to archive: the first screen, then every chapter"
+    suffixes = (".md", ".markdown")
+
+    def write(self, findings: Findings, stream: IO[str], options: ReportOptions = DEFAULTS) -> None:
+        """Write the report."""
+        write(findings, stream)
 
 
 def write(findings: Findings, stream: IO[str], templates: Sequence[Path] = ()) -> None:

@@ -10,6 +10,7 @@ from rich.text import Text
 from hpcsweep.analysis.findings import Findings
 from hpcsweep.report.console import make_console, safe_text
 from hpcsweep.report.document import Block, Bullets, Code, Document, Paragraph, Section, Table
+from hpcsweep.report.formats.registry import DEFAULTS, Format, ReportOptions
 from hpcsweep.report.formats.terminal_report import build_page
 from hpcsweep.report.wording import NOTHING, SIMULATED
 
@@ -28,6 +29,17 @@ STACKED_FROM = 1.5
 """On a narrower one, a table that would need this many times its width is told row by row."""
 
 NOT_SAID = ("", NOTHING)
+
+
+class TerminalFormat(Format):
+    """The report for a terminal."""
+
+    name = "terminal"
+    meaning = "for reading here"
+
+    def write(self, findings: Findings, stream: IO[str], options: ReportOptions = DEFAULTS) -> None:
+        """Print the report."""
+        write(findings, stream)
 
 
 def write(findings: Findings, stream: IO[str]) -> None:

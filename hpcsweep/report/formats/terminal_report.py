@@ -2,7 +2,7 @@
 
 import re
 
-from hpcsweep.analysis.compared.variants import listed
+from hpcsweep.analysis.compared.variants import join_names
 from hpcsweep.analysis.findings import Findings, RunFinding
 from hpcsweep.report import wording
 from hpcsweep.report.chapters import details, effects_tables, overview
@@ -69,7 +69,7 @@ def _summary(findings: Findings) -> Section:
     axes = [axis for axis, levels in findings.sweep.axes.items() if len(levels) > 1]
     if not 0 < len(axes) <= MAX_AXES:
         return section
-    by_exp = {variant.exp: variant for variant in findings.variants}
+    by_exp = {variant.short_name: variant for variant in findings.variants}
     place = table.columns.index("Config")
     rows = []
     for row in table.rows:
@@ -113,12 +113,12 @@ def _alike(findings: Findings, runs: list[RunFinding]) -> Section:
     lines += [f"Exit code: {first.exit_code}"] if first.exit_code is not None else []
     lines += [f"What to change: {first.hint}"] if first.hint else []
     hosts = dict.fromkeys(run.host for run in runs if run.host)
-    lines += [f"Host: {listed(list(hosts))}"] if hosts else []
-    lines += [f"Runs: {listed([run.label for run in runs])}"] if of else []
+    lines += [f"Host: {join_names(list(hosts))}"] if hosts else []
+    lines += [f"Runs: {join_names([run.label for run in runs])}"] if of else []
     blocks: list[Block] = [Bullets(tuple(line for line in lines if line))]
     if first.evidence:
         blocks.append(Code("\n".join(details.telling(first.evidence))))
-    names = listed(list(dict.fromkeys(wording.exp(findings.variant(run.variant)) for run in runs)))
+    names = join_names(list(dict.fromkeys(wording.exp(findings.variant(run.variant)) for run in runs)))
     return Section(f"{names}: {wording.outcome(first)}", tuple(blocks), 3)
 
 

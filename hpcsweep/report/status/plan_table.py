@@ -23,8 +23,8 @@ def plan_document(prepared: Prepared, rendered: Rendered) -> dict[str, Any]:
         "jobs": [
             {
                 "job": job.job,
-                "tasks": len(job.tasks),
-                "elements": len(job.tasks),
+                "array_tasks": len(job.array_tasks),
+                "elements": len(job.array_tasks),
                 "resources": job.resources.model_dump(),
                 "script": f.script,
             }
@@ -37,14 +37,19 @@ def plan_document(prepared: Prepared, rendered: Rendered) -> dict[str, Any]:
 def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
     """The plan for a person."""
     console = make_console(stream)
-    places = {run.label: f"{job.job}/{task.index}" for job in rendered.jobs for task in job.tasks for run in task.runs}
+    places = {
+        run.label: f"{job.job}/{element.index}"
+        for job in rendered.jobs
+        for element in job.array_tasks
+        for run in element.runs
+    }
     runs = counted(len(prepared.runs), "run")
     table = Table(title=safe_text(f"{rendered.name} on {prepared.cluster_name}: {runs}"), title_justify="left")
     for column in ("run", "job/task", "GPUs", "workloads", "left out"):
         table.add_column(column, overflow="fold", no_wrap=column == "run")
     for run in prepared.runs:
         sent = [p.workload.name for p in run.workloads if p.left_out is None]
-        out = [f"{p.workload.name}: n/a: {str(p.left_out).partition(':')[0]}" for p in run.workloads if p.left_out]
+        out = [f"{p.workload.name}: n/a: {p.left_out.kind.value}" for p in run.workloads if p.left_out]
         if run.refused is not None:
             sent, out = [], [f"NOT SUBMITTED: {run.refused}"]
         cells = (run.label, places.get(run.label, "-"), str(run.gpus), ", ".join(sent) or "-", "; ".join(out))
@@ -58,8 +63,8 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
         console.print(safe_text(f"SIMULATED: {engine} is played by the simulated engine ({profile.name})"))
     for warning in prepared.warnings:
         console.print(safe_text(f"warning: {warning}"))
-    tasks = sum(len(job.tasks) for job in rendered.jobs)
-    what = f"{counted(len(rendered.jobs), 'submission')}, {counted(tasks, 'array task')}"
+    elements = sum(len(job.array_tasks) for job in rendered.jobs)
+    what = f"{counted(len(rendered.jobs), 'submission')}, {counted(elements, 'array task')}"
     console.print(f"{what}, at most {rendered.gpu_hours:.1f} GPU-hours (GPUs x walltime)")
     for job, files in zip(rendered.jobs, rendered.files, strict=True):
         stream.write(f"\n--- jobs/{job.job}/job.sh\n{printable(files.script)}")

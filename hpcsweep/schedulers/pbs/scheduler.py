@@ -8,7 +8,7 @@ version, where JSON is not; nobody else's jobs are read.
 from collections.abc import Mapping, Sequence
 
 from hpcsweep.errors import SchedulerError, SchedulerParseError, SchedulerUnreachable
-from hpcsweep.schedulers.base import Answer, ClusterFacts, Listing
+from hpcsweep.schedulers.base import ClusterFacts, CommandResult, QueueSnapshot
 from hpcsweep.schedulers.pbs.directives import PREFIX, check_options, directives, safe_variables, variables_option
 from hpcsweep.schedulers.pbs.records import parse_dsv
 from hpcsweep.schedulers.pbs.refusals import (
@@ -101,7 +101,7 @@ class PbsScheduler:
         after = () if split_id(job_id)[2] else ("-W", f"depend=afterany:{job_id}")
         return ("qsub", *options, *after, *variables_option(exports), *_SHELL, script)
 
-    def parse_submit(self, answer: Answer) -> str:
+    def parse_submit(self, answer: CommandResult) -> str:
         """The full job id: `123.server`, or `123[].server` of an array. Raises SchedulerError with PBS's words.
 
         SchedulerUnreachable where the job may have been taken all the same: no answer in time, or one without an id.
@@ -137,7 +137,7 @@ class PbsScheduler:
             return ("qdel", job_id)
         return ("qdel", *(subjob_id(job_id, index) for index in indexes))
 
-    def cancel_trouble(self, answer: Answer) -> str:
+    def cancel_error(self, answer: CommandResult) -> str:
         """Why qdel failed, in words; empty when the jobs are, or already were, over.
 
         Of several ids the exit code tells of the last only, so every line on stderr counts.
@@ -151,17 +151,17 @@ class PbsScheduler:
         """One qstat for all submissions (two where no history is kept); none when there is nothing to ask about."""
         return ((*_QSTAT, *job_ids),) if job_ids else ()
 
-    def parse_query(self, number: int, answer: Answer) -> Listing:
+    def parse_query(self, number: int, answer: CommandResult) -> QueueSnapshot:
         """What qstat reported. Ids that it does not know (history off or purged) are `absent`, not ended."""
         if answer.exit_code is None:
-            return Listing(complete=False, trouble=f"qstat did not answer within {answer.wall_s:.0f} s")
+            return QueueSnapshot(complete=False, error=f"qstat did not answer within {answer.wall_s:.0f} s")
         told = answer.exit_code in (0, FINISHED, UNKNOWN_JOB)
         trouble = _trouble(answer) if told else refusal(answer, "list the jobs").message
         asked = answer.argv[len(_QSTAT) :]
         try:
             found = statuses(parse_dsv(answer.stdout), asked)
         except (SchedulerParseError, ValueError) as exc:
-            return Listing(complete=False, trouble=trouble or str(exc))
+            return QueueSnapshot(complete=False, error=trouble or str(exc))
         # An id without a word about it, as a server without history answers to -x, is not known to be over.
         every = {job_id for job_id, _ in found} >= set(asked) or answer.exit_code == FINISHED
         absent: set[tuple[str, int | None]] = set()
@@ -170,7 +170,7 @@ class PbsScheduler:
         if NO_HISTORY_TEXT in answer.stderr:  # then a subjob that has ended is shown with its array's attributes only
             absent |= {key for key, status in found.items() if status.state.final and status.restarts is None}
         found = {key: status for key, status in found.items() if key not in absent}
-        return Listing(found, complete=told and every and not absent, trouble=trouble, absent=frozenset(absent))
+        return QueueSnapshot(found, complete=told and every and not absent, error=trouble, absent=frozenset(absent))
 
     def find_argv(self, name: str, user: str) -> tuple[str, ...]:
         """Jobs of this name with all their attributes, ended ones too: qselect gives only ids, so qstat follows.
@@ -179,7 +179,7 @@ class PbsScheduler:
         """
         return ("/bin/sh", "-c", _FIND, "qselect", name, user)
 
-    def parse_find(self, answer: Answer, job_dir: str) -> list[str]:
+    def parse_find(self, answer: CommandResult, job_dir: str) -> list[str]:
         """Ids of the jobs that log into `job_dir`, oldest first. Raises SchedulerError."""
         if answer.exit_code not in (0, FINISHED, UNKNOWN_JOB):
             raise refusal(answer, "look for the job")
@@ -194,11 +194,11 @@ class PbsScheduler:
         """Version, server, queues, nodes."""
         return PROBES
 
-    def parse_probes(self, answers: Sequence[Answer]) -> ClusterFacts:
+    def parse_probes(self, answers: Sequence[CommandResult]) -> ClusterFacts:
         """What this PBS is; Torque, a part that cannot be read and switched-off history are warnings."""
         return site_facts(answers)
 
 
-def _trouble(answer: Answer) -> str:
+def _trouble(answer: CommandResult) -> str:
     """Words on stderr that are about more than an id that is not known."""
     return "" if only_over(answer) else said(answer)

@@ -84,7 +84,7 @@ def parse_sacct(text: str) -> Statuses:
         reason = "" if native == "PENDING" and reason == "None" else reason
         for key in expand_job_id(job_id):
             status = _status(key, native, reason, nodes, name, exit_code, signal, "")
-            found[key] = replace(status, trails=True)
+            found[key] = replace(status, lags=True)
     return found
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from hpcsweep.errors import SchedulerError, SchedulerParseError, SchedulerUnreachable
-from hpcsweep.schedulers.base import Answer, ClusterFacts, Listing
+from hpcsweep.schedulers.base import ClusterFacts, CommandResult, QueueSnapshot
 from hpcsweep.schedulers.slurm.directives import check_directives
 from hpcsweep.schedulers.slurm.facts import CONFIG_ARGV, PARTITIONS_ARGV, parse_facts
 from hpcsweep.schedulers.slurm.output import (
@@ -67,7 +67,7 @@ class SlurmScheduler:
             script,
         )
 
-    def parse_submit(self, answer: Answer) -> str:
+    def parse_submit(self, answer: CommandResult) -> str:
         """The job id of `12`, `12;cluster` or `Submitted batch job 12`; see `Scheduler.parse_submit`."""
         _raise_if_unreachable(answer, "sbatch")
         ids = {match[1] for line in answer.stdout.splitlines() if (match := _SUBMITTED.fullmatch(line.strip()))}
@@ -99,7 +99,7 @@ class SlurmScheduler:
         """One `scancel`, of the whole job or of `12_[1,3-5]`."""
         return ("scancel", job_id if indexes is None else f"{job_id}_[{fold_indexes(indexes)}]")
 
-    def cancel_trouble(self, answer: Answer) -> str:
+    def cancel_error(self, answer: CommandResult) -> str:
         """Why scancel failed; it is silent, with exit code 0, about jobs that are over or unknown."""
         if answer.exit_code is None:
             return "scancel did not answer in time"
@@ -116,31 +116,31 @@ class SlurmScheduler:
             (*_WHOLE_RANGES, "sacct", "-X", "-n", "-P", "-j", ids, "-o", SACCT_FORMAT),
         )
 
-    def parse_query(self, number: int, answer: Answer) -> Listing:
+    def parse_query(self, number: int, answer: CommandResult) -> QueueSnapshot:
         """What squeue (0) or sacct (1) told; see `Scheduler.parse_query`."""
         command = ("squeue", "sacct")[number]
         if answer.exit_code is None:
-            return Listing(complete=False, trouble=f"{command} did not answer within {answer.wall_s:.0f} s")
+            return QueueSnapshot(complete=False, error=f"{command} did not answer within {answer.wall_s:.0f} s")
         if answer.exit_code != 0:
             if number == 0 and _UNKNOWN_ID in answer.stderr and not answer.stdout.strip():
-                return Listing()  # squeue -j with one id that it does not know: an empty answer, not an error
+                return QueueSnapshot()  # squeue -j with one id that it does not know: an empty answer, not an error
             if _NO_ACCOUNTING in answer.stderr:
-                return Listing()  # nothing is wrong: `hpcsweep doctor` says that there is none
+                return QueueSnapshot()  # nothing is wrong: `hpcsweep doctor` says that there is none
             last = _last_line(answer.stderr) or f"exit code {answer.exit_code}"
             if authentication_failed(answer.stderr):
                 last = f"munge does not work on this machine ({last})"
-            return Listing(complete=False, trouble=f"{command}: {last}")
+            return QueueSnapshot(complete=False, error=f"{command}: {last}")
         try:
-            return Listing((parse_squeue, parse_sacct)[number](answer.stdout))
+            return QueueSnapshot((parse_squeue, parse_sacct)[number](answer.stdout))
         except SchedulerParseError as exc:
             more = f" ({_last_line(answer.stderr)})" if answer.stderr.strip() else ""
-            return Listing(complete=False, trouble=exc.message + more)
+            return QueueSnapshot(complete=False, error=exc.message + more)
 
     def find_argv(self, name: str, user: str) -> tuple[str, ...]:
         """squeue of the user's jobs of this name, also those that have just ended."""
         return ("squeue", "-h", "--states=all", f"--user={user}", f"--name={name}", "-O", "JobArrayID:|,Comment:|")
 
-    def parse_find(self, answer: Answer, job_dir: str) -> list[str]:
+    def parse_find(self, answer: CommandResult, job_dir: str) -> list[str]:
         """Ids of the jobs whose comment names `job_dir`; see `Scheduler.parse_find`."""
         _raise_if_unreachable(answer, "squeue")
         if answer.exit_code != 0:
@@ -156,12 +156,12 @@ class SlurmScheduler:
         """The configuration, and the partitions with their nodes."""
         return (CONFIG_ARGV, PARTITIONS_ARGV)
 
-    def parse_probes(self, answers: Sequence[Answer]) -> ClusterFacts:
+    def parse_probes(self, answers: Sequence[CommandResult]) -> ClusterFacts:
         """What the cluster is; see `Scheduler.parse_probes`."""
         return parse_facts(*answers)
 
 
-def _raise_if_unreachable(answer: Answer, command: str) -> None:
+def _raise_if_unreachable(answer: CommandResult, command: str) -> None:
     if answer.exit_code is None:
         raise SchedulerUnreachable(
             f"{command} did not answer within {answer.wall_s:.0f} s", hint="`scontrol ping` says whether Slurm is up"

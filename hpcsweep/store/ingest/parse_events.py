@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from hpcsweep.events.records import EVENT, Event, Progress, SampleDone
+from hpcsweep.events.records import EVENT, Event, ProgressSeen, SampleDone
 from hpcsweep.store.ingest.blocks import Samples, gather, mend, take, take_record
 
 try:
@@ -36,7 +36,7 @@ class Parsed:
     end: int
     events: list[Event] = field(default_factory=list)
     samples: dict[tuple[str, int], Samples] = field(default_factory=dict)
-    progress: Progress | None = None
+    progress: ProgressSeen | None = None
     last: Event | None = None
     largest_seq: int = -1
     troubles: list[tuple[int, str]] = field(default_factory=list)
@@ -98,7 +98,7 @@ def parse(data: bytes, start: int, run_id: str, attempt: int) -> Parsed:
 def _keep(event: Event, parsed: Parsed) -> None:
     parsed.lines += 1
     parsed.largest_seq = max(parsed.largest_seq, event.seq)
-    if isinstance(event, Progress):
+    if isinstance(event, ProgressSeen):
         parsed.progress = event
     else:
         parsed.events.append(event)

@@ -209,7 +209,7 @@ class PbsExecutor(ArrayExecutor):
                 memory_bytes=int(given.mem_gb * (1 << 30)) if given.mem_gb else cluster.memory,
                 walltime_s=60 * given.timeout_min,
             ),
-            tasks=[ArrayTask(index=index, runs=[]) for index in range(self._array_size)],
+            array_tasks=[ArrayTask(index=index, runs=[]) for index in range(self._array_size)],
             cache_dir="",
         )
 

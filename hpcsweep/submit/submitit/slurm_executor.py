@@ -169,7 +169,7 @@ class SlurmExecutor(ArrayExecutor, submitit.SlurmExecutor):
             name=self._job_name,
             scheduler="slurm",
             resources=_validated(Resources, resources),
-            tasks=[ArrayTask(index=index, runs=[]) for index in range(self._array_size)],
+            array_tasks=[ArrayTask(index=index, runs=[]) for index in range(self._array_size)],
             cache_dir="",
         )
 

@@ -21,6 +21,7 @@ from hpcsweep.report.formats.html.links import Links, folder_of
 from hpcsweep.report.formats.html.pack import pack_json, pack_plotly
 from hpcsweep.report.formats.html.plots import plot_data
 from hpcsweep.report.formats.html.tables import HtmlTable, kept_whole, of_document, run_table
+from hpcsweep.report.formats.registry import DEFAULTS, Format, ReportOptions
 from hpcsweep.terminal_text import printable
 
 TEMPLATE = "report.html.j2"
@@ -47,6 +48,19 @@ class Chapter:
     def parts_open(self) -> bool:
         """The parts are few enough to be read one after the other."""
         return len(self.parts) <= OPEN_PARTS
+
+
+class HtmlFormat(Format):
+    """One page with plots that opens offline."""
+
+    name = "html"
+    meaning = "one page with plots that opens offline"
+    suffixes = (".html", ".htm")
+    telemetry = True
+
+    def write(self, findings: Findings, stream: IO[str], options: ReportOptions = DEFAULTS) -> None:
+        """Write the page."""
+        write(findings, stream)
 
 
 def write(findings: Findings, stream: IO[str], templates: Sequence[Path] = ()) -> None:

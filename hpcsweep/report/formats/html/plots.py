@@ -12,9 +12,9 @@ from hpcsweep.analysis.columns import Floats
 from hpcsweep.analysis.compared.variants import level_name
 from hpcsweep.analysis.findings import Findings, RunFinding
 from hpcsweep.analysis.findings.compared import AxisFinding, LevelFinding
-from hpcsweep.analysis.findings.measured import Cell, Figure, Startup
+from hpcsweep.analysis.findings.measured import Cell, Figure, StartupFinding
 from hpcsweep.analysis.measured.curves import cumulative, marked_places, peaks, thin
-from hpcsweep.analysis.measured.measures import MEASURES, SAMPLE_MEASURES
+from hpcsweep.analysis.measured.metrics import METRICS, SAMPLE_METRICS
 from hpcsweep.analysis.measured.samples import measure
 from hpcsweep.report import wording
 from hpcsweep.report.formats.html.pack import rounded
@@ -44,8 +44,8 @@ def plot_data(findings: Findings) -> dict[str, Any]:
         "phases": list(STARTUP_PHASES),
         "workloads": workloads,
         "measures": {
-            name: {"title": MEASURES[name].title, "unit": MEASURES[name].unit, "meaning": MEASURES[name].meaning}
-            for name in MEASURES
+            name: {"title": METRICS[name].title, "unit": METRICS[name].unit, "meaning": METRICS[name].meaning}
+            for name in METRICS
         },
         "runs": [_run(findings, run, startups.get(run.run)) for run in findings.runs],
         "cells": [_cell(cell, runs[cell.run], workloads, sent) for cell in findings.cells],
@@ -54,11 +54,11 @@ def plot_data(findings: Findings) -> dict[str, Any]:
     }
 
 
-def _run(findings: Findings, run: RunFinding, startup: Startup | None) -> dict[str, Any]:
+def _run(findings: Findings, run: RunFinding, startup: StartupFinding | None) -> dict[str, Any]:
     variant = findings.index.get(run.variant)
     axes = findings.sweep.axes
     return {
-        "exp": wording.marked(variant.exp if variant else wording.NOTHING, run.simulated),
+        "exp": wording.marked(variant.short_name if variant else wording.NOTHING, run.simulated),
         "label": run.label,
         "sim": run.simulated,
         "outcome": wording.outcome(run),
@@ -93,7 +93,7 @@ def _cell(cell: Cell, run: int, workloads: list[str], cells: int) -> dict[str, A
         places = thin(len(cell.samples), _share(MAX_SAMPLES, cells), marked_places(cold, failed))
         body["samples"] = {
             "sent_s": _numbers(cell.samples.sent_s[places], _TIME_DIGITS),
-            **{name: _numbers(measured.matrix[SAMPLE_MEASURES.index(name)][places]) for name in SAMPLE_MEASURES},
+            **{name: _numbers(measured.matrix[SAMPLE_METRICS.index(name)][places]) for name in SAMPLE_METRICS},
             "marks": "".join(_marks(cold[places], failed[places], cell.samples.warmup[places])),
         }
         chosen = measured.warm if measured.warm.any() else measured.good
@@ -179,9 +179,9 @@ def _pareto(findings: Findings) -> Iterator[dict[str, Any]]:
             continue
         simulated = one.tps_per_user.simulated or one.tps_per_gpu.simulated
         user, gpu = (wording.figure(figure, unit=True) for figure in (one.tps_per_user, one.tps_per_gpu))
-        better = "" if one.dominated_by is None else findings.variant(one.dominated_by).exp
+        better = "" if one.dominated_by is None else findings.variant(one.dominated_by).short_name
         yield {
-            "exp": wording.marked(variant.exp, simulated),
+            "exp": wording.marked(variant.short_name, simulated),
             "name": variant.name,
             "workload": one.workload,
             "user": _figure(one.tps_per_user),

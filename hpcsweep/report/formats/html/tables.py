@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from hpcsweep.analysis.compared.variants import level_name
 from hpcsweep.analysis.findings import Findings, RunFinding
-from hpcsweep.analysis.findings.measured import Cell, Condition, Startup
-from hpcsweep.analysis.measured.measures import MEASURES
+from hpcsweep.analysis.findings.measured import Cell, SampleSet, StartupFinding
+from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.report import wording
 from hpcsweep.report.document import Table
 from hpcsweep.report.formats.html.links import Link, Links
@@ -23,7 +23,7 @@ _FIGURE = re.compile(r"[+-]?\d", re.ASCII)
 MAX_FACET_LEVELS = 40
 """An axis with more levels is searched by text, not chosen from a list."""
 
-_SHOWN: tuple[tuple[str, Condition], ...] = (
+_SHOWN: tuple[tuple[str, SampleSet], ...] = (
     ("ttft_s", "warm"),
     ("tpot_s", "warm"),
     ("e2e_s", "warm"),
@@ -99,7 +99,7 @@ def run_table(findings: Findings, links: Links) -> RunTable:
             rows.append(_row(findings, run, startups.get(run.run), findings.cells[place] if place >= 0 else None))
             keys.append((number, place))
             files.append(own_links)
-    measures = (f"{MEASURES[m].title}{' warm' if c == 'warm' else ''} ({MEASURES[m].unit})" for m, c in _SHOWN)
+    measures = (f"{METRICS[m].title}{' warm' if c == 'warm' else ''} ({METRICS[m].unit})" for m, c in _SHOWN)
     columns = ("Exp", "Run", "Dataset", "Outcome", "Validity", "Startup", *measures, "Host")
     note = "A mean with its 95% interval in brackets, then n. Warm: without the cold first requests."
     if any(files):
@@ -110,9 +110,11 @@ def run_table(findings: Findings, links: Links) -> RunTable:
     return RunTable(table, tuple(_facets(findings, rows)), tuple(keys))
 
 
-def _row(findings: Findings, run: RunFinding, startup: Startup | None, cell: Cell | None) -> tuple[str, ...]:
+def _row(findings: Findings, run: RunFinding, startup: StartupFinding | None, cell: Cell | None) -> tuple[str, ...]:
     variant = findings.index.get(run.variant)
-    name = wording.marked(NOTHING, run.simulated) if variant is None else wording.marked(variant.exp, run.simulated)
+    name = (
+        wording.marked(NOTHING, run.simulated) if variant is None else wording.marked(variant.short_name, run.simulated)
+    )
     head = (name, run.label, NOTHING if cell is None else cell.workload, wording.outcome(run))
     started = NOTHING if startup is None else wording.seconds(startup.startup_s)
     host = run.host or NOTHING
@@ -124,8 +126,8 @@ def _row(findings: Findings, run: RunFinding, startup: Startup | None, cell: Cel
     return (*head, held, started, *(_measured(cell, metric, condition) for metric, condition in _SHOWN), host)
 
 
-def _measured(cell: Cell, metric: str, condition: Condition) -> str:
-    if MEASURES[metric].of_samples:
+def _measured(cell: Cell, metric: str, condition: SampleSet) -> str:
+    if METRICS[metric].of_samples:
         summary = cell.summary(metric, condition)
         return NOTHING if summary is None else wording.figure(summary.figure())
     return wording.figure(cell.throughput.get(metric))

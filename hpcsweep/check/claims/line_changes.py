@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-from hpcsweep.check.claims.find import Claim, claims
-from hpcsweep.check.findings import Finding, Verdict
-from hpcsweep.check.known import NOISE_PERCENT, NOISE_REASON
-from hpcsweep.check.quantities import Quantity, comparable, in_one_unit, names_a_speed, quantities
-from hpcsweep.imports.documents.blocks import Place
+from hpcsweep.check.claims.claim import Claim, claims
+from hpcsweep.check.findings import ClaimFinding, ClaimVerdict
+from hpcsweep.check.measured_figures import NOISE_PERCENT, NOISE_REASON
+from hpcsweep.check.quantities import StatedNumber, comparable, in_one_unit, names_a_speed, quantities
+from hpcsweep.imports.documents.model import Location
 from hpcsweep.imports.documents.numbers import Number
 
 _ARROW = re.compile(r"[\s*_`]*(?:[\u2192\u27f6\u279c]|-{1,2}>|=>|\u2014>)[\s*_`]*")
@@ -41,24 +41,24 @@ _ALONE = re.compile(r"[\s>*|-]{0,8}[A-Za-z][A-Za-z ()/_-]{0,40}[:=]")
 
 
 @dataclass(frozen=True)
-class Pair:
+class ComparedPair:
     """Two numbers that a text sets against each other, with its place in the text."""
 
-    a: Quantity
-    b: Quantity
+    a: StatedNumber
+    b: StatedNumber
     start: int
     end: int
     ordered: bool
 
     @property
-    def operands(self) -> tuple[Quantity, Quantity]:
+    def operands(self) -> tuple[StatedNumber, StatedNumber]:
         """Return (old, new); of two numbers in no order the smaller one first, as a gain is stated."""
         return (self.a, self.b) if self.ordered or self.a.number.value <= self.b.number.value else (self.b, self.a)
 
 
-def pairs(text: str, numbers: Sequence[Quantity]) -> list[Pair]:
+def pairs(text: str, numbers: Sequence[StatedNumber]) -> list[ComparedPair]:
     """Return the neighbouring numbers of one unit that the text compares: `A -> B`, `from A to B`, `A vs B`."""
-    found = []
+    compared = []
     for a, b in pairwise(numbers):
         if b.start - a.end > _GAP:
             continue
@@ -68,11 +68,11 @@ def pairs(text: str, numbers: Sequence[Quantity]) -> list[Pair]:
         comes_from = bool(_FROM.search(text[max(0, a.start - 10) : a.start]))
         ordered = bool(_ARROW.fullmatch(between) or (comes_from and _TO.fullmatch(between)))
         if ordered or _VERSUS.fullmatch(between):
-            found.append(Pair(a, b, a.start, b.end, ordered))
-    return found
+            compared.append(ComparedPair(a, b, a.start, b.end, ordered))
+    return compared
 
 
-def _is_measured(a: Quantity, b: Quantity) -> bool:
+def _is_measured(a: StatedNumber, b: StatedNumber) -> bool:
     """Return whether two numbers can be measured speeds, and not counts: a unit, or digits enough."""
     if a.number.value <= 0 or b.number.value <= 0:
         return False
@@ -81,13 +81,13 @@ def _is_measured(a: Quantity, b: Quantity) -> bool:
     return min(a.digits, b.digits) >= _SURE_DIGITS - bool(a.unit or b.unit)
 
 
-def line_changes(lines: Sequence[str], place: Place, about: str) -> Iterator[tuple[Claim, Finding, str]]:
+def line_changes(lines: Sequence[str], location: Location, about: str) -> Iterator[tuple[Claim, ClaimFinding, str]]:
     """Yield each claim of the line at a place with its finding, and the words around it that say what it is about."""
-    line = lines[place.line - 1]
+    line = lines[location.line - 1]
     stated = claims(line)
     if not stated:
         return
-    numbers = [one for one in quantities(line) if not any(c.start <= one.start < c.end for c in stated)]
+    numbers = [number for number in quantities(line) if not any(c.start <= number.start < c.end for c in stated)]
     compared = pairs(line, numbers)
     for number, claim in enumerate(stated):
         before = stated[number - 1].end if number else 0
@@ -95,28 +95,28 @@ def line_changes(lines: Sequence[str], place: Place, about: str) -> Iterator[tup
         subject = f"{line[before : claim.start]} {line[claim.end : after]}"
         own = _own_pairs(line, claim, compared, before, after) or _named_twice(line, claim, numbers)
         if own:
-            yield claim, judged(place, about, claim, own, (), line, sure=len(own) == 1), subject
+            yield claim, judged(location, about, claim, own, (), line, sure=len(own) == 1), subject
             continue
-        above = list(_named_above(lines, place.line, claim, numbers))
+        above = list(_named_above(lines, location.line, claim, numbers))
         if above:
             pair, source = next(((p, n) for p, n in above if _fits(claim, p)), above[0])
-            near = [n for _, n in above if place.line - n <= _NEAR_LINES]
+            near = [n for _, n in above if location.line - n <= _NEAR_LINES]
             sure = len(above) == 1 and len(near) == 1
-            yield claim, judged(place, about, claim, [pair], (source,), line, sure=sure), subject
+            yield claim, judged(location, about, claim, [pair], (source,), line, sure=sure), subject
             continue
-        yield claim, _by_any(place, about, claim, numbers, compared, line), subject
+        yield claim, _by_any(location, about, claim, numbers, compared, line), subject
 
 
 def judged(
-    place: Place,
+    location: Location,
     about: str,
     claim: Claim,
-    compared: Sequence[tuple[Quantity, Quantity]],
+    compared: Sequence[tuple[StatedNumber, StatedNumber]],
     sources: Sequence[int],
     context: str,
     *,
     sure: bool,
-) -> Finding:
+) -> ClaimFinding:
     """Return the finding on a claim by its numbers (old, new); `sure`: nothing else can be meant."""
     chosen = next((pair for pair in compared if _fits(claim, pair)), compared[0])
     old, new = in_one_unit(*chosen)
@@ -126,14 +126,16 @@ def judged(
     ratio = f"{chosen[1].text} against {chosen[0].text}{where}"
     speed = names_a_speed(context) or chosen[0].unit in ("tok/s", "req/s")
     percent = 100 * (new.value / old.value - 1)
-    told = f"{ratio} = {percent:+.2f}%" if claim.kind == "percent" else f"{ratio} = {change:.3g}x"
+    reason = f"{ratio} = {percent:+.2f}%" if claim.kind == "percent" else f"{ratio} = {change:.3g}x"
     if not fits and (claim.hedged or not sure):
-        return not_checked(place, about, claim, "its numbers are not named clearly enough")
-    verdict = Verdict.CONFIRMED if fits else Verdict.WRONG
+        return not_checked(location, about, claim, "its numbers are not named clearly enough")
+    verdict = ClaimVerdict.CONFIRMED if fits else ClaimVerdict.WRONG
     if fits and speed and abs(percent) < NOISE_PERCENT and claim.kind == "percent":
-        verdict, told = Verdict.NOISE, f"{told}; {NOISE_REASON}"
+        verdict, reason = ClaimVerdict.NOISE, f"{reason}; {NOISE_REASON}"
     stated = claim.size.value if claim.kind == "ratio" or change >= 0 else -claim.size.value
-    return Finding(place, about, claim.text, verdict, told, claim.kind, stated, change, claim.unit, tuple(sources))
+    return ClaimFinding(
+        location, about, claim.text, verdict, reason, claim.kind, stated, change, claim.unit, tuple(sources)
+    )
 
 
 def _size(claim: Claim, old: Number, new: Number) -> float:
@@ -141,22 +143,24 @@ def _size(claim: Claim, old: Number, new: Number) -> float:
     if claim.kind == "ratio":
         return claim.changes(old, new)[0].value
     change = 100 * (new.value / old.value - 1)
-    fitting = next((one.value for one in claim.changes(old, new) if one.agrees(claim.size)), abs(change))
+    fitting = next((size.value for size in claim.changes(old, new) if size.agrees(claim.size)), abs(change))
     return fitting if change >= 0 else -fitting
 
 
-def not_checked(place: Place, about: str, claim: Claim, why: str) -> Finding:
+def not_checked(location: Location, about: str, claim: Claim, why: str) -> ClaimFinding:
     """Return the finding on a claim whose two numbers are not known."""
-    return Finding(place, about, claim.text, Verdict.NOT_CHECKED, why, claim.kind, claim.size.value, None, claim.unit)
+    return ClaimFinding(
+        location, about, claim.text, ClaimVerdict.NOT_CHECKED, why, claim.kind, claim.size.value, None, claim.unit
+    )
 
 
-def _fits(claim: Claim, pair: tuple[Quantity, Quantity]) -> bool:
+def _fits(claim: Claim, pair: tuple[StatedNumber, StatedNumber]) -> bool:
     return claim.fits(*in_one_unit(*pair))
 
 
 def _own_pairs(
-    line: str, claim: Claim, compared: Sequence[Pair], before: int, after: int
-) -> list[tuple[Quantity, Quantity]]:
+    line: str, claim: Claim, compared: Sequence[ComparedPair], before: int, after: int
+) -> list[tuple[StatedNumber, StatedNumber]]:
     """Return the pair right before a claim, else the one right after it in the words that say so."""
     for pair in compared:
         near = before <= pair.start and 0 <= claim.start - pair.end < _GAP
@@ -165,33 +169,33 @@ def _own_pairs(
     for pair in compared:
         near = 0 <= pair.start - claim.end < _GAP and pair.end <= after
         if near and _PAIR_FOLLOWS.fullmatch(line[claim.end : pair.start]):
-            same = [one for one in compared if claim.end <= one.start and one.end <= after]
-            return [one.operands for one in same]
+            same = [other for other in compared if claim.end <= other.start and other.end <= after]
+            return [other.operands for other in same]
     return []
 
 
-def _named_twice(line: str, claim: Claim, numbers: Sequence[Quantity]) -> list[tuple[Quantity, Quantity]]:
+def _named_twice(line: str, claim: Claim, numbers: Sequence[StatedNumber]) -> list[tuple[StatedNumber, StatedNumber]]:
     """Return (other, own): the named number right before a claim, and those of the same name before it."""
     own = _right_before(line, claim, numbers)
     if own is None or not own.label:
         return []
-    return [(one, own) for one in numbers if _same_name(one, own)]
+    return [(number, own) for number in numbers if _same_name(number, own)]
 
 
-def _same_name(one: Quantity, own: Quantity) -> bool:
-    return one.end <= own.start and one.name == own.name and comparable(one, own) and one.number.value > 0
+def _same_name(number: StatedNumber, own: StatedNumber) -> bool:
+    return number.end <= own.start and number.name == own.name and comparable(number, own) and number.number.value > 0
 
 
-def _right_before(line: str, claim: Claim, numbers: Sequence[Quantity]) -> Quantity | None:
-    last = next((one for one in reversed(numbers) if one.end <= claim.start), None)
+def _right_before(line: str, claim: Claim, numbers: Sequence[StatedNumber]) -> StatedNumber | None:
+    last = next((number for number in reversed(numbers) if number.end <= claim.start), None)
     if last is None or claim.start - last.end >= _GAP:
         return None
     return last if re.fullmatch(r"[\s*_`]*[(,]?[\s*_`]*", line[last.end : claim.start]) else None
 
 
 def _named_above(
-    lines: Sequence[str], number: int, claim: Claim, numbers: Sequence[Quantity]
-) -> Iterator[tuple[tuple[Quantity, Quantity], int]]:
+    lines: Sequence[str], number: int, claim: Claim, numbers: Sequence[StatedNumber]
+) -> Iterator[tuple[tuple[StatedNumber, StatedNumber], int]]:
     """Yield ((old, new), line) for the lines above that hold the same name and nothing else, as in a flattened page."""
     own = _right_before(lines[number - 1], claim, numbers)
     if own is None or not own.label or not _ALONE.match(lines[number - 1]) or "|" in lines[number - 1].strip("| "):
@@ -205,14 +209,19 @@ def _named_above(
 
 
 def _by_any(
-    place: Place, about: str, claim: Claim, numbers: Sequence[Quantity], compared: Sequence[Pair], line: str
-) -> Finding:
+    location: Location,
+    about: str,
+    claim: Claim,
+    numbers: Sequence[StatedNumber],
+    compared: Sequence[ComparedPair],
+    line: str,
+) -> ClaimFinding:
     """Return CONFIRMED where two measured numbers of the line give the claim to all its digits, else NOT_CHECKED."""
-    near = [one for one in numbers if one.end <= claim.start][-_MOST_NUMBERS:]
-    near += [one for one in numbers if one.start >= claim.end][:_MOST_NUMBERS]
-    candidates = [one.operands for one in compared]
+    near = [number for number in numbers if number.end <= claim.start][-_MOST_NUMBERS:]
+    near += [number for number in numbers if number.start >= claim.end][:_MOST_NUMBERS]
+    candidates = [pair.operands for pair in compared]
     candidates += [(a, b) for a, b in combinations(near, 2) if comparable(a, b) and min(a.digits, b.digits) >= 3]
     fitting = [pair for pair in candidates if _fits(claim, pair)]
     if not fitting or claim.size.value == 0:
-        return not_checked(place, about, claim, "its two numbers are not named beside it")
-    return judged(place, about, claim, fitting[:1], (), line, sure=False)
+        return not_checked(location, about, claim, "its two numbers are not named beside it")
+    return judged(location, about, claim, fitting[:1], (), line, sure=False)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from hpcsweep.imports.documents.blocks import Context, Place, SampleTable, Table, TableSample
+from hpcsweep.imports.documents.model import BlockContext, Location, ParsedTable, SampleTable, TableSample
 from hpcsweep.imports.documents.numbers import Number, count, figure
 
 _RULER_CELL = re.compile(r":?-{2,}:?")
@@ -20,19 +20,19 @@ _CAPTION = re.compile(r"^[\s>*-]*([^|]+?)\s*:?[\s*]*$")
 _SET = re.compile(r"(?<!\w)(\d+k)(?![A-Za-z0-9])", re.IGNORECASE)
 
 
-def tables(lines: Sequence[str], contexts: Sequence[Context], file: str) -> Iterator[Table]:
+def tables(lines: Sequence[str], contexts: Sequence[BlockContext], file: str) -> Iterator[ParsedTable]:
     """Every pipe table, indented or not, with or without outer pipes. A ruler makes a table; text alone does not."""
     end = 0
-    for place in range(1, len(lines)):
-        if place < end or not _is_ruler(lines[place]) or "|" not in lines[place - 1]:
+    for index in range(1, len(lines)):
+        if index < end or not _is_ruler(lines[index]) or "|" not in lines[index - 1]:
             continue
-        columns = cells(lines[place - 1])
+        columns = cells(lines[index - 1])
         rows = []
-        end = place + 1
+        end = index + 1
         while end < len(lines) and "|" in lines[end]:
             rows.append((end + 1, cells(lines[end])))
             end += 1
-        yield Table(Place(file, place), columns, tuple(rows), contexts[place - 1])
+        yield ParsedTable(Location(file, index), columns, tuple(rows), contexts[index - 1])
 
 
 def _is_ruler(line: str) -> bool:
@@ -50,19 +50,19 @@ def cells(line: str) -> tuple[str, ...]:
     return tuple(re.sub(r"[*`]{1,3}", "", cell).strip() for cell in re.split(r"(?<!\\)\|", inner))
 
 
-def sample_table(table: Table, lines: Sequence[str]) -> SampleTable | None:
+def sample_table(table: ParsedTable, lines: Sequence[str]) -> SampleTable | None:
     """The table as samples; None: it has no column of times or of tokens/s next to one of tokens."""
     columns = {
-        name: place
+        name: index
         for name, pattern in _COLUMNS.items()
-        for place, column in enumerate(table.columns)
+        for index, column in enumerate(table.columns)
         if re.fullmatch(pattern, column.strip().lower())
     }
     if not ({"e2e_s", "tps"} & columns.keys()) or not ({"prompt_tokens", "completion_tokens"} & columns.keys()):
         return None
     samples, averages, average_line = [], {}, 0
     for line, row in table.rows:
-        values = {name: row[place] for name, place in columns.items() if place < len(row)}
+        values = {name: row[index] for name, index in columns.items() if index < len(row)}
         numbers = {name: number for name, text in values.items() if (number := figure(_UNIT.sub("", text))) is not None}
         if _AVERAGE.match(row[0]):
             averages, average_line = numbers, line
@@ -70,12 +70,12 @@ def sample_table(table: Table, lines: Sequence[str]) -> SampleTable | None:
             samples.append(_sample(row[0], line, values, numbers))
     if not samples:
         return None
-    caption = _caption(lines, table.place.line)
-    group = next((found[1].lower() for text in (caption, samples[0].name) if (found := _SET.search(text))), "")
+    caption = _caption(lines, table.location.line)
+    group = next((matched[1].lower() for text in (caption, samples[0].name) if (matched := _SET.search(text))), "")
     return SampleTable(
         label=table.context.label,
         group=group or caption or "samples",
-        place=table.place,
+        location=table.location,
         samples=tuple(samples),
         averages=averages,
         average_line=average_line,

@@ -9,7 +9,7 @@ from hpcsweep.analysis.measured.validity import TOKENS_SHARE
 
 
 @dataclass(frozen=True)
-class Conditions:
+class Provenance:
     """Of the runs that count. A set has more than one member when they differ; empty: not known."""
 
     simulated: frozenset[str]
@@ -21,10 +21,10 @@ class Conditions:
     completion_tokens: float | None
 
 
-def conditions_of(cells: Sequence[Cell]) -> Conditions:
+def provenance_of(cells: Sequence[Cell]) -> Provenance:
     """The conditions of one variant on one workload."""
     chosen = counting(cells)
-    return Conditions(
+    return Provenance(
         simulated=frozenset("simulated" if cell.simulated else "measured" for cell in chosen),
         client=frozenset(cell.client for cell in chosen),
         dataset=frozenset(cell.dataset_sha256[:12] for cell in chosen if cell.dataset_sha256),
@@ -50,7 +50,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def differing(a: Conditions, b: Conditions) -> str:
+def differing(a: Provenance, b: Provenance) -> str:
     """What differs so much that the two must not be compared; empty: nothing that is known."""
     for what, old, new in (
         ("", a.simulated, b.simulated),

@@ -8,8 +8,8 @@ import numpy as np
 
 from hpcsweep.analysis.measured.samples import columns_of, measure, with_cold_marks
 from hpcsweep.analysis.rows import AttemptRow, WorkloadRow
-from hpcsweep.check.findings import Finding, Verdict
-from hpcsweep.imports.documents.blocks import Place, SampleTable
+from hpcsweep.check.findings import ClaimFinding, ClaimVerdict
+from hpcsweep.imports.documents.model import Location, SampleTable
 from hpcsweep.imports.documents.numbers import Number, shown
 from hpcsweep.imports.results.sample_rows import rows_of
 
@@ -53,12 +53,12 @@ def warm_mean(table: SampleTable) -> WarmMean | None:
     return WarmMean(float(everything.mean()), float(warm.mean()), first_s, float(np.median(times)), len(everything))
 
 
-def recompute_table(table: SampleTable) -> list[Finding]:
+def recompute_table(table: SampleTable) -> list[ClaimFinding]:
     """Each row's tokens/s, each average, and what a cold first request does to them."""
     return [*_row_rates(table), *_averages(table), *_cold(table)]
 
 
-def _row_rates(table: SampleTable) -> Iterator[Finding]:
+def _row_rates(table: SampleTable) -> Iterator[ClaimFinding]:
     """Yield the rate of each row: wrong where most others are tokens / time, as else the table counts otherwise."""
     rated = []
     for sample in table.samples:
@@ -67,38 +67,38 @@ def _row_rates(table: SampleTable) -> Iterator[Finding]:
         tps = Number(sample.completion_tokens) / sample.e2e_s
         rated.append((sample, sample.e2e_s, sample.tps, tps, sample.tps.agrees(tps)))
     follows = sum(agrees for *_, agrees in rated) > len(rated) / 2
-    for sample, e2e_s, said, tps, agrees in rated:
+    for sample, e2e_s, stated, tps, agrees in rated:
         reason = f"{sample.completion_tokens} tokens / {shown(e2e_s.value)} s = {shown(tps.value)}"
-        otherwise = Verdict.WRONG if follows else Verdict.NOT_CHECKED
-        yield Finding(
-            place=Place(table.place.file, sample.line),
+        otherwise = ClaimVerdict.WRONG if follows else ClaimVerdict.NOT_CHECKED
+        yield ClaimFinding(
+            location=Location(table.location.file, sample.line),
             about=f"{table.label}, {sample.name}",
-            claim=f"TPS = {shown(said.value)}",
-            verdict=Verdict.CONFIRMED if agrees else otherwise,
+            claim=f"TPS = {shown(stated.value)}",
+            verdict=ClaimVerdict.CONFIRMED if agrees else otherwise,
             reason=reason if agrees or follows else f"{reason}: the rows of this table count otherwise",
             kind="sample",
-            stated=said.value,
+            stated=stated.value,
             recomputed=tps.value,
             unit="tok/s",
         )
 
 
-def _averages(table: SampleTable) -> Iterator[Finding]:
-    for column, said in table.averages.items():
+def _averages(table: SampleTable) -> Iterator[ClaimFinding]:
+    for column, stated in table.averages.items():
         mean = _mean([getattr(sample, column) for sample in table.samples])
         if mean is None:
             continue
         others = [other for name, other in _alternatives(table) if name == column]
-        if not said.agrees(mean) and any(said.agrees(other) for other in others):
+        if not stated.agrees(mean) and any(stated.agrees(other) for other in others):
             continue
-        yield Finding(
-            place=Place(table.place.file, table.average_line),
+        yield ClaimFinding(
+            location=Location(table.location.file, table.average_line),
             about=f"{table.label}, {table.group}",
-            claim=f"average {column} = {shown(said.value)} {_UNITS[column]}",
-            verdict=Verdict.CONFIRMED if said.agrees(mean) else Verdict.WRONG,
+            claim=f"average {column} = {shown(stated.value)} {_UNITS[column]}",
+            verdict=ClaimVerdict.CONFIRMED if stated.agrees(mean) else ClaimVerdict.WRONG,
             reason=f"mean of {len(table.samples)} rows = {shown(mean.value)}",
             kind="average",
-            stated=said.value,
+            stated=stated.value,
             recomputed=mean.value,
             unit=_UNITS[column],
         )
@@ -120,20 +120,20 @@ def _mean(values: Sequence[Number | int | None]) -> Number | None:
     return Number(fmean(n.value for n in numbers), fmean(n.tolerance for n in numbers))
 
 
-def _cold(table: SampleTable) -> Iterator[Finding]:
+def _cold(table: SampleTable) -> Iterator[ClaimFinding]:
     means = warm_mean(table)
-    said = table.averages.get("tps")
-    if means is None or said is None or not means.slow:
+    stated = table.averages.get("tps")
+    if means is None or stated is None or not means.slow:
         return
-    yield Finding(
-        place=Place(table.place.file, table.average_line),
+    yield ClaimFinding(
+        location=Location(table.location.file, table.average_line),
         about=f"{table.label}, {table.group}",
-        claim=f"average TPS = {shown(said.value)} as the speed of this configuration",
-        verdict=Verdict.DOES_NOT_FOLLOW,
+        claim=f"average TPS = {shown(stated.value)} as the speed of this configuration",
+        verdict=ClaimVerdict.DOES_NOT_FOLLOW,
         reason=f"the first request was cold: {shown(means.first_s)} s against {shown(means.median_s)} s; "
         f"without it the mean of {means.n - 1} is {shown(means.warm)}",
         kind="cold_in_average",
-        stated=said.value,
+        stated=stated.value,
         recomputed=means.warm,
         unit="tok/s",
     )

@@ -11,7 +11,7 @@ RESULT_FILE = "result file"
 
 
 @dataclass(frozen=True, order=True)
-class Place:
+class Location:
     """A line of a file, 1-based."""
 
     file: str
@@ -22,7 +22,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Context:
+class BlockContext:
     """What stands above a block. `headings`: the outermost first; `short`: a line or title; `comment`: `# …`.
 
     `command`: the serve command that stands above, in the same section; empty: none.
@@ -52,10 +52,10 @@ class Benchmark:
     """
 
     label: str
-    place: Place
+    location: Location
     tool: str
     figures: Mapping[str, Number]
-    context: Context = Context()
+    context: BlockContext = BlockContext()
     settings: Mapping[str, str] = field(default_factory=dict)
     samples: tuple[SampleRow, ...] = ()
     timed: bool = False
@@ -69,7 +69,9 @@ class Benchmark:
     def has_failed(self) -> bool:
         """Return whether no request of it succeeded: then it has no speed."""
         completed = self.value("completed")
-        return completed == 0 or (completed is None and bool(self.samples) and all(one.error for one in self.samples))
+        return completed == 0 or (
+            completed is None and bool(self.samples) and all(sample.error for sample in self.samples)
+        )
 
     def value(self, name: str) -> float | None:
         """A figure; None: it is not stated."""
@@ -100,32 +102,32 @@ class SampleTable:
 
     label: str
     group: str
-    place: Place
+    location: Location
     samples: tuple[TableSample, ...]
     averages: Mapping[str, Number] = field(default_factory=dict)
     average_line: int = 0
-    context: Context = Context()
+    context: BlockContext = BlockContext()
 
 
 @dataclass(frozen=True)
-class Table:
+class ParsedTable:
     """Any table. `rows`: (line, cells); `context`: what stands above it."""
 
-    place: Place
+    location: Location
     columns: tuple[str, ...]
     rows: tuple[tuple[int, tuple[str, ...]], ...]
-    context: Context = Context()
+    context: BlockContext = BlockContext()
 
 
 @dataclass(frozen=True)
 class WrittenCommand:
     """A command that starts a server, as written, comments and all; `recommended`: the document advises it."""
 
-    place: Place
+    location: Location
     text: str
     argv: tuple[str, ...]
     recommended: bool
-    context: Context = Context()
+    context: BlockContext = BlockContext()
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class FailedBlock:
     """Where a result is announced and an error stands."""
 
     label: str
-    place: Place
+    location: Location
     text: str
 
 
@@ -141,13 +143,13 @@ class FailedBlock:
 class Skipped:
     """Something that was not taken, and why."""
 
-    place: Place
+    location: Location
     what: str
     why: str
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportedDocument:
     """Everything that was found in one file, in its order. `lines`: the cleaned text, for claims in prose.
 
     `tables`: those that hold neither results nor samples; `result_tables`: those whose results are in `benchmarks`.
@@ -157,10 +159,10 @@ class Imported:
     form: str
     benchmarks: tuple[Benchmark, ...] = ()
     sample_tables: tuple[SampleTable, ...] = ()
-    tables: tuple[Table, ...] = ()
-    result_tables: tuple[Table, ...] = ()
+    tables: tuple[ParsedTable, ...] = ()
+    result_tables: tuple[ParsedTable, ...] = ()
     commands: tuple[WrittenCommand, ...] = ()
     failures: tuple[FailedBlock, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     lines: tuple[str, ...] = ()
-    contexts: tuple[Context, ...] = ()
+    contexts: tuple[BlockContext, ...] = ()

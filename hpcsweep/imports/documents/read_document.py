@@ -6,24 +6,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from hpcsweep.errors import SpecError
-from hpcsweep.imports.documents.blocks import (
+from hpcsweep.imports.documents.clean_text import clean_lines, decode
+from hpcsweep.imports.documents.html_tables import html_tables
+from hpcsweep.imports.documents.markdown_tables import sample_table, tables
+from hpcsweep.imports.documents.model import (
     RESULT_FILE,
     Benchmark,
-    Context,
+    BlockContext,
     FailedBlock,
-    Imported,
-    Place,
+    ImportedDocument,
+    Location,
+    ParsedTable,
     SampleTable,
     Skipped,
-    Table,
     WrittenCommand,
 )
-from hpcsweep.imports.documents.clean import clean_lines, decode
-from hpcsweep.imports.documents.html_tables import html_tables
 from hpcsweep.imports.documents.outline import Outline, outline
-from hpcsweep.imports.documents.tables import sample_table, tables
 from hpcsweep.imports.results.metric_tables import results_in
-from hpcsweep.imports.results.printed import PrintedBlock, printed_blocks
+from hpcsweep.imports.results.printed_blocks import PrintedBlock, printed_blocks
 from hpcsweep.imports.results.result_files import json_objects, read_objects
 from hpcsweep.spec.yaml_text import parse_yaml
 
@@ -32,15 +32,15 @@ _HEAD_LENGTH = 4000
 _CLIENT = re.compile(r"\bguidellm\b|\bvllm bench\b|benchmark_serving|bench_serving|trtllm-bench", re.IGNORECASE)
 
 
-def read_bytes(data: bytes, file: str) -> Imported:
+def read_bytes(data: bytes, file: str) -> ImportedDocument:
     """Everything that is found in the content of a file; `file` names it in every place. Nothing is dropped unsaid."""
     text, note = decode(data)
-    told = (Skipped(Place(file, 1), "the file's encoding", note),) if note else ()
-    found = read_text(text, file)
-    return replace(found, skipped=told + found.skipped)
+    notes = (Skipped(Location(file, 1), "the file's encoding", note),) if note else ()
+    document = read_text(text, file)
+    return replace(document, skipped=notes + document.skipped)
 
 
-def read_text(text: str, file: str) -> Imported:
+def read_text(text: str, file: str) -> ImportedDocument:
     """Everything that is found in a text: result files in JSON, else printed blocks, tables and commands."""
     if text.lstrip("\ufeff \t\r\n")[:1] in ("{", "["):
         objects, end = json_objects(text)
@@ -51,62 +51,65 @@ def read_text(text: str, file: str) -> Imported:
     return _of_document(text, file)
 
 
-def _of_yaml(text: str, file: str) -> Imported:
+def _of_yaml(text: str, file: str) -> ImportedDocument:
     """Return the benchmark report of llm-d in a text, which is YAML."""
     try:
         value, _ = parse_yaml(text, file)
     except SpecError as exc:
-        skipped = (Skipped(Place(file, 1), "the whole file", f"it begins as a report of llm-d, and is none: {exc}"),)
-        return Imported(file=file, form=RESULT_FILE, skipped=skipped)
+        skipped = (Skipped(Location(file, 1), "the whole file", f"it begins as a report of llm-d, and is none: {exc}"),)
+        return ImportedDocument(file=file, form=RESULT_FILE, skipped=skipped)
     return _of_objects([(1, value)], None, file)
 
 
-def _of_objects(objects: list[tuple[int, object]], end: tuple[int, str] | None, file: str) -> Imported:
-    found = list(read_objects(objects, file))
-    skipped = [one for one in found if isinstance(one, Skipped)]
+def _of_objects(objects: list[tuple[int, object]], end: tuple[int, str] | None, file: str) -> ImportedDocument:
+    items = list(read_objects(objects, file))
+    skipped = [item for item in items if isinstance(item, Skipped)]
     if end is not None:
-        skipped.append(Skipped(Place(file, end[0]), "the rest of the file", f"it is no JSON: {end[1]}"))
-    benchmarks = _told_apart([one for one in found if isinstance(one, Benchmark)])
-    return Imported(file=file, form=RESULT_FILE, benchmarks=benchmarks, skipped=tuple(skipped))
+        skipped.append(Skipped(Location(file, end[0]), "the rest of the file", f"it is no JSON: {end[1]}"))
+    benchmarks = _told_apart([item for item in items if isinstance(item, Benchmark)])
+    return ImportedDocument(file=file, form=RESULT_FILE, benchmarks=benchmarks, skipped=tuple(skipped))
 
 
-def _of_document(text: str, file: str) -> Imported:
+def _of_document(text: str, file: str) -> ImportedDocument:
     lines = clean_lines(text)
     way = outline(lines)
     benchmarks, skipped = [], []
     clients = _clients(lines)
     for block in printed_blocks(lines):
-        place = Place(file, block.line)
+        location = Location(file, block.line)
         if not block.complete:
             stated = ", ".join(block.figures) or "nothing but its title"
-            skipped.append(Skipped(place, "part of a benchmark block", f"too little to be a result: {stated}"))
+            skipped.append(Skipped(location, "part of a benchmark block", f"too little to be a result: {stated}"))
             continue
-        one = _benchmark(block, way.contexts[block.line - 1], place)
-        benchmarks.append(replace(one, tool="guidellm") if _by_guidellm(clients, block.line) else one)
+        benchmark = _benchmark(block, way.contexts[block.line - 1], location)
+        benchmarks.append(replace(benchmark, tool="guidellm") if _by_guidellm(clients, block.line) else benchmark)
         skipped += [
-            Skipped(Place(file, line), f"line in a benchmark block: {unread}", "its meaning is not known")
+            Skipped(Location(file, line), f"line in a benchmark block: {unread}", "its meaning is not known")
             for line, unread in block.unread
         ]
     found_tables = [*tables(lines, way.contexts, file), *html_tables(text, way.contexts, file)]
-    of_tables = {table.place: results_in(table) for table in found_tables}
-    benchmarks += [one for results in of_tables.values() for one in results]
-    benchmarks.sort(key=lambda one: one.place.line)
+    of_tables = {table.location: results_in(table) for table in found_tables}
+    benchmarks += [benchmark for results in of_tables.values() for benchmark in results]
+    benchmarks.sort(key=lambda entry: entry.location.line)
     sampled = [(table, sample_table(table, lines)) for table in found_tables]
     sample_tables = [samples for _, samples in sampled if samples is not None]
-    skipped += [one for table, samples in sampled if samples is not None for one in _rows_left(table, samples)]
+    skipped += [row for table, samples in sampled if samples is not None for row in _rows_left(table, samples)]
     commands = [
-        WrittenCommand(Place(file, one.line), one.text, one.argv, one.recommended, one.context) for one in way.commands
+        WrittenCommand(Location(file, command.line), command.text, command.argv, command.recommended, command.context)
+        for command in way.commands
     ]
     failures = list(_failures(lines, way, benchmarks, file))
     if not (benchmarks or sample_tables or commands or found_tables or skipped):
-        skipped.append(Skipped(Place(file, 1), "the whole file", "no benchmark, table or serve command is found in it"))
-    return Imported(
+        skipped.append(
+            Skipped(Location(file, 1), "the whole file", "no benchmark, table or serve command is found in it")
+        )
+    return ImportedDocument(
         file=file,
         form="document",
         benchmarks=_told_apart(benchmarks),
         sample_tables=_groups_apart(sample_tables),
-        tables=tuple(t for t, samples in sampled if samples is None and not of_tables[t.place]),
-        result_tables=tuple(t for t, samples in sampled if samples is None and of_tables[t.place]),
+        tables=tuple(t for t, samples in sampled if samples is None and not of_tables[t.location]),
+        result_tables=tuple(t for t, samples in sampled if samples is None and of_tables[t.location]),
         commands=tuple(commands),
         failures=tuple(failures),
         skipped=tuple(skipped),
@@ -117,8 +120,8 @@ def _of_document(text: str, file: str) -> Imported:
 
 def _clients(lines: Sequence[str]) -> list[tuple[int, bool]]:
     """Return (line, whether it is GuideLLM) of each mention of a load client."""
-    found = [(number, _CLIENT.search(line)) for number, line in enumerate(lines, 1)]
-    return [(number, match[0].lower() == "guidellm") for number, match in found if match]
+    mentions = [(number, _CLIENT.search(line)) for number, line in enumerate(lines, 1)]
+    return [(number, match[0].lower() == "guidellm") for number, match in mentions if match]
 
 
 def _by_guidellm(clients: Sequence[tuple[int, bool]], line: int) -> bool:
@@ -127,19 +130,19 @@ def _by_guidellm(clients: Sequence[tuple[int, bool]], line: int) -> bool:
     return bool(clients) and clients[max(0, above - 1)][1]
 
 
-def _rows_left(table: Table, samples: SampleTable) -> Iterator[Skipped]:
+def _rows_left(table: ParsedTable, samples: SampleTable) -> Iterator[Skipped]:
     """The rows of a table of samples that have neither a time nor a speed."""
-    taken = {samples.average_line, *(one.line for one in samples.samples)}
+    taken = {samples.average_line, *(sample.line for sample in samples.samples)}
     for line, row in table.rows:
         if line not in taken and any(row):
             what = f"row of a table of samples: {' | '.join(row)}"[:160]
-            yield Skipped(Place(table.place.file, line), what, "it has neither a time nor tokens/s")
+            yield Skipped(Location(table.location.file, line), what, "it has neither a time nor tokens/s")
 
 
-def _benchmark(block: PrintedBlock, context: Context, place: Place) -> Benchmark:
+def _benchmark(block: PrintedBlock, context: BlockContext, location: Location) -> Benchmark:
     return Benchmark(
-        label=context.label or f"line {place.line}",
-        place=place,
+        label=context.label or f"line {location.line}",
+        location=location,
         tool=block.tool,
         figures=block.figures,
         context=context,
@@ -150,38 +153,40 @@ def _benchmark(block: PrintedBlock, context: Context, place: Place) -> Benchmark
 
 def _failures(lines: Sequence[str], way: Outline, benchmarks: Sequence[Benchmark], file: str) -> Sequence[FailedBlock]:
     """Fences under a title that announces a result, in which there is none."""
-    found = []
-    starts = [benchmark.place.line for benchmark in benchmarks]
+    failures = []
+    starts = [benchmark.location.line for benchmark in benchmarks]
     for first, last, title in way.fences:
         if "result" not in title.lower() or any(first <= line <= last for line in starts):
             continue
         text = " ".join(line.strip() for line in lines[first - 1 : last] if line.strip())
         label = way.contexts[first - 1].label
         if text:
-            found.append(FailedBlock(label or f"line {first}", Place(file, first), text[:300]))
-    return found
+            failures.append(FailedBlock(label or f"line {first}", Location(file, first), text[:300]))
+    return failures
 
 
 def _told_apart(benchmarks: Sequence[Benchmark]) -> tuple[Benchmark, ...]:
     """Blocks of one label get their line behind it, from the second on."""
     seen: set[str] = set()
     named = []
-    for one in benchmarks:
-        label = one.label if one.label not in seen else f"{one.label} (line {one.place.line})"
+    for benchmark in benchmarks:
+        label = (
+            benchmark.label if benchmark.label not in seen else f"{benchmark.label} (line {benchmark.location.line})"
+        )
         number = 2
         while label in seen:  # several objects in one line
-            label, number = f"{one.label} (line {one.place.line}, {number})", number + 1
+            label, number = f"{benchmark.label} (line {benchmark.location.line}, {number})", number + 1
         seen.add(label)
-        named.append(replace(one, label=label))
+        named.append(replace(benchmark, label=label))
     return tuple(named)
 
 
-def _groups_apart(found: Sequence[SampleTable]) -> tuple[SampleTable, ...]:
+def _groups_apart(sample_tables: Sequence[SampleTable]) -> tuple[SampleTable, ...]:
     """Two tables of one label and group: the second is another group."""
     seen: set[tuple[str, str]] = set()
     named = []
-    for one in found:
-        group = one.group if (one.label, one.group) not in seen else f"{one.group} (line {one.place.line})"
-        seen.add((one.label, group))
-        named.append(replace(one, group=group))
+    for table in sample_tables:
+        group = table.group if (table.label, table.group) not in seen else f"{table.group} (line {table.location.line})"
+        seen.add((table.label, group))
+        named.append(replace(table, group=group))
     return tuple(named)

@@ -116,7 +116,7 @@ def printed_blocks(lines: Sequence[str]) -> list[PrintedBlock]:
     starts = [0]
     for line in lines:
         starts.append(starts[-1] + len(line) + 1)
-    found: list[PrintedBlock] = []
+    blocks: list[PrintedBlock] = []
     current: PrintedBlock | None = None
     here = 0
     for at, match in _marks(text):
@@ -124,9 +124,9 @@ def printed_blocks(lines: Sequence[str]) -> list[PrintedBlock]:
             here += 1
         number = here + 1
         if match.re is _TITLE:
-            before = found.pop().settings if found and not found[-1].figures and not found[-1].titled else {}
+            before = blocks.pop().settings if blocks and not blocks[-1].figures and not blocks[-1].titled else {}
             current = PrintedBlock(number, number, titled=True, settings=before)
-            found.append(current)
+            blocks.append(current)
         elif match.re is _RULE:
             if current is not None and (current.complete or (current.titled and current.figures)):
                 current = None
@@ -136,14 +136,14 @@ def printed_blocks(lines: Sequence[str]) -> list[PrintedBlock]:
                 continue  # the heads of two columns
             if current is None or name in current.figures or number - current.last_line > _NEAR_LINES:
                 current = PrintedBlock(number, number, titled=False)
-                found.append(current)
+                blocks.append(current)
             current.last_line = number + match[0].count("\n")
             if number_of is not None:
                 current.figures[name] = number_of
                 current.trtllm |= "/sec)" in match[0].lower()
             else:
                 current.settings.setdefault(name, setting)
-    for block in found:
+    for block in blocks:
         end = block.last_line
         while end < len(lines) and lines[end].strip() and not is_part(lines[end]):
             end += 1  # up to the ruler or a blank line
@@ -152,7 +152,7 @@ def printed_blocks(lines: Sequence[str]) -> list[PrintedBlock]:
             start -= 1
         inside = range(start, end)
         block.unread += [(i + 1, unread) for i in inside if (unread := _unread(lines[i]))]
-    return found
+    return blocks
 
 
 def named_figure(name: str, value: str) -> tuple[str, Number] | None:
@@ -168,8 +168,8 @@ def _marks(text: str) -> list[tuple[int, re.Match[str]]]:
     titles = list(_TITLE.finditer(text))
     starts = [title.start() for title in titles]
     rules = [rule for rule in _RULE.finditer(text) if not _inside(rule, titles, starts)]
-    found = [(match.start(), match) for match in (*titles, *rules, *_ITEM.finditer(text))]
-    return sorted(found, key=lambda pair: pair[0])
+    marks = [(match.start(), match) for match in (*titles, *rules, *_ITEM.finditer(text))]
+    return sorted(marks, key=lambda pair: pair[0])
 
 
 def _inside(rule: re.Match[str], titles: Sequence[re.Match[str]], starts: Sequence[int]) -> bool:

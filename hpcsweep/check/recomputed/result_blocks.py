@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
-from hpcsweep.analysis.measured.metrics import summarize, vllm_json
-from hpcsweep.check.findings import Finding, Verdict
-from hpcsweep.imports.documents.blocks import Benchmark
+from hpcsweep.analysis.measured.vllm_bench import summarize, vllm_json
+from hpcsweep.check.findings import ClaimFinding, ClaimVerdict
+from hpcsweep.imports.documents.model import Benchmark
 from hpcsweep.imports.documents.numbers import Number, shown, stored
 
 _RATES = (
@@ -29,30 +29,30 @@ _AT_LEAST = (
 )
 
 
-def recompute(benchmark: Benchmark) -> list[Finding]:
+def recompute(benchmark: Benchmark) -> list[ClaimFinding]:
     """Every figure that can be recomputed, confirmed or wrong."""
     return [*_rates(benchmark), *_sums(benchmark), *_order(benchmark), *_times(benchmark), *_details(benchmark)]
 
 
 def _finding(
     benchmark: Benchmark, name: str, recomputed: Number, how: str, unit: str, *, agrees: bool | None = None
-) -> Finding:
-    said = benchmark.figures[name]
-    fits = said.agrees(recomputed) if agrees is None else agrees
-    return Finding(
-        place=benchmark.place,
+) -> ClaimFinding:
+    stated = benchmark.figures[name]
+    fits = stated.agrees(recomputed) if agrees is None else agrees
+    return ClaimFinding(
+        location=benchmark.location,
         about=benchmark.label,
-        claim=f"{name} = {shown(said.value)} {unit}".rstrip(),
-        verdict=Verdict.CONFIRMED if fits else Verdict.WRONG,
+        claim=f"{name} = {shown(stated.value)} {unit}".rstrip(),
+        verdict=ClaimVerdict.CONFIRMED if fits else ClaimVerdict.WRONG,
         reason=f"{how} = {shown(recomputed.value)}",
         kind="figure",
-        stated=said.value,
+        stated=stated.value,
         recomputed=recomputed.value,
         unit=unit,
     )
 
 
-def _rates(benchmark: Benchmark) -> Iterator[Finding]:
+def _rates(benchmark: Benchmark) -> Iterator[ClaimFinding]:
     """Yield each throughput against amount / duration.
 
     A tool may take its rates over another time: GuideLLM averages over the time in which requests were under way.
@@ -68,10 +68,10 @@ def _rates(benchmark: Benchmark) -> Iterator[Finding]:
             amount = Number(sum(figures[part].value for part in amounts))
             how = f"{' + '.join(amounts)} / duration = {shown(amount.value)} / {shown(duration.value)} s"
             rated.append((name, amount / duration, how, unit))
-    fitting = [one for one in rated if figures[one[0]].agrees(one[1])]
+    fitting = [rate_entry for rate_entry in rated if figures[rate_entry[0]].agrees(rate_entry[1])]
     if not fitting and _is_standard(benchmark) and len(rated) > _TWO:
         factors = [figures[name] / rate for name, rate, _, _ in rated if rate.value > 0]
-        if factors and all(one.agrees(factors[0]) for one in factors):
+        if factors and all(factor.agrees(factors[0]) for factor in factors):
             implied = duration / factors[0]
             how = f"amount / rate of all {len(rated)} rates of this block"
             yield _finding(benchmark, "duration", implied, how, "s", agrees=False)
@@ -81,7 +81,7 @@ def _rates(benchmark: Benchmark) -> Iterator[Finding]:
         if not agrees and not fitting and not (len(rated) == 1 and _is_standard(benchmark)):
             finding = _finding(benchmark, name, rate, how, unit)
             why = f"{how}; no rate of this block is amount / duration: its tool counts otherwise"
-            yield replace(finding, verdict=Verdict.NOT_CHECKED, reason=why)
+            yield replace(finding, verdict=ClaimVerdict.NOT_CHECKED, reason=why)
             continue
         yield _finding(benchmark, name, rate, how, unit)
 
@@ -91,7 +91,7 @@ def _is_standard(benchmark: Benchmark) -> bool:
     return benchmark.tool in _STANDARD and not benchmark.unread
 
 
-def _sums(benchmark: Benchmark) -> Iterator[Finding]:
+def _sums(benchmark: Benchmark) -> Iterator[ClaimFinding]:
     """Total = in + out; text + vision = input; and a throughput of nothing is no result."""
     figures = benchmark.figures
     parts = ("input_throughput", "output_throughput")
@@ -104,21 +104,21 @@ def _sums(benchmark: Benchmark) -> Iterator[Finding]:
         yield _finding(benchmark, "total_input_tokens", total, "text + vision tokens", "tokens")
     failed, completed = figures.get("failed"), figures.get("completed")
     if failed is not None and completed is not None and failed.value > 0:
-        yield Finding(
-            benchmark.place,
+        yield ClaimFinding(
+            benchmark.location,
             benchmark.label,
             f"a result of {shown(completed.value)} requests",
-            Verdict.NOTE,
+            ClaimVerdict.NOTE,
             f"{shown(failed.value)} of {shown(failed.value + completed.value)} requests failed and are in no average",
             "failures",
         )
     counted, sent = figures.get("total_output_tokens"), figures.get("total_output_tokens_retokenized")
     if counted is not None and sent is not None and counted.value > 0 and sent.value < 0.95 * counted.value:
-        yield Finding(
-            benchmark.place,
+        yield ClaimFinding(
+            benchmark.location,
             benchmark.label,
             f"total_output_tokens = {shown(counted.value)}",
-            Verdict.NOTE,
+            ClaimVerdict.NOTE,
             f"the text that came back has {shown(sent.value)} tokens: tokens are counted that nobody received",
             "tokens",
             stated=counted.value,
@@ -127,7 +127,7 @@ def _sums(benchmark: Benchmark) -> Iterator[Finding]:
         )
 
 
-def _order(benchmark: Benchmark) -> Iterator[Finding]:
+def _order(benchmark: Benchmark) -> Iterator[ClaimFinding]:
     """Percentiles do not fall, a peak is not below the average."""
     figures = benchmark.figures
     for metric in _METRICS:
@@ -137,7 +137,7 @@ def _order(benchmark: Benchmark) -> Iterator[Finding]:
             head, _, rest = name.partition("_")
             if rest == f"{metric}_ms" and head[0] == "p" and head[1:].replace(".", "", 1).isdigit():
                 ranked.append((float(head[1:]), name, number))
-        ranked.sort(key=lambda one: one[0])
+        ranked.sort(key=lambda percentile: percentile[0])
         for (_, lower, below), (_, higher, above) in pairwise(ranked):
             if below is not None and above is not None and above.value < below.value and not above.agrees(below):
                 how = f"cannot be below {lower}"
@@ -151,7 +151,7 @@ def _order(benchmark: Benchmark) -> Iterator[Finding]:
                 if not fits and high == "max_output_tokens_per_s":
                     why = f"it is below {low} = {shown(figures[low].value)}: vLLM counts chunks for its peak, and with "
                     why += "speculative decoding a chunk has several tokens"
-                    finding = replace(finding, verdict=Verdict.NOTE, reason=why)
+                    finding = replace(finding, verdict=ClaimVerdict.NOTE, reason=why)
                 yield finding
 
 
@@ -160,7 +160,7 @@ def _in_buckets(duration: Number | None) -> Number:
     return Number(1.0 if duration is None or duration.value <= 0 else duration.value / (math.floor(duration.value) + 1))
 
 
-def _times(benchmark: Benchmark) -> Iterator[Finding]:
+def _times(benchmark: Benchmark) -> Iterator[ClaimFinding]:
     """The requests fit into the duration, and the mean times into each other."""
     figures = benchmark.figures
     duration, completed = figures.get("duration"), figures.get("completed")
@@ -180,11 +180,11 @@ def _times(benchmark: Benchmark) -> Iterator[Finding]:
     each = tokens.value / completed.value
     mean_s = (ttft.value + gap.value * (each - 1)) / 1000
     fits = mean_s <= duration.value * 1.001 + duration.tolerance
-    yield Finding(
-        place=benchmark.place,
+    yield ClaimFinding(
+        location=benchmark.location,
         about=benchmark.label,
         claim=f"duration = {shown(duration.value)} s",
-        verdict=Verdict.CONFIRMED if fits else Verdict.WRONG,
+        verdict=ClaimVerdict.CONFIRMED if fits else ClaimVerdict.WRONG,
         reason=f"a mean request takes TTFT + {shown(each - 1)} x {shown(gap.value)} ms = {shown(mean_s)} s"
         + ("" if fits else ": longer than the whole benchmark"),
         kind="plausibility",
@@ -194,7 +194,7 @@ def _times(benchmark: Benchmark) -> Iterator[Finding]:
     )
 
 
-def _details(benchmark: Benchmark) -> Iterator[Finding]:
+def _details(benchmark: Benchmark) -> Iterator[ClaimFinding]:
     """The summary from the single requests, by the formulas of `vllm bench serve`."""
     duration = benchmark.value("duration")
     if not benchmark.samples or duration is None or duration <= 0 or benchmark.tool == "guidellm":
@@ -210,8 +210,8 @@ def _details(benchmark: Benchmark) -> Iterator[Finding]:
 
 
 def _percentiles(names: Iterable[str]) -> tuple[float, ...]:
-    found = {name.partition("_")[0][1:] for name in names if name[0] == "p" and name.endswith("_ms")}
-    return tuple(sorted(float(text) for text in found if text.replace(".", "", 1).isdigit()))
+    ranks = {name.partition("_")[0][1:] for name in names if name[0] == "p" and name.endswith("_ms")}
+    return tuple(sorted(float(text) for text in ranks if text.replace(".", "", 1).isdigit()))
 
 
 def _unit(name: str) -> str:

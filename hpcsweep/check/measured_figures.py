@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from hpcsweep.analysis.measured.results import ASSUMED_RUN_SPREAD
 from hpcsweep.analysis.stats.distribution import LEVEL, t_quantile
-from hpcsweep.check.recomputed.recompute_samples import warm_mean
-from hpcsweep.imports.documents.blocks import Benchmark, Imported, Place
+from hpcsweep.check.recomputed.sample_tables import warm_mean
+from hpcsweep.imports.documents.model import Benchmark, ImportedDocument, Location
 from hpcsweep.imports.documents.numbers import Number
 from hpcsweep.imports.documents.serve_settings import settings_of
 
@@ -18,53 +18,53 @@ NOISE_REASON = f"one run each: below {NOISE_PERCENT:.1f}% single runs cannot be 
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownFigure:
     """A measured figure of one block, or a stated average of one table. `work`: equal for the same requests."""
 
     what: str
     value: Number
     label: str
-    place: Place
+    location: Location
     work: tuple[object, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.label} (line {self.place.line})"
+        return f"{self.label} (line {self.location.line})"
 
 
-def same_work(one: Benchmark) -> tuple[object, ...] | None:
+def same_work(block: Benchmark) -> tuple[object, ...] | None:
     """Return what identifies the requests of a block: their number and tokens; None: the block does not say."""
-    work = (one.value("completed"), one.value("total_input_tokens"))
+    work = (block.value("completed"), block.value("total_input_tokens"))
     return None if None in work else work
 
 
-def gpus_of(found: Imported) -> dict[Place, int]:
+def gpus_of(document: ImportedDocument) -> dict[Location, int]:
     """Return the GPUs of each block whose command says how many."""
-    settings = ((one.place, settings_of(one)) for one in found.benchmarks)
-    return {place: one.gpus for place, one in settings if one is not None and one.gpus}
+    settings = ((block.location, settings_of(block)) for block in document.benchmarks)
+    return {location: serve.gpus for location, serve in settings if serve is not None and serve.gpus}
 
 
-def known_averages(found: Imported) -> list[Known]:
+def known_averages(document: ImportedDocument) -> list[KnownFigure]:
     """Return the averages of every table of samples: as stated, else as computed."""
-    return list(_of_tables(found))
+    return list(_of_tables(document))
 
 
-def figures_of(blocks: Sequence[Benchmark], names: Sequence[str]) -> list[Known]:
+def figures_of(blocks: Sequence[Benchmark], names: Sequence[str]) -> list[KnownFigure]:
     """Return the figures of these names that the blocks have."""
     return [
-        Known(name, one.figures[name], one.label, one.place, same_work(one) or (one.place,))
+        KnownFigure(name, block.figures[name], block.label, block.location, same_work(block) or (block.location,))
         for name in names
-        for one in blocks
-        if name in one.figures
+        for block in blocks
+        if name in block.figures
     ]
 
 
-def _of_tables(found: Imported) -> Iterator[Known]:
-    for table in found.sample_tables:
+def _of_tables(document: ImportedDocument) -> Iterator[KnownFigure]:
+    for table in document.sample_tables:
         label = f"{table.label}, {table.group}"
         for name in ("tps", "e2e_s"):
             if name in table.averages:
-                place = Place(table.place.file, table.average_line)
-                yield Known(name, table.averages[name], label, place, (table.group,))
+                location = Location(table.location.file, table.average_line)
+                yield KnownFigure(name, table.averages[name], label, location, (table.group,))
         means = warm_mean(table)
         if means is not None and "tps" not in table.averages:
-            yield Known("tps", Number(means.everything, 0.005), label, table.place, (table.group,))
+            yield KnownFigure("tps", Number(means.everything, 0.005), label, table.location, (table.group,))

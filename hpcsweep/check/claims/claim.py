@@ -70,7 +70,7 @@ class Claim:
 
 def claims(text: str) -> list[Claim]:
     """Return the claims of a text in order. Shares (`0.3% of memory`) and ranges (`10-20%`) are none."""
-    found = []
+    stated = []
     for kind, pattern in (("percent", _PERCENT), ("ratio", _RATIO)):
         for match in islice(pattern.finditer(text), 4 * _MOST):
             sign = match["sign"] or "" if kind == "percent" else ""
@@ -84,8 +84,8 @@ def claims(text: str) -> list[Claim]:
                 continue
             hedged = bool(_HEDGE.search(before)) or text[match.end() : match.end() + 1] == "+"
             sign = "-" if sign == "\u2212" else sign
-            found.append(Claim(kind, size, sign, match.start(), match.end(), match[0].strip(), hedged))
-    return sorted(found, key=lambda one: one.start)[:_MOST]
+            stated.append(Claim(kind, size, sign, match.start(), match.end(), match[0].strip(), hedged))
+    return sorted(stated, key=lambda claim: claim.start)[:_MOST]
 
 
 def stated_size(text: str, kind: str) -> Number | None:
@@ -105,9 +105,9 @@ _CELL = re.compile(
 def cell_claim(cell: str) -> Claim | None:
     """Return the claim that is the whole of a cell in a column of changes; None: it is no change."""
     plain = cell.strip()
-    found = claims(plain)
-    if len(found) == 1 and not re.search(r"\d", plain[: found[0].start] + plain[found[0].end :]):
-        return found[0]
+    stated = claims(plain)
+    if len(stated) == 1 and not re.search(r"\d", plain[: stated[0].start] + plain[stated[0].end :]):
+        return stated[0]
     match = _CELL.fullmatch(plain)
     if match is None:
         return None

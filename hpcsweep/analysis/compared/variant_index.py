@@ -8,7 +8,7 @@ Pair = tuple[str, str]
 """Two variants that differ in one axis: (with the reference level, with the other)."""
 
 
-class Grid:
+class VariantIndex:
     """The variants of a sweep by their levels, and each axis' reference level: the baseline's, else the first."""
 
     def __init__(self, variants: Sequence[Variant], axes: Mapping[str, Sequence[str]], baseline: Mapping[str, str]):

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from hpcsweep.check.findings import Finding, Verdict
+from hpcsweep.check.findings import ClaimFinding, ClaimVerdict
 from hpcsweep.check.misread_figures import LOG_WINDOW_S, log_window
-from hpcsweep.imports.documents.blocks import Imported, Place
+from hpcsweep.imports.documents.model import ImportedDocument, Location
 from hpcsweep.imports.documents.numbers import NUMBER, measured, shown
 
 _PROMPT_RATE = re.compile(r"\b(?:prompt|prefill)\s(?:throughput|speed|processing)", re.IGNORECASE)
@@ -14,13 +14,15 @@ _RATE = re.compile(
 )
 
 
-def prompt_lengths(found: Imported) -> dict[int, int]:
+def prompt_lengths(document: ImportedDocument) -> dict[int, int]:
     """Return the prompt lengths (tokens) of all tables of samples, each with the line of a sample that has it."""
-    samples = [one for table in found.sample_tables for one in table.samples if one.prompt_tokens]
-    return {one.prompt_tokens: one.line for one in reversed(samples) if one.prompt_tokens}
+    samples = [sample for table in document.sample_tables for sample in table.samples if sample.prompt_tokens]
+    return {sample.prompt_tokens: sample.line for sample in reversed(samples) if sample.prompt_tokens}
 
 
-def prompt_rates(line: str, place: Place, about: str, lengths: Sequence[tuple[int, int]]) -> Iterator[Finding]:
+def prompt_rates(
+    line: str, location: Location, about: str, lengths: Sequence[tuple[int, int]]
+) -> Iterator[ClaimFinding]:
     """Yield a finding for each prompt throughput that is a prompt of `lengths` (tokens, line) over the log window."""
     if not lengths or not _PROMPT_RATE.search(line):
         return
@@ -30,14 +32,14 @@ def prompt_rates(line: str, place: Place, about: str, lengths: Sequence[tuple[in
             if stated is None:
                 continue
             windows = ((log_window(stated.value, tokens), source) for tokens, source in lengths)
-            window, source = next(((one, source) for one, source in windows if one), (None, 0))
+            window, source = next(((candidate, source) for candidate, source in windows if candidate), (None, 0))
             if window is None:
                 continue
-            yield Finding(
-                place=place,
+            yield ClaimFinding(
+                location=location,
                 about=about,
                 claim=f"prompt throughput {shown(stated.value)} tokens/s",
-                verdict=Verdict.DOES_NOT_FOLLOW,
+                verdict=ClaimVerdict.DOES_NOT_FOLLOW,
                 reason=f"it is one prompt of {shown(window.prompt_tokens)} tokens (line {source}) over the engine's "
                 f"log window of {LOG_WINDOW_S:.0f} s, and grows with the prompt by itself: no speed of reading",
                 kind="log_window",

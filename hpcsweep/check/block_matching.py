@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hpcsweep.imports.documents.blocks import Benchmark
+from hpcsweep.imports.documents.model import Benchmark
 
 _N = r"(?P<{0}>\d{{1,3}}(?:,\d{{3}})+|\d+(?:\.\d+)?)\s?(?P<{0}k>[kK])?"
 _IN_OUT = (
@@ -49,15 +49,15 @@ _CONFIG = frozenset(["baseline", "optimized", "tuned", "before", "after"])
 
 
 @dataclass(frozen=True)
-class Shape:
+class RequestLengths:
     """Tokens of a request as a text names them; `prompt`: the values that it may mean. `output` None: not named."""
 
     prompt: tuple[float, ...]
     output: tuple[float, ...] | None
 
-    def is_of(self, one: Benchmark) -> bool:
+    def is_of(self, block: Benchmark) -> bool:
         """Return whether the requests of a block have these lengths on average; answers may have ended early."""
-        mean = lengths(one)
+        mean = lengths(block)
         if mean is None:
             return False
         prompt, output = mean
@@ -66,31 +66,31 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Case:
+class BlockMatch:
     """The blocks that a cell is about. `sure`: the configuration is identified too, so that no other can be meant."""
 
     blocks: tuple[Benchmark, ...] = ()
     sure: bool = False
-    shape: Shape | None = None
+    shape: RequestLengths | None = None
 
 
-def lengths(one: Benchmark) -> tuple[float, float] | None:
+def lengths(block: Benchmark) -> tuple[float, float] | None:
     """Return the mean tokens of prompt and answer; None: the block does not say."""
-    requests = one.value("completed")
-    prompt, output = one.value("total_input_tokens"), one.value("total_output_tokens")
+    requests = block.value("completed")
+    prompt, output = block.value("total_input_tokens"), block.value("total_output_tokens")
     if not requests or prompt is None or output is None:
         return None
     return prompt / requests, output / requests
 
 
-def shape_of(text: str) -> Shape | None:
+def shape_of(text: str) -> RequestLengths | None:
     """Return the lengths that a text names: `1K in / 128 out`, `ISL=128, OSL=4`, `128/4`, `32K input`; None: none."""
     for pattern in _IN_OUT:
         match = pattern.search(text)
         if match:
-            return Shape(_values(match["a"], match["ak"]), _values(match["b"], match["bk"]))
+            return RequestLengths(_values(match["a"], match["ak"]), _values(match["b"], match["bk"]))
     match = _IN.search(text)
-    return Shape(_values(match["a"], match["ak"]), None) if match else None
+    return RequestLengths(_values(match["a"], match["ak"]), None) if match else None
 
 
 def _values(digits: str, kilo: str | None) -> tuple[float, ...]:
@@ -105,19 +105,19 @@ def words(text: str) -> frozenset[str]:
 
 
 @dataclass
-class Cases:
+class BlockIndex:
     """The blocks of a document, the names that it gives to lengths, and the labels of its blocks as words."""
 
-    defined: Mapping[str, Shape]
+    defined: Mapping[str, RequestLengths]
     of_block: Mapping[int, frozenset[str]]
     by_word: Mapping[str, Sequence[Benchmark]]
     by_prompt: Sequence[tuple[float, int, Benchmark]]
-    _found: dict[tuple[str, str, str], Case] = field(default_factory=dict)
+    _found: dict[tuple[str, str, str], BlockMatch] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, blocks: Sequence[Benchmark], lines: Sequence[str]) -> "Cases":
+    def of(cls, blocks: Sequence[Benchmark], lines: Sequence[str]) -> "BlockIndex":
         """Return the cases of a document: `- Long prompt: 4000 input tokens, 200 output tokens` defines a name."""
-        defined: dict[str, Shape] = {}
+        defined: dict[str, RequestLengths] = {}
         for line in lines:
             match = _DEFINED.match(line[:200])
             shape = shape_of(line[match.end() : 300]) if match else None
@@ -126,56 +126,58 @@ class Cases:
         of_block: dict[int, frozenset[str]] = {}
         by_word: dict[str, list[Benchmark]] = {}
         by_prompt: list[tuple[float, int, Benchmark]] = []
-        for place, one in enumerate(blocks):
-            label = words(" ".join((*one.context.headings[-1:], one.context.short, one.context.comment)))
-            of_block[id(one)] = label
+        for index, block in enumerate(blocks):
+            label = words(" ".join((*block.context.headings[-1:], block.context.short, block.context.comment)))
+            of_block[id(block)] = label
             for word in label:
-                by_word.setdefault(word, []).append(one)
-            mean = lengths(one)
+                by_word.setdefault(word, []).append(block)
+            mean = lengths(block)
             if mean is not None:
-                by_prompt.append((mean[0], place, one))
+                by_prompt.append((mean[0], index, block))
         return cls(defined, of_block, by_word, sorted(by_prompt, key=lambda entry: entry[:2]))
 
-    def case(self, row: str, column: str, above: str) -> Case:
+    def case(self, row: str, column: str, above: str) -> BlockMatch:
         """Return the case of a cell by the texts of its row and its column, and what stands above the table."""
         key = (row, column, above)
         if key not in self._found:
             self._found[key] = self._case(*key)
         return self._found[key]
 
-    def _case(self, row: str, column: str, above: str) -> Case:
+    def _case(self, row: str, column: str, above: str) -> BlockMatch:
         shape = shape_of(row) or self.defined.get(_key(re.sub(r"\([^()]*\)", "", row))) or shape_of(above)
         wanted = words(row) | words(column)
         if shape is not None:
             return self._by_config(self._of_shape(shape), wanted, shape)
         if not wanted or not all(word in self.by_word for word in wanted):
-            return Case()
+            return BlockMatch()
         rarest = min((self.by_word[word] for word in wanted), key=len)
-        fitting = [one for one in rarest if wanted <= self.of_block[id(one)] and self._says_no_more(one, wanted)]
-        return Case(tuple(fitting), sure=len(fitting) == 1)
+        fitting = [
+            block for block in rarest if wanted <= self.of_block[id(block)] and self._says_no_more(block, wanted)
+        ]
+        return BlockMatch(tuple(fitting), sure=len(fitting) == 1)
 
-    def _of_shape(self, shape: Shape) -> list[Benchmark]:
-        found: dict[int, Benchmark] = {}
+    def _of_shape(self, shape: RequestLengths) -> list[Benchmark]:
+        blocks: dict[int, Benchmark] = {}
         for value in shape.prompt:
             room = max(_KILO * value, 2)
             start = bisect_left(self.by_prompt, value - room, key=lambda entry: entry[0])
-            for prompt, place, one in self.by_prompt[start:]:
+            for prompt, index, block in self.by_prompt[start:]:
                 if prompt > value + room:
                     break
-                if shape.is_of(one):
-                    found[place] = one
-        return [found[place] for place in sorted(found)]
+                if shape.is_of(block):
+                    blocks[index] = block
+        return [blocks[index] for index in sorted(blocks)]
 
-    def _says_no_more(self, one: Benchmark, wanted: frozenset[str]) -> bool:
+    def _says_no_more(self, block: Benchmark, wanted: frozenset[str]) -> bool:
         """Return whether the block's own title says nothing beyond what the cell says."""
-        return words(f"{one.context.short} {one.context.comment}") <= wanted
+        return words(f"{block.context.short} {block.context.comment}") <= wanted
 
-    def _by_config(self, fitting: Sequence[Benchmark], wanted: frozenset[str], shape: Shape) -> Case:
+    def _by_config(self, fitting: Sequence[Benchmark], wanted: frozenset[str], shape: RequestLengths) -> BlockMatch:
         configs = wanted & _CONFIG
-        named = [one for one in fitting if configs and configs <= self.of_block[id(one)]]
+        named = [block for block in fitting if configs and configs <= self.of_block[id(block)]]
         if named:
-            return Case(tuple(named), sure=True, shape=shape)
-        return Case(tuple(fitting), sure=False, shape=shape)
+            return BlockMatch(tuple(named), sure=True, shape=shape)
+        return BlockMatch(tuple(fitting), sure=False, shape=shape)
 
 
 def _key(name: str) -> str:

@@ -23,7 +23,7 @@ _MOST_LINES = 60
 
 
 @dataclass(frozen=True)
-class SchedulerSaid:
+class SchedulerMessage:
     """What a scheduler's text means. `outcome` None: the job has not ended, or the text does not show how."""
 
     scheduler: str
@@ -33,7 +33,7 @@ class SchedulerSaid:
 
 
 @dataclass
-class SchedulerText:
+class SchedulerMessages:
     """Collects the lines of schedulers among those of a log; bounded."""
 
     _slurm: list[str] = field(default_factory=list)
@@ -56,40 +56,40 @@ class SchedulerText:
             if attribute is not None:
                 self._attributes[attribute["key"]] = attribute["value"]
 
-    def said(self) -> SchedulerSaid | None:
+    def said(self) -> SchedulerMessage | None:
         """Return what the text means; None: no scheduler wrote any of it."""
         if self._shown is not None:
             return _of_state(self._shown["state"], self._shown["reason"])
         if "job_state" in self._attributes:
             return _of_attributes(self._attributes)
         if self._slurm:
-            return SchedulerSaid("slurm", self._slurm[-1], refusal_hint("\n".join(self._slurm)))
+            return SchedulerMessage("slurm", self._slurm[-1], refusal_hint("\n".join(self._slurm)))
         if self._pbs:
             hints = (hint_for(words, None) for words in self._pbs)
-            return SchedulerSaid("pbs", self._pbs[0], next((hint for hint in hints if hint), ""))
+            return SchedulerMessage("pbs", self._pbs[0], next((hint for hint in hints if hint), ""))
         return None
 
 
-def _of_state(state: str, reason: str) -> SchedulerSaid:
-    found = meaning(state)
-    if found.state.final or state not in ("PENDING", "CONFIGURING"):
-        return SchedulerSaid(
-            "slurm", f"the job {found.words or 'is running'} ({state})", state_hint(state), found.outcome
+def _of_state(state: str, reason: str) -> SchedulerMessage:
+    job_state = meaning(state)
+    if job_state.state.final or state not in ("PENDING", "CONFIGURING"):
+        return SchedulerMessage(
+            "slurm", f"the job {job_state.words or 'is running'} ({state})", state_hint(state), job_state.outcome
         )
     why = waiting(reason)
-    return SchedulerSaid("slurm", f"the job is waiting: {why.words}", why.hint)
+    return SchedulerMessage("slurm", f"the job is waiting: {why.words}", why.hint)
 
 
-def _of_attributes(attributes: dict[str, str]) -> SchedulerSaid:
+def _of_attributes(attributes: dict[str, str]) -> SchedulerMessage:
     comment = attributes.get("comment", "")
     if attributes["job_state"] in ("F", "X"):
         end = ending(attributes)
-        return SchedulerSaid(
+        return SchedulerMessage(
             "pbs", f"the job {end.reason}" if end.outcome is None else end.reason, end.hint, end.outcome
         )
     state = {"Q": "is waiting", "H": "is held", "R": "is running", "W": "is waiting for its start time"}
     words = f"the job {state.get(attributes['job_state'], 'is in state ' + attributes['job_state'])}"
-    return SchedulerSaid("pbs", f"{words}: {comment}" if comment else words, _never(comment))
+    return SchedulerMessage("pbs", f"{words}: {comment}" if comment else words, _never(comment))
 
 
 def _never(comment: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from hpcsweep.analysis.rows import SampleRow
-from hpcsweep.imports.documents.blocks import Benchmark, Place, Skipped
+from hpcsweep.imports.documents.model import Benchmark, Location, Skipped
 from hpcsweep.imports.documents.numbers import Number, number_of, stored
 from hpcsweep.imports.results.bench_sweep import folder_parameters
 from hpcsweep.load.drivers.vllm_result import DETAILS, detailed_requests
@@ -65,18 +65,18 @@ def missing(value: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(lacks)
 
 
-def serving_result(value: Mapping[str, Any], place: Place) -> Iterator[Benchmark | Skipped]:
+def serving_result(value: Mapping[str, Any], location: Location) -> Iterator[Benchmark | Skipped]:
     """Yield the benchmark of a result, and what of it was not taken."""
-    figures, told = _figures(value, place)
+    figures, skipped = _figures(value, location)
     settings = _settings(value)
     samples: tuple[SampleRow, ...] = ()
     if any(isinstance(value.get(name), list) for name in DETAILS):
         try:
             samples = tuple(_samples(value))
         except (KeyError, TypeError, ValueError, IndexError) as exc:
-            told.append(Skipped(place, "details of single requests", f"they do not fit together: {exc!r}"))
+            skipped.append(Skipped(location, "details of single requests", f"they do not fit together: {exc!r}"))
     _count_failures(value, figures, samples)
-    parameters, workload = folder_parameters(PurePath(place.file).parent.name)
+    parameters, workload = folder_parameters(PurePath(location.file).parent.name)
     repeat = value.get("run_number")
     is_swept = isinstance(repeat, int) and not isinstance(repeat, bool)
     if is_swept:
@@ -86,8 +86,8 @@ def serving_result(value: Mapping[str, Any], place: Place) -> Iterator[Benchmark
     varied = [f"{key}={settings[key]}" for key in settings if key not in _SETTINGS and key not in parameters]
     named = [f"{key}={text}" for key, text in parameters.items()]
     yield Benchmark(
-        label=" ".join([label, *named, *varied]).strip() or place.file,
-        place=place,
+        label=" ".join([label, *named, *varied]).strip() or location.file,
+        location=location,
         tool=_tool(value, figures),
         figures=figures,
         settings=settings,
@@ -97,7 +97,7 @@ def serving_result(value: Mapping[str, Any], place: Place) -> Iterator[Benchmark
         workload=" ".join(f"{key}={text}" for key, text in workload.items()),
         repeat=repeat if is_swept else None,
     )
-    yield from told
+    yield from skipped
 
 
 def _tool(value: Mapping[str, Any], figures: Mapping[str, Number]) -> str:
@@ -108,7 +108,7 @@ def _tool(value: Mapping[str, Any], figures: Mapping[str, Number]) -> str:
     return UNKNOWN_TOOL
 
 
-def _figures(value: Mapping[str, Any], place: Place) -> tuple[dict[str, Number], list[Skipped]]:
+def _figures(value: Mapping[str, Any], location: Location) -> tuple[dict[str, Number], list[Skipped]]:
     """Return the figures, times in ms, and the times whose unit is not known."""
     figures: dict[str, Number] = {}
     without_unit: dict[str, float] = {}
@@ -130,7 +130,7 @@ def _figures(value: Mapping[str, Any], place: Place) -> tuple[dict[str, Number],
             figures.setdefault(f"{name}_ms", stored(1000 * number))
         return figures, []
     why = "no key says whether they are in s or in ms, and concurrency and duration do not show it"
-    return figures, [Skipped(place, f"times {', '.join(without_unit)}", why)]
+    return figures, [Skipped(location, f"times {', '.join(without_unit)}", why)]
 
 
 def _in_seconds(value: Mapping[str, Any], times: Mapping[str, float]) -> bool:
@@ -165,8 +165,8 @@ def _count_failures(value: Mapping[str, Any], figures: dict[str, Number], sample
     """Complete the number of failed requests; a result without a successful one keeps no figure of speed."""
     completed, asked = figures.get("completed"), number_of(value.get("num_prompts"))
     if "failed" not in figures and completed is not None and asked is not None and asked > completed.value:
-        lost = sum(one.error is not None for one in samples) if samples else asked - completed.value
-        figures["failed"] = Number(float(lost))
+        failures = sum(sample.error is not None for sample in samples) if samples else asked - completed.value
+        figures["failed"] = Number(float(failures))
     if completed is not None and completed.value == 0:
         for name in [name for name in figures if name not in ("completed", "failed", "duration")]:
             del figures[name]
