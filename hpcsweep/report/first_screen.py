@@ -13,8 +13,11 @@ from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.report import wording
 from hpcsweep.report.chapters.failures import FailureGroup, failure_groups
 
-MAX_ROWS = 20
+MAX_ROWS = 14
 """Rows of the table; the recommended variant and the baseline are always among them."""
+
+MAX_GROUPS_KEPT = 2
+"""Groups of failed variants that keep their row when the table is cut."""
 
 MAX_WORKLOADS = 3
 """Workloads with a column of their own."""
@@ -79,7 +82,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class FirstScreen:
-    """All of it. `metric`, `condition`: of the columns `speeds`. `hidden`: rows that are cut."""
+    """All of it. `metric`, `condition`: of the columns `speeds`. `hidden`: variants without a row."""
 
     findings: Findings
     answer: Answer | None
@@ -111,7 +114,7 @@ def build_first_screen(findings: Findings, max_rows: int = MAX_ROWS) -> FirstScr
         metric=metric,
         condition=condition,
         rows=shown,
-        hidden=len(rows) - len(shown),
+        hidden=len(findings.variants) - sum(len(row.variants) for row in shown),
         common_caveats=tuple(common),
         failures=tuple(groups),
     )
@@ -122,11 +125,13 @@ def _all_have(rows: Sequence[VariantRow], code: str) -> bool:
 
 
 def _cut(rows: Sequence[VariantRow], most: int) -> tuple[VariantRow, ...]:
-    """Return the first rows, with those that must not be missing."""
+    """Return the first rows, with those that must not be missing: the answer, the baseline, the groups that failed."""
     if len(rows) <= most:
         return tuple(rows)
-    needed = [row for row in rows[most:] if row.recommended or row.baseline]
-    return (*rows[: most - len(needed)], *needed)
+    groups = [row for row in rows if row.failed and len(row.variants) > 1][:MAX_GROUPS_KEPT]
+    needed = [row for row in rows[most:] if row.recommended or row.baseline or row in groups]
+    first = rows[: most - len(needed)]
+    return (*first, *(row for row in needed if row not in first))
 
 
 def _shown_metric(findings: Findings) -> tuple[str, SampleSet]:
@@ -165,15 +170,19 @@ def _answer(findings: Findings, workloads: Sequence[str], metric: str, condition
         variant=findings.variant(advice.chosen),
         figures=tuple(figures),
         baseline=tuple(
-            one
-            for one in findings.comparisons
-            if one.variant == advice.chosen and one.metric == metric and one.condition == condition
+            candidate
+            for candidate in findings.comparisons
+            if candidate.variant == advice.chosen and candidate.metric == metric and candidate.condition == condition
         ),
-        runner_up=next((one for one in scored if one.variant not in (advice.chosen, advice.best)), None),
+        runner_up=next(
+            (candidate for candidate in scored if candidate.variant not in (advice.chosen, advice.best)), None
+        ),
         best=findings.variant(advice.best) if advice.best not in (None, advice.chosen) else None,
         chance=own.chance_best,
         equal=tuple(
-            findings.variant(one.variant) for one in scored if one.equal_to_best and one.variant != advice.chosen
+            findings.variant(candidate.variant)
+            for candidate in scored
+            if candidate.equal_to_best and candidate.variant != advice.chosen
         ),
         caveats=tuple(dict.fromkeys(reason.code for reason in own.validity.reasons)),
         alone=len(scored) == 1,
@@ -199,13 +208,13 @@ class _Rows:
         for startup in findings.startups:
             self._startups.setdefault(startup.variant, []).append(startup)
         self._against: dict[str, list[Comparison]] = {}
-        for one in findings.comparisons:
-            if one.metric == metric and one.condition == condition and one.workload in workloads:
-                self._against.setdefault(one.variant, []).append(one)
+        for comparison in findings.comparisons:
+            if comparison.metric == metric and comparison.condition == condition and comparison.workload in workloads:
+                self._against.setdefault(comparison.variant, []).append(comparison)
 
     def build(self, groups: Sequence[FailureGroup]) -> list[VariantRow]:
         """Return one row per variant, or per group of failed ones where there are many."""
-        order = {one.variant: number for number, one in enumerate(self._findings.recommendation.candidates)}
+        order = {candidate.variant: number for number, candidate in enumerate(self._findings.recommendation.candidates)}
         rows = [self._row(variant) for variant in self._findings.variants]
         good = sorted((row for row in rows if not row.failed), key=lambda row: _place(row, order))
         failed = [row for row in rows if row.failed]
@@ -233,8 +242,10 @@ class _Rows:
         runs = self._runs.get(variant.variant, [])
         failed = bool(runs) and all(run.outcome is not None and not run.measured for run in runs)
         startups = self._startups.get(variant.variant, [])
-        ready = [one.startup_s for one in startups if one.startup_s is not None]
-        cut = None if ready else next((one for one in startups if one.ended_in is not None and one.phases), None)
+        ready = [start.startup_s for start in startups if start.startup_s is not None]
+        cut = (
+            None if ready else next((start for start in startups if start.ended_in is not None and start.phases), None)
+        )
         sent = [result for result in results.values() if result.left_out is None]
         codes = dict.fromkeys(reason.code for result in sent for reason in result.validity.reasons)
         return VariantRow(
@@ -320,7 +331,7 @@ def _ended_s(startup: StartupFinding | None) -> float | None:
 
 
 def metric_title(screen: FirstScreen) -> str:
-    """Return the metric of the columns in words: `TPS, warm requests (tok/s)`."""
+    """Return the metric of the columns in words: `TPS, warm samples (tok/s)`."""
     metric = METRICS[screen.metric]
-    which = ", warm requests" if metric.of_samples and screen.condition == "warm" else ""
+    which = ", warm samples" if metric.of_samples and screen.condition == "warm" else ""
     return f"{metric.title}{which} ({wording.unit(metric.unit)})"

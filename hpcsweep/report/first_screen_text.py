@@ -1,14 +1,15 @@
 """The sentences of the first screen, for every format."""
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 
 from hpcsweep.analysis.compared.variants import join_names
-from hpcsweep.analysis.findings import Variant
+from hpcsweep.analysis.findings import Findings, Variant
 from hpcsweep.analysis.findings.compared import AxisFinding, Comparison, Effect, LevelFinding, Verdict
 from hpcsweep.analysis.findings.measured import Figure
 from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.report import wording
-from hpcsweep.report.chapters.failures import FailureGroup, informative_line
+from hpcsweep.report.chapters.failures import FailureGroup, has_failed, informative_line
 from hpcsweep.report.first_screen import Answer, FirstScreen, NotSent, VariantRow, metric_title
 from hpcsweep.spec.phases import RunState
 from hpcsweep.units import counted, format_duration
@@ -21,7 +22,9 @@ MAX_RANGES = 3
 
 MARKS = {Verdict.BETTER: "▲", Verdict.WORSE: "▼", Verdict.NO_DIFFERENCE: "≈", Verdict.NOT_COMPARABLE: "?"}
 
-MAX_FINDINGS = 4
+SIGNIFICANT = (Verdict.BETTER, Verdict.WORSE)
+
+MAX_FINDINGS = 3
 MAX_STEPS = 3
 
 
@@ -89,9 +92,11 @@ def answer_sentences(screen: FirstScreen) -> list[str]:
         f"{wording.sentence_figure(figure)}{f' on {workload}' if many and workload else ''}"
         for workload, figure in answer.figures
     )
-    lines = [objective, f"Measured: {figures}."]
+    baseline = " It is the baseline." if answer.variant.is_baseline else ""
+    lines = [objective, f"Measured: {figures}.{baseline}"]
     lines += [line for line in (_baseline(screen, answer), _best(screen, answer), _runner_up(screen, answer)) if line]
-    return [*lines, confidence(screen)]
+    lines += [line for line in (confidence(screen),) if line]
+    return [*lines, *(f"On {line}" for line in by_workload(screen.findings))] if advice.per_workload else lines
 
 
 def _sentence(text: str) -> str:
@@ -102,13 +107,13 @@ def _sentence(text: str) -> str:
 
 
 def _baseline(screen: FirstScreen, answer: Answer) -> str:
-    if answer.variant.is_baseline:
-        return "It is the baseline."
-    if not answer.baseline:
+    if answer.variant.is_baseline or not answer.baseline:
         return ""
     reference = wording.short_name(screen.findings, answer.baseline[0].reference)
-    many = len({one.workload for one in answer.baseline}) > 1 or len(screen.workloads) > 1
-    changes = "; ".join(f"{one.workload + ' ' if many else ''}{_change(one)}" for one in answer.baseline)
+    many = len({comparison.workload for comparison in answer.baseline}) > 1 or len(screen.workloads) > 1
+    changes = "; ".join(
+        f"{comparison.workload + ' ' if many else ''}{_change(comparison)}" for comparison in answer.baseline
+    )
     return f"Against the baseline {reference}: {changes}."
 
 
@@ -122,10 +127,14 @@ def _best(screen: FirstScreen, answer: Answer) -> str:
     if answer.best is None:
         return ""
     best = wording.short_name(screen.findings, answer.best)
-    score = next(one.score for one in screen.findings.recommendation.candidates if one.variant == answer.best.variant)
+    score = next(
+        candidate.score
+        for candidate in screen.findings.recommendation.candidates
+        if candidate.variant == answer.best.variant
+    )
     return (
-        f"{best} ({_difference(answer.best, answer.variant)}) has the highest score, {wording.sentence_figure(score)}, "
-        f"but is not significantly different; {answer.variant.short_name} is simpler or cheaper."
+        f"{best} ({_difference(answer.best, answer.variant)}) has the best score, {wording.sentence_figure(score)}, "
+        f"but the difference is not significant and {answer.variant.short_name} is simpler or cheaper."
     )
 
 
@@ -136,32 +145,37 @@ def _difference(variant: Variant, reference: Variant) -> str:
 
 def _runner_up(screen: FirstScreen, answer: Answer) -> str:
     other = answer.runner_up
-    if other is None or other.against_best is None:
+    if other is None or other.against_best is None or not other.comparable:
         return ""
     findings = screen.findings
     variant = findings.variant(other.variant)
     best = "the best score" if answer.best is not None else answer.variant.short_name
     name = f"{wording.short_name(findings, variant)} ({_difference(variant, answer.variant)})"
-    if other.reason and not other.equal_to_best and other.chance_best is None:
-        return ""
     verdict = "not significantly different" if other.equal_to_best else "significantly worse"
     return f"Runner-up {name}: {wording.sentence_percent(other.against_best)} compared with {best}, {verdict}."
 
 
 def confidence(screen: FirstScreen) -> str:
     """Return how sure the answer is, and why, in one sentence."""
-    answer, advice = screen.answer, screen.findings.recommendation
-    if answer is None:
+    answer, level = screen.answer, screen.findings.recommendation.confidence
+    if answer is None or level is None:
         return ""
-    chance = "" if answer.chance is None else f" P(best) = {answer.chance:.0%}."
-    if answer.alone:
-        return "Confidence: low, because no other variant has a result for this objective."
-    if advice.provisional:
-        return f"Confidence: low ({', '.join(wording.caveat(code) for code in answer.caveats)}).{chance}"
-    if answer.equal:
-        names = join_names([variant.short_name for variant in answer.equal])
-        return f"Confidence: medium, because {names} cannot be distinguished from it.{chance}"
-    return f"Confidence: high, because every other compared variant is significantly worse.{chance}"
+    chance = "" if answer.chance is None or answer.alone else f" P(best) = {100 * answer.chance:.0f} %."
+    return f"{level.text}{chance}"
+
+
+def by_workload(findings: Findings) -> Iterator[str]:
+    """Yield the decision for each workload by itself."""
+    for decision in findings.recommendation.by_workload:
+        best, chosen = findings.variant(decision.best), findings.variant(decision.chosen)
+        name = wording.marked(findings, decision.workload, decision.score.simulated)
+        text = f"{name}: {best.short_name} has the best score, {wording.sentence_figure(decision.score)}"
+        if decision.equal:
+            names = join_names([findings.variant(other).short_name for other in decision.equal])
+            text += f"; not significantly different: {names}"
+        if chosen is not best:
+            text += f"; {chosen.short_name} is simpler or cheaper"
+        yield f"{text}."
 
 
 def command_note(screen: FirstScreen) -> str:
@@ -188,7 +202,7 @@ def _ranges(variants: Sequence[Variant], screen: FirstScreen) -> str:
             ranges[-1].append(variant)
         else:
             ranges.append([variant])
-    parts = [_range(found) for found in ranges]
+    parts = [_range(variants) for variants in ranges]
     return ", ".join(parts) if len(parts) <= MAX_RANGES else f"{parts[0]}, … ({len(variants)})"
 
 
@@ -209,7 +223,7 @@ def mark(comparison: Comparison) -> str:
     """Return `▲ +5.1 %`, `≈`."""
     sign = MARKS[comparison.verdict]
     value = comparison.percent.value
-    if comparison.verdict in (Verdict.BETTER, Verdict.WORSE) and value is not None:
+    if comparison.verdict in SIGNIFICANT and value is not None:
         return f"{sign} {value:+.1f} %"
     return sign
 
@@ -244,7 +258,7 @@ def legend(screen: FirstScreen, columns: Collection[str]) -> Iterator[str]:
     """Yield what the marks of the table mean, as far as it has them."""
     parts = ["* recommended"] if any(row.recommended for row in screen.rows) else []
     if "against" in columns:
-        verdicts = {one.verdict for row in screen.rows for one in row.against}
+        verdicts = {comparison.verdict for row in screen.rows for comparison in row.against}
         meanings = (
             (Verdict.BETTER, "▲ better"),
             (Verdict.WORSE, "▼ worse"),
@@ -291,31 +305,41 @@ def axis_sentences(screen: FirstScreen) -> list[str]:
         levels = [level for level in axis.levels if not level.is_reference]
         changed = [sentence for level in levels if (sentence := _level_sentence(screen, axis, level))]
         sentences += changed
-        if not changed and any(_level_effects(screen, level) for level in levels):
+        on_metric = [effect for level in levels for effect in _metric_effects(screen, level)]
+        if on_metric and not any(effect.verdict in SIGNIFICANT for effect in on_metric):
             without.append(axis.axis)
     if without:
-        sentences.append(f"No significant effect of {join_names(without)}.")
+        sentences.append(f"No significant effect on {METRICS[screen.metric].title}: {join_names(without)}.")
     return sentences
 
 
-def _level_effects(screen: FirstScreen, level: LevelFinding) -> list[Comparison | Effect]:
-    """Return the effects on the shown metric and on startup: means over pairs, else against the baseline."""
-    of_metric: list[Comparison | Effect] = [*level.main_effects] or [*level.one_at_a_time]
-    shown = [one for one in of_metric if one.metric == screen.metric and one.condition == screen.condition]
-    return [one for one in (*shown, *level.startup) if one.percent.value is not None]
+def _metric_effects(screen: FirstScreen, level: LevelFinding) -> list[Comparison | Effect]:
+    """Return the effects on the shown metric: means over pairs, else the comparison with the baseline."""
+    effects: list[Comparison | Effect] = [*level.main_effects] or [*level.one_at_a_time]
+    shown = (effect for effect in effects if effect.metric == screen.metric and effect.condition == screen.condition)
+    return [effect for effect in shown if effect.percent.value is not None]
 
 
 def _level_sentence(screen: FirstScreen, axis: AxisFinding, level: LevelFinding) -> str:
-    significant = [one for one in _level_effects(screen, level) if one.verdict in (Verdict.BETTER, Verdict.WORSE)]
+    effects = [
+        *_metric_effects(screen, level),
+        *(effect for effect in level.startup if effect.percent.value is not None),
+    ]
+    significant = [effect for effect in effects if effect.verdict in SIGNIFICANT]
     if not significant or axis.reference is None:
         return ""
     many = len(screen.findings.sweep.workloads) > 1
     changes = "; ".join(
-        f"{METRICS[one.metric].title}{f' on {one.workload}' if many and one.workload else ''} "
-        f"{wording.sentence_percent(one.percent)}, {one.verdict.value}"
-        for one in significant
+        f"{_inside(METRICS[effect.metric].title)}{f' on {effect.workload}' if many and effect.workload else ''} "
+        f"{wording.sentence_percent(effect.percent)}, {effect.verdict.value}"
+        for effect in significant
     )
     return f"{axis.axis}={level.level} compared with {axis.axis}={axis.reference}: {changes}."
+
+
+def _inside(metric_name: str) -> str:
+    """Return a title for the inside of a sentence: `startup`, but `TPS`."""
+    return metric_name if metric_name[1:2].isupper() else metric_name[:1].lower() + metric_name[1:]
 
 
 def finding_sentences(screen: FirstScreen) -> list[str]:
@@ -325,18 +349,31 @@ def finding_sentences(screen: FirstScreen) -> list[str]:
 
 
 def next_steps(screen: FirstScreen) -> list[str]:
-    """Return what to run next to make the answer surer."""
+    """Return what to run next to make the answer surer, with the command where one command does exactly that."""
     findings = screen.findings
     steps = []
-    answer = screen.answer
-    if answer is not None and "one_run_only" in answer.caveats:
-        steps.append(
-            "Repeat every variant, so that the spread between server starts is measured: "
-            f"hpcsweep submit {findings.sweep.experiment} --repeats 3"
-        )
-    if screen.failures and any(group.first.attempts for group in screen.failures):
-        steps.append(f"Try the failed runs again: hpcsweep retry {findings.sweep.sweep}")
-    return [_sentence(text) for text in steps[:MAX_STEPS]]
+    for step in findings.next_steps:
+        command = _repeat_command(screen, [findings.variant(name) for name in step.variants], step.repeats)
+        steps.append(f"{step.text.rstrip('.')}: {command}" if command else _sentence(step.text))
+    if any(has_failed(group.first) for group in screen.failures):
+        steps.append(f"To try the failed runs again: hpcsweep retry {findings.sweep.sweep}")
+    return steps[:MAX_STEPS]
+
+
+def _repeat_command(screen: FirstScreen, variants: Sequence[Variant], repeats: int) -> str:
+    """Return the command that repeats these variants; empty where no choice of levels gives exactly these."""
+    levels = {
+        axis: list(dict.fromkeys(variant.axes[axis] for variant in variants if axis in variant.axes))
+        for axis in screen.axes
+    }
+    if math.prod(len(values) for values in levels.values()) != len(variants):
+        return ""
+    every = [axis for axis in screen.axes if len(levels[axis]) < len(screen.findings.sweep.axes[axis])]
+    options = [
+        f"--fix {axis}={levels[axis][0]}" if len(levels[axis]) == 1 else f"--levels {axis}={','.join(levels[axis])}"
+        for axis in every
+    ]
+    return " ".join(["hpcsweep submit", screen.findings.sweep.experiment, *options, f"--repeats {repeats}"])
 
 
 def cost_sentence(screen: FirstScreen) -> str:

@@ -19,7 +19,7 @@ WIDE_FACTOR = 2.0
 "up to 44 times less or more"."""
 
 CONDITION: dict[SampleSet, str] = {"all": "all", "warm": "warm"}
-"""Which requests a figure is of."""
+"""Which samples a figure is of."""
 
 ALL_REQUESTS = "all"
 """The same for a throughput, which is always over all requests of a workload."""
@@ -27,9 +27,9 @@ ALL_REQUESTS = "all"
 _UNITS = {"tokens/s": "tok/s", "tokens/s/GPU": "tok/s/GPU", "requests/s": "req/s"}
 
 _CAVEATS = {
-    "too_few_samples": f"fewer than {MIN_WARM_SAMPLES} warm requests",
+    "too_few_samples": f"fewer than {MIN_WARM_SAMPLES} warm samples",
     "one_run_only": "a single run",
-    "samples_missing": "requests are missing",
+    "samples_missing": "samples are missing",
     "attempt_not_completed": "the attempt ended badly after this workload",
     "failed_requests": "too many failed requests",
     "engine_died": "the engine died during this workload",
@@ -83,8 +83,8 @@ def fixed(value: float, decimals: int) -> str:
 
 
 def hours(value: float) -> str:
-    """Return `12.50`, `0.012`: two decimals, or two significant digits below a tenth."""
-    return fixed(value, max(2, _decimals(value, 2)))
+    """Return `1,250`, `12.50`, `0.012`: two decimals, or two significant digits below a tenth."""
+    return f"{value:,.0f}" if value >= 1000 else fixed(value, max(2, _decimals(value, 2)))
 
 
 def latency(value_s: float) -> str:
@@ -114,7 +114,7 @@ def sentence_figure(given: Figure, digits: int = 3) -> str:
         return given.note or "not known"
     decimals = _decimals(given.value, digits)
     text = f"{fixed(given.value, decimals)} {unit(given.unit)}".rstrip()
-    size = f"n = {given.n}" if given.of in ("samples", "values") else f"n = {given.n} {given.of}"
+    size = f"n = {given.n}" if given.of in ("samples", "values") else counted(given).replace("n=", "n = ", 1)
     if given.low is None or given.high is None:
         return f"{text} ({size})"
     factor = wide_factor(given)

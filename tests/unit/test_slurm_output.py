@@ -42,7 +42,7 @@ LATE = [  # (recorded job, state, outcome, exit code, signal, words)
     ("name | with; odd 'chars'", JobState.FAILED, None, 3, None, "exit code 3"),
     ("killed", JobState.FAILED, None, 0, 9, "signal 9"),
     ("no-log-folder", JobState.FAILED, None, 0, 53, "could not start the script"),
-    ("over-maxtime", JobState.UNSCHEDULABLE, None, None, None, "over the partition's MaxTime"),
+    ("over-maxtime", JobState.UNSCHEDULABLE, None, None, None, "exceeds the partition's MaxTime"),
     ("over-nodes", JobState.UNSCHEDULABLE, None, None, None, "more nodes"),
     ("over-qos-walltime", JobState.UNSCHEDULABLE, None, None, None, "QOS"),
     ("never", JobState.UNSCHEDULABLE, None, None, None, "depends on has failed"),
@@ -151,7 +151,7 @@ WAITING = [case[0] for case in LATE if case[1] in (JobState.UNSCHEDULABLE, JobSt
 @pytest.mark.parametrize("number", [QUEUE, ACCOUNTING], ids=["squeue", "sacct"])
 def test_what_became_of_each_job(number, job, state, outcome, exit_code, signal, words):
     status = by_name("queries-late", number)[job]
-    if number == ACCOUNTING and job in WAITING and status.reason == "waits in the queue":
+    if number == ACCOUNTING and job in WAITING and status.reason == "waiting in the queue":
         # The accounting holds the reason of the moment when the job was recorded, often none.
         assert status.state is JobState.PENDING
         return
@@ -175,7 +175,7 @@ def test_merged_the_queue_says_why_a_job_waits_and_the_accounting_who_cancelled(
 
 def test_a_pending_job_without_a_reason_in_the_accounting_just_waits():
     (status,) = parse_sacct("50|PENDING|0:0|None assigned|None|over-maxtime\n").values()
-    assert (status.state, status.reason, status.node) == (JobState.PENDING, "waits in the queue", None)
+    assert (status.state, status.reason, status.node) == (JobState.PENDING, "waiting in the queue", None)
 
 
 def test_only_the_accounting_by_itself_trails():

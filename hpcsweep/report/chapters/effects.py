@@ -42,25 +42,30 @@ def _axis(findings: Findings, axis: AxisFinding) -> Section:
     reference = NOTHING if axis.reference is None else level_name(axis.axis, axis.reference)
     counts = (
         (
-            level_name(axis.axis, one.level),
-            wording.plain_number(one.runs, str(one.runs)),
-            wording.plain_number(one.completed, str(one.completed)),
-            _outcomes(one),
+            level_name(axis.axis, level.level),
+            wording.plain_number(level.runs, str(level.runs)),
+            wording.plain_number(level.completed, str(level.completed)),
+            _outcomes(level),
         )
-        for one in axis.levels
+        for level in axis.levels
     )
     blocks.append(
         Table((axis.axis, "Runs", "Completed", "Not completed"), tuple(counts), f"Reference level: {reference}.")
     )
-    alone = [(level, one) for level in axis.levels for one in level.one_at_a_time if _is_shown(findings, one)]
+    alone = [
+        (level, comparison)
+        for level in axis.levels
+        for comparison in level.one_at_a_time
+        if _is_shown(findings, comparison)
+    ]
     if alone:
-        columns = (axis.axis, "Variant", "Workload", "Metric", "Requests", "Baseline", "This level", "Change")
-        every = all(one.provisional for _, one in alone)
-        rows = tuple(_alone_row(findings, axis.axis, level.level, one, not every) for level, one in alone)
+        columns = (axis.axis, "Variant", "Workload", "Metric", "Samples", "Baseline", "This level", "Change")
+        every = all(comparison.provisional for _, comparison in alone)
+        rows = tuple(_alone_row(findings, axis.axis, level.level, comparison, not every) for level, comparison in alone)
         blocks.append(Table(columns, rows, _ONE_AT_A_TIME + (_ALL_PROVISIONAL if every else _PROVISIONAL)))
     main = tuple(row for level in axis.levels for row in _effect_rows(findings, axis.axis, level))
     if main:
-        blocks.append(Table((axis.axis, "Workload", "Metric", "Requests", "Mean change"), main, _MAIN))
+        blocks.append(Table((axis.axis, "Workload", "Metric", "Samples", "Mean change"), main, _MAIN))
     startup = tuple(row for level in axis.levels for row in _startup_rows(findings, axis.axis, level))
     if startup:
         note = (
@@ -69,7 +74,7 @@ def _axis(findings: Findings, axis: AxisFinding) -> Section:
         )
         blocks.append(Table((axis.axis, "Startup time", "Compile cache", "Mean change"), startup, note))
     return Section(
-        f"{axis.axis}: {', '.join(level_name(axis.axis, one.level) for one in axis.levels)}", tuple(blocks), 3
+        f"{axis.axis}: {', '.join(level_name(axis.axis, level.level) for level in axis.levels)}", tuple(blocks), 3
     )
 
 
@@ -77,51 +82,53 @@ def _outcomes(level: LevelFinding) -> str:
     return ", ".join(f"{count} {word}" for word, count in level.outcomes.items()) or NOTHING
 
 
-def _is_shown(findings: Findings, one: Comparison) -> bool:
-    if one.metric not in _SHOWN and one.metric != findings.recommendation.metric:
+def _is_shown(findings: Findings, comparison: Comparison) -> bool:
+    if comparison.metric not in _SHOWN and comparison.metric != findings.recommendation.metric:
         return False
-    return one.reference_value.value is not None and one.variant_value.value is not None
+    return comparison.reference_value.value is not None and comparison.variant_value.value is not None
 
 
 def _requests(metric: str, condition: SampleSet) -> str:
     return CONDITION[condition] if METRICS[metric].of_samples else ALL_REQUESTS
 
 
-def _alone_row(findings: Findings, axis: str, level: str, one: Comparison, marks: bool) -> tuple[document.Cell, ...]:
+def _alone_row(
+    findings: Findings, axis: str, level: str, comparison: Comparison, marks: bool
+) -> tuple[document.Cell, ...]:
     return (
         level_name(axis, level),
-        wording.short_name(findings, one.variant),
-        one.workload,
-        f"{METRICS[one.metric].title} ({wording.unit(METRICS[one.metric].unit)})",
-        _requests(one.metric, one.condition),
-        wording.quantity(one.reference_value),
-        wording.quantity(one.variant_value),
-        wording.change(one.percent, wording.comparison(one, provisional=marks)),
+        wording.short_name(findings, comparison.variant),
+        comparison.workload,
+        f"{METRICS[comparison.metric].title} ({wording.unit(METRICS[comparison.metric].unit)})",
+        _requests(comparison.metric, comparison.condition),
+        wording.quantity(comparison.reference_value),
+        wording.quantity(comparison.variant_value),
+        wording.change(comparison.percent, wording.comparison(comparison, provisional=marks)),
     )
 
 
 def _effect_rows(findings: Findings, axis: str, level: LevelFinding) -> Iterator[tuple[document.Cell, ...]]:
-    for one in level.main_effects:
-        if one.metric in _SHOWN:
+    for effect in level.main_effects:
+        if effect.metric in _SHOWN:
             yield (
-                wording.marked(findings, level_name(axis, level.level), one.percent.simulated),
-                one.workload or NOTHING,
-                METRICS[one.metric].title,
-                _requests(one.metric, one.condition),
-                wording.change(one.percent, wording.effect(one)),
+                wording.marked(findings, level_name(axis, level.level), effect.percent.simulated),
+                effect.workload or NOTHING,
+                METRICS[effect.metric].title,
+                _requests(effect.metric, effect.condition),
+                wording.change(effect.percent, wording.effect(effect)),
             )
 
 
 def _startup_rows(findings: Findings, axis: str, level: LevelFinding) -> Iterator[tuple[document.Cell, ...]]:
-    for one in level.startup:
-        name = wording.marked(findings, level_name(axis, level.level), one.percent.simulated)
-        change = wording.change(one.percent, wording.effect(one))
-        yield name, METRICS[one.metric].title, one.cache or NOTHING, change
+    for effect in level.startup:
+        name = wording.marked(findings, level_name(axis, level.level), effect.percent.simulated)
+        change = wording.change(effect.percent, wording.effect(effect))
+        yield name, METRICS[effect.metric].title, effect.cache or NOTHING, change
 
 
 def _interactions(findings: Findings) -> Section | None:
     """Pairs of settings whose joint effect is not the product of their own."""
-    seen = [one for one in findings.interactions if one.seen]
+    seen = [interaction for interaction in findings.interactions if interaction.seen]
     if not findings.interactions:
         return None
     metric = METRICS[findings.interactions[0].metric].title
@@ -132,12 +139,16 @@ def _interactions(findings: Findings) -> Section | None:
     rows = tuple(
         (
             wording.marked(
-                findings, f"{one.axes[0]}={one.levels[0]}, {one.axes[1]}={one.levels[1]}", one.percent.simulated
+                findings,
+                f"{interaction.axes[0]}={interaction.levels[0]}, {interaction.axes[1]}={interaction.levels[1]}",
+                interaction.percent.simulated,
             ),
-            one.workload,
-            wording.change(one.percent, f"{wording.percent(one.percent)} {wording.counted(one.percent)}"),
+            interaction.workload,
+            wording.change(
+                interaction.percent, f"{wording.percent(interaction.percent)} {wording.counted(interaction.percent)}"
+            ),
         )
-        for one in seen
+        for interaction in seen
     )
     note = "Interaction: deviation of the joint change from the product of the two separate changes."
     table = Table(("Levels", "Workload", "Interaction"), rows, note)
@@ -147,16 +158,16 @@ def _interactions(findings: Findings) -> Section | None:
 def _waterfalls(findings: Findings) -> Section | None:
     """Options added one after the other, and which of them change more than noise does."""
     blocks: list[Block] = []
-    for one in findings.waterfalls:
-        if any(step.comparison is not None for step in one.steps):
-            blocks += _waterfall(findings, one)
+    for waterfall in findings.waterfalls:
+        if any(step.comparison is not None for step in waterfall.steps):
+            blocks += _waterfall(findings, waterfall)
     return Section("Options one after the other", tuple(blocks), 3) if blocks else None
 
 
-def _waterfall(findings: Findings, one: Waterfall) -> list[Block]:
-    start = findings.variant(one.start)
+def _waterfall(findings: Findings, waterfall: Waterfall) -> list[Block]:
+    start = findings.variant(waterfall.start)
     rows: list[tuple[document.Cell, ...]] = []
-    for step in one.steps:
+    for step in waterfall.steps:
         compared = step.comparison
         levels = [step.before] if compared is None else [step.before, step.after]
         rows.append(
@@ -170,9 +181,9 @@ def _waterfall(findings: Findings, one: Waterfall) -> list[Block]:
             )
         )
     text = (
-        f"{METRICS[one.metric].title} on {one.workload}, starting from {wording.short_name(findings, start)} "
-        f"({start.name}). All kept steps together: {wording.percent(one.total)}. All steps at their measured value: "
-        f"{wording.percent(one.claimed)}."
+        f"{METRICS[waterfall.metric].title} on {waterfall.workload}, starting from "
+        f"{wording.short_name(findings, start)} ({start.name}). All kept steps together: "
+        f"{wording.percent(waterfall.total)}. All steps at their measured value: {wording.percent(waterfall.claimed)}."
     )
     note = "Each step takes the best level of an axis on top of the kept settings. It is kept if significantly better."
     return [Paragraph(text), Table(("Axis", "Step", "Variant", "Change", "Kept", "Reason"), tuple(rows), note)]

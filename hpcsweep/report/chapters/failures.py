@@ -102,7 +102,7 @@ def _failure(findings: Findings, group: FailureGroup) -> Section:
     if run.evidence:
         blocks.append(Code("\n".join(evidence_lines(run.evidence))))
     columns = ("Run", "Attempt", "Host", "Exit code", "Reason")
-    blocks.append(Table(columns, tuple(_run_row(one) for one in group.runs)))
+    blocks.append(Table(columns, tuple(_run_row(failed) for failed in group.runs)))
     return Section(f"{names}: {group.outcome}", tuple(blocks), 3)
 
 

@@ -26,7 +26,7 @@ def cost(findings: Findings) -> Section:
         ("Without a result", costs.wasted),
     ]
     rows: list[tuple[document.Cell, ...]] = [
-        (wording.marked(findings, name, one.simulated), _hours(one), one.note) for name, one in lines
+        (wording.marked(findings, name, hours.simulated), _hours(hours), hours.note) for name, hours in lines
     ]
     rows += [
         (f"Without a result: {outcome}", wording.plain_number(value, f"{wording.hours(value)} GPU-hours", "h"), "")
@@ -37,9 +37,9 @@ def cost(findings: Findings) -> Section:
     return Section("Cost", (Table(("Use", "Amount", "Note"), tuple(rows), note),))
 
 
-def _hours(one: Figure) -> document.Quantity:
-    text = f"{wording.hours(one.value or 0.0)} {one.unit} ({wording.counted(one)})"
-    return wording.plain_number(one.value or 0.0, text, one.unit)
+def _hours(hours: Figure) -> document.Quantity:
+    text = f"{wording.hours(hours.value or 0.0)} {hours.unit} ({wording.counted(hours)})"
+    return wording.plain_number(hours.value or 0.0, text, hours.unit)
 
 
 def method(findings: Findings) -> list[Section]:

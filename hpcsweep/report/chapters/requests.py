@@ -10,9 +10,9 @@ from hpcsweep.report.wording import NOTHING
 from hpcsweep.units import format_bytes
 
 MAX_SAMPLES_LISTED = 50
-"""Workloads with more requests are described by their percentiles; the CSV has every request."""
+"""Workloads with more samples are described by their percentiles; the CSV has every sample."""
 
-SAMPLE_COLUMNS = ("Request", "Prompt tokens", "Completion tokens", "TTFT (s)", "Latency (s)", "TPS", "Notes")
+SAMPLE_COLUMNS = ("Sample", "Prompt tokens", "Completion tokens", "TTFT (s)", "Latency (s)", "TPS", "Notes")
 
 
 def requests(findings: Findings) -> list[Section]:
@@ -46,7 +46,7 @@ def _workload(findings: Findings, cell: Cell) -> Iterator[Block]:
     if cell.left_out is not None:
         yield Paragraph(f"{name}: n/a: {cell.left_out}.")
         return
-    yield Paragraph(f"{name}: {cell.succeeded} of {cell.samples_total} requests succeeded; load client: {cell.client}.")
+    yield Paragraph(f"{name}: {cell.succeeded} of {cell.samples_total} samples succeeded; load client: {cell.client}.")
     validity = wording.validity(cell.validity)
     notes = [validity] if validity else []
     if cell.failures:
@@ -67,7 +67,7 @@ def _samples(cell: Cell) -> Table:
 
 def _sample_rows(cell: Cell) -> Iterator[tuple[document.Cell, ...]]:
     columns = cell.samples
-    outliers = {(one.index, one.metric) for one in cell.outliers}
+    outliers = {(outlier.index, outlier.metric) for outlier in cell.outliers}
     for i in range(len(columns)):
         index = int(columns.index[i])
         cold, error = columns.cold[i], columns.error[i]
@@ -94,7 +94,7 @@ def _count(value: float) -> document.Quantity:
 def _average(cell: Cell, condition: SampleSet, title: str) -> tuple[document.Cell, ...]:
     summaries = {s.metric: s for s in cell.summaries if s.condition == condition}
     if not summaries:
-        return (title, *(NOTHING,) * 5, "no such request")
+        return (title, *(NOTHING,) * 5, "no such sample")
     n = max(s.n for s in summaries.values())
     means = [summaries[metric].mean if metric in summaries else None for metric in ("ttft_s", "e2e_s", "tps")]
     values = (wording.plain_number(mean, NOTHING if mean is None else wording.fixed(mean, 2)) for mean in means)

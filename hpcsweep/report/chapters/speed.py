@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator
 
 from hpcsweep.analysis.compared.variants import join_names
-from hpcsweep.analysis.decision.choice import NOT_COMPARABLE
 from hpcsweep.analysis.findings import Findings, RunFinding, Variant
 from hpcsweep.analysis.findings.compared import Candidate, Comparison
 from hpcsweep.analysis.findings.measured import Cell, Result, SampleSet, Validity
 from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.report import document, wording
+from hpcsweep.report import first_screen_text as words
 from hpcsweep.report.document import Block, Bullets, Paragraph, Section, Table
 from hpcsweep.report.wording import NO_OBJECTIVE, NOTHING
 
@@ -16,7 +16,7 @@ MAX_REASONS = 3
 """Of the reasons why a workload was not sent; they differ in a number."""
 
 FEW_SAMPLES = 5
-"""With fewer requests than this, the requests themselves say more than percentiles; the last chapter lists them."""
+"""With fewer samples than this, percentiles mean little; the chapter on requests lists the samples."""
 
 _THROUGHPUTS = ("request_throughput", "output_throughput", "total_throughput", "output_tps_per_gpu", "goodput")
 
@@ -81,11 +81,11 @@ def _results(findings: Findings) -> Section:
         for result in _results_of(variant, findings, by_key)
     ]
     note = (
-        "TPS: mean of completion tokens / end-to-end time over the requests; latency: mean end-to-end time. Brackets: "
-        "95 % CI, then n and what it counts. All: every successful request; warm: without the cold first requests. "
-        "vs baseline: TPS of warm requests."
+        "TPS: mean of completion tokens / end-to-end time over the samples; latency: mean end-to-end time. Brackets: "
+        "95 % CI, then n and what it counts. All: every successful sample; warm: without the cold first requests. "
+        "vs baseline: TPS of warm samples."
     )
-    if any(one.provisional for one in against.values()):
+    if any(comparison.provisional for comparison in against.values()):
         note += " Provisional: one of the sides has a single run."
     note += caveats.note + _not_sent(findings)
     columns = (
@@ -167,82 +167,73 @@ def _decision(findings: Findings) -> Section | None:
     table = _candidates(findings)
     blocks += [table] if table.rows else []
     if advice.by_workload:
-        blocks += [Paragraph("For each workload by itself:"), Bullets(tuple(_by_workload(findings)))]
+        blocks += [Paragraph("For each workload by itself:"), Bullets(tuple(words.by_workload(findings)))]
     if advice.not_measured:
         blocks += [Paragraph("Not measured, and could change the answer:"), Bullets(advice.not_measured)]
     return Section("Candidates for the objective", tuple(blocks), 3)
 
 
-def _by_workload(findings: Findings) -> Iterator[str]:
-    for one in findings.recommendation.by_workload:
-        best, chosen = findings.variant(one.best), findings.variant(one.chosen)
-        name = wording.marked(findings, one.workload, one.score.simulated)
-        text = f"{name}: {best.short_name} has the highest score, {wording.sentence_figure(one.score)}"
-        if one.equal:
-            names = join_names([findings.variant(other).short_name for other in one.equal])
-            text += f"; not significantly different: {names}"
-        if chosen is not best:
-            text += f"; {chosen.short_name} is simpler or cheaper"
-        yield text
-
-
 def _candidates(findings: Findings) -> Table:
     advice = findings.recommendation
-    scored = [one for one in advice.candidates if one.score.value is not None]
-    caveats = Caveats(one.validity for one in scored)
+    scored = [candidate for candidate in advice.candidates if candidate.score.value is not None]
+    caveats = Caveats(candidate.validity for candidate in scored)
     rows: list[tuple[document.Cell, ...]] = []
-    for one in scored:
-        variant = findings.variant(one.variant)
-        rank = NOTHING if one.rank is None else str(one.rank)
-        chance = NOTHING if one.chance_best is None else f"{one.chance_best:.0%}"
-        mark = " (recommended)" if one.variant == advice.chosen else ""
+    for candidate in scored:
+        variant = findings.variant(candidate.variant)
+        rank = NOTHING if candidate.rank is None else str(candidate.rank)
+        chance = NOTHING if candidate.chance_best is None else f"{candidate.chance_best:.0%}"
+        mark = " (recommended)" if candidate.variant == advice.chosen else ""
         rows.append(
             (
-                wording.plain_number(one.rank, rank),
+                wording.plain_number(candidate.rank, rank),
                 wording.short_name(findings, variant) + mark,
                 wording.config(variant),
-                wording.quantity(one.score, with_unit=True),
-                "best" if one.variant == advice.best else _against_best(one),
-                wording.plain_number(one.chance_best, chance),
-                caveats.of(one.validity),
+                wording.quantity(candidate.score, with_unit=True),
+                "best" if candidate.variant == advice.best else _against_best(candidate),
+                wording.plain_number(candidate.chance_best, chance),
+                caveats.of(candidate.validity),
             )
         )
     note = (
         f"Score: {advice.objective}. P(best): share of 4,000 draws from the intervals in which the variant has the "
         "best score."
     )
-    if any(one.rank is None for one in scored):
+    if any(candidate.rank is None for candidate in scored):
         note += " Unranked rows: see Caveats."
     note += caveats.note
-    absent = [findings.variant(one.variant).short_name for one in advice.candidates if one.score.value is None]
+    absent = [
+        findings.variant(candidate.variant).short_name
+        for candidate in advice.candidates
+        if candidate.score.value is None
+    ]
     if absent:
         note += f" No score, because a workload failed or does not fit: {join_names(absent)}."
     return Table(("Rank", "Variant", "Configuration", "Score", "vs best", "P(best)", "Caveats"), tuple(rows), note)
 
 
-def _against_best(one: Candidate) -> document.Cell:
-    if one.against_best is None:
+def _against_best(candidate: Candidate) -> document.Cell:
+    if candidate.against_best is None:
         return NOTHING
-    if one.reason.startswith(NOT_COMPARABLE):
+    if not candidate.comparable:
         return "not comparable"
-    verdict = "not significantly different" if one.equal_to_best else "different"
-    return wording.change(one.against_best, f"{wording.percent(one.against_best)}: {verdict}")
+    verdict = "not significantly different" if candidate.equal_to_best else "different"
+    return wording.change(candidate.against_best, f"{wording.percent(candidate.against_best)}: {verdict}")
 
 
 def _throughput(findings: Findings) -> Section | None:
     """Throughputs by variant and workload, over all requests of the workload."""
-    rows: list[tuple[str | Quantity, ...]] = []
+    rows: list[tuple[document.Cell, ...]] = []
     caveats = Caveats(result.validity for result in findings.results if result.left_out is None)
     for result in findings.results:
         figures = [result.mean(name, "all") for name in _THROUGHPUTS]
-        if any(one is not None for one in figures):
+        if any(figure is not None for figure in figures):
             variant = findings.variant(result.variant)
             rows.append(
                 (
                     wording.short_name(findings, variant),
                     wording.config(variant),
                     result.workload,
-                    *(wording.quantity(one) for one in figures),
+                    *(wording.quantity(figure) for figure in figures),
                     caveats.of(result.validity),
                 )
             )
@@ -259,18 +250,18 @@ def _throughput(findings: Findings) -> Section | None:
 
 
 def _percentiles(findings: Findings) -> Section | None:
-    """The distributions by run and workload, where there are enough requests for percentiles to mean something."""
+    """The distributions by run and workload, where there are enough samples for percentiles to mean something."""
     rows = tuple(row for cell in findings.cells for row in _percentile_rows(findings, cell))
     if not rows:
         return None
     statistics = ("n", "Mean", "Median", "p90", "p99", "Min", "Max", "Spread")
-    columns = ("Variant", "Run", "Workload", "Metric", "Requests", *statistics)
+    columns = ("Variant", "Run", "Workload", "Metric", "Samples", *statistics)
     formulas = " ".join(f"{m.title}: {m.meaning}." for m in METRICS.values() if m.of_samples)
     note = (
         "Seconds, and tok/s for TPS. Percentiles are interpolated linearly, as in vllm bench serve. Spread: standard "
         f"deviation / mean. {formulas}"
     )
-    return Section("Percentiles of single requests", (Table(columns, rows, note),), 3)
+    return Section("Percentiles of single samples", (Table(columns, rows, note),), 3)
 
 
 def _percentile_rows(findings: Findings, cell: Cell) -> Iterator[tuple[document.Cell, ...]]:
@@ -299,16 +290,16 @@ def _front(findings: Findings) -> Section | None:
         return None
     rows = tuple(
         (
-            wording.short_name(findings, one.variant),
-            wording.config(findings.variant(one.variant)),
-            one.workload,
-            wording.quantity(one.tps_per_user),
-            wording.quantity(one.tps_per_gpu),
+            wording.short_name(findings, point.variant),
+            wording.config(findings.variant(point.variant)),
+            point.workload,
+            wording.quantity(point.tps_per_user),
+            wording.quantity(point.tps_per_gpu),
             "yes"
-            if one.dominated_by is None
-            else f"no: {wording.short_name(findings, one.dominated_by)} is better in both",
+            if point.dominated_by is None
+            else f"no: {wording.short_name(findings, point.dominated_by)} is better in both",
         )
-        for one in findings.pareto
+        for point in findings.pareto
     )
     note = "tok/s/user: mean of 1 / TPOT. On the front: no variant is better in both means on this workload."
     columns = ("Variant", "Configuration", "Workload", "tok/s/user", "tok/s/GPU", "On the front")
@@ -321,15 +312,15 @@ def _replicas(findings: Findings) -> Section | None:
         return None
     rows = tuple(
         (
-            wording.short_name(findings, one.variant),
-            wording.config(findings.variant(one.variant)),
-            one.workload,
-            f"{one.replicas} x {one.gpus}",
-            wording.quantity(one.output_throughput),
-            wording.quantity(one.total_throughput),
-            wording.quantity(one.per_gpu),
+            wording.short_name(findings, result.variant),
+            wording.config(findings.variant(result.variant)),
+            result.workload,
+            f"{result.replicas} x {result.gpus}",
+            wording.quantity(result.output_throughput),
+            wording.quantity(result.total_throughput),
+            wording.quantity(result.per_gpu),
         )
-        for one in findings.scaling
+        for result in findings.scaling
     )
     figures = ("Output tok/s", "Total tok/s", "Output tok/s/GPU")
     columns = ("Variant", "Configuration", "Workload", "Replicas x GPUs", *figures)

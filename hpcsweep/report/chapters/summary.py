@@ -4,7 +4,6 @@ from hpcsweep.report import document, wording
 from hpcsweep.report import first_screen_text as words
 from hpcsweep.report.document import Block, Bullets, Code, Paragraph, Section, Table
 from hpcsweep.report.first_screen import FirstScreen, NotSent, VariantRow
-from hpcsweep.report.wording import NOTHING
 
 
 def summary(screen: FirstScreen) -> list[Section]:
@@ -68,8 +67,6 @@ def _row(row: VariantRow, screen: FirstScreen, compared: bool) -> tuple[document
         *("n/a" if isinstance(value, NotSent) else wording.quantity(value) for value in row.speeds),
         *((words.against(row, screen),) if compared else ()),
         wording.quantity(row.ttft),
-        wording.plain_number(row.ready_s or row.ended_s, words.startup(row), "s")
-        if row.ready_s or row.ended_s
-        else NOTHING,
+        wording.plain_number(started_s, words.startup(row), "s"),
         words.result(row, screen),
     )

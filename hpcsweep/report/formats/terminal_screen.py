@@ -110,7 +110,7 @@ class _Writer:
             line = _joined(cells, columns)
             yield safe_text(line if len(line) <= self._width else line[: self._width - 1] + "…", style)
         if screen.hidden:
-            yield safe_text(f"{screen.hidden} more: --full", "dim")
+            yield safe_text(f"{screen.hidden:,} more: --full", "dim")
         for sentence in words.legend(screen, {column.name for column in columns}):
             yield from self._wrapped(sentence, style="dim", hang=INDENT)
 

@@ -70,7 +70,9 @@ def write(findings: Findings, stream: IO[str], templates: Sequence[Path] = ()) -
     tables = _tables(document)
     data = plot_data(findings) | {
         "simulated": findings.sweep.simulated,
-        "tables": {one.id: one.packed_rows() for one in (runs.table, *tables.values()) if len(one.rows) > one.in_page},
+        "tables": {
+            table.id: table.packed_rows() for table in (runs.table, *tables.values()) if len(table.rows) > table.in_page
+        },
         "keys": runs.keys,
     }
     loader = ChoiceLoader(

@@ -99,7 +99,7 @@ def of_document(table: Table, number: int, caption: str) -> HtmlTable:
 
 def run_table(findings: Findings, links: Links) -> RunTable:
     """Return one row per run and workload; a run without a workload has one row."""
-    startups = {one.run: one for one in findings.startups}
+    startups = {startup.run: startup for startup in findings.startups}
     cells: dict[str, list[int]] = {}
     for i, cell in enumerate(findings.cells):
         cells.setdefault(cell.run, []).append(i)
