@@ -172,6 +172,4 @@ class SweepRow:
     runs: tuple[RunRow, ...] = ()
     scripts: dict[str, str] = field(default_factory=dict)  # path -> text of what was submitted
     sweep_dir: str = ""
-    models: dict[str, BoundModel] = field(
-        default_factory=dict
-    )  # by the name or path that servers were given
+    models: dict[str, BoundModel] = field(default_factory=dict)  # by the name or path that servers were given

@@ -1,4 +1,4 @@
-"""Sizes of some well-known models, to check a sweep without the files of its model."""
+"""Shapes of a few well-known models, so that a sweep is checked and bounded without their files at hand.
 
 The numbers are those of each model's config.json on the hub; the parameter counts are those of its model card.
 """
@@ -9,19 +9,18 @@ from dataclasses import replace
 from hpcsweep.plan.model_size import ModelFacts, read_facts
 
 
-def _facts(
-    name: str, parameters: float, layers: int, kv_heads: int, max_position: int, source: str = "model card, config.json"
-) -> ModelFacts:
-    """Return a model in bfloat16 with a head dimension of 128, which all models of this table with heads have."""
-    return ModelFacts(
-        name,
-        source,
-        parameters=parameters,
-        layers=layers,
-        kv_values_per_token_layer=2 * kv_heads * 128,
-        kv_heads=kv_heads,
-        max_position=max_position,
-    )
+def _gqa(hidden: int, layers: int, heads: int, kv_heads: int, wide: int, vocab: int, positions: int) -> dict[str, int]:
+    """Return the keys of a config.json with grouped-query attention of 128 numbers per head."""
+    return {
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "head_dim": 128,
+        "intermediate_size": wide,
+        "vocab_size": vocab,
+        "max_position_embeddings": positions,
+    }
 
 
 def _moe(experts: int, per_token: int, wide: int, shared: int = 0, dense_layers: int = 0) -> dict[str, int]:
@@ -59,21 +58,7 @@ def _fp8(of: ModelFacts, name: str | None = None) -> ModelFacts:
     return replace(of, name=name or f"{of.name}-FP8", bytes_per_parameter=1.0, quantization="fp8")
 
 
-# The model card states 355B; config.json gives 352.8e9, and 356.8e9 with the layer for multi-token prediction.
-_GLM_46 = _facts("zai-org/GLM-4.6", 354.8e9, 92, 8, 202752)
-_GLM_45 = _facts("zai-org/GLM-4.5", 354.8e9, 92, 8, 131072)
-_GLM_45_AIR = _facts("zai-org/GLM-4.5-Air", 106e9, 46, 8, 131072)
-_DEEPSEEK = ModelFacts(
-    "deepseek-ai/DeepSeek-V3",
-    "model card, config.json",
-    parameters=671e9,
-    bytes_per_parameter=1.0,
-    quantization="fp8",
-    layers=61,
-    kv_values_per_token_layer=512 + 64,
-    max_position=163840,
-)
-
+# The model card says 355B; config.json gives 352.8e9, and 356.8e9 with the layer for multi-token prediction.
 _MODELS = (
     glm_46 := _known("zai-org/GLM-4.6", 354.8e9, _GLM_46),
     _fp8(glm_46),
@@ -93,5 +78,5 @@ _BY_NAME = {facts.name.lower(): facts for facts in _MODELS}
 
 
 def known_model(name: str) -> ModelFacts | None:
-    """Return the facts of a model by its name on the hub, ignoring case. None: it is not in the table."""
+    """Return the facts of a model by its name on the hub, in any case; None: it is not in the table."""
     return _BY_NAME.get(name.lower())

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 import hpcsweep
 from hpcsweep.render.environment import TemplateEnvironment, render, sh
 from hpcsweep.spec.cluster import Cluster
+from hpcsweep.spec.file_names import SCRIPT_FILE, SPEC_FILE, TASKS_DIR
 from hpcsweep.spec.job import ArrayTask, JobSpec
-
-SCRIPT_FILE = "job.sh"
-SPEC_FILE = "job.json"
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ def render_job(
         array=len(job.array_tasks) > 1,
         version=hpcsweep.__version__,
     )
-    return job_files(job, script)
+    return job_files(job, script.replace(OLD_SOURCED, SOURCED))
 
 
 def job_files(job: JobSpec, script: str, before: str = "") -> RenderedJob:

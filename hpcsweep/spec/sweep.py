@@ -1,11 +1,15 @@
 """sweep.json: one sweep of an experiment, with everything needed to repeat it."""
 
+from functools import cached_property
 from typing import Any
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from hpcsweep.spec.base import Record
+from hpcsweep.spec.cluster import Cluster
+from hpcsweep.spec.experiment import ResourceRequest
 from hpcsweep.spec.phases import OutcomeKind
+from hpcsweep.spec.workload import DatasetFacts
 
 SWEEP_SCHEMA = 1
 
@@ -16,7 +20,7 @@ IMPORTED_FROM = "imported_from"
 class SweepRunEntry(Record):
     """One run of a sweep and its array task."""
 
-    label: str
+    label: str = Field(description="name of the folder below runs/")
     variant_id: str = ""
     repeat: int = 1
     axes: dict[str, str] = {}
@@ -30,6 +34,9 @@ class SweepRunEntry(Record):
     planned_only: bool = Field(False, description="listed in the sweep, but not submitted")
     outcome: OutcomeKind | None = Field(None, description="known before submission: unsupported, not_run")
     state_reason: str = ""
+    simulated: bool = False
+    workloads: dict[str, Any] = Field({}, description="workload -> why it is not sent; None: it is sent")
+    server: dict[str, Any] = Field({}, description="the `ServerConfig`, as JSON; empty: not known")
 
 
 class NotRunEntry(Record):
@@ -57,5 +64,19 @@ class SweepFile(Record):
     versions: dict[str, str] = {}
     provenance: dict[str, Any] = Field({}, description="git revision and similar facts")
     simulated: bool = False
+    pack: int = Field(1, description="runs per job")
+    parallel: int | None = Field(None, description="array tasks that run at the same time; None: no limit")
+    own_script: bool = Field(False, description="the jobs run a batch script of the user")
+    facts: dict[str, DatasetFacts] = Field({}, description="workload -> what is known of its dataset")
     runs: list[SweepRunEntry] = []
     not_run: list[NotRunEntry] = []
+
+    @cached_property
+    def cluster_profile(self) -> Cluster:
+        """The cluster profile at submission. Raises pydantic.ValidationError when this version cannot read it."""
+        return Cluster.model_validate(self.profile)
+
+    @cached_property
+    def resource_request(self) -> ResourceRequest:
+        """The resources that the experiment requests. Raises pydantic.ValidationError."""
+        return ResourceRequest.model_validate(self.experiment.get("resources") or {})

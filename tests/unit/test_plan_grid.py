@@ -10,7 +10,7 @@ from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.left_out import LeftOut, LeftOutKind
 from hpcsweep.spec.workload import DatasetFacts
-from hpcsweep.sweep.layout import places
+from hpcsweep.sweep.layout import current_jobs
 
 STUDY = {
     "name": "study",
@@ -261,7 +261,7 @@ def test_a_run_belongs_to_the_latest_job_that_was_handed_over():
     labels = [element.runs[0].label for element in first.array_tasks]
     again = first.model_copy(update={"job": 1, "array_tasks": first.array_tasks[:2]})
     for handed, job in (((True, True), 1), ((True, False), 0), ((False, False), 1), ((False, True), 1)):
-        found = places(zip((first, again), handed, strict=True))
+        found = current_jobs(zip((first, again), handed, strict=True))
         assert found.keys() == set(labels)
         assert {found[label][0].job for label in labels[:2]} == {job}
         assert {found[label][0].job for label in labels[2:]} == {0}

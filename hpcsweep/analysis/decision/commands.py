@@ -43,7 +43,7 @@ def serve_command(run: RunRow) -> ServeCommand:
             return ServeCommand(trouble=f"the recorded configuration cannot be read: {exc}")
         public = {name: value for name, value in config.env.items() if not is_secret(name)}
         secrets = tuple(sorted(config.env.keys() - public))
-        return ServeCommand(without_run_flags(launch.argv), public, launch.files, secrets=secrets)
+        return ServeCommand(without_run_flags(launch.argv, engine.run_flags), public, launch.files, secrets=secrets)
     last = run.last
     if last is None or not last.argv:
         return ServeCommand(trouble="no command was recorded")
@@ -52,7 +52,7 @@ def serve_command(run: RunRow) -> ServeCommand:
     return ServeCommand(without_run_flags(last.argv))
 
 
-def without_run_flags(argv: Sequence[str]) -> tuple[str, ...]:
+def without_run_flags(argv: Sequence[str], flags: Sequence[str] = Engine.run_flags) -> tuple[str, ...]:
     """Return the arguments without host, port and key, which belong to one measurement."""
     kept: list[str] = []
     skip = False

@@ -115,7 +115,7 @@ def retry(
         submitted = retry_runs(sweep, cluster_name, cluster, templates, backend, labels, lock, walltime_s=walltime_s)
         lock.release()
         if as_json:
-            jobs = [{"job": n, "job_id": i, "elements": e} for n, i, e in submitted.jobs]
+            jobs = [job.document() for job in submitted.jobs]
             say_json(json.dumps({"sweep": sweep.name, "runs": sorted(labels), "jobs": jobs}, indent=1))
             return
         say(f"{sweep.name}: {counted(len(labels), 'run')} again in {counted(len(submitted.jobs), 'submission')}")

@@ -1,6 +1,5 @@
 """Add a run to a sweep's folder. The caller holds the sweep's lock; sweep.json is replaced last."""
 
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,18 +8,20 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from hpcsweep.atomic_files import write_json, write_text
 from hpcsweep.errors import HpcsweepError, PlanError, SpecError
 from hpcsweep.node.record.records import read_record
 from hpcsweep.plan.variables import baseline_of
-from hpcsweep.render.job import SPEC_FILE, job_files
+from hpcsweep.render.job import job_files
 from hpcsweep.render.own_script import own_environment, with_values
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
+from hpcsweep.spec.file_names import OLD_TASKS_DIR, SPEC_FILE, TASKS_DIR
 from hpcsweep.spec.job import ArrayTask, JobSpec
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.records import TaskExitRecord
 from hpcsweep.spec.sweep import SWEEP_SCHEMA
-from hpcsweep.sweep.layout import SWEEP_FILE, SweepFolder, write_json
+from hpcsweep.sweep.layout import SWEEP_FILE, SweepFolder
 from hpcsweep.sweep.prepare import Prepared, plan_jobs, sweep_document, versions
 from hpcsweep.sweep.submission import Submission
 from hpcsweep.sweep.write import copy_data, write_jobs
@@ -95,7 +96,7 @@ def record_failure(
     taken = {run["label"] for run in document["runs"]}
     run = {
         "label": _free(newcomer.label or f"job-{newcomer.index or 0}", "", taken),
-        "planned_only": True,
+        "not_submitted": True,
         "outcome": (OutcomeKind.UNSUPPORTED if isinstance(failure, PlanError) else OutcomeKind.FAILED).value,
         "state_reason": f"{job}{reason}",
     }
@@ -164,8 +165,8 @@ def _document(folder: SweepFolder, experiment: Experiment) -> dict[str, Any] | N
     """Return sweep.json; None: the sweep is new. Raises SpecError when it is a sweep of another experiment."""
     if not (folder.path / SWEEP_FILE).exists():
         return None
-    document = folder.read_sweep()
-    if document.get("experiment") != experiment.model_dump(mode="json"):
+    document = folder.read_sweep().model_dump(mode="json")
+    if document["experiment"] != experiment.model_dump(mode="json"):
         raise SpecError(
             f"sweep {folder.name} belongs to another experiment, or to an older version of {experiment.name}",
             code="sweep_of_other_experiment",
