@@ -88,7 +88,7 @@ REFUSED = {
         "--max-model-length",
         "--max-model-len",
     ),
-    "removed flag": (_server(flags={"--swap-space": 4}), "bad_arguments", "--swap-space", "taken out of vllm"),
+    "removed flag": (_server(flags={"--swap-space": 4}), "bad_arguments", "--swap-space", "removed from vllm"),
     "another version": (_server(engine_version=">=0.11,<0.12"), "unsupported", "0.32.0 is installed", "engines:"),
     "model path": (_server(model="/nowhere/model"), "model_not_found", "/nowhere/model does not exist", "mount"),
     "a flag that is ours": (_server(flags={"--port": 80}), "unsupported", "--port", ""),
