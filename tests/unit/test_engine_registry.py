@@ -11,10 +11,13 @@ from hpcsweep.engines.access import Access, access
 from hpcsweep.engines.base import LaunchContext
 from hpcsweep.engines.registry import GROUP
 from hpcsweep.errors import EngineError
+from hpcsweep.node.setup.engine_install import find_executable
 from hpcsweep.registry import Registry
 from hpcsweep.spec.axes import BUILTIN_AXES
+from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.phases import STARTUP_PHASES
 from hpcsweep.spec.server import ServerConfig, Settings
+from hpcsweep.sweep.inputs import find_engine
 
 PLUGIN = """
 from hpcsweep.engines.vllm import Vllm
@@ -162,3 +165,15 @@ def test_constants_are_on_the_adapter():
     assert sglang.help_argv("/bin/python3") == ("-m", "sglang.launch_server", "--help")
     assert {engine.memory.default_utilization for engine in (sglang, trtllm, vllm)} == {0.9}
     assert vllm.fp8.fallback and sglang.fp8.refusal and not trtllm.fp8.fallback
+
+
+def test_login_and_compute_nodes_look_for_the_same_executable(tmp_path, monkeypatch):
+    (tmp_path / "python3").write_text("#!/bin/sh\n")
+    (tmp_path / "sglang").write_text("#!/bin/sh\n")
+    (tmp_path / "python3").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_engine("sglang", Cluster(), {}) is None
+    assert find_executable("sglang", {}, {"PATH": str(tmp_path)}) is None, "a Python alone is not an SGLang"
+    (tmp_path / "sglang").chmod(0o755)
+    assert find_engine("sglang", Cluster(), {}) == str(tmp_path / "sglang")
+    assert find_executable("sglang", {}, {"PATH": str(tmp_path)}) == str(tmp_path / "sglang")
