@@ -79,7 +79,7 @@ def _experiment(script: ScriptSummary, directives: ScriptDirectives, name: str) 
     if not axes:  # an experiment needs an axis: use tp, with the level of the script
         axes, baseline = {"tp": [_parallel(engine, flags, "tensor_parallel_size")]}, {}
         flags = {key: flag for key, flag in flags.items() if _setting(engine, flag) != "tensor_parallel_size"}
-    document["serve"] = {flag.name.removeprefix("--"): flag.value for flag in flags.values()}
+    document["engine_args"] = {flag.name.removeprefix("--"): flag.value for flag in flags.values()}
     if script.env:
         document["env"] = dict(script.env)
     document |= {"axes": axes, "baseline": baseline}
@@ -146,7 +146,7 @@ def _toggle_axis(toggle: ConditionalFlags, engine: str) -> tuple[str, Any, str, 
     axis = SETTING_VARIABLES.get(name, _axis_name(name))
     axis = f"{axis}-flags" if axis in BUILTIN_AXES else axis
     on, off = toggle.condition.value, toggle.condition.other_value
-    levels = {on: {"flags": _flag_map(toggle.flags)}, off: {"flags": _flag_map(toggle.otherwise)}}
+    levels = {on: {"engine_args": _flag_map(toggle.flags)}, off: {"engine_args": _flag_map(toggle.otherwise)}}
     return axis, {"levels": levels}, on, off
 
 
@@ -248,7 +248,7 @@ def _template(script: ScriptSummary, directives: ScriptDirectives, unclear: list
 def _resources(directives: ScriptDirectives) -> Iterator[str]:
     """Yield the block `resources` with the script's own directives; hpcsweep sets array and walltime."""
     yield "{% block resources %}"
-    first, last = "job.elements[0].index", "job.elements[-1].index"
+    first, last = "job.array_tasks[0].index", "job.array_tasks[-1].index"
     if directives.scheduler == "slurm":
         yield "{% if array %}"
         at_once = "{{ '%%%d' | format(parallel) if parallel else '' }}"

@@ -1,4 +1,4 @@
-"""Convert the arguments of a server to flags of `serve:`, without those that hpcsweep sets itself."""
+"""Convert the arguments of a server to flags of `engine_args`, without those that hpcsweep sets itself."""
 
 import re
 from collections.abc import Iterable
@@ -79,7 +79,7 @@ def read_flags(
         while takes_value and rest and not _is_flag(rest[0]) and (not value or rest[0][1] is not None):
             value.append(rest.pop(0))  # an unresolved word after a value may be anything
         if not name.startswith("--"):
-            unclear.append((line, f"{written}: write its long form under `serve`"))
+            unclear.append((line, f"{written}: write its long form under `engine_args`"))
             continue
         known = canonical(name)
         if known in _DROPPED:
@@ -87,7 +87,7 @@ def read_flags(
         if known in _MODEL:
             model = value[0][1] if value and value[0][1] is not None else (value[0][0].strip('"') if value else None)
         elif known in _FILES:
-            unclear.append((line, f"{name}: write the keys of this file as flags under `serve`"))
+            unclear.append((line, f"{name}: write the keys of this file as flags under `engine_args`"))
         elif known in _SEVERAL_NODES:
             unclear.append((line, f"{name}: flags of a server on several nodes are not adopted"))
         elif any(item[1] is None for item in value):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hpcsweep.spec.server import FlagValue, ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, FlagValue, ServerConfig
 
 _HUMAN = re.compile(r"(\d+(?:\.\d+)?)([kKmMgG]?)")
 _FACTORS = {"": 1, "k": 10**3, "K": 2**10, "m": 10**6, "M": 2**20, "g": 10**9, "G": 2**30}
@@ -43,7 +43,7 @@ def canonical(flag: str) -> str:
     return "--" + flag.lstrip("-").replace("_", "-")
 
 
-def settings_argv(table: Sequence[SettingFlag], settings: Settings) -> list[str]:
+def settings_argv(table: Sequence[SettingFlag], settings: EngineSettings) -> list[str]:
     """Return the arguments for `settings`, in the order of the table. None leaves a setting to the engine."""
     argv: list[str] = []
     for entry in table:
@@ -81,11 +81,11 @@ def flags_argv(flags: Mapping[str, FlagValue], *, negatable: bool) -> list[str]:
     return argv
 
 
-def merged_settings(table: Sequence[SettingFlag], config: ServerConfig) -> Settings:
+def merged_settings(table: Sequence[SettingFlag], config: ServerConfig) -> EngineSettings:
     """Return the neutral settings of `config`, completed by its flags that set the same in the engine's own names."""
     from_flags = _settings_in_flags(table, config.flags)
     own = {name: value for name, value in config.settings.model_dump().items() if value is not None}
-    return Settings.model_validate(from_flags | own)
+    return EngineSettings.model_validate(from_flags | own)
 
 
 def passed_flags(table: Sequence[SettingFlag], config: ServerConfig) -> dict[str, FlagValue]:

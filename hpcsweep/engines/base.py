@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from hpcsweep.engines.flag_history import NO_HISTORY, FlagHistory
 from hpcsweep.spec.phases import OutcomeKind, Phase
-from hpcsweep.spec.server import ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 
 def rx(pattern: str) -> re.Pattern[str]:
@@ -200,7 +200,7 @@ class Engine(ABC):
     """Names that occur often in its logs; weaker evidence than `log_banner`."""
 
     @abstractmethod
-    def settings(self, config: ServerConfig) -> Settings:
+    def settings(self, config: ServerConfig) -> EngineSettings:
         """Return the neutral settings of `config`, completed by its flags that set the same in the engine's names."""
 
     @abstractmethod

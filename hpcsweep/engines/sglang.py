@@ -16,7 +16,7 @@ from hpcsweep.engines.base import Endpoints, Engine, Fp8Rule, Launch, LaunchCont
 from hpcsweep.engines.flag_history import SGLANG, FlagHistory
 from hpcsweep.engines.logs.sglang_log import FACTS, NOISE, PHASES
 from hpcsweep.engines.versions import parse_version
-from hpcsweep.spec.server import FlagValue, ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, FlagValue, ServerConfig
 
 SETTING_FLAGS = (
     SettingFlag("tensor_parallel_size", "--tp-size", aliases=("--tensor-parallel-size", "--tp")),
@@ -91,7 +91,7 @@ class Sglang(Engine):
             return None
         return f"api-key: {json.dumps(key)}\n"
 
-    def settings(self, config: ServerConfig) -> Settings:
+    def settings(self, config: ServerConfig) -> EngineSettings:
         """Return the neutral settings; with DP attention the data parallel ranks share the tensor parallel GPUs."""
         flags = {canonical(flag): value for flag, value in config.flags.items() if value not in (None, False)}
         values = merged_settings(SETTING_FLAGS, config).model_dump()
@@ -106,12 +106,12 @@ class Sglang(Engine):
             values["max_num_batched_tokens"] = int(str(chunk))
         if "--enable-dp-attention" in flags and config.settings.data_parallel_size is None:
             values["data_parallel_size"] = None
-        return Settings.model_validate(values)
+        return EngineSettings.model_validate(values)
 
     def unsupported(self, config: ServerConfig) -> list[str]:
         """Return why `config` cannot be expressed; see `Engine.unsupported`."""
         sentences = [
-            f"{flag} cannot be set under `serve`: {_OURS[canonical(flag)]}"
+            f"{flag} cannot be set under `engine_args`: {_OURS[canonical(flag)]}"
             for flag in config.flags
             if canonical(flag) in _OURS
         ]
@@ -175,7 +175,7 @@ def _is_console_script(executable: str) -> bool:
     return PurePosixPath(executable).name == "sglang"
 
 
-def _in_sglang_terms(settings: Settings) -> Settings:
+def _in_sglang_terms(settings: EngineSettings) -> EngineSettings:
     """Return the settings with vLLM's name `fp8` of a KV cache type replaced by SGLang's `fp8_e4m3`."""
     dtype = settings.kv_cache_dtype
     return settings if dtype is None else settings.model_copy(update={"kv_cache_dtype": _KV_DTYPES.get(dtype, dtype)})

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from hpcsweep.engines.base import Endpoints, Engine, Launch, LaunchContext
 from hpcsweep.engines.logs.vllm_log import FACTS, NOISE, PHASES
 from hpcsweep.spec.axes import BUILTIN_AXES, builtin_level
-from hpcsweep.spec.server import ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 _VERSION = re.compile(r"hpcsweep\.simulator (\S+)")
 
@@ -38,7 +38,7 @@ class SimulatedEngine(Engine):
         self._real, self._profile, self._time_scale = real, profile, time_scale
         self._axes, self._repeat = dict(axes), repeat
 
-    def settings(self, config: ServerConfig) -> Settings:
+    def settings(self, config: ServerConfig) -> EngineSettings:
         """Return the neutral settings as the real engine reads them."""
         return self._real.settings(config)
 

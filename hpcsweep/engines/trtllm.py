@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_settings, passed_flags
 from hpcsweep.engines.base import Endpoints, Engine, Launch, LaunchContext, MemoryRule
 from hpcsweep.engines.logs.trtllm_log import FACTS, NOISE, PHASES
-from hpcsweep.spec.server import FlagValue, ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, FlagValue, ServerConfig
 
 CONFIG_FILE = "trtllm.yaml"
 
@@ -70,8 +70,8 @@ _OURS: Mapping[str, str] = {
     "--host": "the server listens on the loopback interface of its node",
     "--port": "the agent chooses a free port on the node",
     "--revision": "`model.revision` sets it",
-    "--config": "hpcsweep writes this file; write its keys as flags under `serve`",
-    "--extra_llm_api_options": "hpcsweep writes this file; write its keys as flags under `serve`",
+    "--config": "hpcsweep writes this file; write its keys as flags under `engine_args`",
+    "--extra_llm_api_options": "hpcsweep writes this file; write its keys as flags under `engine_args`",
     "--served_model_name": "`model.served_name` sets it",
 }
 _OURS_CANONICAL = {canonical(flag): reason for flag, reason in _OURS.items()}
@@ -94,7 +94,7 @@ class TensorRtLlm(Engine):
     log_banner = re.compile(r"TensorRT-LLM version|\[TRT-LLM\]|\[TensorRT-LLM\]|trtllm-serve")
     log_mentions = re.compile(r"tensorrt[-_]llm|\btrtllm\b", re.IGNORECASE)
 
-    def settings(self, config: ServerConfig) -> Settings:
+    def settings(self, config: ServerConfig) -> EngineSettings:
         """Return the neutral settings; see `Engine.settings`."""
         values = merged_settings(SETTING_FLAGS, config).model_dump()
         flags = {flag: value for flag, value in config.flags.items() if value not in (None, False)}
@@ -102,12 +102,12 @@ class TensorRtLlm(Engine):
             values["expert_parallel"] = any(str(flags.get(flag, 1)) != "1" for flag in _EXPERT_FLAGS)
         if values["enforce_eager"] is None and "--cuda_graph_config" in config.flags:
             values["enforce_eager"] = _value(config.flags["--cuda_graph_config"]) is None
-        return Settings.model_validate(values)
+        return EngineSettings.model_validate(values)
 
     def unsupported(self, config: ServerConfig) -> list[str]:
         """Return why `config` cannot be expressed; see `Engine.unsupported`."""
         sentences = [
-            f"{flag} cannot be set under `serve`: {_OURS_CANONICAL[canonical(flag)]}"
+            f"{flag} cannot be set under `engine_args`: {_OURS_CANONICAL[canonical(flag)]}"
             for flag in config.flags
             if canonical(flag) in _OURS_CANONICAL
         ]

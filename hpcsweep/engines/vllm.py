@@ -8,7 +8,7 @@ from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_set
 from hpcsweep.engines.base import Endpoints, Engine, Fp8Rule, Launch, LaunchContext, MemoryRule
 from hpcsweep.engines.flag_history import VLLM, FlagHistory
 from hpcsweep.engines.logs.vllm_log import FACTS, NOISE, PHASES
-from hpcsweep.spec.server import ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 SETTING_FLAGS = (
     SettingFlag("tensor_parallel_size", "--tensor-parallel-size"),
@@ -65,14 +65,14 @@ class Vllm(Engine):
     log_banner = re.compile(r"vLLM (?:API )?server version|V1 LLM engine|█ +version \d|\(APIServer pid=|\bvllm serve\b")
     log_mentions = re.compile(r"\bvllm\b|EngineCore|VllmWorker|\(Worker_[A-Z]+\d", re.IGNORECASE)
 
-    def settings(self, config: ServerConfig) -> Settings:
+    def settings(self, config: ServerConfig) -> EngineSettings:
         """Return the neutral settings; see `Engine.settings`."""
         return merged_settings(SETTING_FLAGS, config)
 
     def unsupported(self, config: ServerConfig) -> list[str]:
         """Return why `config` cannot be expressed; see `Engine.unsupported`."""
         sentences = [
-            f"{flag} cannot be set under `serve`: {_OURS[canonical(flag)]}"
+            f"{flag} cannot be set under `engine_args`: {_OURS[canonical(flag)]}"
             for flag in config.flags
             if canonical(flag) in _OURS
         ]

@@ -27,7 +27,7 @@ from hpcsweep.imports.documents.model import RESULT_FILE, Benchmark, ImportedDoc
 from hpcsweep.imports.documents.serve_settings import ServeSettings, argv_of, serve_settings, settings_of
 from hpcsweep.imports.results.sample_rows import rows_of
 from hpcsweep.spec.phases import OutcomeKind, Phase
-from hpcsweep.spec.sweep import IMPORTED_FROM, NotRunEntry, PlannedRun, SweepFile
+from hpcsweep.spec.sweep import IMPORTED_FROM, NotRunEntry, SweepFile, SweepRunEntry
 
 AXIS = "config"
 CLIENT = "imported"
@@ -95,7 +95,7 @@ def imported_sweep(
         repeats[variant] = repeats.get(variant, 0) + 1
         label = variant if repeats[variant] == 1 else f"{variant}_rep-{repeats[variant]}"
         runs.append(
-            PlannedRun(
+            SweepRunEntry(
                 label=label,
                 variant_id=variant,
                 repeat=repeats[variant],

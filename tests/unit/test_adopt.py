@@ -28,7 +28,7 @@ def test_the_study():
     assert (experiment.name, experiment.model.name, experiment.engine.name) == ("glm46_exp", "zai-org/GLM-4.6", "vllm")
     assert experiment.axes == {"eager": ["yes", "no"], "ep": ["on", "off"], "len": [32768]}
     assert experiment.baseline == {"eager": "yes", "ep": "on", "len": 32768}
-    assert experiment.serve == {
+    assert experiment.engine_args == {
         "--tensor-parallel-size": 8,
         "--dtype": "bfloat16",
         "--kv-cache-dtype": "fp8",
@@ -48,7 +48,7 @@ def test_the_study():
 
 def test_a_site_with_modules_and_conda():
     found, experiment = adopted("polaris-conda")
-    assert experiment.serve == {"--max_model_len": 16384, "--gpu-memory-utilization": 0.92}
+    assert experiment.engine_args == {"--max_model_len": 16384, "--gpu-memory-utilization": 0.92}
     assert experiment.axes == {"tp": [4]}
     load = experiment.workloads[0]
     assert (load.num_requests, load.arrival.max_concurrency) == (200, 16)
@@ -64,23 +64,23 @@ def test_job_wide_resources_and_a_value_that_nobody_knows():
     assert experiment.resources.gpus == 4
     assert "#PBS -l storage=gdata/ab12+scratch/ab12" in found.template
     assert any("line 14: --context-length $LEN: the value is only known" in sentence for sentence in found.unclear)
-    assert "--context-length" not in experiment.serve
+    assert "--context-length" not in experiment.engine_args
 
 
 def test_a_container_whose_entry_point_is_the_server():
     found, experiment = adopted("perlmutter-podman")
     assert experiment.model.name == "Qwen/Qwen3-32B"
-    assert experiment.serve == {"--max-num-seqs": 256}
+    assert experiment.engine_args == {"--max-num-seqs": 256}
     assert "#SBATCH --constraint=gpu&hbm80g" in found.template
-    assert "KEY" not in experiment.serve
+    assert "KEY" not in experiment.engine_args
     assert "-e VLLM_API_KEY" in found.template
 
 
 def test_short_flags_names_and_switches():
     found, experiment = adopted("jeanzay-srun")
     assert experiment.model.served_name == "mistral" and experiment.model.revision == "main"
-    assert experiment.serve["--enable-prefix-caching"] is False
-    assert experiment.serve["--compilation-config"] == '{"cudagraph_mode": "PIECEWISE"}'
+    assert experiment.engine_args["--enable-prefix-caching"] is False
+    assert experiment.engine_args["--compilation-config"] == '{"cudagraph_mode": "PIECEWISE"}'
     assert experiment.axes == {"tp": [4]}
     assert (experiment.resources.gpu_type, experiment.resources.cpus) == ("h100", 96)
     assert experiment.env == {"VLLM_USE_V1": "1"}
@@ -89,7 +89,7 @@ def test_short_flags_names_and_switches():
 
 def test_a_shell_in_a_container_and_defaults():
     found, experiment = adopted("csc-singularity")
-    assert experiment.axes == {"chunked_prefill": ["on", "off"], "seqs": [64]}
+    assert experiment.axes == {"chunked_prefill": ["on", "off"], "max_num_seqs": [64]}
     assert experiment.model.path == "$MODEL_DIR/llama"
     assert any("the value of $EXTRA is only known" in sentence for sentence in found.unclear)
     assert any(sentence.startswith("line 12: ") for sentence in found.unclear)
@@ -98,7 +98,7 @@ def test_a_shell_in_a_container_and_defaults():
 def test_tensorrt_llm():
     found, experiment = adopted("trtllm")
     assert (experiment.engine.name, experiment.model.name) == ("trtllm", "nvidia/DeepSeek-R1-FP4")
-    assert experiment.serve == {"--max_batch_size": 256, "--max_num_tokens": 8192, "--backend": "pytorch"}
+    assert experiment.engine_args == {"--max_batch_size": 256, "--max_num_tokens": 8192, "--backend": "pytorch"}
     assert any("--extra_llm_api_options: write the keys" in sentence for sentence in found.unclear)
     assert experiment.resources.walltime == 5400
 
@@ -248,7 +248,7 @@ def test_a_flag_under_a_condition_is_an_axis(text):
     experiment = parse_experiment(found.experiment, "x", "x")
     assert experiment.axes == {"eager": ["yes", "no"]}
     assert experiment.baseline == {"eager": "yes" if "!= no" in text else "no"}
-    assert "--enforce-eager" not in experiment.serve
+    assert "--enforce-eager" not in experiment.engine_args
 
 
 def test_what_a_variable_is():

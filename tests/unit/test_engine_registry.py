@@ -16,7 +16,7 @@ from hpcsweep.registry import Registry
 from hpcsweep.spec.axes import BUILTIN_AXES
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.phases import STARTUP_PHASES
-from hpcsweep.spec.server import ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, ServerConfig
 from hpcsweep.sweep.inputs import find_engine
 
 PLUGIN = """
@@ -104,12 +104,14 @@ class TestEveryEngine:
         for axis in BUILTIN_AXES.values():
             if axis.setting in ("model", "engine"):
                 continue
-            kind = next(kind for kind in values if kind.__name__ in str(Settings.model_fields[axis.setting].annotation))
+            kind = next(
+                kind for kind in values if kind.__name__ in str(EngineSettings.model_fields[axis.setting].annotation)
+            )
             said = False
             for value in (values[kind], False) if kind is bool else (values[kind],):
-                settings = Settings(**{"tensor_parallel_size": 2, axis.setting: value})
+                settings = EngineSettings(**{"tensor_parallel_size": 2, axis.setting: value})
                 config = ServerConfig(engine=engine.name, model="m", settings=settings)
-                base = ServerConfig(engine=engine.name, model="m", settings=Settings(tensor_parallel_size=2))
+                base = ServerConfig(engine=engine.name, model="m", settings=EngineSettings(tensor_parallel_size=2))
                 without = (
                     plain if axis.setting == "tensor_parallel_size" else engine.launch(base, LaunchContext("run", 1))
                 )
@@ -121,7 +123,7 @@ class TestEveryEngine:
         assert engine.launch(config, LaunchContext("run", 1)) == engine.launch(config, LaunchContext("run", 1))
 
     def test_files_stay_inside_the_attempt(self, engine):
-        config = ServerConfig(engine=engine.name, model="m", settings=Settings(max_model_len=8))
+        config = ServerConfig(engine=engine.name, model="m", settings=EngineSettings(max_model_len=8))
         for name in engine.launch(config, LaunchContext("run", 1)).files:
             assert PurePosixPath(name).name == name
 
@@ -152,7 +154,7 @@ def test_the_example_in_the_docs_is_an_engine(plugin):
     (code,) = re.findall(r"```python\n(.*?)```", docs.read_text(encoding="utf-8"), re.DOTALL)
     plugin("mine", code, "plugin_mine:MyEngine")
     engine = registry.get_engine("mine")
-    config = ServerConfig(engine="mine", model="m", settings=Settings(tensor_parallel_size=2), flags={"--x": 1})
+    config = ServerConfig(engine="mine", model="m", settings=EngineSettings(tensor_parallel_size=2), flags={"--x": 1})
     launch = engine.launch(config, LaunchContext("/bin/mine", 8123))
     assert launch.argv == ("/bin/mine", "m", "--host", "127.0.0.1", "--port", "8123", "--tp", "2", "--x", "1")
     assert engine.settings(config).gpus == 2 and access(engine, config) is Access.OPEN

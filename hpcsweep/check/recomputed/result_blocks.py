@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
-from hpcsweep.analysis.measured.metrics import summarize, vllm_json
+from hpcsweep.analysis.measured.vllm_bench import bench_summary
 from hpcsweep.check.findings import ClaimFinding, ClaimKind, ClaimVerdict
 from hpcsweep.imports.documents.model import Benchmark
 from hpcsweep.imports.documents.numbers import Number, shown, stored
@@ -199,7 +199,7 @@ def _details(benchmark: Benchmark) -> Iterator[ClaimFinding]:
     duration = benchmark.value("duration")
     if not benchmark.samples or duration is None or duration <= 0 or benchmark.tool == "guidellm":
         return
-    ours = vllm_json(summarize(benchmark.samples, duration, percentiles=_percentiles(benchmark.figures)))
+    ours = bench_summary(benchmark.samples, duration, percentiles=_percentiles(benchmark.figures))
     peaks = ("max_output_tokens_per_s", "max_concurrent_requests")
     for name, value in ours.items():
         if value is None or name not in benchmark.figures or (name in peaks and not benchmark.timed):

@@ -10,7 +10,7 @@ from typing import Any
 
 from hpcsweep import __version__
 from hpcsweep.analysis.findings import Findings, Variant
-from hpcsweep.analysis.findings.measured import Cell, Summary
+from hpcsweep.analysis.findings.measured import Cell, MetricSummary
 from hpcsweep.errors import ReportError
 from hpcsweep.imports.results.llmd_report import VERSION
 
@@ -35,7 +35,7 @@ def llmd_reports(findings: Findings, variant: Variant) -> str:
     cells = [cell for cell in findings.cells if cell.variant == variant.variant and cell.left_out is None]
     if not cells:
         raise ReportError(
-            f"{variant.exp} of {findings.sweep.sweep} does not have measurements",
+            f"{variant.short_name} of {findings.sweep.sweep} does not have measurements",
             code="variant_not_measured",
             hint="run `hpcsweep status` to see why",
         )
@@ -45,7 +45,7 @@ def llmd_reports(findings: Findings, variant: Variant) -> str:
 
 def _report(findings: Findings, variant: Variant, cell: Cell) -> dict[str, Any]:
     uid = hashlib.sha256(f"{findings.sweep.submitted_at} {cell.run} {cell.workload}".encode()).hexdigest()
-    described = f"{variant.exp} ({variant.name}), workload {cell.workload}, repeat {cell.repeat}"
+    described = f"{variant.short_name} ({variant.name}), workload {cell.workload}, repeat {cell.repeat}"
     run: dict[str, Any] = {
         "uid": uid[:_UID_LENGTH],
         "eid": findings.sweep.sweep,
@@ -92,7 +92,7 @@ def _scenario(variant: Variant, cell: Cell) -> dict[str, Any]:
     }
     standard["gpus"] = cell.gpus
     standard["accelerator_model"] = cell.gpu_name or "unknown"
-    label = {"label": variant.exp, "cfg_id": hashlib.sha256(variant.variant.encode()).hexdigest()[:_UID_LENGTH]}
+    label = {"label": variant.short_name, "cfg_id": hashlib.sha256(variant.variant.encode()).hexdigest()[:_UID_LENGTH]}
     scenario["stack"] = [{"metadata": label, "standardized": standard, "native": {"config": dict(variant.axes)}}]
     return scenario
 
@@ -112,7 +112,7 @@ def _figure(cell: Cell, name: str, unit: str) -> dict[str, Any] | None:
 
 
 def _spread(cell: Cell, name: str, unit: str) -> dict[str, Any] | None:
-    summary: Summary | None = cell.summary(name, "all")
+    summary: MetricSummary | None = cell.summary(name, "all")
     if summary is None:
         return None
     values = {

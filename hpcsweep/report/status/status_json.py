@@ -7,12 +7,12 @@ from hpcsweep.spec.phases import RunState
 from hpcsweep.track.runs import RunStatus, SweepStatus
 
 
-def status_document(sweeps: Iterable[SweepStatus], now: float) -> dict[str, Any]:
+def status_json(sweeps: Iterable[SweepStatus], now: float) -> dict[str, Any]:
     """Plain values only. `now`: Unix seconds, for the elapsed time of running phases."""
     return {"sweeps": [_sweep(sweep, now) for sweep in sweeps]}
 
 
-def run_document(run: RunStatus, now: float) -> dict[str, Any]:
+def run_status_json(run: RunStatus, now: float) -> dict[str, Any]:
     """One run: the promised keys first, then more."""
     progress, verdict = run.progress, run.verdict
     return {
@@ -39,7 +39,8 @@ def run_document(run: RunStatus, now: float) -> dict[str, Any]:
         "reason": verdict.reason,
         "cause": progress.cause,
         "hint": verdict.hint,
-        "settled_by": verdict.settled_by,
+        "source": verdict.source,
+        "settled_by": verdict.source,
     }
 
 
@@ -62,8 +63,8 @@ def _sweep(sweep: SweepStatus, now: float) -> dict[str, Any]:
         "submitted_at": sweep.submitted_at,
         "simulated": sweep.simulated,
         "sweep_dir": sweep.sweep_dir,
-        "runs": [run_document(run, now) for run in sweep.runs],
+        "runs": [run_status_json(run, now) for run in sweep.runs],
         "not_run": [
-            {"title": idea.run, "axes": dict(idea.axes), "reason": idea.verdict.reason} for idea in sweep.ideas
+            {"title": run.run, "axes": dict(run.axes), "reason": run.verdict.reason} for run in sweep.documented
         ],
     }
