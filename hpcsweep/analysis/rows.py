@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hpcsweep.analysis.columns import SampleColumns
+from hpcsweep.plan.bound.deploy import BoundModel
 from hpcsweep.spec.phases import OutcomeKind, Phase, RunState, StallCause
 
 
@@ -170,3 +171,6 @@ class SweepRow:
     runs: tuple[RunRow, ...] = ()
     scripts: dict[str, str] = field(default_factory=dict)  # path -> text of what was submitted
     sweep_dir: str = ""
+    models: dict[str, BoundModel] = field(
+        default_factory=dict
+    )  # by the name or path given to the server; known ones only

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from hpcsweep.schedulers.base import Answer
+from hpcsweep.schedulers.base import CommandResult
 
 FORBIDDEN_PREFIXES = (
     "SBATCH_", "SLURM_", "SALLOC_", "SRUN_", "SQUEUE_", "SACCT_", "SINFO_", "SCANCEL_", "SCONTROL_", "PBS_",
@@ -28,7 +28,7 @@ class Host(Protocol):
 
     name: str
 
-    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: str | None = None) -> Answer:
+    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: str | None = None) -> CommandResult:
         """Run a command, never through a shell of ours. A command that is not there has exit code 127.
 
         Raises HostError when the host itself cannot be reached.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hpcsweep.errors import HostError
 from hpcsweep.hosts.base import leaks
-from hpcsweep.schedulers.base import Answer
+from hpcsweep.schedulers.base import CommandResult
 
 
 class LocalHost:
@@ -19,7 +19,7 @@ class LocalHost:
 
     name = "local"
 
-    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: str | None = None) -> Answer:
+    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: str | None = None) -> CommandResult:
         """Run a command; see `Host.run`. Output that is no UTF-8 comes back with surrogates.
 
         It runs in a session of its own: a command that is stopped takes what it started along, such as the qstat
@@ -39,19 +39,21 @@ class LocalHost:
                 start_new_session=True,
             )
         except FileNotFoundError:
-            return Answer(tuple(argv), 127, "", f"{argv[0]}: command not found", time.monotonic() - started)
+            return CommandResult(tuple(argv), 127, "", f"{argv[0]}: command not found", time.monotonic() - started)
         except OSError as exc:
-            return Answer(tuple(argv), 126, "", f"{argv[0]}: {exc}", time.monotonic() - started)
+            return CommandResult(tuple(argv), 126, "", f"{argv[0]}: {exc}", time.monotonic() - started)
         with process:
             try:
                 stdout, stderr = process.communicate(stdin, timeout=timeout_s)
             except subprocess.TimeoutExpired as exc:
                 _kill_session(process)
-                return Answer(tuple(argv), None, _text(exc.stdout), _text(exc.stderr), time.monotonic() - started)
+                return CommandResult(
+                    tuple(argv), None, _text(exc.stdout), _text(exc.stderr), time.monotonic() - started
+                )
             except BaseException:
                 _kill_session(process)
                 raise
-        return Answer(tuple(argv), process.returncode, stdout, stderr, time.monotonic() - started)
+        return CommandResult(tuple(argv), process.returncode, stdout, stderr, time.monotonic() - started)
 
     def make_folder(self, path: str, *, exist_ok: bool = True) -> None:
         """Make a folder and its parents; see `Host.make_folder`."""

@@ -20,7 +20,7 @@ from hpcsweep.hosts.base import FORBIDDEN_PREFIXES, KEPT
 from hpcsweep.hosts.remote_files import RemoteFile
 from hpcsweep.hosts.ssh_config import SshOptions, read_options
 from hpcsweep.hosts.ssh_login import CONNECT_TIMEOUT_S, open_transport
-from hpcsweep.schedulers.base import Answer
+from hpcsweep.schedulers.base import CommandResult
 from hpcsweep.spec.cluster import Ssh
 from hpcsweep.terminal_text import one_line
 
@@ -59,7 +59,7 @@ class SshHost:
         """Who logs in there: by the profile, else by the SSH configuration. Raises HostError."""
         return self._ssh.user or self._resolved().user
 
-    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: str | None = None) -> Answer:
+    def run(self, argv: Sequence[str], *, timeout_s: float, stdin: str | None = None) -> CommandResult:
         """Run a command; see `Host.run`. The remote shell gets it quoted, word by word.
 
         Raises LinkLost when the connection broke after the command was sent: it may have run.
@@ -80,7 +80,7 @@ class SshHost:
             self.close()
             kind = LinkLost if sent else HostError
             raise kind(f"{self.name}: {argv[0]}: {one_line(str(exc)) or type(exc).__name__}") from exc
-        return Answer(tuple(argv), code, _text(stdout), _text(stderr), time.monotonic() - started)
+        return CommandResult(tuple(argv), code, _text(stdout), _text(stderr), time.monotonic() - started)
 
     def make_folder(self, path: str, *, exist_ok: bool = True) -> None:
         """Make a folder and its parents; see `Host.make_folder`."""

@@ -18,6 +18,7 @@ from hpcsweep.node.process.file_lock import FileLock
 from hpcsweep.node.record.identity import Identity, array_index
 from hpcsweep.node.record.joining import Newcomer, join_sweep, record_failure
 from hpcsweep.plan.variables import run_name, selection_of
+from hpcsweep.schedulers.registry import scheduler_of
 from hpcsweep.spec.cluster import LOCAL, Cluster
 from hpcsweep.spec.load import choose_cluster
 from hpcsweep.sweep.inputs import find_experiment, read_experiment, read_settings
@@ -47,32 +48,26 @@ class PlainJob:
 
 def read_plain_job(env: Mapping[str, str]) -> PlainJob:
     """Return what the environment says of this job."""
-    if env.get("SLURM_JOB_ID"):
-        return PlainJob(
-            "slurm",
-            env.get("SLURM_ARRAY_JOB_ID") or env["SLURM_JOB_ID"],
-            env.get("SLURM_JOB_NAME"),
-            env.get("SLURM_JOB_PARTITION"),
-            _folder(env.get("SLURM_SUBMIT_DIR")),
-            array_index(env) if env.get("SLURM_ARRAY_JOB_ID") else None,
-        )
-    if env.get("PBS_JOBID"):
-        return PlainJob(
-            "pbs",
-            env.get("PBS_ARRAY_ID") or re.sub(r"\[\d+\]", "[]", env["PBS_JOBID"]),
-            env.get("PBS_JOBNAME"),
-            env.get("PBS_QUEUE"),
-            _folder(env.get("PBS_O_WORKDIR")),
-            array_index(env) if "[" in env["PBS_JOBID"] else None,
-        )
-    return PlainJob("local", None, None, None, None)
+    scheduler = scheduler_of(env)
+    if scheduler is None:
+        return PlainJob("local", None, None, None, None)
+    names = scheduler.environment
+    submission = env.get(names.array_job_id) or scheduler.submission_id(env[names.job_id])
+    return PlainJob(
+        scheduler.name,
+        submission,
+        env.get(names.job_name),
+        env.get(names.queue),
+        _folder(env.get(names.submit_dir)),
+        array_index(env) if submission != env[names.job_id] else None,
+    )
 
 
 def _folder(path: str | None) -> Path | None:
     return Path(path) if path else None
 
 
-def place_plain_job(
+def add_plain_job(
     experiment_name: str, script: Path | None, env: Mapping[str, str], identity: Identity
 ) -> tuple[Path, int]:
     """Give this job its place in a sweep; its folder, and the index of its element. Raises HpcsweepError.

@@ -78,7 +78,7 @@ def expand(experiment: Experiment, selection: Selection) -> Grid:
     if not kept:
         raise PlanError(
             f"experiment {experiment.name}: no variant is left: all {len(points)} points are excluded",
-            hint="look at `exclude` and `only` in the file, and at --fix and --levels",
+            hint="look at `exclude` and `only` in the file, and at --set and --levels",
         )
     return Grid(axes, baseline, tuple(kept), tuple(excluded))
 
@@ -97,7 +97,7 @@ def _check_size(experiment: Experiment, selection: Selection, axes: Mapping[str,
 
 
 def _check_names(experiment: Experiment, selection: Selection) -> None:
-    for option, names in (("--grid", selection.grid or ()), ("--levels", selection.levels), ("--fix", selection.fix)):
+    for option, names in (("--grid", selection.grid or ()), ("--levels", selection.levels), ("--set", selection.fix)):
         for axis in names:
             if axis in experiment.axes:
                 continue
@@ -111,7 +111,7 @@ def _check_names(experiment: Experiment, selection: Selection) -> None:
                 )
     twice = [axis for axis in selection.fix if axis in (selection.grid or ()) or axis in selection.levels]
     if twice:
-        raise SpecError(f"--fix {twice[0]}={selection.fix[twice[0]]}: this axis is also to be varied")
+        raise SpecError(f"--set {twice[0]}={selection.fix[twice[0]]}: this axis is also to be varied")
 
 
 def _file_levels(experiment: Experiment, axis: str) -> list[Level]:

@@ -48,7 +48,9 @@ def shape(server: ServerConfig, request: ResourceRequest, cluster: Cluster, pack
             asked = f"{pack} runs of {format_duration(request.walltime)} need {format_duration(walltime_s)}"
         raise PlanError(
             f"{asked}; this cluster allows {format_duration(cluster.walltime)} (walltime in its profile)",
-            hint="lower --pack or the walltime" if pack > 1 else "lower the walltime, or raise that of the profile",
+            hint="lower --runs-per-job or the walltime"
+            if pack > 1
+            else "lower the walltime, or raise that of the profile",
         )
     return Resources(
         nodes=nodes,

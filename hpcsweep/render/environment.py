@@ -3,12 +3,13 @@
 import importlib.resources
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import (
     ChoiceLoader,
+    DictLoader,
     FileSystemLoader,
     PackageLoader,
     PrefixLoader,
@@ -41,7 +42,7 @@ _GLOBALS = ("range", "namespace", "dict")
 _PLAIN = (str, int, float, bool, bytes, list, tuple, dict, frozenset, set, type(None), range)
 
 
-class JobEnvironment(ImmutableSandboxedEnvironment):
+class TemplateEnvironment(ImmutableSandboxedEnvironment):
     """A sandbox in which `slurm.sh.j2` of a user may extend the shipped `slurm.sh.j2` by its plain name.
 
     A template sees the fields of the models that it is given and none of their methods (pydantic's `parse_file` reads
@@ -95,10 +96,16 @@ def comment(value: object) -> str:
     return "".join(c if c.isprintable() else "?" for c in str(value))
 
 
-def make_environment(overrides: Sequence[Path] = ()) -> JobEnvironment:
-    """The environment; folders in `overrides` come before the shipped templates, the first one first."""
-    shipped = PackageLoader("hpcsweep.templates", ".")
-    env = JobEnvironment(
+def make_environment(
+    overrides: Sequence[Path] = (), scheduler_templates: Mapping[str, str] | None = None
+) -> TemplateEnvironment:
+    """Return the environment.
+
+    `overrides`: folders searched in this order before the shipped templates. `scheduler_templates`: name -> text of
+    templates that a scheduler plugin brings; they count as shipped.
+    """
+    shipped = ChoiceLoader([PackageLoader("hpcsweep.templates", "."), DictLoader(scheduler_templates or {})])
+    env = TemplateEnvironment(
         loader=ChoiceLoader(
             [*(FileSystemLoader(folder) for folder in overrides), shipped, PrefixLoader({BUILTIN.rstrip("/"): shipped})]
         ),
@@ -114,7 +121,7 @@ def make_environment(overrides: Sequence[Path] = ()) -> JobEnvironment:
     return env
 
 
-def render(env: JobEnvironment, name: str, **values: Any) -> str:
+def render(env: TemplateEnvironment, name: str, **values: Any) -> str:
     """The text of template `name`. Raises TemplateError that names what a template may use."""
     try:
         return env.get_template(name).render(values)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import hpcsweep
-from hpcsweep.render.environment import JobEnvironment, render, sh
+from hpcsweep.render.environment import TemplateEnvironment, render, sh
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import ArrayTask, JobSpec
 
@@ -25,7 +25,7 @@ class RenderedJob:
 
 
 def render_job(
-    env: JobEnvironment, template: str, job: JobSpec, cluster: Cluster, *, python: str, parallel: int | None = None
+    env: TemplateEnvironment, template: str, job: JobSpec, cluster: Cluster, *, python: str, parallel: int | None = None
 ) -> RenderedJob:
     """The files of `jobs/N/`. `parallel`: elements that run at once; None: no limit.
 

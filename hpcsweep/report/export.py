@@ -35,7 +35,7 @@ class Service:
     def remarks(self) -> list[str]:
         """What a reader of the exported text must know, a line each."""
         sweep, advice = self.findings.sweep, self.findings.recommendation
-        lines = [f"{self.variant.exp} of {sweep.sweep}: {self.variant.name}"]
+        lines = [f"{self.variant.short_name} of {sweep.sweep}: {self.variant.name}"]
         if self.variant.variant == advice.chosen:
             lines.append(f"recommended for: {advice.objective}")
             lines += advice.why
@@ -61,13 +61,13 @@ def find_variant(findings: Findings, name: str) -> Variant:
             raise ReportError(f"{findings.sweep.sweep}: {'; '.join(advice.why)}", hint="name a variant, such as E01")
         return findings.variant(advice.chosen)
     for variant in findings.variants:
-        if name in (variant.exp, variant.label, variant.variant):
+        if name in (variant.short_name, variant.label, variant.variant):
             return variant
     raise ReportError(f"{findings.sweep.sweep} has no variant {name!r}", hint=nearest(name, _names(findings)))
 
 
 def _names(findings: Findings) -> list[str]:
-    return ["best", *(variant.exp for variant in findings.variants)]
+    return ["best", *(variant.short_name for variant in findings.variants)]
 
 
 def export_text(service: Service, kind: str, *, walltime_s: float | None = None) -> str:
@@ -76,7 +76,7 @@ def export_text(service: Service, kind: str, *, walltime_s: float | None = None)
     Raises ReportError when there is no command, and SpecError for a value that no directive line can carry.
     """
     if service.command.trouble:
-        raise ReportError(f"{service.variant.exp}: {service.command.trouble}")
+        raise ReportError(f"{service.variant.short_name}: {service.command.trouble}")
     if kind == "yaml":
         return _yaml(service)
     if kind == "command":
@@ -101,14 +101,14 @@ def files_text(files: Mapping[str, str]) -> str:
 
 
 def _script(service: Service, scheduler: str, walltime_s: float | None) -> str:
-    name = f"serve-{service.variant.exp}"
+    name = f"serve-{service.variant.short_name}"
     resources = service.resources.model_copy(update={"walltime_s": walltime_s or service.resources.walltime_s})
     cluster = service.cluster
     if cluster.scheduler != scheduler:  # its partition or queue, account and place mean nothing to another scheduler
         cluster = Cluster(setup=cluster.setup, env=cluster.env, engines=cluster.engines)
-    told = {name: value for name, value in cluster.env.items() if not is_secret(name)}
+    env = {name: value for name, value in cluster.env.items() if not is_secret(name)}
     # A server has nothing to write down before the time limit, and USR1 would kill it.
-    cluster = cluster.model_copy(update={"signal_margin": 0, "scheduler": scheduler, "env": told})
+    cluster = cluster.model_copy(update={"signal_margin": 0, "scheduler": scheduler, "env": env})
     job = JobSpec(
         sweep=service.findings.sweep.sweep,
         job=0,
@@ -178,6 +178,6 @@ def _yaml(service: Service) -> str:
     return stream.getvalue()
 
 
-def _figure(one: object) -> dict[str, object]:
+def _figure(figure: object) -> dict[str, object]:
     names = ("value", "unit", "n", "of", "condition", "low", "high", "simulated")
-    return {name: getattr(one, name) for name in names}
+    return {name: getattr(figure, name) for name in names}

@@ -6,7 +6,7 @@ A job that is missing from the queue is unknown, never completed.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from hpcsweep.schedulers.base import JobState, JobStatus, Listing
+from hpcsweep.schedulers.base import JobState, JobStatus, QueueSnapshot
 
 ABSENCE_GRACE_S = 120.0
 """How long a job may be unknown to a scheduler that forgets jobs as they end before its run counts as lost.
@@ -15,7 +15,7 @@ Longer than the 60 s for which NFS may hide a new file from the login node: the 
 """
 
 
-def merge_listings(listings: Sequence[Listing]) -> Listing:
+def merge_snapshots(listings: Sequence[QueueSnapshot]) -> QueueSnapshot:
     """One listing of several, the most trustworthy last.
 
     Of how a job ended a later witness knows more: the accounting says who cancelled it. As long as the queue shows a
@@ -27,7 +27,7 @@ def merge_listings(listings: Sequence[Listing]) -> Listing:
     for listing in listings:
         for key, status in listing.statuses.items():
             merged[key] = _later(merged[key], status) if key in merged else status
-    trouble = "; ".join(dict.fromkeys(listing.trouble for listing in listings if listing.trouble))
+    trouble = "; ".join(dict.fromkeys(listing.error for listing in listings if listing.error))
     shown = {job_id for job_id, _ in merged}
     absent = frozenset(
         (job_id, index)
@@ -35,10 +35,10 @@ def merge_listings(listings: Sequence[Listing]) -> Listing:
         for job_id, index in listing.absent
         if (job_id, index) not in merged and (index is not None or job_id not in shown)
     )
-    return Listing(merged, all(listing.complete for listing in listings), trouble, absent)
+    return QueueSnapshot(merged, all(listing.complete for listing in listings), trouble, absent)
 
 
-def every_element(listing: Listing, elements: Mapping[str, int]) -> dict[tuple[str, int], JobStatus]:
+def every_array_task(listing: QueueSnapshot, elements: Mapping[str, int]) -> dict[tuple[str, int], JobStatus]:
     """(job id, element index) -> status of the elements of these jobs (id -> number of elements).
 
     What is left of an array when its waiting elements were cancelled is told once, for all of them. A complete

@@ -44,6 +44,7 @@ class Cluster(Model):
     """One cluster profile: a key of `clusters:` in hpcsweep.yaml."""
 
     scheduler: str = Field("local", description="local, slurm, pbs, or the name of a plugin")
+    scheduler_options: dict[str, Any] = Field({}, description="keys of a plugin's scheduler, checked by the plugin")
     ssh: Ssh | None = Field(None, description="None: commands run on this machine")
     partition: Directive | None = Field(None, description="Slurm")
     queue: Directive | None = Field(None, description="PBS")

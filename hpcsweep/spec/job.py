@@ -4,6 +4,7 @@ from pydantic import AliasChoices, Field
 
 from hpcsweep.spec.base import EnvironmentName, Model, Record, Seconds
 from hpcsweep.spec.budgets import Budgets
+from hpcsweep.spec.left_out import LeftOut
 from hpcsweep.spec.server import ServerConfig
 from hpcsweep.spec.workload import DatasetFacts, Workload
 
@@ -34,7 +35,7 @@ class PlannedWorkload(Record):
 
     workload: Workload
     facts: DatasetFacts
-    left_out: str | None = Field(None, description="such as 'does not fit'; None: it is sent")
+    left_out: LeftOut | None = Field(None, description="why it is not sent; None: it is sent")
 
 
 class RunSpec(Record):

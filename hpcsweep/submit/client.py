@@ -13,18 +13,19 @@ from hpcsweep.errors import (
     SchedulerUnreachable,
     SpecError,
 )
-from hpcsweep.node.record.records import EXIT_FILE, OWNER_FILE
+from hpcsweep.node.record.records import EXIT_FILE, OWNER_FILE, read_record
 from hpcsweep.plan.jobs import repack, shape
-from hpcsweep.render.environment import JobEnvironment
+from hpcsweep.render.environment import TemplateEnvironment
 from hpcsweep.render.job import SCRIPT_FILE, RenderedJob
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import ResourceRequest
 from hpcsweep.spec.job import JobSpec
+from hpcsweep.spec.records import OwnerRecord
 from hpcsweep.submit.backends import Backend
 from hpcsweep.submit.place import Place, check_far_side, claim, find_place
 from hpcsweep.submit.provenance import provenance
 from hpcsweep.submit.sweep_lock import SweepLock
-from hpcsweep.sweep.layout import SUBMISSION_FILE, Home, SweepFolder, read_json
+from hpcsweep.sweep.layout import SUBMISSION_FILE, Home, SweepFolder
 from hpcsweep.sweep.prepare import Prepared, render_jobs, render_sweep, user_request
 from hpcsweep.sweep.submission import Submission
 from hpcsweep.sweep.write import write_jobs, write_sweep
@@ -82,7 +83,7 @@ def retry(
     sweep: SweepFolder,
     cluster_name: str,
     cluster: Cluster,
-    environment: JobEnvironment,
+    environment: TemplateEnvironment,
     backend: Backend,
     labels: Collection[str],
     lock: SweepLock,
@@ -184,10 +185,10 @@ def cancel(
 def _runs_manually(sweep: SweepFolder, label: str) -> str | None:
     """`LABEL (process 7 on HOST)` of an attempt that has not ended; None: there is none."""
     folder = sweep.path / "runs" / label / f"attempt-{sweep.attempts(label)}"
-    owner = read_json(folder / OWNER_FILE) if (folder / OWNER_FILE).exists() else None
+    owner = read_record(folder / OWNER_FILE, OwnerRecord)
     if owner is None or (folder / EXIT_FILE).exists():
         return None
-    return f"{label} (process {owner.get('pid')} on {owner.get('host')})"
+    return f"{label} (process {owner.pid} on {owner.host})"
 
 
 def neighbours(sweep: SweepFolder, labels: Collection[str]) -> list[str]:

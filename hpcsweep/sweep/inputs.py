@@ -8,9 +8,11 @@ from pathlib import Path
 
 from hpcsweep.adopt.script import read_script
 from hpcsweep.adopt.servers import replacement, server_starts
+from hpcsweep.engines.registry import get_engine
 from hpcsweep.errors import DatasetError, SpecError
 from hpcsweep.foreign_files import read_regular
 from hpcsweep.load.datasets.registry import facts_of, read_options
+from hpcsweep.schedulers.registry import with_scheduler_options
 from hpcsweep.schedulers.user_script import starts_agent
 from hpcsweep.spec.base import nearest
 from hpcsweep.spec.cluster import Cluster, ConfigFile, Ssh
@@ -81,7 +83,7 @@ def read_cluster(name: str | None) -> tuple[str, Cluster]:
     """
     name, cluster = choose_cluster(name, read_settings())
     require_own_connection(name, cluster)
-    return name, cluster
+    return name, with_scheduler_options(cluster, f"cluster profile {name!r}")
 
 
 def read_settings() -> list[tuple[str, ConfigFile]]:
@@ -199,7 +201,7 @@ def read_own_script(path: Path, pack: int) -> str:
     """The text of a user's own batch script. Raises SpecError when it cannot do the job."""
     text = read_text(path)
     if pack != 1:
-        raise SpecError(f"--script {path} is submitted once per run, so --pack {pack} cannot hold")
+        raise SpecError(f"--script {path} is submitted once per run, so --runs-per-job {pack} cannot hold")
     if not text.startswith("#!"):
         raise SpecError(f"--script {path}: no batch script: its first line is no #!")
     if not starts_agent(text):
@@ -231,4 +233,4 @@ def find_engine(engine: str, cluster: Cluster, variables: Mapping[str, str] = os
     named = cluster.engines.get(engine) or variables.get(f"HPCSWEEP_{engine.upper()}")
     if named:
         return shutil.which(named)
-    return shutil.which({"trtllm": "trtllm-serve"}.get(engine, engine))
+    return shutil.which(get_engine(engine).executable)

@@ -61,7 +61,7 @@ def decide(
         return _gone(run, job, fresh, cancelled_by_us)
     if job.state.final:
         return _ended(job, fresh, cancelled_by_us, run.silent)
-    if job.state is JobState.NEVER:
+    if job.state is JobState.UNSCHEDULABLE:
         return RunVerdict(RunState.HELD, reason=job.reason, hint=job.hint, settled_by="scheduler")
     if job.state is JobState.HELD:
         return RunVerdict(RunState.HELD, reason=job.reason, hint=job.hint, settled_by="scheduler")

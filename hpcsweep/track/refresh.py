@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpcsweep.errors import HpcsweepError, StoreConflict, StoreDiskError, StoreError
 from hpcsweep.schedulers.base import JobStatus
-from hpcsweep.schedulers.listings import every_element
+from hpcsweep.schedulers.listings import every_array_task
 from hpcsweep.store.ingest.incomplete import record_incomplete
 from hpcsweep.store.ingest.sweeps import ingest_sweep
 from hpcsweep.store.open import Store
@@ -175,15 +175,15 @@ class Session:
                         places[submission.job_id] = (sweep.name, number)
                         elements[submission.job_id] = submission.elements
                         job_names[submission.job_id] = submission.name or f"{sweep.name}-{number}"
-            listing = self.backend(members[0]).listing(job_names)
-            if listing.trouble:
-                troubles.append(listing.trouble + self._age([sweep.name for sweep in members]))
+            listing = self.backend(members[0]).queue_snapshot(job_names)
+            if listing.error:
+                troubles.append(listing.error + self._age([sweep.name for sweep in members]))
             absent = [
                 (job_id, each)
                 for job_id, index in listing.absent
                 for each in (range(elements[job_id]) if index is None else [index])
             ]
-            self._record(every_element(listing, elements), absent, places)
+            self._record(every_array_task(listing, elements), absent, places)
         return troubles
 
     def _look_for(self, sweep: SweepFolder, number: int, lost: "Submission", troubles: list[str]) -> "Submission":

@@ -137,7 +137,7 @@ def _news(known: RowMapping, status: JobStatus, at: float) -> bool:
     if status.state is JobState.UNKNOWN or at < known["at"] <= at + _ANSWER_S:
         return False
     state = JobState(known["state"])
-    if status.takes_back(state):
+    if status.is_stale_against(state):
         return False
     restarted = (status.restarts or 0) > (known["restarts"] or 0)
     if not state.final or restarted or state is JobState.GONE:

@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hpcsweep.node.process.processes import recorded_process_lives
+from hpcsweep.node.process.processes import process_lives
 from hpcsweep.node.record.identity import boot_id
-from hpcsweep.node.record.records import OWNER_FILE, read_json
+from hpcsweep.node.record.records import OWNER_FILE, read_record
 from hpcsweep.schedulers.base import ABSENT, JobState, JobStatus
 from hpcsweep.schedulers.listings import ABSENCE_GRACE_S
 from hpcsweep.spec.phases import OutcomeKind, RunState
+from hpcsweep.spec.records import OwnerRecord
 from hpcsweep.track.decide import decide
 from hpcsweep.track.evidence import RunEvidence, RunVerdict
 
@@ -86,10 +87,10 @@ def _silent(job: JobStatus | None, job_dir: Path, index: int) -> bool:
 
 def owner_alive(attempt_dir: Path) -> bool | None:
     """True while the agent that took this attempt lives on this host; None: it is on another, or nobody knows."""
-    owner = read_json(attempt_dir / OWNER_FILE)
-    if owner is None or owner.get("host") != socket.gethostname():
+    owner = read_record(attempt_dir / OWNER_FILE, OwnerRecord)
+    if owner is None or owner.host != socket.gethostname():
         return None
-    return bool(owner.get("boot_id") == boot_id()) and recorded_process_lives(owner)
+    return owner.boot_id == boot_id() and process_lives(owner.pid, owner.started_ticks)
 
 
 def _job_status(row: Row, job_id: str) -> JobStatus:

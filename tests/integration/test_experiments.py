@@ -51,7 +51,7 @@ def test_its_baseline_runs_on_the_simulated_engine(name: str, folder: Path) -> N
     cli = Cli(folder)
     plan = cli.json("submit", "faster.yaml", "--cluster", "here", "--dry-run")
     first = next(run for run in plan["runs"] if run["outcome"] is None)
-    fixed = [word for axis, level in first["axes"].items() for word in ("--fix", f"{axis}={level}")]
+    fixed = [word for axis, level in first["axes"].items() for word in ("--set", f"{axis}={level}")]
     cli.run("submit", "faster.yaml", "--cluster", "here", *fixed, "--wait", timeout=380)
     (run,) = cli.runs().values()
     assert (run["outcome"], run["simulated"]) == ("completed", True)

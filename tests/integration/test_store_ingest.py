@@ -322,7 +322,7 @@ TRAILING = [  # state known, state told by a witness that trails, is it news
 def test_a_word_of_the_accounting_alone(store, sweep, known, told, news):
     ingest_sweep(store, sweep.folder.path)
     for state, trails, expected in ((known, False, True), (told, True, news)):
-        status = JobStatus("12", 1, JobState(state), state.upper(), trails=trails)
+        status = JobStatus("12", 1, JobState(state), state.upper(), lags=trails)
         with store.writing() as connection:
             assert record_status(connection, NAME, 0, 1, status, 5.0 + trails) is expected
 

@@ -320,7 +320,7 @@ def test_replicas_of_a_smaller_variant_on_the_same_gpus():
     assert (by_variant["tp-4"].replicas, by_variant["tp-4"].gpus_total) == (2, 8)
     assert by_variant["tp-4"].output_throughput.value > by_variant["tp-8"].output_throughput.value
     assert "not measured" in by_variant["tp-4"].output_throughput.note
-    assert [remark.about for remark in findings.remarks if remark.kind == "replicas"] == ["tp-4"]
+    assert [remark.about for remark in findings.remarks if remark.code == "replicas"] == ["tp-4"]
     equal = analyse(sweep(repeated({"tp": "8"}, 2.0), {"tp": ("8",)}, {"tp": "8"}))
     assert equal.scaling == ()
 

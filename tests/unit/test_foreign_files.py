@@ -10,7 +10,7 @@ from sweep_folders import make_sweep
 
 from hpcsweep.errors import HpcsweepError, SpecError
 from hpcsweep.foreign_files import open_regular, parse_json, read_regular
-from hpcsweep.imports.documents.document import read_bytes
+from hpcsweep.imports.documents.read_document import read_bytes
 from hpcsweep.node.record.records import read_json
 from hpcsweep.spec.yaml_text import parse_yaml
 from hpcsweep.store.ingest.ingest_events import _LONGEST_LINE_BYTES

@@ -21,11 +21,11 @@ from hpcsweep.errors import HpcsweepError
 from hpcsweep.foreign_files import parse_json
 from hpcsweep.hosts.remote_files import check_name
 from hpcsweep.hosts.ssh_config import options_from
-from hpcsweep.imports.documents.document import read_bytes
+from hpcsweep.imports.documents.read_document import read_bytes
 from hpcsweep.load.wire.answer import Failure, StreamedResponse
 from hpcsweep.load.wire.http1 import HttpError, ResponseReader
 from hpcsweep.node.watch.metrics import figures
-from hpcsweep.schedulers.base import Answer as CommandAnswer
+from hpcsweep.schedulers.base import CommandResult as CommandAnswer
 from hpcsweep.schedulers.registry import get_scheduler
 from hpcsweep.spec.cluster import ConfigFile, Ssh
 from hpcsweep.spec.experiment import Experiment
@@ -229,10 +229,10 @@ def test_http_answers(pieces):
 def test_answers_of_schedulers(name: str, stdout: bytes, stderr: bytes, code: int | None):
     scheduler = get_scheduler(name)
     answer = CommandAnswer(("x",), code, stdout.decode("utf-8", "surrogateescape"), stderr.decode())
-    for number, _ in enumerate(scheduler.queries(["12", "13[]"], "me")):
-        scheduler.parse_query(number, answer)
+    for query in scheduler.queries(["12", "13[]"], "me"):
+        query.parse(answer)
     scheduler.parse_probes([answer for _ in scheduler.probes()])
-    for parser in (scheduler.parse_submit, lambda one: scheduler.parse_find(one, "/x/jobs/0")):
+    for parser in (scheduler.parse_submit, scheduler.find_query("n", "me", "/x/jobs/0").parse):
         try:
             parser(answer)
         except HpcsweepError:

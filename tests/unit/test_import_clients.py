@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from hpcsweep.check.findings import BAD
-from hpcsweep.check.recomputed.recompute import recompute
-from hpcsweep.imports.documents.document import read_bytes, read_text
+from hpcsweep.check.recomputed.result_blocks import recompute
+from hpcsweep.imports.documents.read_document import read_bytes, read_text
 from hpcsweep.imports.results.bench_sweep import folder_parameters
-from hpcsweep.imports.results.serving_results import UNKNOWN_TOOL
+from hpcsweep.imports.results.vllm_serving import UNKNOWN_TOOL
 from hpcsweep.imports.sweep import imported_sweep
 from hpcsweep.spec.phases import OutcomeKind
 
@@ -334,7 +334,7 @@ def test_a_report_of_llm_d_without_performance_is_refused():
 
 def test_a_torn_report_of_llm_d_is_told():
     found = read_text("version: '0.2'\nrun: {uid: a\nresults:\n  - [", "br.yaml")
-    assert "it begins as a report of llm-d" in found.skipped[0].why
+    assert "it begins like a report of llm-d" in found.skipped[0].why
 
 
 # --- refused ------------------------------------------------------------------------------------------------------
@@ -346,7 +346,7 @@ def test_an_unknown_shape_is_refused_once_with_what_is_missing():
     )
     (refused,) = found.skipped
     assert "as one of vllm bench serve it lacks duration" in refused.why
-    assert refused.place.line == 1
+    assert refused.location.line == 1
 
 
 @pytest.mark.parametrize("name", ["throughput_tests.json", "a.json"])

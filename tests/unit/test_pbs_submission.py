@@ -9,10 +9,10 @@ from hpcsweep.errors import SchedulerError, SchedulerUnreachable, SpecError
 from hpcsweep.hosts.local import LocalHost
 from hpcsweep.render.environment import make_environment
 from hpcsweep.render.job import render_job
-from hpcsweep.schedulers.base import Answer, JobState
+from hpcsweep.schedulers.base import CommandResult, JobState
 from hpcsweep.schedulers.pbs.directives import array_range, directives, job_name, safe_variables, variables_option
 from hpcsweep.schedulers.pbs.records import parse_dsv
-from hpcsweep.schedulers.pbs.scheduler import PbsScheduler
+from hpcsweep.schedulers.pbs.scheduler import PbsScheduler, qstat_snapshot, submitted_from
 from hpcsweep.schedulers.pbs.status import split_id, statuses, subjob_id
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.cluster import Cluster
@@ -305,13 +305,16 @@ def test_cancelling():
 def test_of_several_cancellations_every_one_counts():
     """The exit code is that of the last one."""
     words = "qdel: Server could not connect to MOM 7[0].h\nqdel: Job has finished 7[1].h\n"
-    assert "could not connect to MOM 7[0].h" in PBS.cancel_trouble(Answer(("qdel", "7[0].h", "7[1].h"), 35, "", words))
+    assert "could not connect to MOM 7[0].h" in PBS.cancel_error(
+        CommandResult(("qdel", "7[0].h", "7[1].h"), 35, "", words)
+    )
     over = "qdel: Job has finished 7[0].h\nqdel: Unknown Job Id 7[1].h\n"
-    assert PBS.cancel_trouble(Answer(("qdel", "7[0].h", "7[1].h"), 153, "", over)) == ""
+    assert PBS.cancel_error(CommandResult(("qdel", "7[0].h", "7[1].h"), 153, "", over)) == ""
 
 
 def test_one_call_asks_about_all_submissions():
-    ((shell, option, text, *words),) = PBS.queries(["12.h", "69[].h"], "u")
+    (query,) = PBS.queries(["12.h", "69[].h"], "u")
+    shell, option, text, *words = query.argv
     assert (shell, option, words) == ("/bin/sh", "-c", ["qstat", "12.h", "69[].h"])
     assert 'qstat -x -t -f -F dsv "$@" 2>&1' in text
     assert PBS.queries([], "u") == ()
@@ -332,19 +335,20 @@ def test_a_server_that_keeps_no_history_is_asked_without_it(tmp_path, monkeypatc
     stub.write_text(STUB)
     stub.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    (argv,) = PBS.queries(["12.h", "13.h"], "u")
-    listing = PBS.parse_query(0, LocalHost().run(argv, timeout_s=20))
+    (query,) = PBS.queries(["12.h", "13.h"], "u")
+    listing = query.parse(LocalHost().run(query.argv, timeout_s=20))
     assert listing.statuses["12.h", None].state is JobState.RUNNING
-    assert (listing.complete, listing.trouble) == (False, "")
+    assert (listing.complete, listing.error) == (False, "")
     assert (tmp_path / "qstat.log").read_text() == "-x -t -f -F dsv 12.h 13.h\n-t -f -F dsv 12.h 13.h\n"
 
 
 def test_what_failed_is_named_and_not_the_shell_around_it():
-    (argv,) = PBS.queries(["12.h"], "u")
-    listing = PBS.parse_query(0, Answer(argv, 255, "", "Connection refused\nqstat: cannot connect to server h"))
-    assert listing.trouble.startswith("qstat refused to list the jobs: Connection refused")
+    (query,) = PBS.queries(["12.h"], "u")
+    listing = query.parse(CommandResult(query.argv, 255, "", "Connection refused\nqstat: cannot connect to server h"))
+    assert listing.error.startswith("qstat refused to list the jobs: Connection refused")
     with pytest.raises(SchedulerUnreachable, match="qselect did not answer within 20 s"):
-        PBS.parse_find(Answer(PBS.find_argv("n", "u"), None, "", "", 20.0), "/x")
+        find = PBS.find_query("n", "u", "/x")
+        find.parse(CommandResult(find.argv, None, "", "", 20.0))
 
 
 def test_elements_that_an_older_client_leaves_out_wait():
@@ -354,7 +358,7 @@ def test_elements_that_an_older_client_leaves_out_wait():
         "|comment=Job Array Began at Sat Nov 21 at 01:24\n"
         "Job Id: 7[0].h|Job_Name=n|job_state=R|run_count=1\n"
     )
-    listing = PBS.parse_query(0, Answer(PBS.queries(["7[].h"], "u")[0], 0, text, ""))
+    listing = qstat_snapshot(CommandResult(PBS.queries(["7[].h"], "u")[0].argv, 0, text, ""))
     waiting = {index: status for (_, index), status in listing.statuses.items() if status.state is JobState.PENDING}
     assert sorted(waiting) == [2, 4, 6, 8]
     assert {status.reason for status in waiting.values()} == {"waits for its turn: at most 2 of the array run at once"}
@@ -363,21 +367,21 @@ def test_elements_that_an_older_client_leaves_out_wait():
 
 def test_no_answer_in_time_is_not_a_refusal():
     with pytest.raises(SchedulerUnreachable, match="did not answer within 60 s"):
-        PBS.parse_submit(Answer(("qsub",), None, "", "", 60.0))
+        PBS.parse_submit(CommandResult(("qsub",), None, "", "", 60.0))
     with pytest.raises(SchedulerUnreachable, match="End of File"):
-        PBS.parse_submit(Answer(("qsub",), 255, "", "qsub: End of File"))
+        PBS.parse_submit(CommandResult(("qsub",), 255, "", "qsub: End of File"))
     with pytest.raises(SchedulerUnreachable, match="answered no job id"):
-        PBS.parse_submit(Answer(("qsub",), 0, "", ""))
-    assert PBS.parse_query(0, Answer(("qstat",), None, "", "", 8.0)).complete is False
+        PBS.parse_submit(CommandResult(("qsub",), 0, "", ""))
+    assert qstat_snapshot(CommandResult(("qstat",), None, "", "", 8.0)).complete is False
 
 
 def test_a_command_that_is_not_there():
     with pytest.raises(SchedulerError, match="qsub is not installed here"):
-        PBS.parse_submit(Answer(("qsub",), 127, "", "qsub: command not found"))
+        PBS.parse_submit(CommandResult(("qsub",), 127, "", "qsub: command not found"))
 
 
 def test_a_profile_that_greets_does_not_hide_the_id():
-    assert PBS.parse_submit(Answer(("qsub",), 0, "Welcome!\n12.server\n", "")) == "12.server"
+    assert PBS.parse_submit(CommandResult(("qsub",), 0, "Welcome!\n12.server\n", "")) == "12.server"
 
 
 def test_a_lost_submission_is_found_by_its_folder():
@@ -386,10 +390,10 @@ def test_a_lost_submission_is_found_by_its_folder():
         "Job Id: 9[].h|Job_Name=exp|job_state=Q|Output_Path=h:/home/a/jobs/0/logs/\n"
         "Job Id: 14.h|Job_Name=exp|job_state=Q|Output_Path=h:/home/a/jobs/00/logs/\n"
     )
-    assert PBS.parse_find(Answer(("sh",), 0, text, ""), "/home/a/jobs/0") == ["9[].h", "13.h"]
-    assert PBS.parse_find(Answer(("sh",), 0, "", ""), "/home/a/jobs/0") == []
+    assert submitted_from("/home/a/jobs/0", CommandResult(("sh",), 0, text, "")) == ["9[].h", "13.h"]
+    assert submitted_from("/home/a/jobs/0", CommandResult(("sh",), 0, "", "")) == []
     with pytest.raises(SchedulerError, match="Connection refused"):
-        PBS.parse_find(Answer(("sh",), 162, "", "Connection refused\nqselect: cannot connect"), "/x")
+        submitted_from("/x", CommandResult(("sh",), 162, "", "Connection refused\nqselect: cannot connect"))
 
 
 class DeadHost:
@@ -397,8 +401,10 @@ class DeadHost:
 
     def run(self, argv, *, timeout_s, stdin=None):
         if argv[0] == "qsub":
-            return Answer(tuple(argv), None, "", "", timeout_s)
-        return Answer(tuple(argv), 162, "", "Connection refused\nqselect: cannot connect to server h (errno=15010)")
+            return CommandResult(tuple(argv), None, "", "", timeout_s)
+        return CommandResult(
+            tuple(argv), 162, "", "Connection refused\nqselect: cannot connect to server h (errno=15010)"
+        )
 
 
 def test_a_submission_that_nobody_can_tell_of_is_not_taken_for_refused():
@@ -411,16 +417,16 @@ def test_a_submission_that_nobody_can_tell_of_is_not_taken_for_refused():
 class SlowHost:
     def run(self, argv, *, timeout_s, stdin=None):
         self.timeout_s = timeout_s
-        return Answer(tuple(argv), 0, "", "")
+        return CommandResult(tuple(argv), 0, "", "")
 
 
 def test_many_submissions_may_take_longer_to_list():
     """A script of one's own is a plain job per run, and qstat makes a round trip for each of their ids."""
     host = SlowHost()
     for number, timeout_s in ((1, 20.1), (500, 70.0)):
-        SchedulerBackend(PBS, host, "u").listing({f"{n}.h": "n" for n in range(number)})
+        SchedulerBackend(PBS, host, "u").queue_snapshot({f"{n}.h": "n" for n in range(number)})
         assert host.timeout_s == pytest.approx(timeout_s)
-    assert not SchedulerBackend(PBS, host, "u").listing({}).statuses
+    assert not SchedulerBackend(PBS, host, "u").queue_snapshot({}).statuses
 
 
 DSV = [
@@ -443,9 +449,9 @@ def test_dsv(fields, expected):
     [("Job id  Name\n", "line 1 does not begin"), ("Job Id: 1.h|no name here\n", "field without a name")],
 )
 def test_what_is_no_dsv_is_trouble_and_no_crash(text, words):
-    listing = PBS.parse_query(0, Answer(("qstat", "-x", "-t", "-f", "-F", "dsv", "1.h"), 0, text, ""))
+    listing = qstat_snapshot(CommandResult(("qstat", "-x", "-t", "-f", "-F", "dsv", "1.h"), 0, text, ""))
     assert not listing.complete
-    assert words in listing.trouble
+    assert words in listing.error
 
 
 def test_elements_that_wait_share_the_hold_and_the_comment_of_their_array():
@@ -462,7 +468,7 @@ def test_elements_that_wait_share_the_hold_and_the_comment_of_their_array():
     found = statuses(jobs, ["7[].h", "8[].h"])
     assert found["7[].h", 0].state is JobState.COMPLETED
     assert (found["7[].h", 1].state, found["7[].h", 1].reason) == (JobState.HELD, "held by its owner: Job held by me")
-    assert found["8[].h", 0].state is JobState.NEVER
+    assert found["8[].h", 0].state is JobState.UNSCHEDULABLE
     assert "less ngpus" in found["8[].h", 0].hint
 
 

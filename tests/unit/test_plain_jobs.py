@@ -6,7 +6,7 @@ import time
 import pytest
 
 from hpcsweep.errors import SpecError
-from hpcsweep.node.plain_job import find_profile, place_plain_job, read_plain_job
+from hpcsweep.node.plain_job import add_plain_job, find_profile, read_plain_job
 from hpcsweep.node.record.identity import Identity
 from hpcsweep.plan.grid import expand
 from hpcsweep.plan.variables import run_name, selection_of
@@ -129,7 +129,7 @@ def test_a_profile_of_another_scheduler_is_refused(project):
 def join(project, **env):
     identity = Identity(env.get("PBS_JOBID"), "host", "boot", 1, 1, 0)
     variables = {"PBS_O_WORKDIR": str(project), **env}
-    return place_plain_job("e", None, variables, identity)
+    return add_plain_job("e", None, variables, identity)
 
 
 def test_the_second_life_of_a_job_finds_its_place(project):

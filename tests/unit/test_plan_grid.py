@@ -8,6 +8,7 @@ from hpcsweep.plan.jobs import Packing, gpu_hours, pack_jobs, repack
 from hpcsweep.plan.runs import build_server, plan_runs, run_label
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
+from hpcsweep.spec.left_out import LeftOut, LeftOutKind
 from hpcsweep.spec.workload import DatasetFacts
 from hpcsweep.sweep.layout import places
 
@@ -85,8 +86,8 @@ BAD = [
     pytest.param({"grid": ("eagr",)}, "--grid: unknown axis 'eagr'", "'eager'", id="axis"),
     pytest.param({"grid": ("tp",)}, "gives no levels for axis 'tp'", "--levels tp=", id="no levels"),
     pytest.param({"levels": {"len": ("8q",)}}, "axis len .*'8q'", "", id="level"),
-    pytest.param({"levels": {"eager": ("maybe",)}}, "axis eager .*got 'maybe'", "", id="switch"),
-    pytest.param({"fix": {"ep": "on"}, "grid": ("ep",)}, "--fix ep=on", "", id="fixed and varied"),
+    pytest.param({"levels": {"eager": ("maybe",)}}, "axis eager .*'maybe' is no switch", "", id="switch"),
+    pytest.param({"fix": {"ep": "on"}, "grid": ("ep",)}, "--set ep=on", "", id="fixed and varied"),
     pytest.param({"levels": {"tp": ("0",)}}, "axis tp", "", id="count"),
 ]
 
@@ -145,8 +146,25 @@ def test_workloads_that_do_not_fit_are_left_out_with_the_sum():
     by_label = {run.label: run for run in runs_of(study())}
     short = by_label["ep-on_eager-yes_len-32k"].workloads
     assert [w.left_out is None for w in short] == [True, False]
-    assert "47490 prompt + 512 completion tokens = 48002 > max-model-len 32768" in str(short[1].left_out)
+    assert short[1].left_out.kind is LeftOutKind.DOES_NOT_FIT
+    assert short[1].left_out.detail == "47490 prompt + 512 completion tokens = 48002 > max-model-len 32768"
     assert all(w.left_out is None for w in by_label["ep-on_eager-yes_len-64k"].workloads)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "detail"),
+    [
+        ("does not fit", LeftOutKind.DOES_NOT_FIT, ""),
+        ("does not fit: 48002 > 32768", LeftOutKind.DOES_NOT_FIT, "48002 > 32768"),
+        ("does not fitted", LeftOutKind.OTHER, "does not fitted"),
+        ("a reason: with a colon", LeftOutKind.OTHER, "a reason: with a colon"),
+    ],
+)
+def test_reasons_are_read_from_their_one_line_form(text, kind, detail):
+    reason = LeftOut.parse(text)
+    assert (reason.kind, reason.detail) == (kind, detail)
+    assert LeftOut.parse(str(reason)) == reason
+    assert LeftOut.model_validate_json(reason.model_dump_json()) == reason
 
 
 def test_a_length_in_the_engines_own_flag_counts_too():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hpcsweep.analysis.compared.variants import listed
+from hpcsweep.analysis.compared.variants import join_names
 from hpcsweep.analysis.findings.measured import Figure
 from hpcsweep.report import wording
 
@@ -42,4 +42,4 @@ def test_changes_in_percent(value, low, high, text):
     [(2, "E1, E2"), (13, "E1, E2, E3, E4, E5, E6, E7, E8, E9, E10, E11, E12, E13"), (1000, "E11, E12 and 988 more")],
 )
 def test_names_in_a_sentence_are_few(count, text):
-    assert listed([f"E{n}" for n in range(1, count + 1)]).endswith(text)
+    assert join_names([f"E{n}" for n in range(1, count + 1)]).endswith(text)

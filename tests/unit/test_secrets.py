@@ -46,7 +46,7 @@ def test_names_that_only_look_like_it(name):
         pytest.param("http://u:p%40x@proxy:3128", "http://u:***@proxy:3128", id="proxy"),
         pytest.param("postgresql://db/x?user=u&password=pw", "postgresql://db/x?user=u&password=***", id="query"),
         pytest.param(f"x {HF} y", "x *** y", id="Hugging Face"),
-        pytest.param("submit e --fix token=abc --x=1", "submit e --fix token=*** --x=1", id="assignment"),
+        pytest.param("submit e --set token=abc --x=1", "submit e --set token=*** --x=1", id="assignment"),
         pytest.param("ghp_" + "x1" * 12, "***", id="GitHub"),
     ],
 )

@@ -1,36 +1,37 @@
-"""What each axis does: one level at a time from the baseline, and main effects over the grid."""
+"""Effects of each axis: one level at a time from the baseline, and main effects over the grid."""
 
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from hpcsweep.analysis.compared.compare import Field, incomparable
-from hpcsweep.analysis.compared.variant_grid import Grid
+from hpcsweep.analysis.compared.compare import MetricTable, incomparable
+from hpcsweep.analysis.compared.variant_index import VariantIndex
 from hpcsweep.analysis.compared.variants import level_name
 from hpcsweep.analysis.findings import RunFinding
 from hpcsweep.analysis.findings.compared import AxisFinding, Comparison, Effect, LevelFinding, Verdict
-from hpcsweep.analysis.findings.measured import Condition
-from hpcsweep.analysis.measured.measures import STARTUP_MEASURES
+from hpcsweep.analysis.findings.measured import SampleSet
+from hpcsweep.analysis.measured.metrics import STARTUP_METRICS
 from hpcsweep.analysis.measured.results import ASSUMED_RUN_SPREAD, Estimate
 from hpcsweep.analysis.measured.startup import ASSUMED_STARTUP_SPREAD, StartupTimes
+from hpcsweep.analysis.outcomes import outcome_text
 from hpcsweep.analysis.stats.distribution import holm
 from hpcsweep.analysis.stats.ratios import basis, joint_df, percent_figure, verdict_of
 
 MIN_PAIRS = 2
-"""A main effect is a mean over pairs: below this, the comparison one level at a time says the same."""
+"""A main effect is a mean over at least this many pairs; one pair is the comparison one level at a time."""
 
 
 def build_axes(
-    grid: Grid,
+    index: VariantIndex,
     runs: Sequence[RunFinding],
-    fields: Sequence[Field],
+    tables: Sequence[MetricTable],
     comparisons: Sequence[Comparison],
     times: StartupTimes,
 ) -> tuple[AxisFinding, ...]:
-    """One finding an axis, with verdicts corrected over all levels and axes of the same metric."""
-    mains = _by_level(_corrected([e for axis in grid.axes for e in _main_effects(grid, axis, fields)]))
-    starts = _by_level(_corrected([e for axis in grid.axes for e in _startup_effects(grid, axis, times)]))
+    """Return one finding per axis, with verdicts corrected over all levels and axes of the same metric."""
+    mains = _by_level(_corrected([e for axis in index.axes for e in _main_effects(index, axis, tables)]))
+    starts = _by_level(_corrected([e for axis in index.axes for e in _startup_effects(index, axis, times)]))
     alone: dict[str, list[Comparison]] = {}
     for comparison in comparisons:
         alone.setdefault(comparison.variant, []).append(comparison)
@@ -39,15 +40,15 @@ def build_axes(
         for item in () if run.planned_only else run.axes.items():
             with_level.setdefault(item, []).append(run)
     found = []
-    for axis, labels in grid.axes.items():
+    for axis, labels in index.axes.items():
         levels = []
         for level in labels:
-            changed = [variant for variant in grid.having(axis, level) if variant.changed == (axis,)]
+            changed = [variant for variant in index.having(axis, level) if variant.changed == (axis,)]
             of_level = with_level.get((axis, level), [])
             levels.append(
                 LevelFinding(
                     level=level,
-                    is_reference=level == grid.reference[axis],
+                    is_reference=level == index.reference[axis],
                     runs=len(of_level),
                     completed=sum(run.measured for run in of_level),
                     outcomes=_outcomes(of_level),
@@ -56,7 +57,7 @@ def build_axes(
                     startup=tuple(starts.get((axis, level), ())),
                 )
             )
-        found.append(AxisFinding(axis, grid.reference[axis], tuple(levels), tuple(_statements(axis, levels))))
+        found.append(AxisFinding(axis, index.reference[axis], tuple(levels), tuple(_statements(axis, levels))))
     return tuple(found)
 
 
@@ -68,68 +69,65 @@ def _by_level(effects: Sequence[Effect]) -> dict[tuple[str, str], list[Effect]]:
 
 
 def _outcomes(runs: Sequence[RunFinding]) -> dict[str, int]:
-    """`stalled in compile` -> number; completed runs are counted elsewhere."""
-    words = Counter(
-        f"{run.outcome.value} in {run.phase.value}" if run.phase is not None else run.outcome.value
-        for run in runs
-        if run.outcome is not None and not run.measured
-    )
-    return dict(words.most_common())
+    """Return outcome -> number of runs, without the completed ones."""
+    ended = [run for run in runs if run.outcome is not None and not run.measured]
+    return dict(Counter(outcome_text(run.outcome, run.phase) for run in ended).most_common())
 
 
 def _statements(axis: str, levels: Sequence[LevelFinding]) -> Iterator[str]:
     for level in levels:
         if level.outcomes:
-            listed = ", ".join(f"{count} {word}" for word, count in level.outcomes.items())
-            yield f"{axis}={level_name(axis, level.level)}: {level.completed} of {level.runs} runs completed; {listed}"
+            outcomes = ", ".join(f"{count} {outcome}" for outcome, count in level.outcomes.items())
+            name = level_name(axis, level.level)
+            yield f"{axis}={name}: {level.completed} of {level.runs} runs completed; {outcomes}"
 
 
-def _main_effects(grid: Grid, axis: str, fields: Sequence[Field]) -> Iterator[Effect]:
-    for level in grid.axes[axis]:
-        pairs = list(grid.pairs(axis, level))
-        if level == grid.reference[axis] or len(pairs) < MIN_PAIRS:
+def _main_effects(index: VariantIndex, axis: str, tables: Sequence[MetricTable]) -> Iterator[Effect]:
+    for level in index.axes[axis]:
+        pairs = list(index.pairs(axis, level))
+        if level == index.reference[axis] or len(pairs) < MIN_PAIRS:
             continue
-        for field in fields:
+        for table in tables:
             usable = [
-                (field.sides[a], field.sides[b])
+                (table.arms[a], table.arms[b])
                 for a, b in pairs
-                if a in field.sides and b in field.sides and not incomparable(field.sides[a], field.sides[b])
+                if a in table.arms and b in table.arms and not incomparable(table.arms[a], table.arms[b])
             ]
             known = [(a.estimate, b.estimate) for a, b in usable if a.estimate is not None and b.estimate is not None]
             if len(known) >= MIN_PAIRS:
-                simulated = any(side.result.simulated for pair in usable for side in pair)
-                yield _effect(grid, axis, level, field, known, simulated)
+                simulated = any(arm.result.simulated for pair in usable for arm in pair)
+                yield _effect(index, axis, level, table, known, simulated)
 
 
-def _startup_effects(grid: Grid, axis: str, times: StartupTimes) -> Iterator[Effect]:
-    """The same for startup times, cold apart from warm; a single pair is enough, as no other table has them."""
-    for metric in STARTUP_MEASURES:
-        for level in grid.axes[axis]:
-            if level == grid.reference[axis]:
+def _startup_effects(index: VariantIndex, axis: str, times: StartupTimes) -> Iterator[Effect]:
+    """Yield the same for startup times, per state of the compile cache; one pair is enough."""
+    for metric in STARTUP_METRICS:
+        for level in index.axes[axis]:
+            if level == index.reference[axis]:
                 continue
             by_cache: dict[str | None, list[tuple[Estimate, Estimate]]] = {}
-            for a, b in grid.pairs(axis, level):
+            for a, b in index.pairs(axis, level):
                 for cache, pair in times.pairs(metric, a, b).items():
                     by_cache.setdefault(cache, []).append(pair)
             for cache, pairs in by_cache.items():
-                yield replace(_effect(grid, axis, level, metric, pairs, times.simulated), cache=cache)
+                yield replace(_effect(index, axis, level, metric, pairs, times.simulated), cache=cache)
 
 
 def _effect(
-    grid: Grid,
+    index: VariantIndex,
     axis: str,
     level: str,
-    of: Field | str,
+    of: MetricTable | str,
     pairs: Sequence[tuple[Estimate, Estimate]],
     simulated: bool,
 ) -> Effect:
-    """The mean of the log ratios over these settings of the other axes, with the error of measurement.
+    """Return the mean of the log ratios over these pairs, with its measurement error.
 
-    `of`: the field of a workload, or the name of a startup time.
+    `of`: the table of a workload, or the name of a startup time.
     """
     every = [one for pair in pairs for one in pair]
     assumed = any(one.assumed for one in every)
-    condition: Condition = "all" if isinstance(of, str) else of.condition
+    condition: SampleSet = "all" if isinstance(of, str) else of.condition
     figure, p_value = percent_figure(
         sum(b.log_mean - a.log_mean for a, b in pairs) / len(pairs),
         math.sqrt(sum(one.se**2 for one in every)) / len(pairs),
@@ -143,7 +141,7 @@ def _effect(
     return Effect(
         axis=axis,
         level=level,
-        reference=grid.reference[axis],
+        reference=index.reference[axis],
         workload=None if isinstance(of, str) else of.workload,
         metric=of if isinstance(of, str) else of.metric,
         condition=condition,
@@ -155,7 +153,7 @@ def _effect(
 
 
 def _corrected(effects: Sequence[Effect]) -> list[Effect]:
-    """Verdicts corrected by Holm over the effects of one metric and condition."""
+    """Return the effects with verdicts corrected by Holm over one metric and sample set."""
     families: dict[tuple[str, str], list[int]] = {}
     for place, effect in enumerate(effects):
         families.setdefault((effect.metric, effect.condition), []).append(place)

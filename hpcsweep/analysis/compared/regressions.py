@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hpcsweep.analysis.compared.compare import Fields, compare_family
+from hpcsweep.analysis.compared.compare import MetricTables, compare_family
 from hpcsweep.analysis.compared.startups_compared import StartupComparison, compare_startups
 from hpcsweep.analysis.compared.variants import variant_name
 from hpcsweep.analysis.findings.compared import Comparison, Verdict
-from hpcsweep.analysis.findings.measured import Cell, Condition
+from hpcsweep.analysis.findings.measured import Cell, SampleSet
 from hpcsweep.analysis.measured.cells import build_cells
-from hpcsweep.analysis.measured.measures import MEASURES
+from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.analysis.measured.results import build_results
 from hpcsweep.analysis.rows import RunRow, SweepRow
 from hpcsweep.spec.phases import OutcomeKind
@@ -54,12 +54,12 @@ class SweepComparison:
             for one in pair.comparisons:
                 change = one.percent.value
                 if one.verdict is Verdict.WORSE and change is not None and abs(change) > tolerance_percent:
-                    found.append(f"{pair.name} on {one.workload}: {MEASURES[one.metric].title} {change:+.1f}%")
+                    found.append(f"{pair.name} on {one.workload}: {METRICS[one.metric].title} {change:+.1f}%")
         return found
 
 
 def compare_sweeps(
-    first: SweepRow, second: SweepRow, metrics: Sequence[str] = DEFAULT_METRICS, condition: Condition = "warm"
+    first: SweepRow, second: SweepRow, metrics: Sequence[str] = DEFAULT_METRICS, condition: SampleSet = "warm"
 ) -> SweepComparison:
     """Variants with the same levels on the same axes, on workloads of the same name; the first sweep is the reference.
 
@@ -68,16 +68,16 @@ def compare_sweeps(
     old, new = _by_levels(first), _by_levels(second)
     cells = [*_cells(first, "a"), *_cells(second, "b")]
     names = list(dict.fromkeys(cell.variant for cell in cells))
-    fields = Fields(build_results(cells, names), cells)
+    tables = MetricTables(build_results(cells, names), cells)
     shared = [key for key in old if key in new]
     found: dict[str, list[Comparison]] = {}
     for metric in metrics:
-        own: Condition = condition if MEASURES[metric].of_samples else "all"
+        own: SampleSet = condition if METRICS[metric].of_samples else "all"
         family = []
-        for workload in fields.workloads:
-            field = fields.get(workload, metric, own)
+        for workload in tables.workloads:
+            table = tables.get(workload, metric, own)
             pairs = [(f"a/{old[key][0].variant_id}", f"b/{new[key][0].variant_id}") for key in shared]
-            family += [(field, a, b) for a, b in pairs if a in field.sides and b in field.sides]
+            family += [(table, a, b) for a, b in pairs if a in table.arms and b in table.arms]
         for one in compare_family(family):
             found.setdefault(one.variant, []).append(one)
     return SweepComparison(
@@ -102,8 +102,8 @@ def _by_levels(sweep: SweepRow) -> dict[tuple[tuple[str, str], ...], list[RunRow
     return grouped
 
 
-def _cells(sweep: SweepRow, side: str) -> list[Cell]:
-    return [replace(cell, variant=f"{side}/{cell.variant}") for cell in build_cells(sweep.runs)]
+def _cells(sweep: SweepRow, arm: str) -> list[Cell]:
+    return [replace(cell, variant=f"{arm}/{cell.variant}") for cell in build_cells(sweep.runs)]
 
 
 def _name(run: RunRow) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hpcsweep.analysis.findings.compared import Verdict
-from hpcsweep.analysis.findings.measured import Figure, Startup
-from hpcsweep.analysis.measured.measures import STARTUP_MEASURES
+from hpcsweep.analysis.findings.measured import Figure, StartupFinding
+from hpcsweep.analysis.measured.metrics import STARTUP_METRICS
 from hpcsweep.analysis.measured.results import Estimate
 from hpcsweep.analysis.measured.startup import (
     ASSUMED_STARTUP_SPREAD,
@@ -24,7 +24,7 @@ from hpcsweep.analysis.stats.ratios import basis, joint_df, percent_figure, verd
 class StartupComparison:
     """One startup time of a variant, in the second sweep against the first.
 
-    `first`, `second`: means over starts. `caches`: what the compile cache was to each side's starts, hit, miss or
+    `first`, `second`: means over starts. `caches`: what the compile cache was to each arm's starts, hit, miss or
     off, joined by commas; empty: it plays no part or is not known. `reason`: why not comparable, else empty.
     `p_value`, `p_adjusted` (by Holm over all variants of the metric) None: not comparable.
     """
@@ -46,10 +46,10 @@ class _Side:
     """The starts of one variant in one sweep, and what they ran on."""
 
     key: str
-    starts: tuple[Startup, ...]
+    starts: tuple[StartupFinding, ...]
     hardware: frozenset[str]
 
-    def met(self, cache: str | None, metric: str) -> list[Startup]:
+    def met(self, cache: str | None, metric: str) -> list[StartupFinding]:
         """The starts to which the compile cache was this."""
         return [start for start in self.starts if cache_of(start, metric) == cache]
 
@@ -62,12 +62,12 @@ def compare_startups(
     Starts are compared with starts that found the same in the compile cache; where there are none, both means stand
     there without a verdict. The spread between starts is pooled over both sweeps.
     """
-    sides = [(_side(f"a{n}", old), _side(f"b{n}", new)) for n, (old, new) in enumerate(pairs)]
-    everything = [start for both in sides for side in both for start in side.starts]
-    found: list[list[StartupComparison]] = [[] for _ in sides]
-    for metric in STARTUP_MEASURES:
+    arms = [(_side(f"a{n}", old), _side(f"b{n}", new)) for n, (old, new) in enumerate(pairs)]
+    everything = [start for both in arms for arm in both for start in arm.starts]
+    found: list[list[StartupComparison]] = [[] for _ in arms]
+    for metric in STARTUP_METRICS:
         known = startup_estimates(everything, metric)
-        drafts = [(n, draft) for n, (old, new) in enumerate(sides) for draft in _drafts(metric, old, new, known)]
+        drafts = [(n, draft) for n, (old, new) in enumerate(arms) for draft in _drafts(metric, old, new, known)]
         adjusted = iter(holm([draft.p_value for _, draft in drafts if draft.p_value is not None]))
         for n, draft in drafts:
             found[n].append(draft if draft.p_value is None else _judged(draft, next(adjusted)))
@@ -90,8 +90,8 @@ def _hardware(run: RunRow) -> str:
 def _drafts(
     metric: str, old: _Side, new: _Side, known: dict[tuple[str, str | None], Estimate]
 ) -> list[StartupComparison]:
-    """One comparison for each state of the cache that both sides met, else one without a verdict; none: no times."""
-    states = [[cache for key, cache in known if key == side.key] for side in (old, new)]
+    """One comparison for each state of the cache that both arms met, else one without a verdict; none: no times."""
+    states = [[cache for key, cache in known if key == arm.key] for arm in (old, new)]
     if not states[0] or not states[1]:
         return []
     problem = ""
@@ -116,8 +116,8 @@ def _drafts(
 
 def _draft(
     metric: str,
-    old: Sequence[Startup],
-    new: Sequence[Startup],
+    old: Sequence[StartupFinding],
+    new: Sequence[StartupFinding],
     problem: str = "",
     estimates: tuple[Estimate, Estimate] | None = None,
 ) -> StartupComparison:
@@ -152,7 +152,7 @@ def _draft(
     )
 
 
-def _caches(metric: str, starts: Sequence[Startup]) -> str:
+def _caches(metric: str, starts: Sequence[StartupFinding]) -> str:
     return ", ".join(dict.fromkeys(cache for start in starts if (cache := cache_of(start, metric))))
 
 

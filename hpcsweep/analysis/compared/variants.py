@@ -30,7 +30,7 @@ def variant_name(axes: Mapping[str, str]) -> str:
     return ", ".join(f"{axis}={level_name(axis, level)}" for axis, level in axes.items()) or "the only variant"
 
 
-def listed(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     """`E01, E02 and 997 more`: at most so many names that a sentence can still be read."""
     more = len(names) - MAX_LISTED
     between = "; " if any("," in name for name in names) else ", "
@@ -59,7 +59,7 @@ def build_variants(sweep: SweepRow, baseline: str | None) -> tuple[Variant, ...]
     return tuple(
         Variant(
             variant=variant_id,
-            exp=f"E{number:0{width}d}",
+            short_name=f"E{number:0{width}d}",
             label=label_of(runs[0]) if len(runs) == 1 else variant_label(runs[0].axes, variant_id),
             name=variant_name(runs[0].axes) if runs[0].axes else label_of(runs[0]),
             axes=runs[0].axes,

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from hpcsweep.analysis.findings.measured import Figure, Summary
-from hpcsweep.analysis.measured.measures import MEASURES
+from hpcsweep.analysis.findings.measured import Figure, MetricSummary
+from hpcsweep.analysis.measured.metrics import METRICS
 
 _THROUGHPUTS = {
     "request_throughput": "request_throughput",
@@ -27,12 +27,12 @@ def aggregate_throughput(figures: Mapping[str, float], simulated: bool) -> dict[
         value = figures.get(theirs)
         if value is not None:
             found[ours] = Figure(
-                value, MEASURES[ours].unit, 1, "benchmarks", simulated=simulated, note="no interval from one benchmark"
+                value, METRICS[ours].unit, 1, "benchmarks", simulated=simulated, note="no interval from one benchmark"
             )
     return found
 
 
-def aggregate_summaries(figures: Mapping[str, float], simulated: bool) -> tuple[Summary, ...]:
+def aggregate_summaries(figures: Mapping[str, float], simulated: bool) -> tuple[MetricSummary, ...]:
     """Means, medians and percentiles in seconds; a percentile that was not printed is NaN, and so is the range."""
     found = []
     missing = float("nan")
@@ -43,7 +43,7 @@ def aggregate_summaries(figures: Mapping[str, float], simulated: bool) -> tuple[
         stdev = figures.get(f"std_{theirs}_ms")
         median, p90, p99 = (figures.get(f"{q}_{theirs}_ms", missing) * _MS for q in ("median", "p90", "p99"))
         found.append(
-            Summary(
+            MetricSummary(
                 metric=ours,
                 unit="s",
                 condition="all",

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from hpcsweep.analysis.findings.measured import CacheEffect, Figure, PhaseFinding, Startup
+from hpcsweep.analysis.findings.measured import CacheEffect, Figure, PhaseFinding, StartupFinding
 from hpcsweep.analysis.measured.cells import label_of
-from hpcsweep.analysis.measured.measures import MEASURES, STARTUP_MEASURES
+from hpcsweep.analysis.measured.metrics import METRICS, STARTUP_METRICS
 from hpcsweep.analysis.measured.results import Estimate, Observation, estimate, pool
 from hpcsweep.analysis.rows import AttemptRow, PhaseRow, RunRow
 from hpcsweep.analysis.stats.distribution import describe
@@ -24,14 +24,14 @@ SHORTEST_JUDGED_S = 1.0
 """Below this a time says how busy the machine was at that moment: hundredths of a second double for nothing."""
 
 
-def build_startups(runs: Sequence[RunRow]) -> tuple[Startup, ...]:
+def build_startups(runs: Sequence[RunRow]) -> tuple[StartupFinding, ...]:
     """The startup of the attempt that counts, of every run that was started."""
     return tuple(_startup(run, run.last) for run in runs if run.last is not None)
 
 
-def _startup(run: RunRow, attempt: AttemptRow) -> Startup:
+def _startup(run: RunRow, attempt: AttemptRow) -> StartupFinding:
     phases = tuple(_phase(row, attempt) for row in attempt.phases)
-    return Startup(
+    return StartupFinding(
         run=run.run,
         label=label_of(run),
         variant=run.variant_id,
@@ -87,10 +87,10 @@ def _cache(attempt: AttemptRow) -> str | None:
     return "hit" if _number(attempt, "graphs_from_cache") else None
 
 
-def cache_effects(startups: Sequence[Startup]) -> tuple[CacheEffect, ...]:
+def cache_effects(startups: Sequence[StartupFinding]) -> tuple[CacheEffect, ...]:
     """Startup time of each variant that was started both with a cold and with a warm compile cache."""
     found = []
-    ready: dict[str, list[Startup]] = {}
+    ready: dict[str, list[StartupFinding]] = {}
     for one in startups:
         if one.startup_s is not None:
             ready.setdefault(one.variant, []).append(one)
@@ -102,16 +102,16 @@ def cache_effects(startups: Sequence[Startup]) -> tuple[CacheEffect, ...]:
     return tuple(found)
 
 
-def startup_figure(metric: str, startups: Sequence[Startup]) -> Figure:
+def startup_figure(metric: str, startups: Sequence[StartupFinding]) -> Figure:
     """The mean over starts that have this figure."""
     values = [value for one in startups if (value := getattr(one, metric)) is not None]
     simulated = any(one.simulated for one in startups)
     if not values:
-        return Figure(None, MEASURES[metric].unit, 0, "starts", simulated=simulated, note="not seen")
+        return Figure(None, METRICS[metric].unit, 0, "starts", simulated=simulated, note="not seen")
     one = describe(np.array([values]))[0]
     return Figure(
         one.mean,
-        MEASURES[metric].unit,
+        METRICS[metric].unit,
         one.n,
         "starts",
         low=one.low,
@@ -125,12 +125,12 @@ def startup_figure(metric: str, startups: Sequence[Startup]) -> Figure:
 class StartupTimes:
     """The startups of a sweep by variant, and how well each time is known."""
 
-    def __init__(self, startups: Sequence[Startup]) -> None:
+    def __init__(self, startups: Sequence[StartupFinding]) -> None:
         self._startups = startups
-        self._by_variant: dict[str, list[Startup]] = {}
+        self._by_variant: dict[str, list[StartupFinding]] = {}
         for one in startups:
             self._by_variant.setdefault(one.variant, []).append(one)
-        self._estimates = {metric: startup_estimates(startups, metric) for metric in STARTUP_MEASURES}
+        self._estimates = {metric: startup_estimates(startups, metric) for metric in STARTUP_METRICS}
         self._compiled = {one.variant for one in startups if one.compile_s is not None}
         self._caches = list(dict.fromkeys(one.compile_cache for one in startups))
         self.simulated = any(one.simulated for one in startups)
@@ -169,12 +169,12 @@ class StartupTimes:
         return self._estimates[metric].get((variant, cache))
 
 
-def cache_of(startup: Startup, metric: str) -> str | None:
+def cache_of(startup: StartupFinding, metric: str) -> str | None:
     """What the compile cache was to a startup time: hit, miss or off; None: it plays no part, or is not known."""
     return None if metric == "load_s" else startup.compile_cache
 
 
-def startup_estimates(startups: Sequence[Startup], metric: str) -> dict[tuple[str, str | None], Estimate]:
+def startup_estimates(startups: Sequence[StartupFinding], metric: str) -> dict[tuple[str, str | None], Estimate]:
     """How well a startup time is known, by variant and state of the compile cache (times do not mix over it).
 
     Of the attempts in which it is at least `SHORTEST_JUDGED_S`. `STARTUP_ERROR_S` is in every error.

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable
 
 from hpcsweep.analysis.findings.compared import Verdict
-from hpcsweep.analysis.findings.measured import Condition, Figure
-from hpcsweep.analysis.measured.measures import MEASURES
+from hpcsweep.analysis.findings.measured import Figure, SampleSet
+from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.analysis.measured.results import Estimate
 from hpcsweep.analysis.stats.distribution import LEVEL, t_quantile, two_sided_p
 
@@ -29,7 +29,7 @@ def percent_figure(
     *,
     n: int,
     of: str,
-    condition: Condition,
+    condition: SampleSet,
     method: str,
     simulated: bool,
 ) -> tuple[Figure, float]:
@@ -48,7 +48,7 @@ def verdict_of(metric: str, percent: Figure, p_value: float) -> Verdict:
     """Better or worse when the p value, corrected by the caller, is below `SIGNIFICANCE`."""
     if p_value >= SIGNIFICANCE or not percent.value:
         return Verdict.NO_DIFFERENCE
-    return Verdict.BETTER if (percent.value > 0) == MEASURES[metric].higher_is_better else Verdict.WORSE
+    return Verdict.BETTER if (percent.value > 0) == METRICS[metric].higher_is_better else Verdict.WORSE
 
 
 def basis(assumed: bool, share: float) -> str:

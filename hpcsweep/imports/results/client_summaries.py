@@ -8,7 +8,7 @@ llmperf 2023-08-31 (*_summary.json), inference-perf 0.1 to 0.3 (*_lifecycle_metr
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from hpcsweep.imports.documents.blocks import Benchmark, Place, Skipped
+from hpcsweep.imports.documents.model import Benchmark, Location, Skipped
 from hpcsweep.imports.documents.numbers import Number, number_of, stored
 
 _TO_MS = {"ms": 1.0, "s": 1000.0, "sec": 1000.0, "us": 1e-3, "ns": 1e-6}
@@ -18,12 +18,12 @@ _DURATION = frozenset(["duration"])
 Object = Mapping[str, Any]
 
 
-def known_summary(value: Object) -> Callable[[Object, Place], Iterator[Benchmark | Skipped]] | None:
+def known_summary(value: Object) -> Callable[[Object, Location], Iterator[Benchmark | Skipped]] | None:
     """Return the reader of an object's shape; None: it has none of these shapes."""
     return next((read for matches, read in _SHAPES if matches(value)), None)
 
 
-class Figures:
+class FigureCollector:
     """The figures of one result, under the names of `vllm bench serve`."""
 
     def __init__(self) -> None:
@@ -47,13 +47,15 @@ class Figures:
             for key, statistic in names.items():
                 self.keep(f"{statistic}_{metric}_ms", content.get(key), scale)
 
-    def failed(self, lost: float | None) -> None:
+    def failed(self, failed: float | None) -> None:
         """Keep the number of failed requests; a result without a successful one keeps no figure of speed."""
-        if lost is not None:
-            self.found["failed"] = Number(lost)
+        if failed is not None:
+            self.found["failed"] = Number(failed)
         completed = self.found.get("completed")
         if completed is not None and completed.value == 0:
-            self.found = {name: one for name, one in self.found.items() if name in ("completed", "failed", "duration")}
+            self.found = {
+                name: figure for name, figure in self.found.items() if name in ("completed", "failed", "duration")
+            }
 
 
 # AIPerf, GenAI-Perf: {"time_to_first_token": {"unit": "ms", "avg": ..., "p50": ...}, ...}
@@ -69,11 +71,11 @@ _PERF_RATES = {
 
 def _is_aiperf(value: Object) -> bool:
     metrics = [value.get(name) for name in ("request_throughput", "request_latency", "time_to_first_token")]
-    return sum(isinstance(one, dict) and "unit" in one and "avg" in one for one in metrics) > 1
+    return sum(isinstance(metric, dict) and "unit" in metric and "avg" in metric for metric in metrics) > 1
 
 
-def _aiperf(value: Object, place: Place) -> Iterator[Benchmark | Skipped]:
-    figures = Figures()
+def _aiperf(value: Object, location: Location) -> Iterator[Benchmark | Skipped]:
+    figures = FigureCollector()
     unread = []
 
     def of(name: str, key: str = "avg") -> Any:
@@ -100,12 +102,12 @@ def _aiperf(value: Object, place: Place) -> Iterator[Benchmark | Skipped]:
         if isinstance(spread, dict) and spread.get("unit") in _TO_MS:
             figures.spread(metric, spread, _TO_MS[spread["unit"]], _PERF_NAMES)
         elif isinstance(spread, dict):
-            unread.append(Skipped(place, theirs, f"its unit {spread.get('unit')!r} is not known"))
+            unread.append(Skipped(location, theirs, f"its unit {spread.get('unit')!r} is not known"))
     figures.failed(number_of(of("error_request_count")))
     made_by = "aiperf" if "aiperf_version" in value or "schema_version" in value else "aiperf or genai-perf"
     settings = _perf_settings(value)
     label = " ".join(part for part in (settings.get("model_id", ""), *_varied(settings)) if part)
-    yield Benchmark(label or made_by, place, made_by, figures.found, settings=settings)
+    yield Benchmark(label or made_by, location, made_by, figures.found, settings=settings)
     yield from unread
 
 
@@ -116,8 +118,8 @@ def _perf_settings(value: Object) -> dict[str, str]:
     names = endpoint.get("model_names") if isinstance(endpoint, dict) else config.get("model_names")
     settings = {"model_id": ", ".join(map(str, names))} if isinstance(names, list) else {}
     if isinstance(load, dict):
-        found = {"max_concurrency": load.get("concurrency"), "request_rate": load.get("request_rate")}
-        settings |= {name: str(content) for name, content in found.items() if content is not None}
+        asked = {"max_concurrency": load.get("concurrency"), "request_rate": load.get("request_rate")}
+        settings |= {name: str(content) for name, content in asked.items() if content is not None}
     return settings
 
 
@@ -135,8 +137,8 @@ def _is_llmperf(value: Object) -> bool:
     return "results_num_completed_requests" in value and "results_mean_output_throughput_token_per_s" in value
 
 
-def _llmperf(value: Object, place: Place) -> Iterator[Benchmark | Skipped]:
-    figures = Figures()
+def _llmperf(value: Object, location: Location) -> Iterator[Benchmark | Skipped]:
+    figures = FigureCollector()
     completed = number_of(value.get("results_num_completed_requests"))
     per_minute = number_of(value.get("results_num_completed_requests_per_min"))
     figures.count("completed", completed)
@@ -155,7 +157,7 @@ def _llmperf(value: Object, place: Place) -> Iterator[Benchmark | Skipped]:
     if value.get("num_concurrent_requests") is not None:
         settings["max_concurrency"] = str(value["num_concurrent_requests"])
     label = " ".join(part for part in (settings["model_id"], *_varied(settings)) if part)
-    yield Benchmark(label or "llmperf", place, "llmperf", figures.found, settings=settings, derived=_DURATION)
+    yield Benchmark(label or "llmperf", location, "llmperf", figures.found, settings=settings, derived=_DURATION)
 
 
 # inference-perf: {"load_summary": {...}, "successes": {"latency": {...}, "throughput": {...}}, "failures": {...}}
@@ -173,8 +175,8 @@ def _is_inference_perf(value: Object) -> bool:
     return all(isinstance(value.get(name), dict) for name in ("load_summary", "successes", "failures"))
 
 
-def _inference_perf(value: Object, place: Place) -> Iterator[Benchmark | Skipped]:
-    figures = Figures()
+def _inference_perf(value: Object, location: Location) -> Iterator[Benchmark | Skipped]:
+    figures = FigureCollector()
     done, load = value["successes"], value["load_summary"]
     rates = done.get("throughput")
     rates = rates if isinstance(rates, dict) else {}
@@ -201,7 +203,7 @@ def _inference_perf(value: Object, place: Place) -> Iterator[Benchmark | Skipped
     names = zip(("request_rate", "max_concurrency"), asked, strict=True)
     settings = {name: str(content) for name, content in names if content is not None}
     label = " ".join(_varied(settings)) or "all stages"
-    yield Benchmark(label, place, "inference-perf", figures.found, settings=settings, derived=_DURATION)
+    yield Benchmark(label, location, "inference-perf", figures.found, settings=settings, derived=_DURATION)
 
 
 # InferenceX: {"hw": "h200", "tp": 8, "conc": 64, "tput_per_gpu": ..., "median_ttft": 0.5 (s), ...}
@@ -214,8 +216,8 @@ def _is_inferencex(value: Object) -> bool:
     return len(_INFERENCEX_KEYS & value.keys()) == len(_INFERENCEX_KEYS)
 
 
-def _inferencex(value: Object, place: Place) -> Iterator[Benchmark | Skipped]:
-    figures = Figures()
+def _inferencex(value: Object, location: Location) -> Iterator[Benchmark | Skipped]:
+    figures = FigureCollector()
     gpus = _inferencex_gpus(value)
     if gpus:
         figures.keep("total_token_throughput", value.get("tput_per_gpu"), gpus)
@@ -230,9 +232,9 @@ def _inferencex(value: Object, place: Place) -> Iterator[Benchmark | Skipped]:
     label = " ".join(
         text if key in ("model", "hw", "framework", "precision") else f"{key}={text}" for key, text in settings.items()
     )
-    yield Benchmark(label, place, "InferenceX", figures.found, settings=settings)
+    yield Benchmark(label, location, "InferenceX", figures.found, settings=settings)
     if not gpus:
-        yield Skipped(place, "throughputs of one GPU", "the number of GPUs is not stated")
+        yield Skipped(location, "throughputs of one GPU", "the number of GPUs is not stated")
 
 
 def _inferencex_gpus(value: Object) -> float:
@@ -244,7 +246,7 @@ def _inferencex_gpus(value: Object) -> float:
     return 0.0 if tensor is None else tensor * factors[0] * factors[1]
 
 
-_SHAPES: tuple[tuple[Callable[[Object], bool], Callable[[Object, Place], Iterator[Benchmark | Skipped]]], ...] = (
+_SHAPES: tuple[tuple[Callable[[Object], bool], Callable[[Object, Location], Iterator[Benchmark | Skipped]]], ...] = (
     (_is_aiperf, _aiperf),
     (_is_llmperf, _llmperf),
     (_is_inference_perf, _inference_perf),

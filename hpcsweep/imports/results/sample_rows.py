@@ -1,7 +1,7 @@
 """Convert a table of samples to the rows that the analysis and the store use."""
 
 from hpcsweep.analysis.rows import SampleRow
-from hpcsweep.imports.documents.blocks import SampleTable
+from hpcsweep.imports.documents.model import SampleTable
 from hpcsweep.imports.documents.numbers import Number
 
 

@@ -25,18 +25,19 @@ Member = tuple[int, int, int]
 class Family:
     """The processes of one attempt.
 
-    `spare` not None: this process's own children belong too, all but these (an orphan whose marks are all gone has
-    become one of them, see `become_subreaper`). Children that exist when the family is made do not belong, nor does
-    what they start: the `setup` of a job may have started services for all its runs (`srun ray start`).
+    `not_server_pids`: children of this process that do not belong to the attempt; all its other children do (an orphan
+    without any mark has become one of them, see `become_subreaper`). None: children are not counted. Children that
+    exist when the family is created, and processes started by them, do not belong either: the `setup` of a job may
+    have started services for all its runs (`srun ray start`).
     """
 
-    def __init__(self, token: str, spare: Collection[int] | None = None) -> None:
-        self._token, self._spare = token, spare
+    def __init__(self, token: str, not_server_pids: Collection[int] | None = None) -> None:
+        self._token, self._not_server_pids = token, not_server_pids
         self._earlier: dict[int, int] = {}
         self._of_earlier: dict[int, int] = {}
-        if spare is not None:
+        if not_server_pids is not None:
             everyone = own_processes()
-            below = _descendants(everyone, {os.getpid()}) - {os.getpid(), *spare}
+            below = _descendants(everyone, {os.getpid()}) - {os.getpid(), *not_server_pids}
             self._earlier = {process.pid: process.started for process in everyone if process.pid in below}
         self._known: dict[int, int] = {}
         self._marks: set[int] = set()
@@ -53,8 +54,10 @@ class Family:
         """Every member that lives now."""
         everyone, me = own_processes(), os.getpid()
         members = {process.pid for process in everyone if self._belongs(process)}
-        if self._spare is not None:
-            members |= {process.pid for process in everyone if process.ppid == me and process.pid not in self._spare}
+        if self._not_server_pids is not None:
+            members |= {
+                process.pid for process in everyone if process.ppid == me and process.pid not in self._not_server_pids
+            }
         members = _descendants(everyone, members) - self._see_earlier(everyone)
         found = [process for process in everyone if process.pid in members and process.pid != me]
         self._known |= {process.pid: process.started for process in found}
@@ -102,8 +105,8 @@ class Family:
             for process in alive:
                 killed.setdefault(process.pid, str(process))
                 send(process.pid, signal.SIGKILL)
-            if self._spare is not None:
-                reap_orphans({*self._spare, *waited_for})
+            if self._not_server_pids is not None:
+                reap_orphans({*self._not_server_pids, *waited_for})
             time.sleep(0.02)
 
     def _belongs(self, process: Process) -> bool:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from hpcsweep.node.process.family import Member, kill_attempt
-from hpcsweep.node.record.records import EXIT_FILE, OWNER_FILE, read_json
+from hpcsweep.node.record.records import EXIT_FILE, OWNER_FILE, read_json, read_record
+from hpcsweep.spec.records import OwnerRecord
 
 
 class Guardian:
@@ -43,7 +44,7 @@ class Guardian:
         """From now on this attempt is looked after. `scratch`: files and folders that must not outlive it."""
         self._send(["watch", token, str(folder), *(str(path) for path in scratch)])
 
-    def tell_members(self, token: str, members: Collection[Member]) -> None:
+    def set_members(self, token: str, members: Collection[Member]) -> None:
         """The processes of this attempt as they are now: their marks may be gone when they are looked for."""
         self._send(["members", token, *members])
 
@@ -100,10 +101,10 @@ def _remove(path: Path, agent_pid: int) -> None:
 def _close(folder: Path, killed: list[str]) -> None:
     from hpcsweep.node.record.folders import close_as_lost  # only now: a watching guardian stays small
 
-    owner = read_json(folder / OWNER_FILE)
+    owner = read_record(folder / OWNER_FILE, OwnerRecord)
     if owner is not None and not (folder / EXIT_FILE).exists():
-        reason = f"the agent (process {owner.get('pid')}) was killed"
-        close_as_lost(folder, owner, reason, "the agent's guardian", killed)
+        reason = f"the agent (process {owner.pid}) was killed"
+        close_as_lost(folder, owner, "agent_killed", reason, "the agent's guardian", killed)
 
 
 if __name__ == "__main__":

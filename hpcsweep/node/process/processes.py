@@ -77,11 +77,15 @@ def read_process(pid: int) -> Process | None:
     )  # fmt: skip
 
 
-def recorded_process_lives(record: Mapping[str, Any]) -> bool:
-    """Return whether the process of a record (`pid`, `started_ticks`), of this host and boot, lives."""
-    pid = integer_or_none(record.get("pid"))
+def process_lives(pid: int | None, started_ticks: int | None) -> bool:
+    """Return whether the process with this pid and start time, recorded on this host since its boot, is running."""
     process = read_process(pid) if pid is not None and pid > 0 else None
-    return process is not None and process.started == record.get("started_ticks")
+    return process is not None and process.started == started_ticks
+
+
+def recorded_process_lives(record: Mapping[str, Any]) -> bool:
+    """Return `process_lives` for the `pid` and `started_ticks` of a JSON object."""
+    return process_lives(integer_or_none(record.get("pid")), integer_or_none(record.get("started_ticks")))
 
 
 def own_processes() -> list[Process]:
@@ -148,11 +152,11 @@ def send(pid: int, signum: int, *, group: bool = False) -> None:
         return
 
 
-def reap_orphans(spare: Collection[int]) -> None:
-    """Collect dead children that were re-parented to this process. `spare`: pids that somebody else waits for."""
+def reap_orphans(waited_for: Collection[int]) -> None:
+    """Reap dead children that were re-parented to this process, except those of `waited_for`."""
     me = os.getpid()
     for entry in os.scandir("/proc"):
-        if not entry.name.isdigit() or int(entry.name) in spare:
+        if not entry.name.isdigit() or int(entry.name) in waited_for:
             continue
         fields = _stat_fields(int(entry.name))
         if fields and fields[0] == "Z" and int(fields[1]) == me:

@@ -105,16 +105,16 @@ class Server:
         """Of the process that was started; None while it lives; negative: ended by that signal."""
         return self._process.poll()
 
-    def end(self, family: Family, spare: Collection[int], grace_s: float) -> Teardown:
+    def end(self, family: Family, not_server_pids: Collection[int], grace_s: float) -> Teardown:
         """SIGTERM, up to `grace_s` real seconds of patience, then SIGKILL to every process that is left.
 
-        `family`: the server and all it started. `spare`: children of the agent that do not belong to it. The server
-        may be dead already: what it started may not.
+        `family`: the server and all processes that it started; some of them may be running although the server itself
+        has exited. `not_server_pids`: children of the agent that do not belong to it.
         """
         begun_s = time.monotonic()
         if self._process.poll() is None and grace_s > 0:
             send(self.pid, signal.SIGTERM, group=True)
-        kept = {*spare, self.pid}
+        kept = {*not_server_pids, self.pid}
         while time.monotonic() - begun_s < grace_s:
             reap_orphans(kept)
             if self._process.poll() is not None and not family.living():

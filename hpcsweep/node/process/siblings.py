@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hpcsweep.node.process.processes import read_process
-from hpcsweep.node.record.identity import Identity, life
+from hpcsweep.node.record.identity import Identity, start_name
 from hpcsweep.node.record.records import read_json
 
 _RANKS = (
@@ -42,7 +42,7 @@ class AgentClaim:
 
     def __init__(self, job_dir: Path, index: int, identity: Identity, env: Mapping[str, str]) -> None:
         self._identity, self._held = identity, False
-        this_life = life(env)
+        this_life = start_name(env)
         self._path: Path | None = None
         if identity.job_id is not None and this_life:
             digest = hashlib.sha256(f"{identity.job_id}/{this_life}".encode()).hexdigest()[:12]

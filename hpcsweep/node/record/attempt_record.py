@@ -6,17 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpcsweep.load.client.clock import Clock
-from hpcsweep.node.outcome import Verdict
+from hpcsweep.node.outcome import AttemptVerdict
 from hpcsweep.node.record.folders import AttemptFolder
 from hpcsweep.node.record.identity import Identity
 from hpcsweep.node.record.journal import Journal
-from hpcsweep.node.record.records import EXIT_FILE, write_json
+from hpcsweep.node.record.records import EXIT_FILE, write_json, write_record
 from hpcsweep.node.setup.environment import command_text
-from hpcsweep.node.setup.preparation import Prepared, versions
+from hpcsweep.node.setup.preparation import PreparedLaunch, versions
 from hpcsweep.node.watch.gpus import Gpus, visible_names
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.job import RunSpec
 from hpcsweep.spec.phases import Phase
+from hpcsweep.spec.records import ExitRecord
 from hpcsweep.spec.secret_values import masked_env
 
 
@@ -29,7 +30,9 @@ class AttemptRecord:
         self._run, self._budgets, self._folder = run, budgets, folder
         self._identity, self._journal, self._clock = identity, journal, clock
 
-    def started(self, prepared: Prepared | None, told: Mapping[str, str], gpus: Gpus, env: Mapping[str, str]) -> None:
+    def started(
+        self, prepared: PreparedLaunch | None, told: Mapping[str, str], gpus: Gpus, env: Mapping[str, str]
+    ) -> None:
         """The attempt's first event, run.json and command.txt. `prepared` None: there is nothing to start.
 
         `told`: what was set for the server, without secrets. Raises OSError.
@@ -57,11 +60,12 @@ class AttemptRecord:
             command = command_text(prepared.launch.argv, told, run.exports)
             (self._folder.path / "command.txt").write_text(command, encoding="utf-8")
 
-    def ended(self, verdict: Verdict, phase: Phase | None, exit_code: int | None, killed: list[str]) -> None:
+    def ended(self, verdict: AttemptVerdict, phase: Phase | None, exit_code: int | None, killed: list[str]) -> None:
         """The attempt's last event, then exit.json. `phase` None: no server was started."""
         fields: dict[str, Any] = {
-            "outcome": verdict.kind.value,
-            "phase": phase.value if phase is not None else None,
+            "outcome": verdict.kind,
+            "phase": phase,
+            "code": verdict.code,
             "reason": verdict.reason,
             "cause": verdict.cause.value if verdict.cause is not None else None,
             "decided_by": verdict.decided_by,
@@ -73,17 +77,17 @@ class AttemptRecord:
         self._journal.event("attempt_ended", **fields)
         self._journal.close()
         self.say(f"{verdict.kind.value}: {verdict.reason}")
-        record = {
-            "run_id": self._run.run_id,
-            "attempt": self._folder.number,
+        record = ExitRecord(
+            run_id=self._run.run_id,
+            attempt=self._folder.number,
             **fields,
-            "t_s": self._clock.t_s(),
-            "ended_at": time.time(),
-            "host": self._identity.host,
-            "job_id": self._identity.job_id,
-        }
+            t_s=self._clock.t_s(),
+            ended_at=time.time(),
+            host=self._identity.host,
+            job_id=self._identity.job_id,
+        )
         try:
-            write_json(self._folder.path / EXIT_FILE, record)
+            write_record(self._folder.path / EXIT_FILE, record)
         except OSError as exc:  # nothing more can be done: the events, the accounting and this line are left
             self.say(f"exit.json could not be written: {exc}")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcsweep.errors import HpcsweepError, PlanError, SpecError
-from hpcsweep.node.record.records import read_json
+from hpcsweep.node.record.records import read_record
 from hpcsweep.plan.variables import baseline_of
 from hpcsweep.render.job import SPEC_FILE, job_files
 from hpcsweep.render.own_script import own_environment, with_values
@@ -18,6 +18,7 @@ from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.job import ArrayTask, JobSpec
 from hpcsweep.spec.phases import OutcomeKind
+from hpcsweep.spec.records import TaskExitRecord
 from hpcsweep.spec.sweep import SWEEP_SCHEMA
 from hpcsweep.sweep.layout import SWEEP_FILE, SweepFolder, write_json
 from hpcsweep.sweep.prepare import Prepared, plan_jobs, sweep_document, versions
@@ -180,8 +181,9 @@ def _own_job(folder: SweepFolder, newcomer: Newcomer) -> int | None:
         if submission is None or not submission.plain or submission.job_id != newcomer.job_id:
             continue
         own = "*" if newcomer.index is None else str(newcomer.index)
-        ends = [read_json(path) or {} for path in (folder.job_dir(number) / "elements").glob(f"{own}.exit.json")]
-        ended_at = max((end["ended_at"] for end in ends if end.get("exit_code") == 0), default=None)
+        paths = (folder.job_dir(number) / "elements").glob(f"{own}.exit.json")
+        ends = [end for path in paths if (end := read_record(path, TaskExitRecord)) is not None]
+        ended_at = max((end.ended_at or 0.0 for end in ends if end.exit_code == 0), default=None)
         return None if ended_at is not None and time.time() - ended_at > _SAME_JOB_S else number
     return None
 

@@ -93,7 +93,7 @@ def measure(folder: Path) -> CacheSize:
     return CacheSize(entries, size, kernels, graphs)
 
 
-def use_made(told: str | None, before: CacheSize, after: CacheSize) -> str | None:
+def cache_use(told: str | None, before: CacheSize, after: CacheSize) -> str | None:
     """What a compilation had from the cache: hit, partial or miss; None: no trace of any was left.
 
     `told`: the engine's own word on the graphs that it keeps itself; None: it said nothing. What it loaded it knows

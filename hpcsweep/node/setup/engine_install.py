@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcsweep.engines.base import Engine
+from hpcsweep.engines.registry import get_engine
 from hpcsweep.node.record.records import read_json, write_json
 
 _VERSION_TIMEOUT_S = 300.0
@@ -40,8 +41,7 @@ class Install:
 
 def find_executable(engine: str, named: Mapping[str, str], env: Mapping[str, str]) -> str | None:
     """What the cluster profile names, else $HPCSWEEP_<ENGINE>, else the first on PATH. None: there is none."""
-    names = {"trtllm": "trtllm-serve", "sglang": "python3"}
-    asked = named.get(engine) or env.get(f"HPCSWEEP_{engine.upper()}") or names.get(engine, engine)
+    asked = named.get(engine) or env.get(f"HPCSWEEP_{engine.upper()}") or get_engine(engine).executable
     return shutil.which(asked, path=env.get("PATH"))
 
 
@@ -54,13 +54,13 @@ def installed_version(engine: Engine, executable: str, cache_dir: Path) -> str |
     told = _metadata_version(engine, executable)
     if told is not None:
         return told
-    text = _cached(executable, "version", engine.version_argv, _VERSION_TIMEOUT_S, cache_dir)
+    text = _cached(executable, "version", engine.version_argv(executable), _VERSION_TIMEOUT_S, cache_dir)
     return engine.parse_version(text) if text is not None else None
 
 
 def known_flags(engine: Engine, executable: str, version: str | None, cache_dir: Path) -> frozenset[str] | None:
     """Every long flag in the engine's own help, as written there; None: the help could not be had."""
-    text = _cached(executable, f"help-{version}", engine.help_argv, _HELP_TIMEOUT_S, cache_dir)
+    text = _cached(executable, f"help-{version}", engine.help_argv(executable), _HELP_TIMEOUT_S, cache_dir)
     return parse_flags(text) if text else None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from hpcsweep.node.watch.gpu_work import GpuLook
+from hpcsweep.node.watch.gpu_work import GpuSample
 
 T = TypeVar("T")
 
@@ -136,9 +136,9 @@ class Gpus:
             return None
 
 
-def gpu_looks(states: list[GpuState]) -> dict[str, GpuLook]:
+def gpu_samples(states: list[GpuState]) -> dict[str, GpuSample]:
     """Return by uuid what tells whether each GPU computes. Each by itself: one may load while seven wait."""
-    return {s.uuid: GpuLook(s.utilization, s.memory_traffic, s.power_w, s.memory_used_bytes) for s in states}
+    return {s.uuid: GpuSample(s.utilization, s.memory_traffic, s.power_w, s.memory_used_bytes) for s in states}
 
 
 def gpu_figures(states: list[GpuState]) -> dict[str, float]:

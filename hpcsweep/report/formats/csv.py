@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from hpcsweep.analysis.findings import Findings, RunFinding
-from hpcsweep.analysis.findings.measured import Cell, Condition, Startup
-from hpcsweep.analysis.measured.measures import RUN_MEASURES, SAMPLE_MEASURES
+from hpcsweep.analysis.findings.measured import Cell, SampleSet, StartupFinding
+from hpcsweep.analysis.measured.metrics import RUN_METRICS, SAMPLE_METRICS
+from hpcsweep.report.formats.registry import DEFAULTS, Format, ReportOptions
 from hpcsweep.terminal_text import printable
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -27,6 +28,29 @@ SAMPLE_COLUMNS = (
 _STARTUP = ("startup_s", "load_s", "compile_s", "gpu_memory_bytes", "compile_cache")
 _COUNTS = ("workload", "left_out", "client", "validity", "validity_reasons", "samples_total", "succeeded", "failed")
 _STATISTICS = ("n", "mean", "median", "p90", "p99", "minimum", "maximum", "stdev", "low", "high")
+
+
+class SampleCsvFormat(Format):
+    """One row per sample."""
+
+    name = "csv"
+    meaning = "one row per sample"
+    suffixes = (".csv",)
+
+    def write(self, findings: Findings, stream: IO[str], options: ReportOptions = DEFAULTS) -> None:
+        """Write a header and one row per sample."""
+        write_samples(findings, stream)
+
+
+class RunCsvFormat(Format):
+    """One row per run and workload."""
+
+    name = "csv-runs"
+    meaning = "one row per run and workload"
+
+    def write(self, findings: Findings, stream: IO[str], options: ReportOptions = DEFAULTS) -> None:
+        """Write a header and one row per run and workload."""
+        write_runs(findings, stream)
 
 
 def write_samples(findings: Findings, stream: IO[str]) -> None:
@@ -49,7 +73,7 @@ def write_runs(findings: Findings, stream: IO[str]) -> None:
     """One row a run and workload; a run that came to no workload has one row."""
     writer = csv.writer(stream, lineterminator="\n")
     axes = list(findings.sweep.axes)
-    startups = {one.run: one for one in findings.startups}
+    startups = {startup.run: startup for startup in findings.startups}
     titles = [*RUN_COLUMNS, *(f"axis_{axis}" for axis in axes), *_STARTUP, *_COUNTS, *_metric_titles()]
     writer.writerow(titles)
     for run, cells in _by_run(findings):
@@ -83,7 +107,7 @@ def _run_values(findings: Findings, run: RunFinding, axes: Sequence[str]) -> lis
         safe(findings.sweep.sweep),
         safe(run.label),
         safe(run.variant),
-        "" if variant is None else variant.exp,
+        "" if variant is None else variant.short_name,
         run.repeat,
         "SIMULATED" if run.simulated else "",
         safe(run.engine),
@@ -98,8 +122,8 @@ def _run_values(findings: Findings, run: RunFinding, axes: Sequence[str]) -> lis
     ]
 
 
-def _startup_values(one: Startup | None) -> list[Any]:
-    return [""] * len(_STARTUP) if one is None else [_plain(getattr(one, name)) for name in _STARTUP]
+def _startup_values(startup: StartupFinding | None) -> list[Any]:
+    return [""] * len(_STARTUP) if startup is None else [_plain(getattr(startup, name)) for name in _STARTUP]
 
 
 def _plain(value: Any) -> Any:
@@ -142,22 +166,22 @@ def _sample_values(cell: Cell) -> Iterator[list[Any]]:
 
 
 def _metric_titles() -> list[str]:
-    conditions: tuple[Condition, ...] = ("all", "warm")
-    of_samples = [f"{m}_{c}_{s}" for m in SAMPLE_MEASURES for c in conditions for s in _STATISTICS]
-    return [*of_samples, *RUN_MEASURES]
+    conditions: tuple[SampleSet, ...] = ("all", "warm")
+    of_samples = [f"{m}_{c}_{s}" for m in SAMPLE_METRICS for c in conditions for s in _STATISTICS]
+    return [*of_samples, *RUN_METRICS]
 
 
 def _cell_values(cell: Cell) -> list[Any]:
-    reasons = "; ".join(reason.kind for reason in cell.validity.reasons)
+    reasons = "; ".join(reason.code for reason in cell.validity.reasons)
     status = cell.validity.status if cell.left_out is None else ""
     counts = [cell.samples_total, cell.succeeded, cell.failed]
     values: list[Any] = [safe(cell.workload), safe(cell.left_out), safe(cell.client), status, reasons, *counts]
-    conditions: tuple[Condition, ...] = ("all", "warm")
-    for metric in SAMPLE_MEASURES:
+    conditions: tuple[SampleSet, ...] = ("all", "warm")
+    for metric in SAMPLE_METRICS:
         for condition in conditions:
-            one = cell.summary(metric, condition)
-            values += [""] * len(_STATISTICS) if one is None else [_plain(getattr(one, s)) for s in _STATISTICS]
-    for name in RUN_MEASURES:
+            summary = cell.summary(metric, condition)
+            values += [""] * len(_STATISTICS) if summary is None else [_plain(getattr(summary, s)) for s in _STATISTICS]
+    for name in RUN_METRICS:
         figure = cell.throughput.get(name)
         values.append("" if figure is None else _plain(figure.value))
     return values

@@ -10,7 +10,7 @@ from typing import Any
 
 from hpcsweep import __version__
 from hpcsweep.analysis.findings import Findings, Variant
-from hpcsweep.analysis.findings.measured import Cell, Summary
+from hpcsweep.analysis.findings.measured import Cell, MetricSummary
 from hpcsweep.errors import ReportError
 from hpcsweep.imports.results.llmd_report import VERSION
 
@@ -35,15 +35,15 @@ def llmd_reports(findings: Findings, variant: Variant) -> str:
     cells = [cell for cell in findings.cells if cell.variant == variant.variant and cell.left_out is None]
     if not cells:
         raise ReportError(
-            f"{variant.exp} of {findings.sweep.sweep} has no measurement", hint="`hpcsweep status` shows why"
+            f"{variant.short_name} of {findings.sweep.sweep} has no measurement", hint="`hpcsweep status` shows why"
         )
     documents = [_report(findings, variant, cell) for cell in cells]
-    return SEPARATOR.join(json.dumps(one, indent=2, ensure_ascii=False) + "\n" for one in documents)
+    return SEPARATOR.join(json.dumps(document, indent=2, ensure_ascii=False) + "\n" for document in documents)
 
 
 def _report(findings: Findings, variant: Variant, cell: Cell) -> dict[str, Any]:
     uid = hashlib.sha256(f"{findings.sweep.submitted_at} {cell.run} {cell.workload}".encode()).hexdigest()
-    described = f"{variant.exp} ({variant.name}), workload {cell.workload}, repeat {cell.repeat}"
+    described = f"{variant.short_name} ({variant.name}), workload {cell.workload}, repeat {cell.repeat}"
     run: dict[str, Any] = {
         "uid": uid[:_UID_LENGTH],
         "eid": findings.sweep.sweep,
@@ -55,8 +55,8 @@ def _report(findings: Findings, variant: Variant, cell: Cell) -> dict[str, Any]:
         run["time"] = {"duration": f"PT{cell.succeeded / rate.value:.6f}S"}
     scenario = _scenario(variant, cell)
     aggregate = {"requests": _requests(cell)}
-    throughput = {name: found for name, ours, unit in _RATES if (found := _figure(cell, ours, unit))}
-    latency = {name: found for name, ours, unit in _TIMES if (found := _spread(cell, ours, unit))}
+    throughput = {name: value for name, ours, unit in _RATES if (value := _figure(cell, ours, unit))}
+    latency = {name: value for name, ours, unit in _TIMES if (value := _spread(cell, ours, unit))}
     if throughput and cell.succeeded:
         aggregate["throughput"] = throughput
     if latency:
@@ -90,18 +90,18 @@ def _scenario(variant: Variant, cell: Cell) -> dict[str, Any]:
     }
     standard["gpus"] = cell.gpus
     standard["accelerator_model"] = cell.gpu_name or "unknown"
-    label = {"label": variant.exp, "cfg_id": hashlib.sha256(variant.variant.encode()).hexdigest()[:_UID_LENGTH]}
+    label = {"label": variant.short_name, "cfg_id": hashlib.sha256(variant.variant.encode()).hexdigest()[:_UID_LENGTH]}
     scenario["stack"] = [{"metadata": label, "standardized": standard, "native": {"config": dict(variant.axes)}}]
     return scenario
 
 
 def _requests(cell: Cell) -> dict[str, Any]:
-    found: dict[str, Any] = {"total": cell.succeeded + cell.failed, "failures": cell.failed}
+    requests: dict[str, Any] = {"total": cell.succeeded + cell.failed, "failures": cell.failed}
     if cell.prompt_tokens is not None:
-        found["input_length"] = {"units": "count", "mean": cell.prompt_tokens}
+        requests["input_length"] = {"units": "count", "mean": cell.prompt_tokens}
     if cell.completion_tokens is not None:
-        found["output_length"] = {"units": "count", "mean": cell.completion_tokens}
-    return found
+        requests["output_length"] = {"units": "count", "mean": cell.completion_tokens}
+    return requests
 
 
 def _figure(cell: Cell, name: str, unit: str) -> dict[str, Any] | None:
@@ -110,7 +110,7 @@ def _figure(cell: Cell, name: str, unit: str) -> dict[str, Any] | None:
 
 
 def _spread(cell: Cell, name: str, unit: str) -> dict[str, Any] | None:
-    summary: Summary | None = cell.summary(name, "all")
+    summary: MetricSummary | None = cell.summary(name, "all")
     if summary is None:
         return None
     values = {

@@ -70,9 +70,9 @@ def run_line(run: RunStatus) -> str:
 def summary(sweep: SweepStatus) -> str:
     """How many runs are where, in words."""
     counts = Counter((run.verdict.outcome or run.verdict.state).value for run in sweep.runs)
-    told = ", ".join(f"{number} {word.replace('_', ' ')}" for word, number in sorted(counts.items()))
+    parts = ", ".join(f"{number} {word.replace('_', ' ')}" for word, number in sorted(counts.items()))
     ideas = f"; {len(sweep.ideas)} more are told as not to be run" if sweep.ideas else ""
-    return f"{counted(len(sweep.runs), 'run')}: {told}{ideas}" if sweep.runs else "no runs"
+    return f"{counted(len(sweep.runs), 'run')}: {parts}{ideas}" if sweep.runs else "no runs"
 
 
 def phase_words(run: RunStatus, now: float) -> str:
@@ -107,5 +107,5 @@ def _outcome(run: RunStatus, *, with_reason: bool) -> Text:
     style = (
         _STYLES.get(run.verdict.state, "") if outcome is None else "dim" if outcome is OutcomeKind.NOT_RUN else "red"
     )
-    told = safe_text(f": {reason}" if reason else "")
-    return Text.assemble((word, style), told, safe_text(f"\nhint: {hint}" if hint else "", style="dim"))
+    detail = safe_text(f": {reason}" if reason else "")
+    return Text.assemble((word, style), detail, safe_text(f"\nhint: {hint}" if hint else "", style="dim"))

@@ -47,7 +47,7 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
         table.add_column(column, overflow="fold", no_wrap=column == "run")
     for run in prepared.runs:
         sent = [p.workload.name for p in run.workloads if p.left_out is None]
-        out = [f"{p.workload.name}: n/a: {str(p.left_out).partition(':')[0]}" for p in run.workloads if p.left_out]
+        out = [f"{p.workload.name}: n/a: {p.left_out.kind.value}" for p in run.workloads if p.left_out]
         if run.refused is not None:
             sent, out = [], [f"NOT SUBMITTED: {run.refused}"]
         cells = (run.label, places.get(run.label, "-"), str(run.gpus), ", ".join(sent) or "-", "; ".join(out))
@@ -70,5 +70,5 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
 
 def _left_out(prepared: Prepared) -> list[tuple[str, str]]:
     """(workload, reason) of all that is not sent, each once."""
-    found = {(p.workload.name, p.left_out): None for run in prepared.runs for p in run.workloads if p.left_out}
-    return [(name, str(reason)) for name, reason in found]
+    reasons = {(p.workload.name, p.left_out): None for run in prepared.runs for p in run.workloads if p.left_out}
+    return [(name, str(reason)) for name, reason in reasons]

@@ -7,12 +7,12 @@ from hpcsweep.spec.phases import RunState
 from hpcsweep.track.runs import RunStatus, SweepStatus
 
 
-def status_document(sweeps: Iterable[SweepStatus], now: float) -> dict[str, Any]:
+def status_json(sweeps: Iterable[SweepStatus], now: float) -> dict[str, Any]:
     """Plain values only. `now`: Unix seconds, for the elapsed time of running phases."""
     return {"sweeps": [_sweep(sweep, now) for sweep in sweeps]}
 
 
-def run_document(run: RunStatus, now: float) -> dict[str, Any]:
+def run_status_json(run: RunStatus, now: float) -> dict[str, Any]:
     """One run: the promised keys first, then more."""
     progress, verdict = run.progress, run.verdict
     return {
@@ -62,7 +62,7 @@ def _sweep(sweep: SweepStatus, now: float) -> dict[str, Any]:
         "submitted_at": sweep.submitted_at,
         "simulated": sweep.simulated,
         "sweep_dir": sweep.sweep_dir,
-        "runs": [run_document(run, now) for run in sweep.runs],
+        "runs": [run_status_json(run, now) for run in sweep.runs],
         "not_run": [
             {"title": idea.run, "axes": dict(idea.axes), "reason": idea.verdict.reason} for idea in sweep.ideas
         ],

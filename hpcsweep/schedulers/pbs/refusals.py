@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection
 
 from hpcsweep.errors import SchedulerError, SchedulerUnreachable
-from hpcsweep.schedulers.base import Answer
+from hpcsweep.schedulers.base import CommandResult
 
 FINISHED = 35
 """Exit code: the job is over (PBSE_HISTJOBID)."""
@@ -78,7 +78,7 @@ _CUT_OFF = re.compile(r"End of File|Premature end of message|errno=15031|timed? 
 """The server took the connection and lost it: what was asked may have been done."""
 
 
-def refusal(answer: Answer, what: str) -> SchedulerError:
+def refusal(answer: CommandResult, what: str) -> SchedulerError:
     """The error for an answer that is no success: PBS's own words, the command, and what to change.
 
     `what`: what was asked, such as "submit the job". SchedulerUnreachable when it may have been done all the same;
@@ -101,19 +101,19 @@ def refusal(answer: Answer, what: str) -> SchedulerError:
     )
 
 
-def said(answer: Answer) -> str:
+def said(answer: CommandResult) -> str:
     """The telling line on stderr: the first that is no usage text."""
     lines = [line.strip() for line in answer.stderr.split("\n") if line.strip()]
     telling = [line for line in lines if not line.startswith(("usage:", "qsub [", "["))]
     return next((line for line in telling if not _is_over(line)), telling[0] if telling else "")
 
 
-def only_over(answer: Answer) -> bool:
+def only_over(answer: CommandResult) -> bool:
     """Whether stderr speaks of nothing but jobs that are over or not known."""
     return all(_is_over(line) for line in answer.stderr.split("\n") if line.strip())
 
 
-def unknown_ids(answer: Answer, asked: Collection[str]) -> frozenset[str]:
+def unknown_ids(answer: CommandResult, asked: Collection[str]) -> frozenset[str]:
     """The ids of `asked` that stderr reports as unknown. PBS adds the server's name where it was left out."""
     unknown = {job_id.partition(".")[0] for job_id in _UNKNOWN.findall(answer.stderr)}
     return frozenset(job_id for job_id in asked if job_id.partition(".")[0] in unknown)
@@ -123,7 +123,7 @@ def _is_over(line: str) -> bool:
     return any(words in line for words in _OF_NO_WEIGHT)
 
 
-def _command(answer: Answer) -> str:
+def _command(answer: CommandResult) -> str:
     """The command of PBS that was run, also below the shell that `sh -c TEXT NAME` names after it."""
     if answer.argv[:2] == ("/bin/sh", "-c"):
         return answer.argv[3]

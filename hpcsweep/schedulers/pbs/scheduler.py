@@ -5,10 +5,19 @@ ids of our own submissions: an array is one id, however many elements it has; ds
 version, where JSON is not; nobody else's jobs are read.
 """
 
+import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from hpcsweep.errors import SchedulerError, SchedulerParseError, SchedulerUnreachable
-from hpcsweep.schedulers.base import Answer, ClusterFacts, Listing
+from hpcsweep.schedulers.base import (
+    ClusterFacts,
+    CommandResult,
+    JobEnvironment,
+    Query,
+    QueueSnapshot,
+    Scheduler,
+)
 from hpcsweep.schedulers.pbs.directives import PREFIX, check_options, directives, safe_variables, variables_option
 from hpcsweep.schedulers.pbs.records import parse_dsv
 from hpcsweep.schedulers.pbs.refusals import (
@@ -47,12 +56,22 @@ _FIND = (
 _SHELL = ("--", "/bin/bash", "-l")
 
 
-class PbsScheduler:
-    """Builders of argv and parsers of answers for PBS."""
+class PbsScheduler(Scheduler):
+    """OpenPBS and PBS Pro, through their text commands."""
 
     name = "pbs"
     template = "pbs.sh.j2"
-    array_index_variable = "PBS_ARRAY_INDEX"
+    environment = JobEnvironment(
+        job_id="PBS_JOBID",
+        array_index="PBS_ARRAY_INDEX",
+        array_job_id="PBS_ARRAY_ID",
+        start_id="PBS_JOBCOOKIE",
+        job_name="PBS_JOBNAME",
+        queue="PBS_QUEUE",
+        submit_dir="PBS_O_WORKDIR",
+    )
+    has_gpu_types = False
+    tracks_session = True
     query_timeout_s = 20.0  # a busy server takes 10 s for a single qstat
     query_timeout_per_job_s = 0.1  # qstat makes a round trip for each id, and a user's own script is a job per run
 
@@ -101,7 +120,7 @@ class PbsScheduler:
         after = () if split_id(job_id)[2] else ("-W", f"depend=afterany:{job_id}")
         return ("qsub", *options, *after, *variables_option(exports), *_SHELL, script)
 
-    def parse_submit(self, answer: Answer) -> str:
+    def parse_submit(self, answer: CommandResult) -> str:
         """The full job id: `123.server`, or `123[].server` of an array. Raises SchedulerError with PBS's words.
 
         SchedulerUnreachable where the job may have been taken all the same: no answer in time, or one without an id.
@@ -137,7 +156,7 @@ class PbsScheduler:
             return ("qdel", job_id)
         return ("qdel", *(subjob_id(job_id, index) for index in indexes))
 
-    def cancel_trouble(self, answer: Answer) -> str:
+    def cancel_error(self, answer: CommandResult) -> str:
         """Why qdel failed, in words; empty when the jobs are, or already were, over.
 
         Of several ids the exit code tells of the last only, so every line on stderr counts.
@@ -147,58 +166,73 @@ class PbsScheduler:
         error = refusal(answer, "delete the job")
         return f"{error.message} ({error.hint})" if error.hint else error.message
 
-    def queries(self, job_ids: Sequence[str], user: str) -> Sequence[tuple[str, ...]]:
-        """One qstat for all submissions (two where no history is kept); none when there is nothing to ask about."""
-        return ((*_QSTAT, *job_ids),) if job_ids else ()
+    def queries(self, job_ids: Sequence[str], user: str) -> Sequence[Query[QueueSnapshot]]:
+        """Return one qstat for all submissions (it runs two if no history is kept); none without submissions."""
+        return (Query((*_QSTAT, *job_ids), qstat_snapshot),) if job_ids else ()
 
-    def parse_query(self, number: int, answer: Answer) -> Listing:
-        """What qstat reported. Ids that it does not know (history off or purged) are `absent`, not ended."""
-        if answer.exit_code is None:
-            return Listing(complete=False, trouble=f"qstat did not answer within {answer.wall_s:.0f} s")
-        told = answer.exit_code in (0, FINISHED, UNKNOWN_JOB)
-        trouble = _trouble(answer) if told else refusal(answer, "list the jobs").message
-        asked = answer.argv[len(_QSTAT) :]
-        try:
-            found = statuses(parse_dsv(answer.stdout), asked)
-        except (SchedulerParseError, ValueError) as exc:
-            return Listing(complete=False, trouble=trouble or str(exc))
-        # An id without a word about it, as a server without history answers to -x, is not known to be over.
-        every = {job_id for job_id, _ in found} >= set(asked) or answer.exit_code == FINISHED
-        absent: set[tuple[str, int | None]] = set()
-        if told:
-            absent |= {(job_id, None) for job_id in unknown_ids(answer, asked)}
-        if NO_HISTORY_TEXT in answer.stderr:  # then a subjob that has ended is shown with its array's attributes only
-            absent |= {key for key, status in found.items() if status.state.final and status.restarts is None}
-        found = {key: status for key, status in found.items() if key not in absent}
-        return Listing(found, complete=told and every and not absent, trouble=trouble, absent=frozenset(absent))
+    def array_task_id(self, job_id: str, index: int) -> str:
+        """Return `12[3].server`."""
+        return job_id.replace("[]", f"[{index}]") if "[]" in job_id else f"{job_id}[{index}]"
 
-    def find_argv(self, name: str, user: str) -> tuple[str, ...]:
-        """Jobs of this name with all their attributes, ended ones too: qselect gives only ids, so qstat follows.
+    def submission_id(self, job_id: str) -> str:
+        """Return `12[].server` for `12[3].server`."""
+        return re.sub(r"\[\d+\]", "[]", job_id)
 
-        The shell's text is constant; name and user are its parameters. `set -f`: `69[].server` is no file pattern.
+    def log_index(self, file_name: str) -> int | None:
+        """Return 3 for `12[3].server.OU`."""
+        match = re.search(r"\[(\d+)\]", file_name)
+        return int(match[1]) if match else None
+
+    def find_query(self, name: str, user: str, job_dir: str) -> Query[list[str]]:
+        """Return the query for jobs of this name, also ended ones. qselect prints only ids, so qstat follows.
+
+        The shell code is constant; name and user are its parameters. `set -f`: `69[].server` is not a file pattern.
         """
-        return ("/bin/sh", "-c", _FIND, "qselect", name, user)
-
-    def parse_find(self, answer: Answer, job_dir: str) -> list[str]:
-        """Ids of the jobs that log into `job_dir`, oldest first. Raises SchedulerError."""
-        if answer.exit_code not in (0, FINISHED, UNKNOWN_JOB):
-            raise refusal(answer, "look for the job")
-        own = [
-            job_id
-            for job_id, attributes in parse_dsv(answer.stdout).items()
-            if f"{job_dir.rstrip('/')}/" in attributes.get("Output_Path", "")
-        ]
-        return sorted(own, key=lambda job_id: int(split_id(job_id)[0]))
+        return Query(("/bin/sh", "-c", _FIND, "qselect", name, user), partial(submitted_from, job_dir))
 
     def probes(self) -> Sequence[tuple[str, ...]]:
         """Version, server, queues, nodes."""
         return PROBES
 
-    def parse_probes(self, answers: Sequence[Answer]) -> ClusterFacts:
+    def parse_probes(self, answers: Sequence[CommandResult]) -> ClusterFacts:
         """What this PBS is; Torque, a part that cannot be read and switched-off history are warnings."""
         return site_facts(answers)
 
 
-def _trouble(answer: Answer) -> str:
-    """Words on stderr that are about more than an id that is not known."""
+def qstat_snapshot(answer: CommandResult) -> QueueSnapshot:
+    """Parse the result of the qstat of `queries`. Ids unknown to it (history off or purged) are `absent`, not ended."""
+    if answer.exit_code is None:
+        return QueueSnapshot(complete=False, error=f"qstat did not answer within {answer.wall_s:.0f} s")
+    listed = answer.exit_code in (0, FINISHED, UNKNOWN_JOB)
+    error = _other_errors(answer) if listed else refusal(answer, "list the jobs").message
+    asked = answer.argv[len(_QSTAT) :]
+    try:
+        by_key = statuses(parse_dsv(answer.stdout), asked)
+    except (SchedulerParseError, ValueError) as exc:
+        return QueueSnapshot(complete=False, error=error or str(exc))
+    # An id that is not mentioned at all, as by a server without history in reply to -x, need not be over.
+    every = {job_id for job_id, _ in by_key} >= set(asked) or answer.exit_code == FINISHED
+    absent: set[tuple[str, int | None]] = set()
+    if listed:
+        absent |= {(job_id, None) for job_id in unknown_ids(answer, asked)}
+    if NO_HISTORY_TEXT in answer.stderr:  # then a subjob that has ended is listed with its array's attributes only
+        absent |= {key for key, status in by_key.items() if status.state.final and status.restarts is None}
+    by_key = {key: status for key, status in by_key.items() if key not in absent}
+    return QueueSnapshot(by_key, complete=listed and every and not absent, error=error, absent=frozenset(absent))
+
+
+def submitted_from(job_dir: str, answer: CommandResult) -> list[str]:
+    """Return the ids of the listed jobs that log into `job_dir`, the oldest first. Raises SchedulerError."""
+    if answer.exit_code not in (0, FINISHED, UNKNOWN_JOB):
+        raise refusal(answer, "look for the job")
+    own = [
+        job_id
+        for job_id, attributes in parse_dsv(answer.stdout).items()
+        if f"{job_dir.rstrip('/')}/" in attributes.get("Output_Path", "")
+    ]
+    return sorted(own, key=lambda job_id: int(split_id(job_id)[0]))
+
+
+def _other_errors(answer: CommandResult) -> str:
+    """Return the lines on stderr that are not about unknown ids."""
     return "" if only_over(answer) else said(answer)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hpcsweep.errors import SchedulerError, SchedulerParseError
-from hpcsweep.schedulers.base import Answer, ClusterFacts, Partition
+from hpcsweep.schedulers.base import ClusterFacts, CommandResult, Partition
 from hpcsweep.schedulers.clocks import pbs_seconds
 from hpcsweep.schedulers.pbs.exit_codes import integer
 from hpcsweep.schedulers.pbs.records import Attributes, parse_json, parse_plain, section
@@ -54,7 +54,7 @@ class PbsNode:
         return bool(self.state) and all(word.strip() in _USABLE for word in self.state.split(","))
 
 
-def site_facts(answers: Sequence[Answer]) -> ClusterFacts:
+def site_facts(answers: Sequence[CommandResult]) -> ClusterFacts:
     """What the answers to `PROBES` tell, in their order. Never raises: what cannot be read is a warning."""
     warnings: list[str] = []
     server: dict[str, str] = {}

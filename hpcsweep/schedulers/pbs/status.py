@@ -12,7 +12,7 @@ _VNODE = re.compile(r"\(?([^():+]+)")
 _SHORT_OF = re.compile(r"amount of (?:server |queue )?resource: (\S+)(?: \((\S+) != (\S+)\))?")
 _SWITCHED_OFF = re.compile(r"amount of (server|queue) resource: (\S+) \(True != False\)")
 _TOO_MANY_STARTS = "too many failed attempts"
-NEVER = "Can Never Run: "
+CAN_NEVER_RUN = "Can Never Run: "
 WAITING = "Not Running: "
 _BEGAN = "Job Array Began"
 _STARTED = "Job run at "
@@ -131,11 +131,11 @@ def status(job_id: str, index: int | None, attributes: Attributes, array: Attrib
     if state is JobState.HELD:
         reason, hint = _hold(attributes)
     elif state is JobState.PENDING and (switch := _SWITCHED_OFF.search(comment)):
-        reason = comment.removeprefix(NEVER).removeprefix(WAITING)
+        reason = comment.removeprefix(CAN_NEVER_RUN).removeprefix(WAITING)
         hint = f"the site has set {switch[2]} of the {switch[1]} to False, for example while a file system is down: "
         hint += "the job starts when it is True again"
-    elif state is JobState.PENDING and comment.startswith(NEVER):
-        state, reason, hint = JobState.NEVER, comment.removeprefix(NEVER), never_hint(comment)
+    elif state is JobState.PENDING and comment.startswith(CAN_NEVER_RUN):
+        state, reason, hint = JobState.UNSCHEDULABLE, comment.removeprefix(CAN_NEVER_RUN), never_hint(comment)
     elif state is JobState.PENDING and comment.startswith(WAITING):
         reason = comment.removeprefix(WAITING)
     elif state is JobState.PENDING and comment.startswith(_BEGAN):

@@ -2,7 +2,7 @@
 
 import re
 
-from hpcsweep.schedulers.base import Answer, ClusterFacts, Partition
+from hpcsweep.schedulers.base import ClusterFacts, CommandResult, Partition
 from hpcsweep.schedulers.clocks import slurm_seconds
 
 CONFIG_ARGV = ("scontrol", "show", "config")
@@ -14,7 +14,7 @@ _SETTING = re.compile(r"^(\w+)\s+= (.*)$", re.MULTILINE)
 _GPU = re.compile(r"(?:^|,)gpu(?::(?P<type>[^:,()]+))?:(?P<count>\d+)")  # a type may begin with a digit: 1g.10gb
 
 
-def parse_facts(config: Answer, partitions: Answer) -> ClusterFacts:
+def parse_facts(config: CommandResult, partitions: CommandResult) -> ClusterFacts:
     """The facts in the answers to CONFIG_ARGV and PARTITIONS_ARGV; what cannot be read is a warning."""
     warnings = [
         f"{answer.argv[0]}: {(answer.stderr.strip().splitlines() or ['no answer in time'])[-1]}"

@@ -26,6 +26,9 @@ SACCT_FIELDS = ("JobID", "State", "ExitCode", "NodeList", "Reason", "JobName")
 SACCT_FORMAT = ",".join(SACCT_FIELDS)
 """For `sacct -P -o`. Restarts is no field of 22.05."""
 
+OWN_STATE_FIELDS = "State:|,RestartCnt:|,PreemptTime:|,StartTime:|"
+"""For `squeue --Format` of a job about itself."""
+
 Statuses = dict[tuple[str, int | None], JobStatus]
 
 _JOB_ID = re.compile(r"(\d+)(?:_(\d+)|_\[([^\]]*)\]|\+\d+)?")
@@ -84,7 +87,7 @@ def parse_sacct(text: str) -> Statuses:
         reason = "" if native == "PENDING" and reason == "None" else reason
         for key in expand_job_id(job_id):
             status = _status(key, native, reason, nodes, name, exit_code, signal, "")
-            found[key] = replace(status, trails=True)
+            found[key] = replace(status, lags=True)
     return found
 
 
@@ -203,3 +206,21 @@ def _failure(exit_code: int | None, signal: int | None, hint: str) -> tuple[str,
             "each job has a /tmp and /dev/shm of its own",
         )
     return f"its script ended with exit code {'unknown' if exit_code is None else exit_code}", hint
+
+
+def read_own_state(text: str, restarts: int) -> str:
+    """Return `REQUEUED`, `PREEMPTED`, or the state in the line that squeue prints for OWN_STATE_FIELDS.
+
+    `restarts`: of this start of the job. While Slurm requeues a job, its state is COMPLETING, as for any job that ends:
+    only a restart that is counted already, or a preemption time within this start, shows it (Slurm 22.05.8).
+    Returns "" for text of another form.
+    """
+    row = text.partition("\n")[0].split("|")
+    if len(row) != 5:
+        return ""
+    state, counted, preempted_at, started_at, _ = row
+    if counted.isdigit() and int(counted) > restarts:
+        return "REQUEUED"
+    if preempted_at[:1].isdigit() and preempted_at >= started_at:
+        return "PREEMPTED"
+    return state

@@ -81,7 +81,7 @@ def state_hint(native: str) -> str:
 
 @dataclass(frozen=True)
 class _Pending:
-    """A reason for waiting. `state`: PENDING will pass by itself, HELD needs a person, NEVER a new submission."""
+    """A reason for waiting. `state`: PENDING passes by itself, HELD needs a person, UNSCHEDULABLE a new submission."""
 
     pattern: str
     state: JobState
@@ -115,29 +115,31 @@ _PENDING = (
     _Pending("JobHeldAdmin", JobState.HELD, "is held by an administrator", "ask the administrators of the cluster"),
     _Pending("job requeued in held state|JobHoldMaxRequeue", JobState.HELD, "was requeued and is held",
              "scontrol release JOBID, or hpcsweep cancel and retry"),
-    _Pending("launch failed requeued held", JobState.NEVER, "a node could not start it, and Slurm holds it for ever",
+    _Pending("launch failed requeued held", JobState.UNSCHEDULABLE,
+             "a node could not start it, and Slurm holds it",
              "hpcsweep cancel and retry; the log of the node's slurmd says why"),
-    _Pending("user env retrieval failed requeued held", JobState.NEVER,
+    _Pending("user env retrieval failed requeued held", JobState.UNSCHEDULABLE,
              "its node could not read your login environment, and Slurm holds it for ever",
              "make ~/.bash_profile quick and silent, then hpcsweep cancel and retry"),
-    _Pending(".* requeued held", JobState.NEVER, "Slurm took it back and holds it for ever",
+    _Pending(".* requeued held", JobState.UNSCHEDULABLE, "Slurm took it back and holds it for ever",
              "hpcsweep cancel and retry"),
-    _Pending("PartitionTimeLimit", JobState.NEVER, "its walltime is over the partition's MaxTime", _SHORTER),
-    _Pending("QOSMaxWallDurationPerJobLimit|AssocMaxWallDurationPerJobLimit", JobState.NEVER,
+    _Pending("PartitionTimeLimit", JobState.UNSCHEDULABLE, "its walltime is over the partition's MaxTime", _SHORTER),
+    _Pending("QOSMaxWallDurationPerJobLimit|AssocMaxWallDurationPerJobLimit", JobState.UNSCHEDULABLE,
              "its walltime is over the limit of its QOS or account", "lower resources.walltime, or choose another QOS"),
-    _Pending("PartitionNodeLimit", JobState.NEVER, "it asks for more nodes than the partition gives to one job",
+    _Pending("PartitionNodeLimit", JobState.UNSCHEDULABLE, "it asks for more nodes than the partition gives to one job",
              "lower resources.nodes, or choose another partition"),
-    _Pending("PartitionConfig", JobState.NEVER, "it asks for more than the whole partition has", _SMALLER),
-    _Pending("BadConstraints", JobState.NEVER, "no node can ever meet what it asks for", _SMALLER),
-    _Pending("DependencyNeverSatisfied", JobState.NEVER, "the job that it depends on has failed"),
-    _Pending("InvalidAccount|AccountNotAllowed", JobState.NEVER, "its account may not be used here",
+    _Pending("PartitionConfig", JobState.UNSCHEDULABLE, "it asks for more than the whole partition has", _SMALLER),
+    _Pending("BadConstraints", JobState.UNSCHEDULABLE, "no node can ever meet what it asks for", _SMALLER),
+    _Pending("DependencyNeverSatisfied", JobState.UNSCHEDULABLE, "the job that it depends on has failed"),
+    _Pending("InvalidAccount|AccountNotAllowed", JobState.UNSCHEDULABLE, "its account may not be used here",
              "set account in the cluster profile (sacctmgr show assoc user=$USER)"),
-    _Pending("InvalidQOS|QOSNotAllowed", JobState.NEVER, "its QOS may not be used here",
+    _Pending("InvalidQOS|QOSNotAllowed", JobState.UNSCHEDULABLE, "its QOS may not be used here",
              "set qos in the cluster profile (sacctmgr show qos)"),
-    _Pending("ReservationDeleted", JobState.NEVER, "its reservation was deleted", "change reservation in the profile"),
-    _Pending("DeadLine", JobState.NEVER, "its deadline cannot be met any more"),
+    _Pending("ReservationDeleted", JobState.UNSCHEDULABLE, "its reservation was deleted",
+             "change reservation in the profile"),
+    _Pending("DeadLine", JobState.UNSCHEDULABLE, "its deadline cannot be met any more"),
     _Pending("(QOS|Assoc)(Max|Min)[A-Za-z]*Per(Job|Node)(Limit)?|(QOS|Assoc)Min[A-Za-z]*|MaxMemPerLimit",
-             JobState.NEVER, "it asks for more, or less, than one job may have in its QOS or account", _SMALLER),
+             JobState.UNSCHEDULABLE, "it requests more, or less, than its QOS or account allows for one job", _SMALLER),
     _Pending("(QOS|Assoc)Grp(?![A-Za-z]*Run)[A-Za-z]*Minutes(Limit)?", JobState.HELD,
              "its account or QOS has spent its budget of hours; it does not start when other jobs end",
              "set another account or qos in the cluster profile, or ask the site for more hours "
@@ -149,7 +151,7 @@ _PENDING_PATTERNS = tuple((re.compile(row.pattern), row) for row in _PENDING)
 
 @dataclass(frozen=True)
 class Waiting:
-    """Why a job waits: `state` PENDING, HELD or NEVER, in words, with what to change."""
+    """Why a job waits: `state` PENDING, HELD or UNSCHEDULABLE, in words, with what to change."""
 
     state: JobState
     words: str
@@ -167,8 +169,8 @@ def waiting(reason: str) -> Waiting:
 
 
 _TOO_MANY = (
-    "you have as many jobs in the queue as your QOS or account allows: submit fewer elements at once (a larger --pack, "
-    "or a part of the grid), or wait until others have ended"
+    "you have as many jobs in the queue as your QOS or account allows: submit fewer array tasks at once (a larger "
+    "--runs-per-job, or a part of the grid), or wait until others have ended"
 )
 
 # Words of sbatch's stderr (errors.txt of 22.05.8, 24.11.5 and 26.05.5) -> what to change.
@@ -191,7 +193,7 @@ _REFUSALS = (
     ("unspecified error", "the site's submit plugin refused it; its own sentence, if any, stands before"),
     ("dos line breaks", "a template has Windows line ends: convert it"),
     ("unable to open file", "is HPCSWEEP_HOME on a file system of this host?"),
-    ("too long", "the script, its name or its comment is longer than Slurm takes: lower --pack, or shorten the path"),
+    ("too long", "script, name or comment longer than Slurm accepts: lower --runs-per-job, or shorten the path"),
 )  # fmt: skip
 
 

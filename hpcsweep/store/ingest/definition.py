@@ -175,7 +175,7 @@ def _workload(planned: PlannedWorkload) -> dict[str, Any]:
     """What the column `run.workloads` keeps of one."""
     return {
         "settings": planned.workload.model_dump(mode="json"),
-        "left_out": planned.left_out,
+        "left_out": None if planned.left_out is None else str(planned.left_out),
         "samples": planned_samples(planned),
         "sha256": next(iter(planned.facts.files.values()), None),
     }

@@ -15,7 +15,7 @@ import submitit
 from hpcsweep.errors import SchedulerError, SpecError
 from hpcsweep.hosts.base import Host
 from hpcsweep.hosts.local import LocalHost
-from hpcsweep.schedulers.base import JobState, JobStatus, Listing
+from hpcsweep.schedulers.base import JobState, JobStatus, QueueSnapshot
 from hpcsweep.spec.job import JobSpec
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.submit.local.dispatcher import QUEUED_FILE, alive, lock, read_state, tell
@@ -91,7 +91,7 @@ class LocalBackend:
         taken = any(key.startswith(f"{folder.name}_") for key in read_state(sweep).get("elements", {}))
         return [f"{sweep.name}:{folder.name}"] if taken else []
 
-    def listing(self, names: Mapping[str, str]) -> Listing:
+    def queue_snapshot(self, names: Mapping[str, str]) -> QueueSnapshot:
         """What the dispatchers' state files and the process table say."""
         statuses: dict[tuple[str, int | None], JobStatus] = {}
         troubles: list[str] = []
@@ -107,7 +107,7 @@ class LocalBackend:
                 job, index = key.split("_")
                 if int(job) == number:
                     statuses[(job_id, int(index))] = _status(job_id, int(index), element, living)
-        return Listing(statuses, complete=not troubles, trouble="; ".join(troubles))
+        return QueueSnapshot(statuses, complete=not troubles, error="; ".join(troubles))
 
     def _sweep(self, job_id: str) -> tuple[SweepFolder, int]:
         name, _, number = job_id.rpartition(":")
@@ -181,7 +181,7 @@ def _status(job_id: str, index: int, element: Mapping[str, Any], dispatcher_aliv
             job_id, index, JobState.FAILED, native, "cancelled before it started", outcome=OutcomeKind.CANCELLED
         )
     if native == "never":
-        return JobStatus(job_id, index, JobState.NEVER, native, str(element.get("reason", "")))
+        return JobStatus(job_id, index, JobState.UNSCHEDULABLE, native, str(element.get("reason", "")))
     code = element.get("exit_code")
     state = JobState.COMPLETED if code == 0 else JobState.FAILED
     cancelled = OutcomeKind.CANCELLED if element.get("cancelled_at") else None

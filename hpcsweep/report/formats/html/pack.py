@@ -6,8 +6,6 @@ import json
 import math
 from typing import Any
 
-from plotly.offline import get_plotlyjs
-
 _LEVEL = 6  # of gzip; level 9 takes three times as long for 1% less
 
 
@@ -23,6 +21,8 @@ def pack_json(value: Any) -> str:
 
 def pack_plotly() -> str:
     """plotly.js as the Python package ships it (MIT license), packed: about 2 MB in place of 4.8."""
+    from plotly.offline import get_plotlyjs  # slow to import, and needed by this format only
+
     return pack(get_plotlyjs())
 
 
