@@ -8,7 +8,7 @@ from hpcsweep.analysis.findings.compared import Candidate, Comparison
 from hpcsweep.analysis.findings.measured import Cell, Result, SampleSet, Validity
 from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.report import document, wording
-from hpcsweep.report.document import Block, Bullets, Paragraph, Quantity, Section, Table
+from hpcsweep.report.document import Block, Bullets, Paragraph, Section, Table
 from hpcsweep.report.wording import NO_OBJECTIVE, NOTHING
 
 MAX_REASONS = 3
