@@ -80,7 +80,7 @@ def _metrics(goal: Goal) -> list[str]:
 def _against_baseline(tables: MetricTables, baseline: str | None, goal: Goal) -> tuple[Comparison, ...]:
     """Compare every variant with the baseline, in one family per metric and sample set over all workloads.
 
-    There is no comparison on a workload that one of the two left out; the results have it as n/a.
+    A workload that one of the two left out has no comparison; the results have it as n/a.
     """
     comparisons: list[Comparison] = []
     if baseline is None:

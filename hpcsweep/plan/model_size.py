@@ -1,6 +1,6 @@
-"""How large a model is: bytes of its weights and of its KV cache, from its own files or from a small table. Pure.
+"""Compute the size of a model: bytes of its weights and of its KV cache. Pure.
 
-Whoever calls reads the files: `config.json` and `model.safetensors.index.json` as parsed JSON.
+The caller reads the files: `config.json` and `model.safetensors.index.json` as parsed JSON.
 """
 
 from collections.abc import Mapping
@@ -24,11 +24,11 @@ WIDTH_OF_METHOD = {
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What is known of a model. None: not known.
+    """Size and shape of a model. None: unknown.
 
-    `weight_bytes`: exact, from the safetensors index; `bytes_per_parameter`: what multiplies `parameters` otherwise.
-    `kv_values_per_token_layer`: numbers that one layer keeps of one token. `kv_heads`: None when the KV cache is not
-    split by heads (MLA). `uniform_attention`: every layer keeps every token. `architecture`: for the bound of the speed;
+    `weight_bytes`: exact, from the safetensors index; without it, `parameters` times `bytes_per_parameter` is used.
+    `kv_values_per_token_layer`: numbers stored per token in one layer. `kv_heads`: None if the KV cache is not split by
+    heads (MLA). `uniform_attention`: every layer stores every token. `architecture`: for the bound of the speed;
     None: of an unknown kind.
     """
 
@@ -47,22 +47,22 @@ class ModelFacts:
 
     @property
     def total_weight_bytes(self) -> float | None:
-        """Bytes of all weights; exact where the index is known. None: not known."""
+        """Return the bytes of all weights, exact with the safetensors index. None: unknown."""
         if self.weight_bytes is not None:
             return float(self.weight_bytes)
         return None if self.parameters is None else self.parameters * self.bytes_per_parameter
 
     def weight_arithmetic(self) -> str:
-        """How `total_weight_bytes` came about, such as `354.8e9 × 2 B = 709.6 GB`."""
+        """Return how `total_weight_bytes` was computed, such as `354.8e9 × 2 B = 709.6 GB`."""
         total = (self.total_weight_bytes or 0.0) / 1e9
         if self.weight_bytes is not None or self.parameters is None:
             return f"{total:.1f} GB of weights ({self.source})"
         return f"{self.parameters / 1e9:.1f}e9 × {self.bytes_per_parameter:g} B = {total:.1f} GB"
 
     def kv_bytes_per_token(self, tensor_parallel: int, pipeline_parallel: int, value_bytes: float) -> float | None:
-        """Bytes of KV cache that one token takes on one GPU; None: not known.
+        """Return the bytes of KV cache for one token on one GPU. None: unknown.
 
-        Heads are split over the tensor parallel GPUs, but never finer than one head; layers over the pipeline.
+        Heads are split over the tensor-parallel GPUs, down to one head; layers over the pipeline.
         """
         if self.layers is None or self.kv_values_per_token_layer is None:
             return None
@@ -71,9 +71,9 @@ class ModelFacts:
 
 
 def read_facts(name: str, config: Mapping[str, Any], index: Mapping[str, Any] | None = None) -> ModelFacts:
-    """The facts in a model's `config.json`, and in its safetensors index where there is one.
+    """Return the facts in a model's `config.json` and, if given, its safetensors index.
 
-    What a file does not say stays None; an unknown architecture is no error.
+    Values that the files do not contain are None; an unknown architecture is not an error.
     """
     text = {**config, **(config.get("text_config") or {})}
     dtype = str(text.get("torch_dtype") or text.get("dtype") or "bfloat16")
@@ -102,7 +102,7 @@ def read_facts(name: str, config: Mapping[str, Any], index: Mapping[str, Any] | 
 
 
 def _quantization(config: Mapping[str, Any]) -> tuple[str | None, float | None]:
-    """(method, bytes per weight); None: not quantized, or the width is not stated."""
+    """Return (method, bytes per weight). None: not quantized, or the width is not stated."""
     described = config.get("quantization_config")
     if not isinstance(described, Mapping):
         return None, None

@@ -21,7 +21,7 @@ class Figure:
     """One number with n, unit, sample set and 95 % confidence interval.
 
     `value` None: not available; `note` gives the reason. `of`: what `n` counts (samples, runs, repeats, pairs).
-    `low`, `high` None: there is no interval; `note` gives the reason. `method`: how the interval was computed.
+    `low`, `high` None: no interval; `note` gives the reason. `method`: how the interval was computed.
     """
 
     value: float | None
