@@ -114,7 +114,7 @@ def test_the_table_shows_every_run_and_marks_the_simulated_ones(run, sweep):
     (stalled,) = [line for line in text.splitlines() if "stalled" in line and "│" in line]
     assert "SIMULATED" in stalled
     assert text.count("SIMULATED") == 1
-    assert "4 runs: 3 completed, 1 stalled; 1 more" in text
+    assert "4 runs: 3 completed, 1 stalled; plus 1 variant documented as not run" in text
     assert "\x1b" not in text
 
 

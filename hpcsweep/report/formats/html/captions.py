@@ -49,8 +49,8 @@ _EFFECTS = Plot(
 _PARETO = Plot(
     "pareto",
     "Speed per user and throughput per GPU",
-    "Means with their 95 % CI. The line joins the variants that no other variant beats in both means. Higher and further "
-    "right is better.",
+    "Means with their 95 % CI. The line joins the variants that no other variant beats in both means. Higher and "
+    "further right is better.",
     follows_runs=False,
 )
 
