@@ -40,7 +40,8 @@ def report(
 ) -> str:
     """Return the report of a sweep (None: of the latest one) as text, and write it to the file `output` if given.
 
-    `full`: every chapter (True), or the first screen only (False); None: the default of the format. `format`: markdown, html, json, csv, csv-runs, terminal or the format of a plugin; None: by the ending of `output`,
+    `full`: every chapter (True), or the first screen only (False); None: the default of the format.
+    `format`: markdown, html, json, csv, csv-runs, terminal or the format of a plugin; None: by the ending of `output`,
     else markdown. Raises ReportError for an unknown format, SpecError or StoreError for a sweep that does not exist.
     """
     path = None if output is None else Path(output)
@@ -66,8 +67,8 @@ def load_results(
 
     `rows`: `samples` for a row per request, `runs` for a row per run and workload with its statistics. The columns are
     those of `--format csv` and `--format csv-runs`, with the levels in `axis_NAME`; times are seconds; missing values
-    are NaN in columns of numbers, else empty text. Raises ReportError without pandas, which the extra `hpcsweep[pandas]`
-    installs; else what `report` raises.
+    are NaN in columns of numbers, else empty text. Raises ReportError without pandas (extra `hpcsweep[pandas]`), and
+    what `report` raises.
     """
     kinds = {"samples": "csv", "runs": "csv-runs"}
     if rows not in kinds:

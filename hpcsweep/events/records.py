@@ -166,6 +166,7 @@ class Warned(_Event):
     """A problem that did not end the attempt."""
 
     kind: Literal["warning"] = "warning"
+    code: str = Field("", description="stable name of the kind of warning; empty: an older record")
     message: str
     detail: str = ""
 
@@ -176,6 +177,7 @@ class AttemptEnded(_Event):
     kind: Literal["attempt_ended"] = "attempt_ended"
     outcome: OutcomeKind
     phase: Phase | None = None
+    code: str = Field("", description="stable name of the reason; empty: an older record")
     reason: str = Field("", description="one sentence")
     cause: StallCause | None = Field(
         None, description="of the outcome `stalled`; None: another outcome, or an older record"

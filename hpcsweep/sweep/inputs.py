@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hpcsweep.adopt.script import read_script
 from hpcsweep.adopt.servers import replacement, server_starts
+from hpcsweep.engines.registry import get_engine
 from hpcsweep.errors import DatasetError, SpecError
 from hpcsweep.foreign_files import read_regular
 from hpcsweep.load.datasets.registry import facts_of, read_options
@@ -232,4 +233,4 @@ def find_engine(engine: str, cluster: Cluster, variables: Mapping[str, str] = os
     named = cluster.engines.get(engine) or variables.get(f"HPCSWEEP_{engine.upper()}")
     if named:
         return shutil.which(named)
-    return shutil.which({"trtllm": "trtllm-serve"}.get(engine, engine))
+    return shutil.which(get_engine(engine).executable)

@@ -97,7 +97,7 @@ def test_status_json_is_json_whatever_stands_on_the_error_stream(run, home, swee
 
 def test_status_of_an_empty_home(run, home):
     assert json.loads(run("status", "--json").stdout) == {"sweeps": []}
-    assert "no sweep yet" in run("status").stdout
+    assert "no sweeps in" in run("status").stdout
     assert not home.exists()
 
 

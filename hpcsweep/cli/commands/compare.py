@@ -34,7 +34,7 @@ _METRICS = [name for name in METRICS if name not in STARTUP_METRICS]
     default=0.0,
     help="Regression that is accepted, in percent.  [default: 0]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/json.md).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/report-json.md).")
 @click.pass_context
 def compare(
     ctx: click.Context,

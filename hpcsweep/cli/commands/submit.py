@@ -53,7 +53,7 @@ from hpcsweep.units import counted
 )
 @click.option("--dry-run", is_flag=True, help="Print the runs, GPU-hours and job scripts; write and submit nothing.")
 @click.option("--wait", is_flag=True, help="Show progress until all runs have ended; exit 3 if none completed.")
-@click.option("--json", "as_json", is_flag=True, help="Print the plan or the submission as JSON (docs/json.md).")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan or the submission as JSON.")
 @click.pass_context
 def submit(
     ctx: click.Context,
@@ -144,7 +144,7 @@ def _document(sweep: SubmittedSweep) -> dict[str, object]:
     return {
         "sweep": sweep.name,
         "sweep_dir": str(sweep.path),
-        "jobs": [{"job": job.number, "job_id": job.job_id, "elements": job.array_tasks} for job in sweep.jobs],
+        "jobs": [job.document() for job in sweep.jobs],
         "simulated": list(sweep.simulated),
     }
 

@@ -71,8 +71,8 @@ def summary(sweep: SweepStatus) -> str:
     """Return the number of runs by outcome or state, in words."""
     counts = Counter(outcome_text(run.verdict.outcome, run.verdict.state) for run in sweep.runs)
     parts = ", ".join(f"{number} {word}" for word, number in sorted(counts.items()))
-    ideas = f"; plus {counted(len(sweep.ideas), 'variant')} documented as not run" if sweep.ideas else ""
-    return f"{counted(len(sweep.runs), 'run')}: {parts}{ideas}" if sweep.runs else "no runs"
+    documented = f"; plus {counted(len(sweep.documented), 'variant')} documented as not run" if sweep.documented else ""
+    return f"{counted(len(sweep.runs), 'run')}: {parts}{documented}" if sweep.runs else "no runs"
 
 
 def phase_words(run: RunStatus, now: float) -> str:
