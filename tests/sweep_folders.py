@@ -10,11 +10,10 @@ from typing import Any
 
 from hpcsweep.node.record.records import write_json
 from hpcsweep.spec.budgets import Budgets
-from hpcsweep.spec.job import Element, JobSpec, PlannedWorkload, Resources, RunSpec
-from hpcsweep.spec.server import ServerConfig, Settings
-from hpcsweep.spec.workload import Dataset, DatasetFacts, Workload
+from hpcsweep.spec.job import ArrayTask, JobSpec, PlannedWorkload, Resources, RunSpec
+from hpcsweep.spec.server import EngineSettings, ServerConfig
+from hpcsweep.spec.workload import DatasetFacts, DatasetSpec, Workload
 from hpcsweep.sweep.layout import SweepFolder
-from hpcsweep.sweep.layout import write_json as write_small
 from hpcsweep.sweep.submission import Submission
 
 STARTED_AT = 1_790_000_000.0
@@ -156,7 +155,7 @@ def make_sweep(
     axes: dict[str, list[str]] | None = None,
     *,
     samples: int = 3,
-    handed_over: bool = True,
+    submitted: bool = True,
     submitted_at: float = STARTED_AT - 60,
     scheduler: str = "slurm",
 ) -> MadeSweep:
@@ -175,27 +174,27 @@ def make_sweep(
         name=name,
         scheduler=scheduler,
         resources=Resources(gpus=8, gpu_type="h200", walltime_s=7200),
-        elements=[Element(index=index, runs=[spec]) for index, spec in enumerate(specs)],
+        array_tasks=[ArrayTask(index=index, runs=[spec]) for index, spec in enumerate(specs)],
         cache_dir=str(home / "cache"),
     )
     (job_dir / "job.json").write_text(job.model_dump_json(), encoding="utf-8")
     (job_dir / "job.sh").write_text("#!/bin/bash\nexec true\n", encoding="utf-8")
     for label in labels:
         (folder.path / "runs" / label).mkdir(parents=True)
-    write_small(folder.path / "sweep.json", _document(name, axes, specs, submitted_at, scheduler))
-    if handed_over:
-        hand_over(folder, 0, "12", len(specs))
+    write_json(folder.path / "sweep.json", _document(name, axes, specs, submitted_at, scheduler))
+    if submitted:
+        mark_submitted(folder, 0, "12", len(specs))
     return MadeSweep(folder, tuple(labels))
 
 
-def hand_over(folder: SweepFolder, job: int, job_id: str, elements: int, cancelled: Iterable[int] = ()) -> None:
+def mark_submitted(folder: SweepFolder, job: int, job_id: str, array_tasks: int, cancelled: Iterable[int] = ()) -> None:
     """Write submission.json."""
     submission = Submission(
         job_id=job_id,
         cluster="h200",
         scheduler="slurm",
         submitted_at=STARTED_AT - 60,
-        elements=elements,
+        array_tasks=array_tasks,
         cancelled=list(cancelled),
     )
     folder.write_submission(job, submission)
@@ -206,11 +205,11 @@ def retry(sweep: MadeSweep, label: str, *, known_attempts: int, job_id: str = "1
     job_dir = sweep.folder.job_dir(1)
     job_dir.mkdir()
     job = sweep.folder.read_job(0)
-    spec = next(run for element in job.elements for run in element.runs if run.label == label)
+    spec = next(run for element in job.array_tasks for run in element.runs if run.label == label)
     again = spec.model_copy(update={"attempt_offset": known_attempts})
-    job = job.model_copy(update={"job": 1, "elements": [Element(index=0, runs=[again])]})
+    job = job.model_copy(update={"job": 1, "array_tasks": [ArrayTask(index=0, runs=[again])]})
     (job_dir / "job.json").write_text(job.model_dump_json(), encoding="utf-8")
-    hand_over(sweep.folder, 1, job_id, 1)
+    mark_submitted(sweep.folder, 1, job_id, 1)
 
 
 def finish(sweep: MadeSweep, *, samples: int, chunks: int = 16) -> None:
@@ -230,12 +229,12 @@ def _run(sweep: str, sweep_dir: Path, label: str, point: dict[str, str], samples
     server = ServerConfig(
         engine="vllm",
         model="zai-org/GLM-4.6",
-        settings=Settings(tensor_parallel_size=8, max_model_len=32768),
+        settings=EngineSettings(tensor_parallel_size=8, max_model_len=32768),
         env={f"AXIS_{axis.upper()}": level for axis, level in point.items()},
     )
-    workload = Workload(name="8k", dataset=Dataset(kind="samples"), max_tokens=512, ignore_eos=False)
+    workload = Workload(name="8k", dataset=DatasetSpec(kind="samples"), max_tokens=512, ignore_eos=False)
     facts = DatasetFacts(requests=samples, files={"8k.json": "ab" * 32})
-    large = Workload(name="64k", dataset=Dataset(kind="samples"), max_tokens=512, ignore_eos=False)
+    large = Workload(name="64k", dataset=DatasetSpec(kind="samples"), max_tokens=512, ignore_eos=False)
     return RunSpec(
         run_id=f"{sweep}/{label}",
         label=label,
@@ -279,7 +278,7 @@ def _document(
                 "gpus": 8,
                 "job": 0,
                 "index": index,
-                "planned_only": False,
+                "not_submitted": False,
                 "outcome": None,
                 "state_reason": "",
             }

@@ -1,4 +1,4 @@
-"""Tests of a script on one variable, such as `[ "$ENFORCE_EAGER" = yes ]`: an axis with the value that it tests for."""
+"""Parse tests of a script on one variable, such as `[ "$ENFORCE_EAGER" = yes ]`, which become axes."""
 
 import re
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ _OPPOSITE = {"yes": "no", "no": "yes", "true": "false", "false": "true", "on": "
 
 
 @dataclass(frozen=True)
-class Condition:
-    """`name` has the value `value`, or not. `default`: written in the test itself; None: none."""
+class ShellCondition:
+    """A test whether variable `name` has the value `value`, or with `holds` False does not. `default`: in the test."""
 
     name: str
     value: str
@@ -27,31 +27,31 @@ class Condition:
     default: str | None = None
 
     @property
-    def negated(self) -> "Condition":
-        """The condition of the else branch."""
-        return Condition(self.name, self.value, not self.holds, self.default)
+    def negated(self) -> "ShellCondition":
+        """Return the condition of the else branch."""
+        return ShellCondition(self.name, self.value, not self.holds, self.default)
 
     @property
     def other_value(self) -> str:
-        """A value with which the test has the other result."""
+        """Return a value with which the test has the other result."""
         return _OPPOSITE.get(self.value.lower(), f"not-{self.value}")
 
     def true_with(self, value: str | None) -> bool | None:
-        """Whether it is true when the variable has this value; None: the value is not known."""
+        """Return whether the test is true when the variable has this value; None: the value is not known."""
         known = value if value is not None else self.default
         return None if known is None else (known == self.value) is self.holds
 
 
-def read_condition(text: str) -> Condition | None:
-    """The condition that a test expresses; None: it is not about one variable and one value."""
-    found = _DEFAULT.search(text)
-    default = unquoted(found["default"]) if found else None
+def read_condition(text: str) -> ShellCondition | None:
+    """Parse the condition of a test; None: it is not about one variable and one value."""
+    default_reference = _DEFAULT.search(text)
+    default = unquoted(default_reference["default"]) if default_reference else None
     match = _TEST.fullmatch(text.strip())
     if match is not None:
         positive = (match["op"] in ("=", "==", "-eq")) is not bool(match["not"])
-        return Condition(match["name"], match["value"], positive, default)
+        return ShellCondition(match["name"], match["value"], positive, default)
     match = _SET.fullmatch(text.strip())
     if match is not None:
-        # A variable that is set to anything: 1 stands for it.
-        return Condition(match["name"], "1", (match["op"] == "-n") is not bool(match["not"]), default)
+        # The variable is set to any value; use 1.
+        return ShellCondition(match["name"], "1", (match["op"] == "-n") is not bool(match["not"]), default)
     return None

@@ -1,4 +1,4 @@
-"""The directives of a script as resources of an experiment, and as lines of a template."""
+"""Convert the directives of a script to resources of an experiment and lines of a template."""
 
 from dataclasses import dataclass, field
 
@@ -16,10 +16,10 @@ _PBS_OURS = frozenset(["-N", "-o", "-e", "-j", "-k", "-J", "-r", "-v", "-V", "-S
 
 
 @dataclass
-class Directives:
-    """What the directives say. `lines`: those of a template, without the prefix; `job_name`: empty, if not given.
+class ScriptDirectives:
+    """The contents of the directives. `lines`: for a template, without the prefix. `job_name`: empty if not given.
 
-    `parameters`: variables that `#PBS -v` or `--export` give, with their values. `unclear`: (line, sentence).
+    `parameters`: variables that `#PBS -v` or `--export` set, with their values. `unclear`: (line, sentence).
     """
 
     scheduler: str
@@ -33,7 +33,7 @@ class Directives:
 
 
 def scheduler_of(text: str) -> str | None:
-    """Return `slurm` or `pbs`, by the directives of a script; None: it has none."""
+    """Return `slurm` or `pbs` by the directives of a script; None: it does not have any."""
     lines = text.split("\n")
     counts = {name: sum(line.lstrip().startswith(prefix) for line in lines) for name, prefix in
               (("slurm", "#SBATCH"), ("pbs", "#PBS"))}  # fmt: skip
@@ -41,74 +41,74 @@ def scheduler_of(text: str) -> str | None:
     return best if counts[best] else None
 
 
-def read_directives(text: str) -> Directives:
-    """Return what the directives of a script say. Raises SpecError for one that the scheduler would not take."""
+def read_directives(text: str) -> ScriptDirectives:
+    """Read the directives of a script. Raises SpecError for a directive that the scheduler would reject."""
     scheduler = scheduler_of(text)
     if scheduler == "slurm":
         return _slurm(text)
     if scheduler == "pbs":
         return _pbs(text)
-    return Directives("local", ScriptRequest())
+    return ScriptDirectives("local", ScriptRequest())
 
 
-def _slurm(text: str) -> Directives:
-    found = Directives("slurm", slurm_user_script.user_request(text, array_allowed=True))
+def _slurm(text: str) -> ScriptDirectives:
+    directives = ScriptDirectives("slurm", slurm_user_script.user_request(text, array_allowed=True))
     given: dict[str, str] = {}
     lines: dict[str, str] = {}
     for number, option, value in slurm_user_script.directive_options(text):
         given[option] = value
         if option == "array":
-            found.unclear.append((number, f"--array={value}: hpcsweep makes the array, of the runs of the experiment"))
+            directives.unclear.append((number, f"--array={value} is not adopted: hpcsweep creates the job array"))
         elif option in _SLURM_OURS:
             continue
         else:
             lines[option] = f"--{option}={value}" if value else f"--{option}"
-    found.job_name = given.get("job-name", "")
-    found.lines = list(lines.values())
-    per_task, tasks = given.get("cpus-per-task", ""), found.request.tasks or 1
-    per_node = max(1, tasks // (found.request.nodes or 1))
+    directives.job_name = given.get("job-name", "")
+    directives.lines = list(lines.values())
+    per_task, tasks = given.get("cpus-per-task", ""), directives.request.tasks or 1
+    per_node = max(1, tasks // (directives.request.nodes or 1))
     if per_task.isdigit():
-        found.cpus = int(per_task) * per_node
-        found.lines.append(f"--cpus-per-task={found.cpus}")
-    found.memory = _memory(given.get("mem", ""), "M")
-    _variables(found, given.get("export", ""))
-    _warn(found)
-    return found
+        directives.cpus = int(per_task) * per_node
+        directives.lines.append(f"--cpus-per-task={directives.cpus}")
+    directives.memory = _memory(given.get("mem", ""), "M")
+    _variables(directives, given.get("export", ""))
+    _warn(directives)
+    return directives
 
 
-def _pbs(text: str) -> Directives:
-    found = Directives("pbs", pbs_user_script.user_request(text, array_allowed=True))
+def _pbs(text: str) -> ScriptDirectives:
+    directives = ScriptDirectives("pbs", pbs_user_script.user_request(text, array_allowed=True))
     select = ""
     for number, option, value in pbs_user_script.directive_options(text):
         if option == "-N":
-            found.job_name = value
+            directives.job_name = value
         elif option == "-J":
-            found.unclear.append((number, f"-J {value}: hpcsweep makes the array, of the runs of the experiment"))
+            directives.unclear.append((number, f"-J {value} is not adopted: hpcsweep creates the job array"))
         elif option == "-v":
-            _variables(found, value)
+            _variables(directives, value)
         elif option == "-l":
-            kept = [item for item in value.split(",") if not item.startswith("walltime=")]
-            found.lines += [f"-l {item}" for item in kept]
-            select = next((item.partition("=")[2] for item in kept if item.startswith("select=")), select)
+            items = [item for item in value.split(",") if not item.startswith("walltime=")]
+            directives.lines += [f"-l {item}" for item in items]
+            select = next((item.partition("=")[2] for item in items if item.startswith("select=")), select)
         elif option not in _PBS_OURS:
-            found.lines.append(f"{option} {value}".strip())
+            directives.lines.append(f"{option} {value}".strip())
     chunk = dict(item.partition("=")[::2] for item in select.partition("+")[0].split(":"))
     cpus = chunk.get("ncpus", "")
-    found.cpus = int(cpus) if cpus.isdigit() and found.request.nodes is not None else None
-    found.memory = _memory(chunk.get("mem", ""), "") if found.request.nodes is not None else None
-    _warn(found)
-    return found
+    directives.cpus = int(cpus) if cpus.isdigit() and directives.request.nodes is not None else None
+    directives.memory = _memory(chunk.get("mem", ""), "") if directives.request.nodes is not None else None
+    _warn(directives)
+    return directives
 
 
-def _variables(found: Directives, text: str) -> None:
+def _variables(directives: ScriptDirectives, text: str) -> None:
     for item in text.split(","):
         name, sep, value = item.partition("=")
         if sep:
-            found.parameters[name.strip()] = value.strip("\"'")
+            directives.parameters[name.strip()] = value.strip("\"'")
 
 
 def _memory(text: str, unit: str) -> str | None:
-    """As an experiment file takes it; None: it is not said, or 0 (all)."""
+    """Return the size as written in an experiment file; None: not given, or 0 (all)."""
     try:
         size_bytes = parse_bytes(text if not text.isdigit() else f"{text}{unit}")
     except (ValueError, SpecError):
@@ -116,5 +116,5 @@ def _memory(text: str, unit: str) -> str | None:
     return (text if not text.isdigit() else f"{text}{unit}") if size_bytes else None
 
 
-def _warn(found: Directives) -> None:
-    found.unclear += [(0, warning) for warning in found.request.warnings]
+def _warn(directives: ScriptDirectives) -> None:
+    directives.unclear += [(0, warning) for warning in directives.request.warnings]

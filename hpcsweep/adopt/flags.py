@@ -1,4 +1,4 @@
-"""The arguments of a server as flags of `serve:`; what hpcsweep sets itself is left out."""
+"""Convert the arguments of a server to flags of `serve:`, without those that hpcsweep sets itself."""
 
 import re
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ _SHORT = {
     "sglang": {},
     "trtllm": {},
 }  # fmt: skip
-"""Short flags -> the long ones that an experiment file takes."""
+"""Short flags -> the long flags of an experiment file."""
 
 _DROPPED = frozenset(
     canonical(flag)
@@ -28,28 +28,30 @@ _SEVERAL_NODES = frozenset(
 )
 _FLAG = re.compile(r"--?[A-Za-z]")
 _SWITCH = re.compile(r"--(?:enable-|disable-|no-|skip-|enforce-eager$|trust-remote-code$|async-scheduling$)")
-"""Flags without a value: a word after one may be the model."""
+"""Flags without a value; a word after such a flag may be the model."""
 
-Word = tuple[str, str | None, str | None]
-"""(as written, its text or None, the one variable that it consists of or None)."""
+ExpandedWord = tuple[str, str | None, str | None]
+"""(as written, its text or None, the variable that it consists of or None)."""
 
 
 @dataclass(frozen=True)
-class Flag:
-    """`name`: long, as an experiment file takes it. `variable`: the value is that of this variable of the script."""
+class ServerFlag:
+    """A flag of a server, by its long name. `variable`: the variable of the script that gives the value; None: none."""
 
     name: str
     value: FlagValue
     variable: str | None = None
 
 
-def read_flags(engine: str, words: Iterable[Word], line: int) -> tuple[str | None, list[Flag], list[tuple[int, str]]]:
-    """Return (model, flags, (line, sentence) of what is not known) of a server's arguments.
+def read_flags(
+    engine: str, words: Iterable[ExpandedWord], line: int
+) -> tuple[str | None, list[ServerFlag], list[tuple[int, str]]]:
+    """Return (model, flags, (line, sentence) of what could not be resolved) of a server's arguments.
 
-    `served_name` and `revision` come as flags of these names: they belong under `model`.
+    `served_name` and `revision` are returned as flags of these names; they belong under `model`.
     """
     model: str | None = None
-    flags: list[Flag] = []
+    flags: list[ServerFlag] = []
     unclear: list[tuple[int, str]] = []
     rest = list(words)
     while rest:
@@ -58,14 +60,14 @@ def read_flags(engine: str, words: Iterable[Word], line: int) -> tuple[str | Non
             if model is None and not flags:
                 model = raw.strip('"')
             else:
-                unclear.append((line, f"{raw} is not known before the job runs"))
+                unclear.append((line, f"the value of {raw} is only known when the job runs"))
             continue
         written = text if text is not None else raw
         if not _FLAG.match(written):
             if model is None:
                 model = written
             elif written:
-                unclear.append((line, f"{written!r} belongs to no flag"))
+                unclear.append((line, f"{written!r} does not belong to a flag"))
             continue
         name, value = _SHORT[engine].get(written.partition("=")[0], written.partition("=")[0]), []
         if "=" in written:
@@ -75,9 +77,9 @@ def read_flags(engine: str, words: Iterable[Word], line: int) -> tuple[str | Non
             name, value = _SHORT[engine].get("-O", written), [(written[2:], written[2:], None)]
         takes_value = "=" not in written and not _SWITCH.match(name)
         while takes_value and rest and not _is_flag(rest[0]) and (not value or rest[0][1] is not None):
-            value.append(rest.pop(0))  # an unknown word behind a value may be anything
+            value.append(rest.pop(0))  # an unresolved word after a value may be anything
         if not name.startswith("--"):
-            unclear.append((line, f"{written}: write its long form under serve"))
+            unclear.append((line, f"{written}: write its long form under `engine_args`"))
             continue
         known = canonical(name)
         if known in _DROPPED:
@@ -85,29 +87,29 @@ def read_flags(engine: str, words: Iterable[Word], line: int) -> tuple[str | Non
         if known in _MODEL:
             model = value[0][1] if value and value[0][1] is not None else (value[0][0].strip('"') if value else None)
         elif known in _FILES:
-            unclear.append((line, f"{name}: write the keys of this file as flags under serve"))
+            unclear.append((line, f"{name}: write the keys of this file as flags under `engine_args`"))
         elif known in _SEVERAL_NODES:
-            unclear.append((line, f"{name}: a flag of a server on several nodes is not adopted"))
+            unclear.append((line, f"{name}: flags of a server on several nodes are not adopted"))
         elif any(item[1] is None for item in value):
-            unclear.append((line, f"{name} {value[0][0]}: its value is not known before the job runs"))
+            unclear.append((line, f"{name} {value[0][0]}: the value is only known when the job runs"))
         else:
             key = _OF_MODEL.get(known, name)
             flags.append(_flag(key, value))
     return model, flags, unclear
 
 
-def _flag(name: str, value: list[Word]) -> Flag:
+def _flag(name: str, value: list[ExpandedWord]) -> ServerFlag:
     texts = [str(item[1]) for item in value]
     if not texts:
         negative = name.startswith("--no-")
-        return Flag("--" + name.removeprefix("--no-") if negative else name, not negative)
+        return ServerFlag("--" + name.removeprefix("--no-") if negative else name, not negative)
     if len(texts) == 1:
-        return Flag(name, plain_value(texts[0]), value[0][2])
-    return Flag(name, texts)
+        return ServerFlag(name, plain_value(texts[0]), value[0][2])
+    return ServerFlag(name, texts)
 
 
 def plain_value(text: str) -> FlagValue:
-    """A number where the text is one as it would be printed again, else the text."""
+    """Return the number that the text prints, if printing it again gives the same text; otherwise the text."""
     for kind in (int, float):
         try:
             number = kind(text)
@@ -123,6 +125,6 @@ def _variable(raw: str) -> str | None:
     return match[1] if match else None
 
 
-def _is_flag(word: Word) -> bool:
+def _is_flag(word: ExpandedWord) -> bool:
     raw, text, _ = word
     return bool(_FLAG.match(text if text is not None else raw.lstrip('"')))

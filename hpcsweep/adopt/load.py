@@ -1,9 +1,9 @@
-"""The load that a script sends, where it is a benchmark whose options are known: vLLM's or SGLang's."""
+"""Read the load that a script sends with the benchmark of vLLM or SGLang."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hpcsweep.adopt.variables import Variables
+from hpcsweep.adopt.variables import ShellVariables
 from hpcsweep.shell import SimpleCommand, unquoted
 
 _INPUT = ("--random-input-len", "--random-input", "--input-len")
@@ -11,8 +11,8 @@ _OUTPUT = ("--random-output-len", "--random-output", "--output-len")
 
 
 @dataclass(frozen=True)
-class Load:
-    """A benchmark of random prompts. None: not said. `line`: where it stands."""
+class BenchmarkLoad:
+    """A benchmark command. `line`: its line in the script. None: the option is not given."""
 
     line: int
     input_len: int | None
@@ -22,8 +22,8 @@ class Load:
     dataset: str
 
 
-def read_load(command: SimpleCommand, variables: Variables) -> Load | None:
-    """Return the load that a command sends; None: it is no benchmark that is known."""
+def read_load(command: SimpleCommand, variables: ShellVariables) -> BenchmarkLoad | None:
+    """Return the load that a command sends; None: it is not a supported benchmark."""
     words = [unquoted(word) for word in command.words]
     joined = " ".join(words)
     known = "vllm bench serve" in joined or "sglang.bench_serving" in joined or "benchmark_serving.py" in joined
@@ -35,7 +35,7 @@ def read_load(command: SimpleCommand, variables: Variables) -> Load | None:
         value = _value(texts, names)
         return int(value) if value is not None and value.isdigit() else None
 
-    return Load(
+    return BenchmarkLoad(
         command.line.first,
         number(*_INPUT),
         number(*_OUTPUT),
@@ -46,8 +46,8 @@ def read_load(command: SimpleCommand, variables: Variables) -> Load | None:
 
 
 def _value(texts: Sequence[str | None], names: Sequence[str]) -> str | None:
-    for place, text in enumerate(texts):
+    for index, text in enumerate(texts):
         name, sep, value = (text or "").partition("=")
         if name in names:
-            return value if sep else (texts[place + 1] if place + 1 < len(texts) else None)
+            return value if sep else (texts[index + 1] if index + 1 < len(texts) else None)
     return None

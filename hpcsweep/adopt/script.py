@@ -1,17 +1,17 @@
-"""Reads a job script: the server it starts with its flags, the parameters it varies, its environment, its load.
+"""Read a job script: its server and flags, the parameters that it varies, its environment and its load.
 
-Nothing is executed. What depends on something that only a running job knows is reported with its line.
+Nothing is executed. What depends on values that only a running job has is reported with its line.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hpcsweep.adopt.conditions import Condition, read_condition
-from hpcsweep.adopt.flags import Flag, read_flags
-from hpcsweep.adopt.load import Load, read_load
+from hpcsweep.adopt.conditions import ShellCondition, read_condition
+from hpcsweep.adopt.flags import ServerFlag, read_flags
+from hpcsweep.adopt.load import BenchmarkLoad, read_load
 from hpcsweep.adopt.servers import ServerStart, server_start
-from hpcsweep.adopt.variables import ASSIGNMENT, Variables
+from hpcsweep.adopt.variables import ASSIGNMENT, ShellVariables
 from hpcsweep.shell import Line, SimpleCommand, logical_lines, simple_commands, tokens, unquoted
 from hpcsweep.spec.secret_values import is_secret
 
@@ -22,13 +22,13 @@ _KEPT = frozenset({
     "module", "ml", "source", ".", "conda", "mamba", "micromamba", "spack", "export", "unset", "ulimit", "umask",
     "eval", "cd", "mkdir", "soft",
 })  # fmt: skip
-"""Commands that prepare the environment: they go into the block `setup`."""
+"""Commands that prepare the environment, which are copied to the block `setup`."""
 
 _SILENT = frozenset({
     "echo", "printf", "date", "hostname", "set", "nvidia-smi", "env", "printenv", "true", ":", "trap", "pwd",
     "uname", "free", "lscpu", "which", "exec", "wait", "sleep", "sync", "exit", "shift",
 })  # fmt: skip
-"""Commands that need no mention when they are left out."""
+"""Commands that are left out without a message."""
 
 _OPENING = ("if", "for", "while", "until", "case", "select")
 _CLOSING = {"fi": "if", "done": "loop", "esac": "case"}
@@ -36,33 +36,33 @@ _OURS = frozenset({"CUDA_VISIBLE_DEVICES", "VLLM_API_KEY", "HPCSWEEP_JOB_DIR"})
 
 
 @dataclass(frozen=True)
-class Toggle:
-    """Flags that the script adds only under a condition. `first`: on the branch that the script's default takes."""
+class ConditionalFlags:
+    """Flags that the script adds only under a condition; `otherwise`: those of the other branch."""
 
-    condition: Condition
-    flags: tuple[Flag, ...]
-    otherwise: tuple[Flag, ...] = ()
+    condition: ShellCondition
+    flags: tuple[ServerFlag, ...]
+    otherwise: tuple[ServerFlag, ...] = ()
 
 
 @dataclass
-class Adopted:
-    """What a script amounts to. `unclear`: (line, sentence) of what could not be taken over."""
+class ScriptSummary:
+    """The contents of a job script. `unclear`: (line, sentence) of what could not be adopted."""
 
     text: str
     start: ServerStart | None = None
     model: str | None = None
-    flags: list[Flag] = field(default_factory=list)
-    toggles: list[Toggle] = field(default_factory=list)
+    flags: list[ServerFlag] = field(default_factory=list)
+    toggles: list[ConditionalFlags] = field(default_factory=list)
     env: dict[str, str] = field(default_factory=dict)
     setup: list[str] = field(default_factory=list)
-    load: Load | None = None
-    variables: Variables = field(default_factory=Variables)
+    load: BenchmarkLoad | None = None
+    variables: ShellVariables = field(default_factory=ShellVariables)
     unclear: list[tuple[int, str]] = field(default_factory=list)
 
 
-def read_script(text: str, parameters: Mapping[str, str] | None = None) -> Adopted:
-    """Return what a job script amounts to. `parameters`: variables that its directives give, with their values."""
-    reader = _Reader(text)
+def read_script(text: str, parameters: Mapping[str, str] | None = None) -> ScriptSummary:
+    """Read a job script. `parameters`: variables that its directives set, with their values."""
+    reader = _ScriptReader(text)
     for name, value in (parameters or {}).items():
         reader.found.variables.default(name, value)
     for line in logical_lines(text):
@@ -72,22 +72,22 @@ def read_script(text: str, parameters: Mapping[str, str] | None = None) -> Adopt
     return reader.found
 
 
-class _Reader:
-    """Goes through the commands of one script, in order."""
+class _ScriptReader:
+    """Process the commands of a script in order."""
 
     def __init__(self, text: str) -> None:
-        self.found = Adopted(text)
-        self._blocks: list[tuple[str, Condition | None]] = []
-        self._assigned: list[tuple[str, Line]] = []  # plain assignments, kept when something kept needs them
+        self.found = ScriptSummary(text)
+        self._blocks: list[tuple[str, ShellCondition | None]] = []
+        self._assigned: list[tuple[str, Line]] = []  # plain assignments, copied when a copied line needs them
         self._kept: list[Line] = []
         self._skipped: set[int] = set()
-        self._added: dict[str, list[tuple[Condition, str, Line]]] = {}  # variable -> what it gets under conditions
-        self._guard: list[Condition | None] = []  # tests before `&&` and `||`
+        self._added: dict[str, list[tuple[ShellCondition, str, Line]]] = {}  # variable -> its conditional values
+        self._guard: list[ShellCondition | None] = []  # tests before `&&` and `||`
         self._in_test = False
         self._after: list[int] = []
 
     def read(self, command: SimpleCommand) -> None:
-        """Take one command: of a block, a test, or one that does something."""
+        """Process a command: part of a block, a test, or a simple command."""
         words = list(command.words)
         while words and words[0] in ("then", "else", "elif", "do", "{", "!"):
             self._keyword(words.pop(0))
@@ -121,7 +121,7 @@ class _Reader:
             self._blocks[-1] = (kind, condition.negated if condition is not None and word == "else" else None)
             self._in_test = word == "elif"
 
-    def _simple(self, command: SimpleCommand, conditions: Sequence[Condition | None]) -> None:
+    def _simple(self, command: SimpleCommand, conditions: Sequence[ShellCondition | None]) -> None:
         command = self._unfolded(command)
         line, words = command.line, command.words
         start = server_start(command)
@@ -148,7 +148,7 @@ class _Reader:
             self._unclear(line.first, f"not adopted: {_short(line.text)!r}")
 
     def _unfolded(self, command: SimpleCommand) -> SimpleCommand:
-        """`$CMD`, `"${CMD[@]}"` and `eval "$CMD"` with the words that stand in the variable."""
+        """Replace `$CMD`, `"${CMD[@]}"` and `eval "$CMD"` with the words in the variable."""
         words = command.words[1:] if command.words[0] in ("eval", "exec") and len(command.words) > 1 else command.words
         match = re.fullmatch(r'"?\$\{?([A-Za-z_]\w*)(?:\[[@*]\])?\}?"?', words[0])
         known = self.found.variables.values.get(match[1]) if match else None
@@ -159,13 +159,13 @@ class _Reader:
         return unfolded if inner and server_start(unfolded) is not None else command
 
     def _default_by_colon(self, words: Sequence[str]) -> None:
-        """`: "${LEN:=32768}"`."""
+        """Read the default in `: "${LEN:=32768}"`."""
         for word in words:
             match = re.fullmatch(r'"?\$\{([A-Za-z_]\w*):?=([^}]*)\}"?', word)
             if match is not None:
                 self.found.variables.default(match[1], match[2])
 
-    def _assignments(self, command: SimpleCommand, conditions: Sequence[Condition | None]) -> None:
+    def _assignments(self, command: SimpleCommand, conditions: Sequence[ShellCondition | None]) -> None:
         exported = command.words[0] == "export"
         for word in command.words:
             match = ASSIGNMENT.fullmatch(word)
@@ -182,12 +182,12 @@ class _Reader:
                 self._assigned.append((name, command.line))
 
     def _conditional(
-        self, command: SimpleCommand, match: re.Match[str], conditions: Sequence[Condition | None]
+        self, command: SimpleCommand, match: re.Match[str], conditions: Sequence[ShellCondition | None]
     ) -> None:
-        """`if [ "$EAGER" = yes ]; then ARGS+=(--enforce-eager); fi`, or `EAGER_FLAG=--enforce-eager`."""
+        """Read `if [ "$EAGER" = yes ]; then ARGS+=(--enforce-eager); fi`, or `EAGER_FLAG=--enforce-eager`."""
         condition = conditions[-1] if len(conditions) == 1 else None
         if condition is None:
-            self._unclear(command.line.first, f"depends on what only the job knows: {_short(command.text)!r}")
+            self._unclear(command.line.first, f"depends on values that only the job has: {_short(command.text)!r}")
             return
         if condition.name == match["name"] and not condition.holds and condition.value == "1":
             self.found.variables.default(match["name"], match["value"])  # if [ -z "$LEN" ]; then LEN=32768; fi
@@ -200,7 +200,7 @@ class _Reader:
     def _export(self, line: Line, name: str, value: str) -> None:
         text = self.found.variables.text(value)
         if is_secret(name):
-            self._unclear(line.first, f"{name} may be a secret: set it in your login files, not in an experiment")
+            self._unclear(line.first, f"{name} may be a secret; set it in your login files, not in an experiment")
         elif name in _OURS:
             self._unclear(line.first, f"{name} is not adopted: the scheduler and hpcsweep set it")
         elif _ENVIRONMENT.fullmatch(name) and text is not None and name not in self.found.variables.parameters:
@@ -208,24 +208,24 @@ class _Reader:
         else:
             self._kept.append(line)
 
-    def _server(self, start: ServerStart, conditions: Sequence[Condition | None]) -> None:
-        found = self.found
-        if found.start is not None:
-            self._unclear(start.line.first, "starts a second server: only the first one is adopted")
+    def _server(self, start: ServerStart, conditions: Sequence[ShellCondition | None]) -> None:
+        summary = self.found
+        if summary.start is not None:
+            self._unclear(start.line.first, "starts a second server; only the first is adopted")
             return
         if any(condition is None for condition in conditions):
             self._unclear(start.line.first, "the server is started inside a loop or under a condition")
-        found.start = start
+        summary.start = start
         words = [word for raw in start.args for word in self._expanded(raw)]
-        found.model, found.flags, unclear = read_flags(start.engine, words, start.line.first)
-        found.unclear += unclear
+        summary.model, summary.flags, unclear = read_flags(start.engine, words, start.line.first)
+        summary.unclear += unclear
         for assignment in start.environment:
             name, _, value = assignment.partition("=")
-            text = found.variables.text(value)
+            text = summary.variables.text(value)
             if text is None or is_secret(name):
-                self._unclear(start.line.first, f"the value of {name} is not known, or is a secret")
+                self._unclear(start.line.first, f"the value of {name} is unknown or secret")
             elif name not in _OURS:
-                found.env[name] = text
+                summary.env[name] = text
         self._find_toggles(start)
 
     def _expanded(self, raw: str) -> Iterator[tuple[str, str | None, str | None]]:
@@ -236,11 +236,11 @@ class _Reader:
         for name, additions in self._added.items():
             if not re.search(rf"\$\{{?{name}\b", used):
                 for _, _, line in additions:
-                    self._unclear(line.first, f"{name} is set under a condition, and is not adopted")
+                    self._unclear(line.first, f"{name} is set under a condition and is not adopted")
                 continue
-            by_condition: dict[tuple[str, str], tuple[list[Flag], list[Flag], Condition]] = {}
+            by_condition: dict[tuple[str, str], tuple[list[ServerFlag], list[ServerFlag], ShellCondition]] = {}
             for condition, value, _ in additions:
-                inner = Variables(dict(self.found.variables.values), set(self.found.variables.parameters))
+                inner = ShellVariables(dict(self.found.variables.values), set(self.found.variables.parameters))
                 inner.assign(f"_={value}")
                 words = [word for item in inner.values["_"] for word in self._words_of(inner, item)]
                 _, flags, unclear = read_flags(start.engine, words, start.line.first)
@@ -250,9 +250,9 @@ class _Reader:
                 (yes if condition.holds else no).extend(flags)
             for yes, no, condition in by_condition.values():
                 positive = condition if condition.holds else condition.negated
-                self.found.toggles.append(Toggle(positive, tuple(yes), tuple(no)))
+                self.found.toggles.append(ConditionalFlags(positive, tuple(yes), tuple(no)))
 
-    def _words_of(self, variables: Variables, item: str) -> Iterator[tuple[str, str | None, str | None]]:
+    def _words_of(self, variables: ShellVariables, item: str) -> Iterator[tuple[str, str | None, str | None]]:
         for part in tokens(unquoted(item)) if item[:1] in "\"'" else [item]:
             yield from variables.words(part)
 
@@ -264,12 +264,12 @@ class _Reader:
         self.found.unclear.append((line, sentence))
 
     def finish(self) -> None:
-        """Keep the lines that set the environment up, with the assignments that they need."""
-        found = self.found
+        """Collect the lines that prepare the environment, with the assignments that they need."""
+        summary = self.found
         numbers = {line.first for line in self._kept}
         texts = {line.first: line.text for line in self._kept}
-        if found.start is not None:  # what the container's command is made of
-            texts[found.start.line.first] = " ".join(found.start.container or ())
+        if summary.start is not None:  # the words of the container's command
+            texts[summary.start.line.first] = " ".join(summary.start.container or ())
         changed = True
         while changed:
             changed = False
@@ -278,11 +278,11 @@ class _Reader:
                     numbers.add(line.first)
                     texts[line.first] = line.text
                     changed = True
-        found.setup = [texts[number] for number in sorted(numbers)]
+        summary.setup = [texts[number] for number in sorted(numbers)]
         if self._after:
             first, last = self._after[0], self._after[-1]
             where = f"line {first} follows" if first == last else f"lines {first}-{last} follow"
-            found.unclear.append((first, f"{where} the server's start (waiting, load, teardown)"))
+            summary.unclear.append((first, f"{where} the server's start (waiting, load, teardown)"))
 
 
 def _short(text: str) -> str:

@@ -60,7 +60,7 @@ def _ends(run: RunRow, begun: set[str | None]) -> Iterator[tuple[str, OutcomeKin
     for attempt in run.attempts:
         if attempt.host is not None and attempt.outcome is not None:
             yield attempt.host, attempt.outcome
-    if run.settled_by != "scheduler" or run.node is None or run.outcome is None:
+    if run.source != "scheduler" or run.node is None or run.outcome is None:
         return
     if run.outcome is not OutcomeKind.NOT_RUN or run.job not in begun:
         yield run.node, run.outcome

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hpcsweep.analysis.columns import SampleColumns
+from hpcsweep.plan.bound.deploy import BoundModel
 from hpcsweep.spec.phases import OutcomeKind, Phase, RunState, StallCause
 
 
@@ -134,12 +135,12 @@ class RunRow:
     outcome: OutcomeKind | None  # of the last attempt, or from the scheduler, or not_run
     reason: str = ""
     simulated: bool = False
-    planned_only: bool = False  # documented in the experiment as not run, with its reason
+    not_submitted: bool = False  # documented in the experiment as not run, with its reason
     job: str | None = None
     node: str | None = None
     gpu_type: str | None = None
     nodes: int = 1
-    settled_by: str = ""  # the source of state and outcome; empty: not known
+    source: str = ""  # of state and outcome; empty: not known
     queued_s: float | None = None
     attempts: tuple[AttemptRow, ...] = ()
     server: dict[str, object] = field(default_factory=dict)  # `spec.server.ServerConfig` as JSON; empty: not known
@@ -171,3 +172,4 @@ class SweepRow:
     runs: tuple[RunRow, ...] = ()
     scripts: dict[str, str] = field(default_factory=dict)  # path -> text of what was submitted
     sweep_dir: str = ""
+    models: dict[str, BoundModel] = field(default_factory=dict)  # by the name or path that servers were given

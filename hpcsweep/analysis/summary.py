@@ -16,6 +16,7 @@ from hpcsweep.analysis.decision.recommend import recommend
 from hpcsweep.analysis.findings import Findings
 from hpcsweep.analysis.findings.compared import Comparison
 from hpcsweep.analysis.findings.measured import SampleSet
+from hpcsweep.analysis.measured.bounds import with_bounds
 from hpcsweep.analysis.measured.cells import build_cells
 from hpcsweep.analysis.measured.costs import build_costs
 from hpcsweep.analysis.measured.metrics import METRICS, RUN_METRICS
@@ -33,7 +34,7 @@ def analyse(sweep: SweepRow) -> Findings:
     baseline = find_baseline(sweep)
     variants = build_variants(sweep, baseline)
     runs = build_runs(sweep.runs)
-    cells = build_cells(sweep.runs)
+    cells = with_bounds(build_cells(sweep.runs), sweep.runs, sweep.models)
     results = build_results(cells, [variant.variant for variant in variants])
     tables = MetricTables(results, cells)
     goal = read_goal(sweep.objective, tables.measured)

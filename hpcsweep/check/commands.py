@@ -1,65 +1,74 @@
-"""The commands of a report: flags that the shell loses, and whether what is recommended is what was measured."""
+"""Check the serve commands of a report: flags lost to the shell, and whether a recommended command was measured."""
 
 import re
 from collections.abc import Iterator, Sequence
 
 from hpcsweep.analysis.decision.commands import lost_flags
-from hpcsweep.check.findings import Finding, Verdict
-from hpcsweep.check.known import NOISE_PERCENT, NOISE_REASON, same_work
-from hpcsweep.imports.documents.blocks import Benchmark, Imported, Place, WrittenCommand
+from hpcsweep.check.findings import ClaimFinding, ClaimKind, ClaimVerdict
+from hpcsweep.check.measured_figures import NOISE_PERCENT, NOISE_REASON, same_work
+from hpcsweep.imports.documents.model import Benchmark, ImportedDocument, Location, WrittenCommand
 from hpcsweep.imports.documents.numbers import Number, percent_change, shown
 from hpcsweep.imports.documents.serve_settings import ServeSettings, serve_settings, settings_of
 
 _MEASURE = "total_token_throughput"
 _NEAREST = 3
 _PASTED = re.compile(r"^(?:\([\w.-]+\)\s)?[\w.-]+@[\w.-]+[: ]\S{0,80}[$#]\s")
-"""The prompt of a shell: a command that ran, in which only the terminal's padding follows the backslash."""
+"""A shell prompt: the command ran, and the blanks after its backslash are the terminal's padding."""
 
-Measured = tuple[Benchmark, ServeSettings]
+MeasuredSettings = tuple[Benchmark, ServeSettings]
 
 
-def check_commands(found: Imported) -> list[Finding]:
-    """Findings on every command of a document, and on the best of several settings."""
-    measured = [(one, settings) for one in found.benchmarks if (settings := settings_of(one)) is not None]
-    findings = list(_lost(found))
-    for command in found.commands:
+def check_commands(document: ImportedDocument) -> list[ClaimFinding]:
+    """Return findings on every command of a document, and on the best of several settings."""
+    measured = [(block, settings) for block in document.benchmarks if (settings := settings_of(block)) is not None]
+    findings = list(_lost(document))
+    for command in document.commands:
         if command.recommended and measured:
             findings += _recommended(command, measured)
-    return [*findings, *_best(found)]
+    return [*findings, *_best(document)]
 
 
-def _lost(found: Imported) -> Iterator[Finding]:
-    """Yield one finding a command, at the place where it first ends too early."""
-    for lost in lost_flags("\n".join(found.lines), once=True):
-        if _PASTED.search(lost.text):
+def _lost(document: ImportedDocument) -> Iterator[ClaimFinding]:
+    """Yield one finding per command, at the line where it first ends too early."""
+    for cut_off in lost_flags("\n".join(document.lines), once=True):
+        if _PASTED.search(cut_off.text):
             continue
-        yield Finding(
-            place=Place(found.file, lost.line),
-            about=found.contexts[lost.line - 1].label or "command",
-            claim=lost.text,
-            verdict=Verdict.DOES_NOT_FOLLOW,
-            reason=f"nothing may follow the backslash: the command ends here and loses {len(lost.flags)} flags: "
-            f"{', '.join(lost.flags)}",
-            kind="lost_flags",
-            sources=(lost.line,),
+        yield ClaimFinding(
+            location=Location(document.file, cut_off.line),
+            about=document.contexts[cut_off.line - 1].label or "command",
+            claim=cut_off.text,
+            verdict=ClaimVerdict.DOES_NOT_FOLLOW,
+            reason="a blank or comment follows the backslash, so the command ends here and "
+            f"loses {len(cut_off.flags)} flags: "
+            f"{', '.join(cut_off.flags)}",
+            kind=ClaimKind.LOST_FLAGS,
+            sources=(cut_off.line,),
         )
 
 
-def _recommended(command: WrittenCommand, measured: Sequence[Measured]) -> Iterator[Finding]:
-    """Yield whether this very configuration was measured, and whether a better one was."""
+def _recommended(command: WrittenCommand, measured: Sequence[MeasuredSettings]) -> Iterator[ClaimFinding]:
+    """Yield whether exactly this configuration was measured, and whether a better one was."""
     wanted = serve_settings(command.argv)
     if wanted is None:
         return
-    same = [one for one, settings in measured if not wanted.differences(settings)]
+    same = [block for block, settings in measured if not wanted.differences(settings)]
     claim = f"recommended: {' '.join(command.argv)}"
     about = command.context.label or "recommendation"
     if not same:
         yield _not_measured(command, about, claim, wanted, measured)
         return
     mine = same[0]
-    reason = f"measured in line {mine.place.line}: {mine.label}"
-    lines = (mine.place.line,)
-    yield Finding(command.place, about, claim, Verdict.CONFIRMED, reason, "recommended_was_measured", sources=lines)
+    reason = f"measured in line {mine.location.line}: {mine.label}"
+    lines = (mine.location.line,)
+    yield ClaimFinding(
+        command.location,
+        about,
+        claim,
+        ClaimVerdict.CONFIRMED,
+        reason,
+        ClaimKind.RECOMMENDED_WAS_MEASURED,
+        sources=lines,
+    )
     rivals = [
         pair
         for pair in measured
@@ -80,73 +89,79 @@ def _recommended(command: WrittenCommand, measured: Sequence[Measured]) -> Itera
     gain = percent_change(per_gpu, mine.figures[_MEASURE]).value
     noise = gain < NOISE_PERCENT
     counted = "" if counts == {wanted.gpus} else " per GPU"
-    yield Finding(
-        place=command.place,
+    yield ClaimFinding(
+        location=command.location,
         about=about,
         claim=claim,
-        verdict=Verdict.NOISE if noise else Verdict.DOES_NOT_FOLLOW,
-        reason=f"the best block (line {best.place.line}, {best.label}: {shown(best.figures[_MEASURE].value)} tok/s, "
-        f"{gain:+.1f}%{counted} against {shown(mine.figures[_MEASURE].value)} of line {mine.place.line}) was measured "
-        f"with {', '.join(lacking)}, which this command lacks" + (f"; {NOISE_REASON}" if noise else ""),
-        kind="recommended_lacks_flag",
-        sources=(mine.place.line, best.place.line),
+        verdict=ClaimVerdict.NOISE if noise else ClaimVerdict.DOES_NOT_FOLLOW,
+        reason=f"the best block (line {best.location.line}, {best.label}: {shown(best.figures[_MEASURE].value)} tok/s, "
+        f"{gain:+.1f}%{counted} against {shown(mine.figures[_MEASURE].value)} of line {mine.location.line}) "
+        f"was measured with {', '.join(lacking)}, which this command lacks" + (f"; {NOISE_REASON}" if noise else ""),
+        kind=ClaimKind.RECOMMENDED_LACKS_FLAG,
+        sources=(mine.location.line, best.location.line),
     )
 
 
 def _not_measured(
-    command: WrittenCommand, about: str, claim: str, wanted: ServeSettings, measured: Sequence[Measured]
-) -> Finding:
-    """Return a note with the blocks of the nearest settings: a command need not be wrong for not being measured."""
+    command: WrittenCommand, about: str, claim: str, wanted: ServeSettings, measured: Sequence[MeasuredSettings]
+) -> ClaimFinding:
+    """Return a note with the blocks of the nearest settings, since a command that was not measured may be right."""
     far = min(len(wanted.differences(settings)) for _, settings in measured)
-    near = [(one, what) for one, it in measured if len(what := wanted.differences(it)) == far][:_NEAREST]
-    told = [f"line {one.place.line} ({one.label}) has {'; '.join(what)}" for one, what in near]
-    reason = f"no block was measured with exactly these settings; the nearest: {', and '.join(told)}"
-    lines = tuple(one.place.line for one, _ in near)
-    return Finding(command.place, about, claim, Verdict.NOTE, reason, "recommended_not_measured", sources=lines)
+    near = [(block, what) for block, it in measured if len(what := wanted.differences(it)) == far][:_NEAREST]
+    nearest = [f"line {block.location.line} ({block.label}) has {'; '.join(what)}" for block, what in near]
+    reason = f"no block was measured with exactly these settings; nearest: {', and '.join(nearest)}"
+    lines = tuple(block.location.line for block, _ in near)
+    return ClaimFinding(
+        command.location, about, claim, ClaimVerdict.NOTE, reason, ClaimKind.RECOMMENDED_NOT_MEASURED, sources=lines
+    )
 
 
-def _same_work(one: Benchmark, other: Benchmark) -> bool:
-    """Return whether both had the same prompts, by their number and tokens."""
-    work = same_work(one)
+def _same_work(block: Benchmark, other: Benchmark) -> bool:
+    """Return whether both blocks have the same number of requests and prompt tokens."""
+    work = same_work(block)
     return work is not None and work == same_work(other)
 
 
-def _best(found: Imported) -> Iterator[Finding]:
-    """Several blocks under one heading: whether the best is really apart from the next, and from all others."""
+def _best(document: ImportedDocument) -> Iterator[ClaimFinding]:
+    """Yield, for several blocks under one heading, how far the best is from the second and from all others."""
     groups: dict[tuple[str, ...], list[Benchmark]] = {}
-    for one in found.benchmarks:
-        if (one.value(_MEASURE) or 0) > 0 and one.context.headings:
-            groups.setdefault(one.context.headings, []).append(one)
+    for block in document.benchmarks:
+        if (block.value(_MEASURE) or 0) > 0 and block.context.headings:
+            groups.setdefault(block.context.headings, []).append(block)
     for members in groups.values():
-        alike = [one for one in members if _same_work(one, members[0])]
+        alike = [block for block in members if _same_work(block, members[0])]
         if len(alike) < 2:
             continue
         gpus = _gpus(alike)
-        first, second, *rest = sorted(alike, key=lambda one: -_per_gpu(one, gpus).value)
+        first, second, *rest = sorted(alike, key=lambda block: -_per_gpu(block, gpus).value)
         change = percent_change(_per_gpu(first, gpus), _per_gpu(second, gpus))
         noise = change.value < NOISE_PERCENT
         span = percent_change(_per_gpu(first, gpus), _per_gpu(rest[-1], gpus)).value if rest else change.value
-        values = [f"{shown(_per_gpu(one, gpus).value)} ({one.label})" for one in (first, second)]
+        values = [f"{shown(_per_gpu(block, gpus).value)} ({block.label})" for block in (first, second)]
         unit = "tok/s" if gpus is None else "tok/s per GPU"
-        yield Finding(
-            place=first.place,
+        yield ClaimFinding(
+            location=first.location,
             about=first.context.headings[-1],
             claim=f"the best of {len(alike)}: {first.label}",
-            verdict=Verdict.NOISE if noise else Verdict.CONFIRMED,
+            verdict=ClaimVerdict.NOISE if noise else ClaimVerdict.CONFIRMED,
             reason=f"{' against '.join(values)} {unit}: {change.value:.1f}% apart, all within {span:.1f}%"
             + (f"; {NOISE_REASON}" if noise else ""),
-            kind="best",
+            kind=ClaimKind.BEST,
             recomputed=change.value,
             unit="%",
         )
 
 
-def _gpus(blocks: Sequence[Benchmark]) -> dict[Place, int] | None:
-    """Return the GPUs of each block by its command; None: not all say, or all have the same number."""
-    settings = {one.place: settings_of(one) for one in blocks}
-    counts = {place: one.gpus for place, one in settings.items() if one is not None and one.gpus}
+def _gpus(blocks: Sequence[Benchmark]) -> dict[Location, int] | None:
+    """Return the GPUs of each block by its command; None: not all are known, or all are equal."""
+    settings = {block.location: settings_of(block) for block in blocks}
+    counts = {
+        location: settings_of_block.gpus
+        for location, settings_of_block in settings.items()
+        if settings_of_block is not None and settings_of_block.gpus
+    }
     return counts if len(counts) == len(settings) and len(set(counts.values())) > 1 else None
 
 
-def _per_gpu(one: Benchmark, gpus: dict[Place, int] | None) -> Number:
-    return one.figures[_MEASURE] if gpus is None else one.figures[_MEASURE] / Number(gpus[one.place])
+def _per_gpu(block: Benchmark, gpus: dict[Location, int] | None) -> Number:
+    return block.figures[_MEASURE] if gpus is None else block.figures[_MEASURE] / Number(gpus[block.location])

@@ -1,27 +1,27 @@
-"""Check every claim of a report against its own numbers."""
+"""Run all checks on a report."""
 
-from hpcsweep.check.claims.block_changes import LabelledBlocks
+from hpcsweep.check.claims.labelled_blocks import LabelledBlocks
 from hpcsweep.check.commands import check_commands
-from hpcsweep.check.findings import Finding
-from hpcsweep.check.recomputed.recompute import recompute
-from hpcsweep.check.recomputed.recompute_samples import recompute_table
-from hpcsweep.check.recomputed.traced import Tracer
+from hpcsweep.check.findings import ClaimFinding
+from hpcsweep.check.prose import check_text
+from hpcsweep.check.recomputed.result_blocks import recompute
+from hpcsweep.check.recomputed.sample_tables import recompute_table
+from hpcsweep.check.recomputed.tracing import Tracer
 from hpcsweep.check.tables import check_tables
-from hpcsweep.check.text import check_text
-from hpcsweep.imports.documents.blocks import Imported
+from hpcsweep.imports.documents.model import ImportedDocument
 
 
-def recompute_all(found: Imported) -> list[Finding]:
+def recompute_all(document: ImportedDocument) -> list[ClaimFinding]:
     """Return the findings on the figures of every block and table, in the order of the file."""
-    findings = [one for block in found.benchmarks for one in recompute(block)]
-    return findings + [one for table in found.sample_tables for one in recompute_table(table)]
+    findings = [finding for block in document.benchmarks for finding in recompute(block)]
+    return findings + [finding for table in document.sample_tables for finding in recompute_table(table)]
 
 
-def check_report(found: Imported) -> list[Finding]:
+def check_report(document: ImportedDocument) -> list[ClaimFinding]:
     """Return all findings on a document, by line: on its blocks, tables, commands and prose."""
-    tracer, labelled = Tracer(found), LabelledBlocks(found)
-    of_lines = check_text(found, tracer, labelled)
-    of_tables, replaced = check_tables(found, tracer, labelled, of_lines)
-    kept = [one for at, one in enumerate(of_lines) if at not in replaced]
-    findings = [*recompute_all(found), *of_tables, *check_commands(found), *kept]
-    return sorted(findings, key=lambda one: one.place.line)
+    tracer, labelled = Tracer(document), LabelledBlocks(document)
+    of_lines = check_text(document, tracer, labelled)
+    of_tables, replaced = check_tables(document, tracer, labelled, of_lines)
+    remaining = [finding for at, finding in enumerate(of_lines) if at not in replaced]
+    findings = [*recompute_all(document), *of_tables, *check_commands(document), *remaining]
+    return sorted(findings, key=lambda finding: finding.location.line)

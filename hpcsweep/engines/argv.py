@@ -1,11 +1,11 @@
-"""From neutral settings and a user's own flags to arguments, and back, by an engine's table of flags."""
+"""Convert neutral settings and a user's own flags to arguments and back, with an engine's table of flags."""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hpcsweep.spec.server import FlagValue, ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, FlagValue, ServerConfig
 
 _HUMAN = re.compile(r"(\d+(?:\.\d+)?)([kKmMgG]?)")
 _FACTORS = {"": 1, "k": 10**3, "K": 2**10, "m": 10**6, "M": 2**20, "g": 10**9, "G": 2**30}
@@ -13,9 +13,9 @@ _FACTORS = {"": 1, "k": 10**3, "K": 2**10, "m": 10**6, "M": 2**20, "g": 10**9, "
 
 @dataclass(frozen=True)
 class SettingFlag:
-    """How an engine says one neutral setting.
+    """How an engine spells one neutral setting.
 
-    `flag` takes a value. A switch has `on` and `off` instead; None: that is the engine's default and needs no flag.
+    `flag` takes a value. A switch has `on` and `off` instead; None: the engine's default, which needs no flag.
     `aliases`: other long names of `flag` or `on`.
     """
 
@@ -26,25 +26,25 @@ class SettingFlag:
     aliases: tuple[str, ...] = ()
 
     def switches(self) -> dict[str, bool]:
-        """For a switch: every flag that says it -> what it says. Empty for a flag with a value."""
+        """Return every flag of a switch with the value that it sets; empty for a flag with a value."""
         if self.flag is not None:
             return {}
         yes = [name for name in (self.on, *self.aliases) if name is not None]
-        says = dict.fromkeys(yes, True) | {"--no-" + name.removeprefix("--"): False for name in yes}
-        return says | ({self.off: False, self.off.replace("--no-", "--", 1): True} if self.off is not None else {})
+        meaning = dict.fromkeys(yes, True) | {"--no-" + name.removeprefix("--"): False for name in yes}
+        return meaning | ({self.off: False, self.off.replace("--no-", "--", 1): True} if self.off is not None else {})
 
     def names(self) -> list[str]:
-        """Every flag that says this setting."""
+        """Return every flag that sets this setting."""
         return [self.flag, *self.aliases] if self.flag is not None else list(self.switches())
 
 
 def canonical(flag: str) -> str:
-    """`--max_model_len` as `--max-model-len`: the engines read both."""
+    """Return `--max_model_len` as `--max-model-len`; the engines accept both."""
     return "--" + flag.lstrip("-").replace("_", "-")
 
 
-def settings_argv(table: Sequence[SettingFlag], settings: Settings) -> list[str]:
-    """The arguments that say `settings`, in the order of the table. What is None is left to the engine."""
+def settings_argv(table: Sequence[SettingFlag], settings: EngineSettings) -> list[str]:
+    """Return the arguments for `settings`, in the order of the table. None leaves a setting to the engine."""
     argv: list[str] = []
     for entry in table:
         value = getattr(settings, entry.setting)
@@ -60,9 +60,10 @@ def settings_argv(table: Sequence[SettingFlag], settings: Settings) -> list[str]
 
 
 def flags_argv(flags: Mapping[str, FlagValue], *, negatable: bool) -> list[str]:
-    """A user's own flags as arguments, untouched. `negatable`: False is the flag's `--no-` form; else it is left out.
+    """Return a user's own flags as arguments, unchanged.
 
-    A value that starts with a dash is joined by `=`, so that no parser takes it for a flag.
+    `negatable`: False becomes the flag's `--no-` form; otherwise it is left out. A value that starts with a dash is
+    joined with `=`, so that no parser takes it for a flag.
     """
     argv: list[str] = []
     for flag, value in flags.items():
@@ -80,15 +81,15 @@ def flags_argv(flags: Mapping[str, FlagValue], *, negatable: bool) -> list[str]:
     return argv
 
 
-def merged_settings(table: Sequence[SettingFlag], config: ServerConfig) -> Settings:
-    """The neutral settings of `config`, completed by its flags that say the same in the engine's own names."""
-    said = _said_by_flags(table, config.flags)
+def merged_settings(table: Sequence[SettingFlag], config: ServerConfig) -> EngineSettings:
+    """Return the neutral settings of `config`, completed by its flags that set the same in the engine's own names."""
+    from_flags = _settings_in_flags(table, config.flags)
     own = {name: value for name, value in config.settings.model_dump().items() if value is not None}
-    return Settings.model_validate(said | own)
+    return EngineSettings.model_validate(from_flags | own)
 
 
 def passed_flags(table: Sequence[SettingFlag], config: ServerConfig) -> dict[str, FlagValue]:
-    """The flags of `config` that are passed on: all but those that say what an axis says, for the axis holds."""
+    """Return the flags of `config` to pass on: all but those of a setting that an axis sets, which takes precedence."""
     taken = {
         canonical(name)
         for entry in table
@@ -98,22 +99,22 @@ def passed_flags(table: Sequence[SettingFlag], config: ServerConfig) -> dict[str
     return {flag: value for flag, value in config.flags.items() if canonical(flag) not in taken}
 
 
-def _said_by_flags(table: Sequence[SettingFlag], flags: Mapping[str, FlagValue]) -> dict[str, Any]:
+def _settings_in_flags(table: Sequence[SettingFlag], flags: Mapping[str, FlagValue]) -> dict[str, Any]:
     given = {canonical(flag): value for flag, value in flags.items() if value is not None}
-    said: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for entry in table:
-        says = {canonical(name): meaning for name, meaning in entry.switches().items()}
+        meanings = {canonical(name): meaning for name, meaning in entry.switches().items()}
         for name in (canonical(name) for name in entry.names()):
             if name not in given:
                 continue
-            value = _read(entry.setting, given[name]) if not says else says[name] is (given[name] is not False)
+            value = _read(entry.setting, given[name]) if not meanings else meanings[name] is (given[name] is not False)
             if value is not None:
-                said[entry.setting] = value
-    return said
+                settings[entry.setting] = value
+    return settings
 
 
 def _read(setting: str, value: FlagValue) -> Any:
-    """The value of a setting as an engine would read it; None: it cannot be told."""
+    """Return the value of a setting as an engine would read it; None: unknown."""
     if isinstance(value, (bool, list)) or value is None:
         return None
     if setting in ("kv_cache_dtype", "quantization"):

@@ -1,4 +1,4 @@
-"""A variant as something to run in production: a command, a batch script, or YAML."""
+"""Export of a variant for production: a command, a batch script, or YAML."""
 
 import shlex
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from hpcsweep.errors import ReportError, nearest
 from hpcsweep.render.environment import make_environment, render
 from hpcsweep.report import wording
 from hpcsweep.spec.cluster import Cluster
-from hpcsweep.spec.job import Element, JobSpec, Resources
+from hpcsweep.spec.job import ArrayTask, JobSpec, Resources
 from hpcsweep.spec.secret_values import is_secret
 
 KINDS = ("command", "slurm", "pbs", "yaml")
@@ -23,7 +23,7 @@ KINDS = ("command", "slurm", "pbs", "yaml")
 
 @dataclass(frozen=True)
 class Service:
-    """A variant to be served. `resources`: what its measurement asked for; `cluster`: the profile it ran under."""
+    """A variant to be served. `resources`: those of its measurement; `cluster`: the profile of its measurement."""
 
     findings: Findings
     variant: Variant
@@ -33,7 +33,7 @@ class Service:
 
     @property
     def remarks(self) -> list[str]:
-        """What a reader of the exported text must know, a line each."""
+        """Remarks for the head of the exported text, one per line."""
         sweep, advice = self.findings.sweep, self.findings.recommendation
         lines = [f"{self.variant.short_name} of {sweep.sweep}: {self.variant.name}"]
         if self.variant.variant == advice.chosen:
@@ -41,9 +41,11 @@ class Service:
             lines += advice.why
         secrets = self.command.secrets
         if secrets and self.variant.variant != advice.chosen:
-            lines.append(f"set {', '.join(secrets)} in the environment: what the measurement had is not written here")
+            lines.append(
+                f"set {', '.join(secrets)} in the environment; the value used in the measurement is not exported"
+            )
         if self.variant.simulated:
-            lines.append(f"{wording.SIMULATED}: this choice rests on the simulated engine, not on a measurement")
+            lines.append(f"{wording.SIMULATED}: the figures of this variant come from the simulated engine")
         return lines
 
     @property
@@ -54,16 +56,22 @@ class Service:
 
 
 def find_variant(findings: Findings, name: str) -> Variant:
-    """`best`, or a variant by its short name, label or id. Raises ReportError."""
+    """Return the recommended variant for `best`, else the one with this short name, label or id. Raises ReportError."""
     advice = findings.recommendation
     if name == "best":
         if advice.chosen is None:
-            raise ReportError(f"{findings.sweep.sweep}: {'; '.join(advice.why)}", hint="name a variant, such as E01")
+            raise ReportError(
+                f"{findings.sweep.sweep}: {'; '.join(advice.why)}",
+                code="no_recommendation",
+                hint="name a variant, such as E01",
+            )
         return findings.variant(advice.chosen)
     for variant in findings.variants:
         if name in (variant.short_name, variant.label, variant.variant):
             return variant
-    raise ReportError(f"{findings.sweep.sweep} has no variant {name!r}", hint=nearest(name, _names(findings)))
+    raise ReportError(
+        f"{findings.sweep.sweep} has no variant {name!r}", code="unknown_variant", hint=nearest(name, _names(findings))
+    )
 
 
 def _names(findings: Findings) -> list[str]:
@@ -71,12 +79,12 @@ def _names(findings: Findings) -> list[str]:
 
 
 def export_text(service: Service, kind: str, *, walltime_s: float | None = None) -> str:
-    """The text of one of `KINDS`. `walltime_s` None: as the measurement asked for.
+    """Return the text of one of `KINDS`. `walltime_s` None: the walltime of the measurement.
 
-    Raises ReportError when there is no command, and SpecError for a value that no directive line can carry.
+    Raises ReportError without a command, and SpecError for a value that does not fit a directive line.
     """
     if service.command.trouble:
-        raise ReportError(f"{service.variant.short_name}: {service.command.trouble}")
+        raise ReportError(f"{service.variant.short_name}: {service.command.trouble}", code="no_serve_command")
     if kind == "yaml":
         return _yaml(service)
     if kind == "command":
@@ -90,7 +98,7 @@ def _one_line(text: str) -> str:
 
 
 def files_text(files: Mapping[str, str]) -> str:
-    """Shell text that writes the files, letter by letter."""
+    """Return shell text that writes the files verbatim."""
     parts = []
     for name, text in files.items():
         end = "END_OF_FILE"
@@ -106,9 +114,9 @@ def _script(service: Service, scheduler: str, walltime_s: float | None) -> str:
     cluster = service.cluster
     if cluster.scheduler != scheduler:  # its partition or queue, account and place mean nothing to another scheduler
         cluster = Cluster(setup=cluster.setup, env=cluster.env, engines=cluster.engines)
-    told = {name: value for name, value in cluster.env.items() if not is_secret(name)}
+    env = {name: value for name, value in cluster.env.items() if not is_secret(name)}
     # A server has nothing to write down before the time limit, and USR1 would kill it.
-    cluster = cluster.model_copy(update={"signal_margin": 0, "scheduler": scheduler, "env": told})
+    cluster = cluster.model_copy(update={"signal_margin": 0, "scheduler": scheduler, "env": env})
     job = JobSpec(
         sweep=service.findings.sweep.sweep,
         job=0,
@@ -116,7 +124,7 @@ def _script(service: Service, scheduler: str, walltime_s: float | None) -> str:
         name=name,
         scheduler=scheduler,
         resources=resources,
-        elements=[Element(index=0, runs=[])],
+        array_tasks=[ArrayTask(index=0, runs=[])],
         cache_dir="",
     )
     return render(
@@ -178,6 +186,6 @@ def _yaml(service: Service) -> str:
     return stream.getvalue()
 
 
-def _figure(one: object) -> dict[str, object]:
+def _figure(figure: object) -> dict[str, object]:
     names = ("value", "unit", "n", "of", "condition", "low", "high", "simulated")
-    return {name: getattr(one, name) for name in names}
+    return {name: getattr(figure, name) for name in names}

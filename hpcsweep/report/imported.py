@@ -1,11 +1,11 @@
-"""What an import or a check found, for a terminal and as JSON (see docs/import.md)."""
+"""Arrange the results of an import or a check for a terminal and as JSON (docs/import.md)."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from hpcsweep.check.findings import BAD, Finding, Verdict
-from hpcsweep.check.recomputed.recompute_samples import warm_mean
-from hpcsweep.imports.documents.blocks import Benchmark, Imported, SampleTable
+from hpcsweep.check.findings import BAD, ClaimFinding, ClaimVerdict
+from hpcsweep.check.recomputed.sample_tables import warm_mean
+from hpcsweep.imports.documents.model import Benchmark, ImportedDocument, SampleTable
 from hpcsweep.imports.documents.numbers import shown
 from hpcsweep.report.document import Block, Bullets, Document, Paragraph, Section, Table
 from hpcsweep.report.formats.terminal import MAX_ITEMS, MAX_ROWS
@@ -19,202 +19,217 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def import_document(files: Sequence[Imported], findings: Sequence[Sequence[Finding]]) -> Document:
-    """What stands in each file, and what does not add up."""
+def import_document(files: Sequence[ImportedDocument], findings: Sequence[Sequence[ClaimFinding]]) -> Document:
+    """Return the contents of each file, and the figures that are inconsistent."""
     sections = []
-    for found, checked in zip(files, findings, strict=True):
-        sections.append(Section(f"{found.file}: {found.form}, {_counts(found)}", tuple(_blocks(found)), 2))
+    for document, checked in zip(files, findings, strict=True):
+        sections.append(Section(f"{document.file}: {document.form}, {_counts(document)}", tuple(_blocks(document)), 2))
         sections.append(Section("Recomputed", tuple(_recomputed(checked)), 3))
-        if found.skipped:
-            sections.append(Section("Not taken", tuple(_not_taken(found)), 3))
+        if document.skipped:
+            sections.append(Section("Not imported", tuple(_not_taken(document)), 3))
     return Document("Imported", tuple(sections))
 
 
 _SECTIONS = (
-    ("What does not hold", BAD),
-    ("Inside the noise", (Verdict.NOISE,)),
-    ("Worth knowing", (Verdict.NOTE,)),
+    ("Wrong or unsupported", BAD),
+    ("Within the noise", (ClaimVerdict.NOISE,)),
+    ("Notes", (ClaimVerdict.NOTE,)),
 )
 
 
-def check_document(file: str, findings: Sequence[Finding], found: Imported, *, verbose: bool = False) -> Document:
-    """Return every claim of a report with its verdict, those that do not hold first.
+def check_document(
+    file: str, findings: Sequence[ClaimFinding], document: ImportedDocument, *, verbose: bool = False
+) -> Document:
+    """Return every claim of a report with its verdict, wrong and unsupported claims first.
 
     `verbose`: also the claims that cannot be checked.
     """
     sections = [Section("Verdict", (Paragraph(summary(findings), strong=True),))]
     for title, verdicts in _SECTIONS:
-        members = [one for one in findings if one.verdict in verdicts]
+        members = [finding for finding in findings if finding.verdict in verdicts]
         if members:
             sections.append(Section(title, tuple(_listed(members))))
-    good = [one for one in findings if one.verdict is Verdict.CONFIRMED]
+    good = [finding for finding in findings if finding.verdict is ClaimVerdict.CONFIRMED]
     if good:
         sections.append(Section("Confirmed", tuple(_tables(good))))
-    unknown = [one for one in findings if one.verdict is Verdict.NOT_CHECKED]
+    unknown = [finding for finding in findings if finding.verdict is ClaimVerdict.NOT_CHECKED]
     if verbose and unknown:
         sections.append(Section("Cannot be checked", tuple(_listed(unknown))))
-    if found.skipped:
-        sections.append(Section("Not read", tuple(_not_taken(found))))
+    if document.skipped:
+        sections.append(Section("Not read", tuple(_not_taken(document))))
     return Document(file, tuple(sections))
 
 
-def summary(findings: Sequence[Finding]) -> str:
-    """The number of findings of each verdict, in one sentence."""
-    counts = [(verdict, sum(one.verdict is verdict for one in findings)) for verdict in Verdict]
-    told = [f"{number} {verdict.value}" for verdict, number in counts if number]
-    return f"{len(findings)} claims: {', '.join(told)}." if told else "No claim that could be recomputed was found."
+def summary(findings: Sequence[ClaimFinding]) -> str:
+    """Return the number of findings of each verdict, in a sentence."""
+    counts = [(verdict, sum(finding.verdict is verdict for finding in findings)) for verdict in ClaimVerdict]
+    parts = [f"{number} {verdict.value}" for verdict, number in counts if number]
+    return f"{len(findings)} claims: {', '.join(parts)}." if parts else "No claims that can be recomputed were found."
 
 
-def _counts(found: Imported) -> str:
-    parts = [(len(found.benchmarks), "benchmarks"), (len(found.sample_tables), "tables of samples")]
-    parts += [(len(found.failures), "failed"), (len(found.commands), "serve commands"), (len(found.tables), "tables")]
-    return ", ".join(f"{number} {what}" for number, what in parts if number) or "nothing that is known"
+def _counts(document: ImportedDocument) -> str:
+    parts = [(len(document.benchmarks), "benchmarks"), (len(document.sample_tables), "sample tables")]
+    parts += [
+        (len(document.failures), "failed"),
+        (len(document.commands), "serve commands"),
+        (len(document.tables), "tables"),
+    ]
+    return ", ".join(f"{number} {what}" for number, what in parts if number) or "no known content"
 
 
-def _blocks(found: Imported) -> list[Block]:
+def _blocks(document: ImportedDocument) -> list[Block]:
     blocks: list[Block] = []
-    if found.benchmarks:
-        rows = [_row(one) for one in found.benchmarks]
-        rows += [(one.label, str(one.place.line), "failed", *("",) * (len(_COLUMNS) - 1)) for one in found.failures]
+    if document.benchmarks:
+        rows = [_row(benchmark) for benchmark in document.benchmarks]
+        rows += [
+            (failure.label, str(failure.location.line), "failed", *("",) * (len(_COLUMNS) - 1))
+            for failure in document.failures
+        ]
         titles = ("Block", "Line", *(title for _, title in _COLUMNS))
-        note = f"Means of {' and '.join(sorted({one.tool for one in found.benchmarks}))}; `--json` has every figure."
-        note += " Failed: a result is announced, and an error stands there." if found.failures else ""
+        tools = " and ".join(sorted({benchmark.tool for benchmark in document.benchmarks}))
+        note = f"Means of {tools}; `--json` has every figure."
+        note += " Failed: an error in place of a result." if document.failures else ""
         blocks += [Table(titles, tuple(rows[at : at + MAX_ROWS]), note) for at in range(0, len(rows), MAX_ROWS)]
-    if found.sample_tables:
-        titles = ("Table", "Line", "Workload", "Samples", "Average TPS stated", "TPS of all", "TPS without the first")
-        blocks.append(Table(titles, tuple(_samples_row(one) for one in found.sample_tables)))
+    if document.sample_tables:
+        titles = ("Table", "Line", "Workload", "Samples", "Stated mean TPS", "Mean TPS", "Mean TPS without the first")
+        blocks.append(Table(titles, tuple(_samples_row(table) for table in document.sample_tables)))
     return blocks
 
 
-def _row(one: Benchmark) -> tuple[str, ...]:
-    if one.has_failed:
-        return (one.label, str(one.place.line), "all failed", *("",) * (len(_COLUMNS) - 1))
-    values = [one.value(name) for name, _ in _COLUMNS]
-    return (one.label, str(one.place.line), *("" if v is None else shown(v) for v in values))
+def _row(benchmark: Benchmark) -> tuple[str, ...]:
+    if benchmark.has_failed:
+        return (benchmark.label, str(benchmark.location.line), "all failed", *("",) * (len(_COLUMNS) - 1))
+    values = [benchmark.value(name) for name, _ in _COLUMNS]
+    return (benchmark.label, str(benchmark.location.line), *("" if v is None else shown(v) for v in values))
 
 
-def _samples_row(one: SampleTable) -> tuple[str, ...]:
-    said, means = one.averages.get("tps"), warm_mean(one)
+def _samples_row(table: SampleTable) -> tuple[str, ...]:
+    stated_tps, means = table.averages.get("tps"), warm_mean(table)
     everything, warm = (shown(means.everything), shown(means.warm)) if means else ("", "")
-    stated = shown(said.value) if said else ""
-    return (one.label, str(one.place.line), one.group, str(len(one.samples)), stated, everything, warm)
+    stated = shown(stated_tps.value) if stated_tps else ""
+    return (table.label, str(table.location.line), table.group, str(len(table.samples)), stated, everything, warm)
 
 
-def _recomputed(findings: Sequence[Finding]) -> list[Block]:
-    bad = [one for one in findings if one.verdict is not Verdict.CONFIRMED]
+def _recomputed(findings: Sequence[ClaimFinding]) -> list[Block]:
+    bad = [finding for finding in findings if finding.verdict is not ClaimVerdict.CONFIRMED]
     confirmed = f"{len(findings) - len(bad)} of {len(findings)} recomputed figures are confirmed."
     if not findings:
-        confirmed = "Nothing in it can be recomputed."
+        confirmed = "None of its figures can be recomputed."
     return [Paragraph(confirmed, strong=bool(bad)), *_listed(bad)]
 
 
-def _not_taken(found: Imported) -> list[Block]:
-    items = [f"line {one.place.line}: {one.what}: {one.why}" for one in found.skipped]
+def _not_taken(document: ImportedDocument) -> list[Block]:
+    items = [f"line {item.location.line}: {item.what}: {item.why}" for item in document.skipped]
     return [Bullets(tuple(items[at : at + MAX_ITEMS])) for at in range(0, len(items), MAX_ITEMS)]
 
 
-def _listed(findings: Sequence[Finding]) -> list[Block]:
-    """Findings in words: what does not hold needs its reason, and a reason needs the width of the terminal."""
-    items = [
-        f"line {one.place.line}: {one.verdict_text.upper()}: {one.claim} ({one.about}): {one.reason}"
-        for one in findings
-    ]
+def _listed(findings: Sequence[ClaimFinding]) -> list[Block]:
+    """Return findings as sentences, since reasons need the width of the terminal."""
+    items = []
+    for finding in findings:
+        verdict = f"line {finding.location.line}: {finding.verdict_text.upper()}"
+        items.append(f"{verdict}: {finding.claim} ({finding.about}): {finding.reason}")
     return [Bullets(tuple(items[at : at + MAX_ITEMS])) for at in range(0, len(items), MAX_ITEMS)]
 
 
-def _tables(findings: Sequence[Finding]) -> list[Block]:
-    """Confirmed findings, in tables so short that no terminal cuts them."""
+def _tables(findings: Sequence[ClaimFinding]) -> list[Block]:
+    """Return confirmed findings in tables short enough for a terminal."""
     rows = _rows(findings)
     titles = ("Line", "Claim", "Recomputed", "From")
     return [Table(titles, rows[at : at + MAX_ROWS]) for at in range(0, len(rows), MAX_ROWS)]
 
 
-def _rows(findings: Sequence[Finding]) -> tuple[tuple[str, ...], ...]:
+def _rows(findings: Sequence[ClaimFinding]) -> tuple[tuple[str, ...], ...]:
     return tuple(
         (
-            str(one.place.line),
-            one.claim,
-            "" if one.recomputed is None else f"{shown(one.recomputed)} {one.unit}".strip(),
-            one.reason,
+            str(finding.location.line),
+            finding.claim,
+            "" if finding.recomputed is None else f"{shown(finding.recomputed)} {finding.unit}".strip(),
+            finding.reason,
         )
-        for one in findings
+        for finding in findings
     )
 
 
-def import_json(files: Sequence[Imported], findings: Sequence[Sequence[Finding]]) -> dict[str, Any]:
-    """The same as JSON values; times in the units of the names."""
+def import_json(files: Sequence[ImportedDocument], findings: Sequence[Sequence[ClaimFinding]]) -> dict[str, Any]:
+    """Return an import as JSON values, with times in the units of their names."""
     return {
         "schema": IMPORT_SCHEMA,
         "files": [
             {
-                "file": found.file,
-                "form": found.form,
-                "benchmarks": [_benchmark_json(one) for one in found.benchmarks],
-                "sample_tables": [_samples_json(one) for one in found.sample_tables],
-                "failures": [{"label": one.label, "line": one.place.line, "text": one.text} for one in found.failures],
-                "commands": [
-                    {"line": one.place.line, "argv": list(one.argv), "recommended": one.recommended}
-                    for one in found.commands
+                "file": document.file,
+                "form": document.form,
+                "benchmarks": [_benchmark_json(benchmark) for benchmark in document.benchmarks],
+                "sample_tables": [_samples_json(table) for table in document.sample_tables],
+                "failures": [
+                    {"label": failure.label, "line": failure.location.line, "text": failure.text}
+                    for failure in document.failures
                 ],
-                "findings": [finding_json(one) for one in checked],
-                "skipped": [{"line": one.place.line, "what": one.what, "why": one.why} for one in found.skipped],
+                "commands": [
+                    {"line": command.location.line, "argv": list(command.argv), "recommended": command.recommended}
+                    for command in document.commands
+                ],
+                "findings": [finding_json(finding) for finding in checked],
+                "skipped": [
+                    {"line": item.location.line, "what": item.what, "why": item.why} for item in document.skipped
+                ],
             }
-            for found, checked in zip(files, findings, strict=True)
+            for document, checked in zip(files, findings, strict=True)
         ],
     }
 
 
-def check_json(file: str, findings: Sequence[Finding], found: Imported) -> dict[str, Any]:
-    """The findings of a check as JSON values."""
+def check_json(file: str, findings: Sequence[ClaimFinding], document: ImportedDocument) -> dict[str, Any]:
+    """Return the findings of a check as JSON values."""
     return {
         "schema": CHECK_SCHEMA,
         "file": file,
-        "counts": {verdict.value: sum(one.verdict is verdict for one in findings) for verdict in Verdict},
-        "findings": [finding_json(one) for one in findings],
-        "skipped": [{"line": one.place.line, "what": one.what, "why": one.why} for one in found.skipped],
+        "counts": {verdict.value: sum(finding.verdict is verdict for finding in findings) for verdict in ClaimVerdict},
+        "findings": [finding_json(finding) for finding in findings],
+        "skipped": [{"line": item.location.line, "what": item.what, "why": item.why} for item in document.skipped],
     }
 
 
-def finding_json(one: Finding) -> dict[str, Any]:
-    """One finding; numbers that there are none of are null."""
+def finding_json(finding: ClaimFinding) -> dict[str, Any]:
+    """Return a finding as JSON values; missing numbers are null."""
     return {
-        "file": one.place.file,
-        "line": one.place.line,
-        "about": one.about,
-        "kind": one.kind,
-        "claim": one.claim,
-        "stated": one.stated,
-        "recomputed": one.recomputed,
-        "difference": one.difference,
-        "unit": one.unit,
-        "verdict": one.verdict.value,
-        "reason": one.reason,
-        "sources": list(one.sources),
+        "file": finding.location.file,
+        "line": finding.location.line,
+        "about": finding.about,
+        "kind": finding.kind.value,
+        "claim": finding.claim,
+        "stated": finding.stated,
+        "recomputed": finding.recomputed,
+        "difference": finding.difference,
+        "unit": finding.unit,
+        "verdict": finding.verdict.value,
+        "reason": finding.reason,
+        "sources": list(finding.sources),
     }
 
 
-def _benchmark_json(one: Benchmark) -> dict[str, Any]:
+def _benchmark_json(benchmark: Benchmark) -> dict[str, Any]:
     return {
-        "label": one.label,
-        "line": one.place.line,
-        "tool": one.tool,
-        "command": one.context.command,
-        "settings": dict(one.settings),
-        "figures": {name: number.value for name, number in one.figures.items()},
-        "samples": len(one.samples),
-        "unread": list(one.unread),
-        "parameters": dict(one.parameters),
-        "workload": one.workload,
-        "repeat": one.repeat,
+        "label": benchmark.label,
+        "line": benchmark.location.line,
+        "tool": benchmark.tool,
+        "command": benchmark.context.command,
+        "settings": dict(benchmark.settings),
+        "figures": {name: number.value for name, number in benchmark.figures.items()},
+        "samples": len(benchmark.samples),
+        "unread": list(benchmark.unread),
+        "parameters": dict(benchmark.parameters),
+        "workload": benchmark.workload,
+        "repeat": benchmark.repeat,
     }
 
 
-def _samples_json(one: SampleTable) -> dict[str, Any]:
+def _samples_json(table: SampleTable) -> dict[str, Any]:
     return {
-        "label": one.label,
-        "line": one.place.line,
-        "workload": one.group,
-        "averages": {name: number.value for name, number in one.averages.items()},
+        "label": table.label,
+        "line": table.location.line,
+        "workload": table.group,
+        "averages": {name: number.value for name, number in table.averages.items()},
         "samples": [
             {
                 "sample": sample.name,
@@ -225,6 +240,6 @@ def _samples_json(one: SampleTable) -> dict[str, Any]:
                 "tps": sample.tps.value if sample.tps else None,
                 "ttft_s": sample.ttft_s.value if sample.ttft_s else None,
             }
-            for sample in one.samples
+            for sample in table.samples
         ],
     }

@@ -7,7 +7,7 @@ import sys
 from hpcsweep import __version__
 from hpcsweep.errors import HpcsweepError
 from hpcsweep.simulator.profile import read_profile
-from hpcsweep.simulator.server import Settings, serve
+from hpcsweep.simulator.server import ServerOptions, serve
 
 
 def _variant(text: str) -> dict[str, str]:
@@ -51,7 +51,7 @@ def main() -> int:
         print(f"Error: {exc}", file=sys.stderr)  # noqa: T201
         return 1
     return serve(
-        Settings(
+        ServerOptions(
             model=options.model,
             served_name=options.served_model_name or options.model,
             host=options.host,

@@ -30,7 +30,7 @@ def _text(first: int, last: int) -> str:
     return "".join(map(token_text, range(first, last + 1)))
 
 
-class Answer:
+class AnswerEncoder:
     """One answer of the chat or the completions endpoint."""
 
     def __init__(self, chat: bool, model: str, number: int) -> None:

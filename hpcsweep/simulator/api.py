@@ -7,30 +7,30 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from hpcsweep.simulator.answers import Answer, error_body, usage
-from hpcsweep.simulator.engine import Engine
+from hpcsweep.simulator.answers import AnswerEncoder, error_body, usage
+from hpcsweep.simulator.engine import BatchingEngine
 from hpcsweep.simulator.faults import (
     Cut,
     EarlyEnd,
-    Error,
     Exit,
     Fault,
     Hang,
+    HttpError,
     RequestFault,
     StreamError,
     WrongModel,
 )
 from hpcsweep.simulator.generation import Generation
-from hpcsweep.simulator.http import Connection, HttpRequest
+from hpcsweep.simulator.http import HttpConnection, HttpRequest
 from hpcsweep.simulator.log import VERSION, ServerLog
 from hpcsweep.simulator.metrics import Metrics
 from hpcsweep.simulator.pace import Pace
 from hpcsweep.simulator.profile import Speed
-from hpcsweep.simulator.prompts import PromptError, Wanted, read_request
+from hpcsweep.simulator.prompts import GenerationRequest, PromptError, read_request
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedModel:
     """What one server serves. `api_key`: None: everybody may ask."""
 
     model: str
@@ -43,10 +43,10 @@ class Api:
 
     def __init__(
         self,
-        served: Served,
+        served: ServedModel,
         speed: Speed,
         faults: list[Fault],
-        engine: Engine,
+        engine: BatchingEngine,
         metrics: Metrics,
         pace: Pace,
         log: ServerLog,
@@ -59,8 +59,8 @@ class Api:
         self._numbered = 0
         self._answered = 0
 
-    def handle(self, request: HttpRequest, connection: Connection) -> None:
-        """Answer one request, now or token by token."""
+    def handle(self, request: HttpRequest, connection: HttpConnection) -> None:
+        """AnswerEncoder one request, now or token by token."""
         path = request.path.partition("?")[0]
         if path.startswith("/v1") and not self._allowed(request):
             connection.respond(401, {"error": "Unauthorized"})
@@ -96,7 +96,7 @@ class Api:
         engine = self._engine
         return self._metrics.page(len(engine.running), len(engine.waiting), engine.kv_cache_usage, engine.prefix_cache)
 
-    def _generate(self, request: HttpRequest, connection: Connection, chat: bool) -> None:
+    def _generate(self, request: HttpRequest, connection: HttpConnection, chat: bool) -> None:
         try:
             wanted = read_request(request.body, chat, self._served.model, self._served.max_model_len, self._speed)
         except PromptError as exc:
@@ -108,11 +108,11 @@ class Api:
             self._numbered += 1
             number = self._numbered
         fault = next((fault for fault in self._faults if fault.befalls(number)), None)
-        if isinstance(fault, Error):
+        if isinstance(fault, HttpError):
             connection.respond(fault.status, error_body(fault.status, "InternalServerError", fault.message))
             return
         self._answered += 1
-        answer = Answer(chat, self._served.model, self._answered)
+        answer = AnswerEncoder(chat, self._served.model, self._answered)
         reply = _Reply(connection, answer, wanted, fault, self._speed.stream_interval, self._log)
         reply.begin(self._engine, number, self._pace.now_s(request.received_s))
 
@@ -122,9 +122,9 @@ class _Reply:
 
     def __init__(
         self,
-        connection: Connection,
-        answer: Answer,
-        wanted: Wanted,
+        connection: HttpConnection,
+        answer: AnswerEncoder,
+        wanted: GenerationRequest,
         fault: RequestFault | None,
         interval: int,
         log: ServerLog,
@@ -135,7 +135,7 @@ class _Reply:
         self._target = min(after, wanted.tokens)
         self._interval, self._sent = interval, 0
 
-    def begin(self, engine: Engine, number: int | None, arrival_s: float) -> None:
+    def begin(self, engine: BatchingEngine, number: int | None, arrival_s: float) -> None:
         """Hand the request to the engine."""
         wanted = self._wanted
         self._generation = Generation(

@@ -10,7 +10,7 @@ from hpcsweep.simulator.prefix_cache import PrefixCache
 from hpcsweep.simulator.profile import Behaviour
 
 
-class Engine:
+class BatchingEngine:
     """Takes generations in, and gives their tokens out at the pace of the profile."""
 
     def __init__(self, behaviour: Behaviour, pace: Pace, metrics: Metrics) -> None:

@@ -134,7 +134,7 @@ class Hang(RequestFault):
 
 
 @dataclass(frozen=True)
-class Error(RequestFault):
+class HttpError(RequestFault):
     """The request is answered with an HTTP error."""
 
     kind = "error"
@@ -184,6 +184,6 @@ STARTUP_FAULTS = (Stall, RankStuck, Slow, Crash, OutOfMemory)
 FAULTS: dict[str, type[Fault]] = {
     kind.kind: kind
     for kind in (
-        *STARTUP_FAULTS, Children, IgnoreSigterm, WrongModel, Hang, Error, StreamError, Cut, EarlyEnd, Exit
+        *STARTUP_FAULTS, Children, IgnoreSigterm, WrongModel, Hang, HttpError, StreamError, Cut, EarlyEnd, Exit
     )
 }  # fmt: skip

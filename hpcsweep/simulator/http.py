@@ -25,7 +25,7 @@ class HttpRequest:
     received_s: float
 
 
-class Connection(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """One connection of a client. Requests are handled one after the other, in the order in which they came.
 
     `on_lost` is called once when the client goes away while an answer is under way.
@@ -33,7 +33,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(
         self,
-        handle: Callable[[HttpRequest, "Connection"], None],
+        handle: Callable[[HttpRequest, "HttpConnection"], None],
         access: Callable[[str, str, str], None],
     ) -> None:
         self._handle, self._access = handle, access

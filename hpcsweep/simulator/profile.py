@@ -15,23 +15,24 @@ from typing import Any, TypeVar
 from hpcsweep.errors import SpecError
 from hpcsweep.foreign_files import RECORD_LIMIT_BYTES, read_regular
 from hpcsweep.simulator.faults import FAULTS, RANK_SHAPES, Fault, RankStuck
+from hpcsweep.spec.axis_names import FALSE_WORDS, TRUE_WORDS
 from hpcsweep.spec.phases import STARTUP_PHASES
 from hpcsweep.spec.yaml_text import parse_yaml
 from hpcsweep.units import parse_tokens
 
 MATCHABLE = (
-    "ep", "eager", "len", "tp", "pp", "dp", "batched_tokens", "seqs", "kv_dtype", "quantization", "gpu_memory",
-    "prefix_cache", "chunked_prefill", "model", "engine",
+    "ep", "eager", "len", "tp", "pp", "dp", "max_num_batched_tokens", "max_num_seqs", "kv_dtype", "quantization",
+    "gpu_memory", "prefix_cache", "chunked_prefill", "model", "engine",
 )  # fmt: skip
 """What a rule may ask for besides the axes of the variant and flags (`--name`): the built-in axes."""
 
-_WORDS = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
+_WORDS = dict.fromkeys(TRUE_WORDS, True) | dict.fromkeys(FALSE_WORDS, False)
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Startup:
+class StartupDurations:
     """How long each phase of the start takes, simulated seconds. 0: the phase does not take place."""
 
     launch: float = 2.0
@@ -89,7 +90,7 @@ class Speed:
 class Behaviour:
     """All that a server needs to know, for one variant. `jitter`: relative half-width of every duration."""
 
-    startup: Startup = Startup()
+    startup: StartupDurations = StartupDurations()
     compile: Compile = Compile()
     memory: Memory = Memory()
     speed: Speed = Speed()
@@ -104,7 +105,7 @@ class Behaviour:
 
 
 @dataclass(frozen=True)
-class Rule:
+class ProfileRule:
     """An overlay for the variants that agree with `when` on every key."""
 
     when: Mapping[str, Any]
@@ -113,12 +114,12 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Profile:
+class SimulationProfile:
     """A profile as it stands in its file: `base` for all variants, then the rules; later rules win."""
 
     path: str
     base: Mapping[str, Any]
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[ProfileRule, ...] = ()
     about: str = ""
     seed: int = 0
 
@@ -135,11 +136,11 @@ class Profile:
         return _behaviour(merged, self.path, seed=f"{self.seed}/{fingerprint}/{repeat}", fingerprint=fingerprint)
 
 
-_SECTIONS: dict[str, type] = {"startup": Startup, "compile": Compile, "memory": Memory, "speed": Speed}
+_SECTIONS: dict[str, type] = {"startup": StartupDurations, "compile": Compile, "memory": Memory, "speed": Speed}
 _OVERLAY = (*_SECTIONS, "faults", "jitter")
 
 
-def read_profile(path: str | Path) -> Profile:
+def read_profile(path: str | Path) -> SimulationProfile:
     """The profile in a YAML 1.2 file. SpecError names file and key of whatever is wrong."""
     where = str(path)
     try:
@@ -156,7 +157,7 @@ def read_profile(path: str | Path) -> Profile:
     if not isinstance(rules, list):
         raise SpecError(f"{where}: rules: a list of mappings, each with `when`")
     base = {key: document[key] for key in _OVERLAY if key in document}
-    profile = Profile(
+    profile = SimulationProfile(
         where,
         base,
         tuple(_rule(rule, f"{where}: rules[{number}]") for number, rule in enumerate(rules)),
@@ -167,13 +168,13 @@ def read_profile(path: str | Path) -> Profile:
     return profile
 
 
-def _rule(raw: Any, where: str) -> Rule:
+def _rule(raw: Any, where: str) -> ProfileRule:
     if not isinstance(raw, dict) or not isinstance(raw.get("when"), dict) or not raw["when"]:
         raise SpecError(f"{where}: a rule is a mapping with `when: {{axis: level}}` and what changes then")
     overlay = {key: value for key, value in raw.items() if key != "when"}
     _check_keys(overlay, _OVERLAY, where)
     _behaviour(overlay, where)
-    return Rule({str(key): value for key, value in raw["when"].items()}, overlay, where)
+    return ProfileRule({str(key): value for key, value in raw["when"].items()}, overlay, where)
 
 
 def _overlaid(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:

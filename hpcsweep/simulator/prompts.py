@@ -19,7 +19,7 @@ class PromptError(Exception):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class GenerationRequest:
     """What a request asks for. `tokens`: that the answer will have, at most `max_tokens`."""
 
     prompt: Sequence[object]
@@ -31,7 +31,7 @@ class Wanted:
     cache_salt: str | None = None
 
 
-def read_request(body: bytes, chat: bool, model: str, max_model_len: int, speed: Speed) -> Wanted:
+def read_request(body: bytes, chat: bool, model: str, max_model_len: int, speed: Speed) -> GenerationRequest:
     """The request in a JSON body. PromptError for all that vLLM refuses."""
     try:
         raw = json.loads(body)
@@ -68,7 +68,7 @@ def read_request(body: bytes, chat: bool, model: str, max_model_len: int, speed:
     if salt is not None and (not isinstance(salt, str) or not salt):
         raise PromptError("Parameter 'cache_salt' must be a non-empty string if provided.", param="cache_salt")
     options = raw.get("stream_options")
-    return Wanted(
+    return GenerationRequest(
         prompt,
         image_tokens,
         max_tokens,

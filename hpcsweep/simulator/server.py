@@ -7,22 +7,22 @@ import socket
 import sys
 from dataclasses import dataclass, replace
 
-from hpcsweep.simulator.api import Api, Served
-from hpcsweep.simulator.engine import Engine
+from hpcsweep.simulator.api import Api, ServedModel
+from hpcsweep.simulator.engine import BatchingEngine
 from hpcsweep.simulator.faults import Children, IgnoreSigterm
-from hpcsweep.simulator.http import Connection
+from hpcsweep.simulator.http import HttpConnection
 from hpcsweep.simulator.log import ServerLog
 from hpcsweep.simulator.metrics import Metrics
 from hpcsweep.simulator.pace import Pace
 from hpcsweep.simulator.profile import Behaviour
-from hpcsweep.simulator.startup import Startup
+from hpcsweep.simulator.startup import StartupSequence
 
 _BACKLOG = 2048
 _STATS_EVERY_S = 10.0  # simulated: vLLM's VLLM_LOG_STATS_INTERVAL
 
 
 @dataclass(frozen=True)
-class Settings:
+class ServerOptions:
     """What the command line says. None: as the profile says."""
 
     model: str
@@ -37,7 +37,7 @@ class Settings:
     uds: str | None = None
 
 
-def serve(settings: Settings, behaviour: Behaviour) -> int:
+def serve(settings: ServerOptions, behaviour: Behaviour) -> int:
     """Run the server until it ends. The exit code: 0 after SIGTERM or SIGINT, 1 if the port is taken."""
     speed = behaviour.speed
     behaviour = replace(
@@ -56,10 +56,10 @@ def serve(settings: Settings, behaviour: Behaviour) -> int:
     return asyncio.run(_serve(settings, behaviour))
 
 
-async def _serve(settings: Settings, behaviour: Behaviour) -> int:
+async def _serve(settings: ServerOptions, behaviour: Behaviour) -> int:
     log = ServerLog()
     pace = Pace(settings.time_scale, behaviour.jitter, behaviour.seed)
-    startup = Startup(behaviour, pace, log, settings.model, settings.max_model_len)
+    startup = StartupSequence(behaviour, pace, log, settings.model, settings.max_model_len)
     await startup.launch()
     place = {"uds": settings.uds} if settings.uds else {"host": settings.host, "port": settings.port}
     arguments: dict[str, object] = {"model_tag": settings.model, **place}
@@ -79,11 +79,16 @@ async def _serve(settings: Settings, behaviour: Behaviour) -> int:
 
 
 async def _run(
-    settings: Settings, behaviour: Behaviour, startup: Startup, pace: Pace, listener: socket.socket, log: ServerLog
+    settings: ServerOptions,
+    behaviour: Behaviour,
+    startup: StartupSequence,
+    pace: Pace,
+    listener: socket.socket,
+    log: ServerLog,
 ) -> int:
     metrics = Metrics(settings.served_name, settings.max_model_len)
-    engine = Engine(behaviour, pace, metrics)
-    served = Served(settings.served_name, settings.max_model_len, os.environ.get("VLLM_API_KEY"))
+    engine = BatchingEngine(behaviour, pace, metrics)
+    served = ServedModel(settings.served_name, settings.max_model_len, os.environ.get("VLLM_API_KEY"))
     faults = [fault for fault in behaviour.faults if startup.befalls(fault)]
     api = Api(served, behaviour.speed, faults, engine, metrics, pace, log)
 
@@ -92,7 +97,7 @@ async def _run(
     log.raw(f"INFO:     Started server process [{os.getpid()}]")
     log.raw("INFO:     Waiting for application startup.")
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(api.handle, log.access), sock=listener, backlog=_BACKLOG)
+    server = await loop.create_server(lambda: HttpConnection(api.handle, log.access), sock=listener, backlog=_BACKLOG)
     log.raw("INFO:     Application startup complete.")
 
     stop = asyncio.Event()
@@ -112,7 +117,7 @@ async def _run(
     return 0
 
 
-async def _report(engine: Engine, metrics: Metrics, pace: Pace, log: ServerLog) -> None:
+async def _report(engine: BatchingEngine, metrics: Metrics, pace: Pace, log: ServerLog) -> None:
     """Write vLLM's line of statistics for every interval in which something was done."""
     before = (0, 0)
     while True:
@@ -125,7 +130,7 @@ async def _report(engine: Engine, metrics: Metrics, pace: Pace, log: ServerLog) 
         cache = engine.prefix_cache
         rate = 100 * cache.hit_tokens / cache.queried_tokens if cache.queried_tokens else 0.0
         log.line(
-            f"Engine 000: Avg prompt throughput: {prompt_tps:.1f} tokens/s, "
+            f"BatchingEngine 000: Avg prompt throughput: {prompt_tps:.1f} tokens/s, "
             f"Avg generation throughput: {generation_tps:.1f} tokens/s, Running: {len(engine.running)} reqs, "
             f"Waiting: {len(engine.waiting)} reqs, GPU KV cache usage: {100 * engine.kv_cache_usage:.1f}%, "
             f"Prefix cache hit rate: {rate:.1f}%",

@@ -27,7 +27,7 @@ _NO_BLOCK = (
 )
 
 
-class Startup:
+class StartupSequence:
     """The start of one server. `play` returns when it may listen; a fault may end the process before that."""
 
     def __init__(self, behaviour: Behaviour, pace: Pace, log: ServerLog, model: str, max_model_len: int) -> None:

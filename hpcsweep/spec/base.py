@@ -1,4 +1,4 @@
-"""The base of all models, and errors that say where in the file something is wrong."""
+"""The base classes of all models, and validation errors as text with file and line."""
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, get_origin
@@ -18,8 +18,10 @@ __all__ = [
     "Seconds",
     "Tokens",
     "known_keys",
+    "line_of",
     "nearest",
     "spec_error",
+    "validation_text",
 ]
 
 
@@ -30,15 +32,15 @@ class Model(BaseModel):
 
 
 class Misplaced(ValueError):
-    """A fault that a validator of a whole model finds at `path` below it: keys and indexes, as in the file."""
+    """An error found by a validator of a whole model, at `path` below that model: keys and indexes of the file."""
 
-    def __init__(self, message: str, *path: str | int) -> None:
+    def __init__(self, message: str, *path: str | int, code: str = "invalid_value") -> None:
         super().__init__(message)
-        self.path = path
+        self.path, self.code = path, code
 
 
 class Record(BaseModel):
-    """A frozen model of something written by one version and read by another: unknown keys are ignored."""
+    """A frozen model of a record that one version writes and another reads: unknown keys are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -54,59 +56,74 @@ Tokens = Annotated[int, BeforeValidator(parse_tokens)]
 
 
 EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
-"""Name of an environment variable as POSIX has it: it is written into shell scripts, where nothing could quote it."""
+"""Name of an environment variable as in POSIX. It is written into shell scripts, where a name cannot be quoted."""
 
 
 def known_keys(model: type[BaseModel]) -> list[str]:
-    """Names of the fields of `model`, as a user writes them."""
+    """Return the names of the fields of `model`, as a user writes them."""
     fields: Mapping[str, FieldInfo] = model.model_fields
     return [field.alias or name for name, field in fields.items()]
+
+
+def validation_text(exc: ValidationError) -> str:
+    """Return the first error of `exc` as `path.of.keys: message`, and the number of further errors."""
+    first = exc.errors()[0]
+    path, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+    more = exc.error_count() - 1
+    return (f"{path}: {message}" if path else message) + (f" (and {more} more)" if more else "")
+
+
+def line_of(lines: Mapping[tuple[Any, ...], int], path: tuple[Any, ...]) -> int | None:
+    """Return the line of `path`, or of the nearest key above it; None: no line is known."""
+    return next((lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in lines), None)
 
 
 def spec_error(
     exc: ValidationError, model: type[BaseModel], where: str, lines: Mapping[tuple[Any, ...], int]
 ) -> SpecError:
-    """One `SpecError` for the first fault of `exc`, with file, line, path and the nearest known key.
+    """Return the first error of `exc` as a `SpecError` with file, line, path and the nearest known key.
 
-    `lines` maps a path of keys, as in `exc.errors()[i]["loc"]`, to a line number of the file, 1-based.
+    `lines` maps a path of keys, as in `exc.errors()[i]["loc"]`, to a line number of the file, from 1.
     """
     first = exc.errors()[0]
     loc = tuple(first["loc"])
     cause = first.get("ctx", {}).get("error")
-    at = loc + cause.path if isinstance(cause, Misplaced) else loc
-    line = next((lines[at[:n]] for n in range(len(at), 0, -1) if at[:n] in lines), None)
-    place = f"{where}, line {line}" if line else where
+    line = line_of(lines, loc + cause.path if isinstance(cause, Misplaced) else loc)
+    location = f"{where}, line {line}" if line else where
     path = ".".join(str(part) for part in loc)
     hint = ""
+    code = cause.code if isinstance(cause, Misplaced) else "invalid_value"
     if first["type"] == "extra_forbidden":
-        message = f"{place}: unknown key {path!r}"
+        code, message = "unknown_key", f"{location}: unknown key {path!r}"
         owner = _model_at(model, loc[:-1])
         if owner is not None:
             hint = nearest(str(loc[-1]), known_keys(owner))
+    elif first["type"] == "missing":
+        code, message = "missing_key", f"{location}: missing key {path!r}"
     else:
         text = first["msg"].removeprefix("Value error, ")
-        message = f"{place}: {path}: {text}" if path else f"{place}: {text}"
-        if first["type"] not in ("value_error", "missing"):
+        message = f"{location}: {path}: {text}" if path else f"{location}: {text}"
+        if first["type"] != "value_error":
             message += f" (got {first['input']!r})"
     more = exc.error_count() - 1
-    return SpecError(message, hint=hint, detail=f"and {more} more errors in this file" if more else "")
+    return SpecError(message, code=code, hint=hint, detail=f"and {more} more errors in this file" if more else "")
 
 
 def _model_at(model: type[BaseModel], loc: tuple[Any, ...]) -> type[BaseModel] | None:
-    """The model that `loc` leads to from `model`; None when it leads into something else."""
-    here: type[BaseModel] | None = model
+    """Return the model at `loc` below `model`; None: `loc` is not the path of a model."""
+    current: type[BaseModel] | None = model
     for part in loc:
-        if here is None:
+        if current is None:
             return None
-        field = here.model_fields.get(str(part))
+        field = current.model_fields.get(str(part))
         if field is None:
-            continue  # a key of a mapping, or an index of a list: its model was taken one step before
-        here = next((m for m in _models_in(field.annotation)), None)
-    return here
+            continue  # a key of a mapping or an index of a list: `current` is already its model
+        current = next((m for m in _models_in(field.annotation)), None)
+    return current
 
 
 def _models_in(annotation: Any) -> Iterable[type[BaseModel]]:
-    # Python 3.10 calls `dict[str, str]` a type, of which issubclass then says that it is none.
+    # On Python 3.10 `dict[str, str]` is an instance of `type`, but issubclass rejects it.
     if get_origin(annotation) is None and isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in getattr(annotation, "__args__", ()):

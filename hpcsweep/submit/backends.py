@@ -8,8 +8,8 @@ from typing import Protocol
 
 from hpcsweep.errors import HostError, LinkLost, SchedulerError, SchedulerUnreachable
 from hpcsweep.hosts.base import Host
-from hpcsweep.schedulers.base import Answer, ClusterFacts, JobStatus, Listing, Scheduler
-from hpcsweep.schedulers.listings import merge_listings
+from hpcsweep.schedulers.base import ClusterFacts, CommandResult, JobStatus, Query, QueueSnapshot, Scheduler
+from hpcsweep.schedulers.listings import merge_snapshots
 from hpcsweep.spec.job import JobSpec
 from hpcsweep.sweep.layout import logs_into
 
@@ -36,7 +36,7 @@ class Backend(Protocol):
         """Cancel a job, or elements of it, in one call; what is over already is fine. Raises SchedulerError."""
         ...
 
-    def listing(self, names: Mapping[str, str]) -> Listing:
+    def queue_snapshot(self, names: Mapping[str, str]) -> QueueSnapshot:
         """What is known now of these jobs (id -> name): a constant number of calls, each under a time-out.
 
         Never raises.
@@ -62,7 +62,7 @@ class SchedulerBackend:
         self._scheduler, self.host = scheduler, host
         self._user = user or getpass.getuser()
         self.template = scheduler.template
-        self.calls: list[Answer] = []
+        self.calls: list[CommandResult] = []
 
     def submit(self, job: JobSpec, job_dir: str, script: str) -> str:
         """One call of sbatch or qsub for all elements; when its answer is lost, one more that looks for the job."""
@@ -100,16 +100,19 @@ class SchedulerBackend:
 
     def find(self, name: str, job_dir: str) -> list[str] | None:
         """Ids of the jobs whose comment or name says this folder; see `Backend.find`."""
-        answer = self._run(self._scheduler.find_argv(name, self._user), self._patience_s())
+        query = self._scheduler.find_query(name, self._user, job_dir)
+        if query is None:
+            return None
+        answer = self._run(query.argv, self._patience_s())
         try:
-            return self._scheduler.parse_find(answer, job_dir)
+            return query.parse(answer)
         except SchedulerError:  # whatever it says now, it is no word about the submission whose answer was lost
             return None
 
     def cancel(self, job_id: str, indexes: Sequence[int] | None) -> None:
         """One call of scancel or qdel."""
         answer = self._run(self._scheduler.cancel_argv(job_id, indexes), SUBMIT_TIMEOUT_S)
-        trouble = self._scheduler.cancel_trouble(answer)
+        trouble = self._scheduler.cancel_error(answer)
         if trouble:
             raise SchedulerError(
                 f"cancelling {job_id}: {trouble}",
@@ -117,23 +120,23 @@ class SchedulerBackend:
                 hint="its jobs may still run: `hpcsweep status` tells; cancel again later",
             )
 
-    def listing(self, names: Mapping[str, str]) -> Listing:
+    def queue_snapshot(self, names: Mapping[str, str]) -> QueueSnapshot:
         """All witnesses of the scheduler, merged; a job of somebody else that has got the id is left out."""
         if not names:
-            return Listing()
-        queries = list(enumerate(self._scheduler.queries(list(names), self._user)))
+            return QueueSnapshot()
+        queries = self._scheduler.queries(list(names), self._user)
         timeout_s = self._scheduler.query_timeout_s + self._scheduler.query_timeout_per_job_s * len(names)
         with ThreadPoolExecutor(max_workers=max(1, len(queries))) as pool:  # silence of one is not added to another's
-            merged = merge_listings(list(pool.map(lambda query: self._ask(query[0], query[1], timeout_s), queries)))
+            merged = merge_snapshots(list(pool.map(lambda query: self._ask(query, timeout_s), queries)))
         ours = {key: status for key, status in merged.statuses.items() if _is_ours(status, names.get(status.job_id))}
         return replace(merged, statuses=ours)
 
-    def _ask(self, number: int, argv: Sequence[str], timeout_s: float) -> Listing:
+    def _ask(self, query: Query[QueueSnapshot], timeout_s: float) -> QueueSnapshot:
         """What one witness told; a host that cannot be reached is a witness that does not answer."""
         try:
-            return self._scheduler.parse_query(number, self._run(argv, timeout_s))
+            return query.parse(self._run(query.argv, timeout_s))
         except HostError as exc:
-            return Listing(complete=False, trouble=exc.message)
+            return QueueSnapshot(complete=False, error=exc.message)
 
     def facts(self) -> ClusterFacts:
         """What this cluster is."""
@@ -150,18 +153,20 @@ class SchedulerBackend:
             )
         return self._scheduler.parse_probes(answers).max_array_size
 
-    def _probe(self) -> list[Answer]:
+    def _probe(self) -> list[CommandResult]:
         """The answers to all probes; once one is missing, nothing more is asked."""
-        answers: list[Answer] = []
+        answers: list[CommandResult] = []
         for argv in self._scheduler.probes():
             silent = answers and answers[-1].exit_code is None
-            answers.append(Answer(argv, None, "", "not asked") if silent else self._run(argv, self._patience_s()))
+            answers.append(
+                CommandResult(argv, None, "", "not asked") if silent else self._run(argv, self._patience_s())
+            )
         return answers
 
     def _patience_s(self) -> float:
         return max(PROBE_TIMEOUT_S, self._scheduler.query_timeout_s)
 
-    def _run(self, argv: Sequence[str], timeout_s: float) -> Answer:
+    def _run(self, argv: Sequence[str], timeout_s: float) -> CommandResult:
         answer = self.host.run(argv, timeout_s=timeout_s)
         self.calls.append(answer)
         return answer
@@ -174,6 +179,6 @@ def _is_ours(status: JobStatus, name: str | None) -> bool:
 
 def own_script_exports(job: JobSpec, job_dir: str) -> dict[str, str]:
     """What the environment of a user's own script says of the one run of its job."""
-    (element,) = job.elements
-    place = {"HPCSWEEP_JOB_DIR": job_dir, "HPCSWEEP_ARRAY_INDEX": str(element.index)}
-    return place | dict(element.runs[0].exports)
+    (task,) = job.array_tasks
+    place = {"HPCSWEEP_JOB_DIR": job_dir, "HPCSWEEP_ARRAY_INDEX": str(task.index)}
+    return place | dict(task.runs[0].exports)

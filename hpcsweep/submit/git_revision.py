@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hpcsweep.foreign_files import read_regular
 from hpcsweep.hosts.local import LocalHost
-from hpcsweep.schedulers.base import Answer
+from hpcsweep.schedulers.base import CommandResult
 
 _TIMEOUT_S = 10.0
 _EXCLUDE_LIMIT_BYTES = 1 << 20
@@ -69,7 +69,7 @@ def _is_changed(folder: Path, commit: str, scratch: Path) -> bool | None:
     return bool(status.stdout.strip()) if status.exit_code == 0 else None
 
 
-def _git(folder: Path, *words: str) -> Answer:
+def _git(folder: Path, *words: str) -> CommandResult:
     """Ask git for a fact; of these commands none runs a hook, a filter or a monitor."""
     return LocalHost().run(["git", *_NOTHING_RUN, "-C", str(folder), *words], timeout_s=_TIMEOUT_S)
 

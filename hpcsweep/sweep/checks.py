@@ -23,7 +23,7 @@ from hpcsweep.units import counted
 def login_checks(server: ServerConfig, resources: Resources) -> tuple[list[str], list[str]]:
     """(reasons why the variant cannot be served with these resources, warnings). Raises EngineError, SpecError."""
     problems = check(server, resources, get_engine(server.engine), model_facts(server))
-    warnings = [p.message + (f" ({p.hint})" if p.hint else "") for p in problems if p.severity == "warning"]
+    warnings = [problem.text for problem in problems if problem.severity == "warning"]
     return refusals(problems), warnings
 
 

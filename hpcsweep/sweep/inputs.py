@@ -8,19 +8,31 @@ from pathlib import Path
 
 from hpcsweep.adopt.script import read_script
 from hpcsweep.adopt.servers import replacement, server_starts
+from hpcsweep.engines.registry import get_engine
 from hpcsweep.errors import DatasetError, SpecError
+from hpcsweep.foreign_files import read_regular
 from hpcsweep.load.datasets.registry import facts_of, read_options
+from hpcsweep.schedulers.registry import with_scheduler_options
 from hpcsweep.schedulers.user_script import starts_agent
 from hpcsweep.spec.base import nearest
-from hpcsweep.spec.cluster import Cluster, Settings, Ssh
+from hpcsweep.spec.cluster import Cluster, ConfigFile, Ssh
 from hpcsweep.spec.experiment import Experiment
-from hpcsweep.spec.load import choose_cluster, parse_experiment, parse_model, read_text
+from hpcsweep.spec.load import choose_cluster, parse_experiment, parse_model
 from hpcsweep.spec.workload import DatasetFacts, Workload
 from hpcsweep.sweep.trust import config_dir, is_trusted, look_at
 
 CONFIG_FILE = "hpcsweep.yaml"
 CONFIG_VARIABLE = "HPCSWEEP_CONFIG"
 DEFAULT_PROFILE = "default.yaml"
+_TEXT_LIMIT_BYTES = 16 << 20
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file that the user named. Raises SpecError."""
+    try:
+        return read_regular(path, _TEXT_LIMIT_BYTES, follow=True).decode("utf-8")
+    except (OSError, ValueError) as exc:
+        raise SpecError(f"cannot read {path}: {exc}", code="unreadable_file") from exc
 
 
 def shipped_dir() -> Path:
@@ -71,15 +83,15 @@ def read_cluster(name: str | None) -> tuple[str, Cluster]:
     """
     name, cluster = choose_cluster(name, read_settings())
     require_own_connection(name, cluster)
-    return name, cluster
+    return name, with_scheduler_options(cluster, f"cluster profile {name!r}")
 
 
-def read_settings() -> list[tuple[str, Settings]]:
+def read_settings() -> list[tuple[str, ConfigFile]]:
     """(file, its settings) of every configuration file that is there, the one that wins first."""
     return [(str(path), _settings(path)) for path in config_files() if path.exists()]
 
 
-def own_settings() -> list[tuple[str, Settings]]:
+def own_settings() -> list[tuple[str, ConfigFile]]:
     """As `read_settings`, without the file of a project folder that the user has not trusted.
 
     Only these say where a connection goes, with which key, and whose host key is believed.
@@ -149,8 +161,8 @@ def config_files() -> list[Path]:
     return [Path(CONFIG_FILE), config_dir() / CONFIG_FILE]
 
 
-def _settings(path: Path) -> Settings:
-    return parse_model(Settings, read_text(path), str(path))
+def _settings(path: Path) -> ConfigFile:
+    return parse_model(ConfigFile, read_text(path), str(path))
 
 
 def _shown(ssh: Ssh) -> str:
@@ -189,7 +201,7 @@ def read_own_script(path: Path, pack: int) -> str:
     """The text of a user's own batch script. Raises SpecError when it cannot do the job."""
     text = read_text(path)
     if pack != 1:
-        raise SpecError(f"--script {path} is submitted once per run, so --pack {pack} cannot hold")
+        raise SpecError(f"--script {path} is submitted once per run, so --runs-per-job {pack} cannot hold")
     if not text.startswith("#!"):
         raise SpecError(f"--script {path}: no batch script: its first line is no #!")
     if not starts_agent(text):
@@ -221,4 +233,4 @@ def find_engine(engine: str, cluster: Cluster, variables: Mapping[str, str] = os
     named = cluster.engines.get(engine) or variables.get(f"HPCSWEEP_{engine.upper()}")
     if named:
         return shutil.which(named)
-    return shutil.which({"trtllm": "trtllm-serve"}.get(engine, engine))
+    return shutil.which(get_engine(engine).executable)

@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hpcsweep.node.process.processes import recorded_process_lives
+from hpcsweep.node.process.processes import process_lives
 from hpcsweep.node.record.identity import boot_id
-from hpcsweep.node.record.records import OWNER_FILE, read_json
+from hpcsweep.node.record.records import OWNER_FILE, read_record
 from hpcsweep.schedulers.base import ABSENT, JobState, JobStatus
 from hpcsweep.schedulers.listings import ABSENCE_GRACE_S
 from hpcsweep.spec.phases import OutcomeKind, RunState
+from hpcsweep.spec.records import OwnerRecord
 from hpcsweep.track.decide import decide
 from hpcsweep.track.evidence import RunEvidence, RunVerdict
 
@@ -27,9 +28,9 @@ def run_verdict(
 
     `attempt`: its latest; `submission`, `status`: of the latest job that carries it. None: there is none.
     """
-    if run["planned_only"]:
+    if run["not_submitted"]:
         outcome = OutcomeKind(run["outcome"] or OutcomeKind.NOT_RUN)
-        return RunVerdict(RunState.FINISHED, outcome, run["reason"], settled_by="plan")
+        return RunVerdict(RunState.FINISHED, outcome, run["reason"], source="plan")
     job_id = submission["job_id"] if submission else None
     job = _job_status(status, job_id or "") if status else None
     number, outcome_word, reason, hint = 0, None, "", ""
@@ -55,11 +56,11 @@ def run_verdict(
     cancelled = submission is not None and run["array_index"] in submission["cancelled"]
     begun = number > run["known_attempts"]
     answer_lost = job_id is None and submission is not None and submission["submitted_at"] is not None
-    handed_over: bool | None = job_id is not None or begun
-    if not handed_over and answer_lost:
-        handed_over = None
-    by_hand = job_id is None and begun and not answer_lost
-    return decide(evidence, job, cancelled_by_us=cancelled, handed_over=handed_over, by_hand=by_hand)
+    submitted: bool | None = job_id is not None or begun
+    if not submitted and answer_lost:
+        submitted = None
+    run_manually = job_id is None and begun and not answer_lost
+    return decide(evidence, job, cancelled_by_us=cancelled, submitted=submitted, run_manually=run_manually)
 
 
 def _later_sign(attempt: Row, status: Row | None) -> bool:
@@ -86,10 +87,10 @@ def _silent(job: JobStatus | None, job_dir: Path, index: int) -> bool:
 
 def owner_alive(attempt_dir: Path) -> bool | None:
     """True while the agent that took this attempt lives on this host; None: it is on another, or nobody knows."""
-    owner = read_json(attempt_dir / OWNER_FILE)
-    if owner is None or owner.get("host") != socket.gethostname():
+    owner = read_record(attempt_dir / OWNER_FILE, OwnerRecord)
+    if owner is None or owner.host != socket.gethostname():
         return None
-    return bool(owner.get("boot_id") == boot_id()) and recorded_process_lives(owner)
+    return owner.boot_id == boot_id() and process_lives(owner.pid, owner.started_ticks)
 
 
 def _job_status(row: Row, job_id: str) -> JobStatus:
@@ -110,7 +111,7 @@ def _job_status(row: Row, job_id: str) -> JobStatus:
 
 def with_missing_files(verdict: RunVerdict, incomplete: str | None) -> RunVerdict:
     """The verdict, or `unknown` where it rests on the absence of files that could not be read."""
-    if incomplete is None or not verdict.state.final or verdict.settled_by in _FROM_FILES:
+    if incomplete is None or not verdict.state.final or verdict.source in _FROM_FILES:
         return verdict
     return replace(
         verdict,
@@ -118,5 +119,5 @@ def with_missing_files(verdict: RunVerdict, incomplete: str | None) -> RunVerdic
         outcome=None,
         reason=f"its files could not all be read ({incomplete}); the scheduler says: {verdict.reason}",
         hint="the next status reads them again; until then it is not submitted again",
-        settled_by="nobody",
+        source="nobody",
     )

@@ -54,7 +54,12 @@ class Sweep:
             "baseline": {"len": lengths[0]},
             "workloads": {"w": {"dataset": {"kind": "samples", "path": "samples.jsonl"}, "endpoint": "completions"}},
             "resources": {"gpus": 1, "nodes": profile.pop("nodes", 1), "walltime": profile.pop("walltime", "10m")},
-            "budgets": {"startup": "5m", "stall": "4m", "margin": profile.pop("margin", "5s"), "teardown": "5s"},
+            "budgets": {
+                "startup": "5m",
+                "stall": "4m",
+                "walltime_margin": profile.pop("margin", "5s"),
+                "teardown": "5s",
+            },
             "simulated": {"profile": "engine.yaml", "time_scale": 1},
         }
         (self.folder / "study.yaml").write_text(json.dumps(experiment))

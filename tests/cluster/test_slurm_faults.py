@@ -140,7 +140,7 @@ def test_a_home_that_cannot_be_written(sweep: Sweep) -> None:
 def test_walltime(sweep: Sweep) -> None:
     """Three runs in one allocation of a minute: the first one never ends by itself."""
     sweep.write(slow=True, walltime="20s", margin="15s")
-    sweep.submit("--pack", "3")
+    sweep.submit("--runs-per-job", "3")
     runs = sweep.wait_until_ended(120)
     assert (runs["len-1k"]["outcome"], runs["len-1k"]["phase"]) == ("walltime", "measure")
     assert {runs["len-2k"]["outcome"], runs["len-3k"]["outcome"]} == {"not_run"}
@@ -157,7 +157,7 @@ def test_walltime(sweep: Sweep) -> None:
 def test_requeue_goes_on_where_it_was(sweep: Sweep) -> None:
     """The first run of the allocation completes, the second is under way when the job is requeued."""
     sweep.write(slow=True, requeue=True, rules="rules:\n  - when: {len: 1k}\n    speed: {decode_tps: 10000}\n")
-    job_id = sweep.submit("--pack", "3")
+    job_id = sweep.submit("--runs-per-job", "3")
     sweep.wait_until_measuring("len-2k")
     first = (sweep.attempt_dir("len-1k") / "exit.json").read_bytes()
     sweep.shorten()

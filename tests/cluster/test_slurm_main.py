@@ -31,8 +31,18 @@ def hpcsweep(folder: Path, *args: str, timeout_s: float = 110) -> str:
 
 @pytest.mark.usefixtures("whole_cluster")
 def test_twelve_runs_in_one_array(tmp_path: Path) -> None:
-    args = ("submit", "exp_runner", "--grid", "ep,eager,len", "--cluster", "slurm-test", "--parallel", "6", "--wait")
-    assert "12 runs, 12 elements in 1 job" in hpcsweep(tmp_path, *args)
+    args = (
+        "submit",
+        "exp_runner",
+        "--grid",
+        "ep,eager,len",
+        "--cluster",
+        "slurm-test",
+        "--max-parallel",
+        "6",
+        "--wait",
+    )
+    assert "12 runs, 12 array tasks in 1 submission" in hpcsweep(tmp_path, *args)
     (sweep,) = json.loads(hpcsweep(tmp_path, "status", "exp_runner-0001", "--json"))["sweeps"]
     runs = {run["run"]: run for run in sweep["runs"]}
     assert len(runs) == 12
@@ -54,10 +64,10 @@ def test_an_array_is_one_call_and_its_state_two(tmp_path: Path) -> None:
     answer = LocalHost().run(SlurmScheduler().submit_argv(str(script), str(tmp_path)), timeout_s=60)
     job_id = SlurmScheduler().parse_submit(answer)
     try:
-        listing = backend.listing({job_id: "many"})
+        listing = backend.queue_snapshot({job_id: "many"})
         assert len(listing.statuses) == 500 and listing.complete
         assert len(backend.calls) == 2
-        assert not backend.listing({job_id: "somebody-else's"}).statuses
+        assert not backend.queue_snapshot({job_id: "somebody-else's"}).statuses
     finally:
         slurm("scancel", job_id)
 

@@ -40,7 +40,7 @@ def cli(tmp_path: Path) -> Cli:
 
 
 def test_the_main_job_over_ssh(cli: Cli) -> None:
-    done = cli.run("submit", "exp_runner", "--fix", "eager=yes", "--fix", "len=8k", "--wait")
+    done = cli.run("submit", "exp_runner", "--set", "eager=yes", "--set", "len=8k", "--wait")
     assert "2 completed" in done.stdout
     runs = cli.runs()
     assert {run["outcome"] for run in runs.values()} == {"completed"}
@@ -54,7 +54,7 @@ def test_the_main_job_over_ssh(cli: Cli) -> None:
 
 def test_a_name_that_is_taken_over_there_is_left_alone(cli: Cli) -> None:
     (cli.folder / "far" / "sweeps" / "exp_runner-0001").mkdir(parents=True)
-    cli.run("submit", "exp_runner", "--fix", "eager=no", "--fix", "ep=on", "--fix", "len=8k")
+    cli.run("submit", "exp_runner", "--set", "eager=no", "--set", "ep=on", "--set", "len=8k")
     assert list(cli.runs("exp_runner-0002")) == ["ep-on_eager-no_len-8k"]
     cli.run("cancel")
     deadline = time.monotonic() + 60
@@ -64,7 +64,7 @@ def test_a_name_that_is_taken_over_there_is_left_alone(cli: Cli) -> None:
 
 
 def test_a_refused_job_leaves_nothing_on_either_side(cli: Cli) -> None:
-    done = cli.run("submit", "exp_runner", "--fix", "eager=yes", "--fix", "len=8k", code=0)
+    done = cli.run("submit", "exp_runner", "--set", "eager=yes", "--set", "len=8k", code=0)
     cli.run("cancel")
     text = (cli.folder / "hpcsweep.yaml").read_text().replace('"h200", "gpu_type"', '"nosuch", "gpu_type"')
     (cli.folder / "hpcsweep.yaml").write_text(text)

@@ -91,7 +91,7 @@ def test_srun_starts_one_agent_too_many(sweep: Sweep) -> None:
         "#!/bin/bash\n#SBATCH -p h200 --exclude=hopper-[03-04]\n#SBATCH -n4 -t5\n"
         f"srun {sys.executable} -m hpcsweep.node.agent\n"
     )
-    args = ("submit", "study.yaml", "--cluster", "slurm", "--fix", "len=1k", "--script", str(script))
+    args = ("submit", "study.yaml", "--cluster", "slurm", "--set", "len=1k", "--script", str(script))
     assert "line 4 of the script starts 4 agents for one run" in sweep.cli(*args, code=1)
     script.write_text(script.read_text().replace("srun ", "L=srun; ${L:?} "))
     sweep.cli(*args)

@@ -80,9 +80,9 @@ def check_nothing_is_doubled_or_lost(sweep: Sweep) -> None:
                     slurm("squeue", "-h", "-r", "-j", job_id, "-o", "%i|%T", check=False),
                 )
             )
-            for element in json.loads(path.read_text())["elements"]:
-                for run in element["runs"]:
-                    alive[run["label"]] = alive.get(run["label"], 0) + (str(element["index"]) in states)
+            for task in json.loads(path.read_text())["tasks"]:
+                for run in task["runs"]:
+                    alive[run["label"]] = alive.get(run["label"], 0) + (str(task["index"]) in states)
         assert max(alive.values()) <= 1, alive
     assert not list(sweep.home.glob("sweeps/*/.lock*"))
 
@@ -99,7 +99,7 @@ def test_three_commands_at_once(sweep: Sweep, commands: tuple[str, ...]) -> None
     check_nothing_is_doubled_or_lost(sweep)
     retries = [text for name, text in zip(commands, told, strict=True) if name == "retry"]
     jobs = len(list(sweep.sweep_dir.glob("jobs/*/submission.json")))
-    assert jobs == 1 + sum("again, in 1 job" in text for text in retries)
+    assert jobs == 1 + sum("again in 1 submission" in text for text in retries)
     if retries and "cancel" not in commands:
         assert jobs == 2, told  # one of them submitted, and only one
     assert len(list(sweep.home.glob("sweeps/*"))) == 1 + commands.count("submit")

@@ -13,11 +13,11 @@ import psutil
 from integration.agent_job import Job
 
 from hpcsweep.spec.job import RunSpec
-from hpcsweep.spec.server import ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 LABEL = "real"
 # A start takes 45 s on an idle machine with two cores, and many times that on a busy one.
-BUDGETS = {"startup": 1500, "stall": 400, "request": 400, "token": 400, "teardown": 60, "margin": 5}
+BUDGETS = {"startup": 1500, "stall": 400, "request": 400, "token": 400, "teardown": 60, "walltime_margin": 5}
 OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_HOST_IP": "127.0.0.1"}
 ENV = {**OFFLINE, "VLLM_CPU_KVCACHE_SPACE": "1"}
 
@@ -62,7 +62,7 @@ class VllmJob(Job):
             engine="vllm",
             model=model or os.environ["HPCSWEEP_TINY_MODEL"],
             served_model_name="tiny",
-            settings=Settings(**{"enforce_eager": True, "max_model_len": 512, **(settings or {})}),
+            settings=EngineSettings(**{"enforce_eager": True, "max_model_len": 512, **(settings or {})}),
             flags=flags or {},
             env=env,
         )

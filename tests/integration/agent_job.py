@@ -12,12 +12,12 @@ from typing import Any
 from hpcsweep.events.log import read_events
 from hpcsweep.node.process.processes import TOKEN_VARIABLE
 from hpcsweep.spec.budgets import Budgets
-from hpcsweep.spec.job import Element, JobSpec, PlannedWorkload, Resources, RunSpec, Simulation
+from hpcsweep.spec.job import ArrayTask, JobSpec, PlannedWorkload, Resources, RunSpec, Simulation
 from hpcsweep.spec.server import ServerConfig
-from hpcsweep.spec.workload import Dataset, DatasetFacts, Workload
+from hpcsweep.spec.workload import DatasetFacts, DatasetSpec, Workload
 
 QUICK_START = {"launch": 2, "engine_init": 5, "load_weights": 20, "profile": 3, "kv_cache": 1, "warmup": 1}
-QUICK_BUDGETS = {"startup": 400, "stall": 150, "request": 200, "token": 100, "teardown": 60, "margin": 2}
+QUICK_BUDGETS = {"startup": 400, "stall": 150, "request": 200, "token": 100, "teardown": 60, "walltime_margin": 2}
 SCALE = 50.0
 
 
@@ -80,14 +80,14 @@ class Job:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         return PlannedWorkload(
             workload=Workload(
-                name=name, dataset=Dataset(kind="samples", path=str(path)), endpoint="completions", **more
+                name=name, dataset=DatasetSpec(kind="samples", path=str(path)), endpoint="completions", **more
             ),
             facts=DatasetFacts(requests=requests, files={str(path): hashlib.sha256(path.read_bytes()).hexdigest()}),
             left_out=left_out,
         )
 
     def write(self, *runs: RunSpec, **more: Any) -> None:
-        elements = more.pop("elements", None) or [Element(index=0, runs=list(runs))]
+        elements = more.pop("elements", None) or [ArrayTask(index=0, runs=list(runs))]
         resources = more.pop("resources", Resources(walltime_s=3600))
         job = JobSpec(
             **{
@@ -97,7 +97,7 @@ class Job:
                 "name": "sweep-0",
                 "scheduler": "local",
                 "resources": resources,
-                "elements": elements,
+                "array_tasks": elements,
                 "cache_dir": str(self.cache_dir),
                 **more,
             }

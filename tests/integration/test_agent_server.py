@@ -14,7 +14,7 @@ import psutil
 import pytest
 from agent_job import Job
 
-from hpcsweep.spec.job import Element
+from hpcsweep.spec.job import ArrayTask
 from hpcsweep.spec.server import ServerConfig
 
 CHILDREN = {
@@ -116,14 +116,17 @@ def test_the_second_start_finds_the_cache_warm(job: Job, mode: str, tmp_path: Pa
 
 def test_two_jobs_never_write_one_cache(job: Job):
     slow = {"startup": {"compile": 60}, "compile": {"warm_s": 2}}
-    elements = [Element(index=0, runs=[job.run_spec("one", slow)]), Element(index=1, runs=[job.run_spec("two", slow)])]
+    elements = [
+        ArrayTask(index=0, runs=[job.run_spec("one", slow)]),
+        ArrayTask(index=1, runs=[job.run_spec("two", slow)]),
+    ]
     job.write(elements=elements)
     agents = [job.start({"HPCSWEEP_ARRAY_INDEX": index}) for index in "01"]
     for agent in agents:
         agent.communicate(timeout=60)
     assert {job.ended(label)["outcome"] for label in ("one", "two")} == {"completed"}
-    warned = [event.message for label in ("one", "two") for event in job.of_kind("warning", label)]
-    assert sum("private copy" in message for message in warned) == 1
+    codes = [event.code for label in ("one", "two") for event in job.of_kind("warning", label)]
+    assert codes.count("cache_locked") == 1
 
 
 def test_a_full_file_ends_the_attempt_and_loses_nothing_before(job: Job):
@@ -134,7 +137,7 @@ def test_a_full_file_ends_the_attempt_and_loses_nothing_before(job: Job):
     code, err = job.execute(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
     ended = job.ended()
     assert (code, ended["outcome"]) == (0, "failed"), err
-    assert "events.jsonl cannot be written" in ended["reason"]
+    assert ended["code"] == "disk_full" and "events.jsonl" in ended["reason"]
     samples = job.of_kind("sample")
     assert len(samples) > 10
     assert [sample.index for sample in samples] == list(range(len(samples)))

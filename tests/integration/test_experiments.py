@@ -33,7 +33,7 @@ def test_it_is_planned_and_rendered(name: str, template: str, folder: Path) -> N
     prepared = prepare(Request(name, template))
     rendered = render_sweep(prepared, f"{name}-0001", f"{folder}/s", f"{folder}/c", f"{template}.sh.j2")
     assert any(run.refused is None for run in prepared.runs)
-    assert sum(len(e.runs) for job in rendered.jobs for e in job.elements) == sum(
+    assert sum(len(e.runs) for job in rendered.jobs for e in job.array_tasks) == sum(
         run.refused is None for run in prepared.runs
     )
     for files in rendered.files:
@@ -51,7 +51,7 @@ def test_its_baseline_runs_on_the_simulated_engine(name: str, folder: Path) -> N
     cli = Cli(folder)
     plan = cli.json("submit", "faster.yaml", "--cluster", "here", "--dry-run")
     first = next(run for run in plan["runs"] if run["outcome"] is None)
-    fixed = [word for axis, level in first["axes"].items() for word in ("--fix", f"{axis}={level}")]
+    fixed = [word for axis, level in first["axes"].items() for word in ("--set", f"{axis}={level}")]
     cli.run("submit", "faster.yaml", "--cluster", "here", *fixed, "--wait", timeout=380)
     (run,) = cli.runs().values()
     assert (run["outcome"], run["simulated"]) == ("completed", True)

@@ -23,7 +23,7 @@ workloads:
   short: {dataset: {kind: samples, path: short.json}, max_tokens: 16}
   long: {dataset: {kind: samples, path: long.json}, max_tokens: 16}
 resources: {gpus: 0, walltime: 1h}
-budgets: {startup: 30m, stall: 3m, request: 5m, margin: 10s}
+budgets: {startup: 30m, stall: 3m, request: 5m, walltime_margin: 10s}
 simulated: {profile: rehearsal.yaml, time_scale: 100}
 """
 
@@ -96,7 +96,7 @@ def test_submit_wait_status_report(cli):
 
 
 def test_a_run_can_be_repeated_by_hand(cli):
-    cli.run("submit", "small.yaml", "--fix", "eager=yes", "--fix", "len=1k", "--wait")
+    cli.run("submit", "small.yaml", "--set", "eager=yes", "--set", "len=1k", "--wait")
     job_dir = cli.home / "sweeps" / "small-0001" / "jobs" / "0"
     subprocess.run(["bash", "job.sh"], cwd=job_dir, check=True, capture_output=True, timeout=60)
     attempts = sorted(p.name for p in (cli.home / "sweeps/small-0001/runs/eager-yes_len-1k").glob("attempt-*"))
@@ -117,9 +117,9 @@ BAD = [  # (arguments, exit code, what is said)
     pytest.param(("submit", "small.yaml", "--cluster", "h200"), 1, "unknown cluster 'h200'", id="cluster"),
     pytest.param(("submit", "small.yaml", "--grid", "eagre"), 1, "did you mean 'eager'", id="axis"),
     pytest.param(("submit", "small.yaml", "--levels", "len=8q"), 1, "'8q'", id="level"),
-    pytest.param(("submit", "small.yaml", "--levels", "len"), 2, "write AXIS=LEVEL", id="no equals sign"),
+    pytest.param(("submit", "small.yaml", "--levels", "len"), 2, "expected AXIS=LEVEL", id="no equals sign"),
     pytest.param(("submit", "small.yaml", "--repeats", "0"), 2, "0 is not in the range", id="repeats"),
-    pytest.param(("submit", "small.yaml", "--grid", ","), 2, "names no axis", id="empty grid"),
+    pytest.param(("submit", "small.yaml", "--grid", ","), 2, "no axis given", id="empty grid"),
     pytest.param(("submit", "small.yaml", "--template-dir", "nosuch"), 1, "no such folder", id="templates"),
     pytest.param(("stats",), 2, "did you mean 'status'", id="command"),
     pytest.param(("status", "nosuch-0001"), 1, "no sweep", id="sweep"),
@@ -145,7 +145,7 @@ def test_a_damaged_data_file_is_found_before_anything_is_made(cli):
 
 
 def test_two_submitters_get_two_sweeps(cli):
-    both = [cli.start("submit", "small.yaml", "--fix", "eager=yes", "--fix", "len=1k") for _ in range(2)]
+    both = [cli.start("submit", "small.yaml", "--set", "eager=yes", "--set", "len=1k") for _ in range(2)]
     assert [process.wait(60) for process in both] == [0, 0]
     for process in both:
         process.communicate()
@@ -163,7 +163,7 @@ def test_two_submitters_get_two_sweeps(cli):
 def test_cancel_ends_everything_and_retry_finishes_it(cli):
     slow = REHEARSAL.replace("load_weights: 60", "load_weights: 200")  # a busy machine takes seconds to say `cancel`
     (cli.folder / "rehearsal.yaml").write_text(slow)
-    cli.run("submit", "small.yaml", "--parallel", "1")
+    cli.run("submit", "small.yaml", "--max-parallel", "1")
     until(lambda: any(run["state"] == "running" for run in cli.runs().values()))
     cli.run("cancel")
     runs = until(lambda: (r := cli.runs()) and all(run["state"] == "finished" for run in r.values()) and r)
@@ -178,15 +178,15 @@ def test_retry_with_more_walltime_and_a_mended_profile(cli):
     """What a retry asks for is that of one run, whatever was packed; the profile counts as it is when it is named."""
     profiles = cli.folder / "hpcsweep.yaml"
     profiles.write_text("clusters:\n  mine: {simulate: always, setup: [exit 3]}\n")
-    cli.run("submit", "small.yaml", "--fix", "eager=yes", "--cluster", "mine", "--pack", "2")
+    cli.run("submit", "small.yaml", "--set", "eager=yes", "--cluster", "mine", "--runs-per-job", "2")
     until(lambda: all(run["state"] == "finished" for run in cli.runs().values()))
     assert {run["outcome"] for run in cli.runs().values()} == {"not_run"}
     profiles.write_text("clusters:\n  mine: {simulate: always, setup: [echo hello]}\n  other: {scheduler: slurm}\n")
     for wrong, code, words in (
         (("--walltime", "soon"), 2, "is not a duration"),
-        (("--walltime", "0"), 2, "is no time in which anything could run"),
+        (("--walltime", "0"), 2, "duration must be positive"),
         (("--cluster", "mien"), 1, "unknown cluster 'mien'"),
-        (("--cluster", "other"), 1, "of local on this machine; the cluster profile other leads to slurm"),
+        (("--cluster", "other"), 1, "submitted to local on this machine; the cluster profile other is for slurm"),
     ):
         assert words in cli.run("retry", *wrong, code=code).stderr
     assert len(list((cli.home / "sweeps/small-0001/jobs").iterdir())) == 1
@@ -200,7 +200,7 @@ def test_retry_with_more_walltime_and_a_mended_profile(cli):
 def test_a_submitter_that_was_killed_in_time_leaves_a_sweep_that_is_shown_and_cancelled(cli):
     slow = REHEARSAL.replace("load_weights: 60", "load_weights: 200")
     (cli.folder / "rehearsal.yaml").write_text(slow)
-    cli.run("submit", "small.yaml", "--parallel", "1")
+    cli.run("submit", "small.yaml", "--max-parallel", "1")
     (path,) = cli.folder.rglob("submission.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"job_id": None}))  # as it stands before the answer
     runs = cli.runs()
@@ -211,7 +211,7 @@ def test_a_submitter_that_was_killed_in_time_leaves_a_sweep_that_is_shown_and_ca
 
 
 def test_one_run_can_be_cancelled_while_it_waits(cli):
-    cli.run("submit", "small.yaml", "--parallel", "1")
+    cli.run("submit", "small.yaml", "--max-parallel", "1")
     cli.run("cancel", "eager-no_len-8k")
     runs = until(lambda: (r := cli.runs()) and r["eager-no_len-8k"]["state"] == "finished" and r)
     assert runs["eager-no_len-8k"]["outcome"] == "cancelled"
@@ -219,11 +219,11 @@ def test_one_run_can_be_cancelled_while_it_waits(cli):
 
 
 def test_a_killed_agent_is_told_and_leaves_no_server(cli):
-    cli.run("submit", "small.yaml", "--fix", "eager=no", "--fix", "len=1k")
+    cli.run("submit", "small.yaml", "--set", "eager=no", "--set", "len=1k")
     sweep = cli.home / "sweeps" / "small-0001"
     until(lambda: (sweep / "runs/eager-no_len-1k/attempt-1/server.log").exists())
     state = json.loads((sweep / "dispatcher/state.json").read_text())
-    os.kill(state["elements"]["0_0"]["pid"], signal.SIGKILL)
+    os.kill(state["tasks"]["0_0"]["pid"], signal.SIGKILL)
     runs = until(lambda: (r := cli.runs()) and r["eager-no_len-1k"]["state"] == "finished" and r)
     assert runs["eager-no_len-1k"]["outcome"] == "lost"
     until(lambda: not left_over(cli.folder))
@@ -232,9 +232,9 @@ def test_a_killed_agent_is_told_and_leaves_no_server(cli):
 def test_a_killed_dispatcher_is_told_and_retry_goes_on(cli):
     slower = (cli.folder / "small.yaml").read_text().replace("time_scale: 100", "time_scale: 10")
     (cli.folder / "small.yaml").write_text(slower)  # else the first element may have ended before it is looked at
-    cli.run("submit", "small.yaml", "--fix", "eager=yes", "--parallel", "1")
+    cli.run("submit", "small.yaml", "--set", "eager=yes", "--max-parallel", "1")
     sweep = cli.home / "sweeps" / "small-0001"
-    until(lambda: json.loads((sweep / "dispatcher/state.json").read_text())["elements"]["0_0"]["state"] == "running")
+    until(lambda: json.loads((sweep / "dispatcher/state.json").read_text())["tasks"]["0_0"]["state"] == "running")
     os.kill(json.loads((sweep / "dispatcher/state.json").read_text())["pid"], signal.SIGKILL)
     runs = until(lambda: (r := cli.runs()) and all(run["state"] == "finished" for run in r.values()) and r)
     assert runs["eager-yes_len-1k"]["outcome"] == "completed"  # the element goes on without its dispatcher
@@ -246,13 +246,13 @@ def test_a_killed_dispatcher_is_told_and_retry_goes_on(cli):
 def test_ctrl_c_during_wait_leaves_the_sweep_running(cli):
     slower = (cli.folder / "small.yaml").read_text().replace("time_scale: 100", "time_scale: 10")
     (cli.folder / "small.yaml").write_text(slower)  # else all may have ended before the signal comes
-    process = cli.start("submit", "small.yaml", "--fix", "eager=yes", "--wait", start_new_session=True)
+    process = cli.start("submit", "small.yaml", "--set", "eager=yes", "--wait", start_new_session=True)
     while "running" not in (line := process.stdout.readline()):  # from then on it watches
         assert line, process.stderr.read()
     os.killpg(process.pid, signal.SIGINT)
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stdout + stderr
-    assert "goes on" in stdout and "Traceback" not in stderr
+    assert "small-0001 continues" in stdout and "Traceback" not in stderr
     runs = until(lambda: (r := cli.runs()) and all(run["state"] == "finished" for run in r.values()) and r)
     assert {run["outcome"] for run in runs.values()} == {"completed"}
 
@@ -260,7 +260,7 @@ def test_ctrl_c_during_wait_leaves_the_sweep_running(cli):
 def test_a_refused_variant_stands_in_the_report_and_is_not_submitted(cli):
     text = (cli.folder / "small.yaml").read_text().replace("gpus: 0", "gpus: 2").replace("axes:", "axes:\n  tp: [2, 4]")
     (cli.folder / "small.yaml").write_text(text)
-    cli.run("submit", "small.yaml", "--fix", "eager=yes", "--fix", "len=1k", "--wait")
+    cli.run("submit", "small.yaml", "--set", "eager=yes", "--set", "len=1k", "--wait")
     runs = cli.runs()
     assert runs["tp-4_eager-yes_len-1k"]["outcome"] == "unsupported"
     assert runs["tp-2_eager-yes_len-1k"]["outcome"] == "completed"
@@ -271,12 +271,12 @@ def test_a_script_of_your_own_is_submitted_once_per_run(cli):
     script = cli.folder / "exp_runner.sh"
     script.write_text(
         "#!/bin/bash\n"
-        'source "$HPCSWEEP_JOB_DIR/elements/$HPCSWEEP_ARRAY_INDEX.env"\n'
+        'source "$HPCSWEEP_JOB_DIR/tasks/$HPCSWEEP_ARRAY_INDEX.env"\n'
         'echo "mine: $EXP_NAME eager=$ENFORCE_EAGER len=$MAX_MODEL_LEN"\n'
         f"exec {sys.executable} -m hpcsweep.node.agent\n"
     )
-    done = cli.run("submit", "small.yaml", "--fix", "eager=yes", "--script", "exp_runner.sh", "--wait")
-    assert "2 elements in 2 jobs" in done.stdout and "2 completed" in done.stdout
+    done = cli.run("submit", "small.yaml", "--set", "eager=yes", "--script", "exp_runner.sh", "--wait")
+    assert "2 array tasks in 2 submissions" in done.stdout and "2 completed" in done.stdout
     folder = cli.home / "sweeps" / "small-0001" / "jobs"
     assert (folder / "1" / "job.sh").read_text() == script.read_text()  # it reads the values itself
     assert "mine: eager-yes_len-8k eager=yes len=8192" in (folder / "1" / "logs" / "0.log").read_text()

@@ -9,10 +9,10 @@ import psutil
 import pytest
 
 from hpcsweep.node.process.processes import read_process
-from hpcsweep.node.process.roles import Kind, Role
+from hpcsweep.node.process.roles import ProcessKind, ProcessRole
 from hpcsweep.node.watch.confirmation import Confirmation
 from hpcsweep.node.watch.diagnostics import collect, py_spy_argv
-from hpcsweep.node.watch.stacks import Doing
+from hpcsweep.node.watch.stacks import StackActivity
 from hpcsweep.node.watch.stall import Situation
 
 STUCK = """
@@ -55,7 +55,7 @@ def test_the_python_stack_of_a_stopped_process(tmp_path, stuck):
 def test_what_there_is_no_time_for_is_said(tmp_path, stuck):
     begun = time.monotonic()
     collect(tmp_path, [stuck], [], {}, hurry=lambda: True)
-    assert "for want of time" in (tmp_path / "diagnostics" / "stacks.txt").read_text()
+    assert "out of time" in (tmp_path / "diagnostics" / "stacks.txt").read_text()
     assert time.monotonic() - begun < 15
 
 
@@ -90,9 +90,9 @@ def ranks(stuck):
         process.communicate()
 
 
-def confirmed(folder, processes, spare, situation):
-    roles = {process.pid: Role(Kind.RANK, f"TP{n}") for n, process in enumerate(processes)}
-    confirmation = Confirmation(folder, processes, roles, 0.5, spare)
+def confirmed(folder, processes, not_server_pids, situation):
+    roles = {process.pid: ProcessRole(ProcessKind.RANK, f"TP{n}") for n, process in enumerate(processes)}
+    confirmation = Confirmation(folder, processes, roles, 0.5, not_server_pids)
     deadline = time.monotonic() + 60
     while (found := confirmation.step(time.monotonic(), situation)) is None and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -100,24 +100,28 @@ def confirmed(folder, processes, spare, situation):
 
 
 def test_two_samples_of_real_stacks(tmp_path, ranks):
-    spare: set[int] = set()
-    found = confirmed(tmp_path, ranks, spare, Situation.STARTING)
+    not_server_pids: set[int] = set()
+    found = confirmed(tmp_path, ranks, not_server_pids, Situation.STARTING)
     dumps = {path.name for path in (tmp_path / "diagnostics").iterdir()}
     assert dumps == {f"stack-{process.pid}-{n}.json" for process in ranks for n in (1, 2)}
-    assert spare == set(), "no tool is left"
-    if found.doing[ranks[1].pid] is Doing.UNKNOWN:
+    assert not_server_pids == set(), "no tool is left"
+    if found.activity[ranks[1].pid] is StackActivity.UNKNOWN:
         pytest.skip("this machine lets no process look into another one")
-    assert [found.doing[process.pid] for process in ranks] == [Doing.STOPPED, Doing.WAITING, Doing.LOOPING]
-    assert [found.place[process.pid].split(" ")[0] for process in ranks] == ["waits_for_ever", "all_reduce", "step"]
+    assert [found.activity[process.pid] for process in ranks] == [
+        StackActivity.STOPPED,
+        StackActivity.WAITING,
+        StackActivity.LOOPING,
+    ]
+    assert [found.functions[process.pid].split(" ")[0] for process in ranks] == ["waits_for_ever", "all_reduce", "step"]
     assert found.certain, "one is stopped"
-    assert not confirmed(tmp_path, ranks[1:], spare, Situation.STARTING).certain
-    assert confirmed(tmp_path, ranks[1:], spare, Situation.SERVING).certain
+    assert not confirmed(tmp_path, ranks[1:], not_server_pids, Situation.STARTING).certain
+    assert confirmed(tmp_path, ranks[1:], not_server_pids, Situation.SERVING).certain
 
 
 def test_without_py_spy_a_busy_process_is_not_confirmed_stuck(tmp_path, ranks, monkeypatch):
     monkeypatch.setattr("hpcsweep.node.watch.confirmation.py_spy_argv", lambda: None)
     found = confirmed(tmp_path, ranks[1:], set(), Situation.SERVING)
-    assert not found.certain and "py-spy" in found.why
+    assert not found.certain and "py-spy" in found.problem
     assert confirmed(tmp_path, ranks, set(), Situation.SERVING).certain, "a stopped one is, by its state alone"
 
 
@@ -126,10 +130,10 @@ def test_tools_that_hang_are_ended_with_the_confirmation(tmp_path, ranks, monkey
     tool.write_text("#!/bin/sh\nexec sleep 600\n")
     tool.chmod(0o755)
     monkeypatch.setattr("hpcsweep.node.watch.confirmation.py_spy_argv", lambda: [str(tool)])
-    spare: set[int] = set()
-    roles = {process.pid: Role(Kind.RANK) for process in ranks}
-    confirmation = Confirmation(tmp_path, ranks, roles, 0.1, spare)
-    assert confirmation.step(time.monotonic(), Situation.SERVING) is None and len(spare) == 3
-    tools = [psutil.Process(pid) for pid in spare]
+    not_server_pids: set[int] = set()
+    roles = {process.pid: ProcessRole(ProcessKind.RANK) for process in ranks}
+    confirmation = Confirmation(tmp_path, ranks, roles, 0.1, not_server_pids)
+    assert confirmation.step(time.monotonic(), Situation.SERVING) is None and len(not_server_pids) == 3
+    tools = [psutil.Process(pid) for pid in not_server_pids]
     confirmation.stop()
-    assert spare == set() and not any(tool.is_running() for tool in tools)
+    assert not_server_pids == set() and not any(tool.is_running() for tool in tools)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pbs_fixture import FakePbs
 
-from hpcsweep.spec.cluster import Settings
+from hpcsweep.spec.cluster import ConfigFile
 from hpcsweep.spec.load import parse_model
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -47,5 +47,5 @@ def test_the_commands_for_a_pbs_by_hand(pbs: FakePbs) -> None:
 
 def test_the_profile_in_the_documentation_is_a_profile() -> None:
     (profile,) = blocks("pbs.md", "yaml")
-    settings = parse_model(Settings, profile, "docs/pbs.md")
+    settings = parse_model(ConfigFile, profile, "docs/pbs.md")
     assert settings.clusters["h200"].scheduler == "pbs"

@@ -27,7 +27,7 @@ def cli(tmp_path):
 def test_everything_below_the_home_is_private_and_a_report_is_the_users_own(cli, tmp_path):
     before = os.umask(0o022)
     try:
-        cli.run("submit", "small.yaml", "--fix", "eager=yes", "--wait")
+        cli.run("submit", "small.yaml", "--set", "eager=yes", "--wait")
         cli.run("report", "--output", str(tmp_path / "report.html"))
         cli.run("export", "--output", str(tmp_path / "serve.sh"), code=None)
     finally:
@@ -58,7 +58,7 @@ def test_everything_below_the_home_is_private_and_a_report_is_the_users_own(cli,
 
 
 def test_a_store_that_others_could_read_is_closed_when_it_is_opened(cli):
-    cli.run("submit", "small.yaml", "--fix", "eager=yes", "--wait")
+    cli.run("submit", "small.yaml", "--set", "eager=yes", "--wait")
     store = cli.home / "hpcsweep.db"
     store.chmod(0o644)
     cli.run("status")

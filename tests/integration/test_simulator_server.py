@@ -15,12 +15,12 @@ import time
 import psutil
 import pytest
 
-from hpcsweep.engines.base import Where
+from hpcsweep.engines.base import LaunchContext
 from hpcsweep.engines.logs.reader import FactSeen, LogReader, PhaseSeen
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.engines.simulated import SimulatedEngine
 from hpcsweep.spec.phases import STARTUP_PHASES, OutcomeKind, Phase
-from hpcsweep.spec.server import ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 KEY = "secret-key"
 QUICK = "startup: {launch: 0, engine_init: 1, load_weights: 4, profile: 1, kv_cache: 1, warmup: 0}\n"
@@ -83,10 +83,10 @@ def start(tmp_path):
         config = ServerConfig(
             engine="vllm",
             model="org/Model",
-            settings=Settings(**{"max_model_len": 1000} | (settings or {})),
+            settings=EngineSettings(**{"max_model_len": 1000} | (settings or {})),
             flags=flags or {},
         )
-        launch = engine.launch(config, Where(sys.executable, port))
+        launch = engine.launch(config, LaunchContext(sys.executable, port))
         server = Server(launch.argv, {**os.environ, **launch.env, "VLLM_API_KEY": KEY, **(env or {})})
         server.port, server.engine = port, engine
         servers.append(server)
@@ -582,7 +582,7 @@ def test_children_outlive_the_server(start, options, own_session, orphan, deaf):
     server = start(QUICK + f"faults: [{{kind: children, {options}}}]", env={"SIMULATOR_TEST": marker})
     children = []
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.HttpError):
             if process.pid != server.process.pid and process.environ().get("SIMULATOR_TEST") == marker:
                 children.append(process)
     try:
@@ -599,7 +599,7 @@ def test_children_outlive_the_server(start, options, own_session, orphan, deaf):
         assert len(alive) == (len(children) if deaf else 0)
     finally:
         for child in children:
-            with contextlib.suppress(psutil.Error):
+            with contextlib.suppress(psutil.HttpError):
                 child.kill()
 
 
@@ -633,5 +633,7 @@ def test_the_server_process_imports_nothing_heavy():
 
 def test_the_adapter_reads_its_own_version():
     engine = SimulatedEngine(get_engine("vllm"), "p.yaml", 1.0, {})
-    done = subprocess.run([sys.executable, *engine.version_argv], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, *engine.version_argv(sys.executable)], capture_output=True, text=True, check=True
+    )
     assert engine.parse_version(done.stdout) is not None

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from hpcsweep.schedulers.base import Answer
+from hpcsweep.schedulers.base import CommandResult
 
 FOLDER = Path(__file__).parent.parent / "transcripts" / "slurm"
 _ANSWER = re.compile(
@@ -12,11 +12,11 @@ _ANSWER = re.compile(
 )
 
 
-def read(name: str) -> list[Answer]:
+def read(name: str) -> list[CommandResult]:
     """The answers of one transcript, in order; argv is the command line, cut at blanks."""
     text = (FOLDER / f"{name}.txt").read_text()
     answers = [
-        Answer(tuple(m["command"].split()), _exit_code(m["code"]), m["stdout"], m["stderr"])
+        CommandResult(tuple(m["command"].split()), _exit_code(m["code"]), m["stdout"], m["stderr"])
         for m in _ANSWER.finditer(text)
     ]
     assert len(answers) == text.count("\n--exit ") + text.startswith("--exit "), f"{name}: an answer was not read"

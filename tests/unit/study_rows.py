@@ -122,7 +122,7 @@ def h200_study():
                 run({}, sweep="h200-0001"),
                 run="KV cache dtype auto",
                 variant_id="",
-                planned_only=True,
+                not_submitted=True,
                 reason="fp8 works well, baseline uses it",
             ),
         ],

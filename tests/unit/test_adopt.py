@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep.adopt.conditions import Condition, read_condition
+from hpcsweep.adopt.conditions import ShellCondition, read_condition
 from hpcsweep.adopt.document import adopt
 from hpcsweep.adopt.script import read_script
 from hpcsweep.adopt.servers import replacement, server_starts
-from hpcsweep.adopt.variables import Variables
+from hpcsweep.adopt.variables import ShellVariables
 from hpcsweep.errors import SpecError
 from hpcsweep.spec.load import parse_experiment
 from hpcsweep.sweep.inputs import read_own_script
@@ -28,7 +28,7 @@ def test_the_study():
     assert (experiment.name, experiment.model.name, experiment.engine.name) == ("glm46_exp", "zai-org/GLM-4.6", "vllm")
     assert experiment.axes == {"eager": ["yes", "no"], "ep": ["on", "off"], "len": [32768]}
     assert experiment.baseline == {"eager": "yes", "ep": "on", "len": 32768}
-    assert experiment.serve == {
+    assert experiment.engine_args == {
         "--tensor-parallel-size": 8,
         "--dtype": "bfloat16",
         "--kv-cache-dtype": "fp8",
@@ -48,7 +48,7 @@ def test_the_study():
 
 def test_a_site_with_modules_and_conda():
     found, experiment = adopted("polaris-conda")
-    assert experiment.serve == {"--max_model_len": 16384, "--gpu-memory-utilization": 0.92}
+    assert experiment.engine_args == {"--max_model_len": 16384, "--gpu-memory-utilization": 0.92}
     assert experiment.axes == {"tp": [4]}
     load = experiment.workloads[0]
     assert (load.num_requests, load.arrival.max_concurrency) == (200, 16)
@@ -63,24 +63,24 @@ def test_job_wide_resources_and_a_value_that_nobody_knows():
     assert (experiment.engine.name, experiment.model.path) == ("sglang", "/scratch/ab12/models/Qwen3-235B")
     assert experiment.resources.gpus == 4
     assert "#PBS -l storage=gdata/ab12+scratch/ab12" in found.template
-    assert any("line 14: --context-length $LEN: its value is not known" in sentence for sentence in found.unclear)
-    assert "--context-length" not in experiment.serve
+    assert any("line 14: --context-length $LEN: the value is only known" in sentence for sentence in found.unclear)
+    assert "--context-length" not in experiment.engine_args
 
 
 def test_a_container_whose_entry_point_is_the_server():
     found, experiment = adopted("perlmutter-podman")
     assert experiment.model.name == "Qwen/Qwen3-32B"
-    assert experiment.serve == {"--max-num-seqs": 256}
+    assert experiment.engine_args == {"--max-num-seqs": 256}
     assert "#SBATCH --constraint=gpu&hbm80g" in found.template
-    assert "KEY" not in experiment.serve
+    assert "KEY" not in experiment.engine_args
     assert "-e VLLM_API_KEY" in found.template
 
 
 def test_short_flags_names_and_switches():
     found, experiment = adopted("jeanzay-srun")
     assert experiment.model.served_name == "mistral" and experiment.model.revision == "main"
-    assert experiment.serve["--enable-prefix-caching"] is False
-    assert experiment.serve["--compilation-config"] == '{"cudagraph_mode": "PIECEWISE"}'
+    assert experiment.engine_args["--enable-prefix-caching"] is False
+    assert experiment.engine_args["--compilation-config"] == '{"cudagraph_mode": "PIECEWISE"}'
     assert experiment.axes == {"tp": [4]}
     assert (experiment.resources.gpu_type, experiment.resources.cpus) == ("h100", 96)
     assert experiment.env == {"VLLM_USE_V1": "1"}
@@ -89,16 +89,16 @@ def test_short_flags_names_and_switches():
 
 def test_a_shell_in_a_container_and_defaults():
     found, experiment = adopted("csc-singularity")
-    assert experiment.axes == {"chunked_prefill": ["on", "off"], "seqs": [64]}
+    assert experiment.axes == {"chunked_prefill": ["on", "off"], "max_num_seqs": [64]}
     assert experiment.model.path == "$MODEL_DIR/llama"
-    assert any("$EXTRA is not known" in sentence for sentence in found.unclear)
+    assert any("the value of $EXTRA is only known" in sentence for sentence in found.unclear)
     assert any(sentence.startswith("line 12: ") for sentence in found.unclear)
 
 
 def test_tensorrt_llm():
     found, experiment = adopted("trtllm")
     assert (experiment.engine.name, experiment.model.name) == ("trtllm", "nvidia/DeepSeek-R1-FP4")
-    assert experiment.serve == {"--max_batch_size": 256, "--max_num_tokens": 8192, "--backend": "pytorch"}
+    assert experiment.engine_args == {"--max_batch_size": 256, "--max_num_tokens": 8192, "--backend": "pytorch"}
     assert any("--extra_llm_api_options: write the keys" in sentence for sentence in found.unclear)
     assert experiment.resources.walltime == 5400
 
@@ -116,8 +116,9 @@ def test_the_wrapper_passes_every_argument_on(tmp_path):
 
 
 def test_a_script_without_a_server_is_refused():
-    with pytest.raises(SpecError, match="starts no server that hpcsweep knows"):
+    with pytest.raises(SpecError) as caught:
         adopt("#!/bin/bash\n#PBS -q gpu\necho 'vllm serve x'\npkill -f 'vllm serve'\n# vllm serve y\n", "x")
+    assert caught.value.code == "no_server_in_script"
 
 
 STARTS = [
@@ -154,7 +155,7 @@ def test_the_refusal_of_an_own_script_names_the_lines(tmp_path):
     with pytest.raises(SpecError) as caught:
         read_own_script(path, 1)
     assert "lines 4-5 start the server" in caught.value.hint
-    assert "replace them by `exec hpcsweep-node`, and remove lines 6-7" in caught.value.hint
+    assert "replace them with `exec hpcsweep-node`, and remove lines 6-7" in caught.value.hint
     assert f"hpcsweep adopt {path}" in caught.value.hint
     assert "line 2 starts the server" in replacement(
         server_starts("#!/bin/sh\nvllm serve m\n"), "#!/bin/sh\nvllm serve m\n"
@@ -173,12 +174,12 @@ def test_the_refusal_of_an_own_script_names_the_lines(tmp_path):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('[ "$E" = yes ]', Condition("E", "yes", True)),
-        ('[[ "${E:-no}" == "yes" ]]', Condition("E", "yes", True, "no")),
-        ("[ $E != yes ]", Condition("E", "yes", False)),
-        ('test "$E" -eq 1', Condition("E", "1", True)),
-        ('[[ -n "$E" ]]', Condition("E", "1", True)),
-        ('[ -z "${E:-}" ]', Condition("E", "1", False, "")),
+        ('[ "$E" = yes ]', ShellCondition("E", "yes", True)),
+        ('[[ "${E:-no}" == "yes" ]]', ShellCondition("E", "yes", True, "no")),
+        ("[ $E != yes ]", ShellCondition("E", "yes", False)),
+        ('test "$E" -eq 1', ShellCondition("E", "1", True)),
+        ('[[ -n "$E" ]]', ShellCondition("E", "1", True)),
+        ('[ -z "${E:-}" ]', ShellCondition("E", "1", False, "")),
         ('[ "$A" = "$B" ]', None),
         ("[ -f x ]", None),
     ],
@@ -225,12 +226,12 @@ UNKNOWN = [
 def test_what_only_the_job_knows_is_not_guessed(text):
     found = read_script(f"#!/bin/bash\nARGS=--y\n{text}\nvllm serve m $ARGS\n")
     assert [flag.name for flag in found.flags] == ["--y"] and found.toggles == []
-    assert any("depends on what only the job knows" in sentence for _, sentence in found.unclear)
+    assert any("depends on values that only the job has" in sentence for _, sentence in found.unclear)
 
 
 def test_an_environment_under_a_condition_is_reported():
     text = '#!/bin/bash\nif [ "$FAST" = 1 ]; then\n  export VLLM_X=1\nfi\nvllm serve m\n'
-    assert (3, "VLLM_X is set under a condition, and is not adopted") in read_script(text).unclear
+    assert (3, "VLLM_X is set under a condition and is not adopted") in read_script(text).unclear
 
 
 TOGGLES = [
@@ -247,11 +248,11 @@ def test_a_flag_under_a_condition_is_an_axis(text):
     experiment = parse_experiment(found.experiment, "x", "x")
     assert experiment.axes == {"eager": ["yes", "no"]}
     assert experiment.baseline == {"eager": "yes" if "!= no" in text else "no"}
-    assert "--enforce-eager" not in experiment.serve
+    assert "--enforce-eager" not in experiment.engine_args
 
 
 def test_what_a_variable_is():
-    variables = Variables()
+    variables = ShellVariables()
     for word in ("A=1", "B=$A-2", "C=${D:-x}", "E=$(date)"):
         variables.assign(word)
     assert [variables.text(f"${name}") for name in "ABCE"] == ["1", "1-2", "x", None]

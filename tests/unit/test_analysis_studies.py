@@ -6,7 +6,7 @@ from study_rows import a100_study, h200_study
 from hpcsweep.analysis.decision.commands import lost_flags
 from hpcsweep.analysis.findings.compared import Verdict
 from hpcsweep.analysis.summary import analyse
-from hpcsweep.check.misread_figures import log_window
+from hpcsweep.check.recomputed.log_windows import log_window
 
 PRODUCTION_COMMAND = r"""
 vllm serve zai-org/GLM-4.6 \

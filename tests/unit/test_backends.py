@@ -9,7 +9,7 @@ import pytest
 from hpcsweep.errors import HostError
 from hpcsweep.hosts.base import leaks
 from hpcsweep.hosts.ssh_config import jump_command
-from hpcsweep.schedulers.base import Answer
+from hpcsweep.schedulers.base import CommandResult
 from hpcsweep.schedulers.slurm.scheduler import SlurmScheduler
 from hpcsweep.submit.backends import SchedulerBackend
 
@@ -29,20 +29,20 @@ class Scripted:
         answer = self.answers[command]
         if isinstance(answer, Exception):
             raise answer
-        return Answer(tuple(argv), 0, answer, "")
+        return CommandResult(tuple(argv), 0, answer, "")
 
 
 RUNNING = "7_0|RUNNING|0|0|node1|None|s-0001-0|\n"
 
 
 def listing(answers, **more):
-    return SchedulerBackend(SlurmScheduler(), Scripted(answers, **more), "me").listing({"7": "s-0001-0"})
+    return SchedulerBackend(SlurmScheduler(), Scripted(answers, **more), "me").queue_snapshot({"7": "s-0001-0"})
 
 
 def test_a_connection_that_is_lost_while_asking_is_no_word_about_the_jobs():
     lost = HostError("login: squeue: EOF")
     found = listing({"squeue": lost, "sacct": lost})
-    assert (dict(found.statuses), found.complete, found.trouble) == ({}, False, "login: squeue: EOF")
+    assert (dict(found.statuses), found.complete, found.error) == ({}, False, "login: squeue: EOF")
     found = listing({"squeue": RUNNING, "sacct": lost})
     assert list(found.statuses) == [("7", 0)] and not found.complete
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep.check.findings import BAD, Verdict
+from hpcsweep.check.findings import BAD, ClaimVerdict
 from hpcsweep.check.report import check_report
-from hpcsweep.imports.documents.document import read_bytes, read_text
+from hpcsweep.imports.documents.read_document import read_bytes, read_text
 
 CASES = Path(__file__).parents[1] / "transcripts" / "audit"
 
@@ -43,36 +43,36 @@ def test_prose_with_a_greater_sign_claims_nothing():
 
 
 def test_counts_are_not_compared():
-    assert {one.verdict for one in findings_of("08-check-one-digit.md")} == {Verdict.NOT_CHECKED}
+    assert {one.verdict for one in findings_of("08-check-one-digit.md")} == {ClaimVerdict.NOT_CHECKED}
 
 
 def test_the_base_of_a_column_is_the_row_without_a_change():
     found = [one for one in findings_of("05-check-percent-row-above.md") if one.kind == "percent"]
     assert [(one.verdict, round(one.recomputed), one.sources) for one in found] == [
-        (Verdict.CONFIRMED, 40, (5,)),
-        (Verdict.CONFIRMED, 55, (5,)),
+        (ClaimVerdict.CONFIRMED, 40, (5,)),
+        (ClaimVerdict.CONFIRMED, 55, (5,)),
     ]
 
 
 def test_the_right_one_of_two_pairs_confirms_a_ratio():
-    (found,) = [one for one in findings_of("09-check-ratio-several-vs.md") if one.verdict is Verdict.CONFIRMED]
+    (found,) = [one for one in findings_of("09-check-ratio-several-vs.md") if one.verdict is ClaimVerdict.CONFIRMED]
     assert found.recomputed == pytest.approx(25.15 / 5.32)
 
 
 def test_data_parallel_attention_needs_no_gpus_of_its_own():
     (best,) = [one for one in findings_of("11-check-sglang-dp-attention.md") if one.kind == "recommended_not_measured"]
     assert "--context-length 32768" in best.reason
-    assert best.verdict is Verdict.NOTE
+    assert best.verdict is ClaimVerdict.NOTE
 
 
 def test_a_change_that_misses_by_its_last_digit_is_confirmed():
     (found,) = [one for one in findings_of("14-check-percent-last-digit.md") if one.kind == "percent"]
-    assert (found.verdict, round(found.recomputed, 2)) == (Verdict.CONFIRMED, 171.05)
+    assert (found.verdict, round(found.recomputed, 2)) == (ClaimVerdict.CONFIRMED, 171.05)
 
 
 def test_a_wrong_change_names_the_two_numbers_beside_it():
     (wrong,) = accusations(findings_of("15-check-percent-wrong-own-line.md"))
-    assert (wrong.verdict, wrong.place.line) == (Verdict.WRONG, 45)
+    assert (wrong.verdict, wrong.location.line) == (ClaimVerdict.WRONG, 45)
     assert "4068.16 against Total TPS: 2771.81" in wrong.reason or "4068.16 against 2771.81" in wrong.reason
     assert wrong.recomputed == pytest.approx(46.77, abs=0.01)
 
@@ -130,7 +130,7 @@ WRONG = [
 @pytest.mark.parametrize(("text", "value"), WRONG)
 def test_a_wrong_change_is_told_with_its_arithmetic(text, value):
     (wrong,) = accusations(check_report(read_text(f"# Notes\n\n{text}\n", "f.md")))
-    assert wrong.verdict is Verdict.WRONG
+    assert wrong.verdict is ClaimVerdict.WRONG
     assert abs(wrong.recomputed) == pytest.approx(value)
     assert re.search(r"\d against \S*\d", wrong.reason) or " against " in wrong.reason
 
@@ -186,10 +186,10 @@ def page(baseline, optimized, *, short="128/4", defined=""):
 def test_a_headline_that_no_block_has_is_told_with_the_block_of_its_case(short, defined):
     found = read_text(page("6,000.00", "9,100.00", short=short, defined=defined), "f.md")
     (wrong,) = accusations(check_report(found))
-    optimized = [one.place.line for one in found.benchmarks if abs(one.value("total_token_throughput") - 7800) < 5]
-    assert wrong.reason.startswith("no block of this document has it; the block for this case has 7")
+    optimized = [one.location.line for one in found.benchmarks if abs(one.value("total_token_throughput") - 7800) < 5]
+    assert wrong.reason.startswith("not in any block of this document; the block for this case has 7")
     assert wrong.sources == tuple(optimized)
-    assert (wrong.place.line, wrong.stated) == (5, 9100.0)
+    assert (wrong.location.line, wrong.stated) == (5, 9100.0)
 
 
 def test_a_headline_with_the_value_of_another_case_is_wrong():
@@ -197,13 +197,13 @@ def test_a_headline_with_the_value_of_another_case_is_wrong():
     exact = {round(one.value("total_token_throughput"), 2) for one in found.benchmarks}
     four = next(value for value in exact if abs(value - 4000) < 5)
     (wrong,) = accusations(check_report(read_text(page("6,000.00", f"{four:.2f}"), "f.md")))
-    assert "this is the value of another case" in wrong.reason
+    assert "this value is from another case" in wrong.reason
 
 
 def test_a_headline_of_an_unknown_case_is_not_accused():
     found = check_report(read_text(page("6,100.00", "9,100.00", short="Chat"), "f.md"))
     assert accusations(found) == []
-    assert {one.verdict for one in found if one.kind == "cell"} == {Verdict.NOT_CHECKED}
+    assert {one.verdict for one in found if one.kind == "cell"} == {ClaimVerdict.NOT_CHECKED}
 
 
 def test_a_headline_that_is_rounded_or_scaled_is_not_accused():

@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from hpcsweep.engines.access import Access, access, exposed, key_file_text
-from hpcsweep.engines.base import Where
+from hpcsweep.engines.access import Access, access, exposed
+from hpcsweep.engines.base import LaunchContext
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.engines.sglang import SETTING_FLAGS as SGLANG_FLAGS
 from hpcsweep.engines.trtllm import OPTIONS
 from hpcsweep.engines.trtllm import SETTING_FLAGS as TRTLLM_FLAGS
 from hpcsweep.engines.vllm import SETTING_FLAGS as VLLM_FLAGS
-from hpcsweep.spec.server import ServerConfig, Settings
+from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 FLAGS = Path(__file__).parent.parent / "transcripts" / "engines" / "flags"
-EVERYTHING = Settings(
+EVERYTHING = EngineSettings(
     tensor_parallel_size=4,
     pipeline_parallel_size=2,
     expert_parallel=True,
@@ -35,7 +35,9 @@ def config(engine="vllm", **values):
 
 
 def launch(server, **where):
-    return get_engine(server.engine).launch(server, Where(**{"executable": "/x/bin/run", "port": 8123, **where}))
+    return get_engine(server.engine).launch(
+        server, LaunchContext(**{"executable": "/x/bin/run", "port": 8123, **where})
+    )
 
 
 def arguments(engine, *, version=None, **values):
@@ -69,7 +71,7 @@ ARGUMENTS = [  # (engine, settings, flags, version, the arguments that they give
     ),
     pytest.param(
         "vllm", {"max_model_len": 8192}, {"--max_model_len": 32768, "--dtype": "bfloat16"}, None,
-        ["--max-model-len", "8192", "--dtype", "bfloat16"], id="vllm: an axis holds over serve, however it is spelt",
+        ["--max-model-len", "8192", "--dtype", "bfloat16"], id="vllm: an axis wins over engine_args",
     ),
     pytest.param(
         "vllm", {"expert_parallel": False}, {"--enable-expert-parallel": True}, None, [], id="vllm: off by its axis"
@@ -114,7 +116,7 @@ ARGUMENTS = [  # (engine, settings, flags, version, the arguments that they give
 
 @pytest.mark.parametrize(("engine", "settings", "flags", "version", "expected"), ARGUMENTS)
 def test_arguments(engine, settings, flags, version, expected):
-    assert arguments(engine, settings=Settings(**settings), flags=flags, version=version) == expected
+    assert arguments(engine, settings=EngineSettings(**settings), flags=flags, version=version) == expected
 
 
 CONFIGURATIONS = [  # (settings, flags, the configuration file)
@@ -147,7 +149,9 @@ CONFIGURATIONS = [  # (settings, flags, the configuration file)
 
 @pytest.mark.parametrize(("settings", "flags", "expected"), CONFIGURATIONS)
 def test_trtllm_writes_the_merged_configuration(settings, flags, expected):
-    started = launch(config("trtllm", settings=Settings(**settings), flags=flags), attempt_dir="/runs/a b/attempt-1")
+    started = launch(
+        config("trtllm", settings=EngineSettings(**settings), flags=flags), attempt_dir="/runs/a b/attempt-1"
+    )
     if expected is None:
         assert started.files == {} and "--extra_llm_api_options" not in started.argv
         return
@@ -180,7 +184,7 @@ def test_environment_of_vllm(budget_s, own, expected):
 def test_the_key_of_sglang_is_in_a_file_and_not_in_an_argument():
     """What the file says is an argument to SGLang's own parser (server_args_config_parser.py)."""
     sglang, plain = get_engine("sglang"), config("sglang")
-    text = key_file_text(sglang, plain, "s3cret")
+    text = sglang.key_file_text(plain, "s3cret")
     assert YAML(typ="safe").load(text) == {"api-key": "s3cret"}
     argv = launch(plain, key_file="/tmp/p/key.yaml").argv
     assert argv[argv.index("--config") + 1] == "/tmp/p/key.yaml" and "s3cret" not in " ".join(argv)
@@ -251,17 +255,21 @@ def test_settings_are_read_back_from_flags(engine, flags, expected):
 
 
 UNSUPPORTED = [  # (engine, configuration, pieces of the sentences)
-    ("vllm", {"flags": {"--port": 1, "--api_key": "x"}}, ["--port is not for", "--api_key is not for"]),
-    ("vllm", {"settings": Settings(chunked_prefill=False, max_num_batched_tokens=512, max_model_len=1024)}, ["(512)"]),
-    ("vllm", {"settings": Settings(chunked_prefill=False, max_num_batched_tokens=1024, max_model_len=1024)}, []),
-    ("sglang", {"flags": {"--model-path": "m"}}, ["--model-path is not for"]),
-    ("sglang", {"settings": Settings(expert_parallel=True)}, ["with one GPU"]),
-    ("sglang", {"settings": Settings(expert_parallel=True), "flags": {"--tp": 8}}, []),
-    ("trtllm", {"settings": Settings(data_parallel_size=2)}, ["no data parallel replicas"]),
-    ("trtllm", {"settings": Settings(quantization="fp8")}, ["from the checkpoint"]),
-    ("trtllm", {"flags": {"--extra-llm-api-options": "x.yaml"}}, ["hpcsweep writes the file"]),
-    ("trtllm", {"served_model_name": "glm"}, ["calls this model 'zai-org/GLM-4.6', not 'glm'"]),
-    ("trtllm", {"model": "/models/GLM-4.6/"}, ["calls this model 'GLM-4.6', not '/models/GLM-4.6/'"]),
+    ("vllm", {"flags": {"--port": 1, "--api_key": "x"}}, ["--port cannot be set", "--api_key cannot be set"]),
+    (
+        "vllm",
+        {"settings": EngineSettings(chunked_prefill=False, max_num_batched_tokens=512, max_model_len=1024)},
+        ["(512)"],
+    ),
+    ("vllm", {"settings": EngineSettings(chunked_prefill=False, max_num_batched_tokens=1024, max_model_len=1024)}, []),
+    ("sglang", {"flags": {"--model-path": "m"}}, ["--model-path cannot be set"]),
+    ("sglang", {"settings": EngineSettings(expert_parallel=True)}, ["no effect on one GPU"]),
+    ("sglang", {"settings": EngineSettings(expert_parallel=True), "flags": {"--tp": 8}}, []),
+    ("trtllm", {"settings": EngineSettings(data_parallel_size=2)}, ["does not support data parallel replicas"]),
+    ("trtllm", {"settings": EngineSettings(quantization="fp8")}, ["from the checkpoint"]),
+    ("trtllm", {"flags": {"--extra-llm-api-options": "x.yaml"}}, ["hpcsweep writes this file"]),
+    ("trtllm", {"served_model_name": "glm"}, ["serves this model as 'zai-org/GLM-4.6', not as 'glm'"]),
+    ("trtllm", {"model": "/models/GLM-4.6/"}, ["serves this model as 'GLM-4.6', not as '/models/GLM-4.6/'"]),
     ("trtllm", {"model": "/models/GLM-4.6", "served_model_name": "GLM-4.6"}, []),
 ]
 

@@ -21,13 +21,13 @@ from hpcsweep.errors import HpcsweepError
 from hpcsweep.foreign_files import parse_json
 from hpcsweep.hosts.remote_files import check_name
 from hpcsweep.hosts.ssh_config import options_from
-from hpcsweep.imports.documents.document import read_bytes
-from hpcsweep.load.wire.answer import Answer, Failure
+from hpcsweep.imports.documents.read_document import read_bytes
+from hpcsweep.load.wire.answer import Failure, StreamedResponse
 from hpcsweep.load.wire.http1 import HttpError, ResponseReader
 from hpcsweep.node.watch.metrics import figures
-from hpcsweep.schedulers.base import Answer as CommandAnswer
+from hpcsweep.schedulers.base import CommandResult as CommandAnswer
 from hpcsweep.schedulers.registry import get_scheduler
-from hpcsweep.spec.cluster import Settings, Ssh
+from hpcsweep.spec.cluster import ConfigFile, Ssh
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.load import parse_model
 from hpcsweep.spec.yaml_text import parse_yaml
@@ -146,7 +146,7 @@ def test_json(data):
 
 
 @bounded
-@given(_document(["job_id", "cluster", "scheduler", "submitted_at", "elements", "cancelled"]))
+@given(_document(["job_id", "cluster", "scheduler", "submitted_at", "tasks", "cancelled"]))
 def test_submissions(document):
     try:
         found = Submission.model_validate_json(json.dumps(document))
@@ -159,7 +159,7 @@ def test_submissions(document):
 @given(damaged([path.read_bytes() for path in Path("experiments").glob("*.yaml")] or [b"a: 1"]))
 def test_experiments_and_profiles(data):
     text = data.decode("utf-8", "replace")
-    for model in (Experiment, Settings):
+    for model in (Experiment, ConfigFile):
         try:
             parse_model(model, text, "f.yaml")
         except HpcsweepError:
@@ -198,7 +198,7 @@ def test_metrics(data):
 @bounded
 @given(st.lists(damaged([b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n', b"data: [DONE]\n\n"]), max_size=4))
 def test_streams(pieces):
-    answer = Answer()
+    answer = StreamedResponse()
     try:
         for piece in pieces:
             answer.feed(piece, 0)
@@ -229,10 +229,10 @@ def test_http_answers(pieces):
 def test_answers_of_schedulers(name: str, stdout: bytes, stderr: bytes, code: int | None):
     scheduler = get_scheduler(name)
     answer = CommandAnswer(("x",), code, stdout.decode("utf-8", "surrogateescape"), stderr.decode())
-    for number, _ in enumerate(scheduler.queries(["12", "13[]"], "me")):
-        scheduler.parse_query(number, answer)
+    for query in scheduler.queries(["12", "13[]"], "me"):
+        query.parse(answer)
     scheduler.parse_probes([answer for _ in scheduler.probes()])
-    for parser in (scheduler.parse_submit, lambda one: scheduler.parse_find(one, "/x/jobs/0")):
+    for parser in (scheduler.parse_submit, scheduler.find_query("n", "me", "/x/jobs/0").parse):
         try:
             parser(answer)
         except HpcsweepError:

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpcsweep.check.findings import Verdict
-from hpcsweep.check.recomputed.recompute import recompute
-from hpcsweep.imports.documents.document import read_bytes, read_text
+from hpcsweep.check.findings import ClaimVerdict
+from hpcsweep.check.recomputed.result_blocks import recompute
+from hpcsweep.imports.documents.read_document import read_bytes, read_text
 
 RULE = "=" * 50
 
@@ -75,7 +75,7 @@ def test_a_block_is_read_however_it_is_wrapped(wrap, version):
     assert found.value("total_token_throughput") == 2788.30
     assert found.value("p99_ttft_ms") == 102045.60
     assert found.tool == ("sglang.bench_serving" if version == "sglang" else "vllm bench serve")
-    assert {one.verdict for one in recompute(found)} == {Verdict.CONFIRMED}
+    assert {one.verdict for one in recompute(found)} == {ClaimVerdict.CONFIRMED}
 
 
 @settings(max_examples=60)
@@ -93,7 +93,7 @@ def test_what_is_printed_is_what_is_read_and_adds_up(duration, requests, inputs,
     assert found.value("total_output_tokens") == outputs
     assert found.value("duration") == pytest.approx(duration, abs=0.00501)
     assert found.value("output_throughput") == pytest.approx(outputs / duration, abs=0.00501)
-    assert [one for one in recompute(found) if one.verdict is not Verdict.CONFIRMED] == []
+    assert [one for one in recompute(found) if one.verdict is not ClaimVerdict.CONFIRMED] == []
 
 
 WRONG = [
@@ -109,18 +109,18 @@ WRONG = [
 def test_what_does_not_add_up_is_told_with_both_values(old, new, names):
     text = printed()
     assert old in text
-    wrong = [one for one in recompute(only(text.replace(old, new))) if one.verdict is Verdict.WRONG]
+    wrong = [one for one in recompute(only(text.replace(old, new))) if one.verdict is ClaimVerdict.WRONG]
     assert {one.claim.split(" ")[0] for one in wrong} == names
     for one in wrong:
         assert one.difference != 0
-        assert one.place.line == 1
+        assert one.location.line == 1
         assert one.verdict_text.startswith("wrong by ")
 
 
 def test_failed_requests_and_tokens_that_nobody_received():
     text = printed(version="sglang").replace("(retokenized):    199904", "(retokenized):    83362 ")
     text = text.replace("Benchmark duration", "Failed requests:     20\nBenchmark duration")
-    kinds = {one.kind for one in recompute(only(text)) if one.verdict is Verdict.NOTE}
+    kinds = {one.kind for one in recompute(only(text)) if one.verdict is ClaimVerdict.NOTE}
     assert kinds == {"failures", "tokens"}
 
 
@@ -157,21 +157,21 @@ vllm serve m -tp 8
         "2. Batched tokens / --max-num-batched-tokens 4096",
         "2. Batched tokens / --max-num-batched-tokens 8192",
         "2. Batched tokens / Optimized",
-        f"2. Batched tokens / Optimized (line {found.benchmarks[4].place.line})",
+        f"2. Batched tokens / Optimized (line {found.benchmarks[4].location.line})",
     ]
     assert [one.context.command for one in found.benchmarks[:2]] == [
         "vllm serve m -tp 8 --max-num-seqs 4",
         "vllm serve m -tp 8",
     ]
     for one in found.benchmarks:
-        assert "Serving Benchmark Result" in text.split("\n")[one.place.line - 1]
+        assert "Serving Benchmark Result" in text.split("\n")[one.location.line - 1]
 
 
 def test_what_is_not_taken_is_told():
     text = "Benchmark duration (s): 3\n\n" + printed().replace(RULE, "Accuracy Rate (%): 93.1\nMean TTFT (ms): 9")
     found = read_text(text, "f.md")
     assert len(found.benchmarks) == 1
-    told = {one.place.line: one.what for one in found.skipped}
+    told = {one.location.line: one.what for one in found.skipped}
     assert told[1] == "part of a benchmark block"
     assert any("Accuracy Rate (%): 93.1" in what for what in told.values())
 
@@ -219,7 +219,7 @@ def test_a_line_with_several_numbers_is_told_and_not_taken():
     text = printed().replace("1000      ", "1 000").replace("148.61", "148.61 120.50")
     found = read_text(text, "f.md")
     assert {"completed", "duration"}.isdisjoint(found.benchmarks[0].figures)
-    assert [one.place.line for one in found.skipped] == [2, 3]
+    assert [one.location.line for one in found.skipped] == [2, 3]
 
 
 def test_utf_16_without_a_mark_is_read_and_said():
@@ -242,7 +242,7 @@ def test_a_table_of_two_results_is_two_results(upright):
     found = read_text("# Study\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines), "f.md")
     assert [one.label for one in found.benchmarks] == ["Study / vLLM", "Study / SGLang"]
     findings = [one for block in found.benchmarks for one in recompute(block) if one.kind == "figure"]
-    odd = [(one.stated, one.recomputed) for one in findings if one.verdict is Verdict.NOT_CHECKED]
+    odd = [(one.stated, one.recomputed) for one in findings if one.verdict is ClaimVerdict.NOT_CHECKED]
     assert odd == [(990.0, 1000.0)]  # nobody knows which client wrote a table, and how it takes its rates
     assert found.tables == ()
 
@@ -252,7 +252,7 @@ def test_units_and_commas_in_cells_of_samples_and_rows_without_a_time():
     found = read_text(table, "f.md")
     (sample,) = found.sample_tables[0].samples
     assert (sample.completion_tokens, sample.e2e_s.value) == (1512, 59.86)
-    assert [(one.place.line, one.what) for one in found.skipped] == [(4, "row of a table of samples: b | 512 | OOM")]
+    assert [(one.location.line, one.what) for one in found.skipped] == [(4, "row of a sample table: b | 512 | OOM")]
 
 
 OVERVIEW = """===========================================================
@@ -276,7 +276,7 @@ def test_the_overview_of_trtllm_bench():
     assert (block.tool, block.value("duration"), block.value("output_throughput")) == (
         *("trtllm-bench", pytest.approx(115.7169214), 3318.4372),
     )
-    assert [(one.stated, one.verdict) for one in recompute(block)] == [(25.9253, Verdict.CONFIRMED)]
+    assert [(one.stated, one.verdict) for one in recompute(block)] == [(25.9253, ClaimVerdict.CONFIRMED)]
 
 
 def test_means_over_requests_are_no_throughput_of_the_whole():

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep.check.findings import Verdict
-from hpcsweep.check.recomputed.recompute import recompute
-from hpcsweep.imports.documents.document import read_text
+from hpcsweep.check.findings import ClaimVerdict
+from hpcsweep.check.recomputed.result_blocks import recompute
+from hpcsweep.imports.documents.read_document import read_text
 
 TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
 VLLM = json.loads((TRANSCRIPTS / "vllm-bench" / "eager512-c4.json").read_text(encoding="utf-8"))
@@ -27,7 +27,7 @@ def test_a_detailed_result_is_reduced_again_and_gives_its_own_summary():
     findings = recompute(found)
     assert len(found.samples) == 16
     assert len(findings) >= 38
-    assert {one.verdict for one in findings} == {Verdict.CONFIRMED}
+    assert {one.verdict for one in findings} == {ClaimVerdict.CONFIRMED}
 
 
 FORMS = [
@@ -41,7 +41,7 @@ FORMS = [
 def test_every_form_is_read_and_adds_up(result, samples):
     (found,) = read(result).benchmarks
     assert len(found.samples) == samples
-    assert {one.verdict for one in recompute(found)} == {Verdict.CONFIRMED}
+    assert {one.verdict for one in recompute(found)} == {ClaimVerdict.CONFIRMED}
 
 
 def test_appended_results_and_a_torn_end():
@@ -50,7 +50,7 @@ def test_appended_results_and_a_torn_end():
     torn = read_text(json.dumps(VLLM) + "\n" + json.dumps(VLLM)[:500], "r.json")
     assert len(torn.benchmarks) == 1
     assert torn.skipped[0].what == "the rest of the file"
-    assert torn.skipped[0].place.line == 2
+    assert torn.skipped[0].location.line == 2
 
 
 def test_metadata_stands_in_the_label():
@@ -68,7 +68,7 @@ TAMPERED = [
 @pytest.mark.parametrize(("changes", "names"), TAMPERED)
 def test_a_summary_that_its_requests_do_not_give(changes, names):
     (found,) = read(VLLM | changes).benchmarks
-    assert {one.claim.split(" ")[0] for one in recompute(found) if one.verdict is Verdict.WRONG} == names
+    assert {one.claim.split(" ")[0] for one in recompute(found) if one.verdict is ClaimVerdict.WRONG} == names
 
 
 def test_details_that_do_not_fit_together_are_told():
@@ -86,8 +86,8 @@ def test_sglang_jsonl():
     }  # fmt: skip
     found = read(result, result | {"concurrency": 16.0})
     assert [one.tool for one in found.benchmarks] == ["sglang.bench_serving"] * 2
-    assert {one.verdict for one in recompute(found.benchmarks[0])} == {Verdict.CONFIRMED}
-    (wrong,) = [one for one in recompute(found.benchmarks[1]) if one.verdict is Verdict.WRONG]
+    assert {one.verdict for one in recompute(found.benchmarks[0])} == {ClaimVerdict.CONFIRMED}
+    (wrong,) = [one for one in recompute(found.benchmarks[1]) if one.verdict is ClaimVerdict.WRONG]
     assert (wrong.stated, wrong.recomputed) == (16.0, pytest.approx(8.0))
 
 
@@ -165,7 +165,7 @@ def test_the_times_of_sglang_that_its_details_do_not_give_are_not_recomputed():
         "errors": [""],
     }
     (block,) = read_text(json.dumps(result), "r.jsonl").benchmarks
-    wrong = [one.claim for one in recompute(block) if one.verdict is Verdict.WRONG]
+    wrong = [one.claim for one in recompute(block) if one.verdict is ClaimVerdict.WRONG]
     assert wrong == ["mean_itl_ms = 110 ms"]
 
 
@@ -173,4 +173,4 @@ def test_the_times_of_sglang_that_its_details_do_not_give_are_not_recomputed():
 def test_a_peak_of_one_second_may_be_below_the_average_of_less(duration, odd):
     result = {"duration": duration, "output_throughput": 100.0, "max_output_tokens_per_s": 79.0, "completed": 1}
     (block,) = read_text(json.dumps(result), "r.json").benchmarks
-    assert any(one.verdict is Verdict.NOTE for one in recompute(block)) is odd
+    assert any(one.verdict is ClaimVerdict.NOTE for one in recompute(block)) is odd

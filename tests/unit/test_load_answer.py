@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hpcsweep.load.wire.answer import Answer, Failure
-from hpcsweep.load.wire.connection import Connection
+from hpcsweep.load.wire.answer import Failure, StreamedResponse
+from hpcsweep.load.wire.connection import ServerConnection
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -16,7 +16,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding
 def connection():
     """A connection whose reads are given by hand."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        found = Connection(server.getsockname())
+        found = ServerConnection(server.getsockname())
         yield found
         found.close()
 
@@ -33,16 +33,16 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def read(connection: Connection, pieces: list[bytes], *, plain_reads: bool) -> Answer:
+def read(connection: ServerConnection, pieces: list[bytes], *, plain_reads: bool) -> StreamedResponse:
     """The answer of these reads. `plain_reads` False: every one goes through the parsers."""
     connection.begin(None, b"", 0)
-    connection.answer.learnt = 0 if plain_reads else 99
+    connection.answer.learned = 0 if plain_reads else 99
     for number, piece in enumerate(pieces):
         connection.last_ns = number
         connection.reads.append((piece, [], 0, None))
         if number % 3 == 2:
-            connection.look(0)
-    connection.look(0)
+            connection.process_reads(0)
+    connection.process_reads(0)
     return connection.answer
 
 
@@ -80,8 +80,8 @@ def test_a_chunk_with_a_wrong_frame_is_never_plain(connection, odd):
     assert caught.value.cause == "bad_answer"
 
 
-def answered(*events: object) -> Answer:
-    answer = Answer()
+def answered(*events: object) -> StreamedResponse:
+    answer = StreamedResponse()
     for number, one in enumerate(events):
         data = one if isinstance(one, bytes) else json.dumps(one).encode()
         answer.feed(b"data: " + data + b"\n\n", number)

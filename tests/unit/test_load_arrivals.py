@@ -5,9 +5,9 @@ from statistics import mean, pstdev
 import pytest
 
 from hpcsweep.load.arrivals import due_times
-from hpcsweep.load.client.figures import Quantiles, limits, merged
+from hpcsweep.load.client.figures import Quantiles, client_warnings, merged
 from hpcsweep.load.client.lines import LineWriter
-from hpcsweep.load.client.schedule import Item, Schedule, ScheduleFile, write_schedule
+from hpcsweep.load.client.schedule import Schedule, ScheduledRequest, ScheduleFile, write_schedule
 from hpcsweep.spec.workload import Arrival
 
 
@@ -78,7 +78,7 @@ def test_figures_of_several_processes():
     ],
 )
 def test_when_the_client_was_the_bottleneck(figures, told):
-    found = limits(figures)
+    found = client_warnings(figures)
     if told is None:
         assert found == []
     else:
@@ -95,12 +95,12 @@ def test_when_the_client_was_the_bottleneck(figures, told):
 )
 def test_in_a_closed_loop_lateness_is_held_against_the_request(late_s, e2e_s, limited):
     figures = {"lateness_p99_s": late_s, "median_ttft_s": 0.3, "median_e2e_s": e2e_s}
-    assert bool(limits(figures, 100.0, closed_loop=True)) is limited
+    assert bool(client_warnings(figures, 100.0, closed_loop=True)) is limited
 
 
 def test_a_closed_loop_has_a_limit_and_no_times():
     def schedule(max_concurrency, *due_s):
-        items = [Item(str(n), n, at, None, None, 0, 0) for n, at in enumerate(due_s)]
+        items = [ScheduledRequest(str(n), n, at, None, None, 0, 0) for n, at in enumerate(due_s)]
         return Schedule("w", 1, "h", 80, "/", max_concurrency, True, 1.0, 0.0, 1.0, 1.0, 1, items)
 
     assert schedule(1, 0.0, 0.0).closed_loop
@@ -112,7 +112,7 @@ def test_a_schedule_comes_back_with_its_bodies():
     bodies = [b'{"a":1}', "é😀".encode(), b""]
     places = [0, len(bodies[0]), len(bodies[0]) + len(bodies[1])]
     items = [
-        Item(str(n), n, n * 0.5, None, None, place, len(body))
+        ScheduledRequest(str(n), n, n * 0.5, None, None, place, len(body))
         for n, (place, body) in enumerate(zip(places, bodies, strict=True))
     ]
     schedule = Schedule("w", 1, "127.0.0.1", 80, "/v1", None, True, 1.0, 0.0, 1.0, 1.0, 1, items, ["note"])

@@ -2,8 +2,8 @@
 
 import pytest
 
-from hpcsweep.schedulers.base import JobState, JobStatus, Listing
-from hpcsweep.schedulers.listings import every_element, merge_listings
+from hpcsweep.schedulers.base import JobState, JobStatus, QueueSnapshot
+from hpcsweep.schedulers.listings import every_array_task, merge_snapshots
 from hpcsweep.spec.phases import OutcomeKind, RunState
 from hpcsweep.track.decide import decide
 from hpcsweep.track.evidence import RunEvidence
@@ -281,7 +281,7 @@ CASES = [  # (run folder, scheduler's word, cancelled by us, handed over) -> (st
 
 @pytest.mark.parametrize(("run", "status", "ours", "handed", "state", "outcome", "reason"), CASES)
 def test_where_a_run_stands(run, status, ours, handed, state, outcome, reason):
-    verdict = decide(run, status, cancelled_by_us=ours, handed_over=handed)
+    verdict = decide(run, status, cancelled_by_us=ours, submitted=handed)
     assert verdict.state is RunState(state)
     assert verdict.outcome == (OutcomeKind(outcome) if outcome else None)
     assert reason in verdict.reason
@@ -289,31 +289,31 @@ def test_where_a_run_stands(run, status, ours, handed, state, outcome, reason):
 
 def test_a_script_that_never_started_is_not_told_to_ask_for_more_time():
     hint = "does a login file wait? login_shell: false"
-    running = decide(folder(silent=True), job("running", hint=hint), cancelled_by_us=False, handed_over=True)
+    running = decide(folder(silent=True), job("running", hint=hint), cancelled_by_us=False, submitted=True)
     assert running.state is RunState.QUEUED and "script has not started" in running.reason and running.hint == hint
-    fresh = decide(folder(silent=True), job("running"), cancelled_by_us=False, handed_over=True)
+    fresh = decide(folder(silent=True), job("running"), cancelled_by_us=False, submitted=True)
     assert "has not begun" in fresh.reason and not fresh.hint  # it has run for less than five minutes
-    printed = decide(folder(), job("running", hint=hint), cancelled_by_us=False, handed_over=True)
+    printed = decide(folder(), job("running", hint=hint), cancelled_by_us=False, submitted=True)
     assert not printed.hint  # a run that waits behind others in its allocation
 
     over = job("failed", outcome=TIMEOUT, reason="reached its time limit", hint="retry --walltime")
-    ended = decide(folder(silent=True), over, cancelled_by_us=False, handed_over=True)
+    ended = decide(folder(silent=True), over, cancelled_by_us=False, submitted=True)
     assert (ended.state, ended.outcome) == (RunState.FINISHED, OutcomeKind.NOT_RUN)
     assert "script never started" in ended.reason and "login_shell: false" in ended.hint
-    packed = decide(folder(), over, cancelled_by_us=False, handed_over=True)
+    packed = decide(folder(), over, cancelled_by_us=False, submitted=True)
     assert (packed.outcome, packed.hint) == (OutcomeKind.WALLTIME, "retry --walltime")
 
 
 def test_no_case_says_completed_without_the_agents_word():
     for state in JobState:
         for attempt in (0, 1):
-            verdict = decide(folder(attempt=attempt), job(state.value), cancelled_by_us=False, handed_over=True)
+            verdict = decide(folder(attempt=attempt), job(state.value), cancelled_by_us=False, submitted=True)
             assert verdict.outcome is not OutcomeKind.COMPLETED
 
 
 def merged(*statuses, complete=(True, True)):
-    listings = [Listing({("7", 3): s} if s else {}, ok) for s, ok in zip(statuses, complete, strict=True)]
-    return merge_listings(listings).statuses.get(("7", 3))
+    listings = [QueueSnapshot({("7", 3): s} if s else {}, ok) for s, ok in zip(statuses, complete, strict=True)]
+    return merge_snapshots(listings).statuses.get(("7", 3))
 
 
 def test_the_later_witness_wins():
@@ -333,13 +333,13 @@ def test_a_witness_that_knows_nothing_does_not_win():
 
 
 def test_troubles_are_kept_and_all_must_answer_before_a_job_is_gone():
-    both = merge_listings([Listing({}, False, "squeue does not answer"), Listing({}, True)])
-    assert not both.complete and both.trouble == "squeue does not answer"
-    assert merge_listings([Listing(), Listing()]).complete
+    both = merge_snapshots([QueueSnapshot({}, False, "squeue does not answer"), QueueSnapshot({}, True)])
+    assert not both.complete and both.error == "squeue does not answer"
+    assert merge_snapshots([QueueSnapshot(), QueueSnapshot()]).complete
 
 
 def test_the_queue_knows_why_a_job_waits():
-    assert merged(job("never", reason="too long"), job("pending")).state is JobState.NEVER
+    assert merged(job("never", reason="too long"), job("pending")).state is JobState.UNSCHEDULABLE
 
 
 def test_the_end_of_an_earlier_life_is_not_that_of_a_requeued_job():
@@ -351,7 +351,7 @@ def test_every_element_gets_a_word():
     waits, runs = JobStatus("7", 1, JobState.PENDING, "PD"), JobStatus("7", 0, JobState.RUNNING, "R")
     single, rest = JobStatus("8", None, JobState.RUNNING, "R"), JobStatus("9", None, JobState.FAILED, "CANCELLED")
     rows = {("7", 1): waits, ("7", 0): runs, ("8", None): single, ("9", 0): JobStatus("9", 0, JobState.RUNNING, "R")}
-    told = every_element(Listing({**rows, ("9", None): rest}), {"7": 3, "8": 1, "9": 2, "10": 1})
+    told = every_array_task(QueueSnapshot({**rows, ("9", None): rest}), {"7": 3, "8": 1, "9": 2, "10": 1})
     assert {key: status.state.value for key, status in told.items()} == {
         ("7", 0): "running", ("7", 1): "pending", ("7", 2): "gone", ("8", 0): "running", ("9", 0): "running",
         ("9", 1): "failed", ("10", 0): "gone",
@@ -359,4 +359,4 @@ def test_every_element_gets_a_word():
 
 
 def test_an_incomplete_listing_lets_nothing_vanish():
-    assert every_element(Listing({}, complete=False, trouble="down"), {"7": 3}) == {}
+    assert every_array_task(QueueSnapshot({}, complete=False, error="down"), {"7": 3}) == {}

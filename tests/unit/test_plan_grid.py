@@ -8,13 +8,14 @@ from hpcsweep.plan.jobs import Packing, gpu_hours, pack_jobs, repack
 from hpcsweep.plan.runs import build_server, plan_runs, run_label
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
+from hpcsweep.spec.left_out import LeftOut, LeftOutKind
 from hpcsweep.spec.workload import DatasetFacts
-from hpcsweep.sweep.layout import places
+from hpcsweep.sweep.layout import current_jobs
 
 STUDY = {
     "name": "study",
     "model": "zai-org/GLM-4.6",
-    "serve": {"dtype": "bfloat16", "max-num-seqs": 8},
+    "engine_args": {"dtype": "bfloat16", "max-num-seqs": 8},
     "axes": {"ep": ["on", "off"], "eager": ["yes", "no"], "len": ["8k", "32k", "64k"]},
     "baseline": {"ep": "on", "eager": "yes", "len": "32k"},
     "workloads": {
@@ -83,10 +84,10 @@ def test_replaced_levels_take_the_baseline_along():
 
 BAD = [
     pytest.param({"grid": ("eagr",)}, "--grid: unknown axis 'eagr'", "'eager'", id="axis"),
-    pytest.param({"grid": ("tp",)}, "gives no levels for axis 'tp'", "--levels tp=", id="no levels"),
+    pytest.param({"grid": ("tp",)}, "has no levels for axis 'tp'", "--levels tp=", id="no levels"),
     pytest.param({"levels": {"len": ("8q",)}}, "axis len .*'8q'", "", id="level"),
     pytest.param({"levels": {"eager": ("maybe",)}}, "axis eager .*'maybe' is no switch", "", id="switch"),
-    pytest.param({"fix": {"ep": "on"}, "grid": ("ep",)}, "--fix ep=on", "", id="fixed and varied"),
+    pytest.param({"fix": {"ep": "on"}, "grid": ("ep",)}, "--set ep=on", "", id="fixed and varied"),
     pytest.param({"levels": {"tp": ("0",)}}, "axis tp", "", id="count"),
 ]
 
@@ -102,9 +103,11 @@ def test_a_wrong_selection_names_what_is_known(selection, message, hint):
     ("selection", "said"),
     [
         pytest.param(
-            {"levels": {"seqs": range(1, 1001)}}, "12,000 runs are more than 10,000: .*seqs 1000", id="levels"
+            {"levels": {"max_num_seqs": range(1, 1001)}},
+            "12,000 runs exceed the limit of 10,000: .*max_num_seqs 1000",
+            id="levels",
         ),
-        pytest.param({"repeats": 10**9}, "12,000,000,000 runs .*1,000,000,000 times each", id="repeats"),
+        pytest.param({"repeats": 10**9}, "12,000,000,000 runs .*1,000,000,000 repeats", id="repeats"),
     ],
 )
 def test_a_grid_that_nobody_can_mean_is_refused_before_it_is_made(selection, said):
@@ -117,7 +120,7 @@ def test_rules():
     assert len(points(study(only=[{"len": ["8k", "64k"]}]))) == 8
     grid = expand(study(exclude=[{"len": 8192}]), Selection())
     assert len(grid.excluded) == 4 and "len=8k" in grid.excluded[0][1]
-    with pytest.raises(PlanError, match="no variant is left: all 12"):
+    with pytest.raises(PlanError, match="all 12 points of the grid are excluded"):
         points(study(exclude=[{"ep": ["on", "off"]}]))
 
 
@@ -143,12 +146,29 @@ def test_workloads_that_do_not_fit_are_left_out_with_the_sum():
     by_label = {run.label: run for run in runs_of(study())}
     short = by_label["ep-on_eager-yes_len-32k"].workloads
     assert [w.left_out is None for w in short] == [True, False]
-    assert "47490 prompt + 512 completion tokens = 48002 > max-model-len 32768" in str(short[1].left_out)
+    assert short[1].left_out.kind is LeftOutKind.DOES_NOT_FIT
+    assert short[1].left_out.detail == "47490 prompt + 512 completion tokens = 48002 > max-model-len 32768"
     assert all(w.left_out is None for w in by_label["ep-on_eager-yes_len-64k"].workloads)
 
 
+@pytest.mark.parametrize(
+    ("text", "kind", "detail"),
+    [
+        ("does not fit", LeftOutKind.DOES_NOT_FIT, ""),
+        ("does not fit: 48002 > 32768", LeftOutKind.DOES_NOT_FIT, "48002 > 32768"),
+        ("does not fitted", LeftOutKind.OTHER, "does not fitted"),
+        ("a reason: with a colon", LeftOutKind.OTHER, "a reason: with a colon"),
+    ],
+)
+def test_reasons_are_read_from_their_one_line_form(text, kind, detail):
+    reason = LeftOut.parse(text)
+    assert (reason.kind, reason.detail) == (kind, detail)
+    assert LeftOut.parse(str(reason)) == reason
+    assert LeftOut.model_validate_json(reason.model_dump_json()) == reason
+
+
 def test_a_length_in_the_engines_own_flag_counts_too():
-    experiment = study(axes={"ep": ["on"]}, baseline={}, serve={"max-model-len": 8192})
+    experiment = study(axes={"ep": ["on"]}, baseline={}, engine_args={"max-model-len": 8192})
     assert [w.left_out is None for w in runs_of(experiment)[0].workloads] == [True, False]
 
 
@@ -197,24 +217,24 @@ def packed(runs, cluster=None, **packing):
 
 def test_one_array_for_all_runs_of_a_shape():
     (job,) = packed(runs_of(study()))
-    assert [element.index for element in job.elements] == list(range(12))
+    assert [element.index for element in job.array_tasks] == list(range(12))
     assert job.resources.gpus == 8 and job.resources.gpu_type == "h200"
     assert gpu_hours([job]) == 12 * 8 * 4
-    assert job.elements[3].runs[0].run_dir.endswith("/runs/ep-on_eager-no_len-8k")
+    assert job.array_tasks[3].runs[0].run_dir.endswith("/runs/ep-on_eager-no_len-8k")
 
 
 def test_chunks_and_packs():
     runs = runs_of(study())
-    assert [len(job.elements) for job in packed(runs, max_array_size=5)] == [5, 5, 2]
+    assert [len(job.array_tasks) for job in packed(runs, max_array_size=5)] == [5, 5, 2]
     (job,) = packed(runs, pack=5)
-    assert [len(e.runs) for e in job.elements] == [5, 5, 2]
+    assert [len(e.runs) for e in job.array_tasks] == [5, 5, 2]
     assert job.resources.walltime_s == 5 * 4 * 3600
 
 
 def test_what_a_cluster_cannot_give_is_said_before():
-    with pytest.raises(PlanError, match="asks for 8 GPUs per node; this cluster's nodes have 4"):
+    with pytest.raises(PlanError, match="needs 8 GPUs per node; nodes of this cluster have 4"):
         packed(runs_of(study()), Cluster(scheduler="slurm", gpus_per_node=4))
-    with pytest.raises(PlanError, match="a run asks for 4h00m; this cluster allows 1h00m"):
+    with pytest.raises(PlanError, match="a run requests 4h00m; this cluster allows 1h00m"):
         packed(runs_of(study()), Cluster(scheduler="slurm", walltime="1h"))
     with pytest.raises(PlanError, match="2 runs of 4h00m need 8h00m; this cluster allows 6h00m"):
         packed(runs_of(study()), Cluster(scheduler="slurm", walltime="6h"), pack=2)
@@ -222,7 +242,7 @@ def test_what_a_cluster_cannot_give_is_said_before():
 
 def test_a_retry_is_a_job_of_its_own_with_indexes_from_zero():
     (job,) = packed(runs_of(study()))
-    again = [(job, job.elements[i].runs[0]) for i in (2, 7)]
+    again = [(job, job.array_tasks[i].runs[0]) for i in (2, 7)]
     (second,) = repack(
         again,
         {again[0][1].label: 1},
@@ -232,17 +252,17 @@ def test_a_retry_is_a_job_of_its_own_with_indexes_from_zero():
         cluster=Cluster(),
     )
     assert second.job == 1 and second.name == "study-0001-1"
-    assert [(e.index, e.runs[0].attempt_offset) for e in second.elements] == [(0, 1), (1, 0)]
+    assert [(e.index, e.runs[0].attempt_offset) for e in second.array_tasks] == [(0, 1), (1, 0)]
 
 
 def test_a_run_belongs_to_the_latest_job_that_was_handed_over():
     """A job that was refused says nothing of its runs, unless nothing else does."""
     (first,) = packed(runs_of(study()))
-    labels = [element.runs[0].label for element in first.elements]
-    again = first.model_copy(update={"job": 1, "elements": first.elements[:2]})
+    labels = [element.runs[0].label for element in first.array_tasks]
+    again = first.model_copy(update={"job": 1, "array_tasks": first.array_tasks[:2]})
     for handed, job in (((True, True), 1), ((True, False), 0), ((False, False), 1), ((False, True), 1)):
-        found = places(zip((first, again), handed, strict=True))
+        found = current_jobs(zip((first, again), handed, strict=True))
         assert found.keys() == set(labels)
         assert {found[label][0].job for label in labels[:2]} == {job}
         assert {found[label][0].job for label in labels[2:]} == {0}
-        assert found[labels[1]][1:] == (1, first.elements[1].runs[0])
+        assert found[labels[1]][1:] == (1, first.array_tasks[1].runs[0])

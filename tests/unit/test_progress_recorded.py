@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from hpcsweep.node.process.processes import Process
-from hpcsweep.node.process.roles import Kind, role_of
+from hpcsweep.node.process.roles import ProcessKind, role_of
 from hpcsweep.node.watch.counters import Counters
-from hpcsweep.node.watch.gpu_work import GpuLook, GpuSignals, gpu_signals
-from hpcsweep.node.watch.stall import Evidence, Situation, StallWatch, signals
+from hpcsweep.node.watch.gpu_work import GpuSample, GpuSignals, gpu_signals
+from hpcsweep.node.watch.stall import Situation, Snapshot, StallWatch, signals
 
 RECORDINGS = Path(__file__).parents[1] / "transcripts" / "counters"
 STARTING, PREFILL = Situation.STARTING, Situation.PREFILL
 
 
-def looks(name: str, every: int = 1) -> list[Evidence]:
+def looks(name: str, every: int = 1) -> list[Snapshot]:
     """A recording as the evidence of its looks; every k-th."""
     lines = [json.loads(line) for line in (RECORDINGS / f"{name}.jsonl").read_text().splitlines()]
     fields, names, seen = lines[0]["fields"], {}, []
@@ -27,11 +27,13 @@ def looks(name: str, every: int = 1) -> list[Evidence]:
         rows = [dict(zip(fields, row, strict=True)) for row in line["rows"]]
         roles = {row["pid"]: role_of(names[row["pid"]]).kind for row in rows}
         seen.append(
-            Evidence(
+            Snapshot(
                 at_s=line["at_s"],
                 processes={row["pid"]: Counters(**row, started=started[row["pid"]]) for row in rows},
-                workers=frozenset(pid for pid, kind in roles.items() if kind in (Kind.RANK, Kind.ENGINE_CORE)),
-                compilers=frozenset(pid for pid, kind in roles.items() if kind is Kind.COMPILER),
+                workers=frozenset(
+                    pid for pid, kind in roles.items() if kind in (ProcessKind.RANK, ProcessKind.ENGINE_CORE)
+                ),
+                compilers=frozenset(pid for pid, kind in roles.items() if kind is ProcessKind.COMPILER),
             )
         )
     return seen[::every]
@@ -70,7 +72,7 @@ RECORDED = {
 def test_a_recording_shows_what_it_was(name, every):
     expected, found = RECORDED[name], looks(name, every)
     watch = StallWatch(found[expected.skip - 1])
-    seen = [watch.look(look, expected.situation) for look in found[expected.skip :]]
+    seen = [watch.update(look, expected.situation) for look in found[expected.skip :]]
     assert {signal for one in seen for signal in one.progress} <= expected.progress
     share = sum(bool(one.progress) for one in seen) / len(seen)
     assert share >= expected.least and (share == 0) == (expected.least == 0)
@@ -96,7 +98,7 @@ def test_which_rank_is_stuck_is_in_the_counters():
     found = looks("vllm_tp2_serving_rank1_stopped")
     watch = StallWatch(found[0])
     for look in found[1:]:
-        assert watch.look(look, Situation.SERVING).progress == ()
+        assert watch.update(look, Situation.SERVING).progress == ()
     last = found[-1]
     stopped = [pid for pid, counters in last.processes.items() if counters.state == "T"]
     assert len(stopped) == 1 and watch.cores(stopped[0]) == 0.0
@@ -126,7 +128,7 @@ def test_a_process_reads_back_what_it_did():
     after = read_counters([read_process(me.pid)], switches=True)[me.pid]
     for memory in pages:
         memory.close()
-    evidence = [Evidence(at_s=float(at), processes={me.pid: one}) for at, one in enumerate((before, after))]
+    evidence = [Snapshot(at_s=float(at), processes={me.pid: one}) for at, one in enumerate((before, after))]
     assert {"faults", "memory"} <= set(signals(*evidence).progress)
     assert after.io_bytes > before.io_bytes and after.io_calls > before.io_calls
     assert after.switches >= before.switches > 0
@@ -137,6 +139,6 @@ GPU_SAMPLES = json.loads((RECORDINGS.parent / "gpus" / "samples.json").read_text
 
 @pytest.mark.parametrize("sample", GPU_SAMPLES, ids=[sample["what"] for sample in GPU_SAMPLES])
 def test_what_a_gpu_shows(sample):
-    before, after = ({"GPU-a": GpuLook(**sample[when])} for when in ("before", "after"))
+    before, after = ({"GPU-a": GpuSample(**sample[when])} for when in ("before", "after"))
     assert gpu_signals(before, after) == GpuSignals(sample["progress"], sample["activity"])
     assert sample["source"].partition(":")[0] in ("measured", "literature", "made up")

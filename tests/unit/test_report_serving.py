@@ -13,7 +13,7 @@ from hpcsweep.analysis.decision.commands import ServeCommand, serve_command
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.errors import ReportError, SpecError
 from hpcsweep.report.export import KINDS, Service, export_text, find_variant
-from hpcsweep.report.formats.registry import BUILTIN_FORMATS, get_format
+from hpcsweep.report.formats.registry import FORMATS, get_format
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Resources
 
@@ -105,7 +105,7 @@ def test_files_are_written_beside_the_server(fake_vllm):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_simulated_choice_says_so(kind):
     text = export_text(service(marked=True), kind)
-    assert ("simulated: true" if kind == "yaml" else "# SIMULATED: this choice rests on the simulated engine") in text
+    assert ("simulated: true" if kind == "yaml" else "# SIMULATED: the figures of this variant come from the simulated engine") in text
     assert "SIMULATED" not in export_text(service(), kind)
 
 
@@ -163,7 +163,7 @@ def test_no_secret_is_in_a_report():
     rows = h200_study()
     rows = replace(rows, runs=tuple(replace(r, server=SERVER | {"env": {"HF_TOKEN": "hf_abc"}}) for r in rows.runs))
     findings = analyse(rows)
-    for name in BUILTIN_FORMATS:
+    for name in FORMATS.builtin:
         stream = StringIO()
         get_format(name).write(findings, stream)
         assert "hf_abc" not in stream.getvalue()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep.simulator.answers import Answer, token_text
-from hpcsweep.simulator.engine import Engine
+from hpcsweep.simulator.answers import AnswerEncoder, token_text
+from hpcsweep.simulator.engine import BatchingEngine
 from hpcsweep.simulator.generation import Generation
 from hpcsweep.simulator.metrics import Histogram, Metrics
 from hpcsweep.simulator.pace import Pace
@@ -57,7 +57,7 @@ class StepPace(Pace):
 def played(speed, requests):
     """For every (prompt tokens, tokens): the times at which its tokens came, when all arrive at once."""
     pace = StepPace()
-    engine = Engine(replace(Behaviour(), speed=speed), pace, Metrics("m", 512))
+    engine = BatchingEngine(replace(Behaviour(), speed=speed), pace, Metrics("m", 512))
     times = [[] for _ in requests]
 
     async def run():
@@ -174,7 +174,7 @@ def test_a_model_name_with_quotes_does_not_break_the_page():
 @pytest.mark.parametrize("chat", [True, False])
 @pytest.mark.parametrize("model", ["org/Model", 'it\'s "x" \\ 模型'])
 def test_a_token_event_is_the_same_as_one_made_from_scratch(chat, model):
-    answer = Answer(chat, model, 1)
+    answer = AnswerEncoder(chat, model, 1)
     event = json.loads(answer.tokens(7, 7).removeprefix(b"data: "))
     last = json.loads(answer.last_tokens(7, 7, "stop").removeprefix(b"data: "))
     last["choices"][0]["finish_reason"] = None

@@ -100,7 +100,7 @@ def test_exp_runner_is_the_study():
         assert sent == (["8k", "64k"] if label.endswith("len-64k") else ["8k"]), label
         assert run.server.flags["--tensor-parallel-size"] == 8
     assert runs["ep-off_eager-no_len-64k"].exports["ENFORCE_EAGER"] == "no"
-    assert "--swap-space" not in experiment.serve
+    assert "--swap-space" not in experiment.engine_args
 
 
 def test_exp_runner_plays_what_the_study_saw():

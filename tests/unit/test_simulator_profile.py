@@ -9,7 +9,7 @@ import pytest
 
 from hpcsweep.errors import SpecError
 from hpcsweep.simulator.faults import FAULTS, Hang, OutOfMemory, RequestFault, Stall
-from hpcsweep.simulator.profile import MATCHABLE, Behaviour, Compile, Memory, Speed, Startup, read_profile
+from hpcsweep.simulator.profile import MATCHABLE, Behaviour, Compile, Memory, Speed, StartupDurations, read_profile
 from hpcsweep.spec.axes import BUILTIN_AXES
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -201,6 +201,6 @@ def test_the_profile_in_the_documentation_shows_the_defaults(tmp_path):
         default.speed,
         default.faults,
     )
-    for section, kind in (("startup", Startup), ("compile", Compile), ("memory", Memory), ("speed", Speed)):
+    for section, kind in (("startup", StartupDurations), ("compile", Compile), ("memory", Memory), ("speed", Speed)):
         assert set(shown.base[section]) == {item.name for item in fields(kind)}
     assert shown.resolve({"eager": "no", "len": "32k"}).faults == (Stall(),)

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from hpcsweep.errors import SchedulerError, SchedulerUnreachable, SpecError
-from hpcsweep.schedulers.base import Answer
+from hpcsweep.schedulers.base import CommandResult
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.submit.submitit.slurm_executor import SlurmExecutor
 from hpcsweep.submit.submitit.slurm_watcher import GONE, SlurmWatcher
@@ -210,7 +210,7 @@ class Answers:
         if command == "sacct":
             self.rounds = self.rounds[1:] or self.rounds
         code, out, err = squeue if command == "squeue" else sacct
-        return Answer(tuple(argv), code, out, err)
+        return CommandResult(tuple(argv), code, out, err)
 
 
 OFF = (1, "", "Slurm accounting storage is disabled")

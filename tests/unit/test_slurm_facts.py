@@ -3,7 +3,7 @@
 import pytest
 from slurm_transcripts import read
 
-from hpcsweep.schedulers.base import Answer
+from hpcsweep.schedulers.base import CommandResult
 from hpcsweep.schedulers.slurm.scheduler import SlurmScheduler
 
 SLURM = SlurmScheduler()
@@ -11,7 +11,7 @@ SLURM = SlurmScheduler()
 
 def facts(config="", partitions="", code=0):
     argv = SLURM.probes()
-    return SLURM.parse_probes([Answer(argv[0], code, config, ""), Answer(argv[1], 0, partitions, "")])
+    return SLURM.parse_probes([CommandResult(argv[0], code, config, ""), CommandResult(argv[1], 0, partitions, "")])
 
 
 def test_the_test_cluster():
@@ -79,6 +79,8 @@ def test_what_cannot_be_read_is_a_warning():
     found = facts(partitions="p|up|1:00:00|two|64|1|(null)\nprose\n")
     assert found.partitions == ()
     assert len(found.warnings) == 2
-    down = SLURM.parse_probes([Answer(("scontrol", "show", "config"), 1, "", "Unable to contact slurm controller")] * 2)
+    down = SLURM.parse_probes(
+        [CommandResult(("scontrol", "show", "config"), 1, "", "Unable to contact slurm controller")] * 2
+    )
     assert "Unable to contact" in down.warnings[0]
     assert down.accounting is None

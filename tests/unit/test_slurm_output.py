@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from slurm_transcripts import read
 
 from hpcsweep.errors import SchedulerError, SchedulerParseError, SchedulerUnreachable
-from hpcsweep.schedulers.base import Answer, JobState, Listing
-from hpcsweep.schedulers.listings import merge_listings
+from hpcsweep.schedulers.base import CommandResult, JobState, QueueSnapshot
+from hpcsweep.schedulers.listings import merge_snapshots
 from hpcsweep.schedulers.slurm.output import (
     SACCT_FORMAT,
     SQUEUE_FORMAT,
@@ -19,19 +19,20 @@ from hpcsweep.schedulers.slurm.output import (
     parse_squeue,
     split_wait_status,
 )
-from hpcsweep.schedulers.slurm.scheduler import SlurmScheduler
+from hpcsweep.schedulers.slurm.scheduler import SlurmScheduler, sacct_snapshot, squeue_snapshot, submitted_from
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.track.decide import decide
 from hpcsweep.track.evidence import RunEvidence
 
 SLURM = SlurmScheduler()
+SNAPSHOTS = (squeue_snapshot, sacct_snapshot)
 QUEUE, ACCOUNTING = 0, 1
 
 
 def by_name(name, number):
     """name of a recorded job -> its status; elements of an array as name_index."""
-    listing = SLURM.parse_query(number, read(name)[number])
-    assert listing.complete and not listing.trouble
+    listing = SNAPSHOTS[number](read(name)[number])
+    assert listing.complete and not listing.error
     return {s.name if s.index is None else f"{s.name}_{s.index}": s for s in listing.statuses.values()}
 
 
@@ -41,10 +42,10 @@ LATE = [  # (recorded job, state, outcome, exit code, signal, words)
     ("name | with; odd 'chars'", JobState.FAILED, None, 3, None, "exit code 3"),
     ("killed", JobState.FAILED, None, 0, 9, "signal 9"),
     ("no-log-folder", JobState.FAILED, None, 0, 53, "could not start the script"),
-    ("over-maxtime", JobState.NEVER, None, None, None, "over the partition's MaxTime"),
-    ("over-nodes", JobState.NEVER, None, None, None, "more nodes"),
-    ("over-qos-walltime", JobState.NEVER, None, None, None, "QOS"),
-    ("never", JobState.NEVER, None, None, None, "depends on has failed"),
+    ("over-maxtime", JobState.UNSCHEDULABLE, None, None, None, "exceeds the partition's MaxTime"),
+    ("over-nodes", JobState.UNSCHEDULABLE, None, None, None, "more nodes"),
+    ("over-qos-walltime", JobState.UNSCHEDULABLE, None, None, None, "QOS"),
+    ("never", JobState.UNSCHEDULABLE, None, None, None, "depends on has failed"),
     ("later", JobState.PENDING, None, None, None, "begin time"),
     ("held_199", JobState.HELD, None, None, None, "held by its user"),
     ("timeout", JobState.FAILED, OutcomeKind.WALLTIME, 0, None, "time limit"),
@@ -73,9 +74,9 @@ EVERY_VERSION = [  # (recorded job, state, outcome, exit code, signal, words): t
     ("to-requeuehold", JobState.HELD, None, None, None, "requeued and is held"),
     ("held-admin", JobState.HELD, None, None, None, "administrator"),
     ("held-user", JobState.HELD, None, None, None, "its user"),
-    ("never", JobState.NEVER, None, None, None, "DependencyNeverSatisfied"),
-    ("over-maxtime", JobState.NEVER, None, None, None, "PartitionTimeLimit"),
-    ("over-qos-wall", JobState.NEVER, None, None, None, "QOSMaxWallDurationPerJobLimit"),
+    ("never", JobState.UNSCHEDULABLE, None, None, None, "DependencyNeverSatisfied"),
+    ("over-maxtime", JobState.UNSCHEDULABLE, None, None, None, "PartitionTimeLimit"),
+    ("over-qos-wall", JobState.UNSCHEDULABLE, None, None, None, "QOSMaxWallDurationPerJobLimit"),
     ("later", JobState.PENDING, None, None, None, "begin time"),
 ]
 
@@ -85,9 +86,9 @@ EVERY_VERSION = [  # (recorded job, state, outcome, exit code, signal, words): t
     ("job", "state", "outcome", "exit_code", "signal", "words"), EVERY_VERSION, ids=[case[0] for case in EVERY_VERSION]
 )
 def test_what_became_of_each_job_on_every_version(version, job, state, outcome, exit_code, signal, words):
-    listings = [SLURM.parse_query(number, answer) for number, answer in enumerate(read(f"{version}/late")[:2])]
-    merged = merge_listings(listings)
-    assert merged.complete and not merged.trouble
+    listings = [SNAPSHOTS[number](answer) for number, answer in enumerate(read(f"{version}/late")[:2])]
+    merged = merge_snapshots(listings)
+    assert merged.complete and not merged.error
     (status,) = (status for status in merged.statuses.values() if status.name == job)
     assert (status.state, status.outcome) == (state, outcome)
     assert (status.exit_code, status.signal) == (exit_code, signal)
@@ -98,34 +99,34 @@ def test_what_became_of_each_job_on_every_version(version, job, state, outcome, 
 @pytest.mark.parametrize("moment", ["early", "faults-2s", "faults", "late"])
 def test_every_listing_of_every_version_is_read_whole(version, moment):
     for number, answer in enumerate(read(f"{version}/{moment}")[:2]):
-        listing = SLURM.parse_query(number, answer)
-        assert listing.complete and not listing.trouble
+        listing = SNAPSHOTS[number](answer)
+        assert listing.complete and not listing.error
         assert len(listing.statuses) >= 30
         assert JobState.UNKNOWN not in {status.state for status in listing.statuses.values()}
 
 
 def test_a_job_over_its_memory_limit():
     """Slurm 24.11.5 with task/cgroup: OUT_OF_MEMORY 0:125."""
-    listing = SLURM.parse_query(0, read("24.11.5/cgroup/oom-cgroup")[0])
+    listing = squeue_snapshot(read("24.11.5/cgroup/oom-cgroup")[0])
     job = listing.statuses["531", None]
     assert (job.state, job.outcome, job.signal) == (JobState.FAILED, OutcomeKind.OUT_OF_MEMORY, 125)
     assert "memory" in job.hint
     killed = RunEvidence(attempt=1, outcome=OutcomeKind.CRASHED, reason="ended with SIGKILL", exit_code=-9, hint="h")
-    alone = decide(killed, None, cancelled_by_us=False, handed_over=True)
+    alone = decide(killed, None, cancelled_by_us=False, submitted=True)
     assert (alone.outcome, alone.awaits_scheduler, alone.hint) == (OutcomeKind.CRASHED, True, "h")
-    refined = decide(killed, job, cancelled_by_us=False, handed_over=True)
+    refined = decide(killed, job, cancelled_by_us=False, submitted=True)
     assert refined.outcome is OutcomeKind.OUT_OF_MEMORY and not refined.awaits_scheduler
     assert "ended with SIGKILL" in refined.reason and "raise resources.memory" in refined.hint
     # Another run of the same allocation that crashed by itself is not explained by it.
     other = replace(killed, exit_code=1)
-    assert decide(other, job, cancelled_by_us=False, handed_over=True).outcome is OutcomeKind.CRASHED
+    assert decide(other, job, cancelled_by_us=False, submitted=True).outcome is OutcomeKind.CRASHED
 
 
 def test_how_long_a_job_has_run_is_read_where_squeue_prints_it():
     """A job that has run for more than five minutes gets a hint: shown only when its script has printed nothing."""
     recorded = read("24.11.5/db/time-used")[0]
     assert SQUEUE_FORMAT in recorded.argv
-    names = {status.name for status in SLURM.parse_query(0, recorded).statuses.values()}
+    names = {status.name for status in squeue_snapshot(recorded).statuses.values()}
     assert names == {"young", "waits | long"}
     young, _waits = recorded.stdout.splitlines()
     for time_used, late in [
@@ -143,14 +144,14 @@ def test_how_long_a_job_has_run_is_read_where_squeue_prints_it():
     assert status.name == "young" and not status.hint
 
 
-WAITING = [case[0] for case in LATE if case[1] in (JobState.NEVER, JobState.HELD) or case[0] == "later"]
+WAITING = [case[0] for case in LATE if case[1] in (JobState.UNSCHEDULABLE, JobState.HELD) or case[0] == "later"]
 
 
 @pytest.mark.parametrize(("job", "state", "outcome", "exit_code", "signal", "words"), LATE, ids=[c[0] for c in LATE])
 @pytest.mark.parametrize("number", [QUEUE, ACCOUNTING], ids=["squeue", "sacct"])
 def test_what_became_of_each_job(number, job, state, outcome, exit_code, signal, words):
     status = by_name("queries-late", number)[job]
-    if number == ACCOUNTING and job in WAITING and status.reason == "waits in the queue":
+    if number == ACCOUNTING and job in WAITING and status.reason == "waiting in the queue":
         # The accounting holds the reason of the moment when the job was recorded, often none.
         assert status.state is JobState.PENDING
         return
@@ -165,30 +166,30 @@ def test_the_accounting_says_who_cancelled():
 
 
 def test_merged_the_queue_says_why_a_job_waits_and_the_accounting_who_cancelled():
-    queue, accounting = (SLURM.parse_query(n, read("queries-late")[n]) for n in (QUEUE, ACCOUNTING))
-    merged = {status.name: status for status in merge_listings([queue, accounting]).statuses.values()}
-    assert merged["over-maxtime"].state is JobState.NEVER and "MaxTime" in merged["over-maxtime"].reason
+    queue, accounting = (SNAPSHOTS[n](read("queries-late")[n]) for n in (QUEUE, ACCOUNTING))
+    merged = {status.name: status for status in merge_snapshots([queue, accounting]).statuses.values()}
+    assert merged["over-maxtime"].state is JobState.UNSCHEDULABLE and "MaxTime" in merged["over-maxtime"].reason
     assert merged["to-cancel"].reason == "was cancelled by root"
     assert merged["node-requeue"].state is JobState.RUNNING and merged["node-requeue"].restarts == 1
 
 
 def test_a_pending_job_without_a_reason_in_the_accounting_just_waits():
     (status,) = parse_sacct("50|PENDING|0:0|None assigned|None|over-maxtime\n").values()
-    assert (status.state, status.reason, status.node) == (JobState.PENDING, "waits in the queue", None)
+    assert (status.state, status.reason, status.node) == (JobState.PENDING, "waiting in the queue", None)
 
 
 def test_only_the_accounting_by_itself_trails():
-    accounting = Listing(parse_sacct("50_0|PENDING|0:0|None assigned|None|a\n"))
-    queue = Listing(parse_squeue("50_0|RUNNING|0|0|hopper-01|None|a|\n"))
-    down = Listing(complete=False, trouble="squeue: Unable to contact slurm controller")
-    told = [merge_listings([said, accounting]).statuses["50", 0] for said in (queue, down)]
-    assert [(status.state, status.trails) for status in told] == [(JobState.RUNNING, False), (JobState.PENDING, True)]
+    accounting = QueueSnapshot(parse_sacct("50_0|PENDING|0:0|None assigned|None|a\n"))
+    queue = QueueSnapshot(parse_squeue("50_0|RUNNING|0|0|hopper-01|None|a|\n"))
+    down = QueueSnapshot(complete=False, error="squeue: Unable to contact slurm controller")
+    told = [merge_snapshots([said, accounting]).statuses["50", 0] for said in (queue, down)]
+    assert [(status.state, status.lags) for status in told] == [(JobState.RUNNING, False), (JobState.PENDING, True)]
 
 
 def test_a_requeued_job_is_alive_whatever_the_accounting_still_holds():
-    queue = Listing(parse_squeue("26|PENDING|0|1||BeginTime|a|\n"))
-    accounting = Listing(parse_sacct("26|NODE_FAIL|0:0|hopper-03|None|a\n"))
-    (status,) = merge_listings([queue, accounting]).statuses.values()
+    queue = QueueSnapshot(parse_squeue("26|PENDING|0|1||BeginTime|a|\n"))
+    accounting = QueueSnapshot(parse_sacct("26|NODE_FAIL|0:0|hopper-03|None|a\n"))
+    (status,) = merge_snapshots([queue, accounting]).statuses.values()
     assert (status.state, status.outcome, status.node, status.restarts) == (JobState.PENDING, None, None, 1)
 
 
@@ -200,8 +201,8 @@ def test_an_exit_code_is_read_in_either_form(code, expected):
 
 def test_an_unknown_id_beside_known_ones_hides_them_not():
     error = "slurm_load_jobs error: Invalid job id specified"
-    listing = SLURM.parse_query(QUEUE, Answer(("squeue",), 1, "7|RUNNING|0|0|n1|None|a|\n", error))
-    assert not listing.complete and error.endswith(listing.trouble.removeprefix("squeue: "))
+    listing = squeue_snapshot(CommandResult(("squeue",), 1, "7|RUNNING|0|0|n1|None|a|\n", error))
+    assert not listing.complete and error.endswith(listing.error.removeprefix("squeue: "))
 
 
 def test_a_failure_without_a_code_is_not_exit_code_0():
@@ -243,47 +244,58 @@ def test_the_queries_are_the_recorded_ones_and_two_for_any_number_of_jobs():
     recorded = [" ".join(answer.argv) for answer in read("queries-late")]
     ids = recorded[0].split(" -j ")[1].split()[0].split(",")
     # TimeUsed came later; what it prints is in 24.11.5/db/time-used.
-    assert [" ".join(argv).replace("TimeUsed:|,", "") for argv in SLURM.queries(ids, "somebody")] == recorded
+    commands = [" ".join(query.argv) for query in SLURM.queries(ids, "somebody")]
+    assert [command.replace("TimeUsed:|,", "") for command in commands] == recorded
 
 
 def test_unknown_ids_are_an_empty_answer():
     one_squeue, one_sacct, two_squeue, two_sacct = read("queries-unknown-ids")
     assert one_squeue.exit_code == 1
     for number, answer in ((0, one_squeue), (1, one_sacct), (0, two_squeue), (1, two_sacct)):
-        listing = SLURM.parse_query(number, answer)
-        assert (dict(listing.statuses), listing.complete, listing.trouble) == ({}, True, "")
+        listing = SNAPSHOTS[number](answer)
+        assert (dict(listing.statuses), listing.complete, listing.error) == ({}, True, "")
 
 
 TROUBLE = [
     pytest.param(QUEUE, read("ctld-restart")[4], "Unable to contact slurm controller", id="slurmctld down"),
     pytest.param(ACCOUNTING, read("dbd-down")[-3], "Problem talking to the database", id="slurmdbd down"),
-    pytest.param(QUEUE, Answer(("squeue",), None, "", "", 8.0), "squeue did not answer within 8 s", id="timed out"),
-    pytest.param(QUEUE, Answer(("squeue",), 127, "", "squeue: command not found"), "not found", id="no squeue"),
-    pytest.param(QUEUE, Answer(("squeue",), 1, "", ""), "exit code 1", id="no words"),
-    pytest.param(QUEUE, Answer(("squeue",), 0, "8_0|RUNNING|\n", ""), "squeue line 1 has 3 fields", id="cut off"),
+    pytest.param(
+        QUEUE, CommandResult(("squeue",), None, "", "", 8.0), "squeue did not answer within 8 s", id="timed out"
+    ),
+    pytest.param(QUEUE, CommandResult(("squeue",), 127, "", "squeue: command not found"), "not found", id="no squeue"),
+    pytest.param(QUEUE, CommandResult(("squeue",), 1, "", ""), "exit code 1", id="no words"),
+    pytest.param(
+        QUEUE, CommandResult(("squeue",), 0, "8_0|RUNNING|\n", ""), "squeue line 1 has 3 fields", id="cut off"
+    ),
     pytest.param(
         QUEUE,
-        Answer(("squeue",), 0, "8|RUNNING|0|n1|None|\n", "squeue: error: Invalid job format specification: exit_code"),
+        CommandResult(
+            ("squeue",), 0, "8|RUNNING|0|n1|None|\n", "squeue: error: Invalid job format specification: exit_code"
+        ),
         "Invalid job format specification: exit_code",
         id="a Slurm without one of the fields",
     ),
-    pytest.param(ACCOUNTING, Answer(("sacct",), 0, "8|RUNNING|0:0\n", ""), "sacct line 1 has 3 fields", id="short"),
-    pytest.param(QUEUE, Answer(("squeue",), 0, "8_[1-x]|RUNNING|0|0|n|None|a|\n", ""), "not a job id|range", id="id"),
-    pytest.param(QUEUE, Answer(("squeue",), 0, "slurm_load_jobs error\n", ""), "line 1", id="prose"),
+    pytest.param(
+        ACCOUNTING, CommandResult(("sacct",), 0, "8|RUNNING|0:0\n", ""), "sacct line 1 has 3 fields", id="short"
+    ),
+    pytest.param(
+        QUEUE, CommandResult(("squeue",), 0, "8_[1-x]|RUNNING|0|0|n|None|a|\n", ""), "not a job id|range", id="id"
+    ),
+    pytest.param(QUEUE, CommandResult(("squeue",), 0, "slurm_load_jobs error\n", ""), "line 1", id="prose"),
 ]
 
 
 @pytest.mark.parametrize(("number", "answer", "words"), TROUBLE)
 def test_an_answer_that_cannot_be_read_is_trouble_never_an_exception(number, answer, words):
-    listing = SLURM.parse_query(number, answer)
+    listing = SNAPSHOTS[number](answer)
     assert not listing.complete
     assert not listing.statuses
-    assert any(word in listing.trouble for word in words.split("|"))
+    assert any(word in listing.error for word in words.split("|"))
 
 
 def test_a_slurm_without_accounting_is_no_trouble():
-    listing = SLURM.parse_query(ACCOUNTING, read("no-accounting")[0])
-    assert (dict(listing.statuses), listing.complete, listing.trouble) == ({}, True, "")
+    listing = sacct_snapshot(read("no-accounting")[0])
+    assert (dict(listing.statuses), listing.complete, listing.error) == ({}, True, "")
 
 
 IDS = [
@@ -337,14 +349,14 @@ def test_steps_are_left_out():
 
 def test_lost_submissions_are_found_by_the_folder_they_came_from():
     runs, in_part, mixed, nothing = read("find")
-    assert len(SLURM.parse_find(runs, "/sweeps/a/jobs/0")) == 1
-    assert len(SLURM.parse_find(in_part, "/sweeps/a/jobs/1")) == 1  # an array, told in several lines
+    assert len(submitted_from("/sweeps/a/jobs/0", runs)) == 1
+    assert len(submitted_from("/sweeps/a/jobs/1", in_part)) == 1  # an array, told in several lines
     for answer in (runs, in_part, mixed, nothing):
-        assert SLURM.parse_find(answer, "/sweeps/b/jobs/0") == []
+        assert submitted_from("/sweeps/b/jobs/0", answer) == []
 
 
 def test_looking_for_a_lost_submission_fails_loudly():
     with pytest.raises(SchedulerUnreachable):
-        SLURM.parse_find(Answer(("squeue",), None, "", "", 8.0), "/x")
+        submitted_from("/x", CommandResult(("squeue",), None, "", "", 8.0))
     with pytest.raises(SchedulerError, match="Invalid user"):
-        SLURM.parse_find(Answer(("squeue",), 1, "", "squeue: error: Invalid user: nobody"), "/x")
+        submitted_from("/x", CommandResult(("squeue",), 1, "", "squeue: error: Invalid user: nobody"))

@@ -12,7 +12,7 @@ from hpcsweep.render.job import render_job
 from hpcsweep.schedulers.slurm.output import NO_JOB_FOLDER_EXIT
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.cluster import Cluster
-from hpcsweep.spec.job import Element, JobSpec, Resources, RunSpec
+from hpcsweep.spec.job import ArrayTask, JobSpec, Resources, RunSpec
 from hpcsweep.spec.server import ServerConfig
 
 HOSTILE = ["plain", "two words", "it's", 'a"b', "$(touch /tmp/pwned)", "`id`", "back\\slash", "new\nline", "#x", "*"]
@@ -39,7 +39,7 @@ def make_job(elements=1, sweep_dir="/home/u/sweeps/s-0001", **resources):
         name="s-0001-0",
         scheduler="slurm",
         resources=Resources(**resources),
-        elements=[Element(index=index, runs=[run(index)]) for index in range(elements)],
+        array_tasks=[ArrayTask(index=index, runs=[run(index)]) for index in range(elements)],
         cache_dir="/home/u/cache",
     )
 
@@ -130,7 +130,7 @@ def test_a_percent_sign_in_the_home_is_not_a_pattern_of_slurm():
 
 @pytest.mark.parametrize("name", ["two words", "a;b", "a$b", 'a"b', "a'b", "a\nb", "a#b", "a`b", "a\\b"])
 def test_a_home_that_a_directive_cannot_hold_is_refused_with_its_name(name):
-    with pytest.raises(SpecError, match="cannot stand in a scheduler's directive") as caught:
+    with pytest.raises(SpecError, match="cannot be used in a directive line") as caught:
         script(make_job(sweep_dir=f"/home/{name}/s-0001"))
     assert "HPCSWEEP_HOME" in caught.value.hint
 

@@ -7,9 +7,9 @@ import pytest
 from slurm_transcripts import FOLDER, all_names, read
 
 from hpcsweep.errors import SchedulerError, SchedulerUnreachable
-from hpcsweep.schedulers.base import Answer, JobState
+from hpcsweep.schedulers.base import CommandResult, JobState
 from hpcsweep.schedulers.slurm.reasons import meaning, waiting
-from hpcsweep.schedulers.slurm.scheduler import SlurmScheduler
+from hpcsweep.schedulers.slurm.scheduler import SlurmScheduler, squeue_snapshot
 from hpcsweep.spec.phases import OutcomeKind
 
 SLURM = SlurmScheduler()
@@ -62,7 +62,7 @@ def test_every_state_in_every_transcript_is_known(name):
     assert not unknown
 
 
-NEVER = [
+UNSCHEDULABLE = [
     "PartitionTimeLimit",
     "PartitionNodeLimit",
     "PartitionConfig",
@@ -99,10 +99,10 @@ PASSES = [
 ]
 HELD = ["JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue"]
 IN_WORDS = [
-    ("launch failed requeued held", JobState.NEVER),
-    ("user_env_retrieval_failed_requeued_held", JobState.NEVER),
-    ("something new requeued held", JobState.NEVER),
-    ("launch_failed_requeued_held", JobState.NEVER),
+    ("launch failed requeued held", JobState.UNSCHEDULABLE),
+    ("user_env_retrieval_failed_requeued_held", JobState.UNSCHEDULABLE),
+    ("something new requeued held", JobState.UNSCHEDULABLE),
+    ("launch_failed_requeued_held", JobState.UNSCHEDULABLE),
     ("job requeued in held state", JobState.HELD),
     ("ReqNodeNotAvail, UnavailableNodes:ampere-02", JobState.PENDING),
     ("ReqNodeNotAvail, May be reserved for other job", JobState.PENDING),
@@ -111,7 +111,7 @@ IN_WORDS = [
     ("Nodes_required_for_job_are_DOWN,_DRAINED_or_reserved_for_jobs_in_higher_priority_partitions", JobState.PENDING),
 ]
 REASONS = [
-    *((reason, JobState.NEVER) for reason in NEVER),
+    *((reason, JobState.UNSCHEDULABLE) for reason in UNSCHEDULABLE),
     *((reason, JobState.PENDING) for reason in PASSES),
     *((reason, JobState.HELD) for reason in HELD),
     *IN_WORDS,
@@ -133,7 +133,7 @@ def test_what_needs_a_person_says_what_to_change_and_quotes_slurm(reason):
 
 
 def test_a_reason_nobody_knows_is_quoted():
-    assert waiting("SomethingNewer").words == "waits: SomethingNewer"
+    assert waiting("SomethingNewer").words == "waiting: SomethingNewer"
 
 
 SBATCH = [
@@ -180,15 +180,15 @@ HINTS = [
 @pytest.mark.parametrize(("words", "key"), HINTS)
 def test_a_refusal_names_the_key_to_change(words, key):
     with pytest.raises(SchedulerError) as caught:
-        SLURM.parse_submit(Answer(("sbatch", "job.sh"), 1, "", f"sbatch: error: {words}\n"))
+        SLURM.parse_submit(CommandResult(("sbatch", "job.sh"), 1, "", f"sbatch: error: {words}\n"))
     assert key in caught.value.hint
 
 
 LOST = [
     pytest.param(read("ctld-restart")[5], id="slurmctld down, recorded"),
-    pytest.param(Answer(("sbatch",), None, "", "", 60.0), id="no answer in time"),
+    pytest.param(CommandResult(("sbatch",), None, "", "", 60.0), id="no answer in time"),
     pytest.param(
-        Answer(("sbatch",), 1, "", "Batch job submission failed: Socket timed out on send/recv operation"),
+        CommandResult(("sbatch",), 1, "", "Batch job submission failed: Socket timed out on send/recv operation"),
         id="the answer was lost: the job may be there",
     ),
 ]
@@ -204,7 +204,7 @@ def test_a_lost_answer_is_not_a_refusal(answer):
 def test_success_without_an_id_may_have_been_one(stdout):
     """The job is looked for by its comment, and its folder stays."""
     with pytest.raises(SchedulerUnreachable, match="no job id"):
-        SLURM.parse_submit(Answer(("sbatch",), 0, stdout, ""))
+        SLURM.parse_submit(CommandResult(("sbatch",), 0, stdout, ""))
 
 
 WRAPPED = [
@@ -219,26 +219,26 @@ WRAPPED = [
 
 @pytest.mark.parametrize(("stdout", "job_id"), WRAPPED)
 def test_text_around_the_id(stdout, job_id):
-    assert SLURM.parse_submit(Answer(("sbatch",), 0, stdout, "")) == job_id
+    assert SLURM.parse_submit(CommandResult(("sbatch",), 0, stdout, "")) == job_id
 
 
 @pytest.mark.parametrize(("code", "stdout"), [(0, "17\n4242\n"), (1, "4242\n")], ids=["two numbers", "fails after it"])
 def test_an_id_that_is_not_certain_is_no_refusal(code, stdout):
     with pytest.raises(SchedulerUnreachable):
-        SLURM.parse_submit(Answer(("sbatch",), code, stdout, ""))
+        SLURM.parse_submit(CommandResult(("sbatch",), code, stdout, ""))
 
 
 def case(name):
     """A recorded answer: the transcript of one call."""
     recorded = json.loads((FOLDER / "cases" / f"{name}.json").read_text())
-    return Answer(tuple(recorded["argv"]), recorded["exit_code"], recorded["stdout"], recorded["stderr"])
+    return CommandResult(tuple(recorded["argv"]), recorded["exit_code"], recorded["stdout"], recorded["stderr"])
 
 
 def test_a_submit_limit_is_named_with_what_to_do():
     with pytest.raises(SchedulerError, match="QOSMaxSubmitJobPerUserLimit") as caught:
         SLURM.parse_submit(case("slurm-qos-submit-limit"))
     assert not isinstance(caught.value, SchedulerUnreachable)
-    assert "--pack" in caught.value.hint and "others have ended" in caught.value.hint
+    assert "--runs-per-job" in caught.value.hint and "others have ended" in caught.value.hint
 
 
 def test_text_after_the_id_is_no_refusal():
@@ -252,12 +252,12 @@ def test_munge_that_is_down_is_an_outage_of_the_login_node():
     assert "refused" not in caught.value.message
     assert "munge" in caught.value.hint and "login node" in caught.value.hint
     stderr = case("slurm-munge-down").stderr.replace("sbatch", "squeue")
-    listing = SLURM.parse_query(0, Answer(("squeue",), 1, "", stderr))
-    assert not listing.complete and "munge does not work" in listing.trouble
+    listing = squeue_snapshot(CommandResult(("squeue",), 1, "", stderr))
+    assert not listing.complete and "munge does not work" in listing.error
 
 
 def test_a_spent_budget_does_not_pass_by_itself():
-    (status,) = SLURM.parse_query(0, case("slurm-association-minutes")).statuses.values()
+    (status,) = squeue_snapshot(case("slurm-association-minutes")).statuses.values()
     assert status.state is JobState.HELD
     assert "does not start when other jobs end" in status.reason and "another account" in status.hint
     assert waiting("AssocGrpCPURunMinutesLimit").state is JobState.PENDING  # minutes of running jobs: they do end
@@ -270,7 +270,7 @@ def test_the_sentence_of_a_submit_plugin_is_the_message():
         "sbatch: error: Batch job submission failed: Unspecified error\n"
     )
     with pytest.raises(SchedulerError) as caught:
-        SLURM.parse_submit(Answer(("sbatch",), 1, "", stderr))
+        SLURM.parse_submit(CommandResult(("sbatch",), 1, "", stderr))
     assert caught.value.message == (
         "sbatch refused the job: Please give your project with --account=PROJECT. "
         "See https://site.example/projects (Unspecified error)"
@@ -304,9 +304,9 @@ def test_a_controller_that_is_down_is_no_refusal(version, situation):
         SLURM.parse_submit(sbatch)
     for answer in read(f"{version}/down/{situation}"):
         if answer.argv[0] == "squeue":
-            assert not SLURM.parse_query(0, answer).complete
+            assert not squeue_snapshot(answer).complete
         if answer.argv[0] == "scancel":
-            assert "Unable to contact slurm controller" in SLURM.cancel_trouble(answer)
+            assert "Unable to contact slurm controller" in SLURM.cancel_error(answer)
 
 
 def test_warnings_on_stderr_do_not_hide_the_id():
@@ -321,7 +321,7 @@ CANCELS = [
     pytest.param(8, read("ctld-restart")[7].stderr, "Unable to contact slurm controller", id="slurmctld down"),
     pytest.param(1, "scancel: error: Invalid job id abc\n", "Invalid job id abc", id="not an id"),
     pytest.param(1, "scancel: error: Kill job error on job id 5: Access/permission denied\n", "denied", id="not ours"),
-    pytest.param(1, "", "exit code 1", id="no words"),
+    pytest.param(1, "", "code 1", id="no words"),
     pytest.param(None, "", "in time", id="no answer"),
     pytest.param(1, "scancel: error: Kill job error on job id 9: Invalid job id specified\n"
                  "scancel: error: Kill job error on job id 5: Access/permission denied\n", "denied", id="one of two"),
@@ -330,7 +330,7 @@ CANCELS = [
 
 @pytest.mark.parametrize(("code", "stderr", "trouble"), CANCELS)
 def test_cancel_trouble(code, stderr, trouble):
-    found = SLURM.cancel_trouble(Answer(("scancel", "5"), code, "", stderr))
+    found = SLURM.cancel_error(CommandResult(("scancel", "5"), code, "", stderr))
     assert trouble in found
     assert bool(found) == bool(trouble)
 

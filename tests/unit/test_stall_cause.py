@@ -6,11 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep.node.process.roles import Kind, Role, logged_name, role_of
+from hpcsweep.load.client.schedule import Schedule, ScheduledRequest
+from hpcsweep.node.process.roles import ProcessKind, ProcessRole, logged_name, role_of
 from hpcsweep.node.watch.confirmation import judge
 from hpcsweep.node.watch.log_progress import FRESH_TIMES, LogProgress
-from hpcsweep.node.watch.stacks import Doing, ProcessStack, doing, parse_dump, waits, where
-from hpcsweep.node.watch.stall import Situation
+from hpcsweep.node.watch.stacks import (
+    ProcessStack,
+    StackActivity,
+    compare_stacks,
+    innermost_function,
+    parse_dump,
+    waits,
+)
+from hpcsweep.node.watch.stall import Situation, Snapshot, StallWatch
 from hpcsweep.node.watch.stall_cause import RankUse, find_cause
 from hpcsweep.node.watch.traffic import Traffic
 from hpcsweep.spec.phases import StallCause
@@ -19,27 +27,27 @@ STACKS = Path(__file__).parents[1] / "transcripts" / "stacks"
 LOGS = Path(__file__).parents[1] / "transcripts" / "engines"
 
 ROLES = {
-    "VLLM::EngineCore": (Kind.ENGINE_CORE, "EngineCore"),
-    "VLLM::EngineCore_DP1": (Kind.ENGINE_CORE, "EngineCore_DP1"),
-    "VLLM::Worker": (Kind.RANK, ""),
-    "VLLM::Worker_TP1": (Kind.RANK, "TP1"),
-    "VLLM::Worker_PP0_TP1_EP1": (Kind.RANK, "PP0_TP1_EP1"),
-    "VLLM::Worker_DP1_PP0_TP3_EP7": (Kind.RANK, "DP1_PP0_TP3_EP7"),
-    "VLLM::APIServer_0": (Kind.FRONT_END, "APIServer_0"),
-    "/env/bin/python /env/bin/vllm serve /models/glm --port 8000": (Kind.FRONT_END, ""),
-    "python -m sglang.launch_server --model-path x": (Kind.FRONT_END, ""),
-    "sglang::scheduler_TP0": (Kind.RANK, "TP0"),
-    "sglang::scheduler_DP1_TP0_EP0": (Kind.RANK, "DP1_TP0_EP0"),
-    "sglang::detokenizer": (Kind.FRONT_END, "detokenizer"),
-    "ray::RayWorkerWrapper.execute_method": (Kind.RANK, "3"),
-    "python3 -m mpi4py.futures.server": (Kind.RANK, "3"),
-    "/usr/lib/gcc/x86_64-linux-gnu/12/cc1plus -quiet -I /x a.cpp": (Kind.COMPILER, ""),
-    "g++ /tmp/a.cpp -shared -o a.so": (Kind.COMPILER, ""),
-    "/usr/local/cuda/bin/ptxas -lineinfo -v": (Kind.COMPILER, ""),
-    "/env/bin/python /env/torch/_inductor/compile_worker/__main__.py --workers=32": (Kind.COMPILER, ""),
-    "sleep 5": (Kind.OTHER, ""),
-    "python -c from multiprocessing.spawn import spawn_main; spawn_main()": (Kind.OTHER, ""),
-    "": (Kind.OTHER, ""),
+    "VLLM::EngineCore": (ProcessKind.ENGINE_CORE, "EngineCore"),
+    "VLLM::EngineCore_DP1": (ProcessKind.ENGINE_CORE, "EngineCore_DP1"),
+    "VLLM::Worker": (ProcessKind.RANK, ""),
+    "VLLM::Worker_TP1": (ProcessKind.RANK, "TP1"),
+    "VLLM::Worker_PP0_TP1_EP1": (ProcessKind.RANK, "PP0_TP1_EP1"),
+    "VLLM::Worker_DP1_PP0_TP3_EP7": (ProcessKind.RANK, "DP1_PP0_TP3_EP7"),
+    "VLLM::APIServer_0": (ProcessKind.FRONT_END, "APIServer_0"),
+    "/env/bin/python /env/bin/vllm serve /models/glm --port 8000": (ProcessKind.FRONT_END, ""),
+    "python -m sglang.launch_server --model-path x": (ProcessKind.FRONT_END, ""),
+    "sglang::scheduler_TP0": (ProcessKind.RANK, "TP0"),
+    "sglang::scheduler_DP1_TP0_EP0": (ProcessKind.RANK, "DP1_TP0_EP0"),
+    "sglang::detokenizer": (ProcessKind.FRONT_END, "detokenizer"),
+    "ray::RayWorkerWrapper.execute_method": (ProcessKind.RANK, "3"),
+    "python3 -m mpi4py.futures.server": (ProcessKind.RANK, "3"),
+    "/usr/lib/gcc/x86_64-linux-gnu/12/cc1plus -quiet -I /x a.cpp": (ProcessKind.COMPILER, ""),
+    "g++ /tmp/a.cpp -shared -o a.so": (ProcessKind.COMPILER, ""),
+    "/usr/local/cuda/bin/ptxas -lineinfo -v": (ProcessKind.COMPILER, ""),
+    "/env/bin/python /env/torch/_inductor/compile_worker/__main__.py --workers=32": (ProcessKind.COMPILER, ""),
+    "sleep 5": (ProcessKind.OTHER, ""),
+    "python -c from multiprocessing.spawn import spawn_main; spawn_main()": (ProcessKind.OTHER, ""),
+    "": (ProcessKind.OTHER, ""),
 }
 
 
@@ -63,7 +71,7 @@ def test_every_process_that_signs_a_recorded_log_has_a_role():
             found = logged_name(line.split("Z ", 1)[-1])
             if found is not None:
                 signed[found[1]] = role_of("", found[1])
-    assert len(signed) >= 3 and all(role.kind is not Kind.OTHER for role in signed.values()), signed
+    assert len(signed) >= 3 and all(role.kind is not ProcessKind.OTHER for role in signed.values()), signed
 
 
 @pytest.mark.parametrize(
@@ -99,11 +107,26 @@ def recorded(name: str, process: str, state: str, cpu_s: float) -> tuple[Process
 
 
 RECORDED = {  # (recording, process): state, CPU between the samples, what it did, where
-    ("serving_rank1_stopped", "Worker_TP0"): ("R", 0.9, Doing.WAITING, "OpOverloadPacket.__call__ (torch/_ops.py)"),
-    ("serving_rank1_stopped", "Worker_TP1"): ("T", 0.0, Doing.STOPPED, "UnquantizedFusedMoEMethod.forward_native"),
-    ("serving_rank1_stopped", "EngineCore"): ("S", 0.0, Doing.BLOCKED, "Poller.poll (zmq/sugar/poll.py)"),
-    ("serving_core_stopped", "EngineCore"): ("T", 0.0, Doing.STOPPED, "sched_yield (vllm/distributed/utils.py)"),
-    ("serving_core_stopped", "Worker_TP0"): ("S", 0.02, Doing.BLOCKED, "Poller.poll (zmq/sugar/poll.py)"),
+    ("serving_rank1_stopped", "Worker_TP0"): (
+        "R",
+        0.9,
+        StackActivity.WAITING,
+        "OpOverloadPacket.__call__ (torch/_ops.py)",
+    ),
+    ("serving_rank1_stopped", "Worker_TP1"): (
+        "T",
+        0.0,
+        StackActivity.STOPPED,
+        "UnquantizedFusedMoEMethod.forward_native",
+    ),
+    ("serving_rank1_stopped", "EngineCore"): ("S", 0.0, StackActivity.BLOCKED, "Poller.poll (zmq/sugar/poll.py)"),
+    ("serving_core_stopped", "EngineCore"): (
+        "T",
+        0.0,
+        StackActivity.STOPPED,
+        "sched_yield (vllm/distributed/utils.py)",
+    ),
+    ("serving_core_stopped", "Worker_TP0"): ("S", 0.02, StackActivity.BLOCKED, "Poller.poll (zmq/sugar/poll.py)"),
 }
 
 
@@ -111,8 +134,8 @@ RECORDED = {  # (recording, process): state, CPU between the samples, what it di
 def test_recorded_stacks(of, expected):
     state, cpu_s, what, place = expected
     first, second = recorded(*of, state, cpu_s)
-    assert doing(first, second, 1.0) is what
-    assert where(second).startswith(place)
+    assert compare_stacks(first, second, 1.0) is what
+    assert innermost_function(second).startswith(place)
 
 
 WAITING = [
@@ -140,24 +163,28 @@ def one(state, cpu_s, *frames, threads=None):
 
 
 DOING = {
-    "loops": (one("R", 0, "step (a.py)"), one("R", 2, "step (a.py)"), Doing.LOOPING),
-    "moves on": (one("R", 0, "layer_1 (a.py)"), one("R", 2, "layer_2 (a.py)"), Doing.CHANGING),
-    "waits in another way": (one("R", 0, "wait (threading.py)"), one("R", 2, "all_reduce (b.py)"), Doing.WAITING),
-    "sleeps": (one("S", 0, "f (a.py)"), one("S", 0.01, "f (a.py)"), Doing.BLOCKED),
-    "cannot be read": (ProcessStack("R", 0), ProcessStack("R", 2), Doing.UNKNOWN),
-    "cannot be read, and sleeps": (ProcessStack("S", 0), ProcessStack("S", 0), Doing.BLOCKED),
+    "loops": (one("R", 0, "step (a.py)"), one("R", 2, "step (a.py)"), StackActivity.LOOPING),
+    "moves on": (one("R", 0, "layer_1 (a.py)"), one("R", 2, "layer_2 (a.py)"), StackActivity.CHANGING),
+    "waits in another way": (
+        one("R", 0, "wait (threading.py)"),
+        one("R", 2, "all_reduce (b.py)"),
+        StackActivity.WAITING,
+    ),
+    "sleeps": (one("S", 0, "f (a.py)"), one("S", 0.01, "f (a.py)"), StackActivity.BLOCKED),
+    "cannot be read": (ProcessStack("R", 0), ProcessStack("R", 2), StackActivity.UNKNOWN),
+    "cannot be read, and sleeps": (ProcessStack("S", 0), ProcessStack("S", 0), StackActivity.BLOCKED),
     "a thread beside the waiting main one works": (
         one("R", 0, threads={1: ("result (concurrent/futures/_base.py)",), 2: ("lower (a.py)",)}),
         one("R", 2, threads={1: ("result (concurrent/futures/_base.py)",), 2: ("codegen (a.py)",)}),
-        Doing.CHANGING,
+        StackActivity.CHANGING,
     ),
-    "continued in between": (one("T", 0, "f (a.py)"), one("R", 2, "f (a.py)"), Doing.LOOPING),
+    "continued in between": (one("T", 0, "f (a.py)"), one("R", 2, "f (a.py)"), StackActivity.LOOPING),
 }
 
 
 @pytest.mark.parametrize(("first", "second", "expected"), DOING.values(), ids=DOING.keys())
 def test_two_samples_of_one_process(first, second, expected):
-    assert doing(first, second, 2.0) is expected
+    assert compare_stacks(first, second, 2.0) is expected
 
 
 def test_what_is_no_dump():
@@ -165,12 +192,18 @@ def test_what_is_no_dump():
     assert parse_dump("[1, 2]") is None
 
 
-TP0, TP1, CORE, FRONT = (
-    Role(Kind.RANK, "TP0"), Role(Kind.RANK, "TP1"), Role(Kind.ENGINE_CORE, "EngineCore"), Role(Kind.FRONT_END),
-)  # fmt: skip
+TP0, TP1 = ProcessRole(ProcessKind.RANK, "TP0"), ProcessRole(ProcessKind.RANK, "TP1")
+CORE, FRONT = ProcessRole(ProcessKind.ENGINE_CORE, "EngineCore"), ProcessRole(ProcessKind.FRONT_END)
 PARTS = {0: TP0, 1: TP1, 2: CORE, 3: FRONT}
 STARTING, SERVING, PREFILL = Situation.STARTING, Situation.SERVING, Situation.PREFILL
-B, W, L, C, U, T = Doing.BLOCKED, Doing.WAITING, Doing.LOOPING, Doing.CHANGING, Doing.UNKNOWN, Doing.STOPPED
+B, W, L, C, U, T = (
+    StackActivity.BLOCKED,
+    StackActivity.WAITING,
+    StackActivity.LOOPING,
+    StackActivity.CHANGING,
+    StackActivity.UNKNOWN,
+    StackActivity.STOPPED,
+)
 
 JUDGED = {  # doing of TP0, TP1, core, front end; certain while starting, serving, in a prefill
     "all wait": ([W, B, B, B], True, True, True),
@@ -191,35 +224,39 @@ def test_what_confirms_a_stall(what, starting, serving, prefill):
     assert certain == (why == "")
 
 
-def rank(number, state="R", cores=0.98, quiet_s=0.0, what=None, place="", kind=Kind.RANK, name=None, ready=False):
-    return RankUse(100 + number, Role(kind, name or f"TP{number}"), state, cores, quiet_s, what, place, ready)
+def rank(
+    number, state="R", cores=0.98, quiet_s=0.0, what=None, function="", kind=ProcessKind.RANK, name=None, ready=False
+):
+    return RankUse(100 + number, ProcessRole(kind, name or f"TP{number}"), state, cores, quiet_s, what, function, ready)
 
 
-SPINNING = [rank(n, what=W, place="all_reduce (cpu_communicator.py)") for n in range(7)]
-CORE_IDLE = rank(50, "S", 0.0, 52.0, B, kind=Kind.ENGINE_CORE, name="EngineCore")
+SPINNING = [rank(n, what=W, function="all_reduce (cpu_communicator.py)") for n in range(7)]
+CORE_IDLE = rank(50, "S", 0.0, 52.0, B, kind=ProcessKind.ENGINE_CORE, name="EngineCore")
 
-CORE_STOPPED = replace(CORE_IDLE, state="T", doing=T)
+CORE_STOPPED = replace(CORE_IDLE, state="T", activity=T)
 
 CAUSES = {  # processes, serving, active: cause, the odd ones, what the sentence says
     "one of eight is stopped": (
         [*SPINNING, rank(7, "T", 0.0, 52.0, T), CORE_IDLE], True, True, "rank_stuck", ["TP7"],
-        "rank TP7 (pid 107, node n1) has been in state T (stopped) with no CPU for 52s; the other 7 ranks busy-wait",
+        "rank TP7 (pid 107, node n1) has been in state T (stopped) "
+        "without CPU time for 52s; the other 7 ranks busy-wait",
     ),
     "one of eight sleeps": (
         [*SPINNING, rank(7, "S", 0.0, 52.0, B, "open (nfs.py)")], False, True, "rank_stuck", ["TP7"],
-        "in state S (sleeping) with no CPU for 52s, in open (nfs.py)",
+        "in state S (sleeping) without CPU time for 52s, in open (nfs.py)",
     ),
     "one of two is in the file system": (
         [rank(0, what=W), rank(1, "D", 0.0, 52.0, B)], False, True, "rank_stuck", ["TP1"],
         "the other rank, TP0, busy-waits",
     ),
     "one of eight loops by itself": (
-        [*SPINNING, rank(7, what=L, place="step (plugin.py)")], True, True, "rank_stuck", ["TP7"],
+        [*SPINNING, rank(7, what=L, function="step (plugin.py)")], True, True, "rank_stuck", ["TP7"],
         "in step (plugin.py)",
     ),
     "the core is stopped": (
         [rank(0, "S", 0.02, 50.0), rank(1, "S", 0.02, 50.0), CORE_STOPPED],
-        True, False, "rank_stuck", ["EngineCore"], "in state T (stopped) with no CPU for 52s; its 2 ranks wait for it",
+        True, False, "rank_stuck", ["EngineCore"],
+        "in state T (stopped) without CPU time for 52s; its 2 ranks wait for it",
     ),
     "one of two is busy, and its stack is not known": (
         [rank(0, what=U), rank(1, "S", 0.0, 52.0, B)], False, True, "busy_wait", [], "rank TP0",
@@ -237,7 +274,7 @@ CAUSES = {  # processes, serving, active: cause, the odd ones, what the sentence
         [rank(0, "S", 0.0, 52.0), CORE_IDLE], True, False, "requests_stuck", [], "requests are in flight",
     ),
     "nothing runs": ([rank(0, "S", 0.0, 52.0), CORE_IDLE], False, False, "idle", [], "idle"),
-    "only a GPU is busy": ([rank(0, "S", 0.0, 52.0), CORE_IDLE], True, True, "busy_wait", [], "no process uses CPU"),
+    "only a GPU is busy": ([rank(0, "S", 0.0, 52.0), CORE_IDLE], True, True, "busy_wait", [], "no process"),
 }  # fmt: skip
 
 
@@ -258,14 +295,18 @@ def test_what_a_ready_server_has_to_do():
     assert traffic.situation() is Situation.NOTHING_TO_DO
     traffic.begin()
     assert traffic.situation() is PREFILL, "nothing is known yet: it may have requests"
+    traffic.closed_loop = True
+    assert traffic.situation() is PREFILL
+    traffic.closed_loop = False
+    assert traffic.situation() is Situation.NOTHING_TO_DO, "the next arrival may be far away"
     traffic.gauges({"running": 0.0, "waiting": 0.0})
     assert traffic.situation() is Situation.NOTHING_TO_DO
     traffic.gauges({"running": 1.0, "waiting": 0.0})
-    assert (traffic.situation(), traffic.requests()) == (PREFILL, 1)
+    assert traffic.situation() is PREFILL
     traffic.client(in_flight(1, 2, 1))
     traffic.client(in_flight(2, 3, 0, received_ns=7))
     traffic.gauges({"running": 0.0, "waiting": 0.0})  # of an engine that stands still: the client knows better
-    assert (traffic.situation(), traffic.requests(), traffic.received) == (PREFILL, 5, 7)
+    assert (traffic.situation(), traffic.received) == (PREFILL, 7)
     traffic.client(in_flight(1, 2, 0))
     assert traffic.situation() is SERVING
     traffic.client(in_flight(1, 0, 0))
@@ -274,3 +315,17 @@ def test_what_a_ready_server_has_to_do():
     traffic.client(in_flight(2, 1, 1))
     traffic.end()
     assert traffic.situation() is Situation.NOTHING_TO_DO
+
+
+def test_arrival_times_of_a_plugin_dataset_make_an_open_loop():
+    """The stall watch must not depend on the kind of dataset: only the schedule has arrival times."""
+    items = [ScheduledRequest(f"s{n}", n, due_s, 8, 4, 0, 10) for n, due_s in enumerate((0.0, 1500.0))]
+    schedule = Schedule("w", 1, "h", 1, "/p", 4, True, 1.0, 0.0, 60.0, 60.0, 1, items)
+    assert not schedule.closed_loop
+    assert replace(schedule, items=[replace(item, due_s=0.0) for item in items]).closed_loop
+    traffic = Traffic()
+    traffic.begin()
+    traffic.closed_loop = schedule.closed_loop
+    watch = StallWatch(Snapshot(at_s=0.0))
+    watch.update(Snapshot(at_s=1500.0), traffic.situation())
+    assert watch.idle_s(1500.0) == 0.0

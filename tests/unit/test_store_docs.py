@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep.report.status.status_json import status_document
+from hpcsweep.report.status.status_json import status_json
 from hpcsweep.spec.phases import OutcomeKind, RunState
 from hpcsweep.store.schema import METADATA
 from hpcsweep.track.evidence import RunVerdict
@@ -35,11 +35,11 @@ def told():
         progress=Progress(),
         queued_s=None,
         gpus=0,
-        planned_only=False,
-        idea=False,
+        not_submitted=False,
+        documented_only=False,
     )
     sweep = SweepStatus(1, "s-0001", "s", "", "local", "local", 0.0, False, "/s", (run,))
-    return status_document([sweep], 0.0)["sweeps"][0]
+    return status_json([sweep], 0.0)["sweeps"][0]
 
 
 def test_every_key_of_a_sweep_is_documented_in_its_order(told):

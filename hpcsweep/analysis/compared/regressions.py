@@ -99,7 +99,7 @@ def _by_levels(sweep: SweepRow) -> dict[tuple[tuple[str, str], ...], list[RunRow
     """Return the runs by the levels of their variant."""
     grouped: dict[tuple[tuple[str, str], ...], list[RunRow]] = {}
     for run in sweep.runs:
-        if not run.planned_only:
+        if not run.not_submitted:
             grouped.setdefault(tuple(sorted(run.axes.items())), []).append(run)
     return grouped
 

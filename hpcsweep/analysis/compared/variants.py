@@ -38,7 +38,7 @@ def join_names(names: Sequence[str]) -> str:
 def find_baseline(sweep: SweepRow) -> str | None:
     """Return the variant with the baseline's level on every axis of the sweep; None: it is not among the runs."""
     for run in sweep.runs:
-        if run.planned_only or not (run.axes and sweep.baseline):
+        if run.not_submitted or not (run.axes and sweep.baseline):
             continue
         if all(sweep.baseline.get(axis, level) == level for axis, level in run.axes.items()):
             return run.variant_id
@@ -49,7 +49,7 @@ def build_variants(sweep: SweepRow, baseline: str | None) -> tuple[Variant, ...]
     """Return the variants in the order of their first run, without those documented as not run."""
     grouped: dict[str, list[RunRow]] = {}
     for run in sweep.runs:
-        if run.planned_only:
+        if run.not_submitted:
             continue
         grouped.setdefault(run.variant_id, []).append(run)
     base = grouped[baseline][0].axes if baseline is not None else sweep.baseline
@@ -101,7 +101,7 @@ def _run(run: RunRow) -> RunFinding:
         decided_by="" if last is None else last.decided_by,
         evidence=() if last is None else last.evidence,
         hint="" if last is None else last.hint,
-        planned_only=run.planned_only,
+        planned_only=run.not_submitted,
         job=run.job,
         host=run.node if last is None else last.host or run.node,
         gpu_name=None if last is None else last.gpu_name,

@@ -7,16 +7,11 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from hpcsweep.analysis.rows import RunRow
-from hpcsweep.engines.base import Where
+from hpcsweep.engines.base import Engine, LaunchContext
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.errors import EngineError
 from hpcsweep.spec.secret_values import is_secret
 from hpcsweep.spec.server import ServerConfig
-
-EXECUTABLES = {"vllm": "vllm", "sglang": "sglang", "trtllm": "trtllm-serve"}
-"""Engine -> its command on PATH; any other engine: its own name."""
-
-_OF_THE_RUN = ("--host", "--port", "--api-key", "--uds")
 
 
 @dataclass(frozen=True)
@@ -42,13 +37,13 @@ def serve_command(run: RunRow) -> ServeCommand:
     if run.server:
         try:
             config = ServerConfig.model_validate(run.server)
-            where = Where(executable=EXECUTABLES.get(config.engine, config.engine), port=8000, attempt_dir=".")
-            launch = get_engine(config.engine).launch(config, where)
+            engine = get_engine(config.engine)
+            launch = engine.launch(config, LaunchContext(engine.executable, port=8000))
         except (ValidationError, EngineError) as exc:
             return ServeCommand(trouble=f"the recorded configuration cannot be read: {exc}")
         public = {name: value for name, value in config.env.items() if not is_secret(name)}
         secrets = tuple(sorted(config.env.keys() - public))
-        return ServeCommand(without_run_flags(launch.argv), public, launch.files, secrets=secrets)
+        return ServeCommand(without_run_flags(launch.argv, engine.run_flags), public, launch.files, secrets=secrets)
     last = run.last
     if last is None or not last.argv:
         return ServeCommand(trouble="no command was recorded")
@@ -57,16 +52,16 @@ def serve_command(run: RunRow) -> ServeCommand:
     return ServeCommand(without_run_flags(last.argv))
 
 
-def without_run_flags(argv: Sequence[str]) -> tuple[str, ...]:
+def without_run_flags(argv: Sequence[str], flags: Sequence[str] = Engine.run_flags) -> tuple[str, ...]:
     """Return the arguments without host, port and key, which belong to one measurement."""
     kept: list[str] = []
     skip = False
     for argument in argv:
         if skip:
             skip = False
-        elif argument in _OF_THE_RUN:
+        elif argument in flags:
             skip = True
-        elif not argument.startswith(tuple(f"{flag}=" for flag in _OF_THE_RUN)):
+        elif not argument.startswith(tuple(f"{flag}=" for flag in flags)):
             kept.append(argument)
     return tuple(kept)
 

@@ -198,6 +198,7 @@ def _result(variant: str, workload: str, cells: Sequence[Cell], usual: float | N
         means=means,
         cold=tuple(request for cell in chosen or sent for request in cell.cold),
         simulated=simulated,
+        bound=next((cell.bound for cell in chosen or sent if cell.bound is not None), None),
     )
 
 

@@ -1,15 +1,15 @@
-"""Judge orderings: `A (10 tok/s) > B (8 tok/s)`. A `>` between anything else is no claim about speed."""
+"""Judge orderings such as `A (10 tok/s) > B (8 tok/s)`. Any other `>` is not a claim about speed."""
 
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from hpcsweep.check.claims.block_changes import LabelledBlocks
-from hpcsweep.check.findings import Finding, Verdict
-from hpcsweep.check.known import NOISE_PERCENT, NOISE_REASON
-from hpcsweep.check.quantities import THROUGHPUTS, Quantity, in_one_unit, quantities
-from hpcsweep.check.recomputed.traced import Tracer, rounded
-from hpcsweep.imports.documents.blocks import Benchmark, Place
+from hpcsweep.check.claims.labelled_blocks import LabelledBlocks
+from hpcsweep.check.findings import ClaimFinding, ClaimKind, ClaimVerdict
+from hpcsweep.check.measured_figures import NOISE_PERCENT, NOISE_REASON
+from hpcsweep.check.quantities import THROUGHPUTS, StatedNumber, in_one_unit, quantities
+from hpcsweep.check.recomputed.tracing import Tracer, rounded
+from hpcsweep.imports.documents.model import Benchmark, Location
 from hpcsweep.imports.documents.numbers import Number, percent_change, shown
 
 _SEPARATOR = re.compile(r"(?<![-=<>])[>=\u2248\u2265](?![=>])")
@@ -18,11 +18,13 @@ _ITEM = re.compile(
 )
 
 
-def orderings(line: str, place: Place, about: str, tracer: Tracer, labelled: LabelledBlocks) -> Iterator[Finding]:
-    """Yield the finding on the ordering that a line states: the numbers fall, and blocks of the document have them."""
+def orderings(
+    line: str, location: Location, about: str, tracer: Tracer, labelled: LabelledBlocks
+) -> Iterator[ClaimFinding]:
+    """Yield the finding on an ordering: whether the numbers decrease, and whether blocks of the document have them."""
     if ">" not in line or "(" not in line or line.lstrip().startswith(">"):
         return
-    items = [_ITEM.fullmatch(part) for part in _SEPARATOR.split(line)]
+    items = [_ITEM.fullmatch(text) for text in _SEPARATOR.split(line)]
     if len(items) < 2 or None in items:
         return
     named = [(item["name"].strip(" -*_`"), _value(item["inside"])) for item in items if item]
@@ -31,36 +33,38 @@ def orderings(line: str, place: Place, about: str, tracer: Tracer, labelled: Lab
     times = all(value.seconds for _, value in valued if value.unit)
     if not units or (len(units) > 1 and not times) or not (times or units <= {"tok/s", "req/s"}):
         return
-    told = [f"{name} has no number" for name, value in named if value is None]
-    verdict = Verdict.CONFIRMED if len(valued) > 1 else Verdict.NOT_CHECKED
+    parts = [f"{name} does not have a number" for name, value in named if value is None]
+    verdict = ClaimVerdict.CONFIRMED if len(valued) > 1 else ClaimVerdict.NOT_CHECKED
     for name, value in valued:
         source, lines = _source(value, tracer, times=times)
-        told.append(f"{name} {shown(value.number.value)}: {source}")
-        if not lines and verdict is Verdict.CONFIRMED:
-            verdict = Verdict.NOT_CHECKED
+        parts.append(f"{name} {shown(value.number.value)}: {source}")
+        if not lines and verdict is ClaimVerdict.CONFIRMED:
+            verdict = ClaimVerdict.NOT_CHECKED
             own = labelled.named(name, whole=False)
             has = [f"{shown(number.value)}" for number in _throughputs(own)]
             if len(own) == 1 and has and not times:
-                verdict = Verdict.DOES_NOT_FOLLOW
-                told.append(f"the block for this case has {' and '.join(has)} (line {own[0].place.line})")
+                verdict = ClaimVerdict.DOES_NOT_FOLLOW
+                parts.append(f"the block for this case has {' and '.join(has)} (line {own[0].location.line})")
     for (name, a), (other, b) in pairwise(valued):
         first, second = in_one_unit(a, b)
         better, worse = (second, first) if times else (first, second)
         if worse.value <= 0 or better.value <= 0:
             continue
         change = percent_change(better, worse)
-        told.append(f"{name} against {other}: {change.value:+.1f}%")
+        parts.append(f"{name} against {other}: {change.value:+.1f}%")
         if change.value + change.tolerance < 0:
-            verdict = Verdict.WRONG
-        elif verdict is Verdict.CONFIRMED and change.value < NOISE_PERCENT:
-            verdict = Verdict.NOISE
-            told.append(NOISE_REASON)
-    yield Finding(place, about, line.strip()[:160], verdict, "; ".join(told), "ordering", sources=(place.line,))
+            verdict = ClaimVerdict.WRONG
+        elif verdict is ClaimVerdict.CONFIRMED and change.value < NOISE_PERCENT:
+            verdict = ClaimVerdict.NOISE
+            parts.append(NOISE_REASON)
+    yield ClaimFinding(
+        location, about, line.strip()[:160], verdict, "; ".join(parts), ClaimKind.ORDERING, sources=(location.line,)
+    )
 
 
-def _value(inside: str) -> Quantity | None:
-    found = quantities(inside)
-    return found[0] if len(found) == 1 and found[0].unit not in ("%", "other") else None
+def _value(inside: str) -> StatedNumber | None:
+    numbers = quantities(inside)
+    return numbers[0] if len(numbers) == 1 and numbers[0].unit not in ("%", "other") else None
 
 
 def _throughputs(own: Sequence[Benchmark]) -> list[Number]:
@@ -68,15 +72,15 @@ def _throughputs(own: Sequence[Benchmark]) -> list[Number]:
     return [figures[name] for name in THROUGHPUTS if name in figures]
 
 
-def _source(value: Quantity, tracer: Tracer, *, times: bool) -> tuple[str, tuple[int, ...]]:
+def _source(value: StatedNumber, tracer: Tracer, *, times: bool) -> tuple[str, tuple[int, ...]]:
     if times:
         return "not traced", ()
-    said = rounded(value.number)
-    matching = tracer.matching(THROUGHPUTS, said)
+    stated = rounded(value.number)
+    matching = tracer.matching(THROUGHPUTS, stated)
     if matching:
-        return f"line {matching[0].place.line}", (matching[0].place.line,)
-    scaled = tracer.scaled(THROUGHPUTS, said)
+        return f"line {matching[0].location.line}", (matching[0].location.line,)
+    scaled = tracer.scaled(THROUGHPUTS, stated)
     if scaled is not None:
-        one, replicas = scaled
-        return f"line {one.place.line} ({replicas} x {shown(one.value.value)})", (one.place.line,)
-    return "no block of this document has it", ()
+        figure, replicas = scaled
+        return f"line {figure.location.line} ({replicas} x {shown(figure.value.value)})", (figure.location.line,)
+    return "not in any block of this document", ()

@@ -1,7 +1,7 @@
-"""Read the exceptions in a log: Python's tracebacks, chained and in groups, those of C++, and lines that only name one.
+"""Read the exceptions in a log: Python tracebacks, C++ exceptions, and lines that name an exception.
 
-Lines of several processes come mixed; each process has its own reader state. A message is what the exception itself
-said, of one line or more; the source lines of a traceback never become one. Pure, in bounded memory.
+The lines of several processes are interleaved, so each process has its own reader state. A message has one line or
+more; the source lines in a traceback are not part of it. Pure, in bounded memory.
 """
 
 import re
@@ -9,10 +9,10 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from hpcsweep.engines.logs.prefixes import Line
+from hpcsweep.engines.logs.prefixes import LogLine
 
 _MOST_STREAMS = 512
-"""Processes whose tracebacks may be open at the same time; the one that has been silent longest is given up."""
+"""Processes whose tracebacks may be open at the same time; beyond that, the one that was silent longest is dropped."""
 _MOST_MESSAGE_LINES = 40
 _MOST_MESSAGE_LINE = 2_000
 _MOST_FRAME_LINES = 2_000
@@ -39,15 +39,15 @@ _OF_ANOTHER = re.compile(
     r"[\w.-]{1,40}: (?:error|fatal|warning): |=>> PBS: |Fatal Python error: "
     r"|\*\*\* |(?:Aborted|Killed|Segmentation fault|Bus error)\b"
 )
-"""The beginning of a line that another program wrote: it ends a message."""
+"""The beginning of a line that another program wrote, which ends a message."""
 _WARNING = re.compile(r"Warning(?:\(\w+\))?$")
 _TAGS = re.compile(r"^(?:\[[\w.-]+\]){1,3}\s*")
 _QUIET = frozenset({"debug", "info", "warning"})
 
 
 @dataclass
-class Raised:
-    """One exception. `message`: its lines, without what only repeats the class. `raw`: its line as it was logged."""
+class RaisedException:
+    """One exception. `message`: its lines, without those that only repeat the class. `raw`: its line as logged."""
 
     kind: str
     message: list[str]
@@ -59,41 +59,41 @@ class Raised:
 
     @property
     def name(self) -> str:
-        """The class without its modules."""
+        """Return the class without its modules."""
         return re.split(r"\.|::", self.kind.partition("(")[0])[-1]
 
     @property
     def text(self) -> str:
-        """Class and whole message, as patterns search it."""
+        """Return class and whole message, the text that patterns search."""
         return f"{self.kind}: " + "\n".join(self.message)
 
 
 @dataclass
-class Chain:
-    """Exceptions that led to each other, in the order in which they were raised.
+class ExceptionChain:
+    """Exceptions that caused each other, in the order in which they were raised.
 
-    `intro`: what was logged right before. `logged`: its lines have a log level; else an interpreter printed it when
-    its process ended. `quiet`: logged below the level of errors. `order`: of its last exception among all lines read.
+    `intro`: the line logged right before. `logged`: its lines have a log level; otherwise an interpreter printed it as
+    its process exited. `quiet`: logged below the level of errors. `order`: line number of its last exception.
     """
 
     process: str
     intro: str
     logged: bool
     quiet: bool
-    raised: list[Raised] = field(default_factory=list)
+    raised: list[RaisedException] = field(default_factory=list)
     t_s: float = 0.0
     order: int = 0
 
 
 @dataclass
-class _Stream:
-    """Where the reader is in what one process writes. `state`: idle, frames, message, between.
+class _ProcessState:
+    """The reader's state for one process. `state`: idle, frames, message, between.
 
-    `mute`: the last exception had no colon after its class, so that no message follows.
+    `mute`: the last exception had no colon after its class, so no message follows.
     """
 
     state: str = "idle"
-    chain: Chain | None = None
+    chain: ExceptionChain | None = None
     linked: bool = False
     shape: tuple[bool, str] = (False, "")
     file: str = ""
@@ -107,34 +107,34 @@ class _Stream:
 
 
 class TracebackReader:
-    """Collects the exceptions of a log, line by line. A chain is handed out when it is over.
+    """Collect the exceptions of a log, line by line, and return each chain when it is complete.
 
-    `inside`: the line read last belongs to a traceback or to the message of an exception. `raised`: the exception that
+    `inside`: the last line read is part of a traceback or of the message of an exception. `raised`: the exception that
     this line named; None: none.
     """
 
     def __init__(self) -> None:
-        self._streams: OrderedDict[str, _Stream] = OrderedDict()
+        self._streams: OrderedDict[str, _ProcessState] = OrderedDict()
         self._bare = ""
         self._count = 0
         self.inside = False
-        self.raised: Raised | None = None
+        self.raised: RaisedException | None = None
 
-    def open_chains(self) -> Iterator[Chain]:
-        """The chains that have an exception and may go on."""
+    def open_chains(self) -> Iterator[ExceptionChain]:
+        """Yield the chains that have an exception and may continue."""
         for stream in self._streams.values():
             if stream.chain is not None and stream.chain.raised:
                 yield stream.chain
 
-    def feed(self, line: Line, raw: str, t_s: float) -> Chain | None:
-        """Read one line; return a chain that is over with it. `raw`: the line with its prefixes, as evidence."""
+    def feed(self, line: LogLine, raw: str, t_s: float) -> ExceptionChain | None:
+        """Read one line; return the chain that it completes. `raw`: the line with its prefixes, as evidence."""
         self._count += 1
         self.inside, self.raised = False, None
-        # The lines of one record that has no prefix on its later lines (SGLang) belong to the process that began it.
+        # Later lines of a record without a prefix (SGLang) belong to the process that began the record.
         process = line.process or ("" if line.record else self._bare)
         stream = self._streams.get(process)
         if stream is None:
-            stream = self._streams[process] = _Stream()
+            stream = self._streams[process] = _ProcessState()
             if len(self._streams) > _MOST_STREAMS:
                 _, old = self._streams.popitem(last=False)
                 self._read(stream, process, line, raw, t_s)
@@ -143,7 +143,7 @@ class TracebackReader:
             self._streams.move_to_end(process)
         return self._read(stream, process, line, raw, t_s)
 
-    def _read(self, stream: _Stream, process: str, line: Line, raw: str, t_s: float) -> Chain | None:
+    def _read(self, stream: _ProcessState, process: str, line: LogLine, raw: str, t_s: float) -> ExceptionChain | None:
         text = line.text
         opener = _OPENER.search(text) if "Traceback (most" in text else None
         if opener is not None or _RAY_TASK.match(text):
@@ -177,20 +177,22 @@ class TracebackReader:
             stream.in_group = stream.in_group and _GROUP_EDGE.match(text) is not None
         return over
 
-    def _open(self, stream: _Stream, process: str, line: Line, intro: str) -> Chain | None:
+    def _open(self, stream: _ProcessState, process: str, line: LogLine, intro: str) -> ExceptionChain | None:
         over = None
         if not (stream.linked or stream.in_group) or stream.chain is None or len(stream.chain.raised) >= _MOST_CHAINED:
             over = self._close(stream)
             before = intro.strip(" |+") or stream.before
             logged = line.level is not None
-            stream.chain = Chain(process, before, logged or line.record, line.level in _QUIET)
+            stream.chain = ExceptionChain(process, before, logged or line.record, line.level in _QUIET)
             stream.in_group = "Exception Group" in line.text
         stream.linked = False
         stream.state, stream.shape, stream.frame_lines = "frames", (line.record, line.source), 0
         stream.file = stream.function = stream.code = ""
         return over
 
-    def _frame_or_end(self, stream: _Stream, process: str, line: Line, raw: str, text: str, t_s: float) -> bool:
+    def _frame_or_end(
+        self, stream: _ProcessState, process: str, line: LogLine, raw: str, text: str, t_s: float
+    ) -> bool:
         """Read a line inside a traceback: a frame, its source line, or the exception."""
         body = _GROUP_EDGE.sub("", text) if stream.in_group else text
         frame = _FRAME.match(body)
@@ -213,9 +215,9 @@ class TracebackReader:
         return True
 
     def _outside(
-        self, stream: _Stream, process: str, line: Line, raw: str, t_s: float, *, inside: bool = False
-    ) -> Chain | None:
-        """Read a line that belongs to no open traceback: it may begin one without a header, or name an exception."""
+        self, stream: _ProcessState, process: str, line: LogLine, raw: str, t_s: float, *, inside: bool = False
+    ) -> ExceptionChain | None:
+        """Read a line outside an open traceback: it may begin one without a header, or name an exception."""
         text = line.text
         frame = _FRAME.match(text) if not inside and text.lstrip().startswith('File "') else None
         if frame is not None:
@@ -225,7 +227,7 @@ class TracebackReader:
         cpp = _CPP.search(text)
         if cpp is not None:
             over = self._close(stream)
-            stream.chain = Chain(process, stream.before, False, False)
+            stream.chain = ExceptionChain(process, stream.before, False, False)
             self._raise(stream, process, line, raw, cpp["kind"], "", t_s)
             return over
         if line.level in _QUIET or not text or text[0] in " \t":
@@ -233,14 +235,14 @@ class TracebackReader:
         lone = _LONE.match(text[:_MOST_MESSAGE_LINE])
         if lone is None or not _is_class(lone["kind"] or lone["bare"], has_message=bool(lone["kind"]), lone=True):
             return None
-        kept = (stream.linked and stream.chain) or None
-        over = None if kept or inside else self._close(stream)
-        if inside:  # one line of another record, in the middle of a traceback: a chain of its own
+        linked = (stream.linked and stream.chain) or None
+        over = None if linked or inside else self._close(stream)
+        if inside:  # a line of another record in the middle of a traceback is a separate chain
             self.inside, self.raised = True, _raised(lone, raw)
-            return Chain(process, "", True, False, [self.raised], t_s, self._count)
+            return ExceptionChain(process, "", True, False, [self.raised], t_s, self._count)
         stream.linked = False
-        if kept is None:
-            stream.chain = Chain(process, stream.before, line.level is not None, False)
+        if linked is None:
+            stream.chain = ExceptionChain(process, stream.before, line.level is not None, False)
         stream.file = stream.function = stream.code = ""
         stream.shape = (line.record, line.source)
         self._raise(stream, process, line, raw, lone["kind"] or lone["bare"], lone["message"] or "", t_s)
@@ -248,14 +250,14 @@ class TracebackReader:
         return over
 
     def _raise(
-        self, stream: _Stream, process: str, line: Line, raw: str, kind: str, message: str, t_s: float
+        self, stream: _ProcessState, process: str, line: LogLine, raw: str, kind: str, message: str, t_s: float
     ) -> None:  # fmt: skip
         chain = stream.chain
         if chain is None:
-            chain = stream.chain = Chain(process, stream.before, line.level is not None, line.level in _QUIET)
+            chain = stream.chain = ExceptionChain(process, stream.before, line.level is not None, line.level in _QUIET)
         message = _TAGS.sub("", message.strip())[:_MOST_MESSAGE_LINE]
         self.inside = True
-        self.raised = Raised(
+        self.raised = RaisedException(
             kind, [message] if message else [], raw.strip(), stream.file, stream.line, stream.function, stream.code
         )
         chain.raised.append(self.raised)
@@ -264,8 +266,8 @@ class TracebackReader:
         stream.state, stream.code, stream.mute = "message", "", False
         stream.before = ""
 
-    def _continues(self, stream: _Stream, line: Line, text: str) -> bool:
-        """Whether a line is one more of the message before it."""
+    def _continues(self, stream: _ProcessState, line: LogLine, text: str) -> bool:
+        """Return whether a line continues the message before it."""
         if (line.record, line.source) != stream.shape and line.record:
             return False
         raised = stream.chain.raised[-1] if stream.chain and stream.chain.raised else None
@@ -281,33 +283,33 @@ class TracebackReader:
         follows = bool(raised.message) and raised.message[-1].rstrip().endswith((":", "raised:"))
         return lone is None or follows or not _is_class(lone["kind"] or lone["bare"], has_message=True, lone=True)
 
-    def _continue(self, stream: _Stream, text: str) -> None:
+    def _continue(self, stream: _ProcessState, text: str) -> None:
         if stream.chain is None or not text.strip():
             return
         raised = stream.chain.raised[-1]
-        says = _CPP_SAYS.match(text)
-        body = says["message"] if says else _GROUP_EDGE.sub("", text) if stream.in_group else text
+        what = _CPP_SAYS.match(text)
+        body = what["message"] if what else _GROUP_EDGE.sub("", text) if stream.in_group else text
         if body.strip(" -+|"):
             raised.message.append(body.rstrip()[:_MOST_MESSAGE_LINE])
         elif stream.in_group:
             stream.state = "between"
 
-    def _close(self, stream: _Stream) -> Chain | None:
+    def _close(self, stream: _ProcessState) -> ExceptionChain | None:
         chain, stream.chain = stream.chain, None
         stream.state, stream.linked, stream.in_group = "idle", False, False
         return chain if chain is not None and chain.raised else None
 
 
-def _raised(lone: re.Match[str], raw: str) -> Raised:
+def _raised(lone: re.Match[str], raw: str) -> RaisedException:
     message = _TAGS.sub("", (lone["message"] or "").strip())
-    return Raised(lone["kind"] or lone["bare"], [message] if message else [], raw.strip())
+    return RaisedException(lone["kind"] or lone["bare"], [message] if message else [], raw.strip())
 
 
 def _is_class(kind: str, *, has_message: bool, lone: bool) -> bool:
-    """Whether a word is the class of an exception, rather than any word before a colon or alone in a line.
+    """Return whether a word is the class of an exception, rather than any word before a colon or alone on a line.
 
-    Inside a traceback any dotted name is one, and any capitalised one with a message. A line on its own, and a single
-    word without a message (`Killed`), must look like it.
+    Inside a traceback any dotted name is a class, and so is a capitalised name with a message. Elsewhere, and for a
+    word without a message (`Killed`), the name must end like that of an exception.
     """
     bare = kind.partition("(")[0]
     last = re.split(r"\.|::", bare)[-1]

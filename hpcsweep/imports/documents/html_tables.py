@@ -1,14 +1,14 @@
-"""Tables that stand in a document as HTML."""
+"""Read the HTML tables of a document."""
 
 from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 
-from hpcsweep.imports.documents.blocks import Context, Place, Table
-from hpcsweep.imports.documents.clean import clean_line
+from hpcsweep.imports.documents.clean_text import clean_line
+from hpcsweep.imports.documents.model import BlockContext, Location, ParsedTable
 
 
-class _Rows(HTMLParser):
-    """Collects the cells of every row, with the line on which the row begins."""
+class _HtmlTableParser(HTMLParser):
+    """Collect the cells of every row, with the line on which the row begins."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -41,15 +41,15 @@ class _Rows(HTMLParser):
             self._cell = None
 
 
-def html_tables(text: str, contexts: Sequence[Context], file: str) -> Iterator[Table]:
-    """Every `<table>` with a row of headers and one below it."""
+def html_tables(text: str, contexts: Sequence[BlockContext], file: str) -> Iterator[ParsedTable]:
+    """Yield every `<table>` with a row of headers and at least one other row."""
     if "<table" not in text.lower():
         return
-    parser = _Rows()
+    parser = _HtmlTableParser()
     parser.feed(text)
     parser.close()
     for rows in parser.tables:
         filled = [(line, tuple(cells)) for line, cells in rows if cells]
         if len(filled) > 1:
             line, columns = filled[0]
-            yield Table(Place(file, line), columns, tuple(filled[1:]), contexts[min(line, len(contexts)) - 1])
+            yield ParsedTable(Location(file, line), columns, tuple(filled[1:]), contexts[min(line, len(contexts)) - 1])

@@ -1,12 +1,12 @@
-"""The outline of a document: which heading, title, comment and command stands above a line."""
+"""Build the outline of a document: the heading, title, comment and command above each line."""
 
 import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from hpcsweep.imports.documents.blocks import Context
-from hpcsweep.imports.results.printed import is_part
+from hpcsweep.imports.documents.model import BlockContext
+from hpcsweep.imports.results.printed_blocks import is_part
 
 _HEADING = re.compile(r"^ {0,3}(#{1,6})\s+(.+?)\s*#*\s*$")
 _NUMBERED = re.compile(r"^\s*\d+(?:\.\d+)*\.?\s+[A-Z][^.:;|]{2,70}$")
@@ -22,7 +22,7 @@ _GENERIC = re.compile(
 SERVES = re.compile(
     r"\b(?:vllm\s+serve|sglang\.launch_server|vllm\.entrypoints\.openai\.api_server|trtllm-serve(?:\s+serve)?)(?=\s|$)"
 )
-"""What starts a server."""
+"""Commands that start a server."""
 
 _RECOMMENDED = re.compile(r"recommend|conclusion|optimal|production|best config|final config", re.IGNORECASE)
 _ADVISED = re.compile(r"\brecommended (?:serving )?(?:configuration|command|settings)\b", re.IGNORECASE)
@@ -31,27 +31,27 @@ _PROMPT = re.compile(r"^\s*(?:[$>#]\s+)(?=[a-z])")
 
 
 @dataclass(frozen=True)
-class CommandText:
-    """A written command. `line`: 1-based; `text`: as written; `argv`: what was meant, comments left out."""
+class OutlinedCommand:
+    """A command in a document. `line`: 1-based; `text`: as written; `argv`: as intended, without comments."""
 
     line: int
     text: str
     argv: tuple[str, ...]
     recommended: bool
-    context: Context
+    context: BlockContext
 
 
 @dataclass
 class Outline:
-    """For each line its context; the serve commands; and the fences with the title above each."""
+    """The context of each line, the serve commands, and the fences with the title above each."""
 
-    contexts: list[Context] = field(default_factory=list)
-    commands: list[CommandText] = field(default_factory=list)
+    contexts: list[BlockContext] = field(default_factory=list)
+    commands: list[OutlinedCommand] = field(default_factory=list)
     fences: list[tuple[int, int, str]] = field(default_factory=list)  # (first, last line inside, title above)
 
 
 @dataclass
-class _State:
+class _OutlineState:
     headings: list[tuple[int, str]] = field(default_factory=list)
     short: str = ""
     title: str = ""
@@ -59,37 +59,37 @@ class _State:
     command: str = ""
     fence: int | None = None
 
-    def context(self) -> Context:
-        return Context(tuple(text for _, text in self.headings), self.short, self.comment, self.command)
+    def context(self) -> BlockContext:
+        return BlockContext(tuple(text for _, text in self.headings), self.short, self.comment, self.command)
 
 
 def outline(lines: Sequence[str]) -> Outline:
-    """Walk through cleaned lines once."""
-    found, state = Outline(), _State()
+    """Build the outline from cleaned lines."""
+    result, state = Outline(), _OutlineState()
     marked = _is_marked_up(lines)
     skip_to = 0
     for number, line in enumerate(lines, 1):
         if number > skip_to:
             if SERVES.search(line) and not _COMMENT.match(line) and "`" not in line:
-                skip_to = _command(lines, number, state, found)
+                skip_to = _command(lines, number, state, result)
             elif not is_part(line):
-                _step(line, number, lines, state, found, marked)
+                _step(line, number, lines, state, result, marked)
             elif state.comment and re.match(r"\s*={20,}\s*$", line):
-                found.contexts.append(state.context())
-                state.comment = ""  # it was the label of the block that ends here
+                result.contexts.append(state.context())
+                state.comment = ""  # it labelled the block that ends here
                 continue
-        found.contexts.append(state.context())
-    return found
+        result.contexts.append(state.context())
+    return result
 
 
 def _is_marked_up(lines: Sequence[str]) -> bool:
-    """Whether `#` makes headings here: in text flattened out of a page it only begins comments of code."""
+    """Return whether `#` marks headings; in text flattened from a page it only begins comments in code."""
     first = next((line for line in lines if line.strip()), "")
     return bool(_HEADING.match(first)) or any(match and len(match[1]) > 1 for match in map(_HEADING.match, lines))
 
 
-def _command(lines: Sequence[str], number: int, state: _State, found: Outline) -> int:
-    """Take the command that begins in this line; the last line of it."""
+def _command(lines: Sequence[str], number: int, state: _OutlineState, result: Outline) -> int:
+    """Record the command that begins on this line, and return its last line."""
     taken = list(_command_lines(lines, number - 1))
     text = "\n".join(taken)
     argv = meant_argv(text)
@@ -97,25 +97,25 @@ def _command(lines: Sequence[str], number: int, state: _State, found: Outline) -
     above = " ".join([*(text for _, text in state.headings[-1:]), state.short, state.title, state.comment])
     near = [text for text in lines[max(0, number - 1 - _NEAR_LINES) : number - 1] if _ADVISED.search(text)]
     context = state.context()
-    found.commands.append(CommandText(number, text, argv, bool(_RECOMMENDED.search(above) or near), context))
+    result.commands.append(OutlinedCommand(number, text, argv, bool(_RECOMMENDED.search(above) or near), context))
     return number + len(taken) - 1
 
 
 def _command_lines(lines: Sequence[str], start: int) -> Iterator[str]:
-    """Yield the lines of the command at index `start`: continued ones, also behind a comment that breaks them off."""
-    for place in range(start, len(lines)):
-        line = lines[place]
+    """Yield the lines of the command at index `start`, including lines cut off by a comment after the backslash."""
+    for index in range(start, len(lines)):
+        line = lines[index]
         yield line
         code = line.partition(" #")[0].rstrip()
-        following = lines[place + 1] if place + 1 < len(lines) else ""
+        following = lines[index + 1] if index + 1 < len(lines) else ""
         if not code.endswith("\\") or not following.strip() or _FENCE.match(following):
             return
 
 
 def meant_argv(text: str) -> tuple[str, ...]:
-    """The words of a command as its author meant them: comments and line continuations left out.
+    """Return the words of a command as its author intended, without comments and line continuations.
 
-    A command that no shell could split is split at blanks.
+    A command that a shell cannot split is split at blanks.
     """
     plain = " ".join(line.partition(" #")[0].rstrip().removesuffix("\\") for line in text.splitlines())
     plain = _PROMPT.sub("", plain)
@@ -125,12 +125,12 @@ def meant_argv(text: str) -> tuple[str, ...]:
         return tuple(plain.split())
 
 
-def _step(line: str, number: int, lines: Sequence[str], state: _State, found: Outline, marked: bool) -> None:
+def _step(line: str, number: int, lines: Sequence[str], state: _OutlineState, result: Outline, marked: bool) -> None:
     if _FENCE.match(line):
         if state.fence is None:
             state.fence = number
         else:
-            found.fences.append((state.fence + 1, number - 1, state.title))
+            result.fences.append((state.fence + 1, number - 1, state.title))
             state.fence = None
         state.comment = ""
         return
@@ -157,12 +157,12 @@ def _step(line: str, number: int, lines: Sequence[str], state: _State, found: Ou
         left = " ".join(_GENERIC.sub(" ", short[1]).split())
         if left:
             if left != state.short:
-                state.command = ""  # it belonged to what stood above
+                state.command = ""  # it belonged to the text above
             state.short = left
         elif not admonition:
-            state.title = short[1]  # the title of a folded part, flattened out of a page
+            state.title = short[1]  # the title of a collapsed part, flattened from a page
 
 
 def _plain(text: str) -> str:
-    """A heading without emphasis and links."""
+    """Return a heading without emphasis and links."""
     return re.sub(r"[*_`]{1,3}([^*_`]+)[*_`]{1,3}", r"\1", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)).strip()

@@ -7,13 +7,13 @@ _NEXT = re.compile(r"-(?=[A-Za-z_][\w.]*=)")
 
 
 def folder_parameters(name: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the parameters of the server and those of the load in a folder's name; empty: it is no such folder."""
+    """Return the parameters of the server and of the load in a folder name; empty: not such a folder."""
     parts = list(_PART.finditer(name))
-    found: dict[str, dict[str, str]] = {"SERVE": {}, "BENCH": {}}
+    parameters: dict[str, dict[str, str]] = {"SERVE": {}, "BENCH": {}}
     for number, part in enumerate(parts):
         end = parts[number + 1].start() if number + 1 < len(parts) else len(name)
         for pair in _NEXT.split(name[part.end() : end]):
             key, equals, text = pair.partition("=")
             if equals and key:
-                found[part["kind"]][key] = text
-    return found["SERVE"], found["BENCH"]
+                parameters[part["kind"]][key] = text
+    return parameters["SERVE"], parameters["BENCH"]

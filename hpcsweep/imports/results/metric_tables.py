@@ -1,30 +1,32 @@
-"""Tables of several results: one a column, or one a row, under the names that the tools print."""
+"""Read tables with one result per column or row, under the names that the tools print."""
 
 from collections.abc import Iterator, Sequence
 
-from hpcsweep.imports.documents.blocks import Benchmark, Place, Table
-from hpcsweep.imports.results.printed import PrintedBlock, named_figure
+from hpcsweep.imports.documents.model import Benchmark, Location, ParsedTable
+from hpcsweep.imports.results.printed_blocks import PrintedBlock, named_figure
 
 _TOOL = "a table"
 
 
-def results_in(table: Table) -> list[Benchmark]:
-    """The results in a table that are enough to be one; the label is what stands above the table and in its head.
+def results_in(table: ParsedTable) -> list[Benchmark]:
+    """Return the complete results in a table. Their labels combine the text above the table and its header.
 
-    A table of two columns is left out: it is one block, and is read as such.
+    A table of two columns is a printed block, which is read elsewhere.
     """
     if len(table.columns) < 3:
         return []
     upright = [
-        (column, table.place.line, [(row[0], row[place]) for _, row in table.rows if place < len(row)])
-        for place, column in enumerate(table.columns)
-        if place
+        (column, table.location.line, [(row[0], row[index]) for _, row in table.rows if index < len(row)])
+        for index, column in enumerate(table.columns)
+        if index
     ]
     across = [(row[0], line, list(zip(table.columns[1:], row[1:], strict=False))) for line, row in table.rows if row]
     return [*_results(table, upright), *_results(table, across)]
 
 
-def _results(table: Table, candidates: Sequence[tuple[str, int, Sequence[tuple[str, str]]]]) -> Iterator[Benchmark]:
+def _results(
+    table: ParsedTable, candidates: Sequence[tuple[str, int, Sequence[tuple[str, str]]]]
+) -> Iterator[Benchmark]:
     for name, line, pairs in candidates:
         block = PrintedBlock(line, line, titled=False)
         for key, value in filter(None, (named_figure(*pair) for pair in pairs)):
@@ -32,7 +34,7 @@ def _results(table: Table, candidates: Sequence[tuple[str, int, Sequence[tuple[s
         if block.complete:
             yield Benchmark(
                 label=" / ".join(part for part in (table.context.label, name) if part) or f"line {line}",
-                place=Place(table.place.file, line),
+                location=Location(table.location.file, line),
                 tool=_TOOL,
                 figures=block.figures,
             )

@@ -1,54 +1,54 @@
-"""Read result files: JSON or JSONL of any known load client, several objects in one, recognised by their shape."""
+"""Read result files: JSON or JSONL of any supported load client, recognised by shape, with any number of objects."""
 
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hpcsweep.imports.documents.blocks import Benchmark, Place, Skipped
+from hpcsweep.imports.documents.model import Benchmark, Location, Skipped
 from hpcsweep.imports.results.client_summaries import known_summary
 from hpcsweep.imports.results.guidellm import guidellm_benchmarks, is_guidellm
 from hpcsweep.imports.results.llmd_report import is_llmd_report, llmd_report
-from hpcsweep.imports.results.serving_results import is_serving_result, missing, serving_result
+from hpcsweep.imports.results.vllm_serving import is_serving_result, missing, serving_result
 
 _MOST_KEYS = 6
 
 
 def json_objects(text: str) -> tuple[list[tuple[int, Any]], tuple[int, str] | None]:
-    """Return (line, value) of each JSON value in a text, and where and why reading ended early; None: it did not."""
+    """Return (line, value) of each JSON value in a text, and (line, reason) if reading stopped early."""
     decoder = json.JSONDecoder()
-    found: list[tuple[int, Any]] = []
-    place, line, counted = 0, 1, 0
+    objects: list[tuple[int, Any]] = []
+    index, line, counted = 0, 1, 0
     while True:
-        while place < len(text) and (text[place] in " \t\r\n,\ufeff" or text.startswith("---\n", place)):
-            place += 1 if text[place] != "-" else 4  # between documents of a stream
-        if place == len(text):
-            return found, None
-        line += text.count("\n", counted, place)
-        counted = place
+        while index < len(text) and (text[index] in " \t\r\n,\ufeff" or text.startswith("---\n", index)):
+            index += 1 if text[index] != "-" else 4  # between documents of a stream
+        if index == len(text):
+            return objects, None
+        line += text.count("\n", counted, index)
+        counted = index
         try:
-            value, place = decoder.raw_decode(text, place)
+            value, index = decoder.raw_decode(text, index)
         except (ValueError, RecursionError) as exc:
-            return found, (line, str(exc))
-        found.append((line, value))
+            return objects, (line, str(exc))
+        objects.append((line, value))
 
 
 def read_objects(objects: list[tuple[int, Any]], file: str) -> Iterator[Benchmark | Skipped]:
-    """Yield the benchmarks of JSON values, lists of them included. Values of one unknown shape are refused once."""
-    refused: set[tuple[str, ...]] = set()
+    """Yield the benchmarks in JSON values and in lists of them. Values of an unknown shape are reported once."""
+    rejected: set[tuple[str, ...]] = set()
     pending = [(line, value) for line, value in reversed(objects)]
     while pending:
         line, value = pending.pop()
-        place = Place(file, line)
+        location = Location(file, line)
         if isinstance(value, list):
-            pending += [(line, one) for one in reversed(value)]
+            pending += [(line, member) for member in reversed(value)]
             continue
         shape = tuple(map(str, list(value)[:_MOST_KEYS])) if isinstance(value, dict) else (type(value).__name__,)
         read = _reader(value) if isinstance(value, dict) else None
         if read is not None:
-            yield from read(value, place)
-        elif shape not in refused:
-            refused.add(shape)
-            yield _refused(value, shape, place)
+            yield from read(value, location)
+        elif shape not in rejected:
+            rejected.add(shape)
+            yield _rejected(value, shape, location)
 
 
 def _reader(value: Mapping[str, Any]) -> Any:
@@ -59,11 +59,11 @@ def _reader(value: Mapping[str, Any]) -> Any:
     return known_summary(value) or (serving_result if is_serving_result(value) else None)
 
 
-def _refused(value: Any, shape: tuple[str, ...], place: Place) -> Skipped:
+def _rejected(value: Any, shape: tuple[str, ...], location: Location) -> Skipped:
     if not isinstance(value, dict):
-        return Skipped(place, repr(value)[:60], "no result of a load client that is known")
-    why = "no result of a load client that is known"
+        return Skipped(location, repr(value)[:60], "not a result of a supported load client")
+    why = "not a result of a supported load client"
     lacks = missing(value)
     if lacks and len(lacks) < 3:  # of the three fields that a result has
-        why += f"; as one of vllm bench serve it lacks {', '.join(lacks)}"
-    return Skipped(place, f"object with {', '.join(shape)}", why)
+        why += f"; a result of vllm bench serve also has {', '.join(lacks)}"
+    return Skipped(location, f"object with {', '.join(shape)}", why)

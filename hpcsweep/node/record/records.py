@@ -1,36 +1,24 @@
-"""The small JSON files beside the events: owner.json, exit.json, not_run.json, elements/K.exit.json."""
+"""Write and read the small JSON files beside the events (`spec/records.py`)."""
 
-import json
-import os
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from hpcsweep.foreign_files import RECORD_LIMIT_BYTES, parse_json, read_regular
+from hpcsweep.atomic_files import read_json as read_json
+from hpcsweep.atomic_files import write_json as write_json
+from hpcsweep.spec.records import EXIT_FILE as EXIT_FILE
+from hpcsweep.spec.records import NOT_RUN_FILE as NOT_RUN_FILE
+from hpcsweep.spec.records import OWNER_FILE as OWNER_FILE
+from hpcsweep.spec.records import DiskRecord
 
-OWNER_FILE = "owner.json"
-EXIT_FILE = "exit.json"
-NOT_RUN_FILE = "not_run.json"
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write beside, flush to the disk, rename: a reader sees the old file or the whole new one. Raises OSError."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            json.dump(content, file, indent=1, ensure_ascii=True)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
+R = TypeVar("R", bound=DiskRecord)
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file; None when there is no file, no regular one, or no whole object of a sensible size in it."""
-    try:
-        content = parse_json(read_regular(path, RECORD_LIMIT_BYTES))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
+def write_record(path: Path, record: DiskRecord) -> None:
+    """Write a record. Raises OSError."""
+    write_json(path, record.as_json())
+
+
+def read_record(path: Path, kind: type[R]) -> R | None:
+    """Return a record; fields that cannot be read are None. None: see `read_json`."""
+    content = read_json(path)
+    return kind.parse(content)[0] if content is not None else None

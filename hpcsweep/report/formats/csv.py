@@ -1,6 +1,6 @@
-"""The report as CSV, for spreadsheets and notebooks: seconds and tokens, full precision, empty for not known.
+"""The report as CSV, for spreadsheets and notebooks: seconds and tokens in full precision; empty: not known.
 
-Text that a spreadsheet would run as a formula is written with an apostrophe before it.
+Text that a spreadsheet would run as a formula gets an apostrophe in front.
 """
 
 import csv
@@ -11,6 +11,7 @@ from typing import IO, Any
 from hpcsweep.analysis.findings import Findings, RunFinding
 from hpcsweep.analysis.findings.measured import Cell, SampleSet, StartupFinding
 from hpcsweep.analysis.measured.metrics import RUN_METRICS, SAMPLE_METRICS
+from hpcsweep.report.formats.registry import DEFAULTS, Format, ReportOptions
 from hpcsweep.terminal_text import printable
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -29,8 +30,31 @@ _COUNTS = ("workload", "left_out", "client", "validity", "validity_reasons", "sa
 _STATISTICS = ("n", "mean", "median", "p90", "p99", "minimum", "maximum", "stdev", "low", "high")
 
 
+class SampleCsvFormat(Format):
+    """One row per sample."""
+
+    name = "csv"
+    meaning = "one row per sample"
+    suffixes = (".csv",)
+
+    def write(self, findings: Findings, stream: IO[str], options: ReportOptions = DEFAULTS) -> None:
+        """Write a header and one row per sample."""
+        write_samples(findings, stream)
+
+
+class RunCsvFormat(Format):
+    """One row per run and workload."""
+
+    name = "csv-runs"
+    meaning = "one row per run and workload"
+
+    def write(self, findings: Findings, stream: IO[str], options: ReportOptions = DEFAULTS) -> None:
+        """Write a header and one row per run and workload."""
+        write_runs(findings, stream)
+
+
 def write_samples(findings: Findings, stream: IO[str]) -> None:
-    """One row a sample; a run or workload without samples has one row with its outcome."""
+    """Write one row per sample; a run or workload without samples has one row with its outcome."""
     writer = csv.writer(stream, lineterminator="\n")
     axes = list(findings.sweep.axes)
     writer.writerow([*RUN_COLUMNS, *(f"axis_{axis}" for axis in axes), *SAMPLE_COLUMNS])
@@ -46,10 +70,10 @@ def write_samples(findings: Findings, stream: IO[str]) -> None:
 
 
 def write_runs(findings: Findings, stream: IO[str]) -> None:
-    """One row a run and workload; a run that came to no workload has one row."""
+    """Write one row per run and workload; a run without workloads has one row."""
     writer = csv.writer(stream, lineterminator="\n")
     axes = list(findings.sweep.axes)
-    startups = {one.run: one for one in findings.startups}
+    startups = {startup.run: startup for startup in findings.startups}
     titles = [*RUN_COLUMNS, *(f"axis_{axis}" for axis in axes), *_STARTUP, *_COUNTS, *_metric_titles()]
     writer.writerow(titles)
     for run, cells in _by_run(findings):
@@ -61,7 +85,7 @@ def write_runs(findings: Findings, stream: IO[str]) -> None:
 
 
 def safe(value: str | None) -> str:
-    """Text that no spreadsheet runs."""
+    """Return text that no spreadsheet runs as a formula."""
     if not value:
         return ""
     if not (value.isascii() and value.isprintable()):
@@ -98,8 +122,8 @@ def _run_values(findings: Findings, run: RunFinding, axes: Sequence[str]) -> lis
     ]
 
 
-def _startup_values(one: StartupFinding | None) -> list[Any]:
-    return [""] * len(_STARTUP) if one is None else [_plain(getattr(one, name)) for name in _STARTUP]
+def _startup_values(startup: StartupFinding | None) -> list[Any]:
+    return [""] * len(_STARTUP) if startup is None else [_plain(getattr(startup, name)) for name in _STARTUP]
 
 
 def _plain(value: Any) -> Any:
@@ -155,8 +179,8 @@ def _cell_values(cell: Cell) -> list[Any]:
     conditions: tuple[SampleSet, ...] = ("all", "warm")
     for metric in SAMPLE_METRICS:
         for condition in conditions:
-            one = cell.summary(metric, condition)
-            values += [""] * len(_STATISTICS) if one is None else [_plain(getattr(one, s)) for s in _STATISTICS]
+            summary = cell.summary(metric, condition)
+            values += [""] * len(_STATISTICS) if summary is None else [_plain(getattr(summary, s)) for s in _STATISTICS]
     for name in RUN_METRICS:
         figure = cell.throughput.get(name)
         values.append("" if figure is None else _plain(figure.value))

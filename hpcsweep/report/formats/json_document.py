@@ -1,19 +1,18 @@
-"""The report as one JSON object. The schema is documented in docs/report-json.md and kept stable.
+"""The report as one JSON object, by the stable schema of docs/report-json.md.
 
-Keys are only ever added. Numbers that are not known are null; times are seconds, sizes bytes.
+Keys are only ever added. Unknown numbers are null; times are seconds, sizes bytes.
 """
 
 import dataclasses
 import json
-import math
-from collections.abc import Iterator, Mapping
-from enum import Enum
+from collections.abc import Iterator
 from typing import IO, Any
 
-from hpcsweep.analysis.findings import Findings, Remark, RunFinding, Variant
-from hpcsweep.analysis.findings.compared import Recommendation
-from hpcsweep.analysis.findings.measured import Cell, Reason, StartupFinding
+from hpcsweep.analysis.findings import Findings, RunFinding
+from hpcsweep.analysis.findings.measured import Cell, StartupFinding
 from hpcsweep.analysis.measured.metrics import METRICS
+from hpcsweep.report.formats.registry import DEFAULTS, Format, ReportOptions
+from hpcsweep.report.plain import plain
 
 SCHEMA = "hpcsweep.report/1"
 
@@ -24,15 +23,19 @@ _OF_THE_RUN = {
     "run", "label", "variant", "repeat", "workload", "host", "gpu_name", "gpus", "summaries", "samples", "tps",
     "tpot_s",
 }  # fmt: skip
-"""Fields of a cell that the run says, or that stand elsewhere in the object."""
+"""Fields of a cell that are elsewhere in the object."""
 
-_FORMER_KEYS: dict[type, dict[str, str]] = {
-    Variant: {"exp": "short_name"},
-    Remark: {"kind": "code"},
-    Reason: {"kind": "code"},
-    Recommendation: {"why": "why", "not_measured": "not_measured"},
-}
-"""Keys of earlier versions, which are still written: type -> key -> attribute."""
+
+class JsonFormat(Format):
+    """Everything, by a documented schema."""
+
+    name = "json"
+    meaning = "everything, by a documented schema"
+    suffixes = (".json",)
+
+    def write(self, findings: Findings, stream: IO[str], options: ReportOptions = DEFAULTS) -> None:
+        """Write the object."""
+        write(findings, stream)
 
 
 def write(findings: Findings, stream: IO[str]) -> None:
@@ -61,7 +64,7 @@ def _head(findings: Findings) -> dict[str, Any]:
 
 
 def _runs(findings: Findings) -> Iterator[dict[str, Any]]:
-    startups = {one.run: one for one in findings.startups}
+    startups = {startup.run: startup for startup in findings.startups}
     cells: dict[str, list[Cell]] = {}
     for cell in findings.cells:
         cells.setdefault(cell.run, []).append(cell)
@@ -84,17 +87,17 @@ def _run(run: RunFinding, startup: StartupFinding | None, cells: list[Cell]) -> 
     }
 
 
-def _startup(one: StartupFinding) -> dict[str, Any]:
-    return {name: plain(getattr(one, name)) for name in _STARTUP_KEYS}
+def _startup(startup: StartupFinding) -> dict[str, Any]:
+    return {name: plain(getattr(startup, name)) for name in _STARTUP_KEYS}
 
 
 def _cell(cell: Cell) -> dict[str, Any]:
-    """A workload of a run: its metrics by name and condition, and its samples in the order of sending."""
+    """Return a workload of a run: its metrics by name and condition, and its samples in the order of sending."""
     body = {f.name: plain(getattr(cell, f.name)) for f in dataclasses.fields(cell) if f.name not in _OF_THE_RUN}
     metrics: dict[str, dict[str, Any]] = {}
-    for one in cell.summaries:
-        values = plain(one)
-        metrics.setdefault(one.metric, {})[one.condition] = {
+    for summary in cell.summaries:
+        values = plain(summary)
+        metrics.setdefault(summary.metric, {})[summary.condition] = {
             key: values[key] for key in values if key not in ("metric", "condition")
         }
     return body | {"metrics": metrics, "samples": list(_samples(cell))}
@@ -114,22 +117,3 @@ def _samples(cell: Cell) -> Iterator[dict[str, Any]]:
     names = list(columns)
     for values in zip(*columns.values(), strict=True):
         yield dict(zip(names, values, strict=True)) | {"simulated": cell.simulated}
-
-
-def plain(value: Any) -> Any:
-    """Findings as JSON values: dataclasses as objects, enums as their words, NaN and infinities as null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or (isinstance(value, (str, int)) and not isinstance(value, Enum)):
-        return value
-    if isinstance(value, Enum):
-        return value.value
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        body = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        former = _FORMER_KEYS.get(type(value), {})
-        return body | {key: plain(getattr(value, name)) for key, name in former.items()}
-    if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    return [plain(inner) for inner in value]

@@ -1,6 +1,6 @@
-"""Write the measurements of a variant as benchmark reports of llm-d (version 0.2), one document a run and workload.
+"""Write the measurements of a variant as llm-d benchmark reports (version 0.2), one document per run and workload.
 
-JSON documents with `---` between them: a stream of YAML documents, which `hpcsweep import` reads again.
+The JSON documents are separated by `---`: a stream of YAML documents, which `hpcsweep import` can read.
 """
 
 import hashlib
@@ -31,14 +31,16 @@ _UID_LENGTH = 32
 
 
 def llmd_reports(findings: Findings, variant: Variant) -> str:
-    """Return the reports of every run and workload of a variant that was measured. Raises ReportError: none was."""
+    """Return the reports of every measured run and workload of a variant. Raises ReportError when none was measured."""
     cells = [cell for cell in findings.cells if cell.variant == variant.variant and cell.left_out is None]
     if not cells:
         raise ReportError(
-            f"{variant.short_name} of {findings.sweep.sweep} has no measurement", hint="`hpcsweep status` shows why"
+            f"{variant.short_name} of {findings.sweep.sweep} does not have measurements",
+            code="variant_not_measured",
+            hint="run `hpcsweep status` to see why",
         )
     documents = [_report(findings, variant, cell) for cell in cells]
-    return SEPARATOR.join(json.dumps(one, indent=2, ensure_ascii=False) + "\n" for one in documents)
+    return SEPARATOR.join(json.dumps(document, indent=2, ensure_ascii=False) + "\n" for document in documents)
 
 
 def _report(findings: Findings, variant: Variant, cell: Cell) -> dict[str, Any]:
@@ -55,8 +57,8 @@ def _report(findings: Findings, variant: Variant, cell: Cell) -> dict[str, Any]:
         run["time"] = {"duration": f"PT{cell.succeeded / rate.value:.6f}S"}
     scenario = _scenario(variant, cell)
     aggregate = {"requests": _requests(cell)}
-    throughput = {name: found for name, ours, unit in _RATES if (found := _figure(cell, ours, unit))}
-    latency = {name: found for name, ours, unit in _TIMES if (found := _spread(cell, ours, unit))}
+    throughput = {name: value for name, ours, unit in _RATES if (value := _figure(cell, ours, unit))}
+    latency = {name: value for name, ours, unit in _TIMES if (value := _spread(cell, ours, unit))}
     if throughput and cell.succeeded:
         aggregate["throughput"] = throughput
     if latency:
@@ -96,12 +98,12 @@ def _scenario(variant: Variant, cell: Cell) -> dict[str, Any]:
 
 
 def _requests(cell: Cell) -> dict[str, Any]:
-    found: dict[str, Any] = {"total": cell.succeeded + cell.failed, "failures": cell.failed}
+    requests: dict[str, Any] = {"total": cell.succeeded + cell.failed, "failures": cell.failed}
     if cell.prompt_tokens is not None:
-        found["input_length"] = {"units": "count", "mean": cell.prompt_tokens}
+        requests["input_length"] = {"units": "count", "mean": cell.prompt_tokens}
     if cell.completion_tokens is not None:
-        found["output_length"] = {"units": "count", "mean": cell.completion_tokens}
-    return found
+        requests["output_length"] = {"units": "count", "mean": cell.completion_tokens}
+    return requests
 
 
 def _figure(cell: Cell, name: str, unit: str) -> dict[str, Any] | None:

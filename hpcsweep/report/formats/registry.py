@@ -1,64 +1,68 @@
-"""The report formats: the built-in ones, and those of plugins (entry points of the group `hpcsweep.reports`)."""
+"""Report formats: the built-in ones and those of plugins (entry points of the group `hpcsweep.reports`)."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from types import MappingProxyType
 from typing import IO
 
 from hpcsweep.analysis.findings import Findings
-from hpcsweep.errors import ReportError, nearest
-from hpcsweep.plugins import plugins
-from hpcsweep.report.formats import csv, json_document, markdown, terminal
-from hpcsweep.report.formats.html import page as html
+from hpcsweep.errors import ReportError
+from hpcsweep.registry import Registry
 
 GROUP = "hpcsweep.reports"
 
 
 @dataclass(frozen=True)
-class Format:
-    """One format. `write` renders findings into a text stream; it formats, and computes no figure of its own.
+class ReportOptions:
+    """Options of `hpcsweep report` that a format may honour.
 
-    `suffixes`: of files that are taken to be in this format. `telemetry`: it shows KV cache and queue over time.
+    `full`: True: every chapter; False: the first screen only; None: the default of the format.
     """
 
-    name: str
-    meaning: str
-    write: Callable[[Findings, IO[str]], None]
+    full: bool | None = None
+
+
+DEFAULTS = ReportOptions()
+
+
+class Format:
+    """Base class of a report format: subclass it, set the attributes and implement `write`.
+
+    `meaning`: one line for `--help` and docs. `suffixes`: file names that end so are written in this format.
+    `telemetry`: the format needs the readings of KV cache and queue over time. `options`: the fields of
+    `ReportOptions` that it honours; the command line rejects the others.
+    """
+
+    name: str = ""
+    meaning: str = ""
     suffixes: tuple[str, ...] = ()
     telemetry: bool = False
+    options: frozenset[str] = frozenset()
+
+    def write(self, findings: Findings, stream: IO[str], options: ReportOptions = DEFAULTS) -> None:
+        """Write the report into a text stream. Format the figures of the findings; do not compute new ones."""
+        raise NotImplementedError
 
 
-BUILTIN_FORMATS: Mapping[str, Format] = MappingProxyType(
+FORMATS: Registry[Format] = Registry(
+    GROUP,
+    "report format",
     {
-        one.name: one
-        for one in (
-            Format("terminal", "for reading here", terminal.write),
-            Format("markdown", "the shape of a study", markdown.write, (".md", ".markdown")),
-            Format("html", "one page with plots that opens offline", html.write, (".html", ".htm"), telemetry=True),
-            Format("json", "everything, by a documented schema", json_document.write, (".json",)),
-            Format("csv", "one row a sample", csv.write_samples, (".csv",)),
-            Format("csv-runs", "one row a run and workload", csv.write_runs),
-        )
-    }
+        "terminal": "hpcsweep.report.formats.terminal:TerminalFormat",
+        "markdown": "hpcsweep.report.formats.markdown:MarkdownFormat",
+        "html": "hpcsweep.report.formats.html.page:HtmlFormat",
+        "json": "hpcsweep.report.formats.json_document:JsonFormat",
+        "csv": "hpcsweep.report.formats.csv:SampleCsvFormat",
+        "csv-runs": "hpcsweep.report.formats.csv:RunCsvFormat",
+    },
+    ReportError,
 )
 
 
-@cache
-def formats() -> Mapping[str, Format]:
-    """Every format by its name. A plugin that cannot be loaded, or takes a known name, is warned of and left out."""
-    own = plugins(GROUP, "report", BUILTIN_FORMATS, lambda one: one, lambda one: one.name)
-    return MappingProxyType({**BUILTIN_FORMATS, **own})
-
-
 def get_format(name: str) -> Format:
-    """The format of this name. Raises ReportError, with the nearest known name, when there is none."""
-    try:
-        return formats()[name]
-    except KeyError:
-        raise ReportError(f"unknown report format {name!r}", hint=nearest(name, formats())) from None
+    """Return the format of this name. Raises ReportError, with the nearest known name, if there is none."""
+    return FORMATS.get(name)
 
 
 def format_of_file(path: str) -> Format | None:
-    """The format that the ending of a file name stands for; None: none."""
-    return next((one for one in formats().values() if path.lower().endswith(one.suffixes or ("\0",))), None)
+    """Return the format whose suffix ends this file name; None if there is none."""
+    name = path.lower()
+    return next((known for known in FORMATS.all().values() if known.suffixes and name.endswith(known.suffixes)), None)

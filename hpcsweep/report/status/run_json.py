@@ -1,45 +1,32 @@
-"""`show --json`: one run with all its attempts, for scripts. Documented in docs/json.md."""
+"""`show --json`: one run with all its attempts, for scripts. The keys are documented in docs/json.md and stable."""
 
-from dataclasses import asdict
+import dataclasses
 from typing import Any
 
+from hpcsweep.analysis.columns import SampleColumns
 from hpcsweep.analysis.rows import AttemptRow, RunRow, WorkloadRow
+from hpcsweep.report.plain import plain, plain_fields
 
 
-def run_row_document(run: RunRow) -> dict[str, Any]:
-    """Plain values only: the fields of `analysis.rows`, the samples as one object each."""
-    return {**_plain(run, "attempts"), "attempts": [_attempt(attempt) for attempt in run.attempts]}
+def run_json(run: RunRow) -> dict[str, Any]:
+    """Return the fields of `analysis.rows` as JSON values, with one object per sample."""
+    return {**plain_fields(run, "attempts"), "attempts": [_attempt(attempt) for attempt in run.attempts]}
 
 
 def _attempt(attempt: AttemptRow) -> dict[str, Any]:
-    return {**_plain(attempt, "workloads"), "workloads": [_workload(workload) for workload in attempt.workloads]}
+    return {
+        **plain_fields(attempt, "workloads"),
+        "workloads": [_workload(workload) for workload in attempt.workloads],
+    }
 
 
 def _workload(workload: WorkloadRow) -> dict[str, Any]:
-    samples: list[dict[str, Any]] = [asdict(sample) for sample in workload.samples]
-    if workload.columns is not None:
-        columns = {name: _values(column) for name, column in vars(workload.columns).items() if len(column)}
-        samples = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-    return {**_plain(workload, "samples", "columns", "telemetry"), "samples": samples}
+    samples = plain(workload.samples) if workload.columns is None else list(_samples(workload.columns))
+    return {**plain_fields(workload, "samples", "columns", "telemetry"), "samples": samples}
 
 
-def _plain(row: Any, *without: str) -> dict[str, Any]:
-    return {name: _value(value) for name, value in vars(row).items() if name not in without}
-
-
-def _value(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_value(item) for item in value]
-    return asdict(value) if hasattr(value, "__dataclass_fields__") else value
-
-
-def _values(column: Any) -> list[Any]:
-    """A column as JSON has it: None for NaN; whole numbers without a fraction."""
-    values = column.tolist() if hasattr(column, "tolist") else column
-    return [_number(value) for value in values]
-
-
-def _number(value: Any) -> Any:
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    return None if isinstance(value, float) and value != value else value
+def _samples(columns: SampleColumns) -> list[dict[str, Any]]:
+    """Return the columns that have values, as one object per sample."""
+    named = {field.name: plain(getattr(columns, field.name)) for field in dataclasses.fields(columns)}
+    filled = {name: values for name, values in named.items() if values}
+    return [dict(zip(filled, values, strict=True)) for values in zip(*filled.values(), strict=True)]

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from hpcsweep.events.records import EVENT, Event, Progress, SampleDone
+from hpcsweep.events.records import EVENT, Event, ProgressSeen, SampleDone
+from hpcsweep.spec.base import validation_text
 from hpcsweep.store.ingest.blocks import Samples, gather, mend, take, take_record
 
 try:
@@ -36,7 +37,7 @@ class Parsed:
     end: int
     events: list[Event] = field(default_factory=list)
     samples: dict[tuple[str, int], Samples] = field(default_factory=dict)
-    progress: Progress | None = None
+    progress: ProgressSeen | None = None
     last: Event | None = None
     largest_seq: int = -1
     troubles: list[tuple[int, str]] = field(default_factory=list)
@@ -98,7 +99,7 @@ def parse(data: bytes, start: int, run_id: str, attempt: int) -> Parsed:
 def _keep(event: Event, parsed: Parsed) -> None:
     parsed.lines += 1
     parsed.largest_seq = max(parsed.largest_seq, event.seq)
-    if isinstance(event, Progress):
+    if isinstance(event, ProgressSeen):
         parsed.progress = event
     else:
         parsed.events.append(event)
@@ -181,6 +182,4 @@ def _why(line: bytes, exc: ValidationError) -> str:
         _loads(line)
     except ValueError:
         return f"not a whole line (was the disk full?): {line[:80]!r}"
-    first = exc.errors()[0]
-    place = ".".join(map(str, first["loc"]))
-    return f"an event of unknown form: {place}: {first['msg']}: {line[:80]!r}"
+    return f"an event of unknown form: {validation_text(exc)}: {line[:80]!r}"

@@ -25,7 +25,7 @@ from hpcsweep.schedulers.pbs.scheduler import PbsScheduler
 from hpcsweep.schedulers.pbs.status import split_id
 from hpcsweep.spec.base import Model, spec_error
 from hpcsweep.spec.cluster import Cluster
-from hpcsweep.spec.job import Element, JobSpec, Resources
+from hpcsweep.spec.job import ArrayTask, JobSpec, Resources
 from hpcsweep.submit.backends import SUBMIT_TIMEOUT_S
 from hpcsweep.submit.submitit.arrays import ArrayExecutor
 from hpcsweep.submit.submitit.pbs_environment import PbsJobEnvironment
@@ -129,9 +129,9 @@ class PbsExecutor(ArrayExecutor):
 
     def _submit_command(self, command: str) -> core.Job[Any]:
         """Write the file and hand it over. Raises SchedulerError with the words of PBS and what to change."""
-        return self.job_class(self.folder, self._hand_over(command))
+        return self.job_class(self.folder, self._submit_to_pbs(command))
 
-    def _hand_over(self, command: str) -> str:
+    def _submit_to_pbs(self, command: str) -> str:
         """Number of the PBS job that was submitted."""
         path = self._plain_folder() / f".submission_file_{uuid.uuid4().hex}.sh"
         path.write_text(self._make_submission_file_text(command, str(path)))
@@ -140,11 +140,12 @@ class PbsExecutor(ArrayExecutor):
         try:
             job_id = self._scheduler.parse_submit(answer)
         except SchedulerUnreachable:
-            find = self._scheduler.find_argv(self._checked.name, getpass.getuser())
-            answer = self._host.run(find, timeout_s=self._scheduler.query_timeout_s)
+            find = self._scheduler.find_query(self._checked.name, getpass.getuser(), self._log_dir(path))
             found: list[str] = []
+            if find is None:
+                raise
             with contextlib.suppress(SchedulerError):  # it is no word about the submission whose answer was lost
-                found = self._scheduler.parse_find(answer, self._log_dir(path))
+                found = find.parse(self._host.run(find.argv, timeout_s=self._scheduler.query_timeout_s))
             if not found:
                 raise
             job_id = found[-1]
@@ -209,7 +210,7 @@ class PbsExecutor(ArrayExecutor):
                 memory_bytes=int(given.mem_gb * (1 << 30)) if given.mem_gb else cluster.memory,
                 walltime_s=60 * given.timeout_min,
             ),
-            elements=[Element(index=index, runs=[]) for index in range(self._array_size)],
+            array_tasks=[ArrayTask(index=index, runs=[]) for index in range(self._array_size)],
             cache_dir="",
         )
 

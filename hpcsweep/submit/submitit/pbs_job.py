@@ -10,8 +10,8 @@ from submitit.core import core, logger, utils
 from hpcsweep.errors import HpcsweepError, SchedulerError
 from hpcsweep.hosts.base import Host
 from hpcsweep.hosts.local import LocalHost
-from hpcsweep.schedulers.base import JobState, JobStatus, Listing
-from hpcsweep.schedulers.listings import ABSENCE_GRACE_S, merge_listings
+from hpcsweep.schedulers.base import JobState, JobStatus, QueueSnapshot
+from hpcsweep.schedulers.listings import ABSENCE_GRACE_S, merge_snapshots
 from hpcsweep.schedulers.pbs.scheduler import PbsScheduler
 from hpcsweep.schedulers.pbs.status import split_id
 from hpcsweep.spec.phases import OutcomeKind
@@ -24,7 +24,7 @@ GONE = "GONE"
 _WAITS = {  # words for which submitit goes on waiting
     JobState.PENDING: "PENDING",
     JobState.HELD: "PENDING",
-    JobState.NEVER: "PENDING",
+    JobState.UNSCHEDULABLE: "PENDING",
     JobState.RUNNING: "RUNNING",
     JobState.ENDING: "COMPLETING",
     JobState.UNKNOWN: "UNKNOWN",
@@ -83,17 +83,18 @@ class PbsWatcher(core.InfoWatcher):
         number, index, is_array, _ = split_id(later or pbs_id(job_id))
         return (f"{number}[]", index) if is_array else (later or number, None)
 
-    def _ask(self, ids: list[str]) -> Listing:
-        answers = (
-            self._host.run(argv, timeout_s=self._scheduler.query_timeout_s)
-            for argv in self._scheduler.queries(ids, self._user)
+    def _ask(self, ids: list[str]) -> QueueSnapshot:
+        listing = merge_snapshots(
+            [
+                query.parse(self._host.run(query.argv, timeout_s=self._scheduler.query_timeout_s))
+                for query in self._scheduler.queries(ids, self._user)
+            ]
         )
-        listing = merge_listings([self._scheduler.parse_query(number, answer) for number, answer in enumerate(answers)])
-        if listing.trouble:
-            logger.get_logger().warning(f"Call #{self.num_calls} - {listing.trouble}; states may be old")
+        if listing.error:
+            logger.get_logger().warning(f"Call #{self.num_calls} - {listing.error}; states may be old")
         return listing
 
-    def _note(self, job_id: str, place: tuple[str, int | None], listing: Listing) -> None:
+    def _note(self, job_id: str, place: tuple[str, int | None], listing: QueueSnapshot) -> None:
         status = listing.statuses.get(place)
         if status is not None and status.state is not JobState.GONE:
             self._absent_since.pop(job_id, None)
@@ -142,7 +143,7 @@ class PbsJob(core.Job[core.R]):
         scheduler = PbsScheduler()
         later = read_continuation(self.paths)
         argv = scheduler.cancel_argv(later or pbs_id(self.job_id), None)
-        trouble = scheduler.cancel_trouble(LocalHost().run(argv, timeout_s=SUBMIT_TIMEOUT_S))
+        trouble = scheduler.cancel_error(LocalHost().run(argv, timeout_s=SUBMIT_TIMEOUT_S))
         if not trouble:
             self.watcher.cancelled.add(str(self.job_id))
         elif check:

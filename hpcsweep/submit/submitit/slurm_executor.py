@@ -17,7 +17,7 @@ from hpcsweep.render.environment import make_environment, render
 from hpcsweep.schedulers.slurm.scheduler import SlurmScheduler
 from hpcsweep.spec.base import nearest, spec_error
 from hpcsweep.spec.cluster import Cluster
-from hpcsweep.spec.job import Element, JobSpec, Resources
+from hpcsweep.spec.job import ArrayTask, JobSpec, Resources
 from hpcsweep.submit.backends import PROBE_TIMEOUT_S, SUBMIT_TIMEOUT_S
 from hpcsweep.submit.submitit.arrays import ArrayExecutor
 from hpcsweep.submit.submitit.slurm_watcher import SlurmJob
@@ -104,8 +104,8 @@ class SlurmExecutor(ArrayExecutor, submitit.SlurmExecutor):
         try:
             job_id = self._scheduler.parse_submit(answer)
         except SchedulerUnreachable:
-            find = self._scheduler.find_argv(self._job_name, getpass.getuser())
-            found = self._scheduler.parse_find(self._host.run(find, timeout_s=PROBE_TIMEOUT_S), str(path))
+            find = self._scheduler.find_query(self._job_name, getpass.getuser(), str(path))
+            found = find.parse(self._host.run(find.argv, timeout_s=PROBE_TIMEOUT_S)) if find is not None else []
             if not found:
                 raise
             job_id = found[-1]
@@ -169,7 +169,7 @@ class SlurmExecutor(ArrayExecutor, submitit.SlurmExecutor):
             name=self._job_name,
             scheduler="slurm",
             resources=_validated(Resources, resources),
-            elements=[Element(index=index, runs=[]) for index in range(self._array_size)],
+            array_tasks=[ArrayTask(index=index, runs=[]) for index in range(self._array_size)],
             cache_dir="",
         )
 

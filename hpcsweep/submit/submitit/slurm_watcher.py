@@ -10,8 +10,8 @@ from submitit.slurm.slurm import SlurmInfoWatcher
 
 from hpcsweep.hosts.base import Host
 from hpcsweep.hosts.local import LocalHost
-from hpcsweep.schedulers.base import JobState, JobStatus, Listing, Scheduler
-from hpcsweep.schedulers.listings import merge_listings
+from hpcsweep.schedulers.base import JobState, JobStatus, QueueSnapshot, Scheduler
+from hpcsweep.schedulers.listings import merge_snapshots
 from hpcsweep.schedulers.slurm.scheduler import SlurmScheduler
 
 GONE = "GONE"
@@ -21,7 +21,7 @@ _GONE_AFTER_LOOKS = 2
 _WORDS = {
     JobState.PENDING: "PENDING",
     JobState.HELD: "PENDING",
-    JobState.NEVER: "PENDING",
+    JobState.UNSCHEDULABLE: "PENDING",
     JobState.RUNNING: "RUNNING",
     JobState.ENDING: "COMPLETING",
     JobState.UNKNOWN: "UNKNOWN",
@@ -54,21 +54,21 @@ class SlurmWatcher(SlurmInfoWatcher):
         self._last_status_check = time.time()
         self._finished |= {job_id for job_id in waiting if self.is_done(job_id, mode="cache")}
 
-    def _ask(self, ids: list[str]) -> Listing:
-        return merge_listings(
+    def _ask(self, ids: list[str]) -> QueueSnapshot:
+        return merge_snapshots(
             [
-                self._scheduler.parse_query(number, self._host.run(argv, timeout_s=self._scheduler.query_timeout_s))
-                for number, argv in enumerate(self._scheduler.queries(ids, self._user))
+                query.parse(self._host.run(query.argv, timeout_s=self._scheduler.query_timeout_s))
+                for query in self._scheduler.queries(ids, self._user)
             ]
         )
 
-    def _note(self, job_id: str, listing: Listing) -> None:
+    def _note(self, job_id: str, listing: QueueSnapshot) -> None:
         array_id, _, index = job_id.partition("_")
         status = listing.statuses.get((array_id, int(index) if index else None))
         if status is not None:
             self._missed.pop(job_id, None)
             before = self._known.get(job_id)
-            if before is None or not status.takes_back(before):
+            if before is None or not status.is_stale_against(before):
                 self._known[job_id] = status.state
                 self._info_dict[job_id] = _info(job_id, status)
         elif listing.complete and not any(key[0] == array_id for key in listing.statuses if not index):

@@ -1,6 +1,6 @@
-"""What the plots of the HTML report draw, as JSON values: the figures of the findings, rounded and thinned.
+"""The data of the plots of the HTML report as JSON values: figures of the findings, rounded and thinned.
 
-Nothing is averaged here. Where samples are thinned, their full number goes along and is shown.
+Nothing is averaged here. If samples are thinned, their full number is kept and shown.
 """
 
 from collections.abc import Iterator
@@ -23,10 +23,10 @@ from hpcsweep.spec.phases import STARTUP_PHASES
 MAX_SAMPLES = 40_000
 MAX_CURVE_POINTS = 60_000
 MAX_READINGS = 60_000
-"""Points of a kind that a report carries, over all runs: what keeps 1,000 runs x 1,000 samples in a few megabytes."""
+"""Upper bounds on the points of a report, over all runs: they keep 1,000 runs x 1,000 samples in a few megabytes."""
 
 FEWEST, MOST = 20, 400
-"""Points of one run and workload: a plot with fewer says nothing, with more it looks the same."""
+"""Bounds on the points of one run and workload; more points than the upper bound do not change the plot."""
 
 CURVES = ("ttft_s", "tpot_s", "e2e_s")
 SERIES = ("kv_cache_usage", "waiting", "running")
@@ -35,16 +35,20 @@ _TIME_DIGITS = 7  # a tenth of a second after a day
 
 
 def plot_data(findings: Findings) -> dict[str, Any]:
-    """Everything that is drawn, by plot."""
-    startups = {one.run: one for one in findings.startups}
-    runs = {run.run: place for place, run in enumerate(findings.runs)}
+    """Return the data of all plots."""
+    startups = {startup.run: startup for startup in findings.startups}
+    runs = {run.run: i for i, run in enumerate(findings.runs)}
     sent = sum(cell.left_out is None for cell in findings.cells) or 1
     workloads = list(findings.sweep.workloads)
     return {
         "phases": list(STARTUP_PHASES),
         "workloads": workloads,
         "measures": {
-            name: {"title": METRICS[name].title, "unit": METRICS[name].unit, "meaning": METRICS[name].meaning}
+            name: {
+                "title": METRICS[name].title,
+                "unit": wording.unit(METRICS[name].unit),
+                "meaning": METRICS[name].meaning,
+            }
             for name in METRICS
         },
         "runs": [_run(findings, run, startups.get(run.run)) for run in findings.runs],
@@ -58,20 +62,21 @@ def _run(findings: Findings, run: RunFinding, startup: StartupFinding | None) ->
     variant = findings.index.get(run.variant)
     axes = findings.sweep.axes
     return {
-        "exp": wording.marked(variant.short_name if variant else wording.NOTHING, run.simulated),
+        "exp": wording.marked(findings, variant.short_name if variant else wording.NOTHING, run.simulated),
         "label": run.label,
         "sim": run.simulated,
         "outcome": wording.outcome(run),
+        "ended": run.state.value if run.outcome is None else run.outcome.value.replace("_", " "),
         "axes": [levels.index(run.axes[a]) if run.axes.get(a) in levels else -1 for a, levels in axes.items()],
         "ready_s": None if startup is None else rounded(startup.startup_s, _TIME_DIGITS),
-        "phases": [] if startup is None else [_phase(one) for one in startup.phases],
+        "phases": [] if startup is None else [_phase(phase) for phase in startup.phases],
     }
 
 
-def _phase(one: Any) -> list[Any]:
-    """Place of the phase, start, length (null: not known), whether it came to its end."""
-    place = STARTUP_PHASES.index(one.phase.value)
-    return [place, rounded(one.start_s, _TIME_DIGITS), rounded(one.duration_s, _TIME_DIGITS), one.ended]
+def _phase(phase: Any) -> list[Any]:
+    """Return the index of the phase, start, length (None: not known), and whether it was completed."""
+    index = STARTUP_PHASES.index(phase.phase.value)
+    return [index, rounded(phase.start_s, _TIME_DIGITS), rounded(phase.duration_s, _TIME_DIGITS), phase.ended]
 
 
 def _share(budget: int, cells: int) -> int:
@@ -106,7 +111,7 @@ def _cell(cell: Cell, run: int, workloads: list[str], cells: int) -> dict[str, A
 
 
 def _marks(cold: Any, failed: Any, warmup: Any) -> Iterator[str]:
-    """A letter a sample: w warm, c cold, f failed, u warm-up."""
+    """Yield a letter per sample: w warm, c cold, f failed, u warm-up."""
     for is_cold, is_failed, is_warmup in zip(cold.tolist(), failed.tolist(), warmup.tolist(), strict=True):
         yield "u" if is_warmup else "f" if is_failed else "c" if is_cold else "w"
 
@@ -122,20 +127,20 @@ def _curve(values: Floats, points: int) -> dict[str, Any] | None:
 
 def _telemetry(cell: Cell, points: int) -> dict[str, Any]:
     columns = {name: np.array([f.get(name, np.nan) for _, f in cell.telemetry], dtype=np.float64) for name in SERIES}
-    keep = [place for values in columns.values() for place in peaks(values, points)]
+    keep = [i for values in columns.values() for i in peaks(values, points)]
     places = thin(len(cell.telemetry), points, keep)
-    readings = [cell.telemetry[int(place)] for place in places]
+    readings = [cell.telemetry[int(i)] for i in places]
     series = {name: [rounded(figures.get(name)) for _, figures in readings] for name in SERIES}
     known = {name: values for name, values in series.items() if any(value is not None for value in values)}
     return {"n": len(cell.telemetry), "t_s": [rounded(t, _TIME_DIGITS) for t, _ in readings], **known}
 
 
-def _figure(one: Figure) -> list[float | None]:
-    return [rounded(one.value), rounded(one.low), rounded(one.high)]
+def _figure(figure: Figure) -> list[float | None]:
+    return [rounded(figure.value), rounded(figure.low), rounded(figure.high)]
 
 
 def _effects(findings: Findings) -> Iterator[dict[str, Any]]:
-    """Changes against the reference level: one a level, metric, condition and workload, as far as there is a number."""
+    """Yield the changes against the reference level by level, metric, condition and workload."""
     for axis in findings.axes:
         for level in axis.levels if len(axis.levels) > 1 else ():
             yield from _level_effects(findings, axis, level)
@@ -144,25 +149,26 @@ def _effects(findings: Findings) -> Iterator[dict[str, Any]]:
 def _level_effects(findings: Findings, axis: AxisFinding, level: LevelFinding) -> Iterator[dict[str, Any]]:
     reference = "" if axis.reference is None else level_name(axis.axis, axis.reference)
     name = f"{axis.axis}: {reference} → {level_name(axis.axis, level.level)}"
-    for one in level.one_at_a_time:
-        if one.percent.value is not None:
+    for comparison in level.one_at_a_time:
+        if comparison.percent.value is not None:
             yield {
                 "how": "alone",
-                "name": wording.marked(name, one.simulated),
-                "workload": one.workload,
-                "metric": one.metric,
-                "condition": one.condition,
-                "percent": _figure(one.percent),
-                "verdict": one.verdict.value,
-                "text": f"{wording.comparison(one)}; {wording.figure(one.variant_value, unit=True)} against "
-                f"{wording.figure(one.reference_value, unit=True)}",
+                "name": wording.marked(findings, name, comparison.simulated),
+                "workload": comparison.workload,
+                "metric": comparison.metric,
+                "condition": comparison.condition,
+                "percent": _figure(comparison.percent),
+                "verdict": comparison.verdict.value,
+                "text": f"{wording.comparison(comparison)}; "
+                f"{wording.figure(comparison.variant_value, with_unit=True)} compared with "
+                f"{wording.figure(comparison.reference_value, with_unit=True)}",
             }
     for effect in (*level.main_effects, *level.startup):
         if effect.percent.value is not None:
             cache = "" if effect.cache is None else f" (cache {effect.cache})"
             yield {
                 "how": "pairs",
-                "name": wording.marked(name + cache, effect.percent.simulated),
+                "name": wording.marked(findings, name + cache, effect.percent.simulated),
                 "workload": effect.workload or "",
                 "metric": effect.metric,
                 "condition": effect.condition,
@@ -173,19 +179,20 @@ def _level_effects(findings: Findings, axis: AxisFinding, level: LevelFinding) -
 
 
 def _pareto(findings: Findings) -> Iterator[dict[str, Any]]:
-    for one in findings.pareto:
-        variant = findings.variant(one.variant)
-        if one.tps_per_user.value is None or one.tps_per_gpu.value is None:
+    for point in findings.pareto:
+        variant = findings.variant(point.variant)
+        if point.tps_per_user.value is None or point.tps_per_gpu.value is None:
             continue
-        simulated = one.tps_per_user.simulated or one.tps_per_gpu.simulated
-        user, gpu = (wording.figure(figure, unit=True) for figure in (one.tps_per_user, one.tps_per_gpu))
-        better = "" if one.dominated_by is None else findings.variant(one.dominated_by).short_name
+        simulated = point.tps_per_user.simulated or point.tps_per_gpu.simulated
+        user, gpu = (wording.figure(figure, with_unit=True) for figure in (point.tps_per_user, point.tps_per_gpu))
+        better = "" if point.dominated_by is None else findings.variant(point.dominated_by).short_name
         yield {
-            "exp": wording.marked(variant.short_name, simulated),
+            "exp": wording.marked(findings, variant.short_name, simulated),
+            "short": variant.short_name,
             "name": variant.name,
-            "workload": one.workload,
-            "user": _figure(one.tps_per_user),
-            "gpu": _figure(one.tps_per_gpu),
+            "workload": point.workload,
+            "user": _figure(point.tps_per_user),
+            "gpu": _figure(point.tps_per_gpu),
             "better": better,
-            "text": f"{user} a user, {gpu}",
+            "text": f"{user} per user, {gpu}",
         }
