@@ -135,12 +135,12 @@ class RunRow:
     outcome: OutcomeKind | None  # of the last attempt, or from the scheduler, or not_run
     reason: str = ""
     simulated: bool = False
-    planned_only: bool = False  # documented in the experiment as not run, with its reason
+    not_submitted: bool = False  # documented in the experiment as not run, with its reason
     job: str | None = None
     node: str | None = None
     gpu_type: str | None = None
     nodes: int = 1
-    settled_by: str = ""  # the source of state and outcome; empty: not known
+    source: str = ""  # of state and outcome; empty: not known
     queued_s: float | None = None
     attempts: tuple[AttemptRow, ...] = ()
     server: dict[str, object] = field(default_factory=dict)  # `spec.server.ServerConfig` as JSON; empty: not known

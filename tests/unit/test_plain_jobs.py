@@ -158,7 +158,7 @@ def test_subjobs_share_a_job_folder(project):
     sweep = SweepFolder(places[0][0].parent.parent)
     assert [element.index for element in sweep.read_job(0).array_tasks] == [4, 2]
     submission = sweep.read_submission(0)
-    assert (submission.job_id, submission.elements, submission.plain) == ("9[].s", 5, "array")
+    assert (submission.job_id, submission.array_tasks, submission.plain) == ("9[].s", 5, "array")
     with pytest.raises(SpecError, match="x_rep-2") as caught:
         join(project, PBS_JOBID="9[2].s", PBS_ARRAY_INDEX="2", ENABLE_EP="no", **env)
     assert caught.value.code == "array_task_used"

@@ -109,7 +109,8 @@ def _add(
 ) -> tuple[Path, int]:
     document = _document(folder, prepared.experiment)
     (job,) = plan_jobs(prepared, folder.name, str(folder.path), str(cache_dir))
-    ours = sweep_document(prepared, folder.name, [job], {"command": f"hpcsweep-node in job {newcomer.job_id or '-'}"})
+    provenance = {"command": f"hpcsweep-node in job {newcomer.job_id or '-'}"}
+    ours = sweep_document(prepared, folder.name, [job], provenance).model_dump(mode="json")
     ours["baseline"] |= baseline_of(prepared.experiment)  # not the variant of the first job
     before: list[dict[str, Any]] = document["runs"] if document is not None else []
     repeat = 1 + sum(run.get("variant_id") == ours["runs"][0]["variant_id"] for run in before)
@@ -183,8 +184,9 @@ def _own_job(folder: SweepFolder, newcomer: Newcomer) -> int | None:
         submission = folder.read_submission(number)
         if submission is None or not submission.plain or submission.job_id != newcomer.job_id:
             continue
-        pattern = "*" if newcomer.index is None else str(newcomer.index)
-        paths = (folder.job_dir(number) / "elements").glob(f"{pattern}.exit.json")
+        own = "*" if newcomer.index is None else str(newcomer.index)
+        job_dir = folder.job_dir(number)
+        paths = [path for name in (TASKS_DIR, OLD_TASKS_DIR) for path in job_dir.glob(f"{name}/{own}.exit.json")]
         ends = [end for path in paths if (end := read_record(path, TaskExitRecord)) is not None]
         ended_at = max((end.ended_at or 0.0 for end in ends if end.exit_code == 0), default=None)
         return None if ended_at is not None and time.time() - ended_at > _SAME_JOB_S else number
@@ -221,11 +223,9 @@ def _write_job(folder: SweepFolder, job: JobSpec, prepared: Prepared) -> None:
 
 def _write_task(folder: SweepFolder, job: JobSpec, task: ArrayTask, prepared: Prepared) -> None:
     files = job_files(job, "", own_environment(_python(prepared))).files
-    name = f"elements/{task.index}.env"
+    name = f"{TASKS_DIR}/{task.index}.env"
     (folder.job_dir(job.job) / name).write_text(files[name], encoding="utf-8", errors="surrogateescape")
-    temporary = folder.job_dir(job.job) / f".{SPEC_FILE}.{os.getpid()}"
-    temporary.write_text(files[SPEC_FILE], encoding="utf-8")
-    temporary.replace(folder.job_dir(job.job) / SPEC_FILE)
+    write_text(folder.job_dir(job.job) / SPEC_FILE, files[SPEC_FILE])
 
 
 def _write_submission(folder: SweepFolder, job: JobSpec, prepared: Prepared, newcomer: Newcomer) -> None:
@@ -237,7 +237,7 @@ def _write_submission(folder: SweepFolder, job: JobSpec, prepared: Prepared, new
         cluster=prepared.cluster_name,
         scheduler=newcomer.scheduler,
         submitted_at=before.submitted_at if before is not None else time.time(),
-        elements=max(task.index for task in job.array_tasks) + 1,
+        array_tasks=max(element.index for element in job.array_tasks) + 1,
         cancelled=before.cancelled if before is not None else [],
         plain="job" if newcomer.index is None else "array",
         name=newcomer.name,
