@@ -50,7 +50,7 @@ const figures = {
         });
         const cut = known.filter((one) => !one.ended);
         const whole = bars(known.filter((one) => one.ended), "");
-        // A phase that nobody finished stands in the legend all the same.
+        // Keep a phase that no run finished in the legend.
         if (cut.length && !whole.x.length) Object.assign(whole, { x: [null], y: [null], base: [null] });
         return [whole, bars(cut, "/")];
       });
@@ -76,7 +76,7 @@ const figures = {
         ends(failed, {
           name: "ended here",
           mode: "markers+text",
-          text: failed.map((one) => plain(`  ${narrow ? one.run.outcome.split(" in ")[0] : one.run.outcome}`)),
+          text: failed.map((one) => plain(`  ${narrow ? one.run.ended : one.run.outcome}`)),
           textposition: "middle right",
           textfont: { size: 11 },
           cliponaxis: false,
@@ -96,7 +96,7 @@ const figures = {
         },
         shown: drawnOf(runs.length, all.length, "runs of the table that were started"),
         empty: runs.length === 0,
-        columns: ["Exp", "Run", "Outcome", "Phase", "From (s)", "Length (s)", "Finished"],
+        columns: ["Variant", "Run", "Outcome", "Phase", "From (s)", "Length (s)", "Finished"],
         rows: phases.map((one) => [one.run.exp, one.run.label, one.run.outcome, data.phases[one.phase], one.start.toFixed(1), one.length ?? "-", one.ended ? "yes" : "no"]),
       };
     },
@@ -164,14 +164,14 @@ const figures = {
         },
         shown: `${drawnOf(rows.length, all.length, "changes")}${rows.length < all.length ? " They are the largest." : ""}${cut ? " Wider intervals are cut by the frame; the table has them in full." : ""}`,
         empty: rows.length === 0,
-        columns: ["Setting", "Dataset", "Change and verdict"],
+        columns: ["Setting", "Workload", "Change and verdict"],
         rows: all.map((one) => [one.name, one.workload || "-", one.text]),
       };
     },
   },
 
   pareto: {
-    controls: (data) => [{ name: "workload", title: "Dataset", options: distinct(data.pareto.map((one) => one.workload)) }],
+    controls: (data) => [{ name: "workload", title: "Workload", options: distinct(data.pareto.map((one) => one.workload)) }],
     draw(data, choice) {
       const points = data.pareto.filter((one) => one.workload === choice.workload);
       const front = points.filter((one) => one.better === "").sort((a, b) => a.user[0] - b.user[0]);
@@ -194,7 +194,7 @@ const figures = {
         y: kept.map((one) => one.gpu[0]),
         error_x: bars(kept, "user"),
         error_y: bars(kept, "gpu"),
-        text: kept.map((one) => plain(one.exp.split(" ")[0])),
+        text: kept.map((one) => plain(one.short)),
         textposition: "top center",
         hovertext: kept.map((one) => plain(`${one.exp} (${short(one.name, 80)}): ${one.text}${one.better ? `; ${one.better} is better` : ""}`)),
         hoverinfo: "text",
@@ -214,7 +214,7 @@ const figures = {
         },
         shown: `${count(points.length)} variants, ${count(front.length)} of them on the front.${labels ? "" : " Intervals are drawn for those on the front; the table has all."}`,
         empty: points.length === 0,
-        columns: ["Exp", "Config", "Figures", "On the front"],
+        columns: ["Variant", "Configuration", "Figures", "On the front"],
         rows: points.map((one) => [one.exp, one.name, one.text, one.better ? `no: ${one.better} is better` : "yes"]),
       };
     },

@@ -3,8 +3,6 @@
 const ROWS_AT_ONCE = 40;
 const ROWS_MORE = 100;
 const WHOLE_UP_TO = 36;
-const BYTES = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 };
-const NUMBER = /^([+-]?\d[\d,]*(?:\.\d+)?)(?=$|[\s%])\s*([KMGT]?i?B\b)?/;
 const collator = new Intl.Collator("en", { numeric: true });
 const count = (n) => n.toLocaleString("en-US");
 
@@ -23,20 +21,12 @@ async function unpack(id) {
   return new Response(stream).text();
 }
 
-function isMissing(text) {
-  return text === "" || text === "-" || text.startsWith("- (");
-}
+/** A cell: its text, and the number it is sorted by (null for text). */
+const cellOf = (packed) => (Array.isArray(packed) ? { text: packed[0], value: packed[1] } : { text: packed, value: null });
+const cellIn = (td) => ({ text: td.textContent, value: td.dataset.value === undefined ? null : Number(td.dataset.value) });
 
-/** Figures with their interval, and names without a space, stay on one line; the page's own rows do the same. */
-function keptWhole(text) {
-  return text.length <= WHOLE_UP_TO && (!text.includes(" ") || /^[+-]?\d/.test(text));
-}
-
-/** The number a cell begins with, in bytes where it is a size; NaN for none. */
-function leadingNumber(text) {
-  const found = NUMBER.exec(text);
-  return found ? Number(found[1].replaceAll(",", "")) * (BYTES[found[2]] ?? 1) : NaN;
-}
+/** Short quantities, and short names without a space, stay on one line; the page's own rows do the same. */
+const keptWhole = (cell) => cell.text.length <= WHOLE_UP_TO && (!cell.text.includes(" ") || cell.value !== null);
 
 class SortableTable {
   constructor(root) {
@@ -52,7 +42,7 @@ class SortableTable {
     this.items = [...this.body.rows].map((row, place) => ({
       place,
       row,
-      cells: [...row.cells].slice(0, this.columns).map((cell) => cell.textContent),
+      cells: [...row.cells].slice(0, this.columns).map(cellIn),
     }));
     this.column = -1;
     this.direction = 0;
@@ -77,7 +67,7 @@ class SortableTable {
   complete(rows, keys) {
     for (const cells of rows) {
       const files = this.hasFiles ? cells.pop() : [];
-      this.items.push({ place: this.items.length, row: null, cells, files });
+      this.items.push({ place: this.items.length, row: null, cells: cells.map(cellOf), files });
     }
     if (keys) this.items.forEach((item, place) => ([item.run, item.cell] = keys[place]));
     this.update(false);
@@ -95,25 +85,22 @@ class SortableTable {
   }
 
   matches(item, words) {
-    item.text ??= item.cells.join(" ").toLowerCase();
+    item.text ??= item.cells.map((cell) => cell.text).join(" ").toLowerCase();
     return words.every((word) => item.text.includes(word)) && this.facets.every((facet) => this.has(item, facet));
   }
 
   has(item, facet) {
     if (facet.value === "") return true;
-    if (facet.dataset.column !== undefined) return item.cells[facet.dataset.column] === facet.value;
+    if (facet.dataset.column !== undefined) return item.cells[facet.dataset.column].text === facet.value;
     return report.data.runs[item.run].axes[facet.dataset.axis] === Number(facet.value);
   }
 
   sorted(items) {
     if (this.direction === 0) return items;
-    const texts = items.map((item) => item.cells[this.column]);
-    const known = texts.filter((text) => !isMissing(text));
-    const numbers = known.filter((text) => !Number.isNaN(leadingNumber(text))).length;
-    const numeric = numbers > 0 && numbers * 2 >= known.length;
-    const keyed = items.map((item, i) => {
-      const number = numeric ? leadingNumber(texts[i]) : 0;
-      return { item, key: numeric ? number : texts[i], missing: isMissing(texts[i]) || Number.isNaN(number) };
+    const numeric = this.items.some((item) => item.cells[this.column].value !== null);
+    const keyed = items.map((item) => {
+      const { text, value } = item.cells[this.column];
+      return { item, key: numeric ? value : text, missing: numeric ? value === null : text === "" || text === "-" };
     });
     keyed.sort((a, b) => {
       if (a.missing || b.missing) return a.missing - b.missing; // last in both directions
@@ -163,7 +150,8 @@ class SortableTable {
 
   makeRow(item) {
     const [first, ...rest] = item.cells;
-    const row = element("tr", {}, element("th", { scope: "row" }, first), ...rest.map((text) => element("td", { className: keptWhole(text) ? "n" : "" }, text)));
+    const tds = rest.map((cell) => element("td", { className: keptWhole(cell) ? "n" : "" }, cell.text));
+    const row = element("tr", {}, element("th", { scope: "row" }, first.text), ...tds);
     if (this.hasFiles) {
       const links = item.files.flatMap(([name, href]) => [element("a", { href }, name), " "]);
       row.append(element("td", { className: "files" }, ...links));

@@ -1,4 +1,4 @@
-"""Tests of a script on one variable, such as `[ "$ENFORCE_EAGER" = yes ]`: an axis with the value that it tests for."""
+"""Parse tests of a script on one variable, such as `[ "$ENFORCE_EAGER" = yes ]`, which become axes."""
 
 import re
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _OPPOSITE = {"yes": "no", "no": "yes", "true": "false", "false": "true", "on": "
 
 @dataclass(frozen=True)
 class ShellCondition:
-    """`name` has the value `value`, or not. `default`: written in the test itself; None: none."""
+    """A test whether variable `name` has the value `value`, or with `holds` False does not. `default`: in the test."""
 
     name: str
     value: str
@@ -28,22 +28,22 @@ class ShellCondition:
 
     @property
     def negated(self) -> "ShellCondition":
-        """The condition of the else branch."""
+        """Return the condition of the else branch."""
         return ShellCondition(self.name, self.value, not self.holds, self.default)
 
     @property
     def other_value(self) -> str:
-        """A value with which the test has the other result."""
+        """Return a value with which the test has the other result."""
         return _OPPOSITE.get(self.value.lower(), f"not-{self.value}")
 
     def true_with(self, value: str | None) -> bool | None:
-        """Whether it is true when the variable has this value; None: the value is not known."""
+        """Return whether the test is true when the variable has this value; None: the value is not known."""
         known = value if value is not None else self.default
         return None if known is None else (known == self.value) is self.holds
 
 
 def read_condition(text: str) -> ShellCondition | None:
-    """The condition that a test expresses; None: it is not about one variable and one value."""
+    """Parse the condition of a test; None: it is not about one variable and one value."""
     default_reference = _DEFAULT.search(text)
     default = unquoted(default_reference["default"]) if default_reference else None
     match = _TEST.fullmatch(text.strip())
@@ -52,6 +52,6 @@ def read_condition(text: str) -> ShellCondition | None:
         return ShellCondition(match["name"], match["value"], positive, default)
     match = _SET.fullmatch(text.strip())
     if match is not None:
-        # A variable that is set to anything: 1 stands for it.
+        # The variable is set to any value; use 1.
         return ShellCondition(match["name"], "1", (match["op"] == "-n") is not bool(match["not"]), default)
     return None

@@ -1,4 +1,4 @@
-"""The directives of a script as resources of an experiment, and as lines of a template."""
+"""Convert the directives of a script to resources of an experiment and lines of a template."""
 
 from dataclasses import dataclass, field
 
@@ -17,9 +17,9 @@ _PBS_OURS = frozenset(["-N", "-o", "-e", "-j", "-k", "-J", "-r", "-v", "-V", "-S
 
 @dataclass
 class ScriptDirectives:
-    """What the directives say. `lines`: those of a template, without the prefix; `job_name`: empty, if not given.
+    """The contents of the directives. `lines`: for a template, without the prefix. `job_name`: empty if not given.
 
-    `parameters`: variables that `#PBS -v` or `--export` give, with their values. `unclear`: (line, sentence).
+    `parameters`: variables that `#PBS -v` or `--export` set, with their values. `unclear`: (line, sentence).
     """
 
     scheduler: str
@@ -33,7 +33,7 @@ class ScriptDirectives:
 
 
 def scheduler_of(text: str) -> str | None:
-    """Return `slurm` or `pbs`, by the directives of a script; None: it has none."""
+    """Return `slurm` or `pbs` by the directives of a script; None: it does not have any."""
     lines = text.split("\n")
     counts = {name: sum(line.lstrip().startswith(prefix) for line in lines) for name, prefix in
               (("slurm", "#SBATCH"), ("pbs", "#PBS"))}  # fmt: skip
@@ -42,7 +42,7 @@ def scheduler_of(text: str) -> str | None:
 
 
 def read_directives(text: str) -> ScriptDirectives:
-    """Return what the directives of a script say. Raises SpecError for one that the scheduler would not take."""
+    """Read the directives of a script. Raises SpecError for a directive that the scheduler would reject."""
     scheduler = scheduler_of(text)
     if scheduler == "slurm":
         return _slurm(text)
@@ -58,9 +58,7 @@ def _slurm(text: str) -> ScriptDirectives:
     for number, option, value in slurm_user_script.directive_options(text):
         given[option] = value
         if option == "array":
-            directives.unclear.append(
-                (number, f"--array={value}: hpcsweep makes the array, of the runs of the experiment")
-            )
+            directives.unclear.append((number, f"--array={value} is not adopted: hpcsweep creates the job array"))
         elif option in _SLURM_OURS:
             continue
         else:
@@ -85,7 +83,7 @@ def _pbs(text: str) -> ScriptDirectives:
         if option == "-N":
             directives.job_name = value
         elif option == "-J":
-            directives.unclear.append((number, f"-J {value}: hpcsweep makes the array, of the runs of the experiment"))
+            directives.unclear.append((number, f"-J {value} is not adopted: hpcsweep creates the job array"))
         elif option == "-v":
             _variables(directives, value)
         elif option == "-l":
@@ -110,7 +108,7 @@ def _variables(directives: ScriptDirectives, text: str) -> None:
 
 
 def _memory(text: str, unit: str) -> str | None:
-    """As an experiment file takes it; None: it is not said, or 0 (all)."""
+    """Return the size as written in an experiment file; None: not given, or 0 (all)."""
     try:
         size_bytes = parse_bytes(text if not text.isdigit() else f"{text}{unit}")
     except (ValueError, SpecError):

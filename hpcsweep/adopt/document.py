@@ -1,4 +1,4 @@
-"""What a job script amounts to, as text: an experiment file, and a template over the one that ships."""
+"""Write the experiment file of a job script, and a template that extends the shipped one."""
 
 import json
 import re
@@ -26,7 +26,7 @@ _INPUT_LEN, _OUTPUT_LEN = 1024, 128
 class AdoptedFiles:
     """The files that `hpcsweep adopt` prints. `template`: empty for a script without directives and environment.
 
-    `unclear`: a sentence with its line for all that the user has to look at.
+    `unclear`: sentences, with their lines, about what the user has to check.
     """
 
     name: str
@@ -37,16 +37,17 @@ class AdoptedFiles:
 
 
 def adopt(text: str, name: str) -> AdoptedFiles:
-    """Return the experiment and the template that a job script amounts to. `name`: of the script's file.
+    """Convert a job script to an experiment and a template. `name`: of the script's file.
 
-    Raises SpecError when it starts no server that is known.
+    Raises SpecError when the script does not start a supported server.
     """
     directives = read_directives(text)
     script = read_script(text, directives.parameters)
     if script.start is None:
         raise SpecError(
-            "the script starts no server that hpcsweep knows",
-            hint="looked for: vllm serve, python -m vllm.entrypoints.openai.api_server, sglang serve, "
+            "the script does not start a supported server",
+            code="no_server_in_script",
+            hint="supported commands: vllm serve, python -m vllm.entrypoints.openai.api_server, sglang serve, "
             "python -m sglang.launch_server, trtllm-serve",
         )
     unclear = [*directives.unclear, *script.unclear]
@@ -59,7 +60,7 @@ def adopt(text: str, name: str) -> AdoptedFiles:
     ]
     remarks = list(dict.fromkeys(sentences))
     head = [f"# Made by `hpcsweep adopt` from {name}. Edit it, then: hpcsweep submit {plain[:80]}.yaml --dry-run"]
-    head += ["#", "# Not adopted, look at these:", *(f"#   {remark}" for remark in remarks)] if remarks else []
+    head += ["#", "# Not adopted, please check:", *(f"#   {remark}" for remark in remarks)] if remarks else []
     return AdoptedFiles(
         plain[:80],
         "\n".join([*head, "", experiment]),
@@ -76,9 +77,9 @@ def _experiment(script: ScriptSummary, directives: ScriptDirectives, name: str) 
     flags = {flag.name: flag for flag in script.flags if flag.name not in ("served_name", "revision")}
     axes, baseline = _axes(script, engine, flags)
     if script.model is None:
-        unclear.append((line, "the model is not known: write it"))
+        unclear.append((line, "the model is unknown; set `model`"))
     document: dict[str, Any] = {"name": name, "model": _model(script), "engine": engine}
-    if not axes:  # an experiment varies something: the size of the server, at the level that the script has
+    if not axes:  # an experiment needs an axis: use tp, with the level of the script
         axes, baseline = {"tp": [_parallel(engine, flags, "tensor_parallel_size")]}, {}
         flags = {key: flag for key, flag in flags.items() if _setting(engine, flag) != "tensor_parallel_size"}
     document["engine_args"] = {flag.name.removeprefix("--"): flag.value for flag in flags.values()}
@@ -99,12 +100,12 @@ def _experiment(script: ScriptSummary, directives: ScriptDirectives, name: str) 
         **({"walltime": hms(request.walltime_s)} if request.walltime_s else {}),
     }
     if not request.walltime_s:
-        unclear.append((0, "the script has no walltime: the experiment takes 4 hours; set resources.walltime"))
+        unclear.append((0, "the script does not set a walltime; the experiment uses 4 hours (resources.walltime)"))
     return "\n".join(_yaml(document)) + "\n", unclear
 
 
 def _axes(script: ScriptSummary, engine: str, flags: dict[str, ServerFlag]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Axes of what the script varies: conditions and parameters. Their flags are taken out of `flags`."""
+    """Return axes and baseline for the script's conditions and parameters, and remove their flags from `flags`."""
     axes: dict[str, Any] = {}
     baseline: dict[str, Any] = {}
     for toggle in script.toggles:
@@ -134,7 +135,7 @@ def _axes(script: ScriptSummary, engine: str, flags: dict[str, ServerFlag]) -> t
 
 
 def _toggle_axis(toggle: ConditionalFlags, engine: str) -> tuple[str, Any, str, str]:
-    """(axis, its levels, the level when the condition holds, the other level)."""
+    """Return (axis, its levels, the level when the condition is true, the other level)."""
     sides = [side for side in (toggle.flags, toggle.otherwise) if side]
     settings = {_setting(engine, side[0]) if len(side) == 1 else None for side in sides}
     setting = settings.pop() if len(settings) == 1 else None
@@ -169,7 +170,7 @@ def _settings(engine: str, flags: tuple[ServerFlag, ...] | list[ServerFlag]) -> 
 
 
 def _setting(engine: str, flag: ServerFlag) -> str | None:
-    """The neutral setting that a flag says; None: it says none, or several."""
+    """Return the neutral setting that a flag sets; None: none, or several."""
     settings = _settings(engine, (flag,))
     return next(iter(settings)) if len(settings) == 1 else None
 
@@ -209,11 +210,16 @@ def _workload(
     output_len = load.output_len if load and load.output_len else _OUTPUT_LEN
     if longest is not None and input_len + output_len > longest:
         input_len, output_len = max(1, longest // 2), max(1, longest // 8)
-        unclear.append((load.line if load else 0, f"the load is cut to fit a context of {longest} tokens"))
+        unclear.append(
+            (
+                load.line if load else 0,
+                f"the prompt and output lengths were reduced to fit a context of {longest} tokens",
+            )
+        )
     if load is None:
-        unclear.append((0, "the script's own load is not adopted: `workloads` has a placeholder (docs/load.md)"))
+        unclear.append((0, "the script's own load was not adopted; `workloads` has a placeholder (docs/load.md)"))
     elif load.dataset != "random":
-        unclear.append((load.line, f"dataset {load.dataset} is not adopted: random prompts stand in `workloads`"))
+        unclear.append((load.line, f"dataset {load.dataset} was not adopted; `workloads` has random prompts instead"))
     return {
         "dataset": {"kind": "random", "input_len": input_len, "output_len": output_len},
         "num_requests": (load.requests if load else None) or 32,
@@ -222,7 +228,7 @@ def _workload(
 
 
 def _template(script: ScriptSummary, directives: ScriptDirectives, unclear: list[tuple[int, str]]) -> str:
-    """A template over the shipped one: the script's own request, and what prepares the environment."""
+    """Return a template that extends the shipped one with the script's directives and environment."""
     assert script.start is not None
     setup = list(script.setup)
     container = script.start.container
@@ -230,7 +236,7 @@ def _template(script: ScriptSummary, directives: ScriptDirectives, unclear: list
         setup += _wrapper(script, container, unclear)
     elif any(name != "trtllm-llmapi-launch" for name in script.start.launchers):
         names = ", ".join(script.start.launchers)
-        unclear.append((script.start.line.first, f"{names}: the server is started without it, on the job's first node"))
+        unclear.append((script.start.line.first, f"{names} was not adopted; the server starts on the first node"))
     if directives.scheduler == "local" and not setup:
         return ""
     lines = ['{% extends "' + directives.scheduler + '.sh.j2" %}']
@@ -243,7 +249,7 @@ def _template(script: ScriptSummary, directives: ScriptDirectives, unclear: list
 
 
 def _resources(directives: ScriptDirectives) -> Iterator[str]:
-    """The block `resources` with the script's own directives; array and walltime stay with hpcsweep."""
+    """Yield the block `resources` with the script's own directives; hpcsweep sets array and walltime."""
     yield "{% block resources %}"
     first, last = "job.array_tasks[0].index", "job.array_tasks[-1].index"
     if directives.scheduler == "slurm":
@@ -261,26 +267,29 @@ def _resources(directives: ScriptDirectives) -> Iterator[str]:
 
 
 def _wrapper(script: ScriptSummary, container: tuple[str, ...], unclear: list[tuple[int, str]]) -> list[str]:
-    """Shell lines that make a wrapper of the engine in its container, which the agent starts in the engine's place."""
+    """Return shell lines that write a wrapper of the engine in its container, which the agent starts instead."""
     assert script.start is not None
     engine, line = script.start.engine, script.start.line.first
     words = [word for word in container if word not in ("-d", "--detach", "-it", "-ti", "-t", "-i")]
     for word in [w for w in words if re.fullmatch(r"-p|--publish", w)]:
         del words[words.index(word) : words.index(word) + 2]
     if "--rm" not in words and words[0].rpartition("/")[2] in ("docker", "podman", "podman-hpc"):
-        unclear.append((line, "the container is not removed by itself: add --rm to the wrapper"))
+        unclear.append((line, "the container is not removed automatically; add --rm to the wrapper"))
     if engine == "vllm" and "run" in words and "VLLM_API_KEY" not in " ".join(words):
-        words[words.index("run") + 1 : words.index("run") + 1] = ["-e", "VLLM_API_KEY"]  # the agent asks with it
+        words[words.index("run") + 1 : words.index("run") + 1] = [
+            "-e",
+            "VLLM_API_KEY",
+        ]  # the agent authenticates with it
     if words[0].rpartition("/")[2] == "docker":
-        unclear.append((line, "a docker daemon starts the server: hpcsweep cannot end it reliably; prefer apptainer"))
+        unclear.append((line, "a docker daemon starts the server, so hpcsweep may fail to stop it; prefer apptainer"))
     entry = words[-1].rpartition("/")[2].partition(":")[0] == "vllm-openai"
-    program = {"vllm": "vllm", "sglang": "sglang", "trtllm": "trtllm-serve"}[engine]
-    unclear.append((line, f"{words[0]}: the wrapper in the template must pass on the variables that the server needs"))
+    program = get_engine(engine).executable
+    unclear.append((line, f"{words[0]}: check that the wrapper in the template passes on the server's variables"))
     argv = [*words, *([] if entry else [program]), '"\\$@"']
-    shift = ['[ "\\$1" = serve ] && shift  # the image has it in its entry point'] if entry else []
+    shift = ['[ "\\$1" = serve ] && shift  # the entry point of the image is `vllm serve`'] if entry else []
     return [
         f'wrapper="${{TMPDIR:-/tmp}}/hpcsweep-{engine}-$$"',
-        'cat > "$wrapper" <<WRAPPER',  # variables of the script are filled in as the job starts
+        'cat > "$wrapper" <<WRAPPER',  # variables of the script are expanded when the job starts
         "#!/bin/bash",
         *shift,
         f"exec {' '.join(argv)}",
@@ -291,7 +300,7 @@ def _wrapper(script: ScriptSummary, container: tuple[str, ...], unclear: list[tu
 
 
 def _yaml(value: Any, indent: int = 0) -> Iterator[str]:
-    """Lines of YAML 1.2 for plain values: objects in blocks, small ones and lists in one line."""
+    """Yield lines of YAML 1.2 for plain values: objects in blocks, small objects and lists on one line."""
     pad = " " * indent
     for key, item in value.items():
         if isinstance(item, dict) and item and (indent == 0 or any(isinstance(v, dict) for v in item.values())):

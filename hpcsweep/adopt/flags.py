@@ -1,4 +1,4 @@
-"""The arguments of a server as flags of `engine_args:`; what hpcsweep sets itself is left out."""
+"""Convert the arguments of a server to flags of `serve:`, without those that hpcsweep sets itself."""
 
 import re
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ _SHORT = {
     "sglang": {},
     "trtllm": {},
 }  # fmt: skip
-"""Short flags -> the long ones that an experiment file takes."""
+"""Short flags -> the long flags of an experiment file."""
 
 _DROPPED = frozenset(
     canonical(flag)
@@ -28,15 +28,15 @@ _SEVERAL_NODES = frozenset(
 )
 _FLAG = re.compile(r"--?[A-Za-z]")
 _SWITCH = re.compile(r"--(?:enable-|disable-|no-|skip-|enforce-eager$|trust-remote-code$|async-scheduling$)")
-"""Flags without a value: a word after one may be the model."""
+"""Flags without a value; a word after such a flag may be the model."""
 
 ExpandedWord = tuple[str, str | None, str | None]
-"""(as written, its text or None, the one variable that it consists of or None)."""
+"""(as written, its text or None, the variable that it consists of or None)."""
 
 
 @dataclass(frozen=True)
 class ServerFlag:
-    """`name`: long, as an experiment file takes it. `variable`: the value is that of this variable of the script."""
+    """A flag of a server, by its long name. `variable`: the variable of the script that gives the value; None: none."""
 
     name: str
     value: FlagValue
@@ -46,9 +46,9 @@ class ServerFlag:
 def read_flags(
     engine: str, words: Iterable[ExpandedWord], line: int
 ) -> tuple[str | None, list[ServerFlag], list[tuple[int, str]]]:
-    """Return (model, flags, (line, sentence) of what is not known) of a server's arguments.
+    """Return (model, flags, (line, sentence) of what could not be resolved) of a server's arguments.
 
-    `served_name` and `revision` come as flags of these names: they belong under `model`.
+    `served_name` and `revision` are returned as flags of these names; they belong under `model`.
     """
     model: str | None = None
     flags: list[ServerFlag] = []
@@ -60,14 +60,14 @@ def read_flags(
             if model is None and not flags:
                 model = raw.strip('"')
             else:
-                unclear.append((line, f"{raw} is not known before the job runs"))
+                unclear.append((line, f"the value of {raw} is only known when the job runs"))
             continue
         written = text if text is not None else raw
         if not _FLAG.match(written):
             if model is None:
                 model = written
             elif written:
-                unclear.append((line, f"{written!r} belongs to no flag"))
+                unclear.append((line, f"{written!r} does not belong to a flag"))
             continue
         name, value = _SHORT[engine].get(written.partition("=")[0], written.partition("=")[0]), []
         if "=" in written:
@@ -77,9 +77,9 @@ def read_flags(
             name, value = _SHORT[engine].get("-O", written), [(written[2:], written[2:], None)]
         takes_value = "=" not in written and not _SWITCH.match(name)
         while takes_value and rest and not _is_flag(rest[0]) and (not value or rest[0][1] is not None):
-            value.append(rest.pop(0))  # an unknown word behind a value may be anything
+            value.append(rest.pop(0))  # an unresolved word after a value may be anything
         if not name.startswith("--"):
-            unclear.append((line, f"{written}: write its long form under engine_args"))
+            unclear.append((line, f"{written}: write its long form under `engine_args`"))
             continue
         known = canonical(name)
         if known in _DROPPED:
@@ -87,11 +87,11 @@ def read_flags(
         if known in _MODEL:
             model = value[0][1] if value and value[0][1] is not None else (value[0][0].strip('"') if value else None)
         elif known in _FILES:
-            unclear.append((line, f"{name}: write the keys of this file as flags under engine_args"))
+            unclear.append((line, f"{name}: write the keys of this file as flags under `engine_args`"))
         elif known in _SEVERAL_NODES:
-            unclear.append((line, f"{name}: a flag of a server on several nodes is not adopted"))
+            unclear.append((line, f"{name}: flags of a server on several nodes are not adopted"))
         elif any(item[1] is None for item in value):
-            unclear.append((line, f"{name} {value[0][0]}: its value is not known before the job runs"))
+            unclear.append((line, f"{name} {value[0][0]}: the value is only known when the job runs"))
         else:
             key = _OF_MODEL.get(known, name)
             flags.append(_flag(key, value))
@@ -109,7 +109,7 @@ def _flag(name: str, value: list[ExpandedWord]) -> ServerFlag:
 
 
 def plain_value(text: str) -> FlagValue:
-    """A number where the text is one as it would be printed again, else the text."""
+    """Return the number that the text prints, if printing it again gives the same text; otherwise the text."""
     for kind in (int, float):
         try:
             number = kind(text)

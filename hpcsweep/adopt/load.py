@@ -1,4 +1,4 @@
-"""The load that a script sends, where it is a benchmark whose options are known: vLLM's or SGLang's."""
+"""Read the load that a script sends with the benchmark of vLLM or SGLang."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _OUTPUT = ("--random-output-len", "--random-output", "--output-len")
 
 @dataclass(frozen=True)
 class BenchmarkLoad:
-    """A benchmark of random prompts. None: not said. `line`: where it stands."""
+    """A benchmark command. `line`: its line in the script. None: the option is not given."""
 
     line: int
     input_len: int | None
@@ -23,7 +23,7 @@ class BenchmarkLoad:
 
 
 def read_load(command: SimpleCommand, variables: ShellVariables) -> BenchmarkLoad | None:
-    """Return the load that a command sends; None: it is no benchmark that is known."""
+    """Return the load that a command sends; None: it is not a supported benchmark."""
     words = [unquoted(word) for word in command.words]
     joined = " ".join(words)
     known = "vllm bench serve" in joined or "sglang.bench_serving" in joined or "benchmark_serving.py" in joined

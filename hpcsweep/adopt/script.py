@@ -1,6 +1,6 @@
-"""Reads a job script: the server it starts with its flags, the parameters it varies, its environment, its load.
+"""Read a job script: its server and flags, the parameters that it varies, its environment and its load.
 
-Nothing is executed. What depends on something that only a running job knows is reported with its line.
+Nothing is executed. What depends on values that only a running job has is reported with its line.
 """
 
 import re
@@ -22,13 +22,13 @@ _KEPT = frozenset({
     "module", "ml", "source", ".", "conda", "mamba", "micromamba", "spack", "export", "unset", "ulimit", "umask",
     "eval", "cd", "mkdir", "soft",
 })  # fmt: skip
-"""Commands that prepare the environment: they go into the block `setup`."""
+"""Commands that prepare the environment, which are copied to the block `setup`."""
 
 _SILENT = frozenset({
     "echo", "printf", "date", "hostname", "set", "nvidia-smi", "env", "printenv", "true", ":", "trap", "pwd",
     "uname", "free", "lscpu", "which", "exec", "wait", "sleep", "sync", "exit", "shift",
 })  # fmt: skip
-"""Commands that need no mention when they are left out."""
+"""Commands that are left out without a message."""
 
 _OPENING = ("if", "for", "while", "until", "case", "select")
 _CLOSING = {"fi": "if", "done": "loop", "esac": "case"}
@@ -37,7 +37,7 @@ _OURS = frozenset({"CUDA_VISIBLE_DEVICES", "VLLM_API_KEY", "HPCSWEEP_JOB_DIR"})
 
 @dataclass(frozen=True)
 class ConditionalFlags:
-    """Flags that the script adds only under a condition. `first`: on the branch that the script's default takes."""
+    """Flags that the script adds only under a condition; `otherwise`: those of the other branch."""
 
     condition: ShellCondition
     flags: tuple[ServerFlag, ...]
@@ -46,7 +46,7 @@ class ConditionalFlags:
 
 @dataclass
 class ScriptSummary:
-    """What a script amounts to. `unclear`: (line, sentence) of what could not be taken over."""
+    """The contents of a job script. `unclear`: (line, sentence) of what could not be adopted."""
 
     text: str
     start: ServerStart | None = None
@@ -61,7 +61,7 @@ class ScriptSummary:
 
 
 def read_script(text: str, parameters: Mapping[str, str] | None = None) -> ScriptSummary:
-    """Return what a job script amounts to. `parameters`: variables that its directives give, with their values."""
+    """Read a job script. `parameters`: variables that its directives set, with their values."""
     reader = _ScriptReader(text)
     for name, value in (parameters or {}).items():
         reader.found.variables.default(name, value)
@@ -73,21 +73,21 @@ def read_script(text: str, parameters: Mapping[str, str] | None = None) -> Scrip
 
 
 class _ScriptReader:
-    """Goes through the commands of one script, in order."""
+    """Process the commands of a script in order."""
 
     def __init__(self, text: str) -> None:
         self.found = ScriptSummary(text)
         self._blocks: list[tuple[str, ShellCondition | None]] = []
-        self._assigned: list[tuple[str, Line]] = []  # plain assignments, kept when something kept needs them
+        self._assigned: list[tuple[str, Line]] = []  # plain assignments, copied when a copied line needs them
         self._kept: list[Line] = []
         self._skipped: set[int] = set()
-        self._added: dict[str, list[tuple[ShellCondition, str, Line]]] = {}  # variable -> what it gets under conditions
+        self._added: dict[str, list[tuple[ShellCondition, str, Line]]] = {}  # variable -> its conditional values
         self._guard: list[ShellCondition | None] = []  # tests before `&&` and `||`
         self._in_test = False
         self._after: list[int] = []
 
     def read(self, command: SimpleCommand) -> None:
-        """Take one command: of a block, a test, or one that does something."""
+        """Process a command: part of a block, a test, or a simple command."""
         words = list(command.words)
         while words and words[0] in ("then", "else", "elif", "do", "{", "!"):
             self._keyword(words.pop(0))
@@ -148,7 +148,7 @@ class _ScriptReader:
             self._unclear(line.first, f"not adopted: {_short(line.text)!r}")
 
     def _unfolded(self, command: SimpleCommand) -> SimpleCommand:
-        """`$CMD`, `"${CMD[@]}"` and `eval "$CMD"` with the words that stand in the variable."""
+        """Replace `$CMD`, `"${CMD[@]}"` and `eval "$CMD"` with the words in the variable."""
         words = command.words[1:] if command.words[0] in ("eval", "exec") and len(command.words) > 1 else command.words
         match = re.fullmatch(r'"?\$\{?([A-Za-z_]\w*)(?:\[[@*]\])?\}?"?', words[0])
         known = self.found.variables.values.get(match[1]) if match else None
@@ -159,7 +159,7 @@ class _ScriptReader:
         return unfolded if inner and server_start(unfolded) is not None else command
 
     def _default_by_colon(self, words: Sequence[str]) -> None:
-        """`: "${LEN:=32768}"`."""
+        """Read the default in `: "${LEN:=32768}"`."""
         for word in words:
             match = re.fullmatch(r'"?\$\{([A-Za-z_]\w*):?=([^}]*)\}"?', word)
             if match is not None:
@@ -184,10 +184,10 @@ class _ScriptReader:
     def _conditional(
         self, command: SimpleCommand, match: re.Match[str], conditions: Sequence[ShellCondition | None]
     ) -> None:
-        """`if [ "$EAGER" = yes ]; then ARGS+=(--enforce-eager); fi`, or `EAGER_FLAG=--enforce-eager`."""
+        """Read `if [ "$EAGER" = yes ]; then ARGS+=(--enforce-eager); fi`, or `EAGER_FLAG=--enforce-eager`."""
         condition = conditions[-1] if len(conditions) == 1 else None
         if condition is None:
-            self._unclear(command.line.first, f"depends on what only the job knows: {_short(command.text)!r}")
+            self._unclear(command.line.first, f"depends on values that only the job has: {_short(command.text)!r}")
             return
         if condition.name == match["name"] and not condition.holds and condition.value == "1":
             self.found.variables.default(match["name"], match["value"])  # if [ -z "$LEN" ]; then LEN=32768; fi
@@ -200,7 +200,7 @@ class _ScriptReader:
     def _export(self, line: Line, name: str, value: str) -> None:
         text = self.found.variables.text(value)
         if is_secret(name):
-            self._unclear(line.first, f"{name} may be a secret: set it in your login files, not in an experiment")
+            self._unclear(line.first, f"{name} may be a secret; set it in your login files, not in an experiment")
         elif name in _OURS:
             self._unclear(line.first, f"{name} is not adopted: the scheduler and hpcsweep set it")
         elif _ENVIRONMENT.fullmatch(name) and text is not None and name not in self.found.variables.parameters:
@@ -211,7 +211,7 @@ class _ScriptReader:
     def _server(self, start: ServerStart, conditions: Sequence[ShellCondition | None]) -> None:
         summary = self.found
         if summary.start is not None:
-            self._unclear(start.line.first, "starts a second server: only the first one is adopted")
+            self._unclear(start.line.first, "starts a second server; only the first is adopted")
             return
         if any(condition is None for condition in conditions):
             self._unclear(start.line.first, "the server is started inside a loop or under a condition")
@@ -223,7 +223,7 @@ class _ScriptReader:
             name, _, value = assignment.partition("=")
             text = summary.variables.text(value)
             if text is None or is_secret(name):
-                self._unclear(start.line.first, f"the value of {name} is not known, or is a secret")
+                self._unclear(start.line.first, f"the value of {name} is unknown or secret")
             elif name not in _OURS:
                 summary.env[name] = text
         self._find_toggles(start)
@@ -236,7 +236,7 @@ class _ScriptReader:
         for name, additions in self._added.items():
             if not re.search(rf"\$\{{?{name}\b", used):
                 for _, _, line in additions:
-                    self._unclear(line.first, f"{name} is set under a condition, and is not adopted")
+                    self._unclear(line.first, f"{name} is set under a condition and is not adopted")
                 continue
             by_condition: dict[tuple[str, str], tuple[list[ServerFlag], list[ServerFlag], ShellCondition]] = {}
             for condition, value, _ in additions:
@@ -264,11 +264,11 @@ class _ScriptReader:
         self.found.unclear.append((line, sentence))
 
     def finish(self) -> None:
-        """Keep the lines that set the environment up, with the assignments that they need."""
+        """Collect the lines that prepare the environment, with the assignments that they need."""
         summary = self.found
         numbers = {line.first for line in self._kept}
         texts = {line.first: line.text for line in self._kept}
-        if summary.start is not None:  # what the container's command is made of
+        if summary.start is not None:  # the words of the container's command
             texts[summary.start.line.first] = " ".join(summary.start.container or ())
         changed = True
         while changed:

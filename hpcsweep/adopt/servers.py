@@ -1,17 +1,13 @@
-"""Commands that start an LLM server, behind whatever wraps them: srun, nohup, containers, `bash -c`."""
+"""Find the commands that start an LLM server, inside any wrapper: srun, nohup, containers, `bash -c`."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hpcsweep.engines.registry import ENGINES
 from hpcsweep.shell import Line, SimpleCommand, script_commands, simple_commands, unquoted
 
-_MODULES = {
-    "vllm.entrypoints.openai.api_server": "vllm",
-    "vllm.entrypoints.api_server": "vllm",
-    "sglang.launch_server": "sglang",
-    "tensorrt_llm.commands.serve": "trtllm",
-}
+_MODULES = {module: name for name in ENGINES.builtin for module in ENGINES.get(name).modules}
 _IMAGES = {"vllm-openai": "vllm"}
 """Images whose entry point is the server."""
 
@@ -26,7 +22,7 @@ class ServerStart:
     """A command that starts a server.
 
     `prefix`: the raw words before the engine; `environment`: the assignments among them. `args`: the raw words after
-    the subcommand, the model among them. `background`: `&` follows, so the script goes on.
+    the subcommand, including the model. `background`: the command ends in `&`.
     """
 
     line: Line
@@ -39,24 +35,24 @@ class ServerStart:
 
     @property
     def container(self) -> tuple[str, ...] | None:
-        """The raw words of the container's command, from its name on; None: there is none."""
+        """Return the raw words of the container's command, from its name on; None: no container."""
         names = [unquoted(word).rpartition("/")[2] for word in self.prefix]
         index = next((n for n, name in enumerate(names) if name in _CONTAINERS), None)
         return self.prefix[index:] if index is not None else None
 
     @property
     def launchers(self) -> tuple[str, ...]:
-        """Launchers of parallel tasks among the words before the engine."""
+        """Return the launchers of parallel tasks among the words before the engine."""
         return tuple(name for word in self.prefix if (name := unquoted(word).rpartition("/")[2]) in _LAUNCHERS)
 
 
 def server_starts(text: str) -> list[ServerStart]:
-    """Return the commands of a script that start a server, in its order."""
+    """Return the commands of a script that start a server, in order."""
     return [start for command in script_commands(text) if (start := server_start(command)) is not None]
 
 
 def server_start(command: SimpleCommand) -> ServerStart | None:
-    """Return the server that a command starts; None: it starts none."""
+    """Return the server that a command starts; None: it does not start one."""
     words = [unquoted(word) for word in command.words]
     if not words or words[0] in ("echo", "printf", "#", "export", "pkill", "kill", "pgrep", "which", "command"):
         return None
@@ -72,24 +68,23 @@ def server_start(command: SimpleCommand) -> ServerStart | None:
 
 
 def replacement(starts: Sequence[ServerStart], text: str) -> str:
-    """Say which lines of a script start the server, and what to write in their place."""
+    """Return which lines of a script start the server, and what to write instead."""
     first = starts[0]
     last_line = text.rstrip("\n").count("\n") + 1
     where = _lines(first.line.first, first.line.last)
-    advice = (
-        f"{where} {'starts' if first.line.first == first.line.last else 'start'} the server ({_short(first.text)}): "
-    )
-    advice += f"replace {'it' if first.line.first == first.line.last else 'them'} by `exec hpcsweep-node`"
+    single = first.line.first == first.line.last
+    advice = f"{where} {'starts' if single else 'start'} the server ({_short(first.text)}): "
+    advice += f"replace {'it' if single else 'them'} with `exec hpcsweep-node`"
     if last_line > first.line.last:
         after = _lines(first.line.last + 1, last_line)
-        advice += f", and remove {after}, which hpcsweep-node does itself (waiting, load, teardown)"
+        advice += f", and remove {after}, whose work hpcsweep-node does (waiting, load, teardown)"
     if len(starts) > 1:
-        advice += f"; further servers start in line {', '.join(str(start.line.first) for start in starts[1:])}"
+        advice += f"; the script also starts servers in line {', '.join(str(start.line.first) for start in starts[1:])}"
     return advice
 
 
 def _find(words: Sequence[str]) -> tuple[str, int, int] | None:
-    """(engine, index of its first word, index of its first argument); None: no word starts a server."""
+    """Return (engine, index of its first word, index of its first argument); None: no word starts a server."""
     for index, word in enumerate(words):
         name, following = word.rpartition("/")[2], words[index + 1] if index + 1 < len(words) else ""
         if name in ("vllm", "sglang") and following == "serve":
@@ -114,7 +109,7 @@ def _is_python(word: str) -> bool:
 
 
 def _inside_a_shell(command: SimpleCommand, words: Sequence[str]) -> ServerStart | None:
-    """The server in `bash -c "vllm serve ..."`."""
+    """Return the server in `bash -c "vllm serve ..."`."""
     for index, word in enumerate(words[:-1]):
         if re.fullmatch(r"-l?c", word) and any(earlier.rpartition("/")[2] in _SHELLS for earlier in words[:index]):
             for inner in simple_commands(Line(command.line.first, command.line.last, words[index + 1])):

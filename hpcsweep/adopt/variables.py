@@ -1,7 +1,7 @@
-"""The variables of a script as far as they can be known without running it: assignments, defaults, lists of arguments.
+"""Resolve the variables of a script without running it: assignments, defaults, lists of arguments.
 
-A value is known when it is written in the script. What comes from outside (`qsub -v`, the login environment, `$1`,
-command substitutions) is unknown, and stays as it is written.
+A value is known if the script assigns it. Values from outside (`qsub -v`, the login environment, `$1`, command
+substitutions) are unknown and remain as written.
 """
 
 import re
@@ -20,16 +20,16 @@ _ONE_REFERENCE = re.compile(r'"?\$(?:\{)?([A-Za-z_][A-Za-z0-9_]*)(?::?[-=][^{}]*
 
 @dataclass
 class ShellVariables:
-    """Name -> raw words of its value; one word for a plain variable, several for an array.
+    """The variables of a script: name -> raw words of its value, one for a plain variable, several for an array.
 
-    `parameters`: names whose value is a default (`${NAME:-32768}`) that the environment may replace.
+    `parameters`: names whose value is a default (`${NAME:-32768}`) that the environment may override.
     """
 
     values: dict[str, list[str]] = field(default_factory=dict)
     parameters: set[str] = field(default_factory=set)
 
     def assign(self, word: str) -> str | None:
-        """Take an assignment; the name. None: the word is none."""
+        """Apply an assignment and return its name; None: the word is not an assignment."""
         match = ASSIGNMENT.fullmatch(word)
         if match is None:
             return None
@@ -58,17 +58,17 @@ class ShellVariables:
         return name
 
     def default(self, name: str, value: str) -> None:
-        """Take a default: the value of a variable that the environment may set."""
+        """Set a default: the value of a variable that the environment may override."""
         self.parameters.add(name)
         self.values.setdefault(name, [value])
 
     def text(self, word: str) -> str | None:
-        """The text of one raw word with its variables filled in; None: one of them is not known."""
+        """Return the text of a raw word with its variables filled in; None: a variable is not known."""
         single = word.startswith("'") and word.endswith("'") and len(word) > 1
         return unquoted(word) if single else self._fill(unquoted(word), 0)
 
     def words(self, raw: str) -> Iterator[tuple[str, str | None, str | None]]:
-        """Yield (raw word, text, the one variable that it is) for each word that a raw word expands to.
+        """Yield (raw word, text, the variable that it consists of) for each word that a raw word expands to.
 
         An unquoted variable, and an array, may expand to several words. Text None: not known.
         """

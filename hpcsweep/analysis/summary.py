@@ -1,4 +1,4 @@
-"""`analyse`: a sweep's rows to its findings."""
+"""The entry point of the analysis: the findings of a sweep from its rows."""
 
 from collections.abc import Sequence
 
@@ -9,11 +9,14 @@ from hpcsweep.analysis.compared.pareto import pareto_front, scale_to_equal_gpus
 from hpcsweep.analysis.compared.variant_index import VariantIndex
 from hpcsweep.analysis.compared.variants import build_runs, build_variants, find_baseline, sweep_facts
 from hpcsweep.analysis.compared.waterfall import build_waterfall
+from hpcsweep.analysis.decision.choice import decide
+from hpcsweep.analysis.decision.next_step import next_steps
 from hpcsweep.analysis.decision.objective import Goal, read_goal
 from hpcsweep.analysis.decision.recommend import recommend
 from hpcsweep.analysis.findings import Findings
 from hpcsweep.analysis.findings.compared import Comparison
 from hpcsweep.analysis.findings.measured import SampleSet
+from hpcsweep.analysis.measured.bounds import with_bounds
 from hpcsweep.analysis.measured.cells import build_cells
 from hpcsweep.analysis.measured.costs import build_costs
 from hpcsweep.analysis.measured.metrics import METRICS, RUN_METRICS
@@ -27,11 +30,11 @@ COMPARED = ("tps", "ttft_s", "tpot_s", "e2e_s", "output_throughput", "total_thro
 
 
 def analyse(sweep: SweepRow) -> Findings:
-    """All findings of a sweep. Pure: the same rows give the same findings, to the last digit."""
+    """Return all findings of a sweep. Pure: the same rows give the same findings, to the last digit."""
     baseline = find_baseline(sweep)
     variants = build_variants(sweep, baseline)
     runs = build_runs(sweep.runs)
-    cells = build_cells(sweep.runs)
+    cells = with_bounds(build_cells(sweep.runs), sweep.runs, sweep.models)
     results = build_results(cells, [variant.variant for variant in variants])
     tables = MetricTables(results, cells)
     goal = read_goal(sweep.objective, tables.measured)
@@ -39,7 +42,8 @@ def analyse(sweep: SweepRow) -> Findings:
     startups = build_startups(sweep.runs)
     times = StartupTimes(startups)
     index = VariantIndex(variants, sweep.axes, sweep.baseline)
-    main = _main_fields(tables, goal)
+    main = _main_tables(tables, goal)
+    decision = decide(goal, tables, variants, times)
     scaling = scale_to_equal_gpus(results, variants)
     return Findings(
         sweep=sweep_facts(sweep, baseline, tables.workloads),
@@ -48,7 +52,7 @@ def analyse(sweep: SweepRow) -> Findings:
         cells=cells,
         results=results,
         comparisons=comparisons,
-        axes=build_axes(index, runs, _effect_fields(tables, goal), comparisons, times),
+        axes=build_axes(index, runs, _effect_tables(tables, goal), comparisons, times),
         interactions=build_interactions(index, main),
         waterfalls=tuple(w for table in main if (w := build_waterfall(table, index, variants)) is not None),
         scaling=scaling,
@@ -56,8 +60,9 @@ def analyse(sweep: SweepRow) -> Findings:
         startups=startups,
         cache_effects=cache_effects(startups),
         costs=build_costs(sweep.runs),
-        recommendation=recommend(goal, tables, variants, sweep.runs, runs, times, sweep.axes),
+        recommendation=recommend(goal, decision, tables, variants, sweep.runs, runs, times, sweep.axes),
         remarks=build_remarks(variants, runs, cells, comparisons, scaling, startups),
+        next_steps=next_steps(goal, decision, variants, sweep.runs),
         index={variant.variant: variant for variant in variants},
     )
 
@@ -67,17 +72,17 @@ def _conditions(metric: str) -> tuple[SampleSet, ...]:
 
 
 def _metrics(goal: Goal) -> list[str]:
-    """The compared metrics, and those of the objective that a workload has."""
+    """Return the metrics of the objective that a workload has, and the compared ones."""
     own = [term.metric for term in goal.terms if term.workload is not None]
     return list(dict.fromkeys([*own, *COMPARED]))
 
 
 def _against_baseline(tables: MetricTables, baseline: str | None, goal: Goal) -> tuple[Comparison, ...]:
-    """Every variant against the baseline, one family of comparisons a metric and condition over all workloads.
+    """Compare every variant with the baseline, in one family per metric and sample set over all workloads.
 
-    A workload that was left out on a arm has no comparison: the results say n/a.
+    A workload that one of the two left out has no comparison; the results have it as n/a.
     """
-    found: list[Comparison] = []
+    comparisons: list[Comparison] = []
     if baseline is None:
         return ()
     for metric in _metrics(goal):
@@ -88,19 +93,19 @@ def _against_baseline(tables: MetricTables, baseline: str | None, goal: Goal) ->
                 sent = [name for name, arm in table.arms.items() if arm.result.left_out is None]
                 if baseline in sent:
                     family += [(table, baseline, name) for name in sent if name != baseline]
-            found += compare_family(family)
-    return tuple(found)
+            comparisons += compare_family(family)
+    return tuple(comparisons)
 
 
-def _main_fields(tables: MetricTables, goal: Goal) -> list[MetricTable]:
-    """The metric of the objective on each workload; TPS of warm samples where the objective is a startup time."""
+def _main_tables(tables: MetricTables, goal: Goal) -> list[MetricTable]:
+    """Return the table of the objective's metric for each workload; warm TPS where the objective is a startup time."""
     on_load = goal.metric in RUN_METRICS or METRICS[goal.metric].of_samples
     metric = goal.metric if on_load else "tps"
     condition: SampleSet = goal.condition if METRICS[metric].of_samples else "all"
     return [tables.get(workload, metric, condition) for workload in tables.workloads]
 
 
-def _effect_fields(tables: MetricTables, goal: Goal) -> Sequence[MetricTable]:
+def _effect_tables(tables: MetricTables, goal: Goal) -> Sequence[MetricTable]:
     return [
         tables.get(workload, metric, condition)
         for metric in _metrics(goal)

@@ -1,4 +1,4 @@
-"""Find the result blocks that a row or cell of a summary is about: by the lengths of the requests, else by labels."""
+"""Find the result blocks that a row or cell of a summary is about, by the request lengths or else by labels."""
 
 import re
 from bisect import bisect_left
@@ -50,13 +50,13 @@ _CONFIG = frozenset(["baseline", "optimized", "tuned", "before", "after"])
 
 @dataclass(frozen=True)
 class RequestLengths:
-    """Tokens of a request as a text names them; `prompt`: the values that it may mean. `output` None: not named."""
+    """Request lengths in tokens, as written in a text. `prompt`: the possible values. `output` None: not given."""
 
     prompt: tuple[float, ...]
     output: tuple[float, ...] | None
 
     def is_of(self, block: Benchmark) -> bool:
-        """Return whether the requests of a block have these lengths on average; answers may have ended early."""
+        """Return whether the requests of a block have these mean lengths; outputs may have ended early."""
         mean = lengths(block)
         if mean is None:
             return False
@@ -67,7 +67,7 @@ class RequestLengths:
 
 @dataclass(frozen=True)
 class BlockMatch:
-    """The blocks that a cell is about. `sure`: the configuration is identified too, so that no other can be meant."""
+    """The blocks that a cell is about. `sure`: the configuration is identified too, so no other block can be meant."""
 
     blocks: tuple[Benchmark, ...] = ()
     sure: bool = False
@@ -75,7 +75,7 @@ class BlockMatch:
 
 
 def lengths(block: Benchmark) -> tuple[float, float] | None:
-    """Return the mean tokens of prompt and answer; None: the block does not say."""
+    """Return the mean tokens of prompt and output; None: the block does not state them."""
     requests = block.value("completed")
     prompt, output = block.value("total_input_tokens"), block.value("total_output_tokens")
     if not requests or prompt is None or output is None:
@@ -84,7 +84,7 @@ def lengths(block: Benchmark) -> tuple[float, float] | None:
 
 
 def shape_of(text: str) -> RequestLengths | None:
-    """Return the lengths that a text names: `1K in / 128 out`, `ISL=128, OSL=4`, `128/4`, `32K input`; None: none."""
+    """Return the lengths in a text: `1K in / 128 out`, `ISL=128, OSL=4`, `128/4`, `32K input`; None: none."""
     for pattern in _IN_OUT:
         match = pattern.search(text)
         if match:
@@ -99,14 +99,14 @@ def _values(digits: str, kilo: str | None) -> tuple[float, ...]:
 
 
 def words(text: str) -> frozenset[str]:
-    """Return the words of a label that tell it from others."""
+    """Return the words that distinguish a label from others."""
     plain = _BATCH.sub("batch", text.lower())
     return frozenset(_SAME.get(word, word) for word in _WORD.findall(plain) if word not in _GENERIC)
 
 
 @dataclass
 class BlockIndex:
-    """The blocks of a document, the names that it gives to lengths, and the labels of its blocks as words."""
+    """The blocks of a document, its names for request lengths, and the labels of its blocks as words."""
 
     defined: Mapping[str, RequestLengths]
     of_block: Mapping[int, frozenset[str]]
@@ -116,7 +116,7 @@ class BlockIndex:
 
     @classmethod
     def of(cls, blocks: Sequence[Benchmark], lines: Sequence[str]) -> "BlockIndex":
-        """Return the cases of a document: `- Long prompt: 4000 input tokens, 200 output tokens` defines a name."""
+        """Build the index of a document. `- Long prompt: 4000 input tokens, 200 output tokens` defines a name."""
         defined: dict[str, RequestLengths] = {}
         for line in lines:
             match = _DEFINED.match(line[:200])
@@ -137,7 +137,7 @@ class BlockIndex:
         return cls(defined, of_block, by_word, sorted(by_prompt, key=lambda entry: entry[:2]))
 
     def case(self, row: str, column: str, above: str) -> BlockMatch:
-        """Return the case of a cell by the texts of its row and its column, and what stands above the table."""
+        """Return the blocks of a cell by the texts of its row and column, and the text above the table."""
         key = (row, column, above)
         if key not in self._found:
             self._found[key] = self._case(*key)
@@ -152,7 +152,7 @@ class BlockIndex:
             return BlockMatch()
         rarest = min((self.by_word[word] for word in wanted), key=len)
         fitting = [
-            block for block in rarest if wanted <= self.of_block[id(block)] and self._says_no_more(block, wanted)
+            block for block in rarest if wanted <= self.of_block[id(block)] and self._title_is_covered(block, wanted)
         ]
         return BlockMatch(tuple(fitting), sure=len(fitting) == 1)
 
@@ -168,8 +168,8 @@ class BlockIndex:
                     blocks[index] = block
         return [blocks[index] for index in sorted(blocks)]
 
-    def _says_no_more(self, block: Benchmark, wanted: frozenset[str]) -> bool:
-        """Return whether the block's own title says nothing beyond what the cell says."""
+    def _title_is_covered(self, block: Benchmark, wanted: frozenset[str]) -> bool:
+        """Return whether every word of the block's own title is also in the cell."""
         return words(f"{block.context.short} {block.context.comment}") <= wanted
 
     def _by_config(self, fitting: Sequence[Benchmark], wanted: frozenset[str], shape: RequestLengths) -> BlockMatch:

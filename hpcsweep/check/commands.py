@@ -1,10 +1,10 @@
-"""The commands of a report: flags that the shell loses, and whether what is recommended is what was measured."""
+"""Check the serve commands of a report: flags lost to the shell, and whether a recommended command was measured."""
 
 import re
 from collections.abc import Iterator, Sequence
 
 from hpcsweep.analysis.decision.commands import lost_flags
-from hpcsweep.check.findings import ClaimFinding, ClaimVerdict
+from hpcsweep.check.findings import ClaimFinding, ClaimKind, ClaimVerdict
 from hpcsweep.check.measured_figures import NOISE_PERCENT, NOISE_REASON, same_work
 from hpcsweep.imports.documents.model import Benchmark, ImportedDocument, Location, WrittenCommand
 from hpcsweep.imports.documents.numbers import Number, percent_change, shown
@@ -13,13 +13,13 @@ from hpcsweep.imports.documents.serve_settings import ServeSettings, serve_setti
 _MEASURE = "total_token_throughput"
 _NEAREST = 3
 _PASTED = re.compile(r"^(?:\([\w.-]+\)\s)?[\w.-]+@[\w.-]+[: ]\S{0,80}[$#]\s")
-"""The prompt of a shell: a command that ran, in which only the terminal's padding follows the backslash."""
+"""A shell prompt: the command ran, and the blanks after its backslash are the terminal's padding."""
 
 MeasuredSettings = tuple[Benchmark, ServeSettings]
 
 
 def check_commands(document: ImportedDocument) -> list[ClaimFinding]:
-    """Findings on every command of a document, and on the best of several settings."""
+    """Return findings on every command of a document, and on the best of several settings."""
     measured = [(block, settings) for block in document.benchmarks if (settings := settings_of(block)) is not None]
     findings = list(_lost(document))
     for command in document.commands:
@@ -29,7 +29,7 @@ def check_commands(document: ImportedDocument) -> list[ClaimFinding]:
 
 
 def _lost(document: ImportedDocument) -> Iterator[ClaimFinding]:
-    """Yield one finding a command, at the place where it first ends too early."""
+    """Yield one finding per command, at the line where it first ends too early."""
     for cut_off in lost_flags("\n".join(document.lines), once=True):
         if _PASTED.search(cut_off.text):
             continue
@@ -38,15 +38,16 @@ def _lost(document: ImportedDocument) -> Iterator[ClaimFinding]:
             about=document.contexts[cut_off.line - 1].label or "command",
             claim=cut_off.text,
             verdict=ClaimVerdict.DOES_NOT_FOLLOW,
-            reason=f"nothing may follow the backslash: the command ends here and loses {len(cut_off.flags)} flags: "
+            reason="a blank or comment follows the backslash, so the command ends here and "
+            f"loses {len(cut_off.flags)} flags: "
             f"{', '.join(cut_off.flags)}",
-            kind="lost_flags",
+            kind=ClaimKind.LOST_FLAGS,
             sources=(cut_off.line,),
         )
 
 
 def _recommended(command: WrittenCommand, measured: Sequence[MeasuredSettings]) -> Iterator[ClaimFinding]:
-    """Yield whether this very configuration was measured, and whether a better one was."""
+    """Yield whether exactly this configuration was measured, and whether a better one was."""
     wanted = serve_settings(command.argv)
     if wanted is None:
         return
@@ -60,7 +61,13 @@ def _recommended(command: WrittenCommand, measured: Sequence[MeasuredSettings]) 
     reason = f"measured in line {mine.location.line}: {mine.label}"
     lines = (mine.location.line,)
     yield ClaimFinding(
-        command.location, about, claim, ClaimVerdict.CONFIRMED, reason, "recommended_was_measured", sources=lines
+        command.location,
+        about,
+        claim,
+        ClaimVerdict.CONFIRMED,
+        reason,
+        ClaimKind.RECOMMENDED_WAS_MEASURED,
+        sources=lines,
     )
     rivals = [
         pair
@@ -88,9 +95,9 @@ def _recommended(command: WrittenCommand, measured: Sequence[MeasuredSettings]) 
         claim=claim,
         verdict=ClaimVerdict.NOISE if noise else ClaimVerdict.DOES_NOT_FOLLOW,
         reason=f"the best block (line {best.location.line}, {best.label}: {shown(best.figures[_MEASURE].value)} tok/s, "
-        f"{gain:+.1f}%{counted} against {shown(mine.figures[_MEASURE].value)} of line {mine.location.line}) was measured "
-        f"with {', '.join(lacking)}, which this command lacks" + (f"; {NOISE_REASON}" if noise else ""),
-        kind="recommended_lacks_flag",
+        f"{gain:+.1f}%{counted} against {shown(mine.figures[_MEASURE].value)} of line {mine.location.line}) "
+        f"was measured with {', '.join(lacking)}, which this command lacks" + (f"; {NOISE_REASON}" if noise else ""),
+        kind=ClaimKind.RECOMMENDED_LACKS_FLAG,
         sources=(mine.location.line, best.location.line),
     )
 
@@ -98,25 +105,25 @@ def _recommended(command: WrittenCommand, measured: Sequence[MeasuredSettings]) 
 def _not_measured(
     command: WrittenCommand, about: str, claim: str, wanted: ServeSettings, measured: Sequence[MeasuredSettings]
 ) -> ClaimFinding:
-    """Return a note with the blocks of the nearest settings: a command need not be wrong for not being measured."""
+    """Return a note with the blocks of the nearest settings, since a command that was not measured may be right."""
     far = min(len(wanted.differences(settings)) for _, settings in measured)
     near = [(block, what) for block, it in measured if len(what := wanted.differences(it)) == far][:_NEAREST]
     nearest = [f"line {block.location.line} ({block.label}) has {'; '.join(what)}" for block, what in near]
-    reason = f"no block was measured with exactly these settings; the nearest: {', and '.join(nearest)}"
+    reason = f"no block was measured with exactly these settings; nearest: {', and '.join(nearest)}"
     lines = tuple(block.location.line for block, _ in near)
     return ClaimFinding(
-        command.location, about, claim, ClaimVerdict.NOTE, reason, "recommended_not_measured", sources=lines
+        command.location, about, claim, ClaimVerdict.NOTE, reason, ClaimKind.RECOMMENDED_NOT_MEASURED, sources=lines
     )
 
 
 def _same_work(block: Benchmark, other: Benchmark) -> bool:
-    """Return whether both had the same prompts, by their number and tokens."""
+    """Return whether both blocks have the same number of requests and prompt tokens."""
     work = same_work(block)
     return work is not None and work == same_work(other)
 
 
 def _best(document: ImportedDocument) -> Iterator[ClaimFinding]:
-    """Several blocks under one heading: whether the best is really apart from the next, and from all others."""
+    """Yield, for several blocks under one heading, how far the best is from the second and from all others."""
     groups: dict[tuple[str, ...], list[Benchmark]] = {}
     for block in document.benchmarks:
         if (block.value(_MEASURE) or 0) > 0 and block.context.headings:
@@ -139,14 +146,14 @@ def _best(document: ImportedDocument) -> Iterator[ClaimFinding]:
             verdict=ClaimVerdict.NOISE if noise else ClaimVerdict.CONFIRMED,
             reason=f"{' against '.join(values)} {unit}: {change.value:.1f}% apart, all within {span:.1f}%"
             + (f"; {NOISE_REASON}" if noise else ""),
-            kind="best",
+            kind=ClaimKind.BEST,
             recomputed=change.value,
             unit="%",
         )
 
 
 def _gpus(blocks: Sequence[Benchmark]) -> dict[Location, int] | None:
-    """Return the GPUs of each block by its command; None: not all say, or all have the same number."""
+    """Return the GPUs of each block by its command; None: not all are known, or all are equal."""
     settings = {block.location: settings_of(block) for block in blocks}
     counts = {
         location: settings_of_block.gpus

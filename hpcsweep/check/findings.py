@@ -1,4 +1,4 @@
-"""Represent what a check found: a claim, the value recomputed for it, and a verdict."""
+"""The result of checking a claim: the claim, the value recomputed for it, and a verdict."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -8,7 +8,7 @@ from hpcsweep.imports.documents.numbers import shown
 
 
 class ClaimVerdict(str, Enum):
-    """The result of checking one claim."""
+    """The verdict on one claim; the value is printed, and the `verdict` in the JSON output."""
 
     CONFIRMED = "confirmed"
     WRONG = "wrong"
@@ -18,16 +18,41 @@ class ClaimVerdict(str, Enum):
     NOT_CHECKED = "cannot be checked"
 
 
+class ClaimKind(str, Enum):
+    """What a claim is about; the value is the `kind` in the JSON output."""
+
+    PERCENT = "percent"
+    RATIO = "ratio"
+    ORDERING = "ordering"
+    CELL = "cell"
+    SCALED_CELL = "scaled_cell"
+    BEST = "best"
+    DIFFERENCE = "difference"
+    COLD_DIFFERENCE = "cold_difference"
+    FIGURE = "figure"
+    PLAUSIBILITY = "plausibility"
+    FAILURES = "failures"
+    TOKENS = "tokens"
+    SAMPLE = "sample"
+    AVERAGE = "average"
+    COLD_IN_AVERAGE = "cold_in_average"
+    LOG_WINDOW = "log_window"
+    LOST_FLAGS = "lost_flags"
+    RECOMMENDED_WAS_MEASURED = "recommended_was_measured"
+    RECOMMENDED_NOT_MEASURED = "recommended_not_measured"
+    RECOMMENDED_LACKS_FLAG = "recommended_lacks_flag"
+
+
 BAD = (ClaimVerdict.WRONG, ClaimVerdict.DOES_NOT_FOLLOW)
-"""Verdicts that accuse the report, and make a check fail. Each needs its sources by line, and the arithmetic."""
+"""Verdicts against the report, which make a check fail. Their reasons give the arithmetic and the source lines."""
 
 
 @dataclass(frozen=True)
 class ClaimFinding:
-    """One claim and what its own numbers give.
+    """One claim and its verdict.
 
     `stated`, `recomputed`: in `unit`; None: the claim is not a number. `sources`: lines, other than the claim's own,
-    of the numbers that it was compared with.
+    of the numbers with which it was compared.
     """
 
     location: Location
@@ -35,7 +60,7 @@ class ClaimFinding:
     claim: str
     verdict: ClaimVerdict
     reason: str
-    kind: str
+    kind: ClaimKind
     stated: float | None = None
     recomputed: float | None = None
     unit: str = ""
@@ -50,7 +75,7 @@ class ClaimFinding:
 
     @property
     def verdict_text(self) -> str:
-        """Return the verdict; for a wrong number with its deviation."""
+        """Return the verdict, with the deviation for a wrong number."""
         if self.verdict is not ClaimVerdict.WRONG or self.difference is None:
             return self.verdict.value
         unit = f" {self.unit}" if self.unit else ""

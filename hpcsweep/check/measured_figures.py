@@ -1,4 +1,4 @@
-"""Collect the figures that a document measured, and when two of them can be told apart."""
+"""Collect the figures that a document measured, and define the smallest difference between single runs that counts."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -12,14 +12,14 @@ from hpcsweep.imports.documents.numbers import Number
 from hpcsweep.imports.documents.serve_settings import settings_of
 
 NOISE_PERCENT = 100 * math.sqrt(2) * ASSUMED_RUN_SPREAD * t_quantile(0.5 + LEVEL / 2, math.inf)
-"""Single runs that differ by less cannot be told apart, by the spread that the analysis assumes for them."""
+"""Single runs that differ by less cannot be distinguished, given the spread that the analysis assumes for them."""
 
-NOISE_REASON = f"one run each: below {NOISE_PERCENT:.1f}% single runs cannot be told apart"
+NOISE_REASON = f"single runs that differ by less than {NOISE_PERCENT:.1f}% cannot be distinguished"
 
 
 @dataclass(frozen=True)
 class KnownFigure:
-    """A measured figure of one block, or a stated average of one table. `work`: equal for the same requests."""
+    """A measured figure of a block, or a stated average of a table. `work`: equal for the same requests."""
 
     what: str
     value: Number
@@ -32,19 +32,19 @@ class KnownFigure:
 
 
 def same_work(block: Benchmark) -> tuple[object, ...] | None:
-    """Return what identifies the requests of a block: their number and tokens; None: the block does not say."""
+    """Return the number and tokens of a block's requests, which identify them; None: not stated."""
     work = (block.value("completed"), block.value("total_input_tokens"))
     return None if None in work else work
 
 
 def gpus_of(document: ImportedDocument) -> dict[Location, int]:
-    """Return the GPUs of each block whose command says how many."""
+    """Return the GPUs of each block whose command states them."""
     settings = ((block.location, settings_of(block)) for block in document.benchmarks)
     return {location: serve.gpus for location, serve in settings if serve is not None and serve.gpus}
 
 
 def known_averages(document: ImportedDocument) -> list[KnownFigure]:
-    """Return the averages of every table of samples: as stated, else as computed."""
+    """Return the averages of every sample table: as stated, or else as computed."""
     return list(_of_tables(document))
 
 

@@ -11,7 +11,7 @@ from hpcsweep.imports.results.printed_blocks import is_part
 
 
 def check_text(document: ImportedDocument, tracer: Tracer, labelled: LabelledBlocks) -> list[ClaimFinding]:
-    """Return the findings on every line that claims something; the lines of printed blocks claim nothing."""
+    """Return the findings on every line with a claim; the lines of printed result blocks are not claims."""
     lengths = sorted(prompt_lengths(document).items())
     findings: list[ClaimFinding] = []
     for number, line in enumerate(document.lines, 1):

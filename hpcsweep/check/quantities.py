@@ -1,4 +1,4 @@
-"""Find the measured numbers of a text, with their units, and the metric that a text names."""
+"""Find the measured numbers in a text, with their units, and the metric that a text names."""
 
 import re
 from collections.abc import Sequence
@@ -36,14 +36,14 @@ _KILO = {"k": 1e3, "m": 1e6}
 _LABEL = re.compile(r"(?P<label>[A-Za-z][A-Za-z /_-]{0,40}(?:\([A-Za-z/ ]{1,12}\))?)[ ]?[:=][ ]?[*`~\u2248]{0,2}$")
 _LABEL_LENGTH = 60
 _REMEMBERED = 256
-"""Texts whose numbers are kept: a line is asked for again by the lines below it."""
+"""Texts whose numbers are cached; the lines below a line ask for its numbers again."""
 
 
 @dataclass(frozen=True)
 class StatedNumber:
-    """A number in a text: the value in its own `unit`, and its place from `start` to `end`. `label`: `Total TPS: …`.
+    """A number in a text, in its own `unit`, at `start` to `end`. `label`: the text before it, as in `Total TPS: …`.
 
-    `unit`: empty: none is written; `other`: a word follows, so that it counts something else.
+    `unit`: empty: not written; `other`: another word follows, so the number counts something else.
     """
 
     number: Number
@@ -55,7 +55,7 @@ class StatedNumber:
 
     @property
     def seconds(self) -> float | None:
-        """Return the size of its unit in seconds; None: it is not a time."""
+        """Return the size of the unit in seconds; None: not a unit of time."""
         return _SECONDS.get(self.unit)
 
     @property
@@ -65,7 +65,7 @@ class StatedNumber:
 
     @property
     def digits(self) -> int:
-        """Return the number of significant digits; the zeros at the end of a whole number are not counted."""
+        """Return the number of significant digits, not counting the zeros at the end of a whole number."""
         plain = re.sub(r"[^\d.]", "", self.text.split("x")[0]).lstrip("0.")
         whole, dot, _ = plain.partition(".")
         return len(plain.replace(".", "")) if dot else len(whole.rstrip("0"))
@@ -156,15 +156,15 @@ _IN_MS = re.compile(r"[(\[/ ](?:ms|msec|milliseconds?)(?=[)\] /]|$)", re.IGNOREC
 
 
 def unit_of_times(text: str) -> str:
-    """Return the unit of time that a title names, `TTFT (ms)`; empty: none, or several."""
+    """Return the unit of time in a title such as `TTFT (ms)`; empty: none, or several."""
     seconds, ms = _IN_SECONDS.search(text), _IN_MS.search(text)
     return "" if bool(seconds) == bool(ms) else "s" if seconds else "ms"
 
 
 def metrics_of(text: str) -> Sequence[str]:
-    """Return the figures (names of `vllm bench serve`) that a text may name; several: it does not say which.
+    """Return the figures (names of `vllm bench serve`) that a text may name; several if it is ambiguous.
 
-    Empty: none that a benchmark block has: a peak, a share of one GPU or user, a decode speed are others.
+    Empty: not a figure of a benchmark block, such as a peak, a share of one GPU or user, or a decode speed.
     """
     lower = text.lower()
     if _ODD.search(lower):

@@ -1,4 +1,4 @@
-"""Check every claim of a report against its own numbers."""
+"""Run all checks on a report."""
 
 from hpcsweep.check.claims.labelled_blocks import LabelledBlocks
 from hpcsweep.check.commands import check_commands

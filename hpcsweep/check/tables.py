@@ -1,11 +1,11 @@
-"""Check the summary tables of a report: their speeds, and the changes that they state."""
+"""Check the summary tables of a report: their speeds and the changes that they state."""
 
 from collections.abc import Sequence
 
 from hpcsweep.check.claims.claim import cell_claim
 from hpcsweep.check.claims.labelled_blocks import LabelledBlocks
 from hpcsweep.check.claims.table_changes import table_changes
-from hpcsweep.check.findings import ClaimFinding, ClaimVerdict
+from hpcsweep.check.findings import ClaimFinding, ClaimKind, ClaimVerdict
 from hpcsweep.check.recomputed.summary_tables import against_baseline, sample_cells
 from hpcsweep.check.recomputed.tracing import Tracer, table_cells
 from hpcsweep.imports.documents.model import ImportedDocument, Location, ParsedTable
@@ -14,14 +14,14 @@ from hpcsweep.imports.documents.model import ImportedDocument, Location, ParsedT
 def check_tables(
     document: ImportedDocument, tracer: Tracer, labelled: LabelledBlocks, of_lines: Sequence[ClaimFinding]
 ) -> tuple[list[ClaimFinding], set[int]]:
-    """Return the findings on every table, and the places in `of_lines` of findings that they replace."""
+    """Return the findings on every table, and the indexes in `of_lines` of the findings that they replace."""
     open_claims: dict[tuple[int, str], list[int]] = {}
     settled: dict[tuple[int, str], object] = {}
     for at, finding in enumerate(of_lines):
         key = (finding.location.line, finding.claim)
         if finding.verdict is ClaimVerdict.NOT_CHECKED:
             open_claims.setdefault(key, []).append(at)
-        elif finding.kind in ("percent", "ratio"):
+        elif finding.kind in (ClaimKind.PERCENT, ClaimKind.RATIO):
             settled[key] = finding
     findings: list[ClaimFinding] = []
     replaced: set[int] = set()
@@ -43,7 +43,7 @@ def check_tables(
 
 
 def _by_label(finding: ClaimFinding, table: ParsedTable, row: Sequence[str], labelled: LabelledBlocks) -> ClaimFinding:
-    """Return the finding on a change by the blocks that the name of its row names, where the table has no numbers."""
+    """Return the finding on a change by the blocks that its row names, where the table does not have the numbers."""
     if finding.verdict is not ClaimVerdict.NOT_CHECKED:
         return finding
     for title, cell in zip(table.columns, row, strict=False):

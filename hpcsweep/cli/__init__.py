@@ -1,1 +1,1 @@
-"""The command line: glue only."""
+"""The command line: parses options, calls `hpcsweep.api` and the packages below it, and prints."""

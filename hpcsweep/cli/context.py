@@ -1,31 +1,21 @@
-"""What commands share: the home folder and the store that the options of the command line name."""
+"""Open the home folder and the store that the options of the command line name."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager
 
 import click
 
-from hpcsweep import privacy
-from hpcsweep.errors import SpecError
-from hpcsweep.store.open import default_home, default_store, open_store
-from hpcsweep.sweep.layout import Home
+from hpcsweep.api.session import open_session
+from hpcsweep.cli.output import warn
 from hpcsweep.track.refresh import Session
 
 
-@contextmanager
-def session(ctx: click.Context) -> Iterator[Session]:
-    """The home and the store that the options of the command line name."""
+def session(ctx: click.Context) -> AbstractContextManager[Session]:
+    """Return the session of the command line's home folder and store."""
     options = ctx.obj or {}
-    home = Home(Path(options.get("home") or default_home()).absolute())
-    if not str(home.path).isprintable():
-        raise SpecError(
-            f"HPCSWEEP_HOME {str(home.path)!a} has a character that job scripts and JSON files cannot have",
-            hint="choose another with --home",
-        )
-    privacy.enter(home.sweeps_dir)
-    store = open_store(options.get("store") or default_store(home.path))
-    try:
-        yield Session(home, store)
-    finally:
-        store.close()
+    return open_session(options.get("home"), options.get("store"))
+
+
+def refresh(opened: Session, sweeps: list[str], *, ended_too: bool = False) -> None:
+    """Bring these sweeps up to date and print the warnings."""
+    for warning in opened.refresh(sweeps, ended_too=ended_too):
+        warn(warning)

@@ -1,4 +1,4 @@
-"""The command line. Commands are imported when they are asked for, so that `--help` is quick."""
+"""Define the command line. A command is imported when it is used, so that `--help` is fast."""
 
 import gc
 import importlib
@@ -14,38 +14,38 @@ from hpcsweep.terminal_text import printable
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "submit": ("Plan an experiment and submit its runs.", "hpcsweep.cli.commands.submit"),
-    "adopt": ("Make an experiment file of a job script that starts a server.", "hpcsweep.cli.commands.adopt"),
-    "status": ("Show where every run of SWEEP stands.", "hpcsweep.cli.commands.status"),
+    "adopt": ("Convert a job script that starts a server into an experiment file.", "hpcsweep.cli.commands.adopt"),
+    "status": ("Show the state of every run of a sweep.", "hpcsweep.cli.commands.status"),
     "show": ("Show one run: startup timeline, facts, samples, failure.", "hpcsweep.cli.commands.show"),
-    "logs": ("Print the server's or the client's log of a run.", "hpcsweep.cli.commands.logs"),
-    "explain": ("Say why a server or a job failed, from any log.", "hpcsweep.cli.commands.explain"),
-    "cancel": ("Cancel a sweep, or runs of it.", "hpcsweep.cli.commands.cancel"),
-    "retry": ("Submit runs of a sweep again, as further attempts.", "hpcsweep.cli.commands.retry"),
-    "report": ("Report a sweep: summary, startup, effects, recommendation, every run.", "hpcsweep.cli.commands.report"),
+    "logs": ("Print the log of a run's server, client or job.", "hpcsweep.cli.commands.logs"),
+    "explain": ("Explain why a server or a job failed, from any log.", "hpcsweep.cli.commands.explain"),
+    "cancel": ("Cancel a sweep, or some of its runs.", "hpcsweep.cli.commands.cancel"),
+    "retry": ("Submit failed runs of a sweep again, as new attempts.", "hpcsweep.cli.commands.retry"),
+    "report": ("Report a sweep: summary, recommendation, startup, effects, every run.", "hpcsweep.cli.commands.report"),
     "compare": ("Compare two sweeps, variant by variant: SECOND against FIRST.", "hpcsweep.cli.commands.compare"),
-    "export": ("Write a configuration as something to run in production.", "hpcsweep.cli.commands.export"),
-    "import": ("Read results of other tools, and recompute them.", "hpcsweep.cli.commands.import_"),
-    "check": ("Recompute the claims of somebody's report.", "hpcsweep.cli.commands.check"),
-    "data": ("Fetch and check data files of workloads.", "hpcsweep.cli.commands.data"),
-    "doctor": ("Say what this machine is, and what is missing on it.", "hpcsweep.cli.commands.doctor"),
+    "export": ("Write a configuration for production.", "hpcsweep.cli.commands.export"),
+    "import": ("Import results of other tools and recompute them.", "hpcsweep.cli.commands.import_"),
+    "check": ("Check the claims of a benchmark report against its own numbers.", "hpcsweep.cli.commands.check"),
+    "data": ("Fetch and check the data files of workloads.", "hpcsweep.cli.commands.data"),
+    "doctor": ("Check this machine: scheduler, GPUs, engines, configuration.", "hpcsweep.cli.commands.doctor"),
     "init": ("Write a commented hpcsweep.yaml for this machine.", "hpcsweep.cli.commands.init"),
-    "trust": ("Trust FOLDER to connect over SSH and to bring templates.", "hpcsweep.cli.commands.trust"),
+    "trust": ("Trust a folder's SSH connections and templates.", "hpcsweep.cli.commands.trust"),
 }
-"""Name -> (first line of its help, its module). The object in the module has the module's own name."""
+"""Name -> (first line of its help, its module). The command has the name of its module."""
 
 _GC_THRESHOLD = 100_000
-"""Objects made between two searches for garbage. Imports and rows stay: at Python's 700 a status is a tenth slower."""
+"""Allocations between garbage collections. With Python's 700, a status takes a tenth longer: its data is all live."""
 
 
 class LazyGroup(click.Group):
-    """Knows its commands by name; imports one when it is used. Turns our errors into `Error: ...`, exit code 1."""
+    """A group that imports a command when it is used and prints HpcsweepError as `Error: ...` with its exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names, in the order in which a newcomer meets them."""
+        """Return all names, in the order in which a new user needs them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of this name; None: there is none."""
+        """Return the command of this name; None: unknown."""
         if cmd_name not in COMMANDS:
             return None
         module = COMMANDS[cmd_name][1]
@@ -55,19 +55,19 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does it, with the nearest name for one that is not known."""
+        """Resolve a command; for an unknown one, add the nearest name to the error."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as exc:
             raise click.UsageError(f"{exc.message} {nearest(args[0], COMMANDS)}", ctx) from exc
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of commands, without importing them."""
+        """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (text, _) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run; an error that a person can act on is printed without a traceback."""
+        """Run the command; print an HpcsweepError or OSError without a traceback."""
         gc.set_threshold(_GC_THRESHOLD)
         try:
             return super().invoke(ctx)
@@ -77,9 +77,9 @@ class LazyGroup(click.Group):
         except BrokenPipeError:  # `hpcsweep report | head`
             sys.stderr.close()
             ctx.exit(0)
-        except OSError as exc:  # a full or read-only disk, a quota, no locks: wherever it was met
-            place = f"{exc.filename}: " if exc.filename else ""
-            click.echo(printable(f"Error: {place}{exc.strerror or exc}"), err=True)
+        except OSError as exc:  # a full or read-only disk, a quota, no locks
+            file = f"{exc.filename}: " if exc.filename else ""
+            click.echo(printable(f"Error: {file}{exc.strerror or exc}"), err=True)
             ctx.exit(1)
 
 
@@ -89,30 +89,31 @@ class LazyGroup(click.Group):
     "--home",
     envvar="HPCSWEEP_HOME",
     metavar="DIR",
-    help="Folder of sweeps and store, seen by login and compute nodes.  [default: ./.hpcsweep]",
+    help="Folder for sweeps and the store, on a file system that all nodes share.  [default: ./.hpcsweep]",
 )
 @click.option(
     "--store",
     envvar="HPCSWEEP_STORE",
     metavar="URL",
-    help="Store: a path or any SQLAlchemy URL.  [default: HOME/hpcsweep.db]",
+    help="Store: a path or an SQLAlchemy URL.  [default: HOME/hpcsweep.db]",
 )
 @click.pass_context
 def main(ctx: click.Context, home: str | None, store: str | None) -> None:
-    """Sweep configurations of LLM servers over a PBS or Slurm cluster, or this machine.
+    """Sweep configurations of LLM servers on a Slurm or PBS cluster, or on this machine.
 
     \b
     hpcsweep submit exp_runner --grid ep,eager,len
     hpcsweep status
     hpcsweep report
 
-    Exit codes: 0 done; 1 an error that says what to do; 2 wrong usage; 3 a comparison or a wait that ended badly
-    (see the command); 130 interrupted.
+    Exit codes: 0 success; 1 error; 2 usage error; 3 negative result of submit --wait, retry --wait, compare or check;
+    130 interrupted.
     """
     if store and ctx.get_parameter_source("store") is ParameterSource.COMMANDLINE and has_secret(store):
         raise SpecError(
-            "--store: a password in an argument can be read by every user of this machine",
-            hint="put the URL into HPCSWEEP_STORE, or leave the password to ~/.pgpass",
+            "--store: every user of this machine can read a password in an argument",
+            code="secret_in_argument",
+            hint="put the URL into HPCSWEEP_STORE, or the password into ~/.pgpass",
         )
     ctx.obj = {"home": home, "store": store}
 

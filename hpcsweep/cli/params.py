@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from hpcsweep.cli.output import note
+from hpcsweep.cli.output import warn
 from hpcsweep.units import parse_duration_s
 
 
@@ -26,18 +26,18 @@ class CommandWithOldOptions(click.Command):
         option, equals, value = word.partition("=")
         if option not in self.renamed:
             return word
-        note(f"warning: {option} is deprecated: use {self.renamed[option]}")
+        warn(f"{option} is deprecated: use {self.renamed[option]}")
         return f"{self.renamed[option]}{equals}{value}"
 
 
 def duration_s(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    """Seconds of an option such as `24h`, `90m` or `01:30:00`; None: not given. Raises click.BadParameter."""
+    """Parse an option such as `24h`, `90m` or `01:30:00` into seconds; None: not given. Raises click.BadParameter."""
     if value is None:
         return None
     try:
-        found_s = parse_duration_s(value)
+        seconds = parse_duration_s(value)
     except ValueError as exc:
         raise click.BadParameter(str(exc), ctx, param) from exc
-    if not 0 < found_s < math.inf:
-        raise click.BadParameter(f"{value!r} is no time in which anything could run", ctx, param)
-    return found_s
+    if not 0 < seconds < math.inf:
+        raise click.BadParameter(f"duration must be positive: {value!r}", ctx, param)
+    return seconds

@@ -1,4 +1,4 @@
-"""Names of sweeps and runs on the command line."""
+"""Find the sweeps and runs that are named on the command line."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,10 @@ from hpcsweep.sweep.layout import Home, SweepFolder
 
 
 def choose_runs(home: Home, names: Sequence[str]) -> list[tuple[SweepFolder, set[str] | None]]:
-    """The sweeps and runs that `names` mean; None: the whole sweep. No name: the latest sweep, whole.
+    """Return the sweeps that `names` mean, each with its runs; None: the whole sweep.
 
-    A name is a sweep, SWEEP/RUN, or a run of the latest (or last named) sweep; a run may be a unique beginning of its
-    label. Raises SpecError.
+    A name is a sweep, SWEEP/RUN, or a run of the latest (or last named) sweep. A run may be a unique prefix of its
+    label. Without names: the whole latest sweep. Raises SpecError.
     """
     chosen: dict[str, set[str] | None] = {}
     sweeps = home.sweep_names()
@@ -35,23 +35,31 @@ def choose_runs(home: Home, names: Sequence[str]) -> list[tuple[SweepFolder, set
 
 
 def choose_run(home: Home, name: str) -> tuple[SweepFolder, str]:
-    """The one run that `name` means, as for `choose_runs`. Raises SpecError."""
+    """Return the sweep and the label of the run that `name` means, as in `choose_runs`. Raises SpecError."""
     ((sweep, labels),) = choose_runs(home, [name])
     if labels is None:
-        some = [run.label for run in sweep.read_sweep().runs][:6]
-        raise SpecError(f"{name} is a sweep: name one of its runs", hint=", ".join(f"{name}/{run}" for run in some))
+        examples = [run.label for run in sweep.read_sweep().runs][:6]
+        raise SpecError(
+            f"{name} is a sweep; name one of its runs",
+            code="run_expected",
+            hint=", ".join(f"{name}/{run}" for run in examples),
+        )
     (label,) = labels
     return sweep, label
 
 
 def find_run(sweep: SweepFolder, name: str) -> str:
-    """The label of the run that `name` means. Raises SpecError with the nearest ones."""
+    """Return the label of the run that `name` means. Raises SpecError with the nearest labels."""
     labels = [run.label for run in sweep.read_sweep().runs]
     if name in labels:
         return name
-    beginning = [label for label in labels if label.startswith(name)]
-    if len(beginning) == 1:
-        return beginning[0]
-    if beginning:
-        raise SpecError(f"{name!r} means {len(beginning)} runs of {sweep.name}", hint=", ".join(beginning[:6]))
-    raise SpecError(f"{sweep.name} has no run {name!r}", hint=nearest(name, labels[:30]))
+    matches = [label for label in labels if label.startswith(name)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise SpecError(
+            f"{name!r} is a prefix of {len(matches)} runs of {sweep.name}",
+            code="run_ambiguous",
+            hint=", ".join(matches[:6]),
+        )
+    raise SpecError(f"{sweep.name} has no run {name!r}", code="unknown_run", hint=nearest(name, labels[:30]))

@@ -1,91 +1,81 @@
-"""Sweeps shown again and again: a live table on a terminal, a line per change elsewhere."""
+"""Show sweeps until their runs have ended (`--watch`, `--wait`): a live table on a terminal, else a line per change."""
 
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from rich.console import Group
 from rich.live import Live
 
-from hpcsweep.cli.output import say
+from hpcsweep.api.tracking import follow
+from hpcsweep.cli.output import note, say, warn
 from hpcsweep.report.console import make_console
 from hpcsweep.report.status.live import run_line, status_table
-from hpcsweep.schedulers.listings import ABSENCE_GRACE_S
-from hpcsweep.spec.phases import RunState
-from hpcsweep.store.ingest.sweeps import ingest_home
+from hpcsweep.spec.phases import OutcomeKind, RunState
 from hpcsweep.track.refresh import Session
-from hpcsweep.track.runs import SweepStatus, read_runs
+from hpcsweep.track.runs import SweepStatus
 
-_POLL_S = 1.0
-_FRAME_ROWS = 7  # title, head, lines and count of a table
-_ASK_LOCAL_S = 1.0
-_ASK_S = 15.0  # squeue and qstat every second would load a scheduler that all users share
-_UNKNOWN_PATIENCE_S = ABSENCE_GRACE_S + 60.0  # what is unknown may come back, but is not waited for for ever
-_NOT_COMING_BACK = (RunState.FINISHED, RunState.UNKNOWN, RunState.PLANNED)
+NONE_COMPLETED = 3
 INTERRUPTED = 130
+_FRAME_ROWS = 7  # title, header, lines and count of a table
 
 
 def watch(opened: Session, names: Sequence[str]) -> int:
-    """Show these sweeps until their runs have ended: 0; or until Ctrl-C: 130. They go on in either case."""
+    """Show these sweeps until their runs have ended and return 0; 130 after Ctrl-C. The sweeps continue either way."""
     try:
-        follow(opened, names)
+        show_until_ended(opened, names)
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
 
 
-def follow(opened: Session, names: Sequence[str]) -> list[SweepStatus]:
-    """Show these sweeps until their runs have ended; where they stand then."""
+def wait_for(opened: Session, sweep: str) -> int:
+    """Show a sweep until its runs have ended and return an exit code.
+
+    0: at least one run completed; 3: none did; 130: interrupted, and the sweep continues. Runs that were never
+    submitted, or that remain unknown, are listed.
+    """
+    try:
+        (last,) = show_until_ended(opened, [sweep])
+    except KeyboardInterrupt:
+        say(f"\n{sweep} continues. `hpcsweep status {sweep}` shows it; `hpcsweep cancel {sweep}` cancels it.")
+        return INTERRUPTED
+    outcomes = [run.verdict.outcome for run in last.runs]
+    completed = outcomes.count(OutcomeKind.COMPLETED)
+    unknown = sorted(run.run for run in last.runs if run.verdict.state is RunState.UNKNOWN)
+    planned = sorted(run.run for run in last.runs if run.verdict.state is RunState.PLANNED)
+    ended = len(outcomes) - len(unknown) - len(planned)
+    if planned:
+        note(f"Not submitted: {', '.join(planned)}. `hpcsweep retry {sweep}` submits these runs.")
+    if unknown:
+        note(f"State unknown: {', '.join(unknown)}. `hpcsweep retry {sweep} RUN` submits a run again.")
+    if unknown or planned:
+        say(f"{sweep}: {ended} of {len(outcomes)} runs have ended, {completed} completed")
+    else:
+        all_ended = f"all {len(outcomes)} runs have ended" if len(outcomes) > 1 else "its run has ended"
+        say(f"{sweep}: {all_ended}, {completed} completed")
+    return 0 if completed else NONE_COMPLETED
+
+
+def show_until_ended(opened: Session, names: Sequence[str]) -> list[SweepStatus]:
+    """Show these sweeps until their runs have ended; return their last states."""
     console = make_console(sys.stdout)
     last: list[SweepStatus] = []
     if console.is_terminal:
         with Live(console=console, refresh_per_second=2, transient=False) as live:
-            for last in _until_ended(opened, names):
+            for last in follow(opened, names, warn):
                 shown = [sweep for sweep in last if sweep is last[-1] or not _ended(sweep)]
                 rows = max(3, console.height // len(shown) - _FRAME_ROWS)
                 live.update(Group(*(status_table(sweep, rows=rows) for sweep in shown)))
         return last
-    seen: dict[tuple[str, str], str] = {}
-    for last in _until_ended(opened, names):
+    printed: dict[tuple[str, str], str] = {}
+    for last in follow(opened, names, warn):
         for sweep in last:
             for run in sweep.runs:
                 line = run_line(run) if len(names) == 1 else f"{sweep.name}  {run_line(run)}"
-                if seen.get((sweep.name, run.run)) != line:
-                    seen[sweep.name, run.run] = line
+                if printed.get((sweep.name, run.run)) != line:
+                    printed[sweep.name, run.run] = line
                     say(line)
     return last
-
-
-def _until_ended(opened: Session, names: Sequence[str]) -> Iterator[list[SweepStatus]]:
-    """Where the sweeps stand, again and again; run folders are looked at every time, schedulers not so often.
-
-    The last one is where all runs have ended, or where of the rest nobody has known anything for a minute.
-    """
-    told: set[str] = set()
-    asked = float("-inf")
-    pause_s = _ASK_LOCAL_S
-    moved = time.monotonic()
-    while True:
-        if time.monotonic() - asked >= pause_s:
-            troubles = opened.refresh(names)
-            asked = time.monotonic()
-        else:
-            troubles = ingest_home(opened.store, opened.home.path, names).troubles
-        for trouble in troubles:
-            if trouble not in told:
-                told.add(trouble)
-                say(f"warning: {trouble}", err=True)
-        with opened.store.reading() as connection:
-            sweeps = read_runs(connection, names)
-        pause_s = _ASK_LOCAL_S if all(sweep.scheduler == "local" for sweep in sweeps) else _ASK_S
-        yield sweeps
-        if all(map(_ended, sweeps)):
-            return
-        if not all(run.verdict.state in _NOT_COMING_BACK for sweep in sweeps for run in sweep.runs):
-            moved = time.monotonic()
-        elif time.monotonic() - moved > _UNKNOWN_PATIENCE_S:
-            return
-        time.sleep(_POLL_S)
 
 
 def _ended(sweep: SweepStatus) -> bool:

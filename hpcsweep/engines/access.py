@@ -1,9 +1,8 @@
-"""How other users of a node are kept out of a server, by what its engine can do. Pure.
+"""How a server is protected from other users of its node, by what its engine can do. Pure.
 
-Two optional attributes of an engine say it: `unix_socket`, true when its HTTP server can listen on a Unix socket
-(`LaunchContext.socket_path`); and `key_file_text(config, key)`, the text of a configuration file that gives it an API key for
-every endpoint but its health and metrics (`LaunchContext.key_file`), None when this configuration leaves no room for one.
-An engine with neither listens on a TCP port of the node that every user of the node can connect to.
+An engine with `unix_socket` listens on a socket that only its user can open. An engine with `key_file_text` reads its
+API key from a file that only its user can read. An engine with neither listens on a TCP port of the node that every
+user of the node can connect to.
 """
 
 from enum import Enum
@@ -13,7 +12,7 @@ from hpcsweep.spec.server import ServerConfig
 
 
 class Access(str, Enum):
-    """What another user of the node has to get past."""
+    """What another user of the node needs to reach the server."""
 
     UNIX_SOCKET = "unix_socket"
     API_KEY = "api_key"
@@ -22,16 +21,9 @@ class Access(str, Enum):
 
 def access(engine: Engine, config: ServerConfig) -> Access:
     """Return how the server of `config` is protected."""
-    if getattr(engine, "unix_socket", False):
+    if engine.unix_socket:
         return Access.UNIX_SOCKET
-    return Access.API_KEY if key_file_text(engine, config, "x") is not None else Access.OPEN
-
-
-def key_file_text(engine: Engine, config: ServerConfig, key: str) -> str | None:
-    """Return the text of the file that gives the server its API key; None: this engine cannot read one."""
-    make = getattr(engine, "key_file_text", None)
-    text: str | None = make(config, key) if make is not None else None
-    return text
+    return Access.API_KEY if engine.key_file_text(config, "x") is not None else Access.OPEN
 
 
 def exposed(engine: Engine, config: ServerConfig) -> str | None:
@@ -45,6 +37,6 @@ def exposed(engine: Engine, config: ServerConfig) -> str | None:
 
 
 ALLOW_HINT = (
-    "ask for whole nodes (`exclusive: true` in the cluster profile), or set `allow_unprotected_server: true` there if "
+    "request whole nodes (`exclusive: true` in the cluster profile), or set `allow_unprotected_server: true` there if "
     "no other user can log in to the nodes"
 )

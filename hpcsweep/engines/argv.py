@@ -1,4 +1,4 @@
-"""From neutral settings and a user's own flags to arguments, and back, by an engine's table of flags."""
+"""Convert neutral settings and a user's own flags to arguments and back, with an engine's table of flags."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,9 @@ _FACTORS = {"": 1, "k": 10**3, "K": 2**10, "m": 10**6, "M": 2**20, "g": 10**9, "
 
 @dataclass(frozen=True)
 class SettingFlag:
-    """How an engine says one neutral setting.
+    """How an engine spells one neutral setting.
 
-    `flag` takes a value. A switch has `on` and `off` instead; None: that is the engine's default and needs no flag.
+    `flag` takes a value. A switch has `on` and `off` instead; None: the engine's default, which needs no flag.
     `aliases`: other long names of `flag` or `on`.
     """
 
@@ -26,7 +26,7 @@ class SettingFlag:
     aliases: tuple[str, ...] = ()
 
     def switches(self) -> dict[str, bool]:
-        """For a switch: every flag that says it -> what it says. Empty for a flag with a value."""
+        """Return every flag of a switch with the value that it sets; empty for a flag with a value."""
         if self.flag is not None:
             return {}
         yes = [name for name in (self.on, *self.aliases) if name is not None]
@@ -34,17 +34,17 @@ class SettingFlag:
         return meaning | ({self.off: False, self.off.replace("--no-", "--", 1): True} if self.off is not None else {})
 
     def names(self) -> list[str]:
-        """Every flag that says this setting."""
+        """Return every flag that sets this setting."""
         return [self.flag, *self.aliases] if self.flag is not None else list(self.switches())
 
 
 def canonical(flag: str) -> str:
-    """`--max_model_len` as `--max-model-len`: the engines read both."""
+    """Return `--max_model_len` as `--max-model-len`; the engines accept both."""
     return "--" + flag.lstrip("-").replace("_", "-")
 
 
 def settings_argv(table: Sequence[SettingFlag], settings: EngineSettings) -> list[str]:
-    """The arguments that say `settings`, in the order of the table. What is None is left to the engine."""
+    """Return the arguments for `settings`, in the order of the table. None leaves a setting to the engine."""
     argv: list[str] = []
     for entry in table:
         value = getattr(settings, entry.setting)
@@ -60,9 +60,10 @@ def settings_argv(table: Sequence[SettingFlag], settings: EngineSettings) -> lis
 
 
 def flags_argv(flags: Mapping[str, FlagValue], *, negatable: bool) -> list[str]:
-    """A user's own flags as arguments, untouched. `negatable`: False is the flag's `--no-` form; else it is left out.
+    """Return a user's own flags as arguments, unchanged.
 
-    A value that starts with a dash is joined by `=`, so that no parser takes it for a flag.
+    `negatable`: False becomes the flag's `--no-` form; otherwise it is left out. A value that starts with a dash is
+    joined with `=`, so that no parser takes it for a flag.
     """
     argv: list[str] = []
     for flag, value in flags.items():
@@ -81,14 +82,14 @@ def flags_argv(flags: Mapping[str, FlagValue], *, negatable: bool) -> list[str]:
 
 
 def merged_settings(table: Sequence[SettingFlag], config: ServerConfig) -> EngineSettings:
-    """The neutral settings of `config`, completed by its flags that say the same in the engine's own names."""
-    from_flags = _said_by_flags(table, config.flags)
+    """Return the neutral settings of `config`, completed by its flags that set the same in the engine's own names."""
+    from_flags = _settings_in_flags(table, config.flags)
     own = {name: value for name, value in config.settings.model_dump().items() if value is not None}
     return EngineSettings.model_validate(from_flags | own)
 
 
 def passed_flags(table: Sequence[SettingFlag], config: ServerConfig) -> dict[str, FlagValue]:
-    """The flags of `config` that are passed on: all but those that say what an axis says, for the axis holds."""
+    """Return the flags of `config` to pass on: all but those of a setting that an axis sets, which takes precedence."""
     taken = {
         canonical(name)
         for entry in table
@@ -98,7 +99,7 @@ def passed_flags(table: Sequence[SettingFlag], config: ServerConfig) -> dict[str
     return {flag: value for flag, value in config.flags.items() if canonical(flag) not in taken}
 
 
-def _said_by_flags(table: Sequence[SettingFlag], flags: Mapping[str, FlagValue]) -> dict[str, Any]:
+def _settings_in_flags(table: Sequence[SettingFlag], flags: Mapping[str, FlagValue]) -> dict[str, Any]:
     given = {canonical(flag): value for flag, value in flags.items() if value is not None}
     settings: dict[str, Any] = {}
     for entry in table:
@@ -113,7 +114,7 @@ def _said_by_flags(table: Sequence[SettingFlag], flags: Mapping[str, FlagValue])
 
 
 def _read(setting: str, value: FlagValue) -> Any:
-    """The value of a setting as an engine would read it; None: it cannot be told."""
+    """Return the value of a setting as an engine would read it; None: unknown."""
     if isinstance(value, (bool, list)) or value is None:
         return None
     if setting in ("kv_cache_dtype", "quantization"):

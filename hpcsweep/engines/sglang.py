@@ -1,18 +1,19 @@
 """SGLang: `sglang serve`, or `python -m sglang.launch_server` where the executable is an interpreter.
 
-Flags and log lines were read in the wheels 0.5.3, 0.5.4.post2 and 0.5.23; no SGLang was run.
+Flags and log lines were read in the wheels 0.5.3, 0.5.4.post2 and 0.5.23; SGLang was not run on a GPU.
 """
 
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from packaging.version import Version
 
 from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_settings, passed_flags, settings_argv
-from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, LaunchContext, PhasePattern
+from hpcsweep.engines.base import Endpoints, Engine, Fp8Rule, Launch, LaunchContext, MemoryRule
+from hpcsweep.engines.flag_history import SGLANG, FlagHistory
 from hpcsweep.engines.logs.sglang_log import FACTS, NOISE, PHASES
 from hpcsweep.engines.versions import parse_version
 from hpcsweep.spec.server import EngineSettings, FlagValue, ServerConfig
@@ -28,7 +29,8 @@ SETTING_FLAGS = (
     SettingFlag("gpu_memory_utilization", "--mem-fraction-static"),
     SettingFlag("prefix_caching", off="--disable-radix-cache"),
 )
-"""The plain ones. Expert parallelism is a size here, eager depends on the version, and prefill has two flags."""
+"""Settings with one flag each. Expert parallelism is a size in SGLang, the flag of `eager` depends on the version, and
+prefill has two flags."""
 
 _EXPERT_FLAGS = ("--ep-size", "--expert-parallel-size", "--ep")
 _EAGER_FLAG = "--disable-cuda-graph"
@@ -36,49 +38,61 @@ _EAGER_SINCE = Version("0.5.23")
 _EAGER_ARGV = ["--cuda-graph-backend-decode", "disabled", "--cuda-graph-backend-prefill", "disabled"]
 _WATCHDOG_FLAG = "--watchdog-timeout"
 _OWN_TIMEOUT_S = 7 * 86400
-"""SGLang ends itself when one step takes longer than its watchdog allows (300 s): put out of the way; ours decide."""
+"""SGLang exits when one step takes longer than its watchdog allows (300 s). The watchdog is set to a week, so that the
+budgets of the sweep apply."""
 _CONFIG_FLAG = "--config"
 _CHUNK_FLAG, _PREFILL_FLAG = "--chunked-prefill-size", "--max-prefill-tokens"
 _KV_DTYPES = {"fp8": "fp8_e4m3"}
 _OURS: Mapping[str, str] = {
     "--host": "the server listens on the loopback interface of its node",
-    "--port": "a free port is chosen on the node",
-    "--api-key": "a key that an argument carries can be read by everyone on the node",
-    "--admin-api-key": "a key that an argument carries can be read by everyone on the node",
-    "--model": "the model is named by `model`",
-    "--model-path": "the model is named by `model`",
-    "--revision": "the revision is named by `model`",
-    "--served-model-name": "the name is given by `model.served_name`",
+    "--port": "the agent chooses a free port on the node",
+    "--api-key": "every user of the node can read a key in an argument",
+    "--admin-api-key": "every user of the node can read a key in an argument",
+    "--model": "`model` sets it",
+    "--model-path": "`model` sets it",
+    "--revision": "`model.revision` sets it",
+    "--served-model-name": "`model.served_name` sets it",
 }
 _VERSION = re.compile(r"(?:sglang version:\s*)?(\d+\.\d+\.\d+\S*)")
 
 
-class Sglang:
-    """The adapter of SGLang, 0.5.3 and later.
+class Sglang(Engine):
+    """Adapter of SGLang 0.5.3 and later.
 
-    It takes an API key by an argument only, which every user of the node could read. Its `--config` file may hold
-    arguments (server_args_config_parser.py), so the key is in a file that only its owner can read.
+    SGLang reads its API key from an argument only, which every user of the node can see. Its `--config` file may
+    contain arguments (server_args_config_parser.py), so the key is written to such a file, readable by its owner only.
     """
 
-    name: str = "sglang"
-    endpoints: Endpoints = Endpoints(reset_prefix_cache="/flush_cache")
-    phase_patterns: Sequence[PhasePattern] = PHASES
-    fact_patterns: Sequence[FactPattern] = FACTS
-    failure_patterns: Sequence[FailurePattern] = ()
-    noise: Sequence[re.Pattern[str]] = NOISE
-    version_argv: tuple[str, ...] = ("version",)
-    help_argv: tuple[str, ...] = ("serve", "--help")
-    distributions: tuple[str, ...] = ("sglang",)
-    api_key_env: str | None = None
+    name = "sglang"
+    title = "SGLang"
+    executable = "sglang"
+    modules = ("sglang.launch_server",)
+    endpoints = Endpoints(reset_prefix_cache="/flush_cache")
+    phase_patterns = PHASES
+    fact_patterns = FACTS
+    noise = NOISE
+    distributions = ("sglang",)
+    flag_history: FlagHistory = SGLANG
+    memory = MemoryRule(default_utilization=0.9)
+    fp8 = Fp8Rule(refusal="stops with `type fp8e4nv not supported in this architecture`")
+    longer_context_env = ("SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN",)
+    longer_context_flags = ("--json-model-override-args",)
+    log_banner = re.compile(
+        r"server_args=(?:ServerArgs\(|\{)|The server is fired up|Received sigquit from a child|sglang serve"
+    )
+    log_mentions = re.compile(
+        r"\bsglang\b|\bsgl[-_]kernel\b|kill_process_tree called|\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d (?:DP|TP|PP|EP)\d",
+        re.IGNORECASE,
+    )
 
     def key_file_text(self, config: ServerConfig, key: str) -> str | None:
-        """See `hpcsweep.engines.access`. SGLang reads one `--config` file: None when the user names one."""
+        """Return a `--config` file with the key; None when the user names one, since SGLang reads only one."""
         if any(canonical(flag) == _CONFIG_FLAG and value for flag, value in config.flags.items()):
             return None
         return f"api-key: {json.dumps(key)}\n"
 
     def settings(self, config: ServerConfig) -> EngineSettings:
-        """See `Engine.settings`. With DP attention the data parallel ranks share the tensor parallel GPUs."""
+        """Return the neutral settings; with DP attention the data parallel ranks share the tensor parallel GPUs."""
         flags = {canonical(flag): value for flag, value in config.flags.items() if value not in (None, False)}
         values = merged_settings(SETTING_FLAGS, config).model_dump()
         if values["expert_parallel"] is None and any(flag in flags for flag in _EXPERT_FLAGS):
@@ -95,35 +109,45 @@ class Sglang:
         return EngineSettings.model_validate(values)
 
     def unsupported(self, config: ServerConfig) -> list[str]:
-        """See `Engine.unsupported`."""
+        """Return why `config` cannot be expressed; see `Engine.unsupported`."""
         sentences = [
-            f"{flag} is not for `engine_args`: {_OURS[canonical(flag)]}"
+            f"{flag} cannot be set under `engine_args`: {_OURS[canonical(flag)]}"
             for flag in config.flags
             if canonical(flag) in _OURS
         ]
         if config.settings.expert_parallel and (self.settings(config).tensor_parallel_size or 1) == 1:
             sentences.append(
-                "SGLang spreads experts over the tensor parallel GPUs: with one GPU there is nothing to do"
+                "SGLang distributes experts over the tensor parallel GPUs; expert parallelism has no effect on one GPU"
             )
         return sentences
 
     def launch(self, config: ServerConfig, context: LaunchContext) -> Launch:
-        """See `Engine.launch`."""
+        """Return the command; see `Engine.launch`."""
         argv = [context.executable]
-        argv += ["serve"] if PurePosixPath(context.executable).name == "sglang" else ["-m", "sglang.launch_server"]
+        argv += ["serve"] if _is_console_script(context.executable) else ["-m", self.modules[0]]
         argv += ["--model-path", config.model, "--host", context.host, "--port", str(context.port)]
         argv += ["--served-model-name", config.served_name]
         if context.key_file is not None:
             argv += [_CONFIG_FLAG, context.key_file]
         if config.revision is not None:
             argv += ["--revision", config.revision]
-        argv += settings_argv(SETTING_FLAGS, _own_words(config.settings))
+        argv += settings_argv(SETTING_FLAGS, _in_sglang_terms(config.settings))
         argv += self._special_argv(config, context.version)
         flags = flags_argv(_passed(config), negatable=False)
         if context.startup_budget_s is not None and _WATCHDOG_FLAG not in map(canonical, config.flags):
             argv += [_WATCHDOG_FLAG, str(max(_OWN_TIMEOUT_S, 2 * math.ceil(context.startup_budget_s)))]
         argv += flags if "--enable-metrics" in flags else [*flags, "--enable-metrics"]
         return Launch(tuple(argv), {"NO_COLOR": "1"} | config.env)
+
+    def version_argv(self, executable: str) -> tuple[str, ...]:
+        """Return `version`; an interpreter runs a statement that prints the version of the package."""
+        if _is_console_script(executable):
+            return ("version",)
+        return ("-c", "from importlib.metadata import version; print(version('sglang'))")
+
+    def help_argv(self, executable: str) -> tuple[str, ...]:
+        """Return `serve --help`, or the help of the module for an interpreter."""
+        return ("serve", "--help") if _is_console_script(executable) else ("-m", self.modules[0], "--help")
 
     def _special_argv(self, config: ServerConfig, version: str | None) -> list[str]:
         settings = config.settings
@@ -141,19 +165,24 @@ class Sglang:
         return argv
 
     def parse_version(self, text: str) -> str | None:
-        """See `Engine.parse_version`. `sglang version` prints `sglang version: 0.5.23`."""
+        """Return the version: `sglang version` prints `sglang version: 0.5.23`."""
         versions = [match[1] for line in text.splitlines() if (match := _VERSION.fullmatch(line.strip()))]
         return versions[0] if versions else None
 
 
-def _own_words(settings: EngineSettings) -> EngineSettings:
-    """`fp8` is what vLLM calls the type that SGLang calls `fp8_e4m3`."""
+def _is_console_script(executable: str) -> bool:
+    """Return whether the executable is `sglang` itself; any other one is taken for a Python interpreter."""
+    return PurePosixPath(executable).name == "sglang"
+
+
+def _in_sglang_terms(settings: EngineSettings) -> EngineSettings:
+    """Return the settings with vLLM's name `fp8` of a KV cache type replaced by SGLang's `fp8_e4m3`."""
     dtype = settings.kv_cache_dtype
     return settings if dtype is None else settings.model_copy(update={"kv_cache_dtype": _KV_DTYPES.get(dtype, dtype)})
 
 
 def _passed(config: ServerConfig) -> dict[str, FlagValue]:
-    """The user's flags, without those that an axis says."""
+    """Return the user's flags without those that an axis sets."""
     settings = config.settings
     taken: set[str] = set()
     if settings.expert_parallel is not None:

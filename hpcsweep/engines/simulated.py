@@ -1,13 +1,13 @@
-"""The simulated engine, `python -m hpcsweep.simulator`: stands in for a real one where that is not installed.
+"""The simulated engine, `python -m hpcsweep.simulator`, which replaces a real engine that is not installed.
 
-It writes vLLM's log lines and serves vLLM's endpoints, whichever engine it stands in for.
+It writes vLLM's log lines and serves vLLM's endpoints, whichever engine it replaces.
 """
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from hpcsweep.engines.base import Endpoints, Engine, FactPattern, FailurePattern, Launch, LaunchContext, PhasePattern
+from hpcsweep.engines.base import Endpoints, Engine, Launch, LaunchContext
 from hpcsweep.engines.logs.vllm_log import FACTS, NOISE, PHASES
 from hpcsweep.spec.axes import BUILTIN_AXES, builtin_level
 from hpcsweep.spec.server import EngineSettings, ServerConfig
@@ -15,40 +15,39 @@ from hpcsweep.spec.server import EngineSettings, ServerConfig
 _VERSION = re.compile(r"hpcsweep\.simulator (\S+)")
 
 
-class SimulatedEngine:
-    """One variant on the simulated engine. Unlike the other adapters it is made for one run.
+class SimulatedEngine(Engine):
+    """Adapter of one run on the simulated engine; unlike the other adapters it is created for each run.
 
-    `real`: the engine that it stands in for. `profile`: path of the profile on the node. `axes`: axis -> label of
-    every axis of the experiment. `repeat`: of the run; the profile's jitter differs from one to the next.
+    `real`: the engine that it replaces. `profile`: path of the profile on the node. `axes`: axis -> label of every
+    axis of the experiment. `repeat`: number of the repeat, which seeds the profile's jitter.
     `LaunchContext.executable` is the Python interpreter.
     """
 
-    name: str = "simulated"
-    endpoints: Endpoints = Endpoints(cache_salt="cache_salt")
-    phase_patterns: Sequence[PhasePattern] = PHASES
-    fact_patterns: Sequence[FactPattern] = FACTS
-    failure_patterns: Sequence[FailurePattern] = ()
-    noise: Sequence[re.Pattern[str]] = NOISE
-    version_argv: tuple[str, ...] = ("-m", "hpcsweep.simulator", "--version")
-    help_argv: tuple[str, ...] = ("-m", "hpcsweep.simulator", "--help")
-    distributions: tuple[str, ...] = ("hpcsweep",)
-    api_key_env: str | None = "VLLM_API_KEY"
-    unix_socket: bool = True
+    name = "simulated"
+    executable = "python3"
+    modules = ("hpcsweep.simulator",)
+    endpoints = Endpoints(cache_salt="cache_salt")
+    phase_patterns = PHASES
+    fact_patterns = FACTS
+    noise = NOISE
+    distributions = ("hpcsweep",)
+    api_key_env = "VLLM_API_KEY"
+    unix_socket = True
 
     def __init__(self, real: Engine, profile: str, time_scale: float, axes: Mapping[str, str], repeat: int = 1) -> None:
         self._real, self._profile, self._time_scale = real, profile, time_scale
         self._axes, self._repeat = dict(axes), repeat
 
     def settings(self, config: ServerConfig) -> EngineSettings:
-        """See `Engine.settings`: as the real engine understands them."""
+        """Return the neutral settings as the real engine reads them."""
         return self._real.settings(config)
 
     def unsupported(self, config: ServerConfig) -> list[str]:
-        """Nothing: what the real engine cannot express was refused before the run was submitted."""
+        """Return nothing: what the real engine cannot express was rejected before the submission."""
         return []
 
     def variant(self, config: ServerConfig) -> dict[str, str]:
-        """What rules of a profile are matched on: every built-in axis that is set, flags, and the run's own axes."""
+        """Return what the rules of a profile match: every built-in axis that is set, flags, and the run's own axes."""
         settings = self.settings(config)
         variant = {"model": config.model, "engine": config.engine}
         for axis in BUILTIN_AXES.values():
@@ -60,7 +59,7 @@ class SimulatedEngine:
         return variant | self._axes
 
     def launch(self, config: ServerConfig, context: LaunchContext) -> Launch:
-        """See `Engine.launch`."""
+        """Return the command; see `Engine.launch`."""
         settings = self.settings(config)
         argv = [context.executable, "-m", "hpcsweep.simulator", "--model", config.model]
         argv += (
@@ -83,7 +82,15 @@ class SimulatedEngine:
             argv.append("--no-enable-prefix-caching")
         return Launch(tuple(argv), dict(config.env))
 
+    def version_argv(self, executable: str) -> tuple[str, ...]:
+        """Return the arguments that print the version of the simulator."""
+        return ("-m", self.modules[0], "--version")
+
+    def help_argv(self, executable: str) -> tuple[str, ...]:
+        """Return the arguments that print the flags of the simulator."""
+        return ("-m", self.modules[0], "--help")
+
     def parse_version(self, text: str) -> str | None:
-        """See `Engine.parse_version`."""
+        """Return the version; see `Engine.parse_version`."""
         match = _VERSION.search(text)
         return match[1] if match else None

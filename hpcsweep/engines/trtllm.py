@@ -1,21 +1,21 @@
-"""TensorRT-LLM: `trtllm-serve`, with the PyTorch backend, which is its default since 1.0.
+"""TensorRT-LLM: `trtllm-serve` with the PyTorch backend, its default since 1.0.
 
-Its configuration file overrides the command line, and replaces nested parts whole. So every setting goes into the
-file, and the file that is written, and recorded, is the merged result. Options were read in `commands/serve.py`;
-no TensorRT-LLM was run.
+Its configuration file overrides the command line and replaces nested parts as a whole. Therefore every setting is
+written to the file, which is also the record of the merged result. The options were read in `commands/serve.py`;
+TensorRT-LLM itself was not run.
 """
 
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
 from ruamel.yaml import YAML
 
 from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_settings, passed_flags
-from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, LaunchContext, PhasePattern
+from hpcsweep.engines.base import Endpoints, Engine, Launch, LaunchContext, MemoryRule
 from hpcsweep.engines.logs.trtllm_log import FACTS, NOISE, PHASES
 from hpcsweep.spec.server import EngineSettings, FlagValue, ServerConfig
 
@@ -63,37 +63,39 @@ OPTIONS = frozenset(
         "--trust_remote_code",
     )
 )
-"""Options of the command line. A flag that is none of these is a key of the configuration file; dots nest."""
+"""Options of the command line. Any other flag is a key of the configuration file, in which dots nest."""
 
 _EXPERT_FLAGS = ("--moe_expert_parallel_size", "--ep_size")
 _OURS: Mapping[str, str] = {
     "--host": "the server listens on the loopback interface of its node",
-    "--port": "a free port is chosen on the node",
-    "--revision": "the revision is named by `model`",
-    "--config": "give its keys as flags of `engine_args`; hpcsweep writes the file",
-    "--extra_llm_api_options": "give its keys as flags of `engine_args`; hpcsweep writes the file",
-    "--served_model_name": "the name is given by `model.served_name`",
+    "--port": "the agent chooses a free port on the node",
+    "--revision": "`model.revision` sets it",
+    "--config": "hpcsweep writes this file; write its keys as flags under `engine_args`",
+    "--extra_llm_api_options": "hpcsweep writes this file; write its keys as flags under `engine_args`",
+    "--served_model_name": "`model.served_name` sets it",
 }
 _OURS_CANONICAL = {canonical(flag): reason for flag, reason in _OURS.items()}
 _VERSION = re.compile(r"(?:.*\bversion:?\s*)?v?(\d+\.\d+\.\d+\S*)")
 
 
-class TensorRtLlm:
-    """The adapter of TensorRT-LLM, 1.0 and later. `trtllm-serve` takes no API key; its servers run on loopback."""
+class TensorRtLlm(Engine):
+    """Adapter of TensorRT-LLM 1.0 and later. `trtllm-serve` does not support an API key and listens on loopback."""
 
-    name: str = "trtllm"
-    endpoints: Endpoints = Endpoints(metrics=None)  # its /metrics is JSON, and empty unless asked for
-    phase_patterns: Sequence[PhasePattern] = PHASES
-    fact_patterns: Sequence[FactPattern] = FACTS
-    failure_patterns: Sequence[FailurePattern] = ()
-    noise: Sequence[re.Pattern[str]] = NOISE
-    version_argv: tuple[str, ...] = ("--version",)
-    help_argv: tuple[str, ...] = ("serve", "--help")
-    distributions: tuple[str, ...] = ("tensorrt-llm", "tensorrt_llm")
-    api_key_env: str | None = None
+    name = "trtllm"
+    title = "TensorRT-LLM"
+    executable = "trtllm-serve"
+    modules = ("tensorrt_llm.commands.serve",)
+    endpoints = Endpoints(metrics=None)  # its /metrics is JSON, and empty by default
+    phase_patterns = PHASES
+    fact_patterns = FACTS
+    noise = NOISE
+    distributions = ("tensorrt-llm", "tensorrt_llm")
+    memory = MemoryRule(default_utilization=0.9)
+    log_banner = re.compile(r"TensorRT-LLM version|\[TRT-LLM\]|\[TensorRT-LLM\]|trtllm-serve")
+    log_mentions = re.compile(r"tensorrt[-_]llm|\btrtllm\b", re.IGNORECASE)
 
     def settings(self, config: ServerConfig) -> EngineSettings:
-        """See `Engine.settings`."""
+        """Return the neutral settings; see `Engine.settings`."""
         values = merged_settings(SETTING_FLAGS, config).model_dump()
         flags = {flag: value for flag, value in config.flags.items() if value not in (None, False)}
         if values["expert_parallel"] is None and any(flag in flags for flag in _EXPERT_FLAGS):
@@ -103,24 +105,24 @@ class TensorRtLlm:
         return EngineSettings.model_validate(values)
 
     def unsupported(self, config: ServerConfig) -> list[str]:
-        """See `Engine.unsupported`."""
+        """Return why `config` cannot be expressed; see `Engine.unsupported`."""
         sentences = [
-            f"{flag} is not for `engine_args`: {_OURS_CANONICAL[canonical(flag)]}"
+            f"{flag} cannot be set under `engine_args`: {_OURS_CANONICAL[canonical(flag)]}"
             for flag in config.flags
             if canonical(flag) in _OURS_CANONICAL
         ]
         settings = config.settings
         if (settings.data_parallel_size or 1) > 1:
-            sentences.append("trtllm-serve has no data parallel replicas (enable_attention_dp is another thing)")
+            sentences.append("trtllm-serve does not support data parallel replicas (enable_attention_dp differs)")
         if settings.quantization is not None:
-            sentences.append("TensorRT-LLM takes the quantization from the checkpoint: name a quantized model instead")
+            sentences.append("TensorRT-LLM takes the quantization from the checkpoint; choose a quantized model")
         name = _reported_name(config.model)
         if config.served_name != name:
-            sentences.append(f"trtllm-serve calls this model {name!r}, not {config.served_name!r}, and cannot be told")
+            sentences.append(f"trtllm-serve always serves this model as {name!r}, not as {config.served_name!r}")
         return sentences
 
     def configuration(self, config: ServerConfig) -> dict[str, Any]:
-        """The keys of the configuration file: the user's own ones, and over them what the axes say."""
+        """Return the keys of the configuration file: the user's own, overridden by what the axes set."""
         settings = self.settings(config)
         content: dict[str, Any] = {}
         for flag, value in self._own_flags(config).items():
@@ -148,7 +150,7 @@ class TensorRtLlm:
         return content
 
     def launch(self, config: ServerConfig, context: LaunchContext) -> Launch:
-        """See `Engine.launch`. The file's text is in `files`, its path on the command line."""
+        """Return the command, with the configuration file in `files` and its path among the arguments."""
         argv = [context.executable, config.model, "--host", context.host, "--port", str(context.port)]
         if config.revision is not None:
             argv += ["--revision", config.revision]
@@ -157,18 +159,22 @@ class TensorRtLlm:
         files = {}
         content = self.configuration(config)
         if content:
-            # The older of its two names: every version knows it.
+            # The older of its two names, which every version accepts.
             argv += ["--extra_llm_api_options", str(PurePosixPath(context.attempt_dir) / CONFIG_FILE)]
             files[CONFIG_FILE] = _yaml(content)
         return Launch(tuple(argv), {"TLLM_LOG_LEVEL": "INFO"} | config.env, files)
 
+    def help_argv(self, executable: str) -> tuple[str, ...]:
+        """Return the arguments that print the flags of the server."""
+        return ("serve", "--help")
+
     def parse_version(self, text: str) -> str | None:
-        """See `Engine.parse_version`. It also prints `[TensorRT-LLM] TensorRT-LLM version: 1.2.1` on import."""
+        """Return the version; `[TensorRT-LLM] TensorRT-LLM version: 1.2.1` is printed on import as well."""
         versions = [match[1] for line in text.splitlines() if (match := _VERSION.fullmatch(line.strip()))]
         return versions[-1] if versions else None
 
     def _own_flags(self, config: ServerConfig) -> dict[str, FlagValue]:
-        """The user's flags by their names with underscores, but for those that are neutral settings."""
+        """Return the user's flags, named with underscores, without those that are neutral settings."""
         neutral = {name for entry in SETTING_FLAGS for name in entry.names()}
         if config.settings.expert_parallel is not None:
             neutral |= set(_EXPERT_FLAGS)
@@ -184,12 +190,12 @@ class TensorRtLlm:
 
 
 def _reported_name(model: str) -> str:
-    """The name in /v1/models: the folder's for a path, else the model's (serve/openai_server.py)."""
+    """Return the name in /v1/models: that of the folder for a path, else the model's (serve/openai_server.py)."""
     return PurePosixPath(model).name if model.startswith(("/", ".")) else model
 
 
 def _value(value: FlagValue) -> Any:
-    """A flag's value as the file's: text that is JSON is read, so that `{"max_batch_size": 8}` and `null` nest."""
+    """Return a flag's value for the file. JSON text is parsed, so that `{"max_batch_size": 8}` and `null` nest."""
     if isinstance(value, str):
         try:
             return json.loads(value)

@@ -1,4 +1,4 @@
-"""Versions of engines: does an installed one satisfy the experiment's constraint, and which known ones could."""
+"""Compare versions of engines with the constraint of an experiment."""
 
 from collections.abc import Iterable
 
@@ -9,18 +9,20 @@ from hpcsweep.errors import EngineError
 
 
 def parse_constraint(text: str) -> SpecifierSet:
-    """The constraint that `>=0.11,<0.12` writes; a bare `0.11` means `==0.11.*`. Raises EngineError."""
+    """Parse a constraint such as `>=0.11,<0.12`; a bare `0.11` means `==0.11.*`. Raises EngineError."""
     written = f"=={text.strip()}.*" if text.strip()[:1].isdigit() else text
     try:
         return SpecifierSet(written)
     except InvalidSpecifier as exc:
         raise EngineError(
-            f"engine version {text!r} is no constraint", hint="write '>=0.11,<0.12', '==0.32.0' or '0.32'"
+            f"invalid engine version constraint: {text!r}",
+            code="invalid_version_constraint",
+            hint="write '>=0.11,<0.12', '==0.32.0' or '0.32'",
         ) from exc
 
 
 def parse_version(text: str) -> Version | None:
-    """A version as it can be compared; None: `text` is none."""
+    """Return a version that can be compared; None: `text` is not a version."""
     try:
         return Version(text)
     except InvalidVersion:
@@ -28,9 +30,9 @@ def parse_version(text: str) -> Version | None:
 
 
 def satisfies(version: str, constraint: str | None) -> bool:
-    """Whether an installed version is one that the constraint admits. None admits all. Raises EngineError.
+    """Return whether an installed version satisfies the constraint; None admits every version. Raises EngineError.
 
-    Release candidates and local builds (`0.32.0+cpu`) count; a text that is no version satisfies no constraint.
+    Release candidates and local builds (`0.32.0+cpu`) count; text that is not a version satisfies no constraint.
     """
     if constraint is None:
         return True
@@ -39,10 +41,10 @@ def satisfies(version: str, constraint: str | None) -> bool:
 
 
 def admitted(constraint: str | None, versions: Iterable[str]) -> list[str]:
-    """Those of `versions` that the constraint admits, in their order."""
+    """Return those of `versions` that the constraint admits, in their order."""
     return [version for version in versions if satisfies(version, constraint)]
 
 
 def mentioned(constraint: str | None) -> list[str]:
-    """The versions that a constraint itself names: `0.34` of `>=0.34`."""
+    """Return the versions that a constraint mentions: `0.34` of `>=0.34`."""
     return [spec.version.removesuffix(".*") for spec in parse_constraint(constraint)] if constraint else []

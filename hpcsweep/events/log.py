@@ -1,4 +1,4 @@
-"""events.jsonl: append-only, one line at a time, flushed to disk; readable while it is written."""
+"""events.jsonl: append-only, flushed to disk, readable while it is being written."""
 
 import json
 import os
@@ -9,28 +9,28 @@ from typing import TYPE_CHECKING
 
 from hpcsweep.errors import EventError
 
-if TYPE_CHECKING:  # the models are imported where events are read: a status without news reads none
+if TYPE_CHECKING:  # imported where events are read, so that `status` without new events starts fast
     from hpcsweep.events.records import Event
 
 EVENTS_FILE = "events.jsonl"
 
 
 class EventLog:
-    """Appends events to one attempt's file. Not thread-safe: one writer an attempt."""
+    """Appends events to the file of one attempt. Not thread-safe: one writer per attempt."""
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)  # less the umask
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)  # restricted by the umask
 
     def append(self, event: "Event", *, sync: bool = True) -> None:
-        """Write one line. `sync`: it is on the disk when this returns (not worth it for a telemetry point).
+        """Write one line. `sync`: wait until it is on the disk (too expensive for telemetry).
 
-        Raises OSError when the disk is full; a line cut short by that is completed with a newline by the next
-        append, so that only the cut line is lost.
+        Raises OSError when the disk is full. A line that was cut short is ended by a newline, so that no other line
+        is lost.
         """
         self.append_lines([event.model_dump_json(exclude_defaults=False)], sync=sync)
 
     def append_lines(self, lines: list[str], *, sync: bool = True) -> None:
-        """Write whole JSON documents, a line each, in one system call."""
+        """Write JSON documents, one per line, in one system call. See `append` for `sync` and OSError."""
         data = "".join(line + "\n" for line in lines).encode()
         written = os.write(self._fd, data)
         if written < len(data):
@@ -40,7 +40,7 @@ class EventLog:
             os.fsync(self._fd)
 
     def close(self) -> None:
-        """Close the file; everything is on the disk."""
+        """Flush everything to the disk and close the file."""
         os.fsync(self._fd)
         os.close(self._fd)
 
@@ -52,19 +52,20 @@ class EventLog:
 
 
 def whole_lines(data: bytes) -> tuple[list[bytes], int]:
-    """The complete lines of `data` and how many bytes they take; a torn last line is left for the next read."""
+    """Return the complete lines of `data` and their size in bytes; an incomplete last line is left out."""
     end = data.rfind(b"\n") + 1
     return [line for line in data[:end].split(b"\n") if line.strip()], end
 
 
 def read_events(path: Path) -> "Iterator[Event]":
-    """Every whole event of a file, in order. A line that is no event (cut short by a full disk) is left out.
+    """Yield every complete event of a file, in order; lines that are not JSON (cut short by a full disk) are skipped.
 
-    A file that is not there has no events.
+    A missing file has no events. Raises EventError for a JSON line that is not a known event.
     """
     from pydantic import ValidationError
 
     from hpcsweep.events.records import EVENT
+    from hpcsweep.spec.base import validation_text
 
     try:
         data = path.read_bytes()
@@ -75,7 +76,9 @@ def read_events(path: Path) -> "Iterator[Event]":
             yield EVENT.validate_json(line)
         except ValidationError as exc:
             if _is_json(line):
-                raise EventError(f"{path}: an event of unknown form: {line[:200]!r}", detail=str(exc)) from exc
+                raise EventError(
+                    f"{path}: not a known event: {line[:200]!r}", code="unknown_event", detail=validation_text(exc)
+                ) from exc
 
 
 def _is_json(line: bytes) -> bool:

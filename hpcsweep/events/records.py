@@ -1,8 +1,8 @@
-"""The records of events.jsonl: one JSON object a line, one kind a class.
+"""The records of events.jsonl: one JSON object per line, one class per kind.
 
-Every event says when (`at`: Unix seconds of the node's clock) and how far into its attempt (`t_s`: seconds since
-the attempt began, on the attempt's own clock, which runs `time_scale` times faster when the engine is simulated).
-Durations are always differences of `t_s`, never of `at`.
+Every event has two times: `at`, Unix seconds of the node's clock, and `t_s`, seconds since the attempt began. `t_s` is
+on the attempt's own clock, which runs `time_scale` times faster when the engine is simulated. Durations are always
+differences of `t_s`, never of `at`.
 """
 
 from typing import Annotated, Literal
@@ -16,74 +16,76 @@ from hpcsweep.spec.phases import OutcomeKind, Phase, StallCause
 class _Event(Record):
     run_id: str
     attempt: int = Field(ge=1)
-    seq: int = Field(ge=0, description="0, 1, 2 ... within one attempt: order and duplicates")
+    seq: int = Field(ge=0, description="0, 1, 2 ... within one attempt; orders events and reveals duplicates")
     at: float = Field(description="Unix seconds, UTC, of the node's clock")
     t_s: float = Field(description="seconds since the attempt began, on the attempt's clock")
 
 
 class AttemptStarted(_Event):
-    """The agent has taken this attempt's folder."""
+    """The agent has claimed this attempt's folder."""
 
     kind: Literal["attempt_started"] = "attempt_started"
     host: str
     pid: int = Field(description="of the agent")
-    job_id: str | None = Field(None, description="as the scheduler says it: 12, 12_3, 12[3].server; None: by hand")
-    restart_count: int = Field(0, description="requeues of the job that the scheduler told of")
+    job_id: str | None = Field(
+        None, description="as the scheduler writes it: 12, 12_3, 12[3].server; None: started manually"
+    )
+    restart_count: int = Field(0, description="requeues of the job, as the scheduler reports them")
     engine: str
     simulated: bool
     time_scale: float = 1.0
-    gpus: list[str] = Field([], description="what CUDA_VISIBLE_DEVICES named; empty: no GPU")
+    gpus: list[str] = Field([], description="devices of CUDA_VISIBLE_DEVICES; empty: no GPU")
     gpu_name: str | None = None
     argv: list[str] = Field([], description="the server's command")
-    env: dict[str, str] = Field({}, description="what was set for the server; never a secret")
+    env: dict[str, str] = Field({}, description="variables set for the server; never a secret")
     versions: dict[str, str] = Field({}, description="hpcsweep, python, engine, driver ...")
 
 
 class PhaseEntered(_Event):
-    """A phase begins, and the one before it ends."""
+    """A phase began, and the one before it ended."""
 
     kind: Literal["phase_entered"] = "phase_entered"
     phase: Phase
-    budget_s: float | None = Field(None, description="None: only the startup budget holds")
-    evidence: str = Field("", description="the log line that told")
+    budget_s: float | None = Field(None, description="None: only the startup budget applies")
+    evidence: str = Field("", description="the log line that showed it")
 
 
 OTHER_GPU = "other_gpu"
-"""Name of the fact that a job has other GPUs than it asked for; its value is a sentence."""
+"""Name of the fact that a job has other GPUs than it requested; its value is a sentence."""
 
 
 class Fact(_Event):
-    """Something read on the way: `weights_bytes_per_gpu`, `load_s`, `dynamo_s`, `compile_s`, `kv_cache_tokens` ..."""
+    """A value observed during the attempt: `weights_bytes_per_gpu`, `load_s`, `compile_s`, `kv_cache_tokens` ..."""
 
     kind: Literal["fact"] = "fact"
     name: str
     value: float | str | bool
-    unit: str = Field("", description="s, bytes, tokens ...; empty for words and plain numbers")
+    unit: str = Field("", description="s, bytes, tokens ...; empty for text and plain numbers")
     source: str = Field("", description="log, metrics, nvml, cache folder, agent")
     evidence: str = ""
 
 
 class ServerReady(_Event):
-    """Alive, healthy, lists the model, and one token came back."""
+    """The server is healthy, lists the model, and has returned one token."""
 
     kind: Literal["server_ready"] = "server_ready"
     startup_s: float
-    unseen_phases: list[Phase] = Field([], description="phases that the log did not show")
+    unseen_phases: list[Phase] = Field([], description="phases that did not appear in the log")
 
 
 class ProgressSeen(_Event):
-    """What moved, at most one every few seconds."""
+    """Progress signals since the last such event, at most one event every few seconds."""
 
     kind: Literal["progress"] = "progress"
     signs: list[str] = Field(
         [],
-        description="progress since the last one: log, answer, io, memory, processes, faults, calls, gpu, cache; "
-        "with requests in flight: tokens, kv_cache, chunks, samples, jit, prefill. Older records have cpu, too",
+        description="progress signals: log, answer, io, memory, processes, faults, calls, gpu, cache; "
+        "with requests in flight: tokens, kv_cache, chunks, samples, jit, prefill. Older records also have cpu",
     )
-    activity: list[str] = Field([], description="cpu, gpu: busy since the last one, which alone is no progress")
-    idle_s: float = Field(0.0, description="seconds since the last progress")
+    activity: list[str] = Field([], description="cpu, gpu: busy since the last event; not a progress signal by itself")
+    idle_s: float = Field(0.0, description="seconds since the last progress signal")
     held_up_s: float = Field(
-        0.0, description="real seconds since the last one in which the agent itself could not look (a frozen machine)"
+        0.0, description="real seconds since the last event in which the agent itself did not run (a suspended machine)"
     )
 
 
@@ -95,32 +97,37 @@ class WorkloadStarted(_Event):
     repeat: int = 1
     samples_total: int
     client: str = "builtin"
-    cache_reset: bool | None = Field(None, description="the workload found an empty prefix cache; None: not possible")
+    cache_reset: bool | None = Field(None, description="the prefix cache was empty; None: it cannot be reset")
+    closed_loop: bool | None = Field(
+        None, description="every request waits for a free slot, none has a due time of its own; None: not recorded"
+    )
 
 
 class SampleDone(_Event):
-    """One request and its measured answer."""
+    """One request and its measured response. Words are plain strings: the store keeps them by the million."""
 
     kind: Literal["sample"] = "sample"
     workload: str
     repeat: int = 1
     sample: str = Field(description="id of the sample in its dataset")
     index: int = Field(ge=0, description="order of sending within the workload")
-    sent_s: float = Field(description="t_s when the request's last byte was handed to the kernel")
+    sent_s: float = Field(description="t_s when the kernel had taken the last byte of the request")
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
-    tokens_from: Literal["usage", "chunks", "tokenizer", "none"] = "usage"
+    tokens_from: Literal["usage", "chunks", "tokenizer", "none"] = Field("usage", description="a `TokenSource`")
     cached_tokens: int | None = Field(
-        None, description="prompt tokens served from the prefix cache, if the engine says"
+        None, description="prompt tokens served from the prefix cache; None: not reported"
     )
     ttft_s: float | None = None
     e2e_s: float | None = None
     itl_s: list[float] = Field([], description="gaps between received chunks")
-    lateness_s: float = Field(0.0, description="sent later than scheduled by this")
+    lateness_s: float = Field(
+        0.0, description="seconds between the time at which it could have been sent and its sending"
+    )
     finish_reason: str | None = None
     warmup: bool = False
-    cold: str | None = Field(None, description="first_of_server, first_of_shape, first_after_reset; None: warm")
-    error: str | None = Field(None, description="cause of failure, a short closed word; None: success")
+    cold: str | None = Field(None, description="a `ColdKind`; None: warm")
+    error: str | None = Field(None, description="an `ErrorCause`; None: success")
     error_detail: str = ""
 
 
@@ -130,17 +137,17 @@ class WorkloadEnded(_Event):
     kind: Literal["workload_ended"] = "workload_ended"
     workload: str
     repeat: int = 1
-    duration_s: float = Field(description="first request sent to last answer's end")
+    duration_s: float = Field(description="from the first request sent to the end of the last response")
     completed: int
     failed: int
-    failures: dict[str, int] = Field({}, description="cause -> number; they add up to `failed`")
+    failures: dict[str, int] = Field({}, description="cause -> number of requests; the sum is `failed`")
     warnings: list[str] = Field([], description="client_limited ...")
     client_figures: dict[str, float] = Field({}, description="loop_lag_p99_s, cpu_s, lateness_p99_s, rss_bytes ...")
-    server_figures: dict[str, float] = Field({}, description="differences of /metrics counters, peaks of gauges")
+    server_figures: dict[str, float] = Field({}, description="differences of /metrics counters, maxima of gauges")
 
 
 class WorkloadLeftOut(_Event):
-    """A workload that is not sent, and why."""
+    """A workload that is not sent, and the reason."""
 
     kind: Literal["workload_left_out"] = "workload_left_out"
     workload: str
@@ -148,7 +155,7 @@ class WorkloadLeftOut(_Event):
 
 
 class Telemetry(_Event):
-    """One look at the server and its GPUs while a workload runs, about once a second."""
+    """One sample of the server's metrics and its GPUs while a workload runs, about once per second."""
 
     kind: Literal["telemetry"] = "telemetry"
     workload: str | None = None
@@ -156,26 +163,32 @@ class Telemetry(_Event):
 
 
 class Warned(_Event):
-    """Something odd that did not end the attempt."""
+    """A problem that did not end the attempt."""
 
     kind: Literal["warning"] = "warning"
+    code: str = Field("", description="stable name of the kind of warning; empty: an older record")
     message: str
     detail: str = ""
 
 
 class AttemptEnded(_Event):
-    """The outcome: what ended the attempt, in which phase, and the evidence."""
+    """The outcome of the attempt: the reason, the phase, and the evidence."""
 
     kind: Literal["attempt_ended"] = "attempt_ended"
     outcome: OutcomeKind
     phase: Phase | None = None
-    reason: str = Field("", description="one sentence for a person")
-    cause: StallCause | None = Field(None, description="of outcome stalled; None: another outcome, or an older record")
-    decided_by: str = Field("", description="whose rule fired: budget startup, budget stall, exit code 1, SIGTERM ...")
-    evidence: list[str] = Field([], description="last log lines, the telling one first")
-    exit_code: int | None = Field(None, description="of the server; negative: killed by that signal")
+    code: str = Field("", description="stable name of the reason; empty: an older record")
+    reason: str = Field("", description="one sentence")
+    cause: StallCause | None = Field(
+        None, description="of the outcome `stalled`; None: another outcome, or an older record"
+    )
+    decided_by: str = Field(
+        "", description="the rule that fired: budget startup, budget stall, exit code 1, SIGTERM ..."
+    )
+    evidence: list[str] = Field([], description="last log lines, the most informative one first")
+    exit_code: int | None = Field(None, description="of the server; negative: the number of the signal that killed it")
     hint: str = Field("", description="what to change")
-    killed: list[str] = Field([], description="processes that had to be killed in the teardown")
+    killed: list[str] = Field([], description="processes that were killed in the teardown")
 
 
 Event = Annotated[
@@ -195,4 +208,4 @@ Event = Annotated[
 ]
 
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)
-"""Validates one event of any kind."""
+"""The validator of one event of any kind."""

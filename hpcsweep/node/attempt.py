@@ -1,17 +1,16 @@
-"""One attempt of a run: prepare, start, wait until ready, measure, tear down, and leave a record of it."""
+"""Execute one attempt of a run: prepare, start, wait until ready, measure, tear down, and record how it ended."""
 
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcsweep.engines.access import key_file_text
 from hpcsweep.engines.base import Engine
 from hpcsweep.errors import EngineError, SpecError
 from hpcsweep.events.records import OTHER_GPU
 from hpcsweep.load.client.clock import Clock
-from hpcsweep.node.measuring import WorkloadRunner
+from hpcsweep.node.measuring import MeasurementContext, WorkloadRunner
 from hpcsweep.node.outcome import AttemptVerdict, Ended, out_of_host_memory
 from hpcsweep.node.process.family import leader_of_its_own
 from hpcsweep.node.process.guardian import Guardian
@@ -22,9 +21,10 @@ from hpcsweep.node.record.attempt_record import AttemptRecord
 from hpcsweep.node.record.folders import AttemptFolder, record_server
 from hpcsweep.node.record.identity import Identity, tracked_by_session
 from hpcsweep.node.record.journal import Journal
+from hpcsweep.node.record.notes import Note
 from hpcsweep.node.setup import preflight, preparation
 from hpcsweep.node.setup.api_key import key_for, random_key
-from hpcsweep.node.setup.compile_cache import CompileCache, cache_key, measure, use_made
+from hpcsweep.node.setup.compile_cache import CompileCache, cache_key, cache_use, measure
 from hpcsweep.node.setup.environment import HIDDEN, server_environment
 from hpcsweep.node.setup.preparation import PreparedLaunch
 from hpcsweep.node.setup.private_folder import make_private_folder, remove_private_folder, write_key_file
@@ -49,7 +49,7 @@ _HALF_COMPILED = frozenset({OutcomeKind.STALLED, OutcomeKind.STARTUP_TIMEOUT, Ou
 
 @dataclass(frozen=True)
 class JobContext:
-    """What all attempts of one element share."""
+    """What all attempts of one array task share."""
 
     job: JobSpec
     identity: Identity
@@ -60,12 +60,12 @@ class JobContext:
 
 
 class Attempt:
-    """One try of one run. `budgets`: those of this try, which may be larger than the run's."""
+    """One attempt of one run. `budgets`: of this attempt; a retry has larger ones than the run."""
 
     def __init__(
-        self, run: RunSpec, budgets: Budgets, folder: AttemptFolder, context: JobContext, notes: list[str]
+        self, run: RunSpec, budgets: Budgets, folder: AttemptFolder, context: JobContext, notes: list[Note]
     ) -> None:
-        """Raises OSError when the folder cannot be written. `notes`: warnings about what was found before."""
+        """Open the journal. `notes`: on earlier attempts. Raises OSError when the folder is not writable."""
         self._run, self._budgets, self._folder, self._context = run, budgets, folder, context
         self._clock = Clock(run.simulation.time_scale if run.simulation else 1.0)
         self._journal = Journal(folder.path, run.run_id, folder.number, self._clock)
@@ -83,14 +83,16 @@ class Attempt:
         self._memory_kills_before: int | None = None
 
     def execute(self) -> AttemptVerdict:
-        """Do it, from the first event to exit.json. Whatever happens, no process of it is left."""
+        """Execute it, from the first event to exit.json. No process of it is left afterwards, whatever happens."""
         context, folder = self._context, self._folder
         context.stopper.wake = lambda signum: self._inbox.put(SignalReceived(signum))
         try:
             engine = preparation.engine_of(self._run)
         except EngineError as exc:
-            hint = exc.hint or "is the plugin of this engine installed on the nodes too?"
-            verdict = AttemptVerdict(OutcomeKind.UNSUPPORTED, exc.message, "the agent: engines", hint)
+            hint = exc.hint or "is the plugin of this engine installed on the compute nodes too?"
+            verdict = AttemptVerdict(
+                OutcomeKind.UNSUPPORTED, exc.code or "engine_unknown", exc.message, "the agent: engines", hint
+            )
             self._record.started(None, {}, context.gpus, context.env)
             self._record.ended(verdict, None, None, [])
             return verdict
@@ -111,29 +113,32 @@ class Attempt:
             wait_until_ready(supervisor, target, self._budgets)
             self._gpu_facts(supervisor)
             self._cache_facts(supervisor)
-            return WorkloadRunner(
+            measurement = MeasurementContext(
                 self._run, self._budgets, supervisor, target, self._context.gpus, self._folder.path,
                 prepared.executable, self._record.say,
-            ).run()  # fmt: skip
+            )  # fmt: skip
+            return WorkloadRunner(measurement).run()
         except Ended as ended:
             return out_of_host_memory(ended.verdict, self._memory_kills(), self._memory.limit_bytes())
         except OSError as exc:
-            reason = f"a file cannot be written or a process not be started: {exc}"
+            reason = f"a file could not be written or a process could not be started: {exc}"
             return AttemptVerdict(
-                OutcomeKind.FAILED, reason, "the agent: operating system", "is the disk or the quota full?"
+                OutcomeKind.FAILED, "os_error", reason, "the agent: operating system", "is the disk or the quota full?"
             )
-        except Exception as exc:  # noqa: BLE001 - a fault of ours must not leave a server behind
+        except Exception as exc:  # noqa: BLE001 - a bug of ours must not leave a server running
             traceback.print_exc()
-            reason = f"a fault of hpcsweep itself: {exc.__class__.__name__}: {exc}"
-            return AttemptVerdict(OutcomeKind.FAILED, reason, "the agent", "please report it, with the agent's output")
+            reason = f"internal error of hpcsweep: {exc.__class__.__name__}: {exc}"
+            return AttemptVerdict(
+                OutcomeKind.FAILED, "internal_error", reason, "the agent", "please report it, with the agent's output"
+            )
 
     def _memory_kills(self) -> int:
-        """Processes of the job that the kernel has killed for want of memory since the server was started."""
+        """Return how many processes of the job the OOM killer has killed since the server was started."""
         now = self._memory.kills()
         return now - self._memory_kills_before if now is not None and self._memory_kills_before is not None else 0
 
     def _prepare(self, supervisor: Supervisor, engine: Engine) -> PreparedLaunch:
-        """Find out what to start; the attempt's first event tells it, also when there is nothing to start."""
+        """Determine the command of the server, and record the attempt's first event. Raises Ended."""
         run, context, job = self._run, self._context, self._context.job
         startup_s = self._clock.real(self._budgets.startup)
         private = self._private = make_private_folder()
@@ -147,41 +152,42 @@ class Attempt:
             raise
         self._cache = self._open_cache(engine, prepared.version)
         cache_env = self._cache.env() if self._cache else {}
-        self._environment, told = server_environment(context.env, run.exports, prepared.launch.env, cache_env)
+        self._environment, recorded = server_environment(context.env, run.exports, prepared.launch.env, cache_env)
         self._give_key(engine, private)
         secrets = self._secrets()
         self._environment |= secrets
         self._hidden = hidden_values(self._environment, list(secrets), self._key)
-        self._record.started(prepared, told | dict.fromkeys(secrets, HIDDEN), context.gpus, context.env)
+        self._record.started(prepared, recorded | dict.fromkeys(secrets, HIDDEN), context.gpus, context.env)
         for name, text in prepared.launch.files.items():
             (self._folder.path / name).write_text(text, encoding="utf-8")
         if self._cache is not None:
             supervisor.observer.cache_folder = self._cache.folder
             supervisor.fact("compile_cache_at_start", "warm" if self._cache.warm else "cold")
-            self._notes += [self._cache.note] if self._cache.note else []
+            self._notes += [Note("cache_locked", self._cache.note)] if self._cache.note else []
         self._record_notes(supervisor)
         other = preflight.other_gpus(job, context.gpus.states())
         if other and run.simulation is None:
             supervisor.fact(OTHER_GPU, other, source="nvml")
-            supervisor.warn(other)
+            supervisor.warn(other, code=OTHER_GPU)
         for concern in supervisor.background(lambda: preparation.check(run, job, prepared, context.gpus, context.env)):
-            supervisor.warn(concern)
+            supervisor.warn(concern.text, code=concern.code)
         return prepared
 
     def _secrets(self) -> dict[str, str]:
-        """The variables that are read here and not written down. Raises Ended when one is missing."""
+        """Return the secret variables, which are not stored. Raises Ended when one is missing."""
         job = self._context.job
         try:
             return secret_environment(job.env_from, job.secrets_file, self._context.env)
         except SpecError as exc:
             self._record.started(None, {}, self._context.gpus, self._context.env)
-            raise Ended(AttemptVerdict(OutcomeKind.FAILED, exc.message, "the agent: env_from", exc.hint)) from exc
+            code = exc.code or "secret_missing"
+            raise Ended(AttemptVerdict(OutcomeKind.FAILED, code, exc.message, "the agent: env_from", exc.hint)) from exc
 
     def _give_key(self, engine: Engine, private: Path) -> None:
-        """Give the server its API key, by its environment or a file, never by an argument. Raises OSError."""
+        """Give the server its API key, in its environment or in a file, never as an argument. Raises OSError."""
         cache = self._cache if self._cache and self._cache.mode != "off" else None
         key = key_for(Path(self._context.job.cache_dir), cache.key) if cache else random_key()
-        key_file = key_file_text(engine, self._run.server, key)
+        key_file = engine.key_file_text(self._run.server, key)
         if engine.api_key_env is not None:
             self._environment[engine.api_key_env] = self._key = key
         elif key_file is not None:
@@ -190,7 +196,7 @@ class Attempt:
 
     def _record_notes(self, supervisor: Supervisor) -> None:
         for note in self._notes:
-            supervisor.warn(note)
+            supervisor.warn(note.text, code=note.code)
 
     def _open_cache(self, engine: Engine, version: str | None) -> CompileCache | None:
         job, run = self._context.job, self._run
@@ -202,7 +208,8 @@ class Attempt:
         try:
             cache.open()
         except OSError as exc:
-            self._notes.append(f"no compile cache in {job.cache_dir}: {exc.strerror}; the engine's own default is used")
+            text = f"no compile cache in {job.cache_dir}: {exc.strerror}; using the engine's default location"
+            self._notes.append(Note("cache_unavailable", text))
             return None
         return cache
 
@@ -220,10 +227,9 @@ class Attempt:
                 private_network=self._context.job.private_network,
             )  # fmt: skip
         except OSError as exc:
-            reason = f"{argv[0]} cannot be started: {exc.strerror or exc}"
-            raise Ended(
-                AttemptVerdict(OutcomeKind.FAILED, reason, "the kernel", "is it executable on this node?")
-            ) from exc
+            reason = f"{argv[0]} could not be started: {exc.strerror or exc}"
+            hint = "is it executable on this node?"
+            raise Ended(AttemptVerdict(OutcomeKind.FAILED, "server_not_started", reason, "the kernel", hint)) from exc
         leader = leader_of_its_own(self._server.pid)
         if leader is not None:
             self._context.guardian.set_members(self._folder.token, [leader])
@@ -240,68 +246,65 @@ class Attempt:
             supervisor.fact("gpu_memory_used_bytes", float(max(used)), "bytes", "nvml")
 
     def _cache_facts(self, supervisor: Supervisor) -> None:
-        """What the compile cache was good for, seen from its files: engines tell little of the caches below theirs."""
+        """Record how the compile cache was used, judged by its files: engines report little about lower caches."""
         cache, reader = self._cache, supervisor.reader
         if cache is None or not reader.has_entered(Phase.COMPILE):
             return
         before, now = cache.at_start, measure(cache.folder)
-        for name, held, holds in (("kernels", before.kernels, now.kernels), ("graphs", before.graphs, now.graphs)):
-            supervisor.fact(f"inductor_{name}_at_start", held, source="cache folder")
-            supervisor.fact(f"inductor_{name}_added", max(holds - held, 0), source="cache folder")
-        told = reader.facts.get("compile_cache")
-        use = use_made(str(told.value) if told is not None else None, before, now)
+        for name, first, last in (("kernels", before.kernels, now.kernels), ("graphs", before.graphs, now.graphs)):
+            supervisor.fact(f"inductor_{name}_at_start", first, source="cache folder")
+            supervisor.fact(f"inductor_{name}_added", max(last - first, 0), source="cache folder")
+        logged = reader.facts.get("compile_cache")
+        use = cache_use(str(logged.value) if logged is not None else None, before, now)
         if use is not None:
             supervisor.fact("compile_cache", use, source="the log and the cache folder")
 
     def _tear_down(self, supervisor: Supervisor, verdict: AttemptVerdict) -> None:
-        ended_in: Phase | None = None
+        last_phase: Phase | None = None
         exit_code, killed = verdict.exit_code, []
         self._journal.release()
         if self._server is not None:
-            ended_in = supervisor.phase
+            last_phase = supervisor.phase
             supervisor.enter(Phase.TEARDOWN)
-            ended = self._server.end(supervisor.family, supervisor.not_server_pids, self._grace_s(verdict))
+            teardown = self._server.end(supervisor.family, supervisor.not_server_pids, self._grace_s(verdict))
             supervisor.take(0.0)
-            killed = ended.killed
-            exit_code = ended.exit_code if exit_code is None else exit_code
-            if ended.left:
-                supervisor.warn(f"could not be killed: {', '.join(ended.left)}")
+            killed = teardown.killed
+            exit_code = teardown.exit_code if exit_code is None else exit_code
+            if teardown.left:
+                text = f"processes could not be killed: {', '.join(teardown.left)}"
+                supervisor.warn(text, code="processes_left")
             if self._server.lost_log_lines:
-                supervisor.warn(f"{self._server.lost_log_lines} lines of server.log were lost: the disk is full")
+                text = f"{self._server.lost_log_lines} lines of server.log were lost because the disk is full"
+                supervisor.warn(text, code="log_lines_lost")
             if self._inbox.lost_lines:
-                supervisor.warn(
-                    f"{self._inbox.lost_lines} lines of the server came faster than they could be read: "
-                    "phases and facts among them are missing"
+                text = (
+                    f"{self._inbox.lost_lines} lines of the server arrived faster than they could be read: "
+                    "phases and facts in them are missing"
                 )
+                supervisor.warn(text, code="log_lines_unread")
             if verdict.kind not in _FROM_OUTSIDE:
                 self._wait_for_free_gpus(supervisor)
         if self._private is not None:
             remove_private_folder(self._private)
         self._context.guardian.forget(self._folder.token)
         self._close_cache(supervisor, verdict)
-        self._record.ended(verdict, ended_in, exit_code, killed)
+        self._record.ended(verdict, last_phase, exit_code, killed)
 
     def _grace_s(self, verdict: AttemptVerdict) -> float:
-        """Real seconds of patience after SIGTERM: little when the scheduler waits, and for one that is stuck anyway."""
-        patience_s = max(self._clock.real(self._budgets.teardown), _LEAST_GRACE_S)
+        """Return the real seconds from SIGTERM to SIGKILL: few when the scheduler waits or the server is stuck."""
+        grace_s = max(self._clock.real(self._budgets.teardown), _LEAST_GRACE_S)
         if verdict.kind in _FROM_OUTSIDE:
-            return min(patience_s, _STOP_GRACE_S)
-        return min(patience_s, _STUCK_GRACE_S) if verdict.kind is OutcomeKind.STALLED else patience_s
+            return min(grace_s, _STOP_GRACE_S)
+        return min(grace_s, _STUCK_GRACE_S) if verdict.kind is OutcomeKind.STALLED else grace_s
 
     def _wait_for_free_gpus(self, supervisor: Supervisor) -> None:
-        """Wait until the GPUs hold no more than before the start: the driver frees memory a moment after the end."""
-        before = {state.uuid: state.memory_used_bytes or 0 for state in self._gpus_before}
+        """Wait until GPU memory is back at its level before the start; the driver frees it a moment after the exit."""
         deadline_s = time.monotonic() + _GPU_FREE_WITHIN_S
-        while True:
-            held = [
-                f"{state.uuid}: {(state.memory_used_bytes or 0) - before.get(state.uuid, 0)} bytes more than before"
-                for state in self._context.gpus.states()
-                if (state.memory_used_bytes or 0) > before.get(state.uuid, 0) + _GPU_FREE_BYTES
-            ]
-            if not held:
-                return
+        while used := memory_still_used(self._gpus_before, self._context.gpus.states()):
             if time.monotonic() > deadline_s:
-                supervisor.warn("GPU memory is not free after the teardown", "; ".join(held))
+                supervisor.warn(
+                    "GPU memory is still in use after the teardown", "; ".join(used), code="gpu_memory_used"
+                )
                 return
             time.sleep(0.5)
 
@@ -312,4 +315,11 @@ class Attempt:
         try:
             self._cache.close(keep=warm_retry or verdict.kind not in _HALF_COMPILED)
         except OSError as exc:
-            supervisor.warn(f"the compile cache could not be kept: {exc}")
+            supervisor.warn(f"the compile cache could not be saved: {exc}", code="cache_not_saved")
+
+
+def memory_still_used(before: Sequence[GpuState], now: Sequence[GpuState]) -> list[str]:
+    """Return a sentence for each GPU that has at least 1 GiB more memory in use than before the start."""
+    base = {state.uuid: state.memory_used_bytes or 0 for state in before}
+    grown = {state.uuid: (state.memory_used_bytes or 0) - base.get(state.uuid, 0) for state in now}
+    return [f"{uuid}: {size} bytes more than before" for uuid, size in grown.items() if size > _GPU_FREE_BYTES]

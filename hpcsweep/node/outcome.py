@@ -1,4 +1,7 @@
-"""What ended an attempt: from an exit code, the log and the rule that fired to one outcome. Pure."""
+"""Decide how an attempt ended, from an exit code, the server's log and the rule that applied. Pure.
+
+Every verdict has a stable `code` beside its sentence: scripts and tests use the code, and the wording may change.
+"""
 
 import signal
 from collections.abc import Mapping, Sequence
@@ -16,12 +19,14 @@ _USAGE_ERROR = 2
 
 @dataclass(frozen=True)
 class AttemptVerdict:
-    """An outcome with what a person needs to believe it.
+    """An outcome and its justification.
 
-    `exit_code`: of the server; None: it did not end by itself. `cause`: of a stall; None: another outcome.
+    `code`: stable snake_case name of the reason. `exit_code`: of the server; None: it did not exit by itself. `cause`:
+    of a stall; None: another outcome.
     """
 
     kind: OutcomeKind
+    code: str
     reason: str
     decided_by: str
     hint: str = ""
@@ -31,7 +36,7 @@ class AttemptVerdict:
 
 
 class Ended(Exception):
-    """The attempt is over before its workloads are; carries the verdict."""
+    """The attempt ended before its workloads did; carries the verdict."""
 
     def __init__(self, verdict: AttemptVerdict) -> None:
         super().__init__(verdict.reason)
@@ -39,7 +44,7 @@ class Ended(Exception):
 
 
 def exit_text(exit_code: int) -> str:
-    """`exit code 1`, or `SIGKILL` for a process that a signal ended."""
+    """Return `exit code 1`, or `SIGKILL` for a process that was ended by a signal."""
     if exit_code >= 0:
         return f"exit code {exit_code}"
     try:
@@ -49,100 +54,124 @@ def exit_text(exit_code: int) -> str:
 
 
 _STOP_HINTS = {
-    OutcomeKind.WALLTIME: "what was measured is kept; `hpcsweep retry --walltime` asks for more time",
-    OutcomeKind.PREEMPTED: "what was measured is kept; `hpcsweep retry` runs what is missing",
+    OutcomeKind.WALLTIME: "samples measured so far are saved; `hpcsweep retry --walltime` requests more time",
+    OutcomeKind.PREEMPTED: "samples measured so far are saved; `hpcsweep retry` runs what is missing",
 }
 
 
 def stopped(stop: Stop, exit_code: int | None = None) -> AttemptVerdict:
-    """The attempt was ended from outside. `exit_code`: of the server, where it had ended by itself."""
-    return AttemptVerdict(stop.kind, stop.reason, stop.decided_by, _STOP_HINTS.get(stop.kind, ""), exit_code=exit_code)
+    """Return the verdict on an attempt ended from outside. `exit_code`: of a server that had exited by itself."""
+    return AttemptVerdict(
+        stop.kind, stop.code, stop.reason, stop.decided_by, _STOP_HINTS.get(stop.kind, ""), exit_code=exit_code
+    )
 
 
 def server_exited(
     exit_code: int, phase: Phase, failure: FailureSeen | None, last_lines: Sequence[str]
 ) -> AttemptVerdict:
-    """The server ended although nobody asked it to. What its log says of the cause counts more than the exit code."""
-    by = exit_text(exit_code)
-    told = (failure.evidence,) if failure else ()
-    evidence = told + tuple(line for line in last_lines[-EVIDENCE_LINES:] if line not in told)
+    """Return the verdict on a server that exited unasked. A cause in its log takes precedence over the exit code."""
+    exited_with = exit_text(exit_code)
+    first = (failure.evidence,) if failure else ()
+    evidence = first + tuple(line for line in last_lines[-EVIDENCE_LINES:] if line not in first)
     if failure is not None:
-        decided_by = f"{failure.decided_by}, {by}" if failure.decided_by else f"{by}, and its log"
-        reason = f"the server ended in phase {phase.value}: {failure.words}"
-        return AttemptVerdict(failure.outcome, reason, decided_by, failure.hint, evidence, exit_code)
+        decided_by = f"{failure.decided_by}, {exited_with}" if failure.decided_by else f"{exited_with}, and its log"
+        reason = f"the server exited in phase {phase.value}: {failure.words}"
+        return AttemptVerdict(
+            failure.outcome,
+            failure.code or "server_exited_with_error",
+            reason,
+            decided_by,
+            failure.hint,
+            evidence,
+            exit_code,
+        )
     if exit_code == _USAGE_ERROR and phase is Phase.LAUNCH:
-        reason = "the server refused its command line"
-        return AttemptVerdict(OutcomeKind.BAD_ARGUMENTS, reason, by, "server.log has its words", evidence, exit_code)
-    hint = "server.log has its last words"
+        return AttemptVerdict(
+            OutcomeKind.BAD_ARGUMENTS, "server_rejected_arguments", "the server rejected its command line", exited_with,
+            "server.log has the error message", evidence, exit_code,
+        )  # fmt: skip
+    code, hint = "server_exited", "server.log has its last lines"
     if exit_code == -signal.SIGKILL:
-        hint = "somebody killed it: often the kernel, for want of main memory (dmesg); ask for more memory"
-    reason = f"the server ended in phase {phase.value} with {by}"
-    return AttemptVerdict(OutcomeKind.CRASHED, reason, by, hint, evidence, exit_code)
+        code = "server_killed"
+        hint = "SIGKILL often comes from the kernel's OOM killer (see dmesg); request more memory"
+    reason = f"the server exited in phase {phase.value} with {exited_with}"
+    return AttemptVerdict(OutcomeKind.CRASHED, code, reason, exited_with, hint, evidence, exit_code)
 
 
 def engine_died(phase: Phase, failure: FailureSeen, last_lines: Sequence[str]) -> AttemptVerdict:
-    """The server's front end lives, but its log says that the engine behind it is dead."""
-    reason = f"the engine died in phase {phase.value}, its front end answers with errors: {failure.words}"
+    """Return the verdict on a server whose front end is running, but whose log reports that the engine has died."""
+    reason = f"the engine died in phase {phase.value}; its front end is running and returns errors: {failure.words}"
     rest = tuple(line for line in last_lines[-EVIDENCE_LINES:] if line != failure.evidence)
-    return AttemptVerdict(failure.outcome, reason, "the server's log", failure.hint, (failure.evidence, *rest))
+    return AttemptVerdict(
+        failure.outcome,
+        failure.code or "engine_died",
+        reason,
+        "the server's log",
+        failure.hint,
+        (failure.evidence, *rest),
+    )
 
 
 def stalled(
-    phase: Phase, idle_s: float, budget_s: float, found: StallFinding, how: str, last_lines: Sequence[str]
+    phase: Phase, idle_s: float, budget_s: float, finding: StallFinding, confirmed_by: str, last_lines: Sequence[str]
 ) -> AttemptVerdict:
-    """No progress for the whole stall budget. `how`: how it was confirmed; empty: the server was idle."""
-    confirmed = f" ({how})" if how else ""
-    reason = f"no progress for {format_duration(idle_s)} in phase {phase.value}: {found.sentence}{confirmed}"
-    hint = "diagnostics/ has the stacks of each process; budgets.stall is the time allowed without progress"
+    """Return the verdict on a server without progress for the stall budget.
+
+    `confirmed_by`: how the stall of a busy server was confirmed; empty: the server was idle.
+    """
+    confirmation = f" ({confirmed_by})" if confirmed_by else ""
+    reason = f"no progress for {format_duration(idle_s)} in phase {phase.value}: {finding.sentence}{confirmation}"
     return AttemptVerdict(
         OutcomeKind.STALLED,
+        f"stalled_{finding.cause.value}",
         reason,
         f"budget stall ({format_duration(budget_s)})",
-        hint,
+        "diagnostics/ has the stacks of each process; budgets.stall is the time allowed without progress",
         tuple(last_lines[-EVIDENCE_LINES:]),
-        cause=found.cause,
+        cause=finding.cause,
     )
 
 
 def startup_timeout(
     phase: Phase, budget_name: str, budget_s: float, idle_s: float, last_lines: Sequence[str]
 ) -> AttemptVerdict:
-    """The startup, or one of its phases, took longer than its budget, though the server was alive."""
+    """Return the verdict on a server that was running, but exceeded the budget of the startup or of one phase."""
     reason = (
-        f"not ready: the budget of {budget_name} ({format_duration(budget_s)}) is over in phase {phase.value}; "
+        f"not ready after the {budget_name} budget of {format_duration(budget_s)}, in phase {phase.value}; "
         f"the last progress was {format_duration(idle_s)} ago"
     )
     name = "budgets.startup" if budget_name == "startup" else f"budgets.phases.{budget_name}"
-    hint = f"it was slow, not stuck: a larger {name}, a warmer compile cache, or on_startup_timeout: retry_warm"
     return AttemptVerdict(
         OutcomeKind.STARTUP_TIMEOUT,
+        "startup_budget_exceeded" if budget_name == "startup" else "phase_budget_exceeded",
         reason,
         f"budget {budget_name} ({format_duration(budget_s)})",
-        hint,
+        f"the server was slow, not stuck: increase {name}, warm the compile cache, or set on_startup_timeout",
         tuple(last_lines[-EVIDENCE_LINES:]),
     )
 
 
-_PERHAPS_OUT_OF_MEMORY = frozenset(
+_POSSIBLY_OUT_OF_MEMORY = frozenset(
     {OutcomeKind.CRASHED, OutcomeKind.FAILED, OutcomeKind.STALLED, OutcomeKind.STARTUP_TIMEOUT}
 )
 
 
 def out_of_host_memory(verdict: AttemptVerdict, kills: int, limit_bytes: int | None) -> AttemptVerdict:
-    """The verdict when the kernel killed `kills` processes of the job for want of memory while the server ran.
+    """Return `verdict`, or out_of_memory when the OOM killer killed `kills` processes of the job during the attempt.
 
-    `limit_bytes`: of the job's cgroup; None: not known. An outcome that says more, or came from outside, stays.
+    `limit_bytes`: of the job's cgroup; None: unknown. A more specific outcome, or one from outside, is unchanged.
     """
-    if not kills or verdict.kind not in _PERHAPS_OUT_OF_MEMORY:
+    if not kills or verdict.kind not in _POSSIBLY_OUT_OF_MEMORY:
         return verdict
     limit = f" (limit {format_bytes(limit_bytes)})" if limit_bytes is not None else ""
     reason = f"out of host memory: the kernel killed {kills} process{'' if kills == 1 else 'es'} of the job{limit}; "
     return replace(
         verdict,
         kind=OutcomeKind.OUT_OF_MEMORY,
+        code="out_of_host_memory",
         reason=reason + verdict.reason,
         decided_by=f"oom_kill of the job's cgroup, {verdict.decided_by}",
-        hint="ask for more main memory of the node: `memory` in resources or in the cluster profile",
+        hint="request more host memory: `memory` in resources or in the cluster profile",
     )
 
 
@@ -150,7 +179,7 @@ _NEVER_READY = frozenset({OutcomeKind.STALLED, OutcomeKind.STARTUP_TIMEOUT})
 
 
 def unready(verdict: AttemptVerdict, problem: str, hint: str, *, healthy: bool) -> AttemptVerdict:
-    """Add the last readiness problem to the verdict on a server that never became ready; others stay as they are.
+    """Add the last readiness problem to the verdict on a server that never became ready.
 
     `problem` empty: none is known. `healthy`: the server answered the checks, so that more time would not help.
     """
@@ -159,35 +188,44 @@ def unready(verdict: AttemptVerdict, problem: str, hint: str, *, healthy: bool) 
     reason = f"{verdict.reason}; the last readiness check failed: {problem}"
     evidence = (*verdict.evidence, f"readiness: {problem}")
     if healthy:
-        hint = hint or "it answers, so more time does not help: see what server.log says about this request"
+        hint = hint or "the server is running and answers, so more time does not help; see server.log for this request"
     return replace(verdict, reason=reason, evidence=evidence, hint=hint or verdict.hint)
 
 
 TIMEOUT_CAUSES = frozenset({"request_timeout", "token_timeout"})
-"""Causes of a failed request that are a budget of ours."""
+"""Causes of failed requests that are time limits of hpcsweep."""
 
 
 def client_ended(workload: str, exit_code: int | None, last_lines: Sequence[str]) -> AttemptVerdict:
-    """The load client ended before its workload did. Its last words (`Error: ...`, `hint: ...`) are the reason."""
-    told = {key: text for line in last_lines for key, colon, text in [line.partition(": ")] if colon}
-    reason = f"the load client ended with exit code {exit_code} before workload {workload} was done"
-    if "Error" in told:
-        reason = f"the load client could not do workload {workload}: {told['Error']}"
-    hint = told.get("hint", "client.log tells more")
-    return AttemptVerdict(OutcomeKind.FAILED, reason, "the load client", hint, tuple(last_lines))
+    """Return the verdict on a load client that exited early. Its last lines are `Error: ...` and `hint: ...`."""
+    printed = {key: text for line in last_lines for key, colon, text in [line.partition(": ")] if colon}
+    code = "load_client_exited"
+    reason = f"the load client exited with code {exit_code} before workload {workload} was complete"
+    if "Error" in printed:
+        code, reason = "load_client_error", f"the load client could not run workload {workload}: {printed['Error']}"
+    hint = printed.get("hint", "see client.log")
+    return AttemptVerdict(OutcomeKind.FAILED, code, reason, "the load client", hint, tuple(last_lines))
 
 
 def workload_failed(workload: str, failures: Mapping[str, int], details: Sequence[str]) -> AttemptVerdict:
-    """Every request of a workload failed while the server was alive."""
+    """Return the verdict on a workload without a successful request. `failures`: cause -> number."""
     total = sum(failures.values())
     listed = ", ".join(f"{cause} ({number})" for cause, number in sorted(failures.items(), key=lambda x: -x[1]))
     timeouts = sum(number for cause, number in failures.items() if cause in TIMEOUT_CAUSES)
     evidence = tuple(dict.fromkeys(details))[:EVIDENCE_LINES]
     if total and timeouts * 2 > total:
-        reason = f"all {total} requests of workload {workload} failed, most by our timeout: {listed}"
-        hint = "budgets.request and budgets.token are the times allowed"
-        return AttemptVerdict(OutcomeKind.REQUEST_TIMEOUT, reason, "budgets request and token", hint, evidence)
-    reason = f"all {total} requests of workload {workload} failed: {listed or 'none was sent'}"
+        return AttemptVerdict(
+            OutcomeKind.REQUEST_TIMEOUT,
+            "all_requests_timed_out",
+            f"all {total} requests of workload {workload} failed, most of them by hpcsweep's own timeout: {listed}",
+            "budgets request and token",
+            "budgets.request and budgets.token are the time limits",
+            evidence,
+        )
+    reason = f"all {total} requests of workload {workload} failed: {listed}"
+    code = "all_requests_failed"
+    if not total:
+        code, reason = "no_request_sent", f"no request of workload {workload} was sent"
     return AttemptVerdict(
-        OutcomeKind.FAILED, reason, "no request succeeded", "client.log and the samples tell more", evidence
+        OutcomeKind.FAILED, code, reason, "no request succeeded", "see client.log and the samples", evidence
     )

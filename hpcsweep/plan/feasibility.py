@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from hpcsweep.engines.argv import canonical
-from hpcsweep.engines.base import Engine
+from hpcsweep.engines.base import Engine, MemoryRule
 from hpcsweep.engines.flags import flag_problems
 from hpcsweep.plan.model_size import WIDTH_OF_METHOD, ModelFacts
 from hpcsweep.spec.gpu_types import is_model
@@ -22,7 +22,6 @@ _NO_FP8 = ("a100", "a800", "a40", "a6000", "a10", "v100")
 _LONGEST_ARGUMENT_BYTES = 32 * 4096 - 1
 _LEAST_WIDTH = 0.5
 """Bytes per weight for an unknown quantization on loading: a low estimate, so that nothing that may fit is rejected."""
-_UTILIZATION = {"vllm": 0.9, "sglang": 0.9, "trtllm": 0.9}
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SIZE_IN_NAME = re.compile(r"(\d+)\s*gi?b?(?![a-z0-9])", re.IGNORECASE)
 
@@ -60,10 +59,10 @@ def check(server: ServerConfig, resources: Resources, engine: Engine, model: Mod
     problems += _arguments(server)
     memory_bytes = gpu_memory_bytes(resources)
     if model is not None:
-        problems += _context(server, settings, model)
+        problems += _context(server, settings, model, engine)
         if memory_bytes is not None and resources.gpus:
-            problems += _memory(server, settings, model, memory_bytes)
-    problems += _fp8(server, settings, resources, model)
+            problems += _memory(server, settings, model, memory_bytes, engine.memory)
+    problems += _fp8(server, settings, resources, model, engine)
     return problems
 
 
@@ -158,21 +157,20 @@ def _flags(server: ServerConfig) -> list[Problem]:
     ]
 
 
-def _context(server: ServerConfig, settings: EngineSettings, model: ModelFacts) -> list[Problem]:
+def _context(server: ServerConfig, settings: EngineSettings, model: ModelFacts, engine: Engine) -> list[Problem]:
     length, limit = settings.max_model_len, model.max_position
     if length is None or limit is None or length <= limit:
         return []
-    stretched = "--hf-overrides" in server.flags or "--json-model-override-args" in server.flags
-    allowed = any(name in server.env for name in _LONGER_CONTEXT) or stretched
+    stretched = any(flag in server.flags for flag in engine.longer_context_flags)
+    allowed = any(name in server.env for name in engine.longer_context_env) or stretched
     message = f"max_model_len {length} exceeds the model's limit of {limit} tokens"
     hint = "lower it, or override the model's configuration"
     return [Problem("context_too_long", "warning" if allowed else "error", message, hint)]
 
 
-_LONGER_CONTEXT = ("VLLM_ALLOW_LONG_MAX_MODEL_LEN", "SGLANG_ALLOW_OVERWRITE_LONGER_CONTEXT_LEN")
-
-
-def _memory(server: ServerConfig, settings: EngineSettings, model: ModelFacts, memory_bytes: int) -> list[Problem]:
+def _memory(
+    server: ServerConfig, settings: EngineSettings, model: ModelFacts, memory_bytes: int, rule: MemoryRule
+) -> list[Problem]:
     model = _as_served(server, settings, model)
     tp, pp = settings.tensor_parallel_size or 1, settings.pipeline_parallel_size or 1
     # With expert parallelism the data parallel ranks share the experts: at best the weights are split over all.
@@ -184,8 +182,8 @@ def _memory(server: ServerConfig, settings: EngineSettings, model: ModelFacts, m
     if total > holders * memory_bytes:
         message = f"weights do not fit: {model.weight_arithmetic()} > {holders} × {gpu}"
         return [Problem("weights_do_not_fit", "error", message, "use more GPUs, or quantized weights")]
-    fraction = settings.gpu_memory_utilization or _UTILIZATION.get(server.engine, 1.0)
-    room = memory_bytes * (fraction if server.engine == "vllm" else 1.0) - total / holders
+    fraction = settings.gpu_memory_utilization or rule.default_utilization
+    room = memory_bytes * (fraction if rule.includes_weights else 1.0) - total / holders
     if room <= 0:
         message = (
             f"weights do not fit: {model.weight_arithmetic()} / {holders} = {total / holders / 1e9:.1f} GB per GPU"
@@ -226,7 +224,7 @@ def _kv_cache(settings: EngineSettings, model: ModelFacts, tp: int, pp: int, roo
 
 
 def _fp8(
-    server: ServerConfig, settings: EngineSettings, resources: Resources, model: ModelFacts | None
+    server: ServerConfig, settings: EngineSettings, resources: Resources, model: ModelFacts | None, engine: Engine
 ) -> list[Problem]:
     name = (resources.gpu_type or "").lower()
     kind = next((kind for kind in _NO_FP8 if is_model(name, kind)), None)
@@ -235,18 +233,13 @@ def _fp8(
         quantization = "fp8"
     if kind is None or quantization is None or "fp8" not in quantization:
         return []
-    if server.engine == "vllm":
-        message = f"{kind.upper()} has no fp8 arithmetic: vLLM computes in 16 bits (weight-only Marlin kernels)"
-        return [Problem("fp8_in_16_bits", "warning", message, "this saves memory, but does not run at fp8 speed")]
-    errors = {"sglang": "SGLang exits with `type fp8e4nv not supported in this architecture`"}
-    message = (
-        f"{kind.upper()} has no fp8 arithmetic: {errors.get(server.engine, f'{server.engine} does not support it')}"
-    )
-    return [
-        Problem(
-            "fp8_not_supported", "error", message, "use vLLM, other weights, or GPUs of compute capability 8.9 or more"
-        )
-    ]
+    title = engine.title or engine.name
+    if engine.fp8.fallback:
+        message = f"{kind.upper()} does not support FP8 arithmetic: {title} {engine.fp8.fallback}"
+        return [Problem("fp8_in_16_bits", "warning", message, "this saves memory, but does not run at FP8 speed")]
+    message = f"{kind.upper()} does not support FP8 arithmetic: {title} {engine.fp8.refusal or 'does not support it'}"
+    hint = "use vLLM, other weights, or GPUs of compute capability 8.9 or higher"
+    return [Problem("fp8_not_supported", "error", message, hint)]
 
 
 def _as_served(server: ServerConfig, settings: EngineSettings, model: ModelFacts) -> ModelFacts:

@@ -1,4 +1,4 @@
-"""A user's own batch script as it is submitted: with one line that brings the values of its run. Pure."""
+"""Prepare a user's own batch script for submission: one line is added that reads the values of its run. Pure."""
 
 import posixpath
 import re
@@ -13,9 +13,9 @@ LINE = f'. "${{HPCSWEEP_JOB_DIR:?}}/{SOURCED}"  # by hpcsweep: the values of thi
 
 
 def with_values(text: str) -> str:
-    """The script with `LINE` before its first command; as it is when it does so itself, or is for no POSIX shell.
+    """Return the script with `LINE` before its first command; unchanged if it has it, or is not for a POSIX shell.
 
-    -v and --export do not carry every value, and a job has the PATH of a login, without hpcsweep's environment.
+    -v and --export cannot pass every value, and a job has the PATH of a login shell, without hpcsweep's environment.
     """
     text = text.replace(OLD_SOURCED, SOURCED)
     if SOURCED in text or not _SHELL.match(text):
@@ -26,9 +26,9 @@ def with_values(text: str) -> str:
 
 
 def own_environment(python: str) -> str:
-    """What stands in the .env file of a user's own script beside the values: the job's start, and a way to the agent.
+    """Return the start of the .env file of a user's own script: the start time of the job, and the PATH of the agent.
 
-    `python`: that of the cluster; `hpcsweep-node` is beside it. PATH is only added to.
+    `python`: the interpreter on the cluster; `hpcsweep-node` is in its folder, which is appended to PATH.
     """
     return (
         'export HPCSWEEP_JOB_STARTED_AT="${HPCSWEEP_JOB_STARTED_AT:-$(date +%s)}"\n'

@@ -1,4 +1,4 @@
-"""Two sweeps side by side, for a terminal and as JSON."""
+"""Comparison of two sweeps, for a terminal and as JSON."""
 
 from typing import Any
 
@@ -9,79 +9,85 @@ from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.report import wording
 from hpcsweep.report.document import Block, Bullets, Document, Paragraph, Section, Table
 from hpcsweep.report.plain import plain
-from hpcsweep.report.wording import CONDITION, NOTHING
+from hpcsweep.report.wording import ALL_REQUESTS, CONDITION, NOTHING, SIMULATED
+from hpcsweep.units import counted
 
 SCHEMA = "hpcsweep.comparison/1"
 
 
-def comparison_document(found: SweepComparison, tolerance_percent: float) -> Document:
-    """The verdict first, then every pair of variants."""
-    regressions = found.regressions(tolerance_percent)
-    verdict = f"{len(regressions)} regressions" if regressions else "No regression seen"
-    blocks: list[Block] = [Paragraph(f"{verdict}: {found.second} against {found.first}.", strong=True)]
+def comparison_document(sweeps: SweepComparison, tolerance_percent: float) -> Document:
+    """Return the verdict, then every pair of variants."""
+    regressions = sweeps.regressions(tolerance_percent)
+    verdict = counted(len(regressions), "regression") if regressions else "No regression"
+    blocks: list[Block] = [Paragraph(f"{verdict} in {sweeps.second} compared with {sweeps.first}.", strong=True)]
     if regressions:
         blocks.append(Bullets(tuple(regressions)))
-    if found.changed_conditions:
-        blocks += [Paragraph("What else changed:"), Bullets(found.changed_conditions)]
+    if sweeps.changed_conditions:
+        blocks += [Paragraph("Also changed:"), Bullets(sweeps.changed_conditions)]
     rows = tuple(
         (
-            wording.marked(pair.name, pair.simulated),
-            one.workload,
-            METRICS[one.metric].title,
-            CONDITION[one.condition] if METRICS[one.metric].of_samples else "all requests",
-            wording.figure(one.reference_value),
-            wording.figure(one.variant_value),
-            wording.comparison(one),
-            _held(one),
+            _marked(pair.name, pair.simulated),
+            comparison.workload,
+            METRICS[comparison.metric].title,
+            CONDITION[comparison.condition] if METRICS[comparison.metric].of_samples else ALL_REQUESTS,
+            wording.quantity(comparison.reference_value),
+            wording.quantity(comparison.variant_value),
+            wording.change(comparison.percent, wording.comparison(comparison)),
+            _basis(comparison),
         )
-        for pair in found.pairs
-        for one in pair.comparisons
+        for pair in sweeps.pairs
+        for comparison in pair.comparisons
     )
-    columns = ("Config", "Dataset", "Metric", "Samples", found.first, found.second, "Change", "What it rests on")
-    note = "In brackets 95% intervals; verdicts are corrected for the number of comparisons of a metric (Holm)."
+    columns = ("Variant", "Workload", "Metric", "Samples", sweeps.first, sweeps.second, "Change", "Basis")
+    note = "Brackets: 95 % CI. Verdicts are corrected for the number of comparisons of a metric (Holm)."
     sections = [Section("Verdict", tuple(blocks)), Section("Variants", (Table(columns, rows, note),))]
-    sections += _startup(found)
-    alone = [f"only in {found.first}: {name}" for name in found.only_first]
-    alone += [f"only in {found.second}: {name}" for name in found.only_second]
+    sections += _startup(sweeps)
+    alone = [f"only in {sweeps.first}: {name}" for name in sweeps.only_first]
+    alone += [f"only in {sweeps.second}: {name}" for name in sweeps.only_second]
     if alone:
-        sections.append(Section("Not in both", (Bullets(tuple(alone)),)))
-    return Document(f"{found.first} and {found.second}", tuple(sections))
+        sections.append(Section("Only in one of the sweeps", (Bullets(tuple(alone)),)))
+    return Document(f"{sweeps.first} and {sweeps.second}", tuple(sections))
 
 
-def _startup(found: SweepComparison) -> list[Section]:
-    """The startup times of the variants; empty: neither sweep saw one."""
+def _marked(name: str, simulated: bool) -> str:
+    return f"{name} {SIMULATED}" if simulated else name
+
+
+def _startup(sweeps: SweepComparison) -> list[Section]:
+    """Return the startup times of the variants; empty if neither sweep has any."""
     rows = tuple(
         (
-            wording.marked(pair.name, pair.simulated),
-            METRICS[one.metric].title,
-            " -> ".join(cache or NOTHING for cache in one.caches) if any(one.caches) else NOTHING,
-            wording.figure(one.first),
-            wording.figure(one.second),
-            _startup_change(one),
+            _marked(pair.name, pair.simulated),
+            METRICS[start.metric].title,
+            " -> ".join(cache or NOTHING for cache in start.caches) if any(start.caches) else NOTHING,
+            wording.quantity(start.first),
+            wording.quantity(start.second),
+            wording.change(start.percent, _startup_change(start)),
         )
-        for pair in found.pairs
-        for one in pair.startups
+        for pair in sweeps.pairs
+        for start in pair.startups
     )
     if not rows:
         return []
-    columns = ("Config", "Time (s)", "Compile cache", found.first, found.second, "Change")
+    columns = ("Variant", "Time (s)", "Compile cache", sweeps.first, sweeps.second, "Change")
     note = (
-        "Means over the starts that became ready, or got so far. Starts are judged against starts that found the same "
-        "in the compile cache. No regression is counted here: a file system's cache moves these times too."
+        "Means over the starts that reached this point. Starts are compared with starts that found the same state of "
+        "the compile cache. Slower starts do not count as regressions, because the file system's cache changes these "
+        "times too."
     )
     return [Section("Startup", (Table(columns, rows, note),))]
 
 
-def _startup_change(one: StartupComparison) -> str:
-    change = wording.percent(one.percent)
-    return f"{change}: {one.verdict.value}" + (f" ({one.reason})" if one.reason else "")
+def _startup_change(start: StartupComparison) -> str:
+    change = wording.percent(start.percent)
+    return f"{change}: {wording.verdict(start.verdict)}" + (f" ({start.reason})" if start.reason else "")
 
 
-def _held(one: Comparison) -> str:
-    return "" if one.verdict is Verdict.NOT_COMPARABLE else one.reason
+def _basis(comparison: Comparison) -> str:
+    return "" if comparison.verdict is Verdict.NOT_COMPARABLE else comparison.reason
 
 
-def comparison_json(found: SweepComparison, tolerance_percent: float) -> dict[str, Any]:
-    """The same as JSON values; see docs/report-json.md."""
-    body: dict[str, Any] = plain(found)
-    return {"schema": SCHEMA, "regressions": found.regressions(tolerance_percent), **body}
+def comparison_json(sweeps: SweepComparison, tolerance_percent: float) -> dict[str, Any]:
+    """Return the comparison as JSON values; see docs/report-json.md."""
+    body: dict[str, Any] = plain(sweeps)
+    return {"schema": SCHEMA, "regressions": sweeps.regressions(tolerance_percent), **body}

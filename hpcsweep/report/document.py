@@ -1,6 +1,5 @@
-"""A report as plain blocks: what the terminal and Markdown both render, in the order of the studies."""
+"""A report as neutral blocks, which every format renders in its own way."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -20,23 +19,44 @@ class Bullets:
 
 
 @dataclass(frozen=True)
+class Quantity:
+    """A number in a table: what people read, and the number itself for sorting and for other programs.
+
+    `value` None: it is not known. `low`, `high`: the 95 % confidence interval, where there is one.
+    """
+
+    text: str
+    value: float | None = None
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+
+
+Cell = str | Quantity
+
+
+def text_of(cell: Cell) -> str:
+    """Return what people read in a cell."""
+    return cell if isinstance(cell, str) else cell.text
+
+
+@dataclass(frozen=True)
 class Table:
-    """A table of plain text; `note` stands below it: what the figures are."""
+    """A table of text and quantities. `note`, shown below it: how to read the figures."""
 
     columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
 
-    def without(self, names: Collection[str]) -> "Table":
-        """The table without the columns of these names."""
-        kept = [place for place, name in enumerate(self.columns) if name not in names]
-        rows = tuple(tuple(row[place] for place in kept) for row in self.rows)
-        return Table(tuple(self.columns[place] for place in kept), rows, self.note)
+    def texts(self) -> list[tuple[str, ...]]:
+        """Return the rows as people read them."""
+        return [tuple(text_of(cell) for cell in row) for row in self.rows]
 
 
 @dataclass(frozen=True)
 class Code:
-    """Text to be shown letter by letter."""
+    """Text to be shown verbatim."""
 
     text: str
     language: str = ""
@@ -47,7 +67,7 @@ Block = Paragraph | Bullets | Table | Code
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it. `level` 2 is a chapter, 3 a part of one."""
+    """A heading and its blocks. `level` 2 is a chapter, 3 a part of one."""
 
     title: str
     blocks: tuple[Block, ...]

@@ -106,9 +106,9 @@ def _script(service: Service, scheduler: str, walltime_s: float | None) -> str:
     cluster = service.cluster
     if cluster.scheduler != scheduler:  # its partition or queue, account and place mean nothing to another scheduler
         cluster = Cluster(setup=cluster.setup, env=cluster.env, engines=cluster.engines)
-    told = {name: value for name, value in cluster.env.items() if not is_secret(name)}
+    env = {name: value for name, value in cluster.env.items() if not is_secret(name)}
     # A server has nothing to write down before the time limit, and USR1 would kill it.
-    cluster = cluster.model_copy(update={"signal_margin": 0, "scheduler": scheduler, "env": told})
+    cluster = cluster.model_copy(update={"signal_margin": 0, "scheduler": scheduler, "env": env})
     job = JobSpec(
         sweep=service.findings.sweep.sweep,
         job=0,
@@ -178,6 +178,6 @@ def _yaml(service: Service) -> str:
     return stream.getvalue()
 
 
-def _figure(one: object) -> dict[str, object]:
+def _figure(figure: object) -> dict[str, object]:
     names = ("value", "unit", "n", "of", "condition", "low", "high", "simulated")
-    return {name: getattr(one, name) for name in names}
+    return {name: getattr(figure, name) for name in names}

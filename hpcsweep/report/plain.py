@@ -7,10 +7,16 @@ from enum import Enum
 from typing import Any
 
 from hpcsweep.analysis.findings import Remark, Variant
+from hpcsweep.analysis.findings.compared import Recommendation
 from hpcsweep.analysis.findings.measured import Reason
 
-_FORMER_KEYS = {Variant: ("exp", "short_name"), Remark: ("kind", "code"), Reason: ("kind", "code")}
-"""Keys of earlier versions that are still written: type -> (former key, field)."""
+_FORMER_KEYS: dict[type, dict[str, str]] = {
+    Variant: {"exp": "short_name"},
+    Remark: {"kind": "code"},
+    Reason: {"kind": "code"},
+    Recommendation: {"why": "why", "not_measured": "not_measured"},
+}
+"""Keys of earlier versions that are still written: type -> key -> attribute."""
 
 
 def plain(value: Any) -> Any:
@@ -22,8 +28,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        former, field = _FORMER_KEYS.get(type(value), ("", ""))
-        return {**({former: getattr(value, field)} if former else {}), **plain_fields(value)}
+        former = {key: plain(getattr(value, name)) for key, name in _FORMER_KEYS.get(type(value), {}).items()}
+        return {**plain_fields(value), **former}
     if isinstance(value, Mapping):
         return {str(key): plain(inner) for key, inner in value.items()}
     if hasattr(value, "tolist"):

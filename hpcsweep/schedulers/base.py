@@ -1,17 +1,25 @@
-"""What a scheduler gives: argv to run, and what its output means. Nothing here runs anything."""
+"""The contract of a scheduler: argv to run, and parsers of what the commands print. Nothing here runs anything."""
 
-from collections.abc import Mapping, Sequence
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Generic, TypeVar
 
+from hpcsweep.errors import SpecError
 from hpcsweep.schedulers.user_script import ScriptRequest
 from hpcsweep.spec.phases import OutcomeKind
+
+if TYPE_CHECKING:  # the models, and with them pydantic, are not needed to query a scheduler
+    from hpcsweep.spec.base import Model
+
+Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What a command answered. `exit_code` None: it was stopped by our own time-out."""
+    """What a command printed. `exit_code` None: it was stopped after our time-out."""
 
     argv: tuple[str, ...]
     exit_code: int | None
@@ -20,14 +28,48 @@ class CommandResult:
     wall_s: float = 0.0
 
 
+@dataclass(frozen=True)
+class Query(Generic[Parsed]):
+    """A command to run, and the parser of its result."""
+
+    argv: tuple[str, ...]
+    parse: Callable[[CommandResult], Parsed]
+
+
+@dataclass(frozen=True)
+class JobEnvironment:
+    """Names of the environment variables by which a scheduler describes a job to its processes; empty: it sets none.
+
+    `job_id`: id of this allocation; if it is set, the process runs under this scheduler. `array_index`: index of an
+    array task. `array_job_id`: id of the whole array. `composed_task_id`: `job_id` of an array task is not the id that
+    the scheduler's commands print, which is composed of the array's id and the index (Slurm).
+    `end_time`: Unix time of the end of the walltime. `restart_count`: starts of this job before the present one.
+    `start_id`: a text that differs between starts of the job. `host`: the node's name as the scheduler has it.
+    `job_name`, `queue`, `submit_dir`: of the submission.
+    """
+
+    job_id: str
+    array_index: str = ""
+    array_job_id: str = ""
+    composed_task_id: bool = False
+    end_time: str = ""
+    restart_count: str = ""
+    start_id: str = ""
+    host: str = ""
+    job_name: str = ""
+    queue: str = ""
+    submit_dir: str = ""
+
+
 ABSENT = "absent"
-"""Native state of a job that a scheduler without a record of ended jobs reported not to know."""
+"""Native state of a job that a scheduler without a record of ended jobs reported as unknown."""
 
 
 class JobState(str, Enum):
-    """State of one allocation, in the words of all schedulers. `unknown` is neither good nor bad.
+    """State of one allocation, in terms common to all schedulers. UNKNOWN is neither good nor bad.
 
-    `gone`: the job is over, and the scheduler has no record (any more) of how it ended.
+    HELD: it waits until a person releases it. UNSCHEDULABLE: it was accepted, but can never start as it is.
+    GONE: the job is over, and the scheduler has no record (any more) of how it ended.
     """
 
     PENDING = "pending"
@@ -42,16 +84,16 @@ class JobState(str, Enum):
 
     @classmethod
     def _missing_(cls, value: object) -> "JobState | None":
-        return cls.UNSCHEDULABLE if value == "never" else None  # as stores written before issue 15 have it
+        return cls.UNSCHEDULABLE if value == "never" else None  # the value that earlier versions stored
 
     @property
     def final(self) -> bool:
-        """The allocation is over."""
+        """Return whether the allocation is over."""
         return self in (JobState.COMPLETED, JobState.FAILED, JobState.GONE)
 
     @property
     def started(self) -> bool:
-        """The allocation holds nodes."""
+        """Return whether the allocation has nodes."""
         return self in (JobState.RUNNING, JobState.ENDING)
 
 
@@ -98,11 +140,12 @@ class JobStatus:
 
 @dataclass(frozen=True)
 class QueueSnapshot:
-    """What one query told of all jobs asked for. `complete`: a job that is not in it is not known to this witness.
+    """Statuses that one query returned, by (job id, array index).
 
-    `absent`: jobs and array tasks, (id, None) for all of a submission, of which a scheduler that keeps no record of
-    ended jobs (PBS without history, or after it has purged them) reported no more than that it does not have them any
-    more. They are most likely over; see `store.status.record_absence`.
+    `complete`: a job that is not listed does not exist for this source. `error`: why the query failed; empty: it did
+    not. `absent`: jobs and array tasks, (id, None) for a whole submission, that a scheduler without a record of ended
+    jobs (PBS with history off, or after the history was purged) reported as unknown. They are most likely over; see
+    `track.status.record_absence`.
     """
 
     statuses: Mapping[tuple[str, int | None], JobStatus] = field(default_factory=dict)
@@ -113,7 +156,7 @@ class QueueSnapshot:
 
 @dataclass(frozen=True)
 class Partition:
-    """A partition (Slurm) or queue (PBS). Figures are of one node, the largest where they differ; None: not known."""
+    """A partition (Slurm) or queue (PBS). Figures are of one node, the largest where they differ; None: unknown."""
 
     name: str
     default: bool
@@ -124,94 +167,132 @@ class Partition:
     memory_bytes: int | None = None
     gpus: Mapping[str, int] = field(default_factory=dict)  # GPU type ("" where it has none) -> GPUs of one node
     gpus_free: int | None = None  # on all its nodes, now
-    gpu_resource: str = ""  # PBS: the resource whose value is the GPU type; empty: no node says its type
-    routes_to: tuple[str, ...] = ()  # PBS: the queues that a routing queue hands its jobs to
-    only_routed: bool = False  # PBS: takes jobs from a routing queue only
+    gpu_resource: str = ""  # PBS: the resource whose value is the GPU type; empty: no node reports its type
+    routes_to: tuple[str, ...] = ()  # PBS: the destinations of a routing queue
+    only_routed: bool = False  # PBS: accepts jobs from a routing queue only
 
 
 @dataclass(frozen=True)
 class ClusterFacts:
-    """What a cluster says of itself. `max_array_size`: elements of one array. None: not known."""
+    """What a scheduler reports about its cluster. `max_array_size`: array tasks of one submission. None: unknown."""
 
     version: str = ""
     partitions: tuple[Partition, ...] = ()
     max_array_size: int | None = None
     accounting: bool | None = None
     warnings: tuple[str, ...] = ()
-    server: str = ""  # PBS: name of the server that answered
+    server: str = ""  # PBS: name of the server that replied
 
 
-class Scheduler(Protocol):
-    """One scheduler: builders of argv and parsers of answers."""
+class Scheduler(ABC):
+    """One scheduler: builders of argv and parsers of output. A plugin is a subclass; see docs/plugins.md.
+
+    `name`: as in `scheduler:` of a cluster profile. `template`: name of the job script's template. `template_text`: its
+    text, for a plugin; empty: the template ships with hpcsweep. `environment`: names of the job's variables.
+    `options_model`: model of `scheduler_options:` of a profile; None: the scheduler has no options of its own.
+    `queue_key`: the profile key that names a partition or queue. `has_gpu_types`: the scheduler has a notion of GPU
+    types (PBS has none; a resource of the site is used instead). `tracks_session`: only the processes of the job's
+    session belong to the job (PBS).
+    `query_timeout_s`: time limit of a query, in seconds; `query_timeout_per_job_s` is added for each submission,
+    because some servers look ids up one after the other. `client_prefixes`: prefixes of environment variables that
+    change what its commands print.
+    """
 
     name: str
     template: str
-    array_index_variable: str
-    query_timeout_s: float
-    """How long an answer to a question may take, in seconds; a server that hangs would never give one."""
-    query_timeout_per_job_s: float
-    """Added for each submission that is asked about: some servers are asked about one id after the other."""
+    template_text: str = ""
+    environment: JobEnvironment
+    options_model: "type[Model] | None" = None
+    queue_key: str = "queue"
+    has_gpu_types: bool = True
+    tracks_session: bool = False
+    query_timeout_s: float = 10.0
+    query_timeout_per_job_s: float = 0.0
+    client_prefixes: tuple[str, ...] = ()
 
+    @abstractmethod
     def submit_argv(self, script: str, job_dir: str, text: str = "") -> tuple[str, ...]:
-        """argv that submits the file `script`; everything else stands in its directives.
+        """Return the argv that submits the file `script`, whose directives contain everything else.
 
-        `text`: what the file says, for a scheduler that wants its directives on the command line (PBS); it may
-        raise SpecError for a directive that the scheduler would refuse or ignore.
+        `text`: content of the file, for a scheduler that needs its directives on the command line (PBS). May raise
+        SpecError for a directive that the scheduler would refuse or ignore.
         """
-        ...
+
+    @abstractmethod
+    def parse_submit(self, answer: CommandResult) -> str:
+        """Return the job id. Raises SchedulerError with the scheduler's message and what to change.
+
+        Raises SchedulerUnreachable if the submission timed out or failed on the way: the job may exist (`find_query`).
+        """
+
+    @abstractmethod
+    def cancel_argv(self, job_id: str, indexes: Sequence[int] | None) -> tuple[str, ...]:
+        """Return the argv that cancels a job (`indexes` None) or some tasks of its array, in one call."""
+
+    @abstractmethod
+    def cancel_error(self, answer: CommandResult) -> str:
+        """Return why a cancellation failed, as a sentence; empty if it worked or the jobs were over already."""
+
+    @abstractmethod
+    def queries(self, job_ids: Sequence[str], user: str) -> Sequence[Query[QueueSnapshot]]:
+        """Return the state queries, the most reliable source last; their number does not depend on that of the jobs.
+
+        A parser never raises: output that it cannot read is a snapshot with `complete=False` and an error.
+        """
+
+    @abstractmethod
+    def array_task_id(self, job_id: str, index: int) -> str:
+        """Return the id of an array task as the scheduler's commands print it, such as `12_3` or `12[3].server`."""
+
+    def submission_id(self, job_id: str) -> str:
+        """Return the id of the submission that a job id belongs to: `12[].server` for `12[3].server`."""
+        return job_id
+
+    def log_index(self, file_name: str) -> int | None:
+        """Return the array index in the name of a job's output file. None: it has none."""
+        match = re.fullmatch(r"(\d+)\.log", file_name)
+        return int(match[1]) if match else None
+
+    def find_query(self, name: str, user: str, job_dir: str) -> Query[list[str]] | None:
+        """Return the query for jobs of this name that were submitted from `job_dir`: their ids, the oldest first.
+
+        It is used after a submission timed out. Its parser raises SchedulerError. None: there is no such query.
+        """
+        return None
+
+    def own_state_query(self, job_id: str, restarts: int) -> Query[str] | None:
+        """Return the query that a running job makes about itself when it is signalled; None: there is none.
+
+        `job_id`: from the job's environment. `restarts`: of this start. The parser returns `PREEMPTED`, `REQUEUED`,
+        another native state, or an empty text.
+        """
+        return None
 
     def read_user_script(self, text: str, *, array_allowed: bool = False) -> ScriptRequest:
         """Return what the directives of a user's own script request, and warnings about lines that are not read.
 
         Raises SpecError for a script that makes an array, unless `array_allowed`.
         """
-        ...
+        return ScriptRequest()
 
     def submit_user_script_argv(
         self, script: str, exports: Mapping[str, str], *, name: str, log_dir: str, text: str = "", walltime_s: float = 0
     ) -> tuple[str, ...]:
-        """argv that submits a user's own script, whose directives hold, with those `exports` that it can carry.
+        """Return the argv that submits a user's own script with its own directives, and the `exports` that it can pass.
 
-        `text`: what the script says. `walltime_s`: for a script that asks for none and a scheduler that does not tell
-        its jobs when they end; 0: leave it to the scheduler.
+        `text`: content of the script. `walltime_s`: for a script that requests no walltime, if the scheduler does not
+        report the end of the job to the job; 0: leave it to the scheduler. Raises SpecError if it cannot be done.
         """
-        ...
-
-    def parse_submit(self, answer: CommandResult) -> str:
-        """The job id. Raises SchedulerError with the scheduler's own words and what to change.
-
-        Raises SchedulerUnreachable when the scheduler did not answer: the job may exist all the same (`find_argv`).
-        """
-        ...
-
-    def cancel_argv(self, job_id: str, indexes: Sequence[int] | None) -> tuple[str, ...]:
-        """argv that cancels a job (`indexes` None) or elements of its array, in one call."""
-        ...
-
-    def cancel_error(self, answer: CommandResult) -> str:
-        """Why a cancellation failed, for a person; empty: done, or everything asked for was over already."""
-        ...
-
-    def queries(self, job_ids: Sequence[str], user: str) -> Sequence[tuple[str, ...]]:
-        """argv of each witness, the more trustworthy last; constant in the number of jobs."""
-        ...
-
-    def parse_query(self, number: int, answer: CommandResult) -> QueueSnapshot:
-        """What query `number` told. Never raises: an answer that cannot be read is `complete=False` with trouble."""
-        ...
-
-    def find_argv(self, name: str, user: str) -> tuple[str, ...]:
-        """argv that looks for jobs of this name: a submission whose answer was lost may have been carried out."""
-        ...
-
-    def parse_find(self, answer: CommandResult, job_dir: str) -> list[str]:
-        """Ids of the jobs that were submitted from `job_dir`, oldest first. Raises SchedulerError."""
-        ...
+        raise SpecError(
+            f"{self.name}: submitting your own script is not supported",
+            code="own_script_unsupported",
+            hint="submit without --script",
+        )
 
     def probes(self) -> Sequence[tuple[str, ...]]:
-        """argv of the commands that tell what this cluster is."""
-        ...
+        """Return the argv of the commands that describe the cluster."""
+        return ()
 
     def parse_probes(self, answers: Sequence[CommandResult]) -> ClusterFacts:
-        """What the answers to `probes`, in their order, tell. Never raises: what cannot be read is a warning."""
-        ...
+        """Return the facts in the output of `probes`, in their order. Never raises: unreadable output is a warning."""
+        return ClusterFacts()

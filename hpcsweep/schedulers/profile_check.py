@@ -1,50 +1,53 @@
-"""A cluster profile held against what the cluster says of itself: what would be refused, or would wait for ever."""
+"""Compare a cluster profile with what the cluster reports: find what would be refused, or would never start."""
 
 from collections.abc import Iterator
 
-from hpcsweep.schedulers.base import ClusterFacts, Partition
+from hpcsweep.schedulers.base import ClusterFacts, Partition, Scheduler
+from hpcsweep.schedulers.registry import get_scheduler
 from hpcsweep.spec.base import nearest
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.units import format_bytes, format_duration
 
 
 def profile_problems(cluster: Cluster, facts: ClusterFacts) -> list[str]:
-    """What is wrong with a profile on this cluster, in words; nothing is said of what the cluster does not tell."""
+    """Return the problems of a profile on this cluster, one sentence each. Values that are unknown are not checked."""
     if not facts.partitions:
         return []
-    key = "queue" if cluster.scheduler == "pbs" else "partition"
-    wanted = cluster.queue if cluster.scheduler == "pbs" else cluster.partition
+    scheduler = get_scheduler(cluster.scheduler)
+    key = scheduler.queue_key
+    wanted = cluster.queue if key == "queue" else cluster.partition
     names = [partition.name for partition in facts.partitions]
-    asked = wanted.split(",") if wanted else []
-    if cluster.scheduler == "pbs":
-        asked = [queue for queue, at, server in (name.partition("@") for name in asked) if server in ("", facts.server)]
-        if wanted and not asked:
-            return []  # a queue of another server: these facts are not about it
-    chosen = [p for p in facts.partitions if (p.name in asked if wanted else p.default)]
-    problems = [f"{key} {name!r} is not there ({nearest(name, names)})" for name in asked if name not in names]
+    requested = wanted.split(",") if wanted else []
+    if facts.server:
+        queues = [name.partition("@") for name in requested]
+        requested = [queue for queue, _, server in queues if server in ("", facts.server)]
+        if wanted and not requested:
+            return []  # a queue of another server, which these facts do not describe
+    chosen = [p for p in facts.partitions if (p.name in requested if wanted else p.default)]
+    problems = [f"{key} {name!r} does not exist ({nearest(name, names)})" for name in requested if name not in names]
     if not chosen and not problems:
-        return [f"no {key} is set, and this cluster has no default one (known: {', '.join(names)})"]
+        return [f"{key} is not set, and this cluster has no default {key} (known: {', '.join(names)})"]
     if chosen:
-        per_partition = [list(_against(cluster, partition, key)) for partition in chosen]
-        if all(per_partition):  # a job may go to any of several partitions: one that fits is enough
+        per_partition = [list(_compare(cluster, partition, scheduler)) for partition in chosen]
+        if all(per_partition):  # of several partitions, one that fits is enough
             problems += per_partition[0]
     limit = facts.max_array_size
     if cluster.max_array_size is not None and limit is not None and cluster.max_array_size > limit:
-        problems.append(f"max_array_size {cluster.max_array_size} is over the {limit} that this cluster takes")
+        problems.append(f"max_array_size {cluster.max_array_size} exceeds this cluster's limit of {limit}")
     return problems
 
 
-def _against(cluster: Cluster, partition: Partition, key: str) -> Iterator[str]:
-    name = f"{key} {partition.name!r}"
+def _compare(cluster: Cluster, partition: Partition, scheduler: Scheduler) -> Iterator[str]:
+    name = f"{scheduler.queue_key} {partition.name!r}"
     if not partition.usable:
-        yield f"{name} takes no jobs at present"
+        yield f"{name} does not accept jobs at present"
     if partition.only_routed:
-        yield f"{name} takes jobs only from a routing queue (from_route_only): name that one"
-    if cluster.scheduler == "pbs":
+        yield f"{name} accepts jobs only from a routing queue (from_route_only): use that queue instead"
+    if not scheduler.has_gpu_types:
         yield from _gpu_type_problems(cluster, partition, name)
     limit_s = partition.max_walltime_s
     if cluster.walltime is not None and limit_s is not None and cluster.walltime > limit_s:
-        yield f"walltime {format_duration(cluster.walltime)} is over the {format_duration(limit_s)} of {name}"
+        yield f"walltime {format_duration(cluster.walltime)} exceeds the {format_duration(limit_s)} of {name}"
     if cluster.gpu_type is not None and partition.gpus and cluster.gpu_type not in partition.gpus:
         yield f"{name} has no GPUs of type {cluster.gpu_type!r} ({nearest(cluster.gpu_type, partition.gpus)})"
     most_gpus = partition.gpus.get(cluster.gpu_type or "", max(partition.gpus.values(), default=0))
@@ -57,14 +60,14 @@ def _against(cluster: Cluster, partition: Partition, key: str) -> Iterator[str]:
 
 
 def _gpu_type_problems(cluster: Cluster, partition: Partition, name: str) -> Iterator[str]:
-    """What keeps the GPU type of a profile from reaching PBS, which has no notion of GPU types itself."""
+    """Yield what keeps the GPU type of a profile from reaching PBS, which has no notion of GPU types."""
     wanted, resource = cluster.gpu_type, cluster.gpu_resource
     in_constraint = wanted is not None and wanted.lower() in (cluster.constraint or "").lower()
     if wanted is not None and resource is None and not in_constraint:
-        found = f"gpu_resource: {partition.gpu_resource}" if partition.gpu_resource else "gpu_resource: queue"
-        yield f"gpu_type {wanted} does not reach PBS, so that a job may get any GPUs of {name}: add {found}"
+        missing = f"gpu_resource: {partition.gpu_resource or 'queue'}"
+        yield f"gpu_type {wanted} is not passed to PBS, so a job may get any GPUs of {name}: add {missing}"
     elif resource not in (None, "queue", partition.gpu_resource) and partition.gpu_resource:
-        yield f"gpu_resource {resource}: the nodes of {name} say their GPU type by {partition.gpu_resource}"
+        yield f"gpu_resource {resource}: the nodes of {name} report their GPU type as {partition.gpu_resource}"
     elif resource is None and wanted is None and len(partition.gpus) > 1 and cluster.constraint is None:
         kinds = ", ".join(sorted(kind or "GPUs without a type" for kind in partition.gpus))
-        yield f"{name} has different GPUs ({kinds}), and the profile does not choose: set gpu_type"
+        yield f"{name} has different GPUs ({kinds}), and the profile does not select one: set gpu_type"

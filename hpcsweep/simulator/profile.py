@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from hpcsweep.errors import SpecError
 from hpcsweep.foreign_files import RECORD_LIMIT_BYTES, read_regular
 from hpcsweep.simulator.faults import FAULTS, RANK_SHAPES, Fault, RankStuck
+from hpcsweep.spec.axis_names import FALSE_WORDS, TRUE_WORDS
 from hpcsweep.spec.phases import STARTUP_PHASES
 from hpcsweep.spec.yaml_text import parse_yaml
 from hpcsweep.units import parse_tokens
@@ -25,7 +26,7 @@ MATCHABLE = (
 )  # fmt: skip
 """What a rule may ask for besides the axes of the variant and flags (`--name`): the built-in axes."""
 
-_WORDS = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
+_WORDS = dict.fromkeys(TRUE_WORDS, True) | dict.fromkeys(FALSE_WORDS, False)
 
 T = TypeVar("T")
 

@@ -1,1 +1,1 @@
-"""What the user asks for, as validated and frozen models. Pure."""
+"""Experiments, cluster profiles and jobs as validated, frozen models. Pure."""

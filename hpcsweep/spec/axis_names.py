@@ -1,4 +1,7 @@
-"""Built-in axes that have a new name. Without pydantic: the simulated engine reads this when it starts."""
+"""Words of axes that the simulated engine shares: renamed axes, on and off. Without pydantic, which starts slowly."""
+
+TRUE_WORDS = frozenset({"on", "yes", "true"})
+FALSE_WORDS = frozenset({"off", "no", "false"})
 
 RENAMED_AXES = {"batched_tokens": "max_num_batched_tokens", "seqs": "max_num_seqs"}
 """Old name of a built-in axis -> its name."""

@@ -1,4 +1,4 @@
-"""How long anything may take. Every budget names itself when it fires."""
+"""Time limits of one attempt."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Literal
@@ -11,27 +11,35 @@ from hpcsweep.spec.renamed import RenamedModel
 
 
 class Budgets(RenamedModel):
-    """Budgets of one attempt, in seconds."""
+    """Budgets of one attempt, in seconds. An outcome names the budget that was exceeded."""
 
     renamed_keys: ClassVar[Mapping[str, str]] = {"margin": "walltime_margin"}
 
-    startup: Seconds = Field(3600, gt=0, description="launch to ready")
-    phases: dict[str, Seconds] = Field({}, description="budget of single phases; a phase not named: startup's rest")
-    stall: Seconds = Field(600, gt=0, description="without progress; CPU time and GPU utilization alone are none")
-    busy_stall: Seconds | None = Field(
-        None, gt=0, description="added once to stall while a busy server's stacks change; default: as long as stall"
+    startup: Seconds = Field(3600, gt=0, description="from launch to ready")
+    phases: dict[str, Seconds] = Field({}, description="budgets of single phases; other phases: the rest of `startup`")
+    stall: Seconds = Field(
+        600, gt=0, description="without a progress signal; CPU time and GPU utilization alone do not count"
     )
-    request: Seconds = Field(1800, gt=0, description="one request, sent to last token")
-    token: Seconds = Field(300, gt=0, description="between two chunks of one answer")
+    busy_stall: Seconds | None = Field(
+        None,
+        gt=0,
+        description="added once to `stall` while the stacks of a busy server change; None: as long as `stall`",
+    )
+    request: Seconds = Field(1800, gt=0, description="one request, from its sending to the last token")
+    token: Seconds = Field(300, gt=0, description="between two chunks of one response")
     teardown: Seconds = Field(60, gt=0, description="from SIGTERM to SIGKILL of the server")
-    walltime_margin: Seconds = Field(120, ge=0, description="kept free at the end of the job's walltime")
-    on_stall: Literal["record", "retry", "retry_warm"] = "record"
-    on_startup_timeout: Literal["record", "retry", "retry_warm"] = "record"
-    retry_factor: float = Field(2.0, ge=1, description="budgets of a retry are multiplied by this")
+    walltime_margin: Seconds = Field(
+        120, ge=0, description="left at the end of the job's walltime, to stop the server and write the records"
+    )
+    on_stall: Literal["record", "retry", "retry_warm"] = Field(
+        "record", description="record: keep the outcome; retry: start again; retry_warm: with the filled compile cache"
+    )
+    on_startup_timeout: Literal["record", "retry", "retry_warm"] = Field("record", description="as `on_stall`")
+    retry_factor: float = Field(2.0, ge=1, description="factor by which the budgets of a retry are multiplied")
 
     @property
     def busy_stall_s(self) -> float:
-        """Seconds added once to the stall budget of a server whose stacks still change."""
+        """Return the seconds added once to the stall budget of a server whose stacks still change."""
         return self.stall if self.busy_stall is None else self.busy_stall
 
     @field_validator("phases")

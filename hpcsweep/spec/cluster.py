@@ -1,4 +1,4 @@
-"""Cluster profiles: how jobs are asked for on one cluster."""
+"""Cluster profiles: how jobs are requested on a cluster."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -7,42 +7,45 @@ from pydantic import Field, StringConstraints, field_validator
 
 from hpcsweep.spec.base import Bytes, EnvironmentName, Model, Seconds
 
-# Values that land in #SBATCH and #PBS lines are not shell: quoting does not protect them, so a pattern does.
+# Values in #SBATCH and #PBS lines are not parsed by a shell, so they cannot be quoted: a pattern restricts them.
 Directive = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,:@%+=/\[\]&|*()-]*$", max_length=400)]
-"""A value in a directive line: no blank, quote, `#`, `$`, backslash or newline."""
+"""A value in a directive line, without blank, quote, `#`, `$`, backslash or newline."""
 
 _EXTRA = re.compile(r"-[^\n\r\0]*")
 _TWO_PARTS = re.compile(r"\s*\d+:\d\d\s*")
 
 
 class Ssh(Model):
-    """A login node to reach over SSH. Keys and host keys are the user's own; nothing is accepted unseen."""
+    """A login node that is reached over SSH with the user's own keys. Unknown host keys are rejected."""
 
     host: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]*$", description="a name of ~/.ssh/config, or a host")
     user: str | None = None
     port: int | None = Field(None, ge=1, le=65535)
-    key_file: str | None = Field(None, description="None: those of ~/.ssh/config, the agent's, the usual ones")
+    key_file: str | None = Field(
+        None, description="None: keys of ~/.ssh/config, of the SSH agent, and the default ones"
+    )
     known_hosts: str | None = Field(None, description="file of host keys; None: ~/.ssh/known_hosts")
-    home: str = Field(description="HPCSWEEP_HOME on that side: absolute, shared with its compute nodes")
+    home: str = Field(description="HPCSWEEP_HOME on the cluster: an absolute path that its compute nodes share")
 
     @field_validator("home")
     @classmethod
     def _absolute_home(cls, value: str) -> str:
         if not value.startswith("/"):
             raise ValueError(
-                f"home: {value!r} must be an absolute path: nodes and login node need not agree on what `~` or a "
-                "relative path is (`ssh HOST pwd` shows your home folder there)"
+                f"{value!r} is not an absolute path; `~` and relative paths may differ between the login node and "
+                "the compute nodes (`ssh HOST pwd` prints your home folder)"
             )
         if not value.isprintable() or ".." in value.split("/"):
-            raise ValueError(f"home: {value!r} must be a plain path, without `..`")
+            raise ValueError(f"{value!r} is not a plain path without `..`")
         return value.rstrip("/") or "/"
 
 
 class Cluster(Model):
     """One cluster profile: a key of `clusters:` in hpcsweep.yaml."""
 
-    scheduler: str = Field("local", description="local, slurm, pbs, or one of a plugin")
-    ssh: Ssh | None = Field(None, description="None: commands run here")
+    scheduler: str = Field("local", description="local, slurm, pbs, or the name of a plugin")
+    scheduler_options: dict[str, Any] = Field({}, description="keys of a plugin's scheduler, checked by the plugin")
+    ssh: Ssh | None = Field(None, description="None: commands run on this machine")
     partition: Directive | None = Field(None, description="Slurm")
     queue: Directive | None = Field(None, description="PBS")
     account: Directive | None = None
@@ -53,43 +56,46 @@ class Cluster(Model):
     exclude: Directive | None = Field(None, description="nodes never to use")
     exclusive: bool = Field(False, description="jobs get whole nodes")
     allow_unprotected_server: bool = Field(
-        False, description="run servers that other users of the node can connect to; see docs/security.md"
+        False, description="allow servers that other users of the node can connect to; see docs/security.md"
     )
     private_network: bool = Field(
         False,
-        description="servers on a Unix socket get a network of their own: nobody reaches it, and they reach nothing",
+        description="run servers with a Unix socket in a network namespace without connections in either direction",
     )
     gpus_per_node: int | None = Field(None, ge=0)
     gpu_type: Directive | None = None
     gpu_resource: Directive | None = Field(
-        None, description="PBS: the resource that says a node's GPU type, such as gpu_type; queue: the queue decides it"
+        None,
+        description="PBS: the resource with a node's GPU type, such as gpu_type; `queue`: each queue has one GPU type",
     )
     gpu_memory: Bytes | None = Field(None, description="of one GPU")
     gpu_directive: Literal["gres", "gpus-per-node"] = "gres"
     cpus: int | None = Field(None, ge=1, description="per node")
     memory: Bytes | None = Field(None, ge=1, description="per node")
-    walltime: Seconds | None = Field(None, gt=0, description="the longest that this cluster allows")
+    walltime: Seconds | None = Field(None, gt=0, description="the maximum of this cluster")
     place: Directive | None = Field(None, description="PBS -l place")
     requeue: bool = False
-    signal_margin: Seconds = Field(120, ge=0, description="the warning signal comes this long before the time limit")
+    signal_margin: Seconds = Field(120, ge=0, description="time between the warning signal and the time limit")
     directives: list[str] = Field([], description="extra directive lines, such as '--mail-type=END'")
-    setup: list[str] = Field([], description="shell lines that run before the agent: module load ...")
+    setup: list[str] = Field([], description="shell lines before the agent starts: module load ...")
     env: dict[EnvironmentName, str] = Field({}, description="environment of the job; never a secret")
     secrets_file: str | None = Field(None, description="file on the nodes with NAME=VALUE lines, mode 0600")
-    login_shell: bool = Field(True, description="Slurm; False: jobs start without the login files of their user")
-    parallel: int | None = Field(None, ge=1, description="array tasks that run at the same time; None: no limit")
-    max_array_size: int | None = Field(None, ge=1, description="None: asked of the cluster")
-    python: str | None = Field(None, description="interpreter on the nodes; None: the one that runs hpcsweep")
+    login_shell: bool = Field(True, description="Slurm; False: jobs do not read the login files of their user")
+    parallel: int | None = Field(
+        None, ge=1, description="maximum number of array tasks that run at the same time; None: no limit"
+    )
+    max_array_size: int | None = Field(None, ge=1, description="None: the limit that the scheduler reports")
+    python: str | None = Field(None, description="Python interpreter on the nodes; None: the one that runs hpcsweep")
     engines: dict[str, str] = Field({}, description="engine -> executable on the nodes")
     simulate: Literal["auto", "always", "never"] = Field(
-        "never", description="auto: the simulated engine where the real one is not installed"
+        "never", description="auto: use the simulated engine where the real one is not installed"
     )
 
     @property
     def unprotected_server_allowed(self) -> bool:
-        """Whether a server that every user of the node can connect to may run.
+        """Return whether a server that every user of the node can connect to may run.
 
-        All GPUs of a node are not enough: other users' jobs without GPUs may be on it.
+        A job with all GPUs of a node does not suffice: jobs of other users without GPUs may share the node.
         """
         alone = self.scheduler != "local" and (self.exclusive or "excl" in (self.place or ""))
         return self.allow_unprotected_server or alone
@@ -99,13 +105,13 @@ class Cluster(Model):
     def _directive_lines(cls, value: list[str]) -> list[str]:
         for line in value:
             if not _EXTRA.fullmatch(line):
-                raise ValueError(f"directives: {line!r} must start with a dash and be one line")
+                raise ValueError(f"{line!r} must be one line that starts with a dash")
         return value
 
     @field_validator("walltime", mode="before")
     @classmethod
     def _no_clock_of_two_parts(cls, value: Any) -> Any:
-        """`30:00` is half an hour for PBS and Slurm, and thirty hours where durations of ours are read."""
+        """Reject `30:00`: half an hour in PBS and Slurm, but thirty hours in other durations of hpcsweep."""
         if isinstance(value, str) and _TWO_PARTS.fullmatch(value):
             first = int(value.partition(":")[0])
             raise ValueError(
@@ -120,13 +126,13 @@ class Cluster(Model):
 
 
 LOCAL = Cluster(scheduler="local", simulate="auto")
-"""The built-in profile `local`: this machine, no scheduler."""
+"""The built-in profile `local`: this machine without a scheduler."""
 
 
 class ConfigFile(Model):
     """hpcsweep.yaml: the cluster profiles of a project or a user."""
 
-    default: str | None = Field(None, description="the profile that is used when --cluster is not given")
-    group: str | None = Field(None, description="Unix group that shares HPCSWEEP_HOME; None: it is private")
+    default: str | None = Field(None, description="the profile that is used without --cluster")
+    group: str | None = Field(None, description="Unix group that shares HPCSWEEP_HOME; None: private")
     clusters: dict[str, Cluster] = {}
-    templates: str | None = Field(None, description="folder of your own templates; relative to this file")
+    templates: str | None = Field(None, description="folder of custom templates, relative to this file")

@@ -1,4 +1,4 @@
-"""The experiment file: one study, as a frozen model."""
+"""The experiment file as a frozen model."""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _FLAG_KEY = re.compile(r"^(?:--)?[A-Za-z0-9][A-Za-z0-9._-]*$")
 
 
 class ModelRef(Model):
-    """The model to serve. `path`: where it lies on the nodes, `$NAME` is filled in; None: the engine gets its name."""
+    """The model to serve. `path`: its path on the nodes, in which `$NAME` is expanded; None: the engine gets `name`."""
 
     name: str = Field(min_length=1)
     revision: str | None = None
@@ -27,17 +27,17 @@ class ModelRef(Model):
 
 
 class EngineRef(Model):
-    """The engine, and which versions of it are acceptable."""
+    """The engine and its acceptable versions."""
 
     name: str = "vllm"
     version: str | None = Field(None, description="a constraint such as '>=0.11,<0.12'")
 
 
 class ResourceRequest(Model):
-    """What one run asks for; the cluster profile fills in what is left out."""
+    """Resources of one run; the cluster profile supplies what is left out."""
 
     nodes: int = Field(1, ge=1)
-    gpus: int | None = Field(None, ge=0, description="per node; None: as many as the variant's tp x pp x dp")
+    gpus: int | None = Field(None, ge=0, description="per node; None: tp x pp x dp of the variant")
     gpu_type: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     gpu_memory: Bytes | None = Field(None, description="of one GPU")
     cpus: int | None = Field(None, ge=1)
@@ -46,33 +46,33 @@ class ResourceRequest(Model):
 
 
 class NotRun(RenamedModel):
-    """A variant, or an idea, that stands in the report as not run, with its reason."""
+    """A variant or an idea that is not run, with its reason. The report lists it."""
 
     renamed_keys: ClassVar[Mapping[str, str]] = {"set": "levels"}
 
     title: str
-    levels: AxisLevels = Field({}, description="axis -> level; empty: not a point of the grid")
+    levels: AxisLevels = Field({}, description="axis -> level; empty: not a variant of the grid")
     reason: str
 
 
 class SimulatedRef(Model):
-    """The profile that the simulated engine plays for this experiment."""
+    """The profile of the simulated engine for this experiment."""
 
-    profile: str = Field(description="beside the experiment file, or one that ships with hpcsweep")
-    time_scale: float = Field(100.0, gt=0, description="simulated seconds in one real second")
+    profile: str = Field(description="a file next to the experiment file, or one that ships with hpcsweep")
+    time_scale: float = Field(100.0, gt=0, description="simulated seconds per real second")
 
 
 class Objective(Model):
-    """What is best, for the recommendation."""
+    """The metric by which variants are ranked."""
 
     metric: Literal["output_tps_per_gpu", "total_tps_per_gpu", "tps", "ttft", "goodput", "startup", "weighted"] = "tps"
-    workload: str | None = Field(None, description="None: every workload of the experiment")
+    workload: str | None = Field(None, description="None: all workloads of the experiment")
     weights: dict[str, float] = Field({}, description="metric -> weight, for `weighted`")
     samples: Literal["warm", "all"] = "warm"
 
 
 class Experiment(RenamedModel):
-    """One experiment file. Its keys are these fields; unknown ones are refused."""
+    """One experiment file. Its keys are these fields; unknown keys are errors."""
 
     renamed_keys: ClassVar[Mapping[str, str]] = {"serve": "engine_args"}
 
@@ -80,10 +80,10 @@ class Experiment(RenamedModel):
     title: str = ""
     model: ModelRef
     engine: EngineRef = EngineRef()
-    engine_args: dict[str, FlagValue] = Field({}, description="flags of all variants, in the engine's own names")
+    engine_args: dict[str, FlagValue] = Field({}, description="engine flags of all variants, in the engine's own names")
     env: dict[EnvironmentName, str] = Field({}, description="environment of every server; never a secret")
     env_from: list[EnvironmentName] = Field(
-        [], description="variables that every server gets from the job's environment"
+        [], description="variables that every server gets from the job's environment or the secrets file"
     )
     secrets_file: str | None = Field(None, description="file on the nodes with NAME=VALUE lines, mode 0600")
     axes: Annotated[dict[str, list[Any] | CustomAxis], BeforeValidator(rename_axes)] = Field(min_length=1)
@@ -120,7 +120,7 @@ class Experiment(RenamedModel):
     @field_validator("workloads", mode="before")
     @classmethod
     def _workloads_by_name(cls, value: Any) -> Any:
-        """`{8k: {…}}` is the same as `[{name: 8k, …}]`."""
+        """Turn `{8k: {…}}` into `[{name: 8k, …}]`."""
         if isinstance(value, dict):
             return [{"name": str(name), **body} if isinstance(body, dict) else body for name, body in value.items()]
         return value
@@ -131,7 +131,7 @@ class Experiment(RenamedModel):
         flags: dict[str, FlagValue] = {}
         for key, setting in value.items():
             if not _FLAG_KEY.match(key):
-                raise ValueError(f"engine_args: {key!r} is not the long name of a flag, such as max-num-seqs")
+                raise ValueError(f"{key!r} is not the long name of a flag, such as max-num-seqs")
             flags["--" + key.removeprefix("--")] = setting
         return flags
 
@@ -141,17 +141,20 @@ class Experiment(RenamedModel):
             if isinstance(levels, list):
                 if axis not in BUILTIN_AXES:
                     raise Misplaced(
-                        f"axes: {axis!r} is not built in, so say what it sets: "
-                        f"{{flag: --name, levels: [...]}}; {nearest(axis, BUILTIN_AXES)}",
+                        f"unknown axis {axis!r}; {nearest(axis, BUILTIN_AXES)}; a custom axis is written as "
+                        "{flag: --name, levels: [...]}",
                         *("axes", axis),
+                        code="unknown_axis",
                     )
                 if not levels:
-                    raise Misplaced(f"axes.{axis}: no levels", "axes", axis)
+                    raise Misplaced(f"axis {axis} has no levels", "axes", axis, code="no_levels")
                 for index, raw in enumerate(levels):
                     self._read(axis, raw, "axes", axis, index)
             elif axis in BUILTIN_AXES:
                 raise Misplaced(
-                    f"axes.{axis} is built in: give it a plain list of levels, or another name", "axes", axis
+                    f"{axis} is a built-in axis: write a plain list of levels, or choose another name",
+                    *("axes", axis),
+                    code="builtin_axis",
                 )
             elif isinstance(levels.levels, dict):
                 for label in levels.levels:
@@ -164,12 +167,17 @@ class Experiment(RenamedModel):
         points: list[tuple[tuple[str | int, ...], dict[str, Any]]] = [(("baseline",), self.baseline)]
         points += [(("exclude", index), point) for index, point in enumerate(self.exclude)]
         points += [(("only", index), point) for index, point in enumerate(self.only)]
-        for place, point in points:
+        for path, point in points:
             for axis, raws in point.items():
                 if axis not in known:
-                    raise Misplaced(f"{place[0]}: unknown axis {axis!r}; {nearest(axis, self.axes)}", *place, axis)
-                for raw in raws if isinstance(raws, list) and place[0] != "baseline" else [raws]:
-                    self._read(axis, raw, *place, axis)
+                    raise Misplaced(
+                        f"{path[0]}: unknown axis {axis!r}; {nearest(axis, self.axes)}",
+                        *path,
+                        axis,
+                        code="unknown_axis",
+                    )
+                for raw in raws if isinstance(raws, list) and path[0] != "baseline" else [raws]:
+                    self._read(axis, raw, *path, axis)
         return self
 
     @model_validator(mode="after")
@@ -177,14 +185,18 @@ class Experiment(RenamedModel):
         names = [w.name for w in self.workloads]
         twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
         if twice is not None:
-            raise Misplaced(f"workloads: the name {twice!r} stands twice", "workloads")
+            raise Misplaced(f"duplicate workload name {twice!r}", "workloads", code="duplicate_name")
         wanted = self.objective.workload
         if wanted is not None and wanted not in names:
-            raise Misplaced(f"objective.workload {wanted!r}: {nearest(wanted, names)}", "objective", "workload")
+            raise Misplaced(
+                f"objective: unknown workload {wanted!r}; {nearest(wanted, names)}",
+                *("objective", "workload"),
+                code="unknown_workload",
+            )
         return self
 
     def _read(self, axis: str, raw: Any, *path: str | int) -> None:
         try:
             read_level(self.axes, axis, raw)
         except SpecError as exc:
-            raise Misplaced(f"{exc.message}; {exc.hint}" if exc.hint else exc.message, *path) from exc
+            raise Misplaced(f"{exc.message}; {exc.hint}" if exc.hint else exc.message, *path, code=exc.code) from exc

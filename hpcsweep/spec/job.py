@@ -1,4 +1,4 @@
-"""job.json: the contract between the login side, which writes it, and the node agent, which obeys it."""
+"""job.json: written on the login node, read by the node agent."""
 
 from pydantic import AliasChoices, Field
 
@@ -12,7 +12,7 @@ JOB_SCHEMA = 1
 
 
 class Resources(Model):
-    """What one job asks of the scheduler."""
+    """Resources that one job requests from the scheduler."""
 
     nodes: int = Field(1, ge=1)
     gpus: int = Field(0, ge=0, description="per node")
@@ -24,14 +24,14 @@ class Resources(Model):
 
 
 class Simulation(Model):
-    """Asks the node to start the simulated engine in place of the real one."""
+    """Settings of the simulated engine, which the node starts in place of the real one."""
 
-    profile: str = Field(description="path of the profile, as the node sees it")
-    time_scale: float = Field(1.0, gt=0, description="simulated seconds in one real second")
+    profile: str = Field(description="path of the profile on the node")
+    time_scale: float = Field(1.0, gt=0, description="simulated seconds per real second")
 
 
 class PlannedWorkload(Record):
-    """A workload of one run, with the data file that the node reads, or the reason why it is not sent."""
+    """A workload of one run, with facts of its dataset, or the reason why it is not sent."""
 
     workload: Workload
     facts: DatasetFacts
@@ -39,52 +39,56 @@ class PlannedWorkload(Record):
 
 
 class RunSpec(Record):
-    """One variant to be measured once: everything the agent needs."""
+    """One run: a variant that is measured once."""
 
     run_id: str = Field(description="SWEEP/LABEL, unique in a store")
     label: str = Field(description="name of the run's folder, such as ep-on_eager-yes_len-32k")
     variant_id: str
     repeat: int = Field(1, ge=1)
-    axes: dict[str, str] = Field(description="axis -> label of its level, every axis of the experiment")
+    axes: dict[str, str] = Field(description="axis -> label of its level, for every axis of the experiment")
     server: ServerConfig
     workloads: list[PlannedWorkload]
     budgets: Budgets
-    run_dir: str = Field(description="absolute path of runs/LABEL, as the node sees it")
+    run_dir: str = Field(description="absolute path of runs/LABEL on the node")
     exports: dict[EnvironmentName, str] = Field(
         {}, description="HPCSWEEP_AXIS_EP=on ... and EXP_NAME, ENFORCE_EAGER ..."
     )
     simulation: Simulation | None = Field(None, description="None: the real engine")
     gpus: int = Field(0, ge=0, description="GPUs of this server on one node")
-    attempt_offset: int = Field(0, ge=0, description="attempts that the login side knows of; the next is at least +1")
+    attempt_offset: int = Field(
+        0, ge=0, description="attempts known at submission; the next attempt has a higher number"
+    )
 
 
 class ArrayTask(Record):
-    """One allocation: an element of a job array, or the whole of a single job."""
+    """One allocation: a task of a job array, or a single job."""
 
     index: int = Field(ge=0)
     runs: list[RunSpec]
 
 
 class JobSpec(Record):
-    """jobs/N/job.json: one submission, single or array."""
+    """jobs/N/job.json: one submission, a single job or a job array."""
 
     schema_version: int = JOB_SCHEMA
     sweep: str
     job: int = Field(ge=0, description="number of the folder below jobs/")
     sweep_dir: str
-    name: str = Field(description="job name for the scheduler")
+    name: str = Field(description="name of the job in the queue")
     scheduler: str = Field(description="local, slurm, pbs")
     resources: Resources
     array_tasks: list[ArrayTask] = Field(validation_alias=AliasChoices("array_tasks", "elements"))
-    engines: dict[str, str] = Field({}, description="engine -> executable; not named: $HPCSWEEP_<ENGINE>, then PATH")
-    cache_dir: str = Field(description="root of the compile caches")
-    own_script: bool = Field(False, description="job.sh is a user's own script; then there is one element")
+    engines: dict[str, str] = Field(
+        {}, description="engine -> executable; other engines: $HPCSWEEP_<ENGINE>, then PATH"
+    )
+    cache_dir: str = Field(description="root folder of the compile caches")
+    own_script: bool = Field(False, description="job.sh is a user's own script; the job then has one array task")
     compile_cache: str = Field("shared", description="shared, node_local or off")
-    env_from: list[str] = Field([], description="variables of the server that are read on the node, never written")
-    secrets_file: str | None = Field(None, description="file on the node that they are read from first")
-    private_network: bool = Field(False, description="the server gets a network namespace of its own")
+    env_from: list[str] = Field([], description="variables of the server, read on the node and never stored")
+    secrets_file: str | None = Field(None, description="file on the node that is searched for them first")
+    private_network: bool = Field(False, description="run the server in a network namespace of its own")
     unprotected_server_allowed: bool = Field(
-        False, description="a server that every user of the node can connect to may run: no other user is on the nodes"
+        False, description="allow a server that every user of the node can connect to"
     )
 
     @property
@@ -93,8 +97,8 @@ class JobSpec(Record):
         return self.array_tasks
 
     def array_task(self, index: int) -> ArrayTask:
-        """The element of this index. KeyError if there is none."""
-        for element in self.array_tasks:
-            if element.index == index:
-                return element
+        """Return the array task with this index. Raises KeyError."""
+        for task in self.array_tasks:
+            if task.index == index:
+                return task
         raise KeyError(index)

@@ -1,10 +1,17 @@
-"""The closed lists that every layer shares: phases of an attempt, outcomes, states of a run."""
+"""Closed lists that every layer shares: phases of an attempt, outcomes, states of a run, words of the records."""
 
 from enum import Enum
 
 
-class Phase(str, Enum):
-    """A named stretch of an attempt, in the order in which they come."""
+class StrEnum(str, Enum):
+    """A closed list of strings. `str(member)` is its value in every version of Python."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+class Phase(StrEnum):
+    """A phase of an attempt. Members are in the order in which phases follow each other."""
 
     LAUNCH = "launch"
     ENGINE_INIT = "engine_init"
@@ -23,8 +30,8 @@ STARTUP_PHASES = tuple(p.value for p in Phase if p not in (Phase.READY, Phase.ME
 """The phases before the server is ready."""
 
 
-class OutcomeKind(str, Enum):
-    """How an attempt ended: a closed list."""
+class OutcomeKind(StrEnum):
+    """How an attempt ended."""
 
     COMPLETED = "completed"
     FAILED = "failed"
@@ -44,8 +51,8 @@ class OutcomeKind(str, Enum):
     NOT_RUN = "not_run"
 
 
-class StallCause(str, Enum):
-    """Why an attempt has the outcome `stalled`: a closed list."""
+class StallCause(StrEnum):
+    """Why an attempt has the outcome `stalled`."""
 
     IDLE = "idle"
     BUSY_WAIT = "busy_wait"
@@ -53,8 +60,8 @@ class StallCause(str, Enum):
     REQUESTS_STUCK = "requests_stuck"
 
 
-class RunState(str, Enum):
-    """Where a run stands. `rank` orders them: a late witness never moves a run backwards within one attempt."""
+class RunState(StrEnum):
+    """The state of a run."""
 
     PLANNED = "planned"
     QUEUED = "queued"
@@ -65,5 +72,49 @@ class RunState(str, Enum):
 
     @property
     def final(self) -> bool:
-        """Nothing will change it any more, short of a retry."""
+        """Return whether only a retry can change this state."""
         return self is RunState.FINISHED
+
+
+class ColdKind(StrEnum):
+    """Why a request may have met a cold server."""
+
+    FIRST_OF_SERVER = "first_of_server"
+    FIRST_OF_SHAPE = "first_of_shape"
+    FIRST_AFTER_RESET = "first_after_reset"
+
+
+class TokenSource(StrEnum):
+    """Where the token counts of a request come from."""
+
+    USAGE = "usage"
+    CHUNKS = "chunks"
+    TOKENIZER = "tokenizer"
+    NONE = "none"
+
+
+class CacheUse(StrEnum):
+    """What a start took from the compile cache: everything, some of it, or nothing."""
+
+    HIT = "hit"
+    PARTIAL = "partial"
+    MISS = "miss"
+
+
+class ErrorCause(StrEnum):
+    """Why a request failed. `load.wire.answer.CAUSES` explains each."""
+
+    CONNECT = "connect"
+    HTTP_ERROR = "http_error"
+    ERROR_IN_STREAM = "error_in_stream"
+    CUT = "cut"
+    ENDED_EARLY = "ended_early"
+    NOT_STREAMED = "not_streamed"
+    BAD_ANSWER = "bad_answer"
+    NO_TOKENS = "no_tokens"
+    WRONG_USAGE = "wrong_usage"
+    SHORT = "short"
+    TOKEN_TIMEOUT = "token_timeout"
+    REQUEST_TIMEOUT = "request_timeout"
+    ABORTED = "aborted"
+    CLIENT_ERROR = "client_error"

@@ -1,7 +1,7 @@
-"""Which values are secrets, by the name that they have or by their form; and texts with such values masked. Pure.
+"""Detect secrets by their name or form, and mask them in texts. Pure.
 
-A secret in an experiment or a profile would be copied into job scripts, job.json, the store and every report, and a
-secret in an argument can be read by every user of a machine (/proc/PID/cmdline). So files must not contain one.
+A secret in an experiment or a profile would be copied into job scripts, job.json, the store and every report, and every
+user of a machine can read the arguments of a process (/proc/PID/cmdline). So files must not contain secrets.
 """
 
 import re
@@ -35,18 +35,18 @@ _FORMS = re.compile(
 _ASSIGNMENT = re.compile(r"(?<![\w$.-])(-{0,2}[A-Za-z_][\w-]*)=(\"[^\"]*\"|'[^']*'|[^\s;,&|]*)")
 
 _NAMED_BY_THE_USER = frozenset({"env", "engine_args", "serve", "flags", "extra_body", "dataset"})
-"""Keys of the files below which every key is a name of the user's own: a variable, a flag, a field of a request."""
+"""Keys below which every key is a name chosen by the user: a variable, a flag, a field of a request."""
 _SHELL = frozenset({"setup", "directives"})
 
 
 def is_secret(name: str) -> bool:
-    """Whether a name says that its value is a secret: `HF_TOKEN`, `GITHUB_PAT`, `PGPASSWORD`, `--api-key`."""
+    """Return whether a name belongs to a secret: `HF_TOKEN`, `GITHUB_PAT`, `PGPASSWORD`, `--api-key`."""
     plain = name.lstrip("-").replace("-", "_").replace(".", "_")
     return _SECRET_NAME.search(plain) is not None and _ABOUT_A_SECRET.search(plain) is None
 
 
 def has_secret(text: str) -> bool:
-    """Whether a part of `text` has the form of a secret: a token of a known service, or a URL with a password."""
+    """Return whether `text` contains a token of a known service or a URL with a password."""
     return any(form.search(text) for form in (_FORMS, _URL_PASSWORD, _QUERY_PASSWORD))
 
 
@@ -59,23 +59,23 @@ def masked(text: str) -> str:
 
 
 def masked_env(env: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables as they may be written down: without the values of secrets."""
+    """Return the variables with the values of secrets replaced by `HIDDEN`."""
     return {name: HIDDEN if is_secret(name) or has_secret(value) else value for name, value in env.items()}
 
 
 def secrets_of(document: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """Yield (path of keys, name to read the value from) of every secret in the values of an experiment or a profile."""
+    """Yield (path of keys, name of the secret) of every secret in the values of an experiment or a profile."""
     if isinstance(document, dict):
         axis_of = document.get("env") or document.get("flag")
         if isinstance(axis_of, str) and "levels" in document and is_secret(axis_of):
             yield (*path, "levels"), axis_of
         named = any(key in _NAMED_BY_THE_USER for key in path)
         for key, value in document.items():
-            here = (*path, key)
+            key_path = (*path, key)
             if named and is_secret(str(key)) and _is_value(str(key), value):
-                yield here, str(key)
+                yield key_path, str(key)
             else:
-                yield from secrets_of(value, here)
+                yield from secrets_of(value, key_path)
     elif isinstance(document, list):
         for index, value in enumerate(document):
             yield from secrets_of(value, (*path, index))
@@ -87,26 +87,26 @@ def secrets_of(document: Any, path: tuple[str | int, ...] = ()) -> Iterator[tupl
 
 
 def _assigned(text: str) -> Iterator[str]:
-    """Yield the secret names that are given a value, also in `--export=NAME=VALUE`."""
-    for found in _ASSIGNMENT.finditer(text):
-        if _assigns(found):
-            yield found[1]
+    """Yield the names of secrets to which `text` assigns a value, also in `--export=NAME=VALUE`."""
+    for match in _ASSIGNMENT.finditer(text):
+        if _assigns(match):
+            yield match[1]
         else:
-            yield from _assigned(found[2])
+            yield from _assigned(match[2])
 
 
-def _mask_assigned(found: re.Match[str]) -> str:
-    return f"{found[1]}={MASK if _assigns(found) else _ASSIGNMENT.sub(_mask_assigned, found[2])}"
+def _mask_assigned(match: re.Match[str]) -> str:
+    return f"{match[1]}={MASK if _assigns(match) else _ASSIGNMENT.sub(_mask_assigned, match[2])}"
 
 
 def _is_value(name: str, value: Any) -> bool:
-    """Whether `value` can be the secret itself: a switch, an empty text and most numbers are not."""
+    """Return whether `value` can be a secret: booleans, empty texts and most numbers cannot."""
     if value is None or isinstance(value, (bool, dict)) or value == "":
         return False
     return not isinstance(value, (int, float)) or _NUMBERS_TOO.search(name) is not None
 
 
-def _assigns(found: re.Match[str]) -> bool:
-    """Whether an assignment in a shell line gives a secret name a literal value, not one of another variable."""
-    value = found[2].strip("\"'")
-    return is_secret(found[1]) and bool(value) and not value.startswith("$") and value != MASK
+def _assigns(match: re.Match[str]) -> bool:
+    """Return whether an assignment in a shell line gives a secret a literal value, not that of another variable."""
+    value = match[2].strip("\"'")
+    return is_secret(match[1]) and bool(value) and not value.startswith("$") and value != MASK

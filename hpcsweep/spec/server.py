@@ -1,4 +1,4 @@
-"""One server configuration: what the neutral axes mean, before an engine turns them into its own flags."""
+"""The configuration of one server, before an engine adapter translates it into flags."""
 
 import hashlib
 import json
@@ -8,11 +8,11 @@ from pydantic import Field
 from hpcsweep.spec.base import EnvironmentName, Model, Tokens
 
 FlagValue = bool | int | float | str | list[str] | None
-"""The value of an engine flag: True: the bare flag; False: its `--no-` form; None: the flag is left out."""
+"""The value of an engine flag. True: the flag without a value; False: its `--no-` form; None: the flag is left out."""
 
 
 class EngineSettings(Model):
-    """What can be varied on every engine, by neutral names. None: left to the engine's default."""
+    """Settings that every engine has, under names independent of the engine. None: the engine's default."""
 
     tensor_parallel_size: int | None = Field(None, ge=1)
     pipeline_parallel_size: int | None = Field(None, ge=1)
@@ -30,12 +30,12 @@ class EngineSettings(Model):
 
     @property
     def gpus(self) -> int:
-        """GPUs of these sizes in all: tensor x pipeline x data parallel size."""
+        """Return the number of GPUs: tensor x pipeline x data parallel size."""
         return (self.tensor_parallel_size or 1) * (self.pipeline_parallel_size or 1) * (self.data_parallel_size or 1)
 
 
 class ServerConfig(Model):
-    """One variant of the server: engine, model, neutral settings, and what is passed through untouched."""
+    """One variant: engine, model, settings, and flags and variables that are passed through unchanged."""
 
     engine: str
     engine_version: str | None = Field(None, description="a constraint such as '>=0.11,<0.12'; None: any version")
@@ -43,16 +43,16 @@ class ServerConfig(Model):
     revision: str | None = None
     served_model_name: str | None = Field(None, description="None: the same as `model`")
     settings: EngineSettings = EngineSettings()
-    flags: dict[str, FlagValue] = Field({}, description="long flags in the engine's own names, with their dashes")
+    flags: dict[str, FlagValue] = Field({}, description="long flags in the engine's own names, with dashes")
     env: dict[EnvironmentName, str] = {}
 
     @property
     def served_name(self) -> str:
-        """The name that a client puts into its requests."""
+        """Return the model name that clients use in requests."""
         return self.served_model_name or self.model
 
     @property
     def variant_id(self) -> str:
-        """12 hex digits that name these settings: the same in any order of keys."""
+        """Return 12 hexadecimal digits that identify this configuration, independent of the order of keys."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

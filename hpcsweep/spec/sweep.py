@@ -1,4 +1,4 @@
-"""sweep.json: the definition of a sweep, with everything that is needed to repeat it."""
+"""sweep.json: one sweep of an experiment, with everything needed to repeat it."""
 
 from functools import cached_property
 from typing import Any
@@ -14,11 +14,11 @@ from hpcsweep.spec.workload import DatasetFacts
 SWEEP_SCHEMA = 1
 
 IMPORTED_FROM = "imported_from"
-"""Key of the provenance of a sweep that was imported: the files that it was read from."""
+"""Key in the provenance of an imported sweep: the files from which it was read."""
 
 
 class SweepRunEntry(Record):
-    """One run of a sweep, and the array task that executes it."""
+    """One run of a sweep and its array task."""
 
     label: str = Field(description="name of the folder below runs/")
     variant_id: str = ""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from hpcsweep.errors import HostError, LinkLost, SchedulerError, SchedulerUnreachable
 from hpcsweep.hosts.base import Host
-from hpcsweep.schedulers.base import ClusterFacts, CommandResult, JobStatus, QueueSnapshot, Scheduler
+from hpcsweep.schedulers.base import ClusterFacts, CommandResult, JobStatus, Query, QueueSnapshot, Scheduler
 from hpcsweep.schedulers.listings import merge_snapshots
 from hpcsweep.spec.job import JobSpec
 from hpcsweep.sweep.layout import logs_into
@@ -100,9 +100,12 @@ class SchedulerBackend:
 
     def find(self, name: str, job_dir: str) -> list[str] | None:
         """Ids of the jobs whose comment or name says this folder; see `Backend.find`."""
-        answer = self._run(self._scheduler.find_argv(name, self._user), self._patience_s())
+        query = self._scheduler.find_query(name, self._user, job_dir)
+        if query is None:
+            return None
+        answer = self._run(query.argv, self._patience_s())
         try:
-            return self._scheduler.parse_find(answer, job_dir)
+            return query.parse(answer)
         except SchedulerError:  # whatever it says now, it is no word about the submission whose answer was lost
             return None
 
@@ -121,17 +124,17 @@ class SchedulerBackend:
         """All witnesses of the scheduler, merged; a job of somebody else that has got the id is left out."""
         if not names:
             return QueueSnapshot()
-        queries = list(enumerate(self._scheduler.queries(list(names), self._user)))
+        queries = self._scheduler.queries(list(names), self._user)
         timeout_s = self._scheduler.query_timeout_s + self._scheduler.query_timeout_per_job_s * len(names)
         with ThreadPoolExecutor(max_workers=max(1, len(queries))) as pool:  # silence of one is not added to another's
-            merged = merge_snapshots(list(pool.map(lambda query: self._ask(query[0], query[1], timeout_s), queries)))
+            merged = merge_snapshots(list(pool.map(lambda query: self._ask(query, timeout_s), queries)))
         ours = {key: status for key, status in merged.statuses.items() if _is_ours(status, names.get(status.job_id))}
         return replace(merged, statuses=ours)
 
-    def _ask(self, number: int, argv: Sequence[str], timeout_s: float) -> QueueSnapshot:
+    def _ask(self, query: Query[QueueSnapshot], timeout_s: float) -> QueueSnapshot:
         """What one witness told; a host that cannot be reached is a witness that does not answer."""
         try:
-            return self._scheduler.parse_query(number, self._run(argv, timeout_s))
+            return query.parse(self._run(query.argv, timeout_s))
         except HostError as exc:
             return QueueSnapshot(complete=False, error=exc.message)
 

@@ -16,7 +16,7 @@ from hpcsweep.errors import (
 )
 from hpcsweep.node.record.records import EXIT_FILE, OWNER_FILE, read_record
 from hpcsweep.plan.jobs import repack, shape
-from hpcsweep.render.environment import JobEnvironment
+from hpcsweep.render.environment import TemplateEnvironment
 from hpcsweep.render.job import RenderedJob
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.file_names import SCRIPT_FILE
@@ -105,7 +105,7 @@ def retry(
     sweep: SweepFolder,
     cluster_name: str,
     cluster: Cluster,
-    environment: JobEnvironment,
+    environment: TemplateEnvironment,
     backend: Backend,
     labels: Collection[str],
     lock: SweepLock,

@@ -8,19 +8,31 @@ from pathlib import Path
 
 from hpcsweep.adopt.script import read_script
 from hpcsweep.adopt.servers import replacement, server_starts
+from hpcsweep.engines.registry import get_engine
 from hpcsweep.errors import DatasetError, SpecError
+from hpcsweep.foreign_files import read_regular
 from hpcsweep.load.datasets.registry import facts_of, read_options
+from hpcsweep.schedulers.registry import with_scheduler_options
 from hpcsweep.schedulers.user_script import starts_agent
 from hpcsweep.spec.base import nearest
 from hpcsweep.spec.cluster import Cluster, ConfigFile, Ssh
 from hpcsweep.spec.experiment import Experiment
-from hpcsweep.spec.load import choose_cluster, parse_experiment, parse_model, read_text
+from hpcsweep.spec.load import choose_cluster, parse_experiment, parse_model
 from hpcsweep.spec.workload import DatasetFacts, Workload
 from hpcsweep.sweep.trust import config_dir, is_trusted, look_at
 
 CONFIG_FILE = "hpcsweep.yaml"
 CONFIG_VARIABLE = "HPCSWEEP_CONFIG"
 DEFAULT_PROFILE = "default.yaml"
+_TEXT_LIMIT_BYTES = 16 << 20
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file that the user named. Raises SpecError."""
+    try:
+        return read_regular(path, _TEXT_LIMIT_BYTES, follow=True).decode("utf-8")
+    except (OSError, ValueError) as exc:
+        raise SpecError(f"cannot read {path}: {exc}", code="unreadable_file") from exc
 
 
 def shipped_dir() -> Path:
@@ -71,7 +83,7 @@ def read_cluster(name: str | None) -> tuple[str, Cluster]:
     """
     name, cluster = choose_cluster(name, read_settings())
     require_own_connection(name, cluster)
-    return name, cluster
+    return name, with_scheduler_options(cluster, f"cluster profile {name!r}")
 
 
 def read_settings() -> list[tuple[str, ConfigFile]]:
@@ -221,4 +233,4 @@ def find_engine(engine: str, cluster: Cluster, variables: Mapping[str, str] = os
     named = cluster.engines.get(engine) or variables.get(f"HPCSWEEP_{engine.upper()}")
     if named:
         return shutil.which(named)
-    return shutil.which({"trtllm": "trtllm-serve"}.get(engine, engine))
+    return shutil.which(get_engine(engine).executable)

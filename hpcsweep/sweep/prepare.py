@@ -15,10 +15,10 @@ from hpcsweep.errors import SpecError
 from hpcsweep.plan.grid import Grid, Selection, expand
 from hpcsweep.plan.jobs import Packing, gpu_hours, pack_jobs, parallel_shares, shape
 from hpcsweep.plan.runs import PlannedRun, plan_runs
-from hpcsweep.render.environment import JobEnvironment, make_environment
+from hpcsweep.render.environment import TemplateEnvironment, make_environment
 from hpcsweep.render.job import RenderedJob, job_files, render_job
 from hpcsweep.render.own_script import own_environment, with_values
-from hpcsweep.schedulers.registry import get_scheduler
+from hpcsweep.schedulers.registry import get_scheduler, scheduler_templates
 from hpcsweep.schedulers.user_script import ScriptRequest, check_agents
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
@@ -70,7 +70,7 @@ class Prepared:
     simulated: Mapping[str, Path]  # engine -> profile that is played in its place
     pack: int
     parallel: int | None
-    environment: JobEnvironment
+    environment: TemplateEnvironment
     warnings: tuple[str, ...] = ()
     script: str | None = None  # text of the user's own script, which is submitted once per run
     script_request: ScriptRequest | None = None  # what its directives say; None: no script, or no scheduler
@@ -158,7 +158,7 @@ def prepare_on(request: Request, target: tuple[str, Cluster], script: str | None
         simulated,
         request.pack,
         request.parallel or cluster.parallel,
-        make_environment(own_templates(request.template_dir)),
+        make_environment(own_templates(request.template_dir), scheduler_templates(cluster.scheduler)),
         tuple(warnings),
         script,
         request_of_script,
@@ -209,7 +209,7 @@ def plan_jobs(
 
 
 def render_jobs(
-    environment: JobEnvironment,
+    environment: TemplateEnvironment,
     template: str,
     jobs: Sequence[JobSpec],
     cluster: Cluster,

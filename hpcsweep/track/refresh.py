@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hpcsweep.errors import HpcsweepError, StoreConflict, StoreDiskError, StoreError
 from hpcsweep.schedulers.base import QueueSnapshot
 from hpcsweep.schedulers.listings import every_array_task
+from hpcsweep.spec.base import validation_text
 from hpcsweep.store.ingest.incomplete import record_incomplete
 from hpcsweep.store.ingest.sweeps import ingest_sweep
 from hpcsweep.store.open import Store
@@ -86,10 +87,8 @@ class Session:
         try:
             cluster = definition.cluster_profile
         except ValidationError as exc:
-            first = exc.errors()[0]
-            key = ".".join(map(str, first["loc"]))
             raise HpcsweepError(
-                f"{sweep.path / SWEEP_FILE}: profile.{key}: {first['msg']}", code="sweep_profile_unreadable"
+                f"{sweep.path / SWEEP_FILE}: profile.{validation_text(exc)}", code="sweep_profile_unreadable"
             ) from exc
         if cluster.ssh is None:
             return cluster

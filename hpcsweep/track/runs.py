@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Select, Table, func, select
 
+from hpcsweep.schedulers.registry import array_task_id
 from hpcsweep.store.schema import (
     ATTEMPT,
     PHASE,
@@ -101,6 +102,7 @@ def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> li
     runs: dict[int, list[RunStatus]] = {}
     folders = {row["id"]: Path(row["sweep_dir"]) for row in chosen}
     incomplete = {row["id"]: row["incomplete"] for row in chosen}
+    schedulers = {row["id"]: row["scheduler"] for row in chosen}
     for run in _of_sweeps(connection, select(*_light(RUN)).order_by(RUN.c.sweep_id, RUN.c.position), ids):
         attempt = attempts.get(run["id"])
         submission = submissions.get(run["submission_id"])
@@ -116,7 +118,7 @@ def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> li
                 axes=run["axes"],
                 repeat=run["repeat"],
                 attempt=attempt["attempt"] if attempt is not None else None,
-                job=_job(fresh, submission, run["array_index"]),
+                job=_job(fresh, submission, run["array_index"], schedulers[run["sweep_id"]]),
                 node=(fresh["host"] if fresh else None) or (status["node"] if status else None),
                 simulated=bool(
                     run["simulated"] if attempt is None or attempt["simulated"] is None else attempt["simulated"]
@@ -235,17 +237,13 @@ def _progress(run: Row, attempt: Row | None, phase: Row | None, sums: Row | None
     )
 
 
-def _job(attempt: Row | None, submission: Row | None, index: int | None) -> str | None:
+def _job(attempt: Row | None, submission: Row | None, index: int | None, scheduler: str) -> str | None:
     if attempt is not None and attempt["job_id"]:
         return str(attempt["job_id"])
     if submission is None or submission["job_id"] is None:
         return None
     job_id = str(submission["job_id"])
-    if not submission["is_array"]:
-        return job_id
-    if job_id.isdigit():  # as Slurm writes it, and the agent's own record afterwards
-        return f"{job_id}_{index}"
-    return job_id.replace("[]", f"[{index}]") if "[]" in job_id else f"{job_id}[{index}]"
+    return array_task_id(scheduler, job_id, index) if submission["is_array"] and index is not None else job_id
 
 
 def _queued_s(attempt: Row | None, submission: Row | None) -> float | None:

@@ -39,9 +39,9 @@ def test_an_answer_that_is_lost_while_nobody_answers_is_found_later(sweep: Sweep
         ["squeue", "-h", "-o", "%F", f"--name={SWEEP}-0"], capture_output=True, text=True, check=True, timeout=60
     )
     assert job_id in found.stdout.split()
-    assert "told 3 runs to stop" in sweep.cli("cancel", SWEEP)
+    assert "cancelled 3 runs" in sweep.cli("cancel", SWEEP)
     assert {run["outcome"] for run in sweep.wait_until_ended().values()} == {"cancelled"}
-    assert "told 0 runs to stop, 3 had ended already" in sweep.cli("cancel", SWEEP)
+    assert "cancelled 0 runs (3 had already ended)" in sweep.cli("cancel", SWEEP)
 
 
 def test_the_second_of_two_jobs_is_refused(sweep: Sweep) -> None:

@@ -99,7 +99,7 @@ def test_three_commands_at_once(sweep: Sweep, commands: tuple[str, ...]) -> None
     check_nothing_is_doubled_or_lost(sweep)
     retries = [text for name, text in zip(commands, told, strict=True) if name == "retry"]
     jobs = len(list(sweep.sweep_dir.glob("jobs/*/submission.json")))
-    assert jobs == 1 + sum("again, in 1 job" in text for text in retries)
+    assert jobs == 1 + sum("again in 1 submission" in text for text in retries)
     if retries and "cancel" not in commands:
         assert jobs == 2, told  # one of them submitted, and only one
     assert len(list(sweep.home.glob("sweeps/*"))) == 1 + commands.count("submit")

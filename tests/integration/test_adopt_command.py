@@ -31,4 +31,4 @@ def test_the_template_carries_the_scripts_own_directives(script, tmp_path):
     kept = [line for line in script.read_text().splitlines() if line.startswith(("#PBS -A", "#PBS -q", "#PBS -l sel"))]
     assert all(line in job for line in kept)
     assert "\nexec " in job and "hpcsweep.node.agent" in job
-    assert "exists already" in cli.run("adopt", str(script), "-o", "adopted", code=1).stderr
+    assert "file exists" in cli.run("adopt", str(script), "-o", "adopted", code=1).stderr

@@ -123,7 +123,7 @@ def test_data_is_fetched_into_the_folder_under_one_plain_name(tmp_path):
     for source, told in [
         (f"{url}/to/%2e%2e", "does not end in a name"), (f"{url}/.bashrc", "does not end in a name"),
         (f"{url}/a%0Ab", "does not end in a name"), ("http://h:99999/x", "Port out of range"),
-        ("http://h:abc/x", "is no URL"), ("http://[::1/x", "is no URL"), ("file:///dev/zero", "not a regular file"),
+        ("http://h:abc/x", "not a URL"), ("http://[::1/x", "not a URL"), ("file:///dev/zero", "not a regular file"),
         (f"{url}/fifo", "not a regular file"),
     ]:  # fmt: skip
         done = cli.run("data", "fetch", source, "--to", "to", code=1, timeout=30)

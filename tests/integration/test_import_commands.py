@@ -140,7 +140,7 @@ def test_a_name_that_is_no_name_of_a_sweep_is_refused(tmp_path, name):
 def test_a_name_is_given_once(tmp_path):
     assert hpcsweep("import", DETAILED, "--as", "x", home=tmp_path).returncode == 0
     again = hpcsweep("import", DETAILED, "--as", "x", home=tmp_path)
-    assert (again.returncode, "there is a sweep x" in again.stderr) == (1, True)
+    assert (again.returncode, "sweep exists: x" in again.stderr) == (1, True)
 
 
 def test_what_was_measured_is_exported_for_llm_d_and_read_again(tmp_path):

@@ -61,8 +61,8 @@ def test_a_file_with_the_right_digest_is_not_fetched_again(tmp_path):
 @pytest.mark.parametrize(
     ("path", "options", "told"),
     [
-        ("/cut.jsonl", [], "9 bytes came, 100 were announced"),
-        ("/none.jsonl", [], "cannot be fetched"),
+        ("/cut.jsonl", [], "received 9 of 100 bytes"),
+        ("/none.jsonl", [], "cannot fetch"),
         ("/my%20data.jsonl", ["--sha256", "0" * 64], f"sha256 is {DIGEST}"),
     ],
 )

@@ -117,9 +117,9 @@ BAD = [  # (arguments, exit code, what is said)
     pytest.param(("submit", "small.yaml", "--cluster", "h200"), 1, "unknown cluster 'h200'", id="cluster"),
     pytest.param(("submit", "small.yaml", "--grid", "eagre"), 1, "did you mean 'eager'", id="axis"),
     pytest.param(("submit", "small.yaml", "--levels", "len=8q"), 1, "'8q'", id="level"),
-    pytest.param(("submit", "small.yaml", "--levels", "len"), 2, "write AXIS=LEVEL", id="no equals sign"),
+    pytest.param(("submit", "small.yaml", "--levels", "len"), 2, "expected AXIS=LEVEL", id="no equals sign"),
     pytest.param(("submit", "small.yaml", "--repeats", "0"), 2, "0 is not in the range", id="repeats"),
-    pytest.param(("submit", "small.yaml", "--grid", ","), 2, "names no axis", id="empty grid"),
+    pytest.param(("submit", "small.yaml", "--grid", ","), 2, "no axis given", id="empty grid"),
     pytest.param(("submit", "small.yaml", "--template-dir", "nosuch"), 1, "no such folder", id="templates"),
     pytest.param(("stats",), 2, "did you mean 'status'", id="command"),
     pytest.param(("status", "nosuch-0001"), 1, "no sweep", id="sweep"),
@@ -184,9 +184,9 @@ def test_retry_with_more_walltime_and_a_mended_profile(cli):
     profiles.write_text("clusters:\n  mine: {simulate: always, setup: [echo hello]}\n  other: {scheduler: slurm}\n")
     for wrong, code, words in (
         (("--walltime", "soon"), 2, "is not a duration"),
-        (("--walltime", "0"), 2, "is no time in which anything could run"),
+        (("--walltime", "0"), 2, "duration must be positive"),
         (("--cluster", "mien"), 1, "unknown cluster 'mien'"),
-        (("--cluster", "other"), 1, "of local on this machine; the cluster profile other leads to slurm"),
+        (("--cluster", "other"), 1, "submitted to local on this machine; the cluster profile other is for slurm"),
     ):
         assert words in cli.run("retry", *wrong, code=code).stderr
     assert len(list((cli.home / "sweeps/small-0001/jobs").iterdir())) == 1
@@ -252,7 +252,7 @@ def test_ctrl_c_during_wait_leaves_the_sweep_running(cli):
     os.killpg(process.pid, signal.SIGINT)
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130, stdout + stderr
-    assert "goes on" in stdout and "Traceback" not in stderr
+    assert "small-0001 continues" in stdout and "Traceback" not in stderr
     runs = until(lambda: (r := cli.runs()) and all(run["state"] == "finished" for run in r.values()) and r)
     assert {run["outcome"] for run in runs.values()} == {"completed"}
 

@@ -55,7 +55,7 @@ def test_the_python_stack_of_a_stopped_process(tmp_path, stuck):
 def test_what_there_is_no_time_for_is_said(tmp_path, stuck):
     begun = time.monotonic()
     collect(tmp_path, [stuck], [], {}, hurry=lambda: True)
-    assert "for want of time" in (tmp_path / "diagnostics" / "stacks.txt").read_text()
+    assert "out of time" in (tmp_path / "diagnostics" / "stacks.txt").read_text()
     assert time.monotonic() - begun < 15
 
 
@@ -105,14 +105,14 @@ def test_two_samples_of_real_stacks(tmp_path, ranks):
     dumps = {path.name for path in (tmp_path / "diagnostics").iterdir()}
     assert dumps == {f"stack-{process.pid}-{n}.json" for process in ranks for n in (1, 2)}
     assert not_server_pids == set(), "no tool is left"
-    if found.doing[ranks[1].pid] is StackActivity.UNKNOWN:
+    if found.activity[ranks[1].pid] is StackActivity.UNKNOWN:
         pytest.skip("this machine lets no process look into another one")
-    assert [found.doing[process.pid] for process in ranks] == [
+    assert [found.activity[process.pid] for process in ranks] == [
         StackActivity.STOPPED,
         StackActivity.WAITING,
         StackActivity.LOOPING,
     ]
-    assert [found.place[process.pid].split(" ")[0] for process in ranks] == ["waits_for_ever", "all_reduce", "step"]
+    assert [found.functions[process.pid].split(" ")[0] for process in ranks] == ["waits_for_ever", "all_reduce", "step"]
     assert found.certain, "one is stopped"
     assert not confirmed(tmp_path, ranks[1:], not_server_pids, Situation.STARTING).certain
     assert confirmed(tmp_path, ranks[1:], not_server_pids, Situation.SERVING).certain
@@ -121,7 +121,7 @@ def test_two_samples_of_real_stacks(tmp_path, ranks):
 def test_without_py_spy_a_busy_process_is_not_confirmed_stuck(tmp_path, ranks, monkeypatch):
     monkeypatch.setattr("hpcsweep.node.watch.confirmation.py_spy_argv", lambda: None)
     found = confirmed(tmp_path, ranks[1:], set(), Situation.SERVING)
-    assert not found.certain and "py-spy" in found.why
+    assert not found.certain and "py-spy" in found.problem
     assert confirmed(tmp_path, ranks, set(), Situation.SERVING).certain, "a stopped one is, by its state alone"
 
 

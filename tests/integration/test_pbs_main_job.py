@@ -250,8 +250,8 @@ def test_without_history_jobs_that_live_are_seen(sweep):
     assert {run["state"] for run in runs.values()} == {"running", "queued"}
     assert runs["len-2k"]["reason"] == "waits for its turn: at most 1 of the array run at once"
     assert "maintain job history" not in sweep.cli.run("status", SWEEP).stdout
-    answer = LocalHost().run(PbsScheduler().find_argv(f"{SWEEP}-0", "hpcuser"), timeout_s=20)
-    assert PbsScheduler().parse_find(answer, str(sweep.sweep_dir / "jobs/0")) == [f"{number}[].pbshost"]
+    query = PbsScheduler().find_query(f"{SWEEP}-0", "hpcuser", str(sweep.sweep_dir / "jobs/0"))
+    assert query.parse(LocalHost().run(query.argv, timeout_s=20)) == [f"{number}[].pbshost"]
 
 
 def test_an_old_client_that_shows_no_waiting_elements(sweep, monkeypatch):
@@ -409,11 +409,13 @@ def test_a_submission_whose_answer_was_lost_is_found(sweep):
     number = sweep.submit()
     host, scheduler = LocalHost(), PbsScheduler()
     job_dir = str(sweep.sweep_dir / "jobs" / "0")
-    answer = host.run(scheduler.find_argv(f"{SWEEP}-0", "hpcuser"), timeout_s=20)
-    assert scheduler.parse_find(answer, job_dir) == [f"{number}[].pbshost"]
-    assert scheduler.parse_find(answer, job_dir + "0") == []
-    nobody = host.run(scheduler.find_argv("no'such $(name)", "hpcuser"), timeout_s=20)
-    assert scheduler.parse_find(nobody, job_dir) == []
+    for name, folder, ids in (
+        (f"{SWEEP}-0", job_dir, [f"{number}[].pbshost"]),
+        (f"{SWEEP}-0", job_dir + "0", []),
+        ("no'such $(name)", job_dir, []),
+    ):
+        query = scheduler.find_query(name, "hpcuser", folder)
+        assert query.parse(host.run(query.argv, timeout_s=20)) == ids
 
 
 def test_doctor_knows_the_site(sweep):

@@ -100,13 +100,13 @@ def test_state_and_walltime_come_from_scheduler_and_script(project):
     job = json.loads(next((project.folder / ".hpcsweep/sweeps").glob("*/jobs/0/job.json")).read_text())
     assert (job["resources"]["walltime_s"], job["resources"]["gpus"]) == (14400, 8)
     told = project.cli.run("cancel").stdout
-    assert "told 1 run to stop" in told
+    assert "cancelled 1 run" in told
     project.ended(number)
     (run,) = next(iter(project.sweeps().values())).values()
     assert run["outcome"] == "cancelled"
     for path in (project.folder / ".hpcsweep/sweeps").glob("*/data/simulated-*"):
         path.write_text(path.read_text().replace(SLOW, "decode_tps: 10000"))
-    assert "1 runs again" in project.cli.run("retry").stdout
+    assert "1 run again" in project.cli.run("retry").stdout
     project.ended(str(int(number) + 1))
     (run,) = next(iter(project.sweeps().values())).values()
     assert (run["outcome"], run["attempt"], run["job"]) == ("completed", 2, f"{int(number) + 1}.pbshost")
@@ -208,7 +208,7 @@ def test_an_experiment_that_is_not_there_leaves_nothing_behind(project):
     number = project.qsub("EXP_NAME=x")
     project.ended(number)
     assert "unknown experiment 'exp_runer'" in project.log(number)
-    assert "holds no sweep yet" in project.cli.run("status").stdout
+    assert "no sweeps in" in project.cli.run("status").stdout
     assert not (project.folder / ".hpcsweep/sweeps").exists()
 
 

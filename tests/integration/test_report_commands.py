@@ -60,8 +60,8 @@ def test_report_into_a_file_by_its_ending(run, tmp_path):
 BAD = [  # (arguments, exit code, text of the error)
     pytest.param(("report", "exp_runner-0009"), 1, "the store has no sweep 'exp_runner-0009'", id="unknown sweep"),
     pytest.param(("report", "--format", "jsonn"), 1, "did you mean 'json'?", id="unknown format"),
-    pytest.param(("report", "-o", "x.unknown"), 2, "no format has this ending", id="unknown ending"),
-    pytest.param(("report", "-o", "/nonexistent/x.md"), 1, "/nonexistent/x.md cannot be written", id="no such folder"),
+    pytest.param(("report", "-o", "x.unknown"), 2, "no report format has the ending of x.unknown", id="unknown ending"),
+    pytest.param(("report", "-o", "/nonexistent/x.md"), 1, "cannot write /nonexistent/x.md", id="no such folder"),
     pytest.param(("export", "E77"), 1, "has no variant 'E77'", id="unknown variant"),
     pytest.param(("export", "best", "--to", "docker"), 2, "'docker' is not one of", id="unknown kind"),
     pytest.param(("export", "best", "--walltime", "soon"), 2, "'soon' is not a duration", id="bad walltime"),

@@ -111,7 +111,7 @@ def test_a_variable_that_is_missing_ends_the_run_before_a_server_starts(cli, tmp
 def test_a_password_in_the_store_option_is_refused_and_one_in_the_environment_is_masked(cli):
     url = f"postgresql+psycopg://me:{PROXY}@127.0.0.1:1/db"
     refused = cli.run("--store", url, "status", code=1)
-    assert "can be read by every user" in refused.stderr and PROXY not in refused.stderr + refused.stdout
+    assert "every user of this machine can read" in refused.stderr and PROXY not in refused.stderr + refused.stdout
     cli.env["HPCSWEEP_STORE"] = url
     failed = cli.run("status", code=1)
     assert PROXY not in failed.stderr + failed.stdout and "me:***@127.0.0.1" in failed.stderr

@@ -633,5 +633,7 @@ def test_the_server_process_imports_nothing_heavy():
 
 def test_the_adapter_reads_its_own_version():
     engine = SimulatedEngine(get_engine("vllm"), "p.yaml", 1.0, {})
-    done = subprocess.run([sys.executable, *engine.version_argv], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, *engine.version_argv(sys.executable)], capture_output=True, text=True, check=True
+    )
     assert engine.parse_version(done.stdout) is not None

@@ -13,11 +13,11 @@ from click.testing import CliRunner
 from rich.console import Console
 from sweep_folders import finish, make_sweep
 
-from hpcsweep.cli.commands.logs import index_of
 from hpcsweep.cli.main import main
 from hpcsweep.node.record.records import write_json
 from hpcsweep.report.status.live import status_table
 from hpcsweep.schedulers.base import JobState, JobStatus
+from hpcsweep.schedulers.registry import log_index
 from hpcsweep.store.ingest.sweeps import ingest_home
 from hpcsweep.store.open import open_store
 from hpcsweep.track.runs import read_runs
@@ -97,13 +97,13 @@ def test_status_json_is_json_whatever_stands_on_the_error_stream(run, home, swee
 
 def test_status_of_an_empty_home(run, home):
     assert json.loads(run("status", "--json").stdout) == {"sweeps": []}
-    assert "no sweep yet" in run("status").stdout
+    assert "no sweeps in" in run("status").stdout
     assert not home.exists()
 
 
 def test_status_of_an_unknown_sweep_names_the_known_ones(run, sweep):
     assert f"did you mean '{NAME}'" in run("status", "exp_runner-001", code=1).stderr
-    assert "exclude each other" in run("status", "--json", "--watch", code=2).stderr
+    assert "cannot be combined" in run("status", "--json", "--watch", code=2).stderr
 
 
 def test_the_table_shows_every_run_and_marks_the_simulated_ones(run, sweep):
@@ -237,11 +237,11 @@ def test_show_of_a_run_that_never_began_says_why(run, home):
 
 
 BAD_NAMES = [
-    pytest.param("ep-on", "means 2 runs", id="two begin like this"),
+    pytest.param("ep-on", "prefix of 2 runs", id="two begin like this"),
     pytest.param("ep-on_eager-yess", "did you mean 'ep-on_eager-yes'", id="a slip"),
     pytest.param(f"{NAME}/nope", "has no run 'nope'", id="no such run"),
-    pytest.param(NAME, "is a sweep: name one of its runs", id="a sweep"),
-    pytest.param("", "means 4 runs", id="nothing"),
+    pytest.param(NAME, "is a sweep; name one of its runs", id="a sweep"),
+    pytest.param("", "prefix of 4 runs", id="nothing"),
 ]
 
 
@@ -274,7 +274,7 @@ def test_logs_that_are_not_there_say_what_is(run, sweep):
     label = sweep.labels[0]
     (sweep.attempt_dir(label) / "server.log").write_bytes(b"x\n")
     assert "attempt 1 has server.log" in run("logs", label, "--client", code=1).stderr
-    assert "it has no attempt 7" in run("logs", label, "--attempt", "7", code=1).stderr
+    assert "has no attempt 7" in run("logs", label, "--attempt", "7", code=1).stderr
     assert "left no log" in run("logs", sweep.labels[1], code=1).stderr
 
 
@@ -291,7 +291,7 @@ def test_logs_of_the_job_are_those_of_the_element(run, sweep):
     [("3.log", 3), ("12[7].pbs01.OU", 7), ("12.pbs01.OU", None), ("notes.txt", None), ("12[].x", None)],
 )
 def test_the_index_in_the_name_of_a_job_output(name, index):
-    assert index_of(name) == index
+    assert log_index(name) == index
 
 
 def test_following_a_log_waits_for_it_and_ends_with_the_attempt(home):

@@ -71,5 +71,5 @@ def test_of_two_retries_one_submits(cli: Cli, sweep: SweepFolder) -> None:
     both = [cli.start("retry") for _ in range(2)]
     told = sorted(process.communicate(timeout=100) for process in both)
     assert sorted(process.returncode for process in both) == [0, 1], told
-    assert "nothing to retry" in told[0][1] and "2 runs again" in told[1][0], told
+    assert "nothing to retry" in told[0][1] and "2 runs again in 1 submission" in told[1][0], told
     assert submissions(sweep) == 2

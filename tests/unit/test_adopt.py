@@ -63,7 +63,7 @@ def test_job_wide_resources_and_a_value_that_nobody_knows():
     assert (experiment.engine.name, experiment.model.path) == ("sglang", "/scratch/ab12/models/Qwen3-235B")
     assert experiment.resources.gpus == 4
     assert "#PBS -l storage=gdata/ab12+scratch/ab12" in found.template
-    assert any("line 14: --context-length $LEN: its value is not known" in sentence for sentence in found.unclear)
+    assert any("line 14: --context-length $LEN: the value is only known" in sentence for sentence in found.unclear)
     assert "--context-length" not in experiment.engine_args
 
 
@@ -91,7 +91,7 @@ def test_a_shell_in_a_container_and_defaults():
     found, experiment = adopted("csc-singularity")
     assert experiment.axes == {"chunked_prefill": ["on", "off"], "max_num_seqs": [64]}
     assert experiment.model.path == "$MODEL_DIR/llama"
-    assert any("$EXTRA is not known" in sentence for sentence in found.unclear)
+    assert any("the value of $EXTRA is only known" in sentence for sentence in found.unclear)
     assert any(sentence.startswith("line 12: ") for sentence in found.unclear)
 
 
@@ -116,8 +116,9 @@ def test_the_wrapper_passes_every_argument_on(tmp_path):
 
 
 def test_a_script_without_a_server_is_refused():
-    with pytest.raises(SpecError, match="starts no server that hpcsweep knows"):
+    with pytest.raises(SpecError) as caught:
         adopt("#!/bin/bash\n#PBS -q gpu\necho 'vllm serve x'\npkill -f 'vllm serve'\n# vllm serve y\n", "x")
+    assert caught.value.code == "no_server_in_script"
 
 
 STARTS = [
@@ -154,7 +155,7 @@ def test_the_refusal_of_an_own_script_names_the_lines(tmp_path):
     with pytest.raises(SpecError) as caught:
         read_own_script(path, 1)
     assert "lines 4-5 start the server" in caught.value.hint
-    assert "replace them by `exec hpcsweep-node`, and remove lines 6-7" in caught.value.hint
+    assert "replace them with `exec hpcsweep-node`, and remove lines 6-7" in caught.value.hint
     assert f"hpcsweep adopt {path}" in caught.value.hint
     assert "line 2 starts the server" in replacement(
         server_starts("#!/bin/sh\nvllm serve m\n"), "#!/bin/sh\nvllm serve m\n"
@@ -225,12 +226,12 @@ UNKNOWN = [
 def test_what_only_the_job_knows_is_not_guessed(text):
     found = read_script(f"#!/bin/bash\nARGS=--y\n{text}\nvllm serve m $ARGS\n")
     assert [flag.name for flag in found.flags] == ["--y"] and found.toggles == []
-    assert any("depends on what only the job knows" in sentence for _, sentence in found.unclear)
+    assert any("depends on values that only the job has" in sentence for _, sentence in found.unclear)
 
 
 def test_an_environment_under_a_condition_is_reported():
     text = '#!/bin/bash\nif [ "$FAST" = 1 ]; then\n  export VLLM_X=1\nfi\nvllm serve m\n'
-    assert (3, "VLLM_X is set under a condition, and is not adopted") in read_script(text).unclear
+    assert (3, "VLLM_X is set under a condition and is not adopted") in read_script(text).unclear
 
 
 TOGGLES = [

@@ -65,35 +65,39 @@ def test_the_objective_decides(objective, chosen):
     assert found.chosen == chosen
     assert not found.provisional
     assert found.candidates[0].rank == 1
-    assert sum(c.chance_best or 0 for c in found.candidates) == pytest.approx(1)
+    chances = [c.chance_best for c in found.candidates if c.chance_best is not None]
+    assert not chances or sum(chances) == pytest.approx(1)
 
 
-def test_a_goodput_of_zero_has_no_score_and_says_so():
+def test_a_goodput_of_zero_has_no_score():
     found = advice(variant("1", 2.0), variant("2", 2.0, ttft_s=0.2), objective={"metric": "goodput"})
     assert found.chosen == "a-2"
     late = next(c for c in found.candidates if c.variant == "a-1")
-    assert late.reason == "Goodput on w is 0"
-    assert found.not_measured == ()
+    assert [(reason.code, reason.values["workload"]) for reason in late.validity.reasons] == [("zero", "w")]
+    assert [statement.code for statement in found.statements] == ["only_variant", "no_result_on_workload"]
+    assert found.statements[1].values == {"workload": "w", "reason": "zero", "variants": ["a-1"]}
+    assert found.missing == ()
 
 
-EQUALS = [  # (variant that scores a little better, why the other is preferred)
-    pytest.param({"seconds": 1.999}, "it is the baseline", id="the baseline changes nothing"),
-    pytest.param({"seconds": 2.001, "gpus": 4}, None, id="a smaller one that is as good wins"),
+EQUALS = [  # (the other variant, best, chosen, code of the preference)
+    pytest.param({"seconds": 1.999}, "a-2", "a-1", "is_baseline", id="the baseline changes nothing"),
+    pytest.param({"seconds": 2.001, "gpus": 4}, "a-1", "a-2", "fewer_gpus", id="a smaller one that is as good wins"),
 ]
 
 
-@pytest.mark.parametrize(("better", "why"), EQUALS)
-def test_of_equals_the_simpler_or_cheaper_is_preferred(better, why):
-    found = advice(variant("1", 2.0), variant("2", **better))
+@pytest.mark.parametrize(("other", "best", "chosen", "code"), EQUALS)
+def test_of_equals_the_simpler_or_cheaper_is_preferred(other, best, chosen, code):
+    found = advice(variant("1", 2.0), variant("2", **other))
     assert {c.variant for c in found.candidates if c.equal_to_best} == {"a-1", "a-2"}
-    if why is None:
-        assert found.chosen == "a-2"
-        assert found.best == "a-1"
-        assert any("it needs 4 GPUs, not 8" in sentence for sentence in found.why)
-    else:
-        assert found.chosen == "a-1"
-        assert found.best == "a-2"
-        assert any(why in sentence for sentence in found.why)
+    assert (found.best, found.chosen) == (best, chosen)
+    assert [statement.code for statement in found.statements] == ["best_not_distinct", code]
+
+
+def test_of_equals_with_as_many_changes_the_shorter_startup_is_preferred():
+    found = advice(variant("2", 2.0), variant("3", 2.001, startup_s=100.0), variant("1", 4.0))
+    assert (found.best, found.chosen) == ("a-2", "a-3")
+    assert found.statements[1].code == "starts_sooner"
+    assert found.why[1] == "E02 is preferred: it starts in 100 s instead of 300 s"
 
 
 def test_a_valid_result_goes_before_a_better_provisional_one():
@@ -101,23 +105,26 @@ def test_a_valid_result_goes_before_a_better_provisional_one():
     assert (found.chosen, found.provisional) == ("a-1", False)
     fast = next(c for c in found.candidates if c.variant == "a-2")
     assert (fast.rank, fast.chance_best) == (None, None)
-    assert "one run only" in fast.reason
-    assert found.why == (
-        "E01 is the only variant with a valid value of the objective",
-        "not compared, because their results are only provisional: E02",
-    )
+    assert [reason.code for reason in fast.validity.reasons] == ["one_run_only"]
+    assert [(statement.code, statement.values) for statement in found.statements] == [
+        ("only_variant", {"variant": "a-1"}),
+        ("only_provisional", {"variants": ["a-2"]}),
+    ]
+    assert found.candidates[0].chance_best is None  # compared with nothing: not a chance of 100 %
 
 
 def test_nothing_measured_gives_no_recommendation_and_no_crash():
     found = advice([run({"a": "1"}, [], reason="cancelled")])
     assert (found.chosen, found.best, found.command) == (None, None, "")
-    assert "nothing can be recommended" in found.why[0]
+    assert [statement.code for statement in found.statements] == ["no_valid_result"]
+    assert found.confidence is None
     empty = analyse(sweep([], {}, {}))
     assert empty.recommendation.chosen is None
+    assert empty.next_steps == ()
     assert empty.costs.used.value == 0
 
 
-def test_a_workload_that_does_not_fit_takes_a_variant_out_and_is_told():
+def test_a_workload_that_fits_one_variant_only_gives_a_recommendation_per_workload():
     both = variant("2", 2.0, workloads=("w", "long"))
     short = [
         replace(r, attempts=tuple(replace(a, workloads=(*a.workloads, left_out)) for a in r.attempts))
@@ -125,12 +132,18 @@ def test_a_workload_that_does_not_fit_takes_a_variant_out_and_is_told():
         for left_out in [workload("long", (), left_out="does not fit: 48002 > 8192")]
     ]
     found = advice(short, both)
-    assert found.chosen == "a-2"
+    assert (found.chosen, found.per_workload) == ("a-2", True)
     assert {best.workload: best.chosen for best in found.by_workload} == {"w": "a-1", "long": "a-2"}
-    assert not any("does not fit" in text for text in found.not_measured)
+    assert {best.workload: best.not_measured for best in found.by_workload} == {"w": (), "long": ("a-1",)}
+    assert found.missing == ()
+    assert found.statements[1].values == {"workload": "long", "reason": "does_not_fit", "variants": ["a-1"]}
+    assert [candidate.chance_best for candidate in found.candidates] == [None, None]
+    assert found.confidence.level == "low"
+    assert [reason.code for reason in found.confidence.reasons] == ["only_variant", "spread_assumed"]
+    assert not advice(both, variant("3", 2.5, workloads=("w", "long"))).per_workload
 
 
-def test_a_workload_without_any_valid_result_is_not_in_the_score_and_is_told():
+def test_a_workload_without_any_valid_result_is_not_in_the_score():
     left_out = workload("long", (), left_out="does not fit")
     group = [
         replace(r, attempts=tuple(replace(a, workloads=(*a.workloads, left_out)) for a in r.attempts))
@@ -139,10 +152,10 @@ def test_a_workload_without_any_valid_result_is_not_in_the_score_and_is_told():
     found = advice(group)
     assert found.chosen == "a-1"
     assert found.objective == "highest mean TPS of warm samples on workload w"
-    assert found.not_measured == ("workload long has no valid result of any variant, and is not in the score",)
+    assert [(one.code, one.values) for one in found.missing] == [("workload_without_result", {"workload": "long"})]
 
 
-def test_the_goal_is_said_in_words():
+def test_the_text_of_a_goal():
     assert read_goal({}, ["w"]).text == "highest mean TPS of warm samples on workload w"
     weighted = read_goal({"metric": "weighted", "weights": {"tps": 2, "startup": 1}}, ["v", "w"])
     assert weighted.text == (
@@ -219,7 +232,7 @@ def test_variants_that_ended_alike_are_one_sentence_with_what_only_they_have():
         for level in ("2", "3")
     ]
     missing = advice(variant("1", 2.0), dead).not_measured
-    assert "E02, E03 gave no result: stalled in compile; E02: silent for 2 s" in missing
+    assert "E02, E03 have no result: stalled in compile; E02: silent for 2 s" in missing
 
 
 def test_another_client_is_not_called_worse():
@@ -229,13 +242,15 @@ def test_another_client_is_not_called_worse():
 
     found = advice(by("builtin", "1", 2.0), by("guidellm", "2", 1.0))
     assert found.best == "a-2"
-    assert found.why[0] == "E02 scores best, and no other result compares with it"
-    assert found.why[1].startswith("E01 may be better or worse: not comparable with the best: ")
-    assert not any("distinguishably worse" in sentence for sentence in found.why)
+    assert [statement.code for statement in found.statements] == ["best_not_compared", "not_comparable"]
+    assert found.statements[1].values == {"variant": "a-1"}
+    assert [candidate.comparable for candidate in found.candidates] == [True, False]
+    assert not found.candidates[1].equal_to_best
 
 
-def test_what_is_set_aside_is_not_called_unmeasured():
+def test_an_excluded_result_is_not_called_unmeasured():
     failing = [replace(s, error="http_500") if s.index < 2 else s for s in samples([(10, 1.0)] * 8)]
     bad = [run({"a": "2"}, [attempt([workload("w", tuple(failing))])], repeat=n) for n in (1, 2)]
-    missing = advice(variant("1", 2.0), bad).not_measured
-    assert any(text.startswith("E02: TPS on w is set aside: 2 of 8 requests failed") for text in missing)
+    missing = advice(variant("1", 2.0), bad).missing
+    assert [(one.code, one.values["variant"], one.values["workload"]) for one in missing] == [("excluded", "a-2", "w")]
+    assert "2 of 8 requests failed" in missing[0].text

@@ -7,11 +7,10 @@ import pytest
 from study_rows import attempt, run, samples, sweep, workload
 
 from hpcsweep.analysis.columns import SampleColumns
-from hpcsweep.analysis.measured import vllm_bench as metrics
 from hpcsweep.analysis.measured.cells import build_cells
 from hpcsweep.analysis.measured.samples import measure, with_cold_marks
+from hpcsweep.analysis.measured.vllm_bench import bench_summary
 from hpcsweep.analysis.rows import SampleRow, WorkloadRow
-from hpcsweep.spec.workload import Slo
 
 
 def mixed_samples():
@@ -34,18 +33,20 @@ def cell_of(row, **changes):
 def test_the_metrics_are_those_of_vllm_bench_serve():
     row = workload("w", mixed_samples(), durations_s=(6.0,), settings={"slo": {"ttft_s": 0.28, "tpot_s": 0.3}})
     cell = cell_of(row)
-    theirs = metrics.summarize(row.samples, 6.0, slo=Slo(ttft_s=0.28, tpot_s=0.3), gpus=8)
-    for name in ("ttft_s", "tpot_s", "e2e_s", "tps", "decode_tps"):
-        mine, other = cell.summary(name, "all"), getattr(theirs, name)
-        assert (mine.n, mine.mean, mine.median) == (other.n, pytest.approx(other.mean), pytest.approx(other.median))
-        assert mine.p99 == pytest.approx(other.percentiles[99.0])
+    theirs = bench_summary(row.samples, 6.0, slo={"ttft_s": 0.28, "tpot_s": 0.3})
+    for ours, name in (("ttft_s", "ttft"), ("tpot_s", "tpot"), ("e2e_s", "e2el")):
+        summary = cell.summary(ours, "all")
+        printed = [theirs[f"{statistic}_{name}_ms"] / 1000 for statistic in ("mean", "median", "p99")]
+        assert [summary.mean, summary.median, summary.p99] == pytest.approx(printed)
+    assert cell.summary("tps", "all").mean == pytest.approx((8 / 2.0 + 1 / 0.3 + 16 / 3.0 + 9 / 1.1) / 4)
+    assert cell.summary("decode_tps", "all").mean == pytest.approx((7 / 1.75 + 8 / 0.9) / 2)
     figures = {name: figure.value for name, figure in cell.throughput.items()}
-    assert figures["request_throughput"] == pytest.approx(theirs.request_throughput)
-    assert figures["output_throughput"] == pytest.approx(theirs.output_throughput)
-    assert figures["total_throughput"] == pytest.approx(theirs.total_token_throughput)
-    assert figures["goodput"] == pytest.approx(theirs.request_goodput)
-    assert figures["output_tps_per_gpu"] == pytest.approx(theirs.output_throughput_per_gpu)
-    assert (cell.succeeded, cell.failed, cell.failures) == (theirs.completed, theirs.failed, dict(theirs.failures))
+    assert figures["request_throughput"] == pytest.approx(4 / 6) == theirs["request_throughput"]
+    assert figures["output_throughput"] == pytest.approx(34 / 6) == theirs["output_throughput"]
+    assert figures["total_throughput"] == pytest.approx(77 / 6) == theirs["total_token_throughput"]
+    assert figures["goodput"] == pytest.approx(2 / 6) == theirs["request_goodput"]
+    assert figures["output_tps_per_gpu"] == pytest.approx(34 / 6 / 8)
+    assert (cell.succeeded, cell.failed, cell.failures) == (4, 1, {"cut": 1})
 
 
 def test_columns_and_rows_give_the_same_cell():

@@ -6,7 +6,7 @@ from study_rows import a100_study, h200_study
 from hpcsweep.analysis.decision.commands import lost_flags
 from hpcsweep.analysis.findings.compared import Verdict
 from hpcsweep.analysis.summary import analyse
-from hpcsweep.check.misread_figures import log_window
+from hpcsweep.check.recomputed.log_windows import log_window
 
 PRODUCTION_COMMAND = r"""
 vllm serve zai-org/GLM-4.6 \
@@ -69,9 +69,20 @@ def test_a_cold_first_request_makes_the_difference_that_the_study_saw(h200, vari
     assert abs(warm.percent.value) < 1
     assert everything.verdict is warm.verdict is Verdict.NO_DIFFERENCE
     assert warm.provisional
-    told = [r.text for r in h200.remarks if r.code == "cold_in_average" and r.about == variant]
-    assert len(told) == 1
-    assert f"{over_all}%" in told[0]
+    (remark,) = [r for r in h200.remarks if r.code == "cold_in_average" and r.about == variant]
+    assert remark.values["all_percent"] == everything.percent.value
+    assert remark.values["warm_percent"] == warm.percent.value
+    assert remark.values["cold_s"] == {"ep-on_eager-yes_len-8k": 79.46, "ep-on_eager-yes_len-64k": 78.34}[variant]
+    assert f"{over_all}%" in remark.text
+
+
+def test_a_throughput_with_a_cold_request_in_it_yields_no_verdict(h200):
+    throughput = against_baseline(h200, "ep-on_eager-yes_len-8k", "all", "output_throughput")
+    assert throughput.percent.value == pytest.approx(-10.5, abs=0.1)
+    assert (throughput.verdict, throughput.code, throughput.p_value) == (Verdict.NOT_COMPARABLE, "cold_requests", None)
+    (result,) = [r for r in h200.results if (r.variant, r.workload) == ("ep-on_eager-yes_len-8k", "8k")]
+    assert result.headline("tps").condition == "warm"
+    assert [request.sample for request in result.cold] == ["8k_1"]
 
 
 def test_the_cold_samples_are_named(h200):
@@ -98,11 +109,19 @@ def test_loading_without_expert_parallelism_is_slower_though_the_run_failed(h200
     assert off.outcomes == {"startup_timeout in load_weights": 1}
 
 
-def test_nothing_of_single_runs_is_ranked_and_the_recommendation_says_so(h200):
+def test_single_runs_are_not_ranked_and_the_recommendation_is_per_workload(h200):
     advice = h200.recommendation
     assert advice.chosen == "ep-on_eager-yes_len-64k"  # the only one that serves both workloads
     assert advice.provisional
-    assert all(candidate.rank is None for candidate in advice.candidates)
+    assert advice.per_workload
+    assert all(candidate.rank is candidate.chance_best is None for candidate in advice.candidates)
+    on_64k = next(s for s in advice.statements if s.code == "no_result_on_workload")
+    assert on_64k.values["workload"] == "64k"
+    assert on_64k.values["variants"] == ["ep-on_eager-yes_len-32k", "ep-on_eager-yes_len-8k"]
+    assert advice.confidence.level == "low"
+    assert {"one_run_only", "too_few_samples", "only_variant", "variants_without_result"} == {
+        reason.code for reason in advice.confidence.reasons
+    }
     assert {best.workload: best.chosen for best in advice.by_workload}["8k"] == "ep-on_eager-yes_len-32k"
     missing = " ".join(advice.not_measured)
     assert "startup_timeout in compile" in missing
@@ -152,7 +171,7 @@ def test_the_a100_recommendation_is_the_plain_command(a100):
     advice = a100.recommendation
     assert advice.best == "ep-off_batched_tokens-8k"
     assert advice.chosen == "ep-off_batched_tokens-default"
-    assert any("it is the baseline" in sentence for sentence in advice.why)
+    assert "is_baseline" in {statement.code for statement in advice.statements}
     assert advice.provisional
 
 

@@ -84,12 +84,13 @@ def test_the_gate(row, of_attempt, kind, status):
     assert [reason.code for reason in cell.validity.reasons] == ([] if kind is None else [kind])
 
 
-def test_a_few_failures_among_many_are_told_and_counted():
+def test_a_few_failures_among_many_are_a_remark():
     many = samples([(100, 2.0)] * 200, tokens=64)
     one_failed = tuple(replace(s, error="cut") if s.index == 7 else s for s in many)
     findings = analyse(sweep([run({"a": "1"}, [attempt([workload("w", one_failed)])])], {"a": ("1",)}, {"a": "1"}))
     assert findings.cells[0].validity.status == "valid"
-    assert [r.text for r in findings.remarks if r.code == "failed_requests"] == ["a-1, w: 1 request failed (1 cut)"]
+    (remark,) = [r for r in findings.remarks if r.code == "failed_requests"]
+    assert (remark.values, remark.text) == ({"workload": "w", "failed": 1}, "a-1, w: 1 request failed (1 cut)")
 
 
 def two_variants(first, second, **changes):
@@ -102,16 +103,18 @@ def two_variants(first, second, **changes):
     return analyse(sweep(runs, {"a": ("1", "2")}, {"a": "1"}))
 
 
-def test_prompt_lengths_that_drift_between_runs_are_told_with_the_numbers():
+def test_prompt_lengths_that_differ_between_runs_are_a_reason_with_the_numbers():
     longer = tuple(replace(s, prompt_tokens=130) for s in GOOD)
     findings = two_variants(GOOD, longer)
     other = [cell for cell in findings.cells if cell.variant == "a-2"]
     assert all(cell.validity.status == "invalid" for cell in other)
-    assert "sample s_1: 130 tokens, not 100" in other[0].validity.reasons[0].text
+    assert other[0].validity.reasons[0].values == {
+        "prompts": 10, "sample": "s_1", "tokens": 130.0, "reference_tokens": 100.0,
+    }  # fmt: skip
     assert {c.verdict.value for c in findings.comparisons} == {"not comparable"}
 
 
-def test_prompts_are_matched_by_sample_not_by_place():
+def test_prompts_are_matched_by_sample_not_by_position():
     findings = two_variants(GOOD, tuple(reversed(GOOD)))
     assert all(cell.validity.status == "valid" for cell in findings.cells)
 
@@ -132,7 +135,7 @@ def test_another_number_of_generated_tokens_is_not_ranked():
     assert any(r.mean("tps", "all").value == 24.0 for r in findings.results)  # it stays visible
 
 
-def test_an_invalid_run_is_set_aside_and_the_others_are_averaged():
+def test_an_invalid_run_is_excluded_and_the_others_are_averaged():
     broken = changed(2, error="http_error")
     runs = [
         run({"a": "1"}, [attempt([workload("w", found)])], repeat=n) for n, found in enumerate((GOOD, GOOD, broken), 1)
@@ -151,7 +154,7 @@ def test_samples_are_counted_over_all_runs():
     assert findings.results[0].validity.status == "valid"  # 2 x 2 warm samples
 
 
-def test_the_reasons_of_several_runs_are_told_once():
+def test_the_reasons_of_several_runs_are_given_once():
     rows = [
         workload("w", GOOD, warnings=("client_limited: 1 ms",)),
         workload("w", GOOD, warnings=("client_limited: 2 ms",)),

@@ -187,7 +187,7 @@ def test_a_headline_that_no_block_has_is_told_with_the_block_of_its_case(short, 
     found = read_text(page("6,000.00", "9,100.00", short=short, defined=defined), "f.md")
     (wrong,) = accusations(check_report(found))
     optimized = [one.location.line for one in found.benchmarks if abs(one.value("total_token_throughput") - 7800) < 5]
-    assert wrong.reason.startswith("no block of this document has it; the block for this case has 7")
+    assert wrong.reason.startswith("not in any block of this document; the block for this case has 7")
     assert wrong.sources == tuple(optimized)
     assert (wrong.location.line, wrong.stated) == (5, 9100.0)
 
@@ -197,7 +197,7 @@ def test_a_headline_with_the_value_of_another_case_is_wrong():
     exact = {round(one.value("total_token_throughput"), 2) for one in found.benchmarks}
     four = next(value for value in exact if abs(value - 4000) < 5)
     (wrong,) = accusations(check_report(read_text(page("6,000.00", f"{four:.2f}"), "f.md")))
-    assert "this is the value of another case" in wrong.reason
+    assert "this value is from another case" in wrong.reason
 
 
 def test_a_headline_of_an_unknown_case_is_not_accused():

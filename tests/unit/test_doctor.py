@@ -27,16 +27,16 @@ PROBLEMS = [
     pytest.param({"partition": "h200"}, "", id="fine"),
     pytest.param({}, "", id="the default partition"),
     pytest.param({"partition": "h200,mixed", "gpu_type": "a100"}, "", id="one of two partitions is enough"),
-    pytest.param({"partition": "h20"}, "partition 'h20' is not there (did you mean 'h200'", id="misspelt partition"),
-    pytest.param({"partition": "cpu"}, "takes no jobs at present", id="partition down"),
-    pytest.param({"walltime": "2d"}, "walltime 48h00m is over the 24h00m of partition 'h200'", id="too long"),
+    pytest.param({"partition": "h20"}, "partition 'h20' does not exist (did you mean 'h200'", id="misspelt partition"),
+    pytest.param({"partition": "cpu"}, "does not accept jobs", id="partition down"),
+    pytest.param({"walltime": "2d"}, "walltime 48h00m exceeds the 24h00m of partition 'h200'", id="too long"),
     pytest.param({"partition": "mixed", "walltime": "30d"}, "", id="no limit"),
     pytest.param({"gpu_type": "h100"}, "no GPUs of type 'h100'", id="GPU type"),
     pytest.param({"gpus_per_node": 16}, "a node of partition 'h200' has 8", id="too many GPUs"),
     pytest.param({"partition": "mixed", "gpu_type": "a100", "gpus_per_node": 8}, "has 4", id="too many of this type"),
     pytest.param({"cpus": 65}, "cpus 65: a node of partition 'h200' has 64", id="too many CPUs"),
     pytest.param({"memory": "513G"}, "memory 513.0 GiB", id="too much memory"),
-    pytest.param({"max_array_size": 5000}, "over the 1001", id="array size"),
+    pytest.param({"max_array_size": 5000}, "limit of 1001", id="array size"),
 ]
 
 
@@ -54,7 +54,7 @@ def test_a_cluster_without_a_default_partition_needs_one():
 
 def test_a_pbs_profile_is_held_against_its_queue():
     cluster = Cluster(scheduler="pbs", queue="h20", partition="h200")
-    assert profile_problems(cluster, FACTS)[0].startswith("queue 'h20' is not there")
+    assert profile_problems(cluster, FACTS)[0].startswith("queue 'h20' does not exist")
 
 
 def test_nothing_is_said_where_the_cluster_says_nothing():
@@ -222,7 +222,7 @@ FAR = [
 def test_doctor_asks_the_other_side_of_ssh(here, monkeypatch, answers, problems):
     profile = "{scheduler: slurm, python: /far/python, partition: gpu, ssh: {host: login, home: /far}}"
     (here / "hpcsweep.yaml").write_text(f"clusters: {{far: {profile}}}\n")
-    monkeypatch.setattr("hpcsweep.submit.local.machine.make_host", lambda cluster: Far(answers))
+    monkeypatch.setattr(machine_module, "make_host", lambda cluster: Far(answers))
     assert json.loads(hpcsweep("doctor", "--json").output)["profiles"] == {"far": problems}
 
 
@@ -232,7 +232,7 @@ def test_doctor_of_a_scheduler_that_does_not_answer(here, monkeypatch):
         (here / name).chmod(0o755)
     done = hpcsweep("doctor")
     assert done.exit_code == 0
-    assert "slurm (version not known): accounting not known" in done.output
+    assert "slurm (version unknown): accounting unknown" in done.output
     assert "warning: sinfo: Unable to contact slurm controller" in done.output
 
 
@@ -262,4 +262,4 @@ def test_init_where_it_cannot_write(here):
 def test_init_from_a_scheduler(here, monkeypatch):
     monkeypatch.setattr(machine_module, "ask_scheduler", lambda name: FACTS if name == "slurm" else None)
     assert "slurm-h200, slurm-mixed-h200" in hpcsweep("init").output
-    assert "profile    slurm-h200: nothing is wrong" in hpcsweep("doctor").output
+    assert "profile    slurm-h200: no problems" in hpcsweep("doctor").output

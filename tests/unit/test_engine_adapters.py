@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from hpcsweep.engines.access import Access, access, exposed, key_file_text
+from hpcsweep.engines.access import Access, access, exposed
 from hpcsweep.engines.base import LaunchContext
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.engines.sglang import SETTING_FLAGS as SGLANG_FLAGS
@@ -184,7 +184,7 @@ def test_environment_of_vllm(budget_s, own, expected):
 def test_the_key_of_sglang_is_in_a_file_and_not_in_an_argument():
     """What the file says is an argument to SGLang's own parser (server_args_config_parser.py)."""
     sglang, plain = get_engine("sglang"), config("sglang")
-    text = key_file_text(sglang, plain, "s3cret")
+    text = sglang.key_file_text(plain, "s3cret")
     assert YAML(typ="safe").load(text) == {"api-key": "s3cret"}
     argv = launch(plain, key_file="/tmp/p/key.yaml").argv
     assert argv[argv.index("--config") + 1] == "/tmp/p/key.yaml" and "s3cret" not in " ".join(argv)
@@ -255,21 +255,21 @@ def test_settings_are_read_back_from_flags(engine, flags, expected):
 
 
 UNSUPPORTED = [  # (engine, configuration, pieces of the sentences)
-    ("vllm", {"flags": {"--port": 1, "--api_key": "x"}}, ["--port is not for", "--api_key is not for"]),
+    ("vllm", {"flags": {"--port": 1, "--api_key": "x"}}, ["--port cannot be set", "--api_key cannot be set"]),
     (
         "vllm",
         {"settings": EngineSettings(chunked_prefill=False, max_num_batched_tokens=512, max_model_len=1024)},
         ["(512)"],
     ),
     ("vllm", {"settings": EngineSettings(chunked_prefill=False, max_num_batched_tokens=1024, max_model_len=1024)}, []),
-    ("sglang", {"flags": {"--model-path": "m"}}, ["--model-path is not for"]),
-    ("sglang", {"settings": EngineSettings(expert_parallel=True)}, ["with one GPU"]),
+    ("sglang", {"flags": {"--model-path": "m"}}, ["--model-path cannot be set"]),
+    ("sglang", {"settings": EngineSettings(expert_parallel=True)}, ["no effect on one GPU"]),
     ("sglang", {"settings": EngineSettings(expert_parallel=True), "flags": {"--tp": 8}}, []),
-    ("trtllm", {"settings": EngineSettings(data_parallel_size=2)}, ["no data parallel replicas"]),
+    ("trtllm", {"settings": EngineSettings(data_parallel_size=2)}, ["does not support data parallel replicas"]),
     ("trtllm", {"settings": EngineSettings(quantization="fp8")}, ["from the checkpoint"]),
-    ("trtllm", {"flags": {"--extra-llm-api-options": "x.yaml"}}, ["hpcsweep writes the file"]),
-    ("trtllm", {"served_model_name": "glm"}, ["calls this model 'zai-org/GLM-4.6', not 'glm'"]),
-    ("trtllm", {"model": "/models/GLM-4.6/"}, ["calls this model 'GLM-4.6', not '/models/GLM-4.6/'"]),
+    ("trtllm", {"flags": {"--extra-llm-api-options": "x.yaml"}}, ["hpcsweep writes this file"]),
+    ("trtllm", {"served_model_name": "glm"}, ["serves this model as 'zai-org/GLM-4.6', not as 'glm'"]),
+    ("trtllm", {"model": "/models/GLM-4.6/"}, ["serves this model as 'GLM-4.6', not as '/models/GLM-4.6/'"]),
     ("trtllm", {"model": "/models/GLM-4.6", "served_model_name": "GLM-4.6"}, []),
 ]
 

@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-from hpcsweep.engines.flags import ADDED, REMOVED, advice, flag_problems
+from hpcsweep.engines.flag_history import SGLANG, VLLM
+from hpcsweep.engines.flags import advice, flag_problems
 from hpcsweep.engines.versions import admitted, mentioned, parse_constraint, satisfies
 from hpcsweep.errors import EngineError
 
+HISTORIES = {"vllm": VLLM, "sglang": SGLANG}
 FLAGS = Path(__file__).parent.parent / "transcripts" / "engines" / "flags"
 
 
@@ -20,7 +22,7 @@ def parsers(engine):
 
 @pytest.mark.parametrize(
     ("engine", "change"),
-    [(engine, change) for engine in REMOVED for change in REMOVED[engine]],
+    [(engine, change) for engine, history in HISTORIES.items() for change in history.removed],
     ids=lambda v: str(v)[:60],
 )
 def test_a_removed_flag_was_in_the_one_parser_and_is_not_in_any_later_one(engine, change):
@@ -32,7 +34,8 @@ def test_a_removed_flag_was_in_the_one_parser_and_is_not_in_any_later_one(engine
 
 
 @pytest.mark.parametrize(
-    ("engine", "flag", "since"), [(engine, *item) for engine in ADDED for item in ADDED[engine].items()]
+    ("engine", "flag", "since"),
+    [(engine, *item) for engine, history in HISTORIES.items() for item in history.added.items()],
 )
 def test_an_added_flag_is_in_no_earlier_parser(engine, flag, since):
     read = parsers(engine)
@@ -43,9 +46,9 @@ def test_an_added_flag_is_in_no_earlier_parser(engine, flag, since):
 
 
 def test_what_to_write_instead_is_in_the_newest_parser():
-    for engine, changes in REMOVED.items():
+    for engine, history in HISTORIES.items():
         newest = list(parsers(engine).values())[-1]
-        written = {word for change in changes for word in change.instead.split() if word.startswith("--")}
+        written = {word for change in history.removed for word in change.instead.split() if word.startswith("--")}
         assert written <= newest
 
 
@@ -73,14 +76,14 @@ def test_flag_problems(flags, version, constraint, expected):
 
 def test_the_sentence_names_flag_version_and_what_to_write():
     (problem,) = flag_problems("vllm", ["--rope-theta"], version="0.32.0")
-    assert problem.sentence == "--rope-theta was taken out of vllm by 0.12.0: write --hf-overrides '{...}'"
+    assert problem.sentence == "--rope-theta was removed from vllm by 0.12.0: write --hf-overrides '{...}'"
     (problem,) = flag_problems("vllm", ["--disable-log-requests"], version="0.32.0")
     assert "leave it out (requests are not logged by default)" in problem.sentence
 
 
 def test_advice_on_a_flag_that_an_installed_engine_does_not_know():
     assert "KV cache offloading is --kv-offloading-size" in advice("vllm", "--swap-space")
-    assert advice("vllm", "--moe-backend") == "--moe-backend is not known before vllm 0.17.1"
+    assert advice("vllm", "--moe-backend") == "--moe-backend is not available before vllm 0.17.1"
     assert "--ep-size N" in advice("sglang", "--enable-ep-moe")
     assert advice("vllm", "--no-such-flag") is None
     assert advice("some-plugin", "--swap-space") is None
@@ -107,7 +110,7 @@ def test_satisfies(version, constraint, expected):
 
 @pytest.mark.parametrize("text", ["=>0.11", "newest", ">=", "0.11 or so", ">=0.11;<0.12"])
 def test_a_bad_constraint_names_itself_and_shows_a_good_one(text):
-    with pytest.raises(EngineError, match="is no constraint") as caught:
+    with pytest.raises(EngineError, match="invalid engine version constraint") as caught:
         parse_constraint(text)
     assert text in caught.value.message and ">=0.11,<0.12" in caught.value.hint
 

@@ -126,7 +126,7 @@ def test_a_fifo_does_not_hold_up_a_reader(tmp_path: Path) -> None:
         read_regular(tmp_path / "link", 1 << 20)
     assert read_json(tmp_path / "link") is None
     (tmp_path / "large").write_bytes(b"x" * 101)
-    with pytest.raises(OSError, match="larger than the 100 bytes"):
+    with pytest.raises(OSError, match="larger than the limit of 100 bytes"):
         read_regular(tmp_path / "large", 100)
 
 

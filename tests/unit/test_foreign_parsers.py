@@ -229,10 +229,10 @@ def test_http_answers(pieces):
 def test_answers_of_schedulers(name: str, stdout: bytes, stderr: bytes, code: int | None):
     scheduler = get_scheduler(name)
     answer = CommandAnswer(("x",), code, stdout.decode("utf-8", "surrogateescape"), stderr.decode())
-    for number, _ in enumerate(scheduler.queries(["12", "13[]"], "me")):
-        scheduler.parse_query(number, answer)
+    for query in scheduler.queries(["12", "13[]"], "me"):
+        query.parse(answer)
     scheduler.parse_probes([answer for _ in scheduler.probes()])
-    for parser in (scheduler.parse_submit, lambda one: scheduler.parse_find(one, "/x/jobs/0")):
+    for parser in (scheduler.parse_submit, scheduler.find_query("n", "me", "/x/jobs/0").parse):
         try:
             parser(answer)
         except HpcsweepError:

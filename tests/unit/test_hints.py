@@ -80,7 +80,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize(
-    "hint", [entry for entry in all_hints() if entry.place != "exception"], ids=lambda hint: hint.id
+    "hint", [entry for entry in all_hints() if entry.scope != "exception"], ids=lambda hint: hint.id
 )
 def test_the_quick_look_at_a_line_lets_its_example_pass(hint):
     assert any(_TROUBLE.search(split(line).text) for line in hint.example.split("\n"))
@@ -113,7 +113,7 @@ def test_an_entry_for_some_versions_is_tried_where_the_version_is_one_or_is_not_
         ({"pattern": "("}, "not a regular expression"),
         ({"outcome": "sad"}, "Input should be"),
         ({"colour": "red"}, "Extra inputs are not permitted"),
-        ({"versions": "about 3"}, "is no constraint"),
+        ({"versions": "about 3"}, "invalid engine version constraint"),
         ({"id": "Two Words"}, "String should match pattern"),
         ({"source": ""}, "at least 8 characters"),
     ],

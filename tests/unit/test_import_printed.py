@@ -252,7 +252,7 @@ def test_units_and_commas_in_cells_of_samples_and_rows_without_a_time():
     found = read_text(table, "f.md")
     (sample,) = found.sample_tables[0].samples
     assert (sample.completion_tokens, sample.e2e_s.value) == (1512, 59.86)
-    assert [(one.location.line, one.what) for one in found.skipped] == [(4, "row of a table of samples: b | 512 | OOM")]
+    assert [(one.location.line, one.what) for one in found.skipped] == [(4, "row of a sample table: b | 512 | OOM")]
 
 
 OVERVIEW = """===========================================================

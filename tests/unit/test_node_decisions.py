@@ -7,7 +7,16 @@ import pytest
 
 from hpcsweep.engines.logs.reader import FailureSeen
 from hpcsweep.node.agent import EXIT_CODES, larger, retry_asked
-from hpcsweep.node.outcome import AttemptVerdict, client_ended, server_exited, stalled, startup_timeout, workload_failed
+from hpcsweep.node.outcome import (
+    AttemptVerdict,
+    client_ended,
+    out_of_host_memory,
+    server_exited,
+    stalled,
+    startup_timeout,
+    unready,
+    workload_failed,
+)
 from hpcsweep.node.process.signals import meaning
 from hpcsweep.node.process.stop_reasons import Stopper
 from hpcsweep.node.process.walltime import Walltime, job_walltime
@@ -83,10 +92,10 @@ def test_a_compiler_at_work_in_the_middle_of_a_request_is_progress():
 
 def test_idle_time_counts_from_the_last_sign():
     watch = StallWatch(Snapshot(at_s=0.0))
-    assert watch.look(Snapshot(at_s=5.0, log_lines=1)).progress == ("log",)
-    assert watch.look(Snapshot(at_s=50.0, log_lines=1)).progress == ()
+    assert watch.update(Snapshot(at_s=5.0, log_lines=1)).progress == ("log",)
+    assert watch.update(Snapshot(at_s=50.0, log_lines=1)).progress == ()
     assert watch.idle_s(60.0) == 55.0
-    watch.look(Snapshot(at_s=58.0, log_lines=1), Situation.NOTHING_TO_DO)
+    watch.update(Snapshot(at_s=58.0, log_lines=1), Situation.NOTHING_TO_DO)
     assert watch.idle_s(60.0) == 2.0
 
 
@@ -94,25 +103,25 @@ def test_a_silent_compile_is_no_stall_and_a_loop_at_full_cpu_or_a_chatty_dead_en
     compiling, looping, dead = (StallWatch(Snapshot(at_s=0.0)) for _ in range(3))
     for look in range(1, 200):
         at_s = 5.0 * look
-        compiling.look(Snapshot(at_s=at_s, processes={7: Counters(7, 1, cpu_s=9.0 * look, faults=4000 * look)}))
-        looping.look(Snapshot(at_s=at_s, processes={7: Counters(7, 1, cpu_s=9.0 * look)}))
+        compiling.update(Snapshot(at_s=at_s, processes={7: Counters(7, 1, cpu_s=9.0 * look, faults=4000 * look)}))
+        looping.update(Snapshot(at_s=at_s, processes={7: Counters(7, 1, cpu_s=9.0 * look)}))
         # noise lines are not counted
-        dead.look(Snapshot(at_s=at_s, processes={7: Counters(7, 1, cpu_s=0.01 * look, io_bytes=300 * look)}))
+        dead.update(Snapshot(at_s=at_s, processes={7: Counters(7, 1, cpu_s=0.01 * look, io_bytes=300 * look)}))
     assert (compiling.idle_s(995.0), looping.idle_s(995.0), dead.idle_s(995.0)) == (0.0, 995.0, 995.0)
 
 
 def test_time_in_which_nobody_could_look_is_no_silence_but_not_for_ever():
     watch = StallWatch(Snapshot(at_s=0.0), every_s=1.0, stall_s=20.0)
     for at_s in (1.0, 2.5, 4.5):  # a little late is still silence
-        watch.look(Snapshot(at_s=at_s))
+        watch.update(Snapshot(at_s=at_s))
     assert watch.idle_s(4.5) == 4.5
-    watch.look(Snapshot(at_s=16.5))  # the machine was frozen for 11 seconds
+    watch.update(Snapshot(at_s=16.5))  # the machine was frozen for 11 seconds
     assert watch.idle_s(16.5) == 5.5 and watch.held_up_s == 11.0
     for at_s in (27.0, 37.0, 47.0):
-        watch.look(Snapshot(at_s=at_s))
+        watch.update(Snapshot(at_s=at_s))
     assert watch.idle_s(47.0) == 27.0  # 20 of 47 seconds are excused, not more
-    watch.look(Snapshot(at_s=48.0, log_lines=1))
-    watch.look(Snapshot(at_s=60.0, log_lines=1))
+    watch.update(Snapshot(at_s=48.0, log_lines=1))
+    watch.update(Snapshot(at_s=60.0, log_lines=1))
     assert watch.idle_s(60.0) == 1.0
     assert watch.held_up_s == 11.0 + 9.5 + 9.0 + 9.0 + 11.0  # all of it is told, excused or not
 
@@ -121,12 +130,14 @@ def test_a_server_that_gets_no_core_is_not_silent_but_not_for_ever():
     """On a machine with too few cores a process may be ready to run for long."""
     watch = StallWatch(Snapshot(at_s=0.0), every_s=1.0, stall_s=20.0)
     for at_s in range(1, 61):
-        watch.look(Snapshot(at_s=float(at_s), processes={7: Counters(7, 1, state="R", cpu_s=0.01 * at_s)}))
+        watch.update(Snapshot(at_s=float(at_s), processes={7: Counters(7, 1, state="R", cpu_s=0.01 * at_s)}))
     assert watch.idle_s(60.0) == 40.0 and watch.held_up_s == 59.0
     assert watch.ready(7) and watch.cores(7) < 0.05
-    watch.look(Snapshot(at_s=61.0, log_lines=1))
+    watch.update(Snapshot(at_s=61.0, log_lines=1))
     for at_s in range(62, 70):
-        watch.look(Snapshot(at_s=float(at_s), log_lines=1, processes={7: Counters(7, 1, state="R", cpu_s=float(at_s))}))
+        watch.update(
+            Snapshot(at_s=float(at_s), log_lines=1, processes={7: Counters(7, 1, state="R", cpu_s=float(at_s))})
+        )
     assert watch.idle_s(69.0) == 8.0, "a loop at full speed is not excused"
 
 
@@ -134,53 +145,80 @@ OOM = FailureSeen(OutcomeKind.OUT_OF_MEMORY, "use less", 1.0, "torch.OutOfMemory
 ENGINE_TIMEOUT = FailureSeen(OutcomeKind.STARTUP_TIMEOUT, "", 1.0, "Timed out waiting", "VLLM_ENGINE_READY_TIMEOUT_S")
 
 EXITS = {
-    "the log tells": (1, Phase.KV_CACHE, OOM, "out_of_memory", "exit code 1, and its log"),
+    "a cause in the log": (
+        1, Phase.KV_CACHE, OOM, "out_of_memory", "server_exited_with_error", "exit code 1, and its log",
+    ),
+    "a cause of the knowledge base": (
+        1, Phase.KV_CACHE, replace(OOM, code="gpu_full"), "out_of_memory", "gpu_full", "exit code 1, and its log",
+    ),
     "the engine's own timeout": (
-        1,
-        Phase.COMPILE,
-        ENGINE_TIMEOUT,
-        "startup_timeout",
+        1, Phase.COMPILE, ENGINE_TIMEOUT, "startup_timeout", "server_exited_with_error",
         "VLLM_ENGINE_READY_TIMEOUT_S, exit code 1",
     ),
-    "usage error": (2, Phase.LAUNCH, None, "bad_arguments", "exit code 2"),
-    "exit code 2 later is a crash": (2, Phase.COMPILE, None, "crashed", "exit code 2"),
-    "exit code 0 is no success": (0, Phase.LOAD_WEIGHTS, None, "crashed", "exit code 0"),
-    "killed": (-9, Phase.LOAD_WEIGHTS, None, "crashed", "SIGKILL"),
-    "unknown signal": (-200, Phase.LOAD_WEIGHTS, None, "crashed", "signal 200"),
-}
+    "usage error": (2, Phase.LAUNCH, None, "bad_arguments", "server_rejected_arguments", "exit code 2"),
+    "exit code 2 later is a crash": (2, Phase.COMPILE, None, "crashed", "server_exited", "exit code 2"),
+    "exit code 0 is not a success": (0, Phase.LOAD_WEIGHTS, None, "crashed", "server_exited", "exit code 0"),
+    "killed": (-9, Phase.LOAD_WEIGHTS, None, "crashed", "server_killed", "SIGKILL"),
+    "unknown signal": (-200, Phase.LOAD_WEIGHTS, None, "crashed", "server_exited", "signal 200"),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(("code", "phase", "failure", "kind", "by"), EXITS.values(), ids=EXITS.keys())
-def test_a_server_that_ended(code, phase, failure, kind, by):
-    verdict = server_exited(code, phase, failure, [f"line {n}" for n in range(50)])
-    assert (verdict.kind.value, verdict.decided_by, verdict.exit_code) == (kind, by, code)
-    assert phase.value in verdict.reason or kind == "bad_arguments"
+@pytest.mark.parametrize(("exit_code", "phase", "failure", "kind", "code", "by"), EXITS.values(), ids=EXITS.keys())
+def test_a_server_that_ended(exit_code, phase, failure, kind, code, by):
+    verdict = server_exited(exit_code, phase, failure, [f"line {n}" for n in range(50)])
+    assert (verdict.kind.value, verdict.code) == (kind, code)
+    assert (verdict.decided_by, verdict.exit_code) == (by, exit_code)
     assert "line 49" in verdict.evidence
     if failure:
         assert verdict.evidence[0] == failure.evidence
-    if code == -9:
-        assert "memory" in verdict.hint
 
 
 def test_whose_budget_fired_is_named():
-    idle = stalled(Phase.COMPILE, 601.0, 600.0, StallFinding(StallCause.IDLE, "every process is idle"), "", [])
-    assert (idle.decided_by, idle.cause) == ("budget stall (10m00s)", StallCause.IDLE)
-    assert "10m01s" in idle.reason and "every process is idle" in idle.reason
+    idle = stalled(Phase.COMPILE, 601.0, 600.0, StallFinding(StallCause.IDLE, "all processes are idle"), "", [])
+    assert (idle.code, idle.decided_by, idle.cause) == ("stalled_idle", "budget stall (10m00s)", StallCause.IDLE)
+    assert "10m01s" in idle.reason and "all processes are idle" in idle.reason
     slow = startup_timeout(Phase.COMPILE, "compile", 1800.0, 2.0, [])
-    assert (slow.decided_by, "budgets.phases.compile" in slow.hint) == ("budget compile (30m00s)", True)
+    assert (slow.code, slow.decided_by) == ("phase_budget_exceeded", "budget compile (30m00s)")
+    assert "budgets.phases.compile" in slow.hint
+    assert startup_timeout(Phase.COMPILE, "startup", 1800.0, 2.0, []).code == "startup_budget_exceeded"
 
 
-FAILED = {
-    "our timeouts": ({"request_timeout": 2, "http_error": 1}, "request_timeout"),
-    "errors": ({"http_error": 2, "token_timeout": 1}, "failed"),
-    "half and half": ({"http_error": 1, "token_timeout": 1}, "failed"),
-    "none was sent": ({}, "failed"),
+OUT_OF_MEMORY = {  # outcome, processes killed: does the kernel's count decide?
+    "crashed": (OutcomeKind.CRASHED, 1, True),
+    "nothing was killed": (OutcomeKind.CRASHED, 0, False),
+    "the walltime ended it": (OutcomeKind.WALLTIME, 3, False),
 }
 
 
-@pytest.mark.parametrize(("failures", "kind"), FAILED.values(), ids=FAILED.keys())
-def test_a_workload_without_success(failures, kind):
-    assert workload_failed("8k", failures, ["x", "x"]).kind.value == kind
+@pytest.mark.parametrize(("kind", "kills", "decides"), OUT_OF_MEMORY.values(), ids=OUT_OF_MEMORY.keys())
+def test_out_of_host_memory(kind, kills, decides):
+    verdict = out_of_host_memory(AttemptVerdict(kind, "x", "why", "who"), kills, 300 << 20)
+    assert (verdict.code == "out_of_host_memory") is decides
+    assert (verdict.kind is OutcomeKind.OUT_OF_MEMORY) is decides
+    assert "why" in verdict.reason
+
+
+def test_the_last_readiness_problem_is_added_to_a_server_that_was_never_ready():
+    slow = AttemptVerdict(OutcomeKind.STARTUP_TIMEOUT, "startup_budget_exceeded", "slow", "budget", "more time")
+    told = unready(slow, "/v1/models lists a, not b", "", healthy=True)
+    assert told.code == slow.code and "/v1/models lists a, not b" in told.reason and told.hint != slow.hint
+    assert unready(slow, "connection refused", "", healthy=False).hint == "more time"
+    crashed = replace(slow, kind=OutcomeKind.CRASHED)
+    assert unready(crashed, "connection refused", "", healthy=False) is crashed
+
+
+FAILED = {
+    "our timeouts": ({"request_timeout": 2, "http_error": 1}, "request_timeout", "all_requests_timed_out"),
+    "errors": ({"http_error": 2, "token_timeout": 1}, "failed", "all_requests_failed"),
+    "half and half": ({"http_error": 1, "token_timeout": 1}, "failed", "all_requests_failed"),
+    "none was sent": ({}, "failed", "no_request_sent"),
+}
+
+
+@pytest.mark.parametrize(("failures", "kind", "code"), FAILED.values(), ids=FAILED.keys())
+def test_a_workload_without_success(failures, kind, code):
+    verdict = workload_failed("8k", failures, ["x", "x"])
+    assert (verdict.kind.value, verdict.code) == (kind, code)
 
 
 TERM, USR1, INT = signal.SIGTERM, signal.SIGUSR1, signal.SIGINT
@@ -210,7 +248,7 @@ def test_what_a_signal_means(signum, near, asked, state, kind):
 WALLTIMES = {
     "start of the process": ({}, 1000.0, 120.0, 4600.0, 120.0),
     "told start": ({"HPCSWEEP_JOB_STARTED_AT": "900"}, 1000.0, 120.0, 4500.0, 120.0),
-    "Slurm's own end": ({"SLURM_JOB_END_TIME": "4000"}, 1000.0, 120.0, 4000.0, 120.0),
+    "Slurm's own end": ({"SLURM_JOB_ID": "7", "SLURM_JOB_END_TIME": "4000"}, 1000.0, 120.0, 4000.0, 120.0),
     "garbage": ({"SLURM_JOB_END_TIME": "soon"}, 1000.0, 120.0, 4600.0, 120.0),
     "margin over a quarter": ({}, 1000.0, 3600.0, 4600.0, 900.0),
 }
@@ -265,26 +303,26 @@ def test_budgets_of_a_retry():
 def test_what_is_tried_again(kind):
     wanted = Budgets(on_stall="retry", on_startup_timeout="retry_warm")
     again = kind in (OutcomeKind.STALLED, OutcomeKind.STARTUP_TIMEOUT)
-    assert retry_asked(AttemptVerdict(kind, "", ""), wanted) is again
-    assert not retry_asked(AttemptVerdict(kind, "", ""), Budgets())
+    assert retry_asked(AttemptVerdict(kind, "", "", ""), wanted) is again
+    assert not retry_asked(AttemptVerdict(kind, "", "", ""), Budgets())
 
 
 @pytest.mark.parametrize(
-    ("last_lines", "reason", "hint"),
+    ("last_lines", "code", "hint"),
     [
         pytest.param(
             ["Error: no text of exactly 512 tokens was found", "hint: a prompt must be longer"],
-            "the load client could not do workload one: no text of exactly 512 tokens was found",
-            "a prompt must be longer", id="its own error",
+            "load_client_error", "a prompt must be longer", id="its own error",
         ),
         pytest.param(
             ["Traceback (most recent call last):", "  File x", "MemoryError"],
-            "the load client ended with exit code 1 before workload one was done", "client.log tells more", id="a bug",
+            "load_client_exited", "see client.log", id="a bug",
         ),
-        pytest.param([], "the load client ended with exit code 1", "client.log tells more", id="killed"),
+        pytest.param([], "load_client_exited", "see client.log", id="killed"),
     ],
 )  # fmt: skip
-def test_a_load_client_that_ends_early_says_why(last_lines, reason, hint):
+def test_a_load_client_that_ends_early_says_why(last_lines, code, hint):
     verdict = client_ended("one", 1, last_lines)
-    assert verdict.reason.startswith(reason) and verdict.hint == hint
+    assert (verdict.kind, verdict.code, verdict.hint) == (OutcomeKind.FAILED, code, hint)
+    assert "workload one" in verdict.reason
     assert verdict.evidence == tuple(last_lines)

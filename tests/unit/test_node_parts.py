@@ -14,15 +14,17 @@ import pytest
 from hpcsweep.engines.vllm import Vllm
 from hpcsweep.events.log import read_events
 from hpcsweep.load.client.clock import Clock
+from hpcsweep.node.attempt import memory_still_used
 from hpcsweep.node.process.family import Family, kill_attempt, leader_of_its_own
 from hpcsweep.node.process.file_lock import STALE_S, FileLock
+from hpcsweep.node.process.guardian import Guardian
 from hpcsweep.node.process.processes import TOKEN_VARIABLE, Process, carries, read_process
 from hpcsweep.node.record.folders import attempt_numbers, close_dead_attempts, create_attempt, ended_in_this_job
 from hpcsweep.node.record.identity import Identity, array_index, boot_id, job_id, process_started_at, restart_count
 from hpcsweep.node.record.journal import Journal
-from hpcsweep.node.record.records import read_json, write_json
+from hpcsweep.node.record.records import read_json, read_record, write_json, write_record
 from hpcsweep.node.setup.api_key import key_for
-from hpcsweep.node.setup.compile_cache import CacheSize, CompileCache, cache_key, measure, use_made
+from hpcsweep.node.setup.compile_cache import CacheSize, CompileCache, cache_key, cache_use, measure
 from hpcsweep.node.setup.engine_install import find_executable, installed_version, parse_flags
 from hpcsweep.node.setup.environment import HIDDEN, command_text, server_environment
 from hpcsweep.node.setup.preflight import busy_gpus, gpus_verdict, unknown_flags, version_verdict
@@ -30,6 +32,8 @@ from hpcsweep.node.watch.counters import read_counters
 from hpcsweep.node.watch.gpu_work import GpuSignals, gpu_signals
 from hpcsweep.node.watch.gpus import Gpus, GpuState, gpu_figures, gpu_samples
 from hpcsweep.node.watch.metrics import Peaks, differences, figures
+from hpcsweep.spec.phases import OutcomeKind, Phase
+from hpcsweep.spec.records import ExitRecord, NotRunRecord, OwnerRecord, TaskExitRecord
 from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 JOB_IDS = {
@@ -219,21 +223,84 @@ def test_what_a_requeued_job_skips(tmp_path: Path, outcome, owner, offset, expec
 
 
 OWNERS = {
-    "another host": ({"host": "far"}, False, "left alone"),
-    "same host, other job, alive": ({"job_id": "78"}, False, "left alone"),
-    "same host, dead": ({"pid": 2**22 + 1}, True, "closed as lost"),
-    "same number, another process": ({"started_ticks": 1}, True, "closed as lost"),
-    "the host was started anew": ({"boot_id": "old"}, True, "closed as lost"),
+    "another host": ({"host": "far"}, "owner_on_other_host"),
+    "same host, other job, running": ({"job_id": "78"}, "owner_running"),
+    "same host, dead": ({"pid": 2**22 + 1}, "closed_as_lost"),
+    "same number, another process": ({"started_ticks": 1}, "closed_as_lost"),
+    "the host was rebooted": ({"boot_id": "old"}, "closed_as_lost"),
 }
 
 
-@pytest.mark.parametrize(("change", "closed", "told"), OWNERS.values(), ids=OWNERS.keys())
-def test_attempts_without_an_end(tmp_path: Path, change, closed, told):
+@pytest.mark.parametrize(("change", "code"), OWNERS.values(), ids=OWNERS.keys())
+def test_attempts_without_an_end(tmp_path: Path, change, code):
     folder = create_attempt(tmp_path, 0, ME).path
     write_json(folder / "owner.json", {**(read_json(folder / "owner.json") or {}), **change})
-    (sentence,) = close_dead_attempts(tmp_path, ME)
-    assert told in sentence
-    assert ((read_json(folder / "exit.json") or {}).get("outcome") == "lost") is closed
+    (note,) = close_dead_attempts(tmp_path, ME)
+    assert note.code == code
+    end = read_record(folder / "exit.json", ExitRecord)
+    assert (end is not None) is (code == "closed_as_lost")
+    if end is not None:
+        assert (end.outcome, end.code, end.attempt, end.job_id) == (OutcomeKind.LOST, "agent_died", 1, "77")
+
+
+RECORDS = [
+    OwnerRecord("7", "n1", "b", 12, 345, 0, "t", 9.5, (12, 345, 12)),
+    ExitRecord(
+        "s/x", 2, OutcomeKind.STALLED, Phase.COMPILE, "stalled_idle", "r", "idle", "d", ["e"], None, "h", [], 1.5
+    ),
+    NotRunRecord("s/x", "x", {"ep": "on"}, OutcomeKind.NOT_RUN, "walltime_near", "r", "d", 9.5, "n1", None),
+    TaskExitRecord(10, OutcomeKind.WALLTIME, "walltime_near", "r", "n1", "7", 0, 1.0, 2.0),
+]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=[type(record).__name__ for record in RECORDS])
+def test_a_record_is_read_as_it_was_written(tmp_path: Path, record):
+    write_record(tmp_path / "record.json", record)
+    assert read_record(tmp_path / "record.json", type(record)) == record
+
+
+def test_fields_of_another_form_are_reported_and_none():
+    content = {"outcome": "exploded", "phase": "compile", "ended_at": "soon", "evidence": ["a", 1], "new": 1}
+    assert ExitRecord.parse(content) == (ExitRecord(phase=Phase.COMPILE), ["outcome", "evidence", "ended_at"])
+    assert OwnerRecord.parse({"pid": True, "server": [1, 2]}) == (OwnerRecord(), ["pid", "server"])
+
+
+def test_gpu_memory_counts_as_used_from_1_gib_more_than_before():
+    def state(uuid, size):
+        return GpuState(uuid, "H200", None, size, 140 << 30, None, None, {})
+
+    before = [state("GPU-a", 2 << 30), state("GPU-b", None)]
+    assert memory_still_used(before, [state("GPU-a", 3 << 30), state("GPU-b", 1 << 30)]) == []
+    used = memory_still_used(before, [state("GPU-a", (3 << 30) + 1), state("GPU-b", (1 << 30) + 1)])
+    assert used == [f"GPU-{name}: {(1 << 30) + 1} bytes more than before" for name in "ab"]
+    assert memory_still_used([], [state("GPU-c", (1 << 30) + 1)]) != []
+    assert memory_still_used(before, []) == []
+
+
+def test_the_guardian_ends_what_it_was_not_told_to_forget(tmp_path: Path):
+    """A forgotten attempt is left alone even if its folder has no exit.json."""
+    folders = [create_attempt(tmp_path / name, 0, ME) for name in ("kept", "forgotten")]
+    processes = [
+        subprocess.Popen(["sleep", "600"], env={**os.environ, TOKEN_VARIABLE: folder.token}) for folder in folders
+    ]
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    guardian = Guardian()
+    try:
+        for folder in folders:
+            guardian.watch(folder.token, folder.path, [scratch] if folder is folders[0] else [])
+        guardian.forget(folders[1].token)
+        guardian.close()
+        assert processes[0].wait(timeout=30) == -9
+        assert processes[1].poll() is None
+        end = read_record(folders[0].path / "exit.json", ExitRecord)
+        assert end is not None and (end.outcome, end.code) == (OutcomeKind.LOST, "agent_killed")
+        assert end.killed == [f"{processes[0].pid} sleep"]
+        assert not (folders[1].path / "exit.json").exists() and not scratch.exists()
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 VLLM_PAGE = """# HELP vllm:num_requests_running Number of requests
@@ -312,13 +379,13 @@ USES = [  # (the engine's word, kernels and graphs before, after, what is made o
 
 @pytest.mark.parametrize(("told", "before", "after", "use"), USES)
 def test_what_a_compilation_had_from_the_cache(tmp_path: Path, told, before, after, use):
-    assert use_made(told, cache_of(tmp_path / "before", *before), cache_of(tmp_path / "after", *after)) == use
+    assert cache_use(told, cache_of(tmp_path / "before", *before), cache_of(tmp_path / "after", *after)) == use
 
 
 def test_a_cache_too_large_to_be_counted_tells_nothing():
     full = CacheSize(20_000, 1, kernels=900, graphs=40)
-    assert use_made(None, full, full) is None
-    assert use_made("miss", full, full) == "miss"
+    assert cache_use(None, full, full) is None
+    assert cache_use("miss", full, full) == "miss"
 
 
 def test_the_key_is_the_same_for_starts_that_share_a_cache(tmp_path: Path):
@@ -658,11 +725,11 @@ def test_figures_and_leftovers_of_gpus(monkeypatch):
         "gpu_utilization": 75.0,
         "gpu_memory_traffic": 30.0,
     }  # energy is left out: one of the two does not tell it
-    (told,) = busy_gpus(states)
-    assert f"process {os.getpid()}" in told
+    (note,) = busy_gpus(states)
+    assert note.code == "gpu_in_use" and f"process {os.getpid()}" in note.text
     refused = gpus_verdict(states, 4, visible=2)
     assert refused is not None
-    assert "needs 4 GPUs, 2 are visible" in refused.reason
+    assert refused.code == "too_few_gpus" and "4 GPUs" in refused.reason
     assert gpus_verdict(states, 2, visible=2) is None
 
 

@@ -8,7 +8,7 @@ from pbs_transcripts import Recorded, every, one, read
 
 from hpcsweep.errors import SchedulerError, SchedulerParseError
 from hpcsweep.schedulers.base import ClusterFacts, CommandResult, JobState
-from hpcsweep.schedulers.pbs.scheduler import PbsScheduler
+from hpcsweep.schedulers.pbs.scheduler import PbsScheduler, qstat_snapshot
 from hpcsweep.schedulers.pbs.site import PROBES, parse_nodes, site_facts
 from hpcsweep.schedulers.profile_check import profile_problems
 from hpcsweep.spec.cluster import Cluster
@@ -22,9 +22,9 @@ CASES = Path(__file__).parents[1] / "transcripts" / "pbs" / "cases"
 
 def listing(entries: list[Recorded], *ids: str):
     """What our query says where qstat answered so: the last answer, with what was printed to stderr before."""
-    (argv,) = PBS.queries(ids, "u")
+    (query,) = PBS.queries(ids, "u")
     said = "".join(entry.stderr for entry in entries)
-    return PBS.parse_query(0, CommandResult(argv, entries[-1].exit_code, entries[-1].stdout, said))
+    return qstat_snapshot(CommandResult(query.argv, entries[-1].exit_code, entries[-1].stdout, said))
 
 
 def test_without_history_jobs_that_run_are_listed_and_the_others_are_absent():
@@ -91,10 +91,10 @@ def test_a_requeued_array_is_alive():
 LIMITS = [
     ("27", "157.pbshost", OutcomeKind.WALLTIME, "killed at its walltime of 00:00:10"),
     ("27", "158[].pbshost", OutcomeKind.WALLTIME, "killed at its walltime of 00:00:10"),
-    ("33", "13.pbshost", OutcomeKind.OUT_OF_MEMORY, "killed for using more mem than asked for"),
-    ("33", "14[].pbshost", OutcomeKind.OUT_OF_MEMORY, "killed for using more mem than asked for"),
-    ("32", "10.pbshost", OutcomeKind.PREEMPTED, "the scheduler deleted it to make room (preempted)"),
-    ("32", "8[].pbshost", OutcomeKind.PREEMPTED, "the scheduler deleted it to make room (preempted)"),
+    ("33", "13.pbshost", OutcomeKind.OUT_OF_MEMORY, "killed for using more mem than requested"),
+    ("33", "14[].pbshost", OutcomeKind.OUT_OF_MEMORY, "killed for using more mem than requested"),
+    ("32", "10.pbshost", OutcomeKind.PREEMPTED, "the scheduler deleted it to make room for another job (preempted)"),
+    ("32", "8[].pbshost", OutcomeKind.PREEMPTED, "the scheduler deleted it to make room for another job (preempted)"),
 ]
 
 
@@ -144,7 +144,7 @@ def test_refusals_of_access_are_not_a_server_that_does_not_answer(command, hint)
 
 def test_a_refusal_by_number_is_not_a_server_that_does_not_answer():
     words = "qstat: cannot connect to server pbshost (errno=15007)\n"
-    found = PBS.parse_query(0, CommandResult(PBS.queries(["1.h"], "u")[0], 159, "", words))
+    found = qstat_snapshot(CommandResult(PBS.queries(["1.h"], "u")[0].argv, 159, "", words))
     assert not found.complete
     with pytest.raises(SchedulerError) as caught:
         PBS.parse_submit(CommandResult(("qsub", "x"), 159, "", words))
@@ -154,7 +154,7 @@ def test_a_refusal_by_number_is_not_a_server_that_does_not_answer():
 def test_files_that_cannot_be_staged_in_leave_the_job_waiting():
     told = listing([one("33", "qstat -x -t -f -F dsv '15.pbshost'")], "15.pbshost").statuses["15.pbshost", None]
     assert told.state is JobState.PENDING
-    assert "waits for its start time, or could not stage in its files" in told.reason
+    assert "waiting for its start time, or could not stage in its files" in told.reason
 
 
 def site() -> ClusterFacts:
@@ -172,7 +172,7 @@ def test_routing_queues_and_queues_with_their_server_are_there():
     route = next(partition for partition in site().partitions if partition.name == "route")
     assert (route.routes_to, route.gpus, route.nodes, route.max_walltime_s) == (("gpuq",), {"h200": 8}, 3, 86400)
     assert problems(queue="route") == problems(queue="gpuq@pbshost") == problems(queue="q@elsewhere") == []
-    assert "is not there" in problems(queue="nosuch@pbshost")[0]
+    assert "does not exist" in problems(queue="nosuch@pbshost")[0]
 
 
 def test_the_resource_that_tells_gpu_nodes_apart_is_found():
@@ -181,7 +181,7 @@ def test_the_resource_that_tells_gpu_nodes_apart_is_found():
     assert "add gpu_resource: gpu_type" in told
     assert problems(queue="gpuq", gpu_type="h200", gpu_resource="gpu_type") == []
     assert problems(queue="gpuq", gpu_type="h200", constraint="gpu_type=h200") == []
-    assert "say their GPU type by gpu_type" in problems(queue="gpuq", gpu_type="h200", gpu_resource="model")[0]
+    assert "report their GPU type as gpu_type" in problems(queue="gpuq", gpu_type="h200", gpu_resource="model")[0]
 
 
 def test_a_site_may_call_it_anything():
@@ -216,13 +216,13 @@ def published(name: str) -> CommandResult:
     argv = (
         document["argv"]
         if document["call"] == "parse_submit"
-        else PBS.queries(document["argv"][7:] or ["5.pbs"], "u")[0]
+        else PBS.queries(document["argv"][7:] or ["5.pbs"], "u")[0].argv
     )
     return CommandResult(tuple(argv), document["exit_code"], document["stdout"], document["stderr"])
 
 
 def told_of(name: str):
-    return PBS.parse_query(0, published(name)).statuses["5.pbs", None]
+    return qstat_snapshot(published(name)).statuses["5.pbs", None]
 
 
 def test_a_resource_that_a_site_requires():

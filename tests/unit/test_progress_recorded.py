@@ -72,7 +72,7 @@ RECORDED = {
 def test_a_recording_shows_what_it_was(name, every):
     expected, found = RECORDED[name], looks(name, every)
     watch = StallWatch(found[expected.skip - 1])
-    seen = [watch.look(look, expected.situation) for look in found[expected.skip :]]
+    seen = [watch.update(look, expected.situation) for look in found[expected.skip :]]
     assert {signal for one in seen for signal in one.progress} <= expected.progress
     share = sum(bool(one.progress) for one in seen) / len(seen)
     assert share >= expected.least and (share == 0) == (expected.least == 0)
@@ -98,7 +98,7 @@ def test_which_rank_is_stuck_is_in_the_counters():
     found = looks("vllm_tp2_serving_rank1_stopped")
     watch = StallWatch(found[0])
     for look in found[1:]:
-        assert watch.look(look, Situation.SERVING).progress == ()
+        assert watch.update(look, Situation.SERVING).progress == ()
     last = found[-1]
     stopped = [pid for pid, counters in last.processes.items() if counters.state == "T"]
     assert len(stopped) == 1 and watch.cores(stopped[0]) == 0.0

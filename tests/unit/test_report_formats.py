@@ -18,14 +18,16 @@ from hpcsweep.analysis.summary import analyse
 from hpcsweep.errors import ReportError
 from hpcsweep.registry import Registry
 from hpcsweep.report.console import PIPE_WIDTH
-from hpcsweep.report.formats import registry, terminal
-from hpcsweep.report.formats.registry import FORMATS, format_of_file, get_format
+from hpcsweep.report.first_screen import build_first_screen
+from hpcsweep.report.formats import registry
+from hpcsweep.report.formats.registry import DEFAULTS, FORMATS, ReportOptions, format_of_file, get_format
+from hpcsweep.report.formats.terminal_screen import _Writer, command_lines, screen_lines
 from hpcsweep.spec.phases import OutcomeKind
 
 
-def written(name, rows):
+def written(name, rows, options=DEFAULTS):
     stream = io.StringIO()
-    get_format(name).write(analyse(rows), stream)
+    get_format(name).write(analyse(rows), stream, options)
     return stream.getvalue()
 
 
@@ -143,60 +145,140 @@ def test_colours_on_a_terminal_unless_no_color(monkeypatch, no_colour, coloured)
     if no_colour:
         monkeypatch.setenv("NO_COLOR", no_colour)
     stream = Terminal()
-    terminal.write(analyse(h200_study()), stream)
-    assert ("\x1b[1;36m" in stream.getvalue() or "\x1b[36m" in stream.getvalue()) == coloured
+    get_format("terminal").write(analyse(h200_study()), stream)
+    assert ("\x1b[1;32m" in stream.getvalue()) == coloured
 
 
-def test_a_large_sweep_is_cut_on_the_terminal_and_says_so():
-    runs = [run({"a": str(n)}, [attempt([workload("w", samples([(10, 1.0)] * 4))])]) for n in range(120)]
-    rows = sweep(runs, {"a": tuple(map(str, range(120)))}, {"a": "0"})
-    text = written("terminal", rows)
+def grid(first, second, failed_from=None):
+    """A sweep of first x second variants; those with a second level from `failed_from` on have failed."""
+    axes = {"a": tuple(map(str, range(first))), "b": tuple(map(str, range(second)))}
+    runs = []
+    for a in axes["a"]:
+        for b in axes["b"]:
+            bad = failed_from is not None and int(b) >= failed_from
+            work = [] if bad else [workload("w", samples([(10, 1.0 + int(a) / 10 + n / 100) for n in range(5)]))]
+            outcome = OutcomeKind.STALLED if bad else OutcomeKind.COMPLETED
+            reason = f"no progress for 10m{a}s" if bad else ""
+            runs.append(
+                run({"a": a, "b": b}, [attempt(work, outcome=outcome, reason=reason, hint="wait longer" * bad)])
+            )
+    return sweep(runs, axes, {"a": "0", "b": "0"})
+
+
+SIZES = [  # (rows, at most so many lines)
+    pytest.param(sweep([run({"a": "1"}, [attempt([workload("w", samples([(10, 1.0)] * 4))])])], {"a": ("1",)}, {}), 25),
+    pytest.param(h200_study(), 45),
+    pytest.param(a100_study(), 45),
+    pytest.param(grid(4, 3, failed_from=2), 45, id="12"),
+    pytest.param(grid(8, 6, failed_from=3), 50, id="48"),
+    pytest.param(grid(100, 10, failed_from=5), 50, id="1000"),
+    pytest.param(grid(100, 10), 50, id="1000 completed"),
+    pytest.param(sweep([], {}, {}), 12, id="empty"),
+]
+
+
+@pytest.mark.parametrize(("rows", "most"), SIZES)
+@pytest.mark.parametrize("columns", [80, 140])
+def test_the_first_screen_is_short_and_no_wider_than_the_terminal(monkeypatch, rows, most, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = written("terminal", rows).splitlines()
+    assert len(lines) <= most * (1.5 if columns == 80 else 1)
+    assert all(len(line) <= columns for line in lines if not line.endswith("\\") and "/opt/" not in line)
+
+
+def test_rows_that_are_cut_are_counted_and_the_recommended_one_stays():
+    text = written("terminal", grid(100, 10))
+    assert "986 more: --full" in text
+    assert " *  " in text and "baseline" in text
+    assert "| E1000 |" in written("markdown", grid(100, 10))
+
+
+def test_the_full_report_on_the_terminal_has_every_chapter_and_is_cut():
+    text = written("terminal", grid(40, 3), ReportOptions(full=True))
+    chapters = ("Speed", "Effects", "Cost", "Requests", "Method")
+    lines = text.splitlines()
+    assert [lines.index(chapter) for chapter in chapters] == sorted(lines.index(chapter) for chapter in chapters)
     assert "80 more rows" in text
-    assert "112 more took part" in " ".join(text.split())
-    assert written("markdown", rows).count("| E119 |") >= 2
+
+
+def test_markdown_has_the_first_screen_then_the_chapters():
+    full, brief = written("markdown", h200_study()), written("markdown", h200_study(), ReportOptions(full=False))
+    assert full.index("## Summary") < full.index("## Speed") < full.index("## Method")
+    assert "## Summary" in brief and "## Speed" not in brief
+
+
+def test_a_terminal_without_unicode_gets_ascii():
+    screen = build_first_screen(analyse(simulated(h200_study())))
+    lines = [line.plain for line in screen_lines(screen, 140, unicode=False)]
+    assert all(line.isascii() for line in lines)
+    assert any("[" in line and "#" in line for line in lines)
+
+
+def test_five_questions_are_answered_by_the_first_screen():
+    text = " ".join(written("terminal", h200_study()).split())
+    assert "Recommended (provisional): E04" in text  # which one
+    assert "tok/s (95 % CI" in text  # how fast
+    assert "onfidence" in text  # how sure
+    assert "E02: startup timeout in compile" in text  # what failed
+    assert "What would settle it" in text  # what next
+
+
+def test_failed_variants_share_a_row_and_name_what_they_have_in_common():
+    text = written("terminal", grid(4, 3, failed_from=2))
+    assert "(every variant with b=2): stalled in compile" in text
+    assert "next: wait longer" in text
+    assert sum("stalled in compile" in line for line in text.splitlines()) == 5  # four rows, one group
+
+
+@pytest.mark.parametrize(
+    ("width", "names"),
+    [
+        (140, {"variant", "axes", "speed", "against", "startup", "bar", "result"}),
+        (100, {"variant", "axes", "speed", "against", "startup", "result"}),
+        (40, {"variant", "axes", "speed", "against", "result"}),
+    ],
+)
+def test_a_narrow_terminal_has_fewer_columns(width, names):
+    writer = _Writer(build_first_screen(analyse(h200_study())), width)
+    assert {column.name for column in writer._fitting_columns()} == names
+
+
+def test_a_command_is_broken_between_options_only():
+    argv = ["vllm", "serve", "m", "--a", "1", "--flag", "--json", '{"x": 1}']
+    assert command_lines({"A": "b c"}, argv, 30) == ["A='b c' vllm serve m --a 1", "--flag --json '{\"x\": 1}'"]
+    assert command_lines({}, [], 30) == []
 
 
 @pytest.mark.parametrize("columns", [80, 120, 160])
-def test_the_terminal_has_the_decision_first_and_every_row_marked(monkeypatch, columns):
+@pytest.mark.parametrize("full", [True, False])
+def test_simulated_is_a_banner_and_not_a_word_in_every_row(monkeypatch, columns, full):
     monkeypatch.setenv("COLUMNS", str(columns))
-    lines = written("terminal", simulated(h200_study())).splitlines()
-    at = {title: lines.index(title) for title in ("Recommended configuration", "Summary of results", "Failed runs")}
-    assert list(at) == sorted(at, key=at.__getitem__)
-    summary = lines[at["Summary of results"] : at["Failed runs"]]
-    rows = [line for line in summary if re.match(r"E0\d\b", line)]
-    assert [row[:3] for row in rows] == ["E01", "E02", "E03", "E04", "E04", "E05"]
-    assert all("SIMULATED" in row for row in rows)
-    assert any("64k was not sent to" in line for line in lines)
+    text = written("terminal", simulated(h200_study()), ReportOptions(full=full))
+    assert text.count("SIMULATED") == 1
+    rows = h200_study()
+    runs = (simulated(rows).runs[0], *rows.runs[1:])
+    mixed = written("terminal", replace(rows, runs=runs), ReportOptions(full=full))
+    assert re.search(r"^E01 .*SIMULATED$", mixed, re.MULTILINE)
+    assert not re.search(r"^E0[345] .*SIMULATED", mixed, re.MULTILINE)
 
 
-def test_the_terminal_lists_the_samples_of_a_small_sweep_only(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "160")
-    text = written("terminal", simulated(h200_study()))
-    lines = text[text.index("\nSamples\n") :].splitlines()
-    assert sum(re.match(r"E0\d SIMULATED +│ 8k +│ 8k_\d ", line) is not None for line in lines) == 9
-    assert sum("first of server (cold)" in line for line in lines) == 3
-    many = sweep([run({"a": "1"}, [attempt([workload("w", samples([(10, 1.0)] * 41))])])], {"a": ("1",)}, {"a": "1"})
-    assert "\nSamples\n" not in written("terminal", many)
-
-
-def test_failures_that_are_alike_stand_together_on_the_terminal():
+def test_failures_that_are_alike_share_a_part():
     dead = [
         run({"a": level}, [attempt([], outcome=OutcomeKind.STALLED, reason=f"no sign of life for 10m{n}s")])
         for n, level in enumerate("234")
     ]
     other = run({"a": "5"}, [attempt([], outcome=OutcomeKind.CRASHED, reason="no sign of life for 10m1s")])
     good = run({"a": "1"}, [attempt([workload("w", samples([(10, 1.0)] * 4))])])
-    text = written("terminal", sweep([good, *dead, other], {"a": tuple("12345")}, {"a": "1"}))
-    assert "\nE02, E03, E04: stalled" in text
-    assert "\nE05: crashed" in text
-    assert "E02, E03, E04 gave no result: stalled" in " ".join(text.split())
+    text = written("terminal", sweep([good, *dead, other], {"a": tuple("12345")}, {"a": "1"}), ReportOptions(full=True))
+    assert "\nE02, E03, E04: stalled in compile" in text
+    assert "\nE05: crashed in compile" in text
 
 
 def test_reasons_that_hold_for_every_row_are_said_once():
     runs = [run({"a": str(n)}, [attempt([workload("w", samples([(10, 1.0)] * 2))])]) for n in range(3)]
     text = written("markdown", sweep(runs, {"a": tuple("012")}, {"a": "0"}))
-    assert "Held back in every row: too few samples, one run only." in text
-    assert "provisional (too few samples" not in text
+    assert "In every row: fewer than 3 warm samples, a single run." in text
+    assert "provisional (fewer than 3 warm samples" not in text
 
 
 def test_an_unknown_format_names_the_nearest():

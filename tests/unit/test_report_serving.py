@@ -13,7 +13,7 @@ from hpcsweep.analysis.decision.commands import ServeCommand, serve_command
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.errors import ReportError, SpecError
 from hpcsweep.report.export import KINDS, Service, export_text, find_variant
-from hpcsweep.report.formats.registry import BUILTIN_FORMATS, get_format
+from hpcsweep.report.formats.registry import FORMATS, get_format
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Resources
 
@@ -133,7 +133,7 @@ def test_an_unknown_variant_names_the_known_ones():
 
 def test_without_a_recommendation_best_is_an_error():
     findings = analyse(sweep([run({"a": "1"}, [])], {"a": ("1",)}, {"a": "1"}))
-    with pytest.raises(ReportError, match="nothing can be recommended"):
+    with pytest.raises(ReportError, match="no variant has a valid result"):
         find_variant(findings, "best")
 
 
@@ -163,7 +163,7 @@ def test_no_secret_is_in_a_report():
     rows = h200_study()
     rows = replace(rows, runs=tuple(replace(r, server=SERVER | {"env": {"HF_TOKEN": "hf_abc"}}) for r in rows.runs))
     findings = analyse(rows)
-    for name in BUILTIN_FORMATS:
+    for name in FORMATS.builtin:
         stream = StringIO()
         get_format(name).write(findings, stream)
         assert "hf_abc" not in stream.getvalue()

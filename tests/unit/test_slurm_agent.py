@@ -3,7 +3,7 @@
 import pytest
 
 from hpcsweep.node.process.signals import meaning
-from hpcsweep.node.process.stop_reasons import read_job_state
+from hpcsweep.schedulers.slurm.output import read_own_state
 from hpcsweep.spec.phases import OutcomeKind
 
 ROWS = [
@@ -27,6 +27,6 @@ ROWS = [
 
 @pytest.mark.parametrize(("text", "restarts", "state", "outcome"), ROWS)
 def test_why_a_sigterm_came(text: str, restarts: int, state: str, outcome: str) -> None:
-    assert read_job_state(text, restarts) == state
+    assert read_own_state(text, restarts) == state
     stop = meaning(15, walltime_near=False, cancel_asked=False, job_state=state)
     assert stop.kind is OutcomeKind(outcome)

@@ -19,18 +19,19 @@ from hpcsweep.schedulers.slurm.output import (
     parse_squeue,
     split_wait_status,
 )
-from hpcsweep.schedulers.slurm.scheduler import SlurmScheduler
+from hpcsweep.schedulers.slurm.scheduler import SlurmScheduler, sacct_snapshot, squeue_snapshot, submitted_from
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.track.decide import decide
 from hpcsweep.track.evidence import RunEvidence
 
 SLURM = SlurmScheduler()
+SNAPSHOTS = (squeue_snapshot, sacct_snapshot)
 QUEUE, ACCOUNTING = 0, 1
 
 
 def by_name(name, number):
     """name of a recorded job -> its status; elements of an array as name_index."""
-    listing = SLURM.parse_query(number, read(name)[number])
+    listing = SNAPSHOTS[number](read(name)[number])
     assert listing.complete and not listing.error
     return {s.name if s.index is None else f"{s.name}_{s.index}": s for s in listing.statuses.values()}
 
@@ -41,7 +42,7 @@ LATE = [  # (recorded job, state, outcome, exit code, signal, words)
     ("name | with; odd 'chars'", JobState.FAILED, None, 3, None, "exit code 3"),
     ("killed", JobState.FAILED, None, 0, 9, "signal 9"),
     ("no-log-folder", JobState.FAILED, None, 0, 53, "could not start the script"),
-    ("over-maxtime", JobState.UNSCHEDULABLE, None, None, None, "over the partition's MaxTime"),
+    ("over-maxtime", JobState.UNSCHEDULABLE, None, None, None, "exceeds the partition's MaxTime"),
     ("over-nodes", JobState.UNSCHEDULABLE, None, None, None, "more nodes"),
     ("over-qos-walltime", JobState.UNSCHEDULABLE, None, None, None, "QOS"),
     ("never", JobState.UNSCHEDULABLE, None, None, None, "depends on has failed"),
@@ -85,7 +86,7 @@ EVERY_VERSION = [  # (recorded job, state, outcome, exit code, signal, words): t
     ("job", "state", "outcome", "exit_code", "signal", "words"), EVERY_VERSION, ids=[case[0] for case in EVERY_VERSION]
 )
 def test_what_became_of_each_job_on_every_version(version, job, state, outcome, exit_code, signal, words):
-    listings = [SLURM.parse_query(number, answer) for number, answer in enumerate(read(f"{version}/late")[:2])]
+    listings = [SNAPSHOTS[number](answer) for number, answer in enumerate(read(f"{version}/late")[:2])]
     merged = merge_snapshots(listings)
     assert merged.complete and not merged.error
     (status,) = (status for status in merged.statuses.values() if status.name == job)
@@ -98,7 +99,7 @@ def test_what_became_of_each_job_on_every_version(version, job, state, outcome, 
 @pytest.mark.parametrize("moment", ["early", "faults-2s", "faults", "late"])
 def test_every_listing_of_every_version_is_read_whole(version, moment):
     for number, answer in enumerate(read(f"{version}/{moment}")[:2]):
-        listing = SLURM.parse_query(number, answer)
+        listing = SNAPSHOTS[number](answer)
         assert listing.complete and not listing.error
         assert len(listing.statuses) >= 30
         assert JobState.UNKNOWN not in {status.state for status in listing.statuses.values()}
@@ -106,7 +107,7 @@ def test_every_listing_of_every_version_is_read_whole(version, moment):
 
 def test_a_job_over_its_memory_limit():
     """Slurm 24.11.5 with task/cgroup: OUT_OF_MEMORY 0:125."""
-    listing = SLURM.parse_query(0, read("24.11.5/cgroup/oom-cgroup")[0])
+    listing = squeue_snapshot(read("24.11.5/cgroup/oom-cgroup")[0])
     job = listing.statuses["531", None]
     assert (job.state, job.outcome, job.signal) == (JobState.FAILED, OutcomeKind.OUT_OF_MEMORY, 125)
     assert "memory" in job.hint
@@ -125,7 +126,7 @@ def test_how_long_a_job_has_run_is_read_where_squeue_prints_it():
     """A job that has run for more than five minutes gets a hint: shown only when its script has printed nothing."""
     recorded = read("24.11.5/db/time-used")[0]
     assert SQUEUE_FORMAT in recorded.argv
-    names = {status.name for status in SLURM.parse_query(0, recorded).statuses.values()}
+    names = {status.name for status in squeue_snapshot(recorded).statuses.values()}
     assert names == {"young", "waits | long"}
     young, _waits = recorded.stdout.splitlines()
     for time_used, late in [
@@ -150,7 +151,7 @@ WAITING = [case[0] for case in LATE if case[1] in (JobState.UNSCHEDULABLE, JobSt
 @pytest.mark.parametrize("number", [QUEUE, ACCOUNTING], ids=["squeue", "sacct"])
 def test_what_became_of_each_job(number, job, state, outcome, exit_code, signal, words):
     status = by_name("queries-late", number)[job]
-    if number == ACCOUNTING and job in WAITING and status.reason == "waits in the queue":
+    if number == ACCOUNTING and job in WAITING and status.reason == "waiting in the queue":
         # The accounting holds the reason of the moment when the job was recorded, often none.
         assert status.state is JobState.PENDING
         return
@@ -165,7 +166,7 @@ def test_the_accounting_says_who_cancelled():
 
 
 def test_merged_the_queue_says_why_a_job_waits_and_the_accounting_who_cancelled():
-    queue, accounting = (SLURM.parse_query(n, read("queries-late")[n]) for n in (QUEUE, ACCOUNTING))
+    queue, accounting = (SNAPSHOTS[n](read("queries-late")[n]) for n in (QUEUE, ACCOUNTING))
     merged = {status.name: status for status in merge_snapshots([queue, accounting]).statuses.values()}
     assert merged["over-maxtime"].state is JobState.UNSCHEDULABLE and "MaxTime" in merged["over-maxtime"].reason
     assert merged["to-cancel"].reason == "was cancelled by root"
@@ -174,7 +175,7 @@ def test_merged_the_queue_says_why_a_job_waits_and_the_accounting_who_cancelled(
 
 def test_a_pending_job_without_a_reason_in_the_accounting_just_waits():
     (status,) = parse_sacct("50|PENDING|0:0|None assigned|None|over-maxtime\n").values()
-    assert (status.state, status.reason, status.node) == (JobState.PENDING, "waits in the queue", None)
+    assert (status.state, status.reason, status.node) == (JobState.PENDING, "waiting in the queue", None)
 
 
 def test_only_the_accounting_by_itself_trails():
@@ -200,7 +201,7 @@ def test_an_exit_code_is_read_in_either_form(code, expected):
 
 def test_an_unknown_id_beside_known_ones_hides_them_not():
     error = "slurm_load_jobs error: Invalid job id specified"
-    listing = SLURM.parse_query(QUEUE, CommandResult(("squeue",), 1, "7|RUNNING|0|0|n1|None|a|\n", error))
+    listing = squeue_snapshot(CommandResult(("squeue",), 1, "7|RUNNING|0|0|n1|None|a|\n", error))
     assert not listing.complete and error.endswith(listing.error.removeprefix("squeue: "))
 
 
@@ -243,14 +244,15 @@ def test_the_queries_are_the_recorded_ones_and_two_for_any_number_of_jobs():
     recorded = [" ".join(answer.argv) for answer in read("queries-late")]
     ids = recorded[0].split(" -j ")[1].split()[0].split(",")
     # TimeUsed came later; what it prints is in 24.11.5/db/time-used.
-    assert [" ".join(argv).replace("TimeUsed:|,", "") for argv in SLURM.queries(ids, "somebody")] == recorded
+    commands = [" ".join(query.argv) for query in SLURM.queries(ids, "somebody")]
+    assert [command.replace("TimeUsed:|,", "") for command in commands] == recorded
 
 
 def test_unknown_ids_are_an_empty_answer():
     one_squeue, one_sacct, two_squeue, two_sacct = read("queries-unknown-ids")
     assert one_squeue.exit_code == 1
     for number, answer in ((0, one_squeue), (1, one_sacct), (0, two_squeue), (1, two_sacct)):
-        listing = SLURM.parse_query(number, answer)
+        listing = SNAPSHOTS[number](answer)
         assert (dict(listing.statuses), listing.complete, listing.error) == ({}, True, "")
 
 
@@ -285,14 +287,14 @@ TROUBLE = [
 
 @pytest.mark.parametrize(("number", "answer", "words"), TROUBLE)
 def test_an_answer_that_cannot_be_read_is_trouble_never_an_exception(number, answer, words):
-    listing = SLURM.parse_query(number, answer)
+    listing = SNAPSHOTS[number](answer)
     assert not listing.complete
     assert not listing.statuses
     assert any(word in listing.error for word in words.split("|"))
 
 
 def test_a_slurm_without_accounting_is_no_trouble():
-    listing = SLURM.parse_query(ACCOUNTING, read("no-accounting")[0])
+    listing = sacct_snapshot(read("no-accounting")[0])
     assert (dict(listing.statuses), listing.complete, listing.error) == ({}, True, "")
 
 
@@ -347,14 +349,14 @@ def test_steps_are_left_out():
 
 def test_lost_submissions_are_found_by_the_folder_they_came_from():
     runs, in_part, mixed, nothing = read("find")
-    assert len(SLURM.parse_find(runs, "/sweeps/a/jobs/0")) == 1
-    assert len(SLURM.parse_find(in_part, "/sweeps/a/jobs/1")) == 1  # an array, told in several lines
+    assert len(submitted_from("/sweeps/a/jobs/0", runs)) == 1
+    assert len(submitted_from("/sweeps/a/jobs/1", in_part)) == 1  # an array, told in several lines
     for answer in (runs, in_part, mixed, nothing):
-        assert SLURM.parse_find(answer, "/sweeps/b/jobs/0") == []
+        assert submitted_from("/sweeps/b/jobs/0", answer) == []
 
 
 def test_looking_for_a_lost_submission_fails_loudly():
     with pytest.raises(SchedulerUnreachable):
-        SLURM.parse_find(CommandResult(("squeue",), None, "", "", 8.0), "/x")
+        submitted_from("/x", CommandResult(("squeue",), None, "", "", 8.0))
     with pytest.raises(SchedulerError, match="Invalid user"):
-        SLURM.parse_find(CommandResult(("squeue",), 1, "", "squeue: error: Invalid user: nobody"), "/x")
+        submitted_from("/x", CommandResult(("squeue",), 1, "", "squeue: error: Invalid user: nobody"))

@@ -9,7 +9,7 @@ from slurm_transcripts import FOLDER, all_names, read
 from hpcsweep.errors import SchedulerError, SchedulerUnreachable
 from hpcsweep.schedulers.base import CommandResult, JobState
 from hpcsweep.schedulers.slurm.reasons import meaning, waiting
-from hpcsweep.schedulers.slurm.scheduler import SlurmScheduler
+from hpcsweep.schedulers.slurm.scheduler import SlurmScheduler, squeue_snapshot
 from hpcsweep.spec.phases import OutcomeKind
 
 SLURM = SlurmScheduler()
@@ -133,7 +133,7 @@ def test_what_needs_a_person_says_what_to_change_and_quotes_slurm(reason):
 
 
 def test_a_reason_nobody_knows_is_quoted():
-    assert waiting("SomethingNewer").words == "waits: SomethingNewer"
+    assert waiting("SomethingNewer").words == "waiting: SomethingNewer"
 
 
 SBATCH = [
@@ -252,12 +252,12 @@ def test_munge_that_is_down_is_an_outage_of_the_login_node():
     assert "refused" not in caught.value.message
     assert "munge" in caught.value.hint and "login node" in caught.value.hint
     stderr = case("slurm-munge-down").stderr.replace("sbatch", "squeue")
-    listing = SLURM.parse_query(0, CommandResult(("squeue",), 1, "", stderr))
+    listing = squeue_snapshot(CommandResult(("squeue",), 1, "", stderr))
     assert not listing.complete and "munge does not work" in listing.error
 
 
 def test_a_spent_budget_does_not_pass_by_itself():
-    (status,) = SLURM.parse_query(0, case("slurm-association-minutes")).statuses.values()
+    (status,) = squeue_snapshot(case("slurm-association-minutes")).statuses.values()
     assert status.state is JobState.HELD
     assert "does not start when other jobs end" in status.reason and "another account" in status.hint
     assert waiting("AssocGrpCPURunMinutesLimit").state is JobState.PENDING  # minutes of running jobs: they do end
@@ -304,7 +304,7 @@ def test_a_controller_that_is_down_is_no_refusal(version, situation):
         SLURM.parse_submit(sbatch)
     for answer in read(f"{version}/down/{situation}"):
         if answer.argv[0] == "squeue":
-            assert not SLURM.parse_query(0, answer).complete
+            assert not squeue_snapshot(answer).complete
         if answer.argv[0] == "scancel":
             assert "Unable to contact slurm controller" in SLURM.cancel_error(answer)
 
@@ -321,7 +321,7 @@ CANCELS = [
     pytest.param(8, read("ctld-restart")[7].stderr, "Unable to contact slurm controller", id="slurmctld down"),
     pytest.param(1, "scancel: error: Invalid job id abc\n", "Invalid job id abc", id="not an id"),
     pytest.param(1, "scancel: error: Kill job error on job id 5: Access/permission denied\n", "denied", id="not ours"),
-    pytest.param(1, "", "exit code 1", id="no words"),
+    pytest.param(1, "", "code 1", id="no words"),
     pytest.param(None, "", "in time", id="no answer"),
     pytest.param(1, "scancel: error: Kill job error on job id 9: Invalid job id specified\n"
                  "scancel: error: Kill job error on job id 5: Access/permission denied\n", "denied", id="one of two"),

@@ -1,10 +1,15 @@
 """Experiment files and cluster profiles: words stay words; every error names file, line and the next thing to do."""
 
 import pytest
+from pydantic import ValidationError
 
 from hpcsweep.errors import SpecError
+from hpcsweep.spec.base import validation_text
+from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.cluster import Cluster, ConfigFile
+from hpcsweep.spec.job import JobSpec
 from hpcsweep.spec.load import choose_cluster, parse_experiment, parse_model
+from hpcsweep.spec.renamed import DeprecationNote
 from hpcsweep.spec.yaml_text import parse_yaml
 
 GOOD = """\
@@ -38,45 +43,119 @@ def test_flags_are_read_with_and_without_dashes():
     assert experiment.engine_args == {"--dtype": "bfloat16", "--trust-remote-code": True}
 
 
-BAD = [  # (text, what the message says, what the hint says)
-    pytest.param(GOOD + "repeat: 3\n", r"x\.yaml, line 10: unknown key 'repeat'", "'repeats'", id="unknown key"),
-    pytest.param(GOOD.replace("max_tokens", "max_token"), r"line 8: unknown key", "'max_tokens'", id="in a workload"),
-    pytest.param(GOOD.replace("1h30m", "soon"), r"line 9: budgets\.startup: 'soon' is not a duration", "", id="value"),
-    pytest.param(GOOD.replace("[on, off]", "[on, off"), r"line \d", "", id="syntax"),
-    pytest.param(GOOD + "model: y\n", r"line 10: .*duplicate key", "", id="key twice"),
-    pytest.param("", r"x\.yaml: expected keys and values, and the file is empty", "", id="empty"),
-    pytest.param("- 1\n", r"expected keys and values, found list", "", id="a list"),
-    pytest.param(GOOD.replace("eager:", "eagre:"), r"line 4: .*'eagre' is not built in", "", id="unknown axis"),
-    pytest.param(GOOD.replace("[yes, no]", "[]"), r"x\.yaml, line 4: axes\.eager: no levels", "", id="no levels"),
-    pytest.param(
-        GOOD.replace("[yes, no]", "[yes, maybe]"), r"line 4: axis eager.*'maybe' is no switch", "", id="level"
-    ),
-    pytest.param(
-        GOOD + "only:\n- {ep: on}\n- {ep: 3}\n", r"line 12: axis ep.*3 is no switch", "", id="level of a rule"
-    ),
-    pytest.param(GOOD + "baseline: {eager: 7}\n", r"line 10: axis eager.*7 is no switch", "", id="baseline level"),
+BAD = [  # (text, code, line, what the message names, what the hint names)
+    pytest.param(GOOD + "repeat: 3\n", "unknown_key", 10, "'repeat'", "'repeats'", id="unknown key"),
+    pytest.param(GOOD.replace("max_tokens", "max_token"), "unknown_key", 8, "", "'max_tokens'", id="in a workload"),
+    pytest.param(GOOD.replace("1h30m", "soon"), "invalid_value", 9, "budgets.startup: 'soon'", "", id="value"),
+    pytest.param(GOOD.replace("[on, off]", "[on, off"), "yaml_syntax", None, "", "", id="syntax"),
+    pytest.param(GOOD + "model: y\n", "yaml_syntax", 10, "duplicate key", "", id="key twice"),
+    pytest.param("", "empty_file", None, "", "", id="empty"),
+    pytest.param("- 1\n", "not_a_mapping", None, "got a list", "", id="a list"),
+    pytest.param(GOOD.replace("eager:", "eagre:"), "unknown_axis", 4, "'eagre'; did you mean 'eager'", "", id="axis"),
+    pytest.param(GOOD.replace("[yes, no]", "[]"), "no_levels", 4, "axis eager", "", id="no levels"),
+    pytest.param(GOOD.replace("[yes, no]", "[yes, maybe]"), "invalid_level", 4, "got 'maybe'", "", id="level"),
+    pytest.param(GOOD + "only:\n- {ep: on}\n- {ep: 3}\n", "invalid_level", 12, "axis ep", "", id="level of a rule"),
+    pytest.param(GOOD + "baseline: {eager: 7}\n", "invalid_level", 10, "got 7", "", id="baseline level"),
     pytest.param(
         GOOD.replace("axes:", "axes:\n  kind:\n    levels:\n      a: {set: {epp: on}}"),
-        r"line 5: axis kind, level a: unknown setting 'epp'; did you mean",
-        "",
+        *("unknown_axis", 5, "axis kind, level a: unknown axis 'epp'; did you mean", ""),
         id="bundle",
     ),
     pytest.param(
-        GOOD + "baseline: {epp: on}\n", r"line 10: baseline: unknown axis 'epp'; did you mean 'ep'", "", id="baseline"
+        GOOD.replace("axes:", "axes:\n  ep: {flag: --x, levels: [1]}").replace("  ep: [on, off]\n", ""),
+        *("builtin_axis", 3, "ep is a built-in axis", ""),
+        id="custom axis with a built-in name",
     ),
-    pytest.param(GOOD.replace("model: zai-org/GLM-4.6\n", ""), r"model: Field required", "", id="missing"),
-    pytest.param(GOOD + "objective: {workload: 9k}\n", r"line 10: objective\.workload '9k'", "", id="objective"),
-    pytest.param(GOOD + "budgets2: \t{\n", r"x\.yaml, line \d", "", id="tab"),
-    pytest.param(GOOD.replace("startup: 1h30m", "phases: {compil: 1m}"), r"did you mean 'compile'", "", id="phase"),
+    pytest.param(GOOD + "baseline: {epp: on}\n", "unknown_axis", 10, "'epp'; did you mean 'ep'", "", id="baseline"),
+    pytest.param(GOOD.replace("model: zai-org/GLM-4.6\n", ""), "missing_key", None, "'model'", "", id="missing"),
+    pytest.param(GOOD + "objective: {workload: 9k}\n", "unknown_workload", 10, "'9k'", "", id="objective"),
+    pytest.param(GOOD + "budgets2: \t{\n", "yaml_syntax", None, "", "", id="tab"),
+    pytest.param(
+        GOOD.replace("startup: 1h30m", "phases: {compil: 1m}"),
+        *("invalid_value", 9, "did you mean 'compile'", ""),
+        id="phase",
+    ),
+    pytest.param(
+        GOOD + "engine_args: {a: 1}\nserve: {b: 2}\n", "invalid_value", None, "old name", "", id="old and new"
+    ),
+    pytest.param(GOOD + "serve: {-x: 1}\n", "invalid_value", 10, "engine_args", "", id="in a renamed key"),
 ]
 
 
-@pytest.mark.parametrize(("text", "message", "hint"), BAD)
-def test_what_is_wrong_is_said_with_its_place(text, message, hint):
-    with pytest.raises(SpecError, match=message) as caught:
+@pytest.mark.parametrize(("text", "code", "line", "message", "hint"), BAD)
+def test_an_error_has_a_code_and_names_the_line(text, code, line, message, hint):
+    with pytest.raises(SpecError) as caught:
         read(text)
+    assert caught.value.code == code
+    assert caught.value.message.startswith(f"x.yaml, line {line}: " if line else "x.yaml")
+    assert message in caught.value.message
     assert hint in caught.value.hint
     assert len(str(caught.value).splitlines()) <= 5
+
+
+# --- renamed keys ---
+
+OLD = """\
+model: m
+serve: {dtype: bfloat16}
+axes:
+  seqs: [64, 128]
+  shape: {levels: {a: {set: {batched_tokens: 4k}, flags: {--x: true}}}}
+baseline: {seqs: 64}
+exclude: [{seqs: 128, shape: a}]
+only: [{seqs: [64]}]
+not_run: [{title: t, set: {seqs: 128}, reason: r}]
+workloads: {w: {dataset: {kind: samples, path: x.json}}}
+budgets: {margin: 7}
+"""
+NEW = """\
+model: m
+engine_args: {dtype: bfloat16}
+axes:
+  max_num_seqs: [64, 128]
+  shape: {levels: {a: {set: {max_num_batched_tokens: 4k}, engine_args: {--x: true}}}}
+baseline: {max_num_seqs: 64}
+exclude: [{max_num_seqs: 128, shape: a}]
+only: [{max_num_seqs: [64]}]
+not_run: [{title: t, levels: {max_num_seqs: 128}, reason: r}]
+workloads: {w: {dataset: {kind: samples, path: x.json}}}
+budgets: {walltime_margin: 7}
+"""
+
+
+def test_old_keys_are_read_as_the_new_ones_and_noted_once():
+    old, new = read(OLD), read(NEW)
+    assert old.model_dump(mode="json") == new.model_dump(mode="json")
+    assert new.deprecation_notes == ()
+    assert set(old.deprecation_notes) == {
+        DeprecationNote(*pair)
+        for pair in (
+            *(("serve", "engine_args"), ("flags", "engine_args"), ("margin", "walltime_margin")),
+            *(("seqs", "max_num_seqs"), ("batched_tokens", "max_num_batched_tokens"), ("set", "levels")),
+        )
+    }
+    assert len(old.deprecation_notes) == 6
+    assert str(DeprecationNote("serve", "engine_args")) == "`serve` is deprecated; use `engine_args`"
+
+
+def test_old_records_are_read():
+    """job.json of an older version, without a validation context."""
+    assert Budgets.model_validate({"margin": 9}).walltime_margin == 9
+    job = {"sweep": "s", "job": 0, "sweep_dir": "/s", "name": "s-0", "scheduler": "local", "resources": {}}
+    read_back = JobSpec.model_validate(job | {"cache_dir": "/c", "elements": [{"index": 3, "runs": []}]})
+    assert read_back.array_task(3).runs == []
+    assert read_back.elements == read_back.array_tasks  # the old name in templates of users
+    assert "elements" not in read_back.model_dump()
+
+
+@pytest.mark.parametrize(("errors", "text"), [
+    ({"startup": "x"}, "startup: 'x' is not a duration: "),
+    ({"startup": 0, "stall": 0}, "startup: Input should be greater than 0 (and 1 more)"),
+])  # fmt: skip
+def test_a_validation_error_as_text(errors, text):
+    with pytest.raises(ValidationError) as caught:
+        Budgets.model_validate(errors)
+    assert validation_text(caught.value).startswith(text)
 
 
 def test_models_are_frozen():

@@ -6,11 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from hpcsweep.load.client.schedule import Schedule, ScheduledRequest
 from hpcsweep.node.process.roles import ProcessKind, ProcessRole, logged_name, role_of
 from hpcsweep.node.watch.confirmation import judge
 from hpcsweep.node.watch.log_progress import FRESH_TIMES, LogProgress
-from hpcsweep.node.watch.stacks import ProcessStack, StackActivity, doing, parse_dump, waits, where
-from hpcsweep.node.watch.stall import Situation
+from hpcsweep.node.watch.stacks import (
+    ProcessStack,
+    StackActivity,
+    compare_stacks,
+    innermost_function,
+    parse_dump,
+    waits,
+)
+from hpcsweep.node.watch.stall import Situation, Snapshot, StallWatch
 from hpcsweep.node.watch.stall_cause import RankUse, find_cause
 from hpcsweep.node.watch.traffic import Traffic
 from hpcsweep.spec.phases import StallCause
@@ -126,8 +134,8 @@ RECORDED = {  # (recording, process): state, CPU between the samples, what it di
 def test_recorded_stacks(of, expected):
     state, cpu_s, what, place = expected
     first, second = recorded(*of, state, cpu_s)
-    assert doing(first, second, 1.0) is what
-    assert where(second).startswith(place)
+    assert compare_stacks(first, second, 1.0) is what
+    assert innermost_function(second).startswith(place)
 
 
 WAITING = [
@@ -176,7 +184,7 @@ DOING = {
 
 @pytest.mark.parametrize(("first", "second", "expected"), DOING.values(), ids=DOING.keys())
 def test_two_samples_of_one_process(first, second, expected):
-    assert doing(first, second, 2.0) is expected
+    assert compare_stacks(first, second, 2.0) is expected
 
 
 def test_what_is_no_dump():
@@ -217,36 +225,38 @@ def test_what_confirms_a_stall(what, starting, serving, prefill):
 
 
 def rank(
-    number, state="R", cores=0.98, quiet_s=0.0, what=None, place="", kind=ProcessKind.RANK, name=None, ready=False
+    number, state="R", cores=0.98, quiet_s=0.0, what=None, function="", kind=ProcessKind.RANK, name=None, ready=False
 ):
-    return RankUse(100 + number, ProcessRole(kind, name or f"TP{number}"), state, cores, quiet_s, what, place, ready)
+    return RankUse(100 + number, ProcessRole(kind, name or f"TP{number}"), state, cores, quiet_s, what, function, ready)
 
 
-SPINNING = [rank(n, what=W, place="all_reduce (cpu_communicator.py)") for n in range(7)]
+SPINNING = [rank(n, what=W, function="all_reduce (cpu_communicator.py)") for n in range(7)]
 CORE_IDLE = rank(50, "S", 0.0, 52.0, B, kind=ProcessKind.ENGINE_CORE, name="EngineCore")
 
-CORE_STOPPED = replace(CORE_IDLE, state="T", doing=T)
+CORE_STOPPED = replace(CORE_IDLE, state="T", activity=T)
 
 CAUSES = {  # processes, serving, active: cause, the odd ones, what the sentence says
     "one of eight is stopped": (
         [*SPINNING, rank(7, "T", 0.0, 52.0, T), CORE_IDLE], True, True, "rank_stuck", ["TP7"],
-        "rank TP7 (pid 107, node n1) has been in state T (stopped) with no CPU for 52s; the other 7 ranks busy-wait",
+        "rank TP7 (pid 107, node n1) has been in state T (stopped) "
+        "without CPU time for 52s; the other 7 ranks busy-wait",
     ),
     "one of eight sleeps": (
         [*SPINNING, rank(7, "S", 0.0, 52.0, B, "open (nfs.py)")], False, True, "rank_stuck", ["TP7"],
-        "in state S (sleeping) with no CPU for 52s, in open (nfs.py)",
+        "in state S (sleeping) without CPU time for 52s, in open (nfs.py)",
     ),
     "one of two is in the file system": (
         [rank(0, what=W), rank(1, "D", 0.0, 52.0, B)], False, True, "rank_stuck", ["TP1"],
         "the other rank, TP0, busy-waits",
     ),
     "one of eight loops by itself": (
-        [*SPINNING, rank(7, what=L, place="step (plugin.py)")], True, True, "rank_stuck", ["TP7"],
+        [*SPINNING, rank(7, what=L, function="step (plugin.py)")], True, True, "rank_stuck", ["TP7"],
         "in step (plugin.py)",
     ),
     "the core is stopped": (
         [rank(0, "S", 0.02, 50.0), rank(1, "S", 0.02, 50.0), CORE_STOPPED],
-        True, False, "rank_stuck", ["EngineCore"], "in state T (stopped) with no CPU for 52s; its 2 ranks wait for it",
+        True, False, "rank_stuck", ["EngineCore"],
+        "in state T (stopped) without CPU time for 52s; its 2 ranks wait for it",
     ),
     "one of two is busy, and its stack is not known": (
         [rank(0, what=U), rank(1, "S", 0.0, 52.0, B)], False, True, "busy_wait", [], "rank TP0",
@@ -264,7 +274,7 @@ CAUSES = {  # processes, serving, active: cause, the odd ones, what the sentence
         [rank(0, "S", 0.0, 52.0), CORE_IDLE], True, False, "requests_stuck", [], "requests are in flight",
     ),
     "nothing runs": ([rank(0, "S", 0.0, 52.0), CORE_IDLE], False, False, "idle", [], "idle"),
-    "only a GPU is busy": ([rank(0, "S", 0.0, 52.0), CORE_IDLE], True, True, "busy_wait", [], "no process uses CPU"),
+    "only a GPU is busy": ([rank(0, "S", 0.0, 52.0), CORE_IDLE], True, True, "busy_wait", [], "no process"),
 }  # fmt: skip
 
 
@@ -285,14 +295,18 @@ def test_what_a_ready_server_has_to_do():
     assert traffic.situation() is Situation.NOTHING_TO_DO
     traffic.begin()
     assert traffic.situation() is PREFILL, "nothing is known yet: it may have requests"
+    traffic.closed_loop = True
+    assert traffic.situation() is PREFILL
+    traffic.closed_loop = False
+    assert traffic.situation() is Situation.NOTHING_TO_DO, "the next arrival may be far away"
     traffic.gauges({"running": 0.0, "waiting": 0.0})
     assert traffic.situation() is Situation.NOTHING_TO_DO
     traffic.gauges({"running": 1.0, "waiting": 0.0})
-    assert (traffic.situation(), traffic.requests()) == (PREFILL, 1)
+    assert traffic.situation() is PREFILL
     traffic.client(in_flight(1, 2, 1))
     traffic.client(in_flight(2, 3, 0, received_ns=7))
     traffic.gauges({"running": 0.0, "waiting": 0.0})  # of an engine that stands still: the client knows better
-    assert (traffic.situation(), traffic.requests(), traffic.received) == (PREFILL, 5, 7)
+    assert (traffic.situation(), traffic.received) == (PREFILL, 7)
     traffic.client(in_flight(1, 2, 0))
     assert traffic.situation() is SERVING
     traffic.client(in_flight(1, 0, 0))
@@ -301,3 +315,17 @@ def test_what_a_ready_server_has_to_do():
     traffic.client(in_flight(2, 1, 1))
     traffic.end()
     assert traffic.situation() is Situation.NOTHING_TO_DO
+
+
+def test_arrival_times_of_a_plugin_dataset_make_an_open_loop():
+    """The stall watch must not depend on the kind of dataset: only the schedule has arrival times."""
+    items = [ScheduledRequest(f"s{n}", n, due_s, 8, 4, 0, 10) for n, due_s in enumerate((0.0, 1500.0))]
+    schedule = Schedule("w", 1, "h", 1, "/p", 4, True, 1.0, 0.0, 60.0, 60.0, 1, items)
+    assert not schedule.closed_loop
+    assert replace(schedule, items=[replace(item, due_s=0.0) for item in items]).closed_loop
+    traffic = Traffic()
+    traffic.begin()
+    traffic.closed_loop = schedule.closed_loop
+    watch = StallWatch(Snapshot(at_s=0.0))
+    watch.update(Snapshot(at_s=1500.0), traffic.situation())
+    assert watch.idle_s(1500.0) == 0.0

@@ -1,7 +1,7 @@
-"""Two variants on one workload: the difference with its interval, and a verdict.
+"""Comparisons of two variants on one workload: the difference with its interval, and a verdict.
 
-Comparisons are made on the logarithmic scale, so that the interval is one of the ratio. The intervals shown are 95%
-each; a verdict of better or worse needs p < 0.05 after Holm's correction over its family.
+Comparisons use the logarithmic scale, so that each interval is one of the ratio. Intervals are 95 % each and not
+corrected; a verdict of better or worse needs p < 0.05 after Holm's correction over its family.
 """
 
 import math
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from hpcsweep.analysis.findings.compared import Comparison, Verdict
 from hpcsweep.analysis.findings.measured import Cell, Figure, Result, SampleSet
 from hpcsweep.analysis.measured.metrics import METRICS
-from hpcsweep.analysis.measured.provenance import Provenance, differing, provenance_of
+from hpcsweep.analysis.measured.provenance import Problem, Provenance, differing, provenance_of
 from hpcsweep.analysis.measured.results import (
     ASSUMED_RUN_SPREAD,
     Estimate,
@@ -24,19 +24,26 @@ from hpcsweep.analysis.measured.results import (
 from hpcsweep.analysis.stats.distribution import holm
 from hpcsweep.analysis.stats.ratios import basis, joint_df, percent_figure, verdict_of
 
+COLD_SHARE = 0.01
+"""A throughput that cold requests lower by a larger share yields no verdict."""
+
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm of a comparison: a result, what it was measured on, and how well its mean is known (None: not)."""
+    """One arm of a comparison: a result, its provenance, and its mean with the error (None: not known).
+
+    `cold_share`: how much cold requests lower the metric, as a share; 0 for a metric without cold requests in it.
+    """
 
     result: Result
-    conditions: Provenance
+    provenance: Provenance
     estimate: Estimate | None
+    cold_share: float = 0.0
 
 
 @dataclass(frozen=True)
 class MetricTable:
-    """One metric of one workload over all variants, ready for comparisons."""
+    """One metric of one workload over all variants, prepared for comparisons."""
 
     workload: str
     metric: str
@@ -46,9 +53,9 @@ class MetricTable:
 
 
 class MetricTables:
-    """The tables of a sweep by workload, metric and condition, each built when it is first asked for.
+    """The tables of a sweep by workload, metric and sample set, each built on first use.
 
-    `measured`: the workloads of which at least one result counts.
+    `measured`: the workloads with at least one valid or provisional cell.
     """
 
     def __init__(self, results: Sequence[Result], cells: Sequence[Cell]) -> None:
@@ -59,10 +66,13 @@ class MetricTables:
         grouped: dict[tuple[str, str], list[Cell]] = {}
         for cell in cells:
             grouped.setdefault((cell.variant, cell.workload), []).append(cell)
-        self._conditions = {key: provenance_of(group) for key, group in grouped.items()}
+        self._provenance = {key: provenance_of(group) for key, group in grouped.items()}
+        self._cold_share = {
+            key: max((cell.cold_share for cell in counting(group)), default=0.0) for key, group in grouped.items()
+        }
 
     def get(self, workload: str, metric: str, condition: SampleSet) -> MetricTable:
-        """The table; without arms where nothing was sent."""
+        """Return the table; it has no arms where nothing was sent."""
         key = (workload, metric, condition)
         if key not in self._built:
             self._built[key] = self._build(workload, metric, condition)
@@ -77,8 +87,9 @@ class MetricTables:
         arms = {
             result.variant: Arm(
                 result,
-                self._conditions[result.variant, workload],
+                self._provenance[result.variant, workload],
                 estimate(seen.get(result.variant, ()), spread, of_samples=of_samples),
+                0.0 if of_samples else self._cold_share[result.variant, workload],
             )
             for result in self._results
             if result.workload == workload
@@ -86,7 +97,7 @@ class MetricTables:
         return MetricTable(workload, metric, condition, arms, spread)
 
     def _sample_spread(self, metric: str, condition: SampleSet) -> float | None:
-        """The relative spread of single requests over all workloads: for one of which no server has two samples."""
+        """Return the relative spread of single requests, pooled over all workloads; None: not known."""
         everywhere = [
             observations
             for workload in self.workloads
@@ -97,7 +108,7 @@ class MetricTables:
 
 @dataclass(frozen=True)
 class _Draft:
-    """A comparison before the correction. `percent` without a p value: no interval could be given."""
+    """A comparison before the correction. `p_value` None: not compared, because of `code`."""
 
     table: MetricTable
     reference: Arm
@@ -107,10 +118,11 @@ class _Draft:
     percent: Figure
     p_value: float | None
     reason: str
+    code: str = ""
 
 
 def compare_family(pairs: Iterable[tuple[MetricTable, str, str]]) -> list[Comparison]:
-    """Each variant of (table, reference, variant) against its reference; verdicts are corrected by Holm."""
+    """Compare the variant of each (table, reference, variant) with its reference; Holm corrects the verdicts."""
     drafts = [_draft(table, table.arms[reference], table.arms[variant]) for table, reference, variant in pairs]
     p_values = [draft.p_value for draft in drafts if draft.p_value is not None]
     adjusted = iter(holm(p_values))
@@ -125,15 +137,17 @@ def _draft(table: MetricTable, reference: Arm, variant: Arm) -> _Draft:
     n, of = old.n + new.n, old.of if old.of == new.of else f"{old.of} and {new.of}"
     a, b = reference.estimate, variant.estimate
     problem = incomparable(reference, variant)
-    if not problem and (old.value is None or new.value is None):
+    if problem is None and (old.value is None or new.value is None):
         problem = _missing(table, old)
-    elif not problem and (a is None or b is None):
-        problem = "one sample in one arm, and no other server of this sweep shows their spread"
-    if problem or a is None or b is None or not old.value or new.value is None:
+    elif problem is None and (a is None or b is None):
+        text = "one of the two has a single sample, and no server of this sweep has two"
+        problem = Problem("spread_not_known", text)
+    if problem is not None or a is None or b is None or not old.value or new.value is None:
         ratio = None if not old.value or new.value is None else 100 * (new.value / old.value - 1)
         percent = Figure(ratio, "%", n, of, table.condition, simulated=simulated)
-        return _Draft(table, reference, variant, old, new, percent, None, problem or "the reference is 0")
-    # The centre is the ratio of the means as shown; the width comes from the estimates.
+        problem = problem or Problem("reference_is_zero", "the reference is 0")
+        return _Draft(table, reference, variant, old, new, percent, None, problem.text, problem.code)
+    # The centre is the ratio of the means in the report; the width comes from the estimates.
     assumed = a.assumed or b.assumed
     percent, p_value = percent_figure(
         math.log(new.value / old.value),
@@ -180,14 +194,16 @@ def _comparison(draft: _Draft, p_adjusted: float | None) -> Comparison:
         reason=draft.reason,
         p_value=draft.p_value,
         p_adjusted=p_adjusted,
-        provisional=p_adjusted is not None and any(one.single or one.assumed for one in estimates),
+        provisional=p_adjusted is not None and any(estimate.single or estimate.assumed for estimate in estimates),
         simulated=percent.simulated,
+        code=draft.code,
     )
 
 
-def _missing(table: MetricTable, old: Figure) -> str:
+def _missing(table: MetricTable, old: Figure) -> Problem:
     arm = "the reference" if old.value is None else "the variant"
-    return f"{arm} has no {'warm ' if table.condition == 'warm' else ''}value of {table.metric}"
+    text = f"{arm} has no {'warm ' if table.condition == 'warm' else ''}value of {table.metric}"
+    return Problem("no_value", text)
 
 
 def _basis(a: Estimate, b: Estimate, assumed: bool) -> str:
@@ -197,11 +213,20 @@ def _basis(a: Estimate, b: Estimate, assumed: bool) -> str:
     return f"{runs}; spread between server starts measured by repeats"
 
 
-def incomparable(reference: Arm, variant: Arm) -> str:
-    """Why two results must not be set against each other; empty: they may."""
-    for arm, word in ((reference, "the reference"), (variant, "the variant")):
+def incomparable(reference: Arm, variant: Arm) -> Problem | None:
+    """Return why two results must not be compared; None: they may.
+
+    A throughput that cold requests lower by more than `COLD_SHARE` is not compared: the difference would mainly be that
+    of the cold requests.
+    """
+    for arm, name in ((reference, "the reference"), (variant, "the variant")):
         if arm.result.left_out is not None:
-            return f"{word}: n/a: {arm.result.left_out}"
+            return Problem("left_out", f"{name}: n/a: {arm.result.left_out}")
         if arm.result.validity.status == "invalid":
-            return f"{word} is set aside: " + "; ".join(r.text for r in arm.result.validity.reasons)
-    return differing(reference.conditions, variant.conditions)
+            reasons = "; ".join(reason.text for reason in arm.result.validity.reasons)
+            return Problem("invalid", f"{name} is excluded: {reasons}")
+    problem = differing(reference.provenance, variant.provenance)
+    share = max(reference.cold_share, variant.cold_share)
+    if problem is None and share > COLD_SHARE:
+        return Problem("cold_requests", f"cold requests lower the throughput by up to {share:.0%}; compare warm TPS")
+    return problem

@@ -1,4 +1,4 @@
-"""What each axis does: one level at a time from the baseline, and main effects over the grid."""
+"""Effects of each axis: one level at a time from the baseline, and main effects over the grid."""
 
 import math
 from collections import Counter
@@ -14,11 +14,12 @@ from hpcsweep.analysis.findings.measured import SampleSet
 from hpcsweep.analysis.measured.metrics import STARTUP_METRICS
 from hpcsweep.analysis.measured.results import ASSUMED_RUN_SPREAD, Estimate
 from hpcsweep.analysis.measured.startup import ASSUMED_STARTUP_SPREAD, StartupTimes
+from hpcsweep.analysis.outcomes import outcome_text
 from hpcsweep.analysis.stats.distribution import holm
 from hpcsweep.analysis.stats.ratios import basis, joint_df, percent_figure, verdict_of
 
 MIN_PAIRS = 2
-"""A main effect is a mean over pairs: below this, the comparison one level at a time says the same."""
+"""A main effect is a mean over at least this many pairs; one pair is the comparison one level at a time."""
 
 
 def build_axes(
@@ -28,7 +29,7 @@ def build_axes(
     comparisons: Sequence[Comparison],
     times: StartupTimes,
 ) -> tuple[AxisFinding, ...]:
-    """One finding an axis, with verdicts corrected over all levels and axes of the same metric."""
+    """Return one finding per axis, with verdicts corrected over all levels and axes of the same metric."""
     mains = _by_level(_corrected([e for axis in index.axes for e in _main_effects(index, axis, tables)]))
     starts = _by_level(_corrected([e for axis in index.axes for e in _startup_effects(index, axis, times)]))
     alone: dict[str, list[Comparison]] = {}
@@ -38,7 +39,7 @@ def build_axes(
     for run in runs:
         for item in () if run.planned_only else run.axes.items():
             with_level.setdefault(item, []).append(run)
-    found = []
+    findings = []
     for axis, labels in index.axes.items():
         levels = []
         for level in labels:
@@ -56,8 +57,8 @@ def build_axes(
                     startup=tuple(starts.get((axis, level), ())),
                 )
             )
-        found.append(AxisFinding(axis, index.reference[axis], tuple(levels), tuple(_statements(axis, levels))))
-    return tuple(found)
+        findings.append(AxisFinding(axis, index.reference[axis], tuple(levels), tuple(_statements(axis, levels))))
+    return tuple(findings)
 
 
 def _by_level(effects: Sequence[Effect]) -> dict[tuple[str, str], list[Effect]]:
@@ -68,20 +69,17 @@ def _by_level(effects: Sequence[Effect]) -> dict[tuple[str, str], list[Effect]]:
 
 
 def _outcomes(runs: Sequence[RunFinding]) -> dict[str, int]:
-    """`stalled in compile` -> number; completed runs are counted elsewhere."""
-    words = Counter(
-        f"{run.outcome.value} in {run.phase.value}" if run.phase is not None else run.outcome.value
-        for run in runs
-        if run.outcome is not None and not run.measured
-    )
-    return dict(words.most_common())
+    """Return outcome -> number of runs, without the completed ones."""
+    ended = [run for run in runs if run.outcome is not None and not run.measured]
+    return dict(Counter(outcome_text(run.outcome, run.phase) for run in ended).most_common())
 
 
 def _statements(axis: str, levels: Sequence[LevelFinding]) -> Iterator[str]:
     for level in levels:
         if level.outcomes:
-            listed = ", ".join(f"{count} {word}" for word, count in level.outcomes.items())
-            yield f"{axis}={level_name(axis, level.level)}: {level.completed} of {level.runs} runs completed; {listed}"
+            outcomes = ", ".join(f"{count} {outcome}" for outcome, count in level.outcomes.items())
+            name = level_name(axis, level.level)
+            yield f"{axis}={name}: {level.completed} of {level.runs} runs completed; {outcomes}"
 
 
 def _main_effects(index: VariantIndex, axis: str, tables: Sequence[MetricTable]) -> Iterator[Effect]:
@@ -102,7 +100,7 @@ def _main_effects(index: VariantIndex, axis: str, tables: Sequence[MetricTable])
 
 
 def _startup_effects(index: VariantIndex, axis: str, times: StartupTimes) -> Iterator[Effect]:
-    """The same for startup times, cold apart from warm; a single pair is enough, as no other table has them."""
+    """Yield the same for startup times, per state of the compile cache; one pair is enough."""
     for metric in STARTUP_METRICS:
         for level in index.axes[axis]:
             if level == index.reference[axis]:
@@ -123,16 +121,16 @@ def _effect(
     pairs: Sequence[tuple[Estimate, Estimate]],
     simulated: bool,
 ) -> Effect:
-    """The mean of the log ratios over these settings of the other axes, with the error of measurement.
+    """Return the mean of the log ratios over these pairs, with its measurement error.
 
     `of`: the table of a workload, or the name of a startup time.
     """
-    every = [one for pair in pairs for one in pair]
-    assumed = any(one.assumed for one in every)
+    every = [estimate for pair in pairs for estimate in pair]
+    assumed = any(estimate.assumed for estimate in every)
     condition: SampleSet = "all" if isinstance(of, str) else of.condition
     figure, p_value = percent_figure(
         sum(b.log_mean - a.log_mean for a, b in pairs) / len(pairs),
-        math.sqrt(sum(one.se**2 for one in every)) / len(pairs),
+        math.sqrt(sum(estimate.se**2 for estimate in every)) / len(pairs),
         joint_df(every),
         n=len(pairs),
         of="pairs",
@@ -155,16 +153,16 @@ def _effect(
 
 
 def _corrected(effects: Sequence[Effect]) -> list[Effect]:
-    """Verdicts corrected by Holm over the effects of one metric and condition."""
+    """Return the effects with verdicts corrected by Holm over one metric and sample set."""
     families: dict[tuple[str, str], list[int]] = {}
-    for place, effect in enumerate(effects):
-        families.setdefault((effect.metric, effect.condition), []).append(place)
-    found = list(effects)
-    for places in families.values():
-        for place, p_value in zip(places, holm([effects[p].p_value for p in places]), strict=True):
-            found[place] = replace(
-                effects[place],
+    for number, effect in enumerate(effects):
+        families.setdefault((effect.metric, effect.condition), []).append(number)
+    corrected = list(effects)
+    for numbers in families.values():
+        for number, p_value in zip(numbers, holm([effects[p].p_value for p in numbers]), strict=True):
+            corrected[number] = replace(
+                effects[number],
                 p_adjusted=p_value,
-                verdict=verdict_of(effects[place].metric, effects[place].percent, p_value),
+                verdict=verdict_of(effects[number].metric, effects[number].percent, p_value),
             )
-    return found
+    return corrected

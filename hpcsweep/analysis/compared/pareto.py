@@ -1,4 +1,4 @@
-"""Variants on the same number of GPUs, and the front between speed for one user and throughput of a GPU."""
+"""Variants on the same number of GPUs, and the Pareto front of speed per user and throughput per GPU."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,9 +11,9 @@ _REPLICAS = "replicas are assumed to share nothing; not measured"
 
 
 def scale_to_equal_gpus(results: Sequence[Result], variants: Sequence[Variant]) -> tuple[ScaledResult, ...]:
-    """Each result on as many GPUs as the largest variant has, as replicas; empty when all have the same number.
+    """Return each result as replicas on as many GPUs as the largest variant has; empty when all have the same number.
 
-    A variant whose GPUs do not divide that number leaves the rest idle.
+    GPUs that are left over after the last whole replica are idle.
     """
     gpus = {variant.variant: variant.gpus for variant in variants}
     measured = [r for r in results if r.left_out is None and r.validity.status != "invalid" and gpus[r.variant]]
@@ -21,7 +21,7 @@ def scale_to_equal_gpus(results: Sequence[Result], variants: Sequence[Variant]) 
     if len(sizes) < 2:
         return ()
     total = max(sizes)
-    found = []
+    scaled = []
     for result in measured:
         output = result.mean("output_throughput", "all")
         both = result.mean("total_throughput", "all")
@@ -29,34 +29,35 @@ def scale_to_equal_gpus(results: Sequence[Result], variants: Sequence[Variant]) 
             continue
         own = gpus[result.variant]
         replicas = total // own
-        found.append(
+        scaled.append(
             ScaledResult(
                 variant=result.variant,
                 workload=result.workload,
                 gpus=own,
                 replicas=replicas,
                 gpus_total=total,
-                output_throughput=times(output, replicas, "tokens/s"),
-                total_throughput=times(both, replicas, "tokens/s"),
-                per_gpu=times(output, replicas / total, "tokens/s/GPU"),
+                output_throughput=_replicated(output, replicas),
+                total_throughput=_replicated(both, replicas),
+                per_gpu=output.scaled(replicas / total, "tokens/s/GPU"),
             )
         )
-    return tuple(found)
+    return tuple(scaled)
 
 
-def times(figure: Figure, factor: float, unit: str) -> Figure:
-    """The figure of `factor` replicas."""
-    value, low, high = (None if x is None else x * factor for x in (figure.value, figure.low, figure.high))
-    return replace(figure, value=value, low=low, high=high, unit=unit, note=_REPLICAS if factor > 1 else figure.note)
+def _replicated(figure: Figure, replicas: int) -> Figure:
+    """Return the throughput of `replicas` independent servers."""
+    total = figure.scaled(replicas, figure.unit)
+    return replace(total, note=_REPLICAS) if replicas > 1 else total
 
 
 def pareto_front(results: Sequence[Result], variants: Sequence[Variant]) -> tuple[ParetoPoint, ...]:
-    """One point a result that has both figures. Dominated: another is at least as good in both, better in one.
+    """Return one point per result that has both figures.
 
-    Points are judged by their means; whether two of them can be told apart is for the comparisons to say.
+    A point is dominated when another is at least as good in both figures and better in one. Points are compared by
+    their means; the comparisons show which differences are significant.
     """
     gpus = {variant.variant: variant.gpus for variant in variants}
-    found = []
+    front = []
     for workload in dict.fromkeys(result.workload for result in results):
         points = []
         for result in results:
@@ -67,17 +68,17 @@ def pareto_front(results: Sequence[Result], variants: Sequence[Variant]) -> tupl
                 points.append((result.variant, user, gpu))
         dominated = _dominators([(user.value or 0.0, gpu.value or 0.0) for _, user, gpu in points])
         for (variant, user, gpu), other in zip(points, dominated, strict=True):
-            found.append(ParetoPoint(variant, workload, user, gpu, None if other is None else points[other][0]))
-    return tuple(found)
+            front.append(ParetoPoint(variant, workload, user, gpu, None if other is None else points[other][0]))
+    return tuple(front)
 
 
 def _dominators(points: Sequence[tuple[float, float]]) -> list[int | None]:
-    """For each point the index of one that dominates it; None: it is on the front. In n log n steps."""
-    found: list[int | None] = [None] * len(points)
+    """Return, for each point, the index of a point that dominates it, or None on the front. O(n log n)."""
+    dominators: list[int | None] = [None] * len(points)
     best: int | None = None
-    for place in sorted(range(len(points)), key=lambda p: (-points[p][0], -points[p][1])):
-        if best is not None and points[place] != points[best] and points[best][1] >= points[place][1]:
-            found[place] = best
+    for index in sorted(range(len(points)), key=lambda p: (-points[p][0], -points[p][1])):
+        if best is not None and points[index] != points[best] and points[best][1] >= points[index][1]:
+            dominators[index] = best
         else:
-            best = place
-    return found
+            best = index
+    return dominators

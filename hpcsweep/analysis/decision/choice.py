@@ -1,4 +1,4 @@
-"""Which variant is best by a goal, which ones cannot be told apart from it, and which of those is preferred."""
+"""The choice by a goal: the best variant, those not significantly different from it, and the preferred one of these."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,32 +9,33 @@ from hpcsweep.analysis.decision.objective import Goal, Score, score_of
 from hpcsweep.analysis.findings import Variant
 from hpcsweep.analysis.findings.compared import Candidate
 from hpcsweep.analysis.findings.measured import Figure, Validity
+from hpcsweep.analysis.measured.provenance import Problem
 from hpcsweep.analysis.measured.results import ASSUMED_RUN_SPREAD
 from hpcsweep.analysis.measured.startup import ASSUMED_STARTUP_SPREAD, StartupTimes
 from hpcsweep.analysis.stats.distribution import chances_to_be_best, holm
 from hpcsweep.analysis.stats.ratios import SIGNIFICANCE, basis, joint_df, percent_figure
 
-NOT_COMPARABLE = "not comparable with the best: "
-"""How the reason of such a candidate begins."""
-
 
 @dataclass(frozen=True)
 class Decision:
-    """`scores`: of the variants that take part. `equal`: the best, and what cannot be told apart from it.
+    """The variants scored by a goal.
 
-    `chosen`: the simplest or cheapest of `equal`. None: no variant has a valid score.
+    `scores`: of the variants with a usable result. `ranked`: those that are compared with each other, the best first.
+    `equal`: the best, and those not significantly different from it. `chosen`: the simplest or cheapest of `equal`.
+    `best`, `chosen` None: no variant has a score.
     """
 
     scores: Mapping[str, Score]
     validity: Mapping[str, Validity]
     candidates: tuple[Candidate, ...]
+    ranked: tuple[str, ...]
     best: str | None
     chosen: str | None
     equal: tuple[str, ...]
 
 
 def decide(goal: Goal, tables: MetricTables, variants: Sequence[Variant], times: StartupTimes) -> Decision:
-    """The decision by `goal`. Valid results take part; provisional ones only where there is no valid one."""
+    """Decide by `goal`. Provisional results are compared only where no result is valid."""
     scores: dict[str, Score] = {}
     validity: dict[str, Validity] = {}
     for variant in variants:
@@ -42,12 +43,12 @@ def decide(goal: Goal, tables: MetricTables, variants: Sequence[Variant], times:
         if score is not None and validity[variant.variant].status != "invalid":
             scores[variant.variant] = score
     pool = [name for name in scores if validity[name].ranked] or list(scores)
-    best = max(pool, key=lambda name: scores[name].log) if pool else None
-    candidates = _candidates(goal, variants, scores, validity, best, pool, tables)
-    equal = tuple(c.variant for c in candidates if c.equal_to_best)
+    ranked = tuple(sorted(pool, key=lambda name: -scores[name].log))
+    candidates = _candidates(goal, variants, scores, validity, ranked, tables)
+    equal = tuple(candidate.variant for candidate in candidates if candidate.equal_to_best)
     by_id = {variant.variant: variant for variant in variants}
     chosen = min(equal, key=lambda name: _simplicity(by_id[name], times)) if equal else None
-    return Decision(scores, validity, candidates, best, chosen, equal)
+    return Decision(scores, validity, candidates, ranked, ranked[0] if ranked else None, chosen, equal)
 
 
 def _candidates(
@@ -55,49 +56,49 @@ def _candidates(
     variants: Sequence[Variant],
     scores: Mapping[str, Score],
     validity: Mapping[str, Validity],
-    best: str | None,
-    pool: Sequence[str],
+    ranked: Sequence[str],
     tables: MetricTables,
 ) -> tuple[Candidate, ...]:
-    """All variants, the best first; those without a score last, in the order of the grid."""
-    chances = dict(
-        zip(
-            pool,
-            chances_to_be_best(
-                [scores[n].log for n in pool], [scores[n].se for n in pool], [scores[n].df for n in pool]
-            ),
-            strict=True,
-        )
-    )
-    order = sorted(pool, key=lambda name: -scores[name].log)
-    against = {name: _against(goal, scores[best], scores[name]) for name in order if best is not None and name != best}
+    """Return all variants, the best first; those without a score last, in the order of the grid."""
+    best = ranked[0] if ranked else None
+    chances = _chances([scores[name] for name in ranked])
+    against = {name: _against(goal, scores[ranked[0]], scores[name]) for name in ranked[1:]}
     adjusted = dict(zip(against, holm([p for _, p in against.values()]), strict=True))
-    rest = [v.variant for v in variants if v.variant not in chances]
+    rest = [variant.variant for variant in variants if variant.variant not in ranked]
     rest.sort(key=lambda name: -scores[name].log if name in scores else math.inf)
-    found = []
-    for name in (*order, *rest):
-        problem = _problem(goal, tables, best, name) if name in against else ""
-        equal = name == best or (name in adjusted and adjusted[name] >= SIGNIFICANCE and not problem)
+    candidates = []
+    for name in (*ranked, *rest):
+        problem = _problem(goal, tables, ranked[0], name) if name in against else None
         score = scores.get(name)
-        found.append(
+        position = ranked.index(name) if name in ranked else None
+        reasons = [problem.text] if problem else [reason.text for reason in validity[name].reasons]
+        candidates.append(
             Candidate(
                 variant=name,
                 score=Figure(None, "", note="no score") if score is None else score.figure,
-                rank=order.index(name) + 1 if validity[name].ranked and name in chances else None,
-                chance_best=chances.get(name),
+                rank=None if position is None or not validity[name].ranked else position + 1,
+                chance_best=None if position is None else chances[position],
                 validity=validity[name],
                 against_best=against[name][0] if name in against else None,
-                equal_to_best=equal,
-                reason=problem or "; ".join(reason.text for reason in validity[name].reasons),
+                equal_to_best=name == best or (problem is None and adjusted.get(name, 0.0) >= SIGNIFICANCE),
+                reason="; ".join(reasons),
+                comparable=problem is None,
             )
         )
-    return tuple(found)
+    return tuple(candidates)
+
+
+def _chances(scores: Sequence[Score]) -> Sequence[float | None]:
+    """Return each score's chance to be the best; None for a single one, which was compared with nothing."""
+    if len(scores) < 2:
+        return [None] * len(scores)
+    return chances_to_be_best([s.log for s in scores], [s.se for s in scores], [s.df for s in scores])
 
 
 def _against(goal: Goal, best: Score, other: Score) -> tuple[Figure, float]:
-    """How much higher or lower the other scores, percent of the metric where there is one, and its p value."""
+    """Return how much higher or lower the other score is, percent of the metric where there is one, and its p value."""
     estimates = (*best.estimates, *other.estimates)
-    assumed = any(one.assumed for one in estimates)
+    assumed = any(estimate.assumed for estimate in estimates)
     share = ASSUMED_STARTUP_SPREAD if all(term.workload is None for term in goal.terms) else ASSUMED_RUN_SPREAD
     return percent_figure(
         goal.sign * (other.log - best.log) / goal.weight,
@@ -111,16 +112,16 @@ def _against(goal: Goal, best: Score, other: Score) -> tuple[Figure, float]:
     )
 
 
-def _problem(goal: Goal, tables: MetricTables, best: str | None, name: str) -> str:
+def _problem(goal: Goal, tables: MetricTables, best: str, name: str) -> Problem | None:
     for term in goal.terms:
-        if term.workload is not None and best is not None:
+        if term.workload is not None:
             arms = tables.get(term.workload, term.metric, term.condition).arms
             problem = incomparable(arms[best], arms[name])
-            if problem:
-                return f"{NOT_COMPARABLE}{problem}"
-    return ""
+            if problem is not None:
+                return Problem(problem.code, f"not comparable with the best: {problem.text}")
+    return None
 
 
 def _simplicity(variant: Variant, times: StartupTimes) -> tuple[int, int, float]:
-    """Fewer GPUs, then fewer settings changed from the baseline, then the quicker start."""
+    """Return the order of preference: fewer GPUs, then fewer settings changed, then the shorter startup."""
     return variant.gpus, len(variant.changed), times.mean_s(variant.variant)

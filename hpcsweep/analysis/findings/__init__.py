@@ -1,8 +1,8 @@
-"""What the analysis finds: every number that any rendering of a report may print, with what is needed to read it.
+"""Findings: every number that a report may print, with what is needed to read it.
 
-Renderings format these values and compute none of their own. Seconds, bytes and tokens inside; percentages are
-percent (1.3 means +1.3%). `simulated` stands on everything that has a number: at least one row behind it came from
-the simulated engine. `condition` is `warm` (cold first requests left out) or `all`.
+Report formats format these values and compute none of their own. Units are seconds, bytes and tokens; percentages are
+in percent (1.3 is +1.3 %). `simulated` is True on every number that comes from at least one run of the simulated
+engine. `condition` is `warm` (without cold requests) or `all`.
 """
 
 from dataclasses import dataclass, field
@@ -11,18 +11,19 @@ from hpcsweep.analysis.findings.compared import (
     AxisFinding,
     Comparison,
     Interaction,
+    NextStep,
     ParetoPoint,
     Recommendation,
     ScaledResult,
     Waterfall,
 )
-from hpcsweep.analysis.findings.measured import CacheEffect, Cell, Costs, Result, StartupFinding
+from hpcsweep.analysis.findings.measured import CacheEffect, Cell, Costs, Result, StartupFinding, Values
 from hpcsweep.spec.phases import OutcomeKind, Phase, RunState, StallCause
 
 
 @dataclass(frozen=True)
 class FactFinding:
-    """A fact of an attempt, with its unit and where it was read."""
+    """A fact of an attempt, with its unit and the source it was read from."""
 
     value: float | str | bool
     unit: str
@@ -31,7 +32,7 @@ class FactFinding:
 
 @dataclass(frozen=True)
 class RunFinding:
-    """One run: what became of it, and everything needed to repeat it. `counts`: the attempt that counts."""
+    """One run: its outcome, and everything needed to repeat it. `counts`: number of the attempt that counts."""
 
     run: str
     label: str
@@ -71,7 +72,7 @@ class RunFinding:
 
     @property
     def measured(self) -> bool:
-        """The attempt that counts came to its end."""
+        """Whether the run completed."""
         return self.outcome is OutcomeKind.COMPLETED
 
 
@@ -99,16 +100,21 @@ class Variant:
 
 @dataclass(frozen=True)
 class Remark:
-    """Something a reader must know: `code` is a stable snake_case name, `about` a variant, run or workload."""
+    """An observation that changes how the tables are read.
+
+    `code`: a stable snake_case name. `about`: the variant or run it concerns; empty: the sweep. `values`: the numbers
+    and names in `text`.
+    """
 
     code: str
     about: str
     text: str
+    values: Values = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
 class SweepFacts:
-    """The sweep itself."""
+    """The sweep: its experiment, cluster, axes and submitted files."""
 
     sweep: str
     experiment: str
@@ -130,7 +136,7 @@ class SweepFacts:
 
 @dataclass(frozen=True)
 class Findings:
-    """All of it. Tuples are in the order of the experiment's grid; nothing here is cut for length."""
+    """All findings of a sweep. Tuples are in the order of the experiment's grid and are never cut for length."""
 
     sweep: SweepFacts
     variants: tuple[Variant, ...]
@@ -148,8 +154,9 @@ class Findings:
     costs: Costs
     recommendation: Recommendation
     remarks: tuple[Remark, ...]
+    next_steps: tuple[NextStep, ...]
     index: dict[str, Variant] = field(default_factory=dict, repr=False)
 
     def variant(self, variant_id: str) -> Variant:
-        """The variant of this id. KeyError if there is none."""
+        """Return the variant with this id. Raises KeyError if there is none."""
         return self.index[variant_id]

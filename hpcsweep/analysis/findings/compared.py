@@ -1,13 +1,14 @@
-"""Findings that set variants against each other: verdicts, effects, recommendation. Read `findings.py` first."""
+"""Findings that compare variants: verdicts, effects, recommendation. The package docstring defines the conventions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Literal
 
-from hpcsweep.analysis.findings.measured import Figure, SampleSet, Validity
+from hpcsweep.analysis.findings.measured import Figure, SampleSet, Validity, Values
 
 
 class Verdict(str, Enum):
-    """What a comparison says of the second against the first."""
+    """The result of comparing a variant with a reference."""
 
     BETTER = "better"
     WORSE = "worse"
@@ -20,8 +21,9 @@ class Comparison:
     """`variant` against `reference` on one workload and metric.
 
     `difference` in the metric's unit; `percent`: (variant / reference - 1) x 100, with its interval. `p_adjusted`:
-    by Holm over all comparisons of the same report section. `provisional`: a single run stands on a side, and the
-    spread between server starts had to be assumed. `reason`: why not comparable, or what the verdict rests on.
+    by Holm over all comparisons of the same metric and sample set; None: no verdict. `provisional`: one of the two
+    has a single run, or the spread between server starts is assumed. `code`: why there is not
+    any verdict, else empty. `reason`: the same in words, or what the verdict is based on.
     """
 
     workload: str
@@ -40,13 +42,14 @@ class Comparison:
     p_adjusted: float | None
     provisional: bool
     simulated: bool
+    code: str = ""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """The mean change of a metric, percent, from the reference level to this one, over pairs differing in it alone.
+    """The mean change of a metric, percent, from the reference level to this one, over pairs that differ in it alone.
 
-    `cache`: of a startup time, what the compile cache was to the starts, hit, miss or off; None: it plays no part.
+    `cache`: for a startup time, the state of the compile cache (hit, miss or off); None: it plays no part.
     """
 
     axis: str
@@ -64,10 +67,11 @@ class Effect:
 
 @dataclass(frozen=True)
 class LevelFinding:
-    """One level of an axis: what became of its runs, and how it compares with the reference level.
+    """One level of an axis: the outcomes of its runs, and how it compares with the reference level.
 
-    `one_at_a_time`: the baseline with only this level changed, against the baseline; empty: not in the sweep.
-    `main_effects`: over all pairs of variants that differ in this axis alone; empty below 2 pairs.
+    `outcomes`: outcome -> number, without completed runs. `one_at_a_time`: the baseline with only this level changed,
+    against the baseline; empty: not in the sweep. `main_effects`: over all pairs of variants that differ in this axis
+    alone; empty below 2 pairs.
     """
 
     level: str
@@ -82,7 +86,7 @@ class LevelFinding:
 
 @dataclass(frozen=True)
 class AxisFinding:
-    """One axis. `levels` in the order of the experiment."""
+    """One axis. `levels`: in the order of the experiment. `statements`: a sentence per level with failed runs."""
 
     axis: str
     reference: str | None
@@ -92,7 +96,10 @@ class AxisFinding:
 
 @dataclass(frozen=True)
 class Interaction:
-    """Two axes whose effects do not simply multiply: `percent` is how far the joint change is from the product."""
+    """The joint effect of two axes against the product of their own effects: `percent` is the deviation.
+
+    `seen`: the deviation is significant (Holm over all interactions of the metric).
+    """
 
     axes: tuple[str, str]
     levels: tuple[str, str]
@@ -105,7 +112,7 @@ class Interaction:
 
 @dataclass(frozen=True)
 class WaterfallStep:
-    """One option chosen after another. `comparison` None: no level of this axis could be measured beside the others."""
+    """One option added to the previous ones. `comparison` None: no other level of this axis is comparable."""
 
     axis: str
     before: str
@@ -118,10 +125,10 @@ class WaterfallStep:
 
 @dataclass(frozen=True)
 class Waterfall:
-    """Options added one after the other, percent.
+    """Options added one after another, in percent.
 
-    `total`: product of the kept steps. `claimed`: product with every step's best level taken at face value, as a
-    study without intervals would state it.
+    `total`: the kept steps together. `claimed`: the product of every step's best level taken at face value, as a study
+    without intervals would state it.
     """
 
     workload: str
@@ -149,7 +156,7 @@ class ScaledResult:
 
 @dataclass(frozen=True)
 class ParetoPoint:
-    """tok/s/user (1 / mean TPOT) against tok/s/GPU (output throughput / GPUs). `dominated_by`: None: on the front."""
+    """tok/s/user (1 / mean TPOT) against tok/s/GPU (output throughput / GPUs). `dominated_by` None: on the front."""
 
     variant: str
     workload: str
@@ -160,11 +167,12 @@ class ParetoPoint:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A variant as the objective sees it. `rank` None: not ranked, and `reason` says why.
+    """A variant scored by the objective. `rank` None: not ranked; `reason` gives the reason.
 
-    `chance_best`: share of draws from the intervals in which it comes out first; None: it takes no part.
-    `against_best`: its score against the best, percent; None: it is the best, or takes no part. `equal_to_best`: no
-    difference is seen (Holm over all candidates).
+    `chance_best`: share of draws from the intervals in which it has the highest score; None: not ranked, or the only
+    one with a score. `against_best`: its score against the best, percent; None: it is the best, or is not compared.
+    `equal_to_best`: not significantly different (Holm over all candidates). `comparable` False: its conditions differ
+    from those of the best; `reason` names the difference.
     """
 
     variant: str
@@ -175,27 +183,82 @@ class Candidate:
     against_best: Figure | None
     equal_to_best: bool
     reason: str
+    comparable: bool = True
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A sentence of the recommendation, with a stable code and its numbers and names as `values`."""
+
+    code: str
+    text: str
+    values: Values = field(default_factory=dict, hash=False)
+
+
+Level = Literal["high", "medium", "low"]
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """How much the recommendation can be relied on: a level, and the reasons that lower it.
+
+    low: single runs, results with caveats, or only one variant with a score. medium: repeated and valid results, but
+    close candidates or variants without a result. high: none of these.
+    """
+
+    level: Level
+    reasons: tuple[Statement, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """Further runs that would settle which of `variants` is best.
+
+    `code`: `resolve_difference`, or `measure_spread` where the spread between runs is not known yet. `repeats`:
+    further runs of each variant. `difference_percent`: the difference that they resolve with `power` at `alpha`
+    (two-sided t test); None: the spread is not known. `spread_percent`: relative standard deviation of the score
+    between runs; None: not known. `gpu_hours`: of all these runs, from the durations of the completed ones; None: no
+    duration is known.
+    """
+
+    code: Literal["resolve_difference", "measure_spread"]
+    variants: tuple[str, ...]
+    repeats: int
+    difference_percent: float | None
+    spread_percent: float | None
+    gpu_hours: float | None
+    power: float
+    alpha: float
+    text: str
+    simulated: bool
 
 
 @dataclass(frozen=True)
 class WorkloadBest:
-    """The same decision for one workload alone. `equal`: variants that cannot be told apart from the best one."""
+    """The same decision for one workload alone. `equal`: variants not significantly different from the best.
+
+    `not_measured`: completed variants without a valid result on this workload.
+    """
 
     workload: str
     best: str
     chosen: str
     equal: tuple[str, ...]
     score: Figure
+    not_measured: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What to run. `chosen` None: nothing can be recommended, and `why` says so.
+    """Which variant to run. `chosen` None: nothing is recommended; `why` gives the reason.
 
-    `best`: highest score; `chosen` differs from it when a simpler or cheaper variant cannot be told apart from it.
-    `by_workload`: one entry a workload where the objective is over several; else empty.
-    `argv`: the serve command without the run's own host and port; `env`: what must be set for it; `files`: relative
-    name -> text that must lie beside it; `command`: argv and env as shell text, empty where no command can be given.
+    `best`: highest score; `chosen` differs from it when a simpler or cheaper variant is not significantly different.
+    `by_workload`: one entry per workload where the objective covers several; else empty. `per_workload`: only one
+    variant has a result on every workload, so that the entries of `by_workload` are the recommendation. `statements`:
+    why, the decision first. `missing`: what was not measured and could change the decision. `argv`: the serve command
+    without the run's host and port; `env`: variables to set; `files`: relative name -> text of files it needs;
+    `command`: argv and env as shell text; may be empty.
     """
 
     objective: str
@@ -204,13 +267,25 @@ class Recommendation:
     condition: SampleSet
     chosen: str | None
     best: str | None
-    why: tuple[str, ...]
+    statements: tuple[Statement, ...]
     candidates: tuple[Candidate, ...]
     by_workload: tuple[WorkloadBest, ...]
-    not_measured: tuple[str, ...]
+    per_workload: bool
+    missing: tuple[Statement, ...]
+    confidence: Confidence | None
     provisional: bool
     argv: tuple[str, ...]
     env: dict[str, str]
     files: dict[str, str]
     command: str
     simulated: bool
+
+    @property
+    def why(self) -> tuple[str, ...]:
+        """The sentences of `statements`."""
+        return tuple(statement.text for statement in self.statements)
+
+    @property
+    def not_measured(self) -> tuple[str, ...]:
+        """The sentences of `missing`."""
+        return tuple(statement.text for statement in self.missing)

@@ -1,8 +1,7 @@
-"""One cell a run and workload: what one server did under one load."""
+"""Cells: the results of one run on one workload."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -13,10 +12,12 @@ from hpcsweep.analysis.measured.metrics import METRICS, SAMPLE_METRICS
 from hpcsweep.analysis.measured.samples import (
     MeasuredSamples,
     cold_samples,
+    cold_share,
     drift,
     measure,
     outliers,
     summarise,
+    throughputs,
     with_cold_marks,
 )
 from hpcsweep.analysis.measured.validity import gate, prompt_reason, workload_reasons
@@ -25,7 +26,7 @@ from hpcsweep.analysis.stats.distribution import describe
 
 
 def build_cells(runs: Sequence[RunRow]) -> tuple[Cell, ...]:
-    """The cells of all runs that came as far as a workload, in the order of the runs and their workloads."""
+    """Return the cells of all runs that reached a workload, in the order of the runs and their workloads."""
     references: dict[str, MeasuredSamples] = {}
     cells = []
     for run in runs:
@@ -38,11 +39,6 @@ def build_cells(runs: Sequence[RunRow]) -> tuple[Cell, ...]:
                 references.setdefault(row.workload, measured)
             cells.append(_cell(run, attempt, row, measured, references.get(row.workload, measured)))
     return tuple(cells)
-
-
-def label_of(run: RunRow) -> str:
-    """The name of a run within its sweep."""
-    return run.run.removeprefix(f"{run.sweep}/")
 
 
 def _cell(
@@ -63,7 +59,7 @@ def _cell(
     )
     return Cell(
         run=run.run,
-        label=label_of(run),
+        label=run.run,
         variant=run.variant_id,
         repeat=run.repeat,
         workload=row.workload,
@@ -84,6 +80,7 @@ def _cell(
         summaries=aggregate_summaries(row.client_figures, simulated) if aggregates else summarise(measured, simulated),
         throughput=throughput | _per_gpu(throughput, run.gpus),
         cold=cold_samples(measured),
+        cold_share=cold_share(measured),
         outliers=outliers(measured),
         drift=drift(measured, simulated),
         energy=_energy(row, measured, simulated),
@@ -108,7 +105,7 @@ def _causes(columns: SampleColumns) -> dict[str, int]:
 
 
 def _mean_tokens(figures: Mapping[str, float], total: str, tokens: np.ndarray, good: Flags) -> float | None:
-    """Mean over the successful requests; None: not known."""
+    """Return the mean over the successful requests; None: not known."""
     if not len(tokens):
         return figures[total] / figures["completed"] if total in figures and figures.get("completed") else None
     chosen = tokens[good]
@@ -117,85 +114,61 @@ def _mean_tokens(figures: Mapping[str, float], total: str, tokens: np.ndarray, g
 
 
 def _throughput(row: WorkloadRow, measured: MeasuredSamples, simulated: bool) -> dict[str, Figure]:
-    """Tokens and requests of the successful samples over the duration, one value a repeat of the workload."""
+    """Return the throughputs over the duration of the workload, one value per repeat of the workload."""
     values: dict[str, list[float]] = {}
     slo = row.settings.get("slo")
+    limits = slo if isinstance(slo, Mapping) else {}
     for number, duration_s in enumerate(row.durations_s, 1):
-        if duration_s <= 0:
-            continue
-        chosen = measured.good & (measured.columns.repeat == number)
-        output = float(np.nansum(measured.columns.completion_tokens[chosen]))
-        prompt = float(np.nansum(measured.columns.prompt_tokens[chosen]))
-        values.setdefault("request_throughput", []).append(int(chosen.sum()) / duration_s)
-        values.setdefault("output_throughput", []).append(output / duration_s)
-        values.setdefault("total_throughput", []).append((output + prompt) / duration_s)
-        if isinstance(slo, Mapping) and any(limit is not None for limit in slo.values()):
-            kept = int((chosen & _keeps(slo, measured)).sum())
-            values.setdefault("goodput", []).append(kept / duration_s)
-    return {name: repeats_figure(name, found, simulated) for name, found in values.items()}
+        if duration_s > 0:
+            chosen = measured.good & (measured.columns.repeat == number)
+            for name, value in throughputs(measured, chosen, duration_s, limits).items():
+                values.setdefault(name, []).append(value)
+    return {name: repeats_figure(name, repeats, simulated) for name, repeats in values.items()}
 
 
 def repeats_figure(name: str, values: Sequence[float], simulated: bool) -> Figure:
-    """The mean of a throughput over the repeats of a workload on one server."""
+    """Return the mean of a throughput over the repeats of a workload on one server."""
     unit = METRICS[name].unit
     if len(values) == 1:
         return Figure(values[0], unit, 1, "repeats", simulated=simulated, note="no interval from one repeat")
-    one = describe(np.array([values]))[0]
+    mean = describe(np.array([values]))[0]
     method = "t over repeats on one server, on the logarithmic scale"
     return Figure(
-        one.mean, unit, len(values), "repeats", low=one.low, high=one.high, method=method, simulated=simulated
+        mean.mean, unit, len(values), "repeats", low=mean.low, high=mean.high, method=method, simulated=simulated
     )
-
-
-def _keeps(slo: Mapping[str, object], measured: MeasuredSamples) -> Flags:
-    kept = np.ones(len(measured.columns), np.bool_)
-    for metric, limit in slo.items():
-        if isinstance(limit, (int, float)) and metric in SAMPLE_METRICS:
-            values = measured.matrix[SAMPLE_METRICS.index(metric)]
-            if metric == "tpot_s":
-                values = np.nan_to_num(values)  # one token has no TPOT; it counts as 0, as in vLLM
-            with np.errstate(invalid="ignore"):
-                kept &= values <= limit
-    return kept
 
 
 def _per_gpu(throughput: Mapping[str, Figure], gpus: int) -> dict[str, Figure]:
     if gpus < 1:
         return {}
     pairs = (("output_throughput", "output_tps_per_gpu"), ("total_throughput", "total_tps_per_gpu"))
-    return {ours: divided(throughput[name], gpus, ours) for name, ours in pairs if name in throughput}
-
-
-def divided(figure: Figure, by: float, name: str) -> Figure:
-    """The figure divided by a constant, under the name of another measure."""
-    value, low, high = (None if x is None else x / by for x in (figure.value, figure.low, figure.high))
-    return replace(figure, value=value, low=low, high=high, unit=METRICS[name].unit)
+    return {ours: throughput[name].scaled(1 / gpus, METRICS[ours].unit) for name, ours in pairs if name in throughput}
 
 
 def _energy(row: WorkloadRow, measured: MeasuredSamples, simulated: bool) -> Figure | None:
-    """Joule per output token, over the tokens of the successful samples; of all GPUs of the server.
+    """Return the energy per output token of the successful samples, in joules, over all GPUs of the server.
 
-    By the driver's own counter where every GPU has one (from just before the first request to the end); else GPU power
-    over time, by the trapezoid rule. None: not recorded, or fewer than 2 looks.
+    From the driver's energy counter where every GPU has one (read just before the first request and at the end), else
+    from GPU power over time by the trapezoid rule. None: not recorded, or fewer than 2 power readings.
     """
     tokens = float(np.nansum(measured.columns.completion_tokens[measured.good]))
     if tokens <= 0:
         return None
     if row.energy_j:
-        note = "GPUs only; by the driver's counter"
+        note = "GPUs only; from the driver's energy counter"
         return Figure(
             sum(row.energy_j) / tokens, "J/token", len(row.energy_j), "repeats", simulated=simulated, note=note
         )
-    looks = [(t_s, figures["gpu_power_w"]) for t_s, figures in row.telemetry if "gpu_power_w" in figures]
-    if len(looks) < 2:
+    readings = [(t_s, figures["gpu_power_w"]) for t_s, figures in row.telemetry if "gpu_power_w" in figures]
+    if len(readings) < 2:
         return None
-    t_s, power_w = np.array(looks).T
+    t_s, power_w = np.array(readings).T
     joules = float(((power_w[1:] + power_w[:-1]) / 2 * np.diff(t_s)).sum())
     return Figure(
         joules / tokens,
         "J/token",
-        len(looks),
-        "looks at the power",
+        len(readings),
+        "power readings",
         simulated=simulated,
         note="GPUs only; one workload",
     )

@@ -1,8 +1,9 @@
-"""GPU-hours: used, and for what; wasted, and by which outcome."""
+"""GPU-hours: used and wasted, by purpose and outcome."""
 
 from collections.abc import Sequence
 
 from hpcsweep.analysis.findings.measured import Costs, Figure
+from hpcsweep.analysis.outcomes import outcome_text
 from hpcsweep.analysis.rows import AttemptRow, RunRow
 from hpcsweep.spec.phases import OutcomeKind, Phase
 
@@ -10,7 +11,7 @@ _HOUR_S = 3600.0
 
 
 def build_costs(runs: Sequence[RunRow]) -> Costs:
-    """GPU-hours over all attempts of all runs; an attempt whose end nobody recorded is not counted, and noted."""
+    """Return the GPU-hours of all attempts of all runs. Attempts without a recorded end are not counted, but noted."""
     attempts = [(run, attempt) for run in runs for attempt in run.attempts]
     timed = [(run, attempt, attempt.duration_s) for run, attempt in attempts if attempt.duration_s is not None]
     simulated = any(run.simulated or attempt.simulated for run, attempt in attempts)
@@ -23,8 +24,9 @@ def build_costs(runs: Sequence[RunRow]) -> Costs:
             startup += run.gpus * (attempt.startup_s or 0.0) / _HOUR_S
             measured += run.gpus * _measuring_s(attempt) / _HOUR_S
         else:
-            word = "repeated after a completed attempt" if attempt.outcome is OutcomeKind.COMPLETED else _word(attempt)
-            wasted_by[word] = wasted_by.get(word, 0.0) + hours
+            completed = attempt.outcome is OutcomeKind.COMPLETED
+            cause = "repeated after a completed attempt" if completed else outcome_text(attempt.outcome, attempt.phase)
+            wasted_by[cause] = wasted_by.get(cause, 0.0) + hours
             wasted += hours
     open_ended = len(attempts) - len(timed)
     note = f"{open_ended} attempts without a recorded end are not counted" if open_ended else ""
@@ -40,18 +42,12 @@ def build_costs(runs: Sequence[RunRow]) -> Costs:
         other=figure(used - startup - measured - wasted, "between workloads, warm-ups and teardown"),
         wasted=figure(wasted),
         wasted_by=dict(sorted(wasted_by.items(), key=lambda item: -item[1])),
-        queued_hours=Figure(sum(waits) / _HOUR_S, "hours", len(waits), "runs", note="waiting holds no GPU"),
+        queued_hours=Figure(sum(waits) / _HOUR_S, "hours", len(waits), "runs", note="no GPU is used while waiting"),
     )
 
 
-def _word(attempt: AttemptRow) -> str:
-    if attempt.outcome is None:
-        return "outcome not known"
-    return f"{attempt.outcome.value} in {attempt.phase.value}" if attempt.phase is not None else attempt.outcome.value
-
-
 def _measuring_s(attempt: AttemptRow) -> float:
-    """Time in workloads: their durations, else the measure phase."""
+    """Return the time spent in workloads: their durations, else the measure phase."""
     durations = sum(sum(workload.durations_s) for workload in attempt.workloads)
     if durations:
         return durations

@@ -1,4 +1,4 @@
-"""What a result was measured on, and what of it must be the same before two results are compared."""
+"""The provenance of a result, and the parts of it that must be equal before two results are compared."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +9,16 @@ from hpcsweep.analysis.measured.validity import TOKENS_SHARE
 
 
 @dataclass(frozen=True)
+class Problem:
+    """Why two results are not compared: a stable code, and a phrase with the values."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Provenance:
-    """Of the runs that count. A set has more than one member when they differ; empty: not known."""
+    """Provenance of the included runs. A set has several members where the runs differ; empty: not known."""
 
     simulated: frozenset[str]
     client: frozenset[str]
@@ -22,7 +30,7 @@ class Provenance:
 
 
 def provenance_of(cells: Sequence[Cell]) -> Provenance:
-    """The conditions of one variant on one workload."""
+    """Return the provenance of one variant on one workload."""
     chosen = counting(cells)
     return Provenance(
         simulated=frozenset("simulated" if cell.simulated else "measured" for cell in chosen),
@@ -36,13 +44,13 @@ def provenance_of(cells: Sequence[Cell]) -> Provenance:
 
 
 def load_of(cell: Cell) -> str | None:
-    """The arrival of requests as the experiment states it, as text; None: not known."""
+    """Return the arrival of requests as the experiment states it, as text; None: not known."""
     arrival = cell.settings.get("arrival")
     if not isinstance(arrival, dict):
         return None
     stated = (("request_rate", "rate {}/s"), ("max_concurrency", "concurrency {}"))
-    words = [text.format(arrival[key]) for key, text in stated if arrival.get(key) is not None]
-    return ", ".join(words) or "all at once"
+    parts = [text.format(arrival[key]) for key, text in stated if arrival.get(key) is not None]
+    return ", ".join(parts) or "all at once"
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -50,21 +58,21 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def differing(a: Provenance, b: Provenance) -> str:
-    """What differs so much that the two must not be compared; empty: nothing that is known."""
-    for what, old, new in (
-        ("", a.simulated, b.simulated),
-        ("different client: ", a.client, b.client),
-        ("different dataset (sha256): ", a.dataset, b.dataset),
-        ("different load: ", a.load, b.load),
-        ("different GPU: ", a.gpu, b.gpu),
+def differing(a: Provenance, b: Provenance) -> Problem | None:
+    """Return the first difference that rules out a comparison; None: there is none that is known."""
+    for code, what, old, new in (
+        ("simulated_against_measured", "", a.simulated, b.simulated),
+        ("different_client", "different client: ", a.client, b.client),
+        ("different_dataset", "different dataset (sha256): ", a.dataset, b.dataset),
+        ("different_load", "different load: ", a.load, b.load),
+        ("different_gpu", "different GPU: ", a.gpu, b.gpu),
     ):
         if old != new and old and new:
-            return f"{what}{', '.join(sorted(old))} against {', '.join(sorted(new))}"
-    for what, before, after in (
-        ("prompt", a.prompt_tokens, b.prompt_tokens),
-        ("generated", a.completion_tokens, b.completion_tokens),
+            return Problem(code, f"{what}{', '.join(sorted(old))} against {', '.join(sorted(new))}")
+    for code, what, before, after in (
+        ("different_prompt_tokens", "prompt", a.prompt_tokens, b.prompt_tokens),
+        ("different_generated_tokens", "generated", a.completion_tokens, b.completion_tokens),
     ):
         if before and after and abs(after - before) > TOKENS_SHARE * before:
-            return f"{what} tokens a request differ: {before:.1f} against {after:.1f}"
-    return ""
+            return Problem(code, f"different {what} tokens per request: {before:.1f} against {after:.1f}")
+    return None

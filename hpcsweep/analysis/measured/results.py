@@ -1,8 +1,8 @@
-"""Results: a variant on a workload over its repeats, and how well each mean is known.
+"""Results: a variant on a workload over its repeats, with the uncertainty of each mean.
 
 The spread of a mean has two parts: between requests of one server, and between servers (another start, another
-node). Only repeats show the second. It is pooled over all variants of a workload that were repeated; where the sweep
-has no repeats, `ASSUMED_RUN_SPREAD` stands in for it, and every figure that rests on it says so.
+node). Only repeats show the second. It is pooled over all repeated variants of a workload. Without repeats it is
+assumed to be `ASSUMED_RUN_SPREAD`, and every figure that depends on the assumption is marked.
 """
 
 import math
@@ -17,16 +17,16 @@ from hpcsweep.analysis.measured.validity import MIN_WARM_SAMPLES, gate, tokens_r
 from hpcsweep.analysis.stats.distribution import LEVEL, describe, t_quantile
 
 ASSUMED_RUN_SPREAD = 0.02
-"""Relative standard deviation between runs of the same variant, where none was repeated: 2%.
+"""Relative standard deviation between runs of the same variant where none was repeated: 2 %.
 
-Repeated serving benchmarks on unchanged hardware commonly lie 1 to 3% apart. The figure is an assumption.
+Repeated serving benchmarks on unchanged hardware commonly differ by 1 to 3 %. The figure is an assumption.
 """
 
 MIN_RUN_SPREAD = 0.001
-"""No clock and no scheduler repeats better than this: equal figures of few runs do not show a spread of zero."""
+"""Lower bound of the spread between runs: equal figures of a few runs do not show a spread of zero."""
 
 MIN_POOLED_DF = 3
-"""Degrees of freedom below which the pooled spread is itself too uncertain to stand alone."""
+"""Degrees of freedom below which the pooled spread is too uncertain to be used alone."""
 
 ALL_METRICS: tuple[tuple[str, SampleSet], ...] = (
     *((name, "all") for name in (*SAMPLE_METRICS, *RUN_METRICS)),
@@ -36,7 +36,7 @@ ALL_METRICS: tuple[tuple[str, SampleSet], ...] = (
 
 @dataclass(frozen=True)
 class Observation:
-    """One metric of one run: its mean, and its relative standard error within that server (None: one value)."""
+    """One metric of one run: its mean and relative standard error within that server (None: a single value)."""
 
     mean: float
     relative_se: float | None
@@ -45,9 +45,10 @@ class Observation:
 
 @dataclass(frozen=True)
 class RunSpread:
-    """Relative spread between runs of one variant: `sd` with `df` degrees of freedom; `assumed`: not from repeats.
+    """Relative standard deviation `sd` between runs of one variant, with `df` degrees of freedom.
 
-    `sample_sd`: relative spread of single requests within a server, pooled; None: no server had two.
+       `assumed`: not from repeats.
+    `sample_sd`: relative spread of single requests within a server, pooled; None: no server has two.
     """
 
     sd: float
@@ -58,7 +59,7 @@ class RunSpread:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean on the logarithmic scale: differences of two are ratios. `single`: one run stands behind it."""
+    """A mean on the logarithmic scale. `single`: from one run; `assumed`: the spread between runs is assumed."""
 
     value: float
     log_mean: float
@@ -71,7 +72,7 @@ class Estimate:
 
 
 def observe(cell: Cell, metric: str, condition: SampleSet) -> Observation | None:
-    """What one cell says of a metric; None: nothing, or nothing that has a logarithm."""
+    """Return the observation of a metric in one cell; None: not measured, or not above 0."""
     if metric in RUN_METRICS:
         figure = cell.throughput.get(metric)
         if figure is None or figure.value is None or figure.value <= 0:
@@ -87,25 +88,25 @@ def observe(cell: Cell, metric: str, condition: SampleSet) -> Observation | None
 
 
 def counting(cells: Iterable[Cell]) -> list[Cell]:
-    """The cells that may be averaged: measured and not invalid."""
+    """Return the cells that may be averaged: measured and not invalid."""
     return [cell for cell in cells if cell.left_out is None and cell.validity.status != "invalid"]
 
 
 def pool(groups: Iterable[Sequence[Observation]], assumed: float = ASSUMED_RUN_SPREAD) -> RunSpread:
-    """The spread between runs over all variants; one group a variant, on the logarithmic scale.
+    """Return the spread between runs over all variants, on the logarithmic scale; one group per variant.
 
-    `assumed` takes its place where too few runs were repeated, unless those few lie farther apart.
+    Where too few runs were repeated, the larger of `assumed` and the observed spread is used.
     """
     squares, df, sample_squares, sample_df = 0.0, 0, 0.0, 0
     for group in groups:
-        logs = [math.log(one.mean) for one in group]
+        logs = [math.log(observation.mean) for observation in group]
         middle = sum(logs) / len(logs) if logs else 0.0
         squares += sum((value - middle) ** 2 for value in logs)
         df += max(len(logs) - 1, 0)
-        for one in group:
-            if one.relative_se is not None:
-                sample_squares += (one.n - 1) * one.n * one.relative_se**2
-                sample_df += one.n - 1
+        for observation in group:
+            if observation.relative_se is not None:
+                sample_squares += (observation.n - 1) * observation.n * observation.relative_se**2
+                sample_df += observation.n - 1
     sample_sd = math.sqrt(sample_squares / sample_df) if sample_df else None
     seen = math.sqrt(squares / df) if df else 0.0
     if df >= MIN_POOLED_DF:
@@ -114,16 +115,19 @@ def pool(groups: Iterable[Sequence[Observation]], assumed: float = ASSUMED_RUN_S
 
 
 def estimate(observations: Sequence[Observation], spread: RunSpread, *, of_samples: bool) -> Estimate | None:
-    """How well the mean over these runs is known; None: one sample, and no server of this workload had two."""
+    """Return the mean over these runs with its standard error.
+
+    None: no runs, or a run with one sample in a workload for which no server has two.
+    """
     runs = len(observations)
     if not runs:
         return None
-    log_mean = sum(math.log(one.mean) for one in observations) / runs
+    log_mean = sum(math.log(observation.mean) for observation in observations) / runs
     variance = spread.sd**2 / runs
     df = spread.df
     if spread.assumed:
-        # The assumed spread is that between servers; the noise within each server comes on top of it.
-        parts = [_within(one, spread, of_samples=of_samples) for one in observations]
+        # The assumed spread is that between servers; the spread within each server is added to it.
+        parts = [_within(observation, spread, of_samples=of_samples) for observation in observations]
         within = [part for part in parts if part is not None]
         if len(within) < runs:
             return None
@@ -135,24 +139,24 @@ def estimate(observations: Sequence[Observation], spread: RunSpread, *, of_sampl
         log_mean=log_mean,
         se=math.sqrt(variance),
         df=df,
-        n=sum(one.n for one in observations),
+        n=sum(observation.n for observation in observations),
         runs=runs,
         single=runs == 1,
         assumed=spread.assumed,
     )
 
 
-def _within(one: Observation, spread: RunSpread, *, of_samples: bool) -> tuple[float, float] | None:
-    """Variance of one run's mean within its server, and its degrees of freedom."""
-    if one.relative_se is not None:
-        return one.relative_se**2, one.n - 1
+def _within(observation: Observation, spread: RunSpread, *, of_samples: bool) -> tuple[float, float] | None:
+    """Return the variance of one run's mean within its server, and its degrees of freedom."""
+    if observation.relative_se is not None:
+        return observation.relative_se**2, observation.n - 1
     if not of_samples:
-        return 0.0, 1.0  # a throughput is one figure of many requests: the spread between runs covers it
-    return None if spread.sample_sd is None else (spread.sample_sd**2 / one.n, 1.0)
+        return 0.0, 1.0  # a throughput is one figure of many requests, covered by the spread between runs
+    return None if spread.sample_sd is None else (spread.sample_sd**2 / observation.n, 1.0)
 
 
 def build_results(cells: Sequence[Cell], variants: Sequence[str]) -> tuple[Result, ...]:
-    """One result a variant and workload that was sent or left out, by workload in the order of the cells."""
+    """Return one result per variant and workload, by workload in the order of the cells."""
     by_key: dict[tuple[str, str], list[Cell]] = {}
     workloads: dict[str, None] = {}
     for cell in cells:
@@ -162,9 +166,9 @@ def build_results(cells: Sequence[Cell], variants: Sequence[str]) -> tuple[Resul
     for workload in workloads:
         usual = _usual_tokens([cell for cell in cells if cell.workload == workload])
         for variant in variants:
-            found = by_key.get((variant, workload))
-            if found:
-                results.append(_result(variant, workload, found, usual))
+            own = by_key.get((variant, workload))
+            if own:
+                results.append(_result(variant, workload, own, usual))
     return tuple(results)
 
 
@@ -192,7 +196,9 @@ def _result(variant: str, workload: str, cells: Sequence[Cell], usual: float | N
         set_aside=tuple(cell.label for cell in sent if cell not in chosen),
         samples=sum(cell.succeeded for cell in chosen or sent),
         means=means,
+        cold=tuple(request for cell in chosen or sent for request in cell.cold),
         simulated=simulated,
+        bound=next((cell.bound for cell in chosen or sent if cell.bound is not None), None),
     )
 
 
@@ -207,24 +213,24 @@ def _reasons(sent: Sequence[Cell], chosen: Sequence[Cell], usual: float | None) 
     if differ is not None:
         reasons.append(differ)
     if len(chosen) == 1:
-        more = f"; {len(sent) - 1} more set aside" if len(sent) > 1 else ""
-        reasons.append(
-            Reason("one_run_only", f"one run only: the spread between server starts is not known{more}", "provisional")
-        )
+        excluded = len(sent) - 1
+        more = f"; {excluded} more excluded" if excluded else ""
+        text = f"one run only: the spread between server starts is not known{more}"
+        reasons.append(Reason("one_run_only", text, "provisional", {"excluded": excluded}))
     return reasons
 
 
 def _gathered(chosen: Sequence[Cell]) -> list[Reason]:
-    """The reasons of the runs, one a kind; whether samples are too few is a question to all runs together."""
-    found: dict[str, list[Reason]] = {}
+    """Return the caveats of the runs, one per code; samples are too few only if they are too few over all runs."""
+    by_code: dict[str, list[Reason]] = {}
     for cell in chosen:
         for reason in cell.validity.reasons:
-            found.setdefault(reason.code, []).append(reason)
+            by_code.setdefault(reason.code, []).append(reason)
     if sum(_warm(cell) for cell in chosen) >= MIN_WARM_SAMPLES:
-        found.pop("too_few_samples", None)
+        by_code.pop("too_few_samples", None)
     return [
         replace(same[0], text=f"{same[0].text} (in {len(same)} of {len(chosen)} runs)") if len(chosen) > 1 else same[0]
-        for same in found.values()
+        for same in by_code.values()
     ]
 
 
@@ -234,7 +240,7 @@ def _warm(cell: Cell) -> int:
 
 
 def mean_figure(metric: str, condition: SampleSet, cells: Sequence[Cell], simulated: bool) -> Figure | None:
-    """The mean of the runs' means. Of one run: its own figure with the interval within that server."""
+    """Return the mean of the runs' means; of one run, its own figure with the interval within that server."""
     if not cells:
         return None
     figures = [_cell_figure(cell, metric, condition) for cell in cells]
@@ -270,11 +276,11 @@ def _cell_figure(cell: Cell, metric: str, condition: SampleSet) -> Figure | None
 def observations_by_variant(
     cells: Sequence[Cell], workload: str, metric: str, condition: SampleSet
 ) -> Mapping[str, list[Observation]]:
-    """What the counting cells of a workload say of a metric, by variant."""
-    found: dict[str, list[Observation]] = {}
+    """Return the observations of a metric in the included cells of a workload, by variant."""
+    by_variant: dict[str, list[Observation]] = {}
     for cell in counting(cells):
         if cell.workload == workload:
-            one = observe(cell, metric, condition)
-            if one is not None:
-                found.setdefault(cell.variant, []).append(one)
-    return found
+            observation = observe(cell, metric, condition)
+            if observation is not None:
+                by_variant.setdefault(cell.variant, []).append(observation)
+    return by_variant

@@ -1,1 +1,1 @@
-"""Find and judge the claims of a text: changes and orderings."""
+"""Find and judge claims in text and tables: changes and orderings."""

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from itertools import islice
 
+from hpcsweep.check.findings import ClaimKind
 from hpcsweep.imports.documents.numbers import Number, measured
 
 WORDS = (
@@ -26,20 +27,20 @@ _RANGE_BEFORE = re.compile(r"(?:[\d%xX]\s?(?:[-\u2013\u2014~]|to|and|or)\s?|[\u0
 _RANGE_AFTER = re.compile(r"\s?(?:[-\u2013\u2014~]|to|and|or)\s?[-+]?\d")
 _NEAR = 20
 _MOST = 40
-"""Claims that are looked at in one line or cell: prose has a few, and a line of data is none."""
+"""Maximum number of claims in a line or cell; a line with more is data rather than prose."""
 
 _WHOLE_RATIO = 0.9
-"""Units of the last digit by which a ratio in whole numbers may be off; other changes by 1 unit."""
+"""Units of the last digit by which a ratio in whole numbers may deviate; other changes by 1 unit."""
 
 
 @dataclass(frozen=True)
 class Claim:
     """A stated change. `kind`: percent or ratio; `size`: its magnitude; `sign`: as written, or empty.
 
-    `hedged`: it is stated as about, up to or over this size, so that another value does not contradict it.
+    `hedged`: stated as about, up to or over this size, so that another value does not contradict it.
     """
 
-    kind: str
+    kind: ClaimKind
     size: Number
     sign: str
     start: int
@@ -50,13 +51,13 @@ class Claim:
     @property
     def unit(self) -> str:
         """Return the unit of its size."""
-        return "%" if self.kind == "percent" else "x"
+        return "%" if self.kind is ClaimKind.PERCENT else "x"
 
     def changes(self, a: Number, b: Number) -> tuple[Number, ...]:
-        """Return the sizes by which people say that `a` and `b` differ. ZeroDivisionError: one of them is 0."""
+        """Return the sizes by which `a` and `b` may be said to differ. Raises ZeroDivisionError when one is 0."""
         low, high = sorted((a, b), key=lambda number: number.value)
         ratio, share = high / low, low / high
-        if self.kind == "ratio":
+        if self.kind is ClaimKind.RATIO:
             return (ratio, share) if self.size.value >= 1 else (share, ratio)
         up = Number(100 * (ratio.value - 1), 100 * ratio.tolerance)
         return (up, Number(100 * (1 - share.value), 100 * share.tolerance))
@@ -69,12 +70,12 @@ class Claim:
 
 
 def claims(text: str) -> list[Claim]:
-    """Return the claims of a text in order. Shares (`0.3% of memory`) and ranges (`10-20%`) are none."""
+    """Return the claims in a text, in order. Shares (`0.3% of memory`) and ranges (`10-20%`) are not claims."""
     stated = []
-    for kind, pattern in (("percent", _PERCENT), ("ratio", _RATIO)):
+    for kind, pattern in ((ClaimKind.PERCENT, _PERCENT), (ClaimKind.RATIO, _RATIO)):
         for match in islice(pattern.finditer(text), 4 * _MOST):
-            sign = match["sign"] or "" if kind == "percent" else ""
-            if kind == "percent" and not sign and not match["word"]:
+            sign = match["sign"] or "" if kind is ClaimKind.PERCENT else ""
+            if kind is ClaimKind.PERCENT and not sign and not match["word"]:
                 continue
             size = stated_size(match["value"], kind)
             before = text[max(0, match.start() - _NEAR) : match.start()]
@@ -88,12 +89,12 @@ def claims(text: str) -> list[Claim]:
     return sorted(stated, key=lambda claim: claim.start)[:_MOST]
 
 
-def stated_size(text: str, kind: str) -> Number | None:
-    """Return the size of a stated change, with what its last digit leaves open: it may be cut off, or rounded twice."""
+def stated_size(text: str, kind: ClaimKind) -> Number | None:
+    """Return the size of a stated change, with the uncertainty of its last digit, which may be cut or rounded twice."""
     number = measured(text)
     if number is None:
         return None
-    slack = _WHOLE_RATIO if kind == "ratio" and "." not in text else 1.0
+    slack = _WHOLE_RATIO if kind is ClaimKind.RATIO and "." not in text else 1.0
     return Number(number.value, 2 * slack * number.tolerance)
 
 
@@ -103,7 +104,7 @@ _CELL = re.compile(
 
 
 def cell_claim(cell: str) -> Claim | None:
-    """Return the claim that is the whole of a cell in a column of changes; None: it is no change."""
+    """Return the claim that makes up a whole cell in a column of changes; None: the cell is not a change."""
     plain = cell.strip()
     stated = claims(plain)
     if len(stated) == 1 and not re.search(r"\d", plain[: stated[0].start] + plain[stated[0].end :]):
@@ -111,7 +112,7 @@ def cell_claim(cell: str) -> Claim | None:
     match = _CELL.fullmatch(plain)
     if match is None:
         return None
-    kind = "percent" if match["unit"] == "%" else "ratio"
+    kind = ClaimKind.PERCENT if match["unit"] == "%" else ClaimKind.RATIO
     size = stated_size(match["value"], kind)
     if size is None:
         return None

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from hpcsweep.check.block_matching import words
 from hpcsweep.check.claims.claim import Claim
-from hpcsweep.check.findings import ClaimFinding, ClaimVerdict
+from hpcsweep.check.findings import ClaimFinding, ClaimKind, ClaimVerdict
 from hpcsweep.check.measured_figures import NOISE_PERCENT, NOISE_REASON, gpus_of, same_work
 from hpcsweep.check.quantities import THROUGHPUTS, metrics_of
 from hpcsweep.imports.documents.model import Benchmark, ImportedDocument, Location
@@ -37,7 +37,7 @@ class LabelledBlocks:
                 self._by_work.setdefault(work, []).append(block)
 
     def named(self, text: str, *, whole: bool) -> list[Benchmark]:
-        """Return the blocks that a text names. `whole`: the text is the name (a row), and may leave out words."""
+        """Return the blocks that a text names. `whole`: the text is a name (a row), which may omit words."""
         wanted = words(text)
         if not wanted:
             return []
@@ -53,7 +53,7 @@ class LabelledBlocks:
     def judge(
         self, claim: Claim, location: Location, about: str, subject: str, metric: str, *, whole: bool
     ) -> ClaimFinding | None:
-        """Return the finding on a claim about the blocks that a text names; None: it names none, or no metric."""
+        """Return the finding on a claim about the blocks that a text names; None: no blocks or no metric."""
         new = self.named(subject, whole=whole)[:_MOST_NEW]
         names = [name for name in metrics_of(metric) or THROUGHPUTS if not name.endswith("_ms")]
         comparison = next(self._fitting(claim, new, names), None)
@@ -100,8 +100,8 @@ class LabelledBlocks:
             verdict=ClaimVerdict.NOISE if noise else ClaimVerdict.CONFIRMED,
             reason=f"{why}; {NOISE_REASON}" if noise else why,
             kind=claim.kind,
-            stated=claim.size.value if change >= 0 or claim.kind == "ratio" else -claim.size.value,
-            recomputed=change if claim.kind == "percent" else max(new / old, old / new),
+            stated=claim.size.value if change >= 0 or claim.kind is ClaimKind.RATIO else -claim.size.value,
+            recomputed=change if claim.kind is ClaimKind.PERCENT else max(new / old, old / new),
             unit=claim.unit,
             sources=(block.location.line, other.location.line),
         )
@@ -115,7 +115,7 @@ class LabelledBlocks:
         change = 100 * (new.value / old.value - 1)
         why = f"{name}: {block.label} (line {block.location.line}) {shown(new.value)} against {other.label} "
         why += f"(line {other.location.line}) {shown(old.value)} = {change:+.2f}%"
-        recomputed = change if claim.kind == "percent" else max(new.value / old.value, old.value / new.value)
+        recomputed = change if claim.kind is ClaimKind.PERCENT else max(new.value / old.value, old.value / new.value)
         stated, lines = claim.size.value, (block.location.line, other.location.line)
         return ClaimFinding(
             location, about, claim.text, ClaimVerdict.WRONG, why, claim.kind, stated, recomputed, claim.unit, lines

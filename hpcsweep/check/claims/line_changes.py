@@ -1,7 +1,7 @@
-"""Judge the changes that a line states against the two numbers that it names for them.
+"""Judge the changes that a line states against the two numbers that it gives for them.
 
-A pair of numbers belongs to a claim where the line says so: `from A to B (+20%)`, `20% faster (A vs B)`, or the same
-name before both (`Total TPS: A | Total TPS: B (+20%)`). Any other pair may confirm a claim and never contradict it.
+A pair of numbers belongs to a claim where the line connects them: `from A to B (+20%)`, `20% faster (A vs B)`, or the
+same name before both (`Total TPS: A | Total TPS: B (+20%)`). Any other pair may confirm a claim, never contradict it.
 """
 
 import re
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 from hpcsweep.check.claims.claim import Claim, claims
-from hpcsweep.check.findings import ClaimFinding, ClaimVerdict
+from hpcsweep.check.findings import ClaimFinding, ClaimKind, ClaimVerdict
 from hpcsweep.check.measured_figures import NOISE_PERCENT, NOISE_REASON
 from hpcsweep.check.quantities import StatedNumber, comparable, in_one_unit, names_a_speed, quantities
 from hpcsweep.imports.documents.model import Location
@@ -28,10 +28,10 @@ _PAIR_FOLLOWS = re.compile(
     r"[*_`]{0,3}\s?[A-Za-z ]{0,40}?(?:[(:]\s?(?:from\s)?[*_`]{0,2}[A-Za-z ]{0,20}|,?\sfrom\s[*_`]{0,2})"
 )
 _MOST_NUMBERS = 12
-"""A line with more numbers than this is looked at around each claim only."""
+"""In a line with more numbers than this, only those around each claim are considered."""
 
 _GAP = 80
-"""Characters that may stand between a claim and the pair of numbers that it is about."""
+"""Maximum number of characters between a claim and the pair of numbers that it is about."""
 
 _ALONE_LENGTH = 200
 _SURE_DIGITS = 3
@@ -42,7 +42,7 @@ _ALONE = re.compile(r"[\s>*|-]{0,8}[A-Za-z][A-Za-z ()/_-]{0,40}[:=]")
 
 @dataclass(frozen=True)
 class ComparedPair:
-    """Two numbers that a text sets against each other, with its place in the text."""
+    """Two numbers that a text compares, at `start` to `end`. `ordered`: `a` is the older one."""
 
     a: StatedNumber
     b: StatedNumber
@@ -52,12 +52,12 @@ class ComparedPair:
 
     @property
     def operands(self) -> tuple[StatedNumber, StatedNumber]:
-        """Return (old, new); of two numbers in no order the smaller one first, as a gain is stated."""
+        """Return (old, new); of two unordered numbers the smaller first, as for a gain."""
         return (self.a, self.b) if self.ordered or self.a.number.value <= self.b.number.value else (self.b, self.a)
 
 
 def pairs(text: str, numbers: Sequence[StatedNumber]) -> list[ComparedPair]:
-    """Return the neighbouring numbers of one unit that the text compares: `A -> B`, `from A to B`, `A vs B`."""
+    """Return neighbouring numbers of one unit that the text compares: `A -> B`, `from A to B`, `A vs B`."""
     compared = []
     for a, b in pairwise(numbers):
         if b.start - a.end > _GAP:
@@ -73,7 +73,7 @@ def pairs(text: str, numbers: Sequence[StatedNumber]) -> list[ComparedPair]:
 
 
 def _is_measured(a: StatedNumber, b: StatedNumber) -> bool:
-    """Return whether two numbers can be measured speeds, and not counts: a unit, or digits enough."""
+    """Return whether two numbers may be measured speeds rather than counts: they have a unit, or enough digits."""
     if a.number.value <= 0 or b.number.value <= 0:
         return False
     if a.unit and b.unit:
@@ -82,7 +82,7 @@ def _is_measured(a: StatedNumber, b: StatedNumber) -> bool:
 
 
 def line_changes(lines: Sequence[str], location: Location, about: str) -> Iterator[tuple[Claim, ClaimFinding, str]]:
-    """Yield each claim of the line at a place with its finding, and the words around it that say what it is about."""
+    """Yield each claim of the line at `location` with its finding, and the words around it, which give its subject."""
     line = lines[location.line - 1]
     stated = claims(line)
     if not stated:
@@ -117,7 +117,7 @@ def judged(
     *,
     sure: bool,
 ) -> ClaimFinding:
-    """Return the finding on a claim by its numbers (old, new); `sure`: nothing else can be meant."""
+    """Return the finding on a claim by its numbers (old, new). `sure`: no other numbers can be meant."""
     chosen = next((pair for pair in compared if _fits(claim, pair)), compared[0])
     old, new = in_one_unit(*chosen)
     fits = claim.fits(old, new)
@@ -126,21 +126,21 @@ def judged(
     ratio = f"{chosen[1].text} against {chosen[0].text}{where}"
     speed = names_a_speed(context) or chosen[0].unit in ("tok/s", "req/s")
     percent = 100 * (new.value / old.value - 1)
-    reason = f"{ratio} = {percent:+.2f}%" if claim.kind == "percent" else f"{ratio} = {change:.3g}x"
+    reason = f"{ratio} = {percent:+.2f}%" if claim.kind is ClaimKind.PERCENT else f"{ratio} = {change:.3g}x"
     if not fits and (claim.hedged or not sure):
-        return not_checked(location, about, claim, "its numbers are not named clearly enough")
+        return not_checked(location, about, claim, "the text does not clearly identify its numbers")
     verdict = ClaimVerdict.CONFIRMED if fits else ClaimVerdict.WRONG
-    if fits and speed and abs(percent) < NOISE_PERCENT and claim.kind == "percent":
+    if fits and speed and abs(percent) < NOISE_PERCENT and claim.kind is ClaimKind.PERCENT:
         verdict, reason = ClaimVerdict.NOISE, f"{reason}; {NOISE_REASON}"
-    stated = claim.size.value if claim.kind == "ratio" or change >= 0 else -claim.size.value
+    stated = claim.size.value if claim.kind is ClaimKind.RATIO or change >= 0 else -claim.size.value
     return ClaimFinding(
         location, about, claim.text, verdict, reason, claim.kind, stated, change, claim.unit, tuple(sources)
     )
 
 
 def _size(claim: Claim, old: Number, new: Number) -> float:
-    """Return the size of a change in the unit of the claim, by the convention of the claim where one fits."""
-    if claim.kind == "ratio":
+    """Return the size of a change in the unit of the claim, by the convention that fits the claim, if any."""
+    if claim.kind is ClaimKind.RATIO:
         return claim.changes(old, new)[0].value
     change = 100 * (new.value / old.value - 1)
     fitting = next((size.value for size in claim.changes(old, new) if size.agrees(claim.size)), abs(change))
@@ -148,7 +148,7 @@ def _size(claim: Claim, old: Number, new: Number) -> float:
 
 
 def not_checked(location: Location, about: str, claim: Claim, why: str) -> ClaimFinding:
-    """Return the finding on a claim whose two numbers are not known."""
+    """Return the finding on a claim whose two numbers are unknown."""
     return ClaimFinding(
         location, about, claim.text, ClaimVerdict.NOT_CHECKED, why, claim.kind, claim.size.value, None, claim.unit
     )
@@ -161,7 +161,7 @@ def _fits(claim: Claim, pair: tuple[StatedNumber, StatedNumber]) -> bool:
 def _own_pairs(
     line: str, claim: Claim, compared: Sequence[ComparedPair], before: int, after: int
 ) -> list[tuple[StatedNumber, StatedNumber]]:
-    """Return the pair right before a claim, else the one right after it in the words that say so."""
+    """Return the pair directly before a claim, or else the pairs that follow it in parentheses or after `from`."""
     for pair in compared:
         near = before <= pair.start and 0 <= claim.start - pair.end < _GAP
         if near and _CLAIM_FOLLOWS.fullmatch(line[pair.end : claim.start]):
@@ -175,7 +175,7 @@ def _own_pairs(
 
 
 def _named_twice(line: str, claim: Claim, numbers: Sequence[StatedNumber]) -> list[tuple[StatedNumber, StatedNumber]]:
-    """Return (other, own): the named number right before a claim, and those of the same name before it."""
+    """Return (other, own): numbers of the same name before the claim, and the named number directly before it."""
     own = _right_before(line, claim, numbers)
     if own is None or not own.label:
         return []
@@ -196,7 +196,7 @@ def _right_before(line: str, claim: Claim, numbers: Sequence[StatedNumber]) -> S
 def _named_above(
     lines: Sequence[str], number: int, claim: Claim, numbers: Sequence[StatedNumber]
 ) -> Iterator[tuple[tuple[StatedNumber, StatedNumber], int]]:
-    """Yield ((old, new), line) for the lines above that hold the same name and nothing else, as in a flattened page."""
+    """Yield ((old, new), line) for lines above that contain only the same name, as in a flattened page."""
     own = _right_before(lines[number - 1], claim, numbers)
     if own is None or not own.label or not _ALONE.match(lines[number - 1]) or "|" in lines[number - 1].strip("| "):
         return
@@ -216,12 +216,12 @@ def _by_any(
     compared: Sequence[ComparedPair],
     line: str,
 ) -> ClaimFinding:
-    """Return CONFIRMED where two measured numbers of the line give the claim to all its digits, else NOT_CHECKED."""
+    """Return CONFIRMED if two measured numbers of the line give all digits of the claim, otherwise NOT_CHECKED."""
     near = [number for number in numbers if number.end <= claim.start][-_MOST_NUMBERS:]
     near += [number for number in numbers if number.start >= claim.end][:_MOST_NUMBERS]
     candidates = [pair.operands for pair in compared]
     candidates += [(a, b) for a, b in combinations(near, 2) if comparable(a, b) and min(a.digits, b.digits) >= 3]
     fitting = [pair for pair in candidates if _fits(claim, pair)]
     if not fitting or claim.size.value == 0:
-        return not_checked(location, about, claim, "its two numbers are not named beside it")
+        return not_checked(location, about, claim, "the text does not give its two numbers")
     return judged(location, about, claim, fitting[:1], (), line, sure=False)

@@ -1,11 +1,11 @@
-"""Judge orderings: `A (10 tok/s) > B (8 tok/s)`. A `>` between anything else is no claim about speed."""
+"""Judge orderings such as `A (10 tok/s) > B (8 tok/s)`. Any other `>` is not a claim about speed."""
 
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from hpcsweep.check.claims.labelled_blocks import LabelledBlocks
-from hpcsweep.check.findings import ClaimFinding, ClaimVerdict
+from hpcsweep.check.findings import ClaimFinding, ClaimKind, ClaimVerdict
 from hpcsweep.check.measured_figures import NOISE_PERCENT, NOISE_REASON
 from hpcsweep.check.quantities import THROUGHPUTS, StatedNumber, in_one_unit, quantities
 from hpcsweep.check.recomputed.tracing import Tracer, rounded
@@ -21,7 +21,7 @@ _ITEM = re.compile(
 def orderings(
     line: str, location: Location, about: str, tracer: Tracer, labelled: LabelledBlocks
 ) -> Iterator[ClaimFinding]:
-    """Yield the finding on the ordering that a line states: the numbers fall, and blocks of the document have them."""
+    """Yield the finding on an ordering: whether the numbers decrease, and whether blocks of the document have them."""
     if ">" not in line or "(" not in line or line.lstrip().startswith(">"):
         return
     items = [_ITEM.fullmatch(text) for text in _SEPARATOR.split(line)]
@@ -33,7 +33,7 @@ def orderings(
     times = all(value.seconds for _, value in valued if value.unit)
     if not units or (len(units) > 1 and not times) or not (times or units <= {"tok/s", "req/s"}):
         return
-    parts = [f"{name} has no number" for name, value in named if value is None]
+    parts = [f"{name} does not have a number" for name, value in named if value is None]
     verdict = ClaimVerdict.CONFIRMED if len(valued) > 1 else ClaimVerdict.NOT_CHECKED
     for name, value in valued:
         source, lines = _source(value, tracer, times=times)
@@ -58,7 +58,7 @@ def orderings(
             verdict = ClaimVerdict.NOISE
             parts.append(NOISE_REASON)
     yield ClaimFinding(
-        location, about, line.strip()[:160], verdict, "; ".join(parts), "ordering", sources=(location.line,)
+        location, about, line.strip()[:160], verdict, "; ".join(parts), ClaimKind.ORDERING, sources=(location.line,)
     )
 
 
@@ -83,4 +83,4 @@ def _source(value: StatedNumber, tracer: Tracer, *, times: bool) -> tuple[str, t
     if scaled is not None:
         figure, replicas = scaled
         return f"line {figure.location.line} ({replicas} x {shown(figure.value.value)})", (figure.location.line,)
-    return "no block of this document has it", ()
+    return "not in any block of this document", ()

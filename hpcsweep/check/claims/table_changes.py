@@ -1,8 +1,8 @@
-"""Judge the changes that stand in a table against the cells that they were computed from.
+"""Judge the changes in a table against the cells from which they were computed.
 
-A table does not say which two cells a change belongs to. Each possible rule is tried for a whole column of changes:
-two columns of the same row, or the same column of a base row. The rule that explains the column is the one that is
-meant, and only a change that no rule explains is wrong. A column that no rule explains cannot be checked.
+A table does not state which two cells a change compares. Each possible rule is tried for a whole column of changes:
+two columns of the same row, or the same column of a base row. The rule that explains the column is taken as the
+intended one, and only a change that no rule explains is wrong. A column that no rule explains cannot be checked.
 """
 
 import re
@@ -12,7 +12,7 @@ from itertools import combinations
 
 from hpcsweep.check.claims.claim import Claim, cell_claim, claims
 from hpcsweep.check.claims.line_changes import judged, not_checked
-from hpcsweep.check.findings import ClaimFinding
+from hpcsweep.check.findings import ClaimFinding, ClaimKind
 from hpcsweep.check.quantities import StatedNumber, comparable, in_one_unit, metrics_of, names_a_speed, quantities
 from hpcsweep.imports.documents.model import Location, ParsedTable
 
@@ -26,12 +26,12 @@ _MOST_COLUMNS = 12
 _MOST_BASES = 10
 _MOST_ROWS = 200
 _PROOF = 3
-"""Changes that a rule must explain before it may contradict another one; fewer where the table names its base."""
+"""Changes that a rule must explain before it may contradict another change; fewer where the table names its base."""
 
 
 @dataclass(frozen=True)
 class _StatedChange:
-    """A claim in a cell. `own`: the column of the number that it stands beside; None: it has a column of its own."""
+    """A claim in a cell. `own`: the column, if a number is in the same cell; None: a column of changes only."""
 
     row: int
     column: int
@@ -41,7 +41,7 @@ class _StatedChange:
 
 @dataclass(frozen=True)
 class _ChangeRule:
-    """Where the two numbers of each change of a column are. `base`: a row, or None: both are in the row itself."""
+    """The cells of the two numbers of each change in a column. `base`: row of the old number; None: the same row."""
 
     old: int
     new: int
@@ -56,7 +56,7 @@ Cells = Mapping[tuple[int, int], StatedNumber]
 
 
 def table_changes(table: ParsedTable, settled: Mapping[tuple[int, str], object]) -> Iterator[ClaimFinding]:
-    """Yield the findings on the changes in a table; `settled`: (line, text) of the claims that the line judged."""
+    """Yield the findings on the changes in a table. `settled`: (line, text) of claims already judged by their line."""
     rows = table.rows[:_MOST_ROWS]
     stated = [change for change in _stated(table) if (rows[change.row][0], change.claim.text) not in settled]
     if not stated:
@@ -84,7 +84,7 @@ def _stated(table: ParsedTable) -> Iterator[_StatedChange]:
 
 
 def _first_number(text: str) -> StatedNumber | None:
-    """Return the number that a cell states; None: there is none, or several."""
+    """Return the number in a cell; None: none, or several."""
     inside = claims(text)
     numbers = [number for number in quantities(text) if not any(c.start <= number.start < c.end for c in inside)]
     plain = [number for number in numbers if number.unit != "%" and number.number.value > 0]
@@ -115,7 +115,7 @@ def _column(
             by = best
         operands = _operands(by, change, cells) if by else None
         if by is None or operands is None or (by is not best and not by.natural):
-            yield not_checked(location, about, change.claim, "the table does not say against which numbers")
+            yield not_checked(location, about, change.claim, "the table does not state which numbers it compares")
             continue
         source = table.rows[by.cells(change.row)[0][0]][0]
         context = " ".join((table.columns[by.new], *table.rows[change.row][1][:1], table.context.label))
@@ -128,7 +128,7 @@ def _column(
 def _rules(
     table: ParsedTable, cells: Cells, members: Sequence[_StatedChange], claimed: set[int]
 ) -> Iterator[_ChangeRule]:
-    """Yield every rule by which the changes of one column may have been computed, the natural ones first."""
+    """Yield every rule by which the changes of a column may have been computed, the most natural first."""
     own = members[0].own
     columns = sorted({column for _, column in cells} - ({members[0].column} if own is None else set()))
     alike = [c for c in columns if c == own or own is None or _same_metric(table, c, own)]
@@ -154,12 +154,12 @@ def _rules(
 
 
 def _same_metric(table: ParsedTable, a: int, b: int) -> bool:
-    """Return whether two columns can hold the same metric: both name the same one, or neither names any."""
+    """Return whether two columns may have the same metric: both name the same metric, or neither names any."""
     return set(metrics_of(table.columns[a])) == set(metrics_of(table.columns[b]))
 
 
 def _operands(rule: _ChangeRule, change: _StatedChange, cells: Cells) -> tuple[StatedNumber, StatedNumber] | None:
-    """Return (old, new) of a change by a rule; None: a cell has no number, or they have different units."""
+    """Return (old, new) of a change by a rule; None: a cell lacks a number, or the units differ."""
     old, new = (cells.get(cell) for cell in rule.cells(change.row))
     if old is None or new is None or rule.base == change.row or not comparable(old, new):
         return None
@@ -184,9 +184,9 @@ def _proven(
 
 
 def _is_difference(rule: _ChangeRule, change: _StatedChange, cells: Cells) -> bool:
-    """Return whether a percentage is the difference of its numbers, as percent points are."""
+    """Return whether a percentage is the difference of its numbers, that is, percentage points."""
     operands = _operands(rule, change, cells)
-    if operands is None or change.claim.kind != "percent":
+    if operands is None or change.claim.kind is not ClaimKind.PERCENT:
         return False
     old, new = in_one_unit(*operands)
     return (

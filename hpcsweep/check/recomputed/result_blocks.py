@@ -1,6 +1,6 @@
-"""A benchmark against its own figures: each figure that follows from others is computed from them again.
+"""Check a result block against itself: recompute each figure that follows from others.
 
-A printed value may differ by what its digits leave open, and not by more.
+A printed value may differ by the uncertainty of its last digit, and not by more.
 """
 
 import math
@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
-from hpcsweep.analysis.measured.vllm_bench import summarize, vllm_json
-from hpcsweep.check.findings import ClaimFinding, ClaimVerdict
+from hpcsweep.analysis.measured.vllm_bench import bench_summary
+from hpcsweep.check.findings import ClaimFinding, ClaimKind, ClaimVerdict
 from hpcsweep.imports.documents.model import Benchmark
 from hpcsweep.imports.documents.numbers import Number, shown, stored
 
@@ -30,7 +30,7 @@ _AT_LEAST = (
 
 
 def recompute(benchmark: Benchmark) -> list[ClaimFinding]:
-    """Every figure that can be recomputed, confirmed or wrong."""
+    """Return a finding on every figure that can be recomputed."""
     return [*_rates(benchmark), *_sums(benchmark), *_order(benchmark), *_times(benchmark), *_details(benchmark)]
 
 
@@ -45,7 +45,7 @@ def _finding(
         claim=f"{name} = {shown(stated.value)} {unit}".rstrip(),
         verdict=ClaimVerdict.CONFIRMED if fits else ClaimVerdict.WRONG,
         reason=f"{how} = {shown(recomputed.value)}",
-        kind="figure",
+        kind=ClaimKind.FIGURE,
         stated=stated.value,
         recomputed=recomputed.value,
         unit=unit,
@@ -53,10 +53,10 @@ def _finding(
 
 
 def _rates(benchmark: Benchmark) -> Iterator[ClaimFinding]:
-    """Yield each throughput against amount / duration.
+    """Compare each throughput with amount / duration.
 
-    A tool may take its rates over another time: GuideLLM averages over the time in which requests were under way.
-    So a rate is wrong only where another rate of its block follows the formula, or where a client is known to use it.
+    A tool may use another duration: GuideLLM averages over the time in which requests were in flight. Therefore a rate
+    is wrong only if another rate of its block follows the formula, or if the client is known to use it.
     """
     figures = benchmark.figures
     duration = figures.get("duration")
@@ -80,19 +80,19 @@ def _rates(benchmark: Benchmark) -> Iterator[ClaimFinding]:
         agrees = figures[name].agrees(rate)
         if not agrees and not fitting and not (len(rated) == 1 and _is_standard(benchmark)):
             finding = _finding(benchmark, name, rate, how, unit)
-            why = f"{how}; no rate of this block is amount / duration: its tool counts otherwise"
+            why = f"{how}; no rate of this block is amount / duration, so the tool uses another definition"
             yield replace(finding, verdict=ClaimVerdict.NOT_CHECKED, reason=why)
             continue
         yield _finding(benchmark, name, rate, how, unit)
 
 
 def _is_standard(benchmark: Benchmark) -> bool:
-    """Return whether a client wrote the block whose rates are amount / duration, as far as its lines show."""
+    """Return whether the block is from a client whose rates are known to be amount / duration."""
     return benchmark.tool in _STANDARD and not benchmark.unread
 
 
 def _sums(benchmark: Benchmark) -> Iterator[ClaimFinding]:
-    """Total = in + out; text + vision = input; and a throughput of nothing is no result."""
+    """Check that total = input + output and text + vision = input, and note failed or uncounted requests."""
     figures = benchmark.figures
     parts = ("input_throughput", "output_throughput")
     if "total_token_throughput" in figures and all(part in figures for part in parts):
@@ -110,7 +110,7 @@ def _sums(benchmark: Benchmark) -> Iterator[ClaimFinding]:
             f"a result of {shown(completed.value)} requests",
             ClaimVerdict.NOTE,
             f"{shown(failed.value)} of {shown(failed.value + completed.value)} requests failed and are in no average",
-            "failures",
+            ClaimKind.FAILURES,
         )
     counted, sent = figures.get("total_output_tokens"), figures.get("total_output_tokens_retokenized")
     if counted is not None and sent is not None and counted.value > 0 and sent.value < 0.95 * counted.value:
@@ -119,8 +119,8 @@ def _sums(benchmark: Benchmark) -> Iterator[ClaimFinding]:
             benchmark.label,
             f"total_output_tokens = {shown(counted.value)}",
             ClaimVerdict.NOTE,
-            f"the text that came back has {shown(sent.value)} tokens: tokens are counted that nobody received",
-            "tokens",
+            f"the returned text has {shown(sent.value)} tokens; the count includes tokens that were not received",
+            ClaimKind.TOKENS,
             stated=counted.value,
             recomputed=sent.value,
             unit="tokens",
@@ -128,7 +128,7 @@ def _sums(benchmark: Benchmark) -> Iterator[ClaimFinding]:
 
 
 def _order(benchmark: Benchmark) -> Iterator[ClaimFinding]:
-    """Percentiles do not fall, a peak is not below the average."""
+    """Check that percentiles do not decrease and that a peak is not below the average."""
     figures = benchmark.figures
     for metric in _METRICS:
         median = figures.get(f"median_{metric}_ms") or figures.get(f"p50_{metric}_ms")
@@ -149,19 +149,19 @@ def _order(benchmark: Benchmark) -> Iterator[ClaimFinding]:
                 fits = figures[high].agrees(least)
                 finding = _finding(benchmark, high, least, f"cannot be below {low}", unit, agrees=fits)
                 if not fits and high == "max_output_tokens_per_s":
-                    why = f"it is below {low} = {shown(figures[low].value)}: vLLM counts chunks for its peak, and with "
-                    why += "speculative decoding a chunk has several tokens"
+                    why = f"the value is below {low} = {shown(figures[low].value)}: vLLM counts chunks for its peak, "
+                    why += "and with speculative decoding a chunk has several tokens"
                     finding = replace(finding, verdict=ClaimVerdict.NOTE, reason=why)
                 yield finding
 
 
 def _in_buckets(duration: Number | None) -> Number:
-    """The share of an average that the fullest of its one-second buckets has at least: the last one is not full."""
+    """Return the least ratio of the fullest one-second bucket to the average, since the last bucket is not full."""
     return Number(1.0 if duration is None or duration.value <= 0 else duration.value / (math.floor(duration.value) + 1))
 
 
 def _times(benchmark: Benchmark) -> Iterator[ClaimFinding]:
-    """The requests fit into the duration, and the mean times into each other."""
+    """Check that the requests fit into the duration, and the mean times into each other."""
     figures = benchmark.figures
     duration, completed = figures.get("duration"), figures.get("completed")
     if duration is None or completed is None or completed.value <= 0 or duration.value <= 0:
@@ -176,7 +176,7 @@ def _times(benchmark: Benchmark) -> Iterator[ClaimFinding]:
     )
     if ttft is None or tokens is None or gap is None or tokens.value < completed.value:
         return
-    # The mean TPOT is over requests: where lengths differ, short answers may raise it. So the lower of both counts.
+    # The mean TPOT is over requests, so short outputs may raise it where lengths differ: use the lower of both.
     each = tokens.value / completed.value
     mean_s = (ttft.value + gap.value * (each - 1)) / 1000
     fits = mean_s <= duration.value * 1.001 + duration.tolerance
@@ -186,8 +186,8 @@ def _times(benchmark: Benchmark) -> Iterator[ClaimFinding]:
         claim=f"duration = {shown(duration.value)} s",
         verdict=ClaimVerdict.CONFIRMED if fits else ClaimVerdict.WRONG,
         reason=f"a mean request takes TTFT + {shown(each - 1)} x {shown(gap.value)} ms = {shown(mean_s)} s"
-        + ("" if fits else ": longer than the whole benchmark"),
-        kind="plausibility",
+        + ("" if fits else ", longer than the whole benchmark"),
+        kind=ClaimKind.PLAUSIBILITY,
         stated=duration.value,
         recomputed=None if fits else mean_s,
         unit="s",
@@ -195,11 +195,11 @@ def _times(benchmark: Benchmark) -> Iterator[ClaimFinding]:
 
 
 def _details(benchmark: Benchmark) -> Iterator[ClaimFinding]:
-    """The summary from the single requests, by the formulas of `vllm bench serve`."""
+    """Recompute the summary from the single requests, with the formulas of `vllm bench serve`."""
     duration = benchmark.value("duration")
     if not benchmark.samples or duration is None or duration <= 0 or benchmark.tool == "guidellm":
         return
-    ours = vllm_json(summarize(benchmark.samples, duration, percentiles=_percentiles(benchmark.figures)))
+    ours = bench_summary(benchmark.samples, duration, percentiles=_percentiles(benchmark.figures))
     peaks = ("max_output_tokens_per_s", "max_concurrent_requests")
     for name, value in ours.items():
         if value is None or name not in benchmark.figures or (name in peaks and not benchmark.timed):

@@ -1,4 +1,4 @@
-"""A table of samples against itself: its rates, its averages, and the cold first request inside them."""
+"""Check a sample table against itself: its rates, its averages, and the effect of a cold first request."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ import numpy as np
 
 from hpcsweep.analysis.measured.samples import columns_of, measure, with_cold_marks
 from hpcsweep.analysis.rows import AttemptRow, WorkloadRow
-from hpcsweep.check.findings import ClaimFinding, ClaimVerdict
+from hpcsweep.check.findings import ClaimFinding, ClaimKind, ClaimVerdict
 from hpcsweep.imports.documents.model import Location, SampleTable
 from hpcsweep.imports.documents.numbers import Number, shown
 from hpcsweep.imports.results.sample_rows import rows_of
 
 _UNITS = {"e2e_s": "s", "ttft_s": "s", "tps": "tok/s", "prompt_tokens": "tokens", "completion_tokens": "tokens"}
 COLD_SHARE = 0.10
-"""A first request that took this share longer than the median of the others changed the average by being cold."""
+"""A first request that took this share longer than the median of the others is cold, and distorts the average."""
 
 
 @dataclass(frozen=True)
 class WarmMean:
-    """Means of a table's tokens/s: of all samples, and without the first one. `slow`: the first took visibly longer."""
+    """Mean tokens/s of a table: of all samples (`everything`) and without the first (`warm`)."""
 
     everything: float
     warm: float
@@ -30,14 +30,14 @@ class WarmMean:
 
     @property
     def slow(self) -> bool:
-        """Whether the first request was cold in its effect, not only by its place."""
+        """Return whether the first request took clearly longer than the others."""
         return self.first_s > (1 + COLD_SHARE) * self.median_s
 
 
 def warm_mean(table: SampleTable) -> WarmMean | None:
-    """With and without the first request of the table; None: fewer than two samples have tokens and a time.
+    """Return the means with and without the first request; None: fewer than two samples have tokens and a time.
 
-    The analysis marks the cold sample by its place, as it does for every set of rows that nobody warmed up.
+    The analysis marks the first sample as cold, as for every set of rows without a warm-up.
     """
     row = WorkloadRow(table.group, samples=rows_of(table))
     attempt = AttemptRow(1, None, None, "", False, 1.0, None, None, workloads=(row,))
@@ -54,12 +54,12 @@ def warm_mean(table: SampleTable) -> WarmMean | None:
 
 
 def recompute_table(table: SampleTable) -> list[ClaimFinding]:
-    """Each row's tokens/s, each average, and what a cold first request does to them."""
+    """Return findings on each row's tokens/s, each average, and the effect of a cold first request."""
     return [*_row_rates(table), *_averages(table), *_cold(table)]
 
 
 def _row_rates(table: SampleTable) -> Iterator[ClaimFinding]:
-    """Yield the rate of each row: wrong where most others are tokens / time, as else the table counts otherwise."""
+    """Check the rate of each row against tokens / time; wrong only if most rows of the table follow the formula."""
     rated = []
     for sample in table.samples:
         if sample.completion_tokens is None or sample.e2e_s is None or sample.tps is None or not sample.e2e_s.value:
@@ -75,8 +75,8 @@ def _row_rates(table: SampleTable) -> Iterator[ClaimFinding]:
             about=f"{table.label}, {sample.name}",
             claim=f"TPS = {shown(stated.value)}",
             verdict=ClaimVerdict.CONFIRMED if agrees else otherwise,
-            reason=reason if agrees or follows else f"{reason}: the rows of this table count otherwise",
-            kind="sample",
+            reason=reason if agrees or follows else f"{reason}; the rows of this table use another definition",
+            kind=ClaimKind.SAMPLE,
             stated=stated.value,
             recomputed=tps.value,
             unit="tok/s",
@@ -97,7 +97,7 @@ def _averages(table: SampleTable) -> Iterator[ClaimFinding]:
             claim=f"average {column} = {shown(stated.value)} {_UNITS[column]}",
             verdict=ClaimVerdict.CONFIRMED if stated.agrees(mean) else ClaimVerdict.WRONG,
             reason=f"mean of {len(table.samples)} rows = {shown(mean.value)}",
-            kind="average",
+            kind=ClaimKind.AVERAGE,
             stated=stated.value,
             recomputed=mean.value,
             unit=_UNITS[column],
@@ -105,7 +105,7 @@ def _averages(table: SampleTable) -> Iterator[ClaimFinding]:
 
 
 def _alternatives(table: SampleTable) -> Iterator[tuple[str, Number]]:
-    """Yield what an average may be besides the mean of its rows: the rate of all tokens in the whole time."""
+    """Yield other valid averages than the mean of the rows: the rate of all tokens in the whole time."""
     tokens = _mean([sample.completion_tokens for sample in table.samples])
     times = _mean([sample.e2e_s for sample in table.samples])
     if tokens is not None and times is not None and times.value > 0:
@@ -113,7 +113,7 @@ def _alternatives(table: SampleTable) -> Iterator[tuple[str, Number]]:
 
 
 def _mean(values: Sequence[Number | int | None]) -> Number | None:
-    """None: a row has no value."""
+    """Return the mean; None: a row lacks the value."""
     numbers = [value if isinstance(value, Number) else Number(float(value)) for value in values if value is not None]
     if len(numbers) < len(values) or not numbers:
         return None
@@ -130,9 +130,9 @@ def _cold(table: SampleTable) -> Iterator[ClaimFinding]:
         about=f"{table.label}, {table.group}",
         claim=f"average TPS = {shown(stated.value)} as the speed of this configuration",
         verdict=ClaimVerdict.DOES_NOT_FOLLOW,
-        reason=f"the first request was cold: {shown(means.first_s)} s against {shown(means.median_s)} s; "
+        reason=f"the first request was cold ({shown(means.first_s)} s, others {shown(means.median_s)} s); "
         f"without it the mean of {means.n - 1} is {shown(means.warm)}",
-        kind="cold_in_average",
+        kind=ClaimKind.COLD_IN_AVERAGE,
         stated=stated.value,
         recomputed=means.warm,
         unit="tok/s",

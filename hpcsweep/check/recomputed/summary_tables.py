@@ -1,9 +1,9 @@
-"""Compare a summary table with the tables of samples that it summarises: its cells, and differences that are cold."""
+"""Compare a summary table with its sample tables: the cells, and differences caused by cold requests."""
 
 import re
 from collections.abc import Iterator, Sequence
 
-from hpcsweep.check.findings import ClaimFinding, ClaimVerdict
+from hpcsweep.check.findings import ClaimFinding, ClaimKind, ClaimVerdict
 from hpcsweep.check.measured_figures import NOISE_PERCENT, NOISE_REASON, KnownFigure, known_averages
 from hpcsweep.check.recomputed.sample_tables import WarmMean, warm_mean
 from hpcsweep.check.recomputed.tracing import rounded
@@ -17,7 +17,7 @@ _ID = re.compile(r"^[A-Za-z]?\d+[A-Za-z]?$|^[A-Za-z]{1,3}\d*$")
 
 
 def sample_cells(table: ParsedTable, document: ImportedDocument) -> Iterator[ClaimFinding]:
-    """Yield a finding on each speed of a summary whose row names a table of samples, or which one of them states."""
+    """Yield a finding on each speed in a summary whose row names a sample table, or that a sample table states."""
     known = known_averages(document)
     if not known:
         return
@@ -51,14 +51,23 @@ def _cell(
         lines = (source.location.line,)
         reason = f"{source.what} of {source}"
         return ClaimFinding(
-            location, about, claim, ClaimVerdict.CONFIRMED, reason, "cell", stated.value, source.value.value, "", lines
+            location,
+            about,
+            claim,
+            ClaimVerdict.CONFIRMED,
+            reason,
+            ClaimKind.CELL,
+            stated.value,
+            source.value.value,
+            "",
+            lines,
         )
     wanted = "tps" if _RATE.search(column) else "e2e_s" if re.search(r"latency|time", column, re.IGNORECASE) else ""
     mine = [figure for figure in own if figure.what == wanted]
     if len(mine) != 1:
-        reason = "no table of samples has it, and none is known to be for this case"
-        return ClaimFinding(location, about, claim, ClaimVerdict.NOT_CHECKED, reason, "cell", stated.value)
-    reason = f"no table of this document has it; the one for this case has {shown(mine[0].value.value)} "
+        reason = "not in any sample table, and no table is known to be for this case"
+        return ClaimFinding(location, about, claim, ClaimVerdict.NOT_CHECKED, reason, ClaimKind.CELL, stated.value)
+    reason = f"not in any table of this document; the table for this case has {shown(mine[0].value.value)} "
     reason += f"(line {mine[0].location.line})"
     lines = (mine[0].location.line,)
     return ClaimFinding(
@@ -67,7 +76,7 @@ def _cell(
         claim,
         ClaimVerdict.DOES_NOT_FOLLOW,
         reason,
-        "cell",
+        ClaimKind.CELL,
         stated.value,
         mine[0].value.value,
         "",
@@ -76,7 +85,7 @@ def _cell(
 
 
 def _details(row: Sequence[str], table: ParsedTable, details: Sequence[SampleTable]) -> list[SampleTable]:
-    """The tables of samples that a row of a summary stands for: its first cell names them, a cell their workload."""
+    """Return the sample tables that a summary row names: its first cell names them, another cell their workload."""
     if not row or not _ID.match(row[0]):
         return []
     named = [
@@ -89,7 +98,7 @@ def _details(row: Sequence[str], table: ParsedTable, details: Sequence[SampleTab
 
 
 def against_baseline(table: ParsedTable, details: Sequence[SampleTable]) -> Iterator[ClaimFinding]:
-    """Yield the difference of each row from the baseline's of the same workload, with and without the cold request."""
+    """Yield each row's difference from the baseline of the same workload, with and without the cold request."""
     rate = next((index for index, column in enumerate(table.columns) if _RATE.search(column)), None)
     if rate is None:
         return
@@ -120,9 +129,12 @@ def _difference(
     cold = (means.slow or base.slow) and abs(over_all) > 2 * abs(warm)
     text = f"{row[rate]} against {base_row[rate]} TPS ({over_all:+.1f}%)"
     remark = next((cell for cell in row[rate + 1 :] if re.search(r"slow|fast|similar|better|worse", cell, re.I)), "")
-    why = f"warm samples only: {means.warm:.2f} against {base.warm:.2f} ({warm:+.1f}%)"
+    why = f"warm samples: {means.warm:.2f} against {base.warm:.2f} ({warm:+.1f}%)"
     if cold:
-        verdict, why = ClaimVerdict.DOES_NOT_FOLLOW, f"the difference is a cold first request inside the average; {why}"
+        verdict, why = (
+            ClaimVerdict.DOES_NOT_FOLLOW,
+            f"the difference comes from a cold first request in the average; {why}",
+        )
     elif abs(over_all) < NOISE_PERCENT:
         verdict, why = ClaimVerdict.NOISE, f"{why}; {NOISE_REASON}"
     else:
@@ -133,7 +145,7 @@ def _difference(
         claim=f"{text}: {remark}" if remark else text,
         verdict=verdict,
         reason=why,
-        kind="cold_difference" if cold else "difference",
+        kind=ClaimKind.COLD_DIFFERENCE if cold else ClaimKind.DIFFERENCE,
         stated=over_all,
         recomputed=warm,
         unit="%",

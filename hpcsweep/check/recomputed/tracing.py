@@ -1,4 +1,4 @@
-"""Trace the speeds of a summary table to the result blocks of the same document."""
+"""Trace the speeds in a summary table to the result blocks of the same document."""
 
 import re
 from bisect import bisect_left
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hpcsweep.check.block_matching import BlockIndex, BlockMatch
 from hpcsweep.check.claims.claim import claims
-from hpcsweep.check.findings import ClaimFinding, ClaimVerdict
+from hpcsweep.check.findings import ClaimFinding, ClaimKind, ClaimVerdict
 from hpcsweep.check.measured_figures import KnownFigure, figures_of
 from hpcsweep.check.quantities import StatedNumber, metrics_of, quantities, unit_of_times
 from hpcsweep.imports.documents.model import ImportedDocument, Location, ParsedTable
@@ -18,11 +18,11 @@ _MOST_NAMED = 3
 _HEDGED = re.compile(r"[~\u2248<>\u2264\u2265]\s?$")
 _SURE_DIGITS = 3
 _PRINTED = 1.0
-"""Room for the last digit of a printed figure in the search by value."""
+"""Tolerance for the last digit of a printed figure in the search by value."""
 
 
 class Tracer:
-    """The figures of a document's blocks by metric and value, and what a cell is about."""
+    """The figures of a document's blocks by metric and value, and the blocks that a cell is about."""
 
     def __init__(self, document: ImportedDocument) -> None:
         self.cases = BlockIndex.of(document.benchmarks, document.lines)
@@ -37,7 +37,7 @@ class Tracer:
         return self._known[key]
 
     def matching(self, names: Sequence[str], stated: Number) -> list[KnownFigure]:
-        """Return the figures of these names that a stated number may be."""
+        """Return the figures of these names that agree with a stated number."""
         known = self.known(names)
         room = 2 * stated.tolerance + 1e-6 * abs(stated.value) + _PRINTED
         start = bisect_left(known, stated.value - room, key=lambda figure: figure.value.value)
@@ -50,7 +50,7 @@ class Tracer:
         return sorted(figures, key=lambda figure: figure.location)
 
     def scaled(self, names: Sequence[str], stated: Number) -> tuple[KnownFigure, int] | None:
-        """Return a throughput and the number of replicas of its server that give a stated number; None: none do."""
+        """Return a throughput and a number of replicas whose product is a stated number; None: none."""
         rates = [name for name in names if not name.endswith("_ms")]
         for replicas in range(2, _MOST_REPLICAS + 1) if rates else ():
             for figure in self.matching(rates, Number(stated.value / replicas, stated.tolerance)):
@@ -89,7 +89,7 @@ def _claim(quantity: StatedNumber, title: str) -> str:
 
 
 def _row_label(table: ParsedTable, row: Sequence[str]) -> str:
-    """Return the texts of a row that are no speeds: its name, and the settings beside it."""
+    """Return the texts of a row that are not speeds: its name and its settings."""
     parts = [row[0]]
     for title, cell in zip(table.columns[1:], row[1:], strict=False):
         if not metrics_of(title) and not metrics_of(cell) and not claims(cell) and len(cell) < 40:
@@ -98,7 +98,7 @@ def _row_label(table: ParsedTable, row: Sequence[str]) -> str:
 
 
 def _metric(cell: str, quantity: StatedNumber, title: str, row: str) -> Sequence[str]:
-    """Return the metric of a number: its name in the cell, else in the title of the column, else in the row's name."""
+    """Return the metric of a number, named in the cell, else in the column title, else in the row name."""
     if quantity.label:
         return metrics_of(f"{quantity.label} {quantity.unit if quantity.seconds else ''}")
     if quantity.unit in ("%", "GB", "MB", "W", "other"):
@@ -117,7 +117,7 @@ def traced(
     *,
     hedged: bool,
 ) -> ClaimFinding:
-    """Return where a stated speed comes from: a block, a multiple of one, or nowhere, beside the block of its case."""
+    """Return the finding on a stated speed: from a block, a multiple of a block, or not found."""
     stated = rounded(_in_ms(quantity, names))
     matching = tracer.matching(names, stated)
     locations = {block.location for block in case.blocks}
@@ -127,12 +127,12 @@ def traced(
         elsewhere = source.location not in locations and case.sure and len(own) == 1 and quantity.digits > _SURE_DIGITS
         if elsewhere and len(names) == 1 and _other_work(source, own[0]):
             reason = (
-                f"this is the value of another case (line {source.location.line}, {source.label}); the block for this "
+                f"this value is from another case (line {source.location.line}, {source.label}); the block for this "
             )
             reason += f"case has {shown(own[0].value.value)} (line {own[0].location.line})"
             lines: tuple[int, ...] = (source.location.line, own[0].location.line)
             return _finding(
-                location, about, claim, ClaimVerdict.WRONG, reason, "cell", stated, own[0].value.value, lines
+                location, about, claim, ClaimVerdict.WRONG, reason, ClaimKind.CELL, stated, own[0].value.value, lines
             )
         reason = f"{source.what} of {source}"
         return _finding(
@@ -141,7 +141,7 @@ def traced(
             claim,
             ClaimVerdict.CONFIRMED,
             reason,
-            "cell",
+            ClaimKind.CELL,
             stated,
             source.value.value,
             (source.location.line,),
@@ -149,7 +149,7 @@ def traced(
     scaled = tracer.scaled(names, stated)
     if scaled is not None:
         figure, replicas = scaled
-        reason = f"{replicas} x {shown(figure.value.value)}, {figure.what} of {figure}: assumes that replicas scale without loss"
+        reason = f"{replicas} x {shown(figure.value.value)}, {figure.what} of {figure}, if replicas scale without loss"
         value = replicas * figure.value.value
         return _finding(
             location,
@@ -157,7 +157,7 @@ def traced(
             claim,
             ClaimVerdict.CONFIRMED,
             reason,
-            "scaled_cell",
+            ClaimKind.SCALED_CELL,
             stated,
             value,
             (figure.location.line,),
@@ -169,12 +169,14 @@ def traced(
         )
         blocks = "the block" if len(case.blocks) == 1 else "the blocks"
         has = "has" if len(case.blocks) == 1 else "have"
-        reason = f"no block of this document has it; {blocks} for this case {has} {listed}"
+        reason = f"not in any block of this document; {blocks} for this case {has} {listed}"
         lines = tuple(figure.location.line for figure in own[:_MOST_NAMED])
         nearest = min(own, key=lambda figure: abs(figure.value.value - stated.value)).value.value
-        return _finding(location, about, claim, ClaimVerdict.DOES_NOT_FOLLOW, reason, "cell", stated, nearest, lines)
-    reason = "no block of this document has it, and none is known to be for this case"
-    return _finding(location, about, claim, ClaimVerdict.NOT_CHECKED, reason, "cell", stated, None, ())
+        return _finding(
+            location, about, claim, ClaimVerdict.DOES_NOT_FOLLOW, reason, ClaimKind.CELL, stated, nearest, lines
+        )
+    reason = "not in any block of this document, and no block is known to be for this case"
+    return _finding(location, about, claim, ClaimVerdict.NOT_CHECKED, reason, ClaimKind.CELL, stated, None, ())
 
 
 def _other_work(source: KnownFigure, own: KnownFigure) -> bool:
@@ -187,7 +189,7 @@ def _finding(
     claim: str,
     verdict: ClaimVerdict,
     reason: str,
-    kind: str,
+    kind: ClaimKind,
     stated: Number,
     recomputed: float | None,
     lines: tuple[int, ...],
@@ -196,14 +198,14 @@ def _finding(
 
 
 def _in_ms(quantity: StatedNumber, names: Sequence[str]) -> Number:
-    """Return the number in the unit of the figures: times are in ms there."""
+    """Return the number in the unit of the figures, which have times in ms."""
     if names[0].endswith("_ms") and quantity.seconds and quantity.unit != "ms":
         return quantity.number * Number(1000 * quantity.seconds)
     return quantity.number
 
 
 def rounded(stated: Number) -> Number:
-    """Return a number with what its last digit leaves open; a whole one that ends in zeros as rounded to those."""
+    """Return a number with the uncertainty of its last digit; a whole number that ends in zeros counts as rounded."""
     if abs(stated.value) >= 1e15:
         return stated
     value, unit = int(stated.value), 1

@@ -1,10 +1,10 @@
-"""`hpcsweep cancel`: one call to the scheduler a job, remembered by us."""
+"""`hpcsweep cancel`: cancel runs, with one call to the scheduler per submission."""
 
 import json
 
 import click
 
-from hpcsweep.cli.context import session
+from hpcsweep.cli.context import refresh, session
 from hpcsweep.cli.output import note, say, say_json
 from hpcsweep.cli.runs import choose_runs
 from hpcsweep.submit.client import cancel as cancel_runs
@@ -18,27 +18,26 @@ from hpcsweep.units import counted
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[SWEEP] [RUN]...")
-@click.option("--yes", is_flag=True, help="Also cancel the runs that share an allocation with a named one.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was cancelled as JSON.")
+@click.option("--yes", is_flag=True, help="Also cancel the other runs in the allocations of the named ones.")
+@click.option("--json", "as_json", is_flag=True, help="Print the cancelled runs as JSON.")
 @click.pass_context
 def cancel(ctx: click.Context, names: tuple[str, ...], yes: bool, as_json: bool) -> None:
-    """Cancel a sweep, or runs of it.
+    """Cancel a sweep, or some of its runs.
 
-    Without a name: the latest sweep. RUN is a label, a unique beginning of one, or SWEEP/LABEL.
+    The default is the latest sweep. RUN is a label, a unique prefix of a label, or SWEEP/LABEL.
     """
     with session(ctx) as opened:
         chosen = choose_runs(opened.home, names)
         ctx.with_resource(changing([sweep for sweep, _ in chosen], "cancel", note))
-        for trouble in opened.refresh([sweep.name for sweep, _ in chosen], ended_too=True):  # and finds lost jobs
-            click.echo(f"warning: {trouble}", err=True)
-        alive = _alive(opened, [sweep.name for sweep, _ in chosen])
+        refresh(opened, [sweep.name for sweep, _ in chosen], ended_too=True)  # also finds jobs of lost submissions
+        active = _active(opened, [sweep.name for sweep, _ in chosen])
         done: dict[str, list[str]] = {}
         for sweep, labels in chosen:
             shared = neighbours(sweep, labels) if labels is not None else []
             if shared and not yes:
                 raise click.UsageError(
-                    f"{', '.join(sorted(labels or ()))} shares its allocation with {', '.join(shared)}: "
-                    "add --yes to cancel all of them"
+                    f"{', '.join(sorted(labels or ()))} shares an allocation with {', '.join(shared)}. "
+                    "Add --yes to cancel all of them."
                 )
             with opened.store.reading() as connection:
                 ended = ended_tasks(connection, sweep.name)
@@ -48,17 +47,17 @@ def cancel(ctx: click.Context, names: tuple[str, ...], yes: bool, as_json: bool)
             say_json(json.dumps({"cancelled": done}, indent=1))
             return
         for name, cancelled in done.items():
-            told = len(alive[name].intersection(cancelled))
-            over = len(cancelled) - told
+            stopped = len(active[name].intersection(cancelled))
+            ended_before = len(cancelled) - stopped
             say(
-                f"{name}: told {counted(told, 'run')} to stop"
-                + (f", {over} had ended already" if over else "")
-                + f"; `hpcsweep status {name}` shows how they ended"
+                f"{name}: cancelled {counted(stopped, 'run')}"
+                + (f" ({ended_before} had already ended)" if ended_before else "")
+                + f"; `hpcsweep status {name}` shows their outcomes"
             )
 
 
-def _alive(opened: Session, sweeps: list[str]) -> dict[str, set[str]]:
-    """Sweep -> labels of its runs that have not ended, as far as is known."""
+def _active(opened: Session, sweeps: list[str]) -> dict[str, set[str]]:
+    """Return the labels of the runs that have not ended, by sweep."""
     with opened.store.reading() as connection:
-        found = read_runs(connection, sweeps)
-    return {sweep.name: {run.run for run in sweep.runs if not run.verdict.state.final} for sweep in found}
+        states = read_runs(connection, sweeps)
+    return {sweep.name: {run.run for run in sweep.runs if not run.verdict.state.final} for sweep in states}

@@ -1,4 +1,4 @@
-"""`hpcsweep check`: the claims of somebody's report, recomputed."""
+"""`hpcsweep check`: check the claims of a report against its own numbers."""
 
 import json
 import sys
@@ -17,25 +17,29 @@ from hpcsweep.report.imported import check_document, check_json
 
 @click.command()
 @click.argument("report", type=click.Path(path_type=Path), metavar="REPORT.md")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON (see docs/import.md).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/import.md).")
 @click.option("-v", "--verbose", is_flag=True, help="Also list the claims that cannot be checked.")
 @click.pass_context
 def check(ctx: click.Context, report: Path, as_json: bool, verbose: bool) -> None:
-    """Recompute the claims of somebody's report.
+    """Check the claims of a benchmark report against its own numbers.
 
-    Averages, percentages, ratios, orderings, summary tables, the best of several settings and the recommended command
-    are compared with the numbers that the report itself gives. Anything that `hpcsweep import` reads can be checked.
-    A claim is judged only when the report names both of its numbers; differences that may be noise are not errors.
+    Averages, percentages, ratios, orderings, summary tables, best settings and the recommended command are recomputed
+    from the numbers in the report. Every format that `hpcsweep import` reads can be checked. A claim is judged only if
+    the report contains both of its numbers; differences within the noise are not errors.
 
-    Exit codes: 0 nothing wrong; 3 something does not add up; 1 it cannot be read, or nothing in it can be checked.
+    Exit codes: 0 no errors; 3 at least one claim is wrong; 1 the file cannot be read, or it has no claim to check.
     """
-    found = read_file(report)
-    findings = check_report(found)
+    imported = read_file(report)
+    findings = check_report(imported)
     if as_json:
-        say_json(json.dumps(check_json(found.file, findings, found), indent=1, ensure_ascii=False))
+        say_json(json.dumps(check_json(imported.file, findings, imported), indent=1, ensure_ascii=False))
     else:
-        write_document(check_document(found.file, findings, found, verbose=verbose), sys.stdout)
+        write_document(check_document(imported.file, findings, imported, verbose=verbose), sys.stdout)
     if not findings:
-        raise ReportError(f"{report}: nothing that can be checked", hint="docs/import.md lists what can be read")
-    if any(one.verdict in BAD for one in findings):
+        raise ReportError(
+            f"no claims to check in {report}",
+            code="nothing_to_check",
+            hint="docs/import.md lists the supported formats",
+        )
+    if any(finding.verdict in BAD for finding in findings):
         ctx.exit(3)

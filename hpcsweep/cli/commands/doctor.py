@@ -1,4 +1,4 @@
-"""`hpcsweep doctor`: what this machine is, and what is missing on it."""
+"""`hpcsweep doctor`: check this machine and its configuration."""
 
 import dataclasses
 import json
@@ -19,10 +19,10 @@ from hpcsweep.units import format_bytes, format_duration
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Say what this machine is, and what is missing on it.
+    """Check this machine: scheduler, GPUs, engines, configuration.
 
-    Scheduler, partitions with their GPU types and limits, HPCSWEEP_HOME, engines, and each cluster profile held
-    against what the cluster says. Changes nothing.
+    Show the scheduler, its partitions with GPU types and limits, HPCSWEEP_HOME and the installed engines, and compare
+    each cluster profile with the cluster. Nothing is changed.
     """
     options = ctx.obj or {}
     machine = look_around(Home(Path(options.get("home") or default_home()).absolute()))
@@ -36,40 +36,40 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 def _lines(machine: Machine) -> Iterator[str]:
     yield f"machine    {machine.host}, {machine.system}"
     yield f"hpcsweep   {machine.hpcsweep}, {machine.python}"
-    yield f"GPUs here  {len(machine.gpus) or 'none'}"
+    yield f"GPUs       {len(machine.gpus) or 'none'}"
     yield ""
     if not machine.schedulers:
-        yield "scheduler  none on this machine: the built-in profile `local` runs sweeps here"
+        yield "scheduler  none on this machine; the built-in profile `local` runs sweeps here"
     for name, facts in machine.schedulers.items():
         yield from _scheduler(name, facts)
     yield ""
     home = machine.home
     yield f"home       {home.path}"
-    yield f"           {'cannot be written: ' + home.trouble if home.trouble else 'can be written'}, " + (
+    yield f"           {'not writable: ' + home.trouble if home.trouble else 'writable'}, " + (
         f"{format_bytes(home.free_bytes)} free, {home.file_system}"
     )
     if machine.schedulers and not home.shared:
         yield (
-            f"           {home.file_system} is not known as a shared file system: compute nodes must see this folder; "
+            f"           {home.file_system} is probably not a shared file system, and compute nodes need this folder; "
             "choose another with --home or HPCSWEEP_HOME"
         )
     yield ""
     for engine in machine.engines:
-        where = f"{engine.executable} ({engine.version or 'version not known'})" if engine.executable else "not here"
+        where = f"{engine.executable} ({engine.version or 'version unknown'})" if engine.executable else "not installed"
         yield f"engine     {engine.name}: {where}"
     yield ""
     if not machine.profiles:
-        yield "profiles   none: `hpcsweep init` writes hpcsweep.yaml"
+        yield "profiles   none; `hpcsweep init` writes hpcsweep.yaml"
     for name, problems in machine.profiles.items():
-        yield f"profile    {name}: {'; '.join(problems) or 'nothing is wrong'}"
+        yield f"profile    {name}: {'; '.join(problems) or 'no problems'}"
 
 
 def _scheduler(name: str, facts: ClusterFacts) -> Iterator[str]:
-    words = {None: "accounting not known", True: "accounting on", False: "accounting off"}[facts.accounting]
-    size = "array size not known" if facts.max_array_size is None else f"arrays up to {facts.max_array_size} tasks"
-    yield f"scheduler  {name} {facts.version or '(version not known)'}: {words}, {size}"
+    accounting = {None: "accounting unknown", True: "accounting on", False: "accounting off"}[facts.accounting]
+    size = "array size unknown" if facts.max_array_size is None else f"arrays of up to {facts.max_array_size} tasks"
+    yield f"scheduler  {name} {facts.version or '(version unknown)'}: {accounting}, {size}"
     if facts.accounting is False:
-        yield "           how a job ended is known until the scheduler forgets it; the run folder knows it for ever"
+        yield "           the scheduler forgets ended jobs after a while; the run folders keep the outcome of each run"
     for warning in facts.warnings:
         yield f"           warning: {warning}"
     for partition in facts.partitions:
@@ -85,8 +85,8 @@ def _partition(partition: Partition) -> str:
         [
             " (default)" if partition.default else "",
             f" (routes to {', '.join(partition.routes_to)})" if partition.routes_to else "",
-            " (takes jobs from a routing queue only)" if partition.only_routed else "",
-            "" if partition.usable else " (takes no jobs at present)",
+            " (accepts jobs from a routing queue only)" if partition.only_routed else "",
+            "" if partition.usable else " (accepts no jobs at present)",
         ]
     )
     size = ", ".join(

@@ -1,4 +1,4 @@
-"""`hpcsweep init`: a commented hpcsweep.yaml for this machine."""
+"""`hpcsweep init`: write a commented hpcsweep.yaml for this machine."""
 
 from pathlib import Path
 
@@ -18,24 +18,26 @@ from hpcsweep.sweep.layout import Home
 
 @click.command()
 @click.argument("path", default=CONFIG_FILE, type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--force", is_flag=True, help="Overwrite a file that is there.")
-@click.option("--print", "print_only", is_flag=True, help="Print the file; write nothing.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@click.option("--print", "print_only", is_flag=True, help="Print the file instead of writing it.")
 @click.pass_context
 def init(ctx: click.Context, path: Path, force: bool, print_only: bool) -> None:
     """Write a commented hpcsweep.yaml for this machine.
 
-    A profile for each partition or queue with GPUs that its scheduler tells of; without a scheduler, one that says
-    how a profile looks. PATH is ./hpcsweep.yaml where it is not given.
+    The file has a profile for each partition or queue with GPUs; without a scheduler, it has a commented example. PATH
+    defaults to ./hpcsweep.yaml.
     """
     options = ctx.obj or {}
     if path.exists() and not force and not print_only:
-        raise SpecError(f"{path} is there already", hint="--force overwrites it, --print shows what would be written")
+        raise SpecError(
+            f"file exists: {path}", code="file_exists", hint="--force overwrites it, --print prints the new file"
+        )
     home = Home(Path(options.get("home") or default_home()).absolute())
     text = propose(look_around(home, engine_versions=False, profiles=False))
-    names = parse_model(ConfigFile, text, str(path)).clusters  # what is written must be readable
+    names = parse_model(ConfigFile, text, str(path)).clusters  # the written file must be valid
     if print_only:
         say(text, nl=False)
         return
     LocalHost().write_text(str(path.absolute()), text)
-    say(f"{path}: {', '.join(names) or 'no cluster profile: there is no scheduler here'}")
-    say("Look it over, then: hpcsweep doctor")
+    say(f"{path}: {', '.join(names) or 'no cluster profile, as this machine has no scheduler'}")
+    say("Next: edit the file, then run hpcsweep doctor")

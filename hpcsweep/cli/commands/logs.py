@@ -1,7 +1,6 @@
-"""`hpcsweep logs RUN`: the server's or the client's log, as it was written; with -f as it grows."""
+"""`hpcsweep logs RUN`: print a log of a run; with `-f`, continue as it grows."""
 
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,12 +9,13 @@ from pathlib import Path
 
 import click
 
-from hpcsweep.cli.context import session
-from hpcsweep.cli.output import say
+from hpcsweep.cli.context import refresh, session
+from hpcsweep.cli.output import note
 from hpcsweep.cli.runs import choose_run
 from hpcsweep.errors import SpecError
 from hpcsweep.foreign_files import open_regular
 from hpcsweep.node.record.records import EXIT_FILE
+from hpcsweep.schedulers.registry import log_index
 from hpcsweep.sweep.layout import SweepFolder
 from hpcsweep.terminal_text import printable
 from hpcsweep.track.refresh import Session
@@ -28,27 +28,26 @@ _PIECE_BYTES = 1 << 20
 
 @click.command()
 @click.argument("run")
-@click.option("-f", "--follow", is_flag=True, help="Wait for more until the attempt has ended.")
+@click.option("-f", "--follow", is_flag=True, help="Continue until the attempt has ended.")
 @click.option("--server", "which", flag_value="server", default=True, help="The engine's log.  [default]")
 @click.option("--client", "which", flag_value="client", help="The load client's log.")
-@click.option("--job", "which", flag_value="job", help="What the job script printed: the agent's own words.")
-@click.option("-n", "--lines", type=click.IntRange(0), help="Begin with the last N lines.")
-@click.option("--raw", is_flag=True, help="Byte for byte, with the colours and escape sequences of the engine.")
+@click.option("--job", "which", flag_value="job", help="Output of the job script, with the agent's messages.")
+@click.option("-n", "--lines", type=click.IntRange(0), help="Start with the last N lines.")
+@click.option("--raw", is_flag=True, help="Print the bytes unchanged, with the engine's colours and escape sequences.")
 @click.option("--attempt", type=click.IntRange(1), help="Number of the attempt.  [default: the latest]")
 @click.pass_context
 def logs(
     ctx: click.Context, run: str, follow: bool, which: str, lines: int | None, raw: bool, attempt: int | None
 ) -> None:
-    """Print the server's or the client's log of a run.
+    """Print the log of a run's server, client or job.
 
-    RUN is a label of the latest sweep, a unique beginning of one, or SWEEP/LABEL. Escape sequences are left out, and
+    RUN is a label of the latest sweep, a unique prefix of a label, or SWEEP/LABEL. Escape sequences are removed, and
     characters that would disguise text are shown as <U+202E>.
     """
     with session(ctx) as opened:
         sweep, label = choose_run(opened.home, run)
-        for trouble in opened.refresh([sweep.name]):
-            say(f"warning: {trouble}", err=True)
-        log = _Log(sweep, label, which, attempt, _renewal(opened, sweep))
+        refresh(opened, [sweep.name])
+        log = _Log(sweep, label, which, attempt, fetcher(opened, sweep))
         try:
             path = log.wait() if follow else log.path_or_error()
             pieces = log.pieces(path, _start(path, lines), follow=follow)
@@ -59,30 +58,30 @@ def logs(
             ctx.exit(INTERRUPTED)
 
 
-def _renewal(opened: Session, sweep: SweepFolder) -> Callable[[], object]:
-    """What brings new lines here: those of a sweep over SSH are fetched, some seconds apart; else nothing is done."""
+def fetcher(opened: Session, sweep: SweepFolder) -> Callable[[], object]:
+    """Return a function that fetches new lines: over SSH at most every `FETCH_S` seconds; locally it does nothing."""
     if opened.cluster(sweep).ssh is None:
         return lambda: None
     last = time.monotonic()
 
-    def renew() -> None:
+    def fetch() -> None:
         nonlocal last
         if time.monotonic() - last >= FETCH_S:
             opened.refresh([sweep.name])
             last = time.monotonic()
 
-    return renew
+    return fetch
 
 
 @dataclass(frozen=True)
 class _Log:
-    """One log of one run; `attempt` None: of the latest one. `renew` is called before every look at the files."""
+    """One log of one run; `attempt` None: of the latest attempt. `fetch` is called before each look at the files."""
 
     sweep: SweepFolder
     label: str
     which: str
     attempt: int | None
-    renew: Callable[[], object]
+    fetch: Callable[[], object]
 
     @property
     def _number(self) -> int:
@@ -100,28 +99,30 @@ class _Log:
         return path if path is not None and path.exists() else None
 
     def path_or_error(self) -> Path:
-        """The file. Raises SpecError that says what there is instead."""
+        """Return the file. Raises SpecError with the logs that exist instead."""
         path = self._path()
         if path is None:
-            raise SpecError(f"{self.sweep.name}/{self.label} has no {self.which} log", hint=self._what_there_is())
+            raise SpecError(
+                f"{self.sweep.name}/{self.label} has no {self.which} log", code="no_log", hint=self._existing_logs()
+            )
         return path
 
     def wait(self) -> Path:
-        """The file, once it is there. Raises SpecError when the attempt ended without it."""
-        told = False
+        """Wait for the file and return it. Raises SpecError when the attempt ended without it."""
+        reported = False
         while (path := self._path()) is None:
             if self._ended():
                 return self.path_or_error()
-            if not told:
+            if not reported:
                 name = f"{self.which} log of {self.sweep.name}/{self.label}"
-                say(f"waiting for the {name}; Ctrl-C ends this", err=True)
-                told = True
+                note(f"waiting for the {name}; Ctrl-C stops")
+                reported = True
             time.sleep(POLL_S)
-            self.renew()
+            self.fetch()
         return path
 
     def pieces(self, path: Path, start: int, *, follow: bool) -> Iterator[bytes]:
-        """What stands in the file from byte `start` on; `follow`: and what comes, until the attempt has ended."""
+        """Yield the file from byte `start` on; `follow`: continue until the attempt has ended."""
         with open_regular(path) as file:
             file.seek(start)
             while True:
@@ -131,35 +132,29 @@ class _Log:
                 if not follow or ended:
                     return
                 time.sleep(POLL_S)
-                self.renew()
+                self.fetch()
 
-    def _what_there_is(self) -> str:
+    def _existing_logs(self) -> str:
         if self._number == 0:
-            return "no attempt of it has begun: `hpcsweep status` says why"
+            return "no attempt has started: `hpcsweep status` shows the reason"
         if not self._attempt_dir.exists():
-            return f"it has no attempt {self._number}"
+            return f"the run has no attempt {self._number}"
         names = sorted(path.name for path in self._attempt_dir.glob("*.log"))
         return f"attempt {self._number} has {', '.join(names)}" if names else f"attempt {self._number} left no log"
 
 
 def _job_log(sweep: SweepFolder, label: str) -> Path | None:
-    """The newest file that the scheduler made of the job's output; None: there is none yet."""
-    place = sweep.current_tasks().get(label)
-    if place is None:
+    """Return the newest output file of the job; None: there is none yet."""
+    position = sweep.current_tasks().get(label)
+    if position is None:
         return None
-    job, index = place
-    found = [path for path in (sweep.job_dir(job) / "logs").glob("*") if index_of(path.name) in (index, None)]
-    return max(found, key=lambda path: path.stat().st_mtime, default=None)
-
-
-def index_of(name: str) -> int | None:
-    """The array index in the name of a job's output: `3.log` (local, Slurm), `12[3].server.OU` (PBS); None: none."""
-    match = re.fullmatch(r"(\d+)\.log", name) or re.search(r"\[(\d+)\]", name)
-    return int(match[1]) if match else None
+    job, index = position
+    files = [path for path in (sweep.job_dir(job) / "logs").glob("*") if log_index(path.name) in (index, None)]
+    return max(files, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def _printable_pieces(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The text of a log in pieces of whole lines, made safe for a terminal; a line without end is cut."""
+    """Yield a log in pieces of whole lines, made safe for a terminal; an overlong line is split."""
     rest = b""
     for piece in pieces:
         rest += piece
@@ -174,7 +169,7 @@ def _printable_pieces(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _start(path: Path, lines: int | None) -> int:
-    """The byte at which the last `lines` lines begin; 0 for all of them."""
+    """Return the byte at which the last `lines` lines start; None: 0, for all lines."""
     if lines is None:
         return 0
     with open_regular(path) as file:
@@ -190,11 +185,11 @@ def _start(path: Path, lines: int | None) -> int:
             position -= step
             file.seek(position)
             piece = file.read(step)
-            found = piece.count(b"\n")
-            if found >= wanted:
-                at = len(piece)
+            newlines = piece.count(b"\n")
+            if newlines >= wanted:
+                offset = len(piece)
                 for _ in range(wanted):
-                    at = piece.rfind(b"\n", 0, at)
-                return position + at + 1
-            wanted -= found
+                    offset = piece.rfind(b"\n", 0, offset)
+                return position + offset + 1
+            wanted -= newlines
     return 0

@@ -1,4 +1,4 @@
-"""`hpcsweep status`: where every run stands, once, live, or as JSON."""
+"""`hpcsweep status`: the state of every run, once, live, or as JSON."""
 
 import sys
 import time
@@ -6,38 +6,38 @@ import time
 import click
 from pydantic_core import to_json
 
+from hpcsweep.api.tracking import read_status
 from hpcsweep.cli.context import session
-from hpcsweep.cli.output import say, say_json
+from hpcsweep.cli.output import say, say_json, warn
 from hpcsweep.report.status.status_json import status_json
-from hpcsweep.track.runs import SweepStatus, read_runs
+from hpcsweep.track.runs import SweepStatus
 
 
 @click.command()
 @click.argument("sweep", required=False)
-@click.option("--watch", "watching", is_flag=True, help="Keep showing it until all runs have ended, or Ctrl-C.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: docs/json.md.")
+@click.option("--watch", "watching", is_flag=True, help="Show the status until all runs have ended; Ctrl-C stops.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/json.md).")
 @click.pass_context
 def status(ctx: click.Context, sweep: str | None, watching: bool, as_json: bool) -> None:
-    """Show where every run of SWEEP stands.
+    """Show the state of every run of a sweep.
 
-    Without SWEEP: all sweeps that go on and the latest one as tables, the others in a line each.
+    Without SWEEP: a table for the latest sweep and for each unfinished one, and a line for each of the others.
     """
     if watching and as_json:
-        raise click.UsageError("--watch and --json exclude each other")
+        raise click.UsageError("--watch and --json cannot be combined")
     with session(ctx) as opened:
         known = opened.home.sweep_names()
         if sweep is None and not known:
-            say('{"sweeps": []}' if as_json else f"{opened.home.path} holds no sweep yet")
+            say('{"sweeps": []}' if as_json else f"no sweeps in {opened.home.path}")
             return
         names = known if sweep is None else [opened.home.sweep(sweep).name]
         if watching:
             from hpcsweep.cli.watch import watch  # rich is not imported for JSON
 
             ctx.exit(watch(opened, names))
-        for trouble in opened.refresh(names):
-            say(f"warning: {trouble}", err=True)
-        with opened.store.reading() as connection:
-            sweeps = read_runs(connection, names)
+        sweeps, warnings = read_status(opened, names)
+    for warning in warnings:
+        warn(warning)
     if as_json:
         say_json(to_json(status_json(sweeps, time.time()), indent=1, inf_nan_mode="null"))
         return

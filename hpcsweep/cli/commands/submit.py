@@ -1,4 +1,4 @@
-"""`hpcsweep submit`: plan, check, render, hand over; or show all of that without doing it."""
+"""`hpcsweep submit`: plan and check an experiment, then submit its runs; `--dry-run` only shows the plan."""
 
 import json
 import sys
@@ -6,38 +6,17 @@ from pathlib import Path
 
 import click
 
+from hpcsweep.api.planning import Plan, plan
+from hpcsweep.api.submission import SubmittedSweep
+from hpcsweep.api.submission import submit as submit_plan
 from hpcsweep.cli.context import session
-from hpcsweep.cli.output import say, say_json
+from hpcsweep.cli.output import say, say_json, warn
 from hpcsweep.cli.params import CommandWithOldOptions
-from hpcsweep.cli.wait import wait_for
+from hpcsweep.cli.watch import wait_for
 from hpcsweep.errors import SpecError
-from hpcsweep.plan.grid import Selection
-from hpcsweep.report.status.plan_table import plan_document, print_plan
+from hpcsweep.report.status.plan_table import print_plan
 from hpcsweep.spec.secret_values import has_secret
-from hpcsweep.submit.client import Submitted
-from hpcsweep.submit.client import submit as hand_over
-from hpcsweep.submit.factory import make_backend
-from hpcsweep.sweep.prepare import Prepared, Request, prepare, render_sweep
 from hpcsweep.units import counted
-
-
-def _pairs(option: str, values: tuple[str, ...]) -> dict[str, str]:
-    """`AXIS=TEXT` options as a dict."""
-    found: dict[str, str] = {}
-    for value in values:
-        axis, sep, text = value.partition("=")
-        if not sep or not axis.strip() or not text.strip():
-            raise click.BadParameter(f"{value!r}: write AXIS=LEVEL", param_hint=option)
-        if has_secret(text):
-            raise click.BadParameter(f"{axis}: a secret in an argument can be read by every user", param_hint=option)
-        if axis.strip() in found:
-            raise click.BadParameter(f"axis {axis.strip()!r} stands twice", param_hint=option)
-        found[axis.strip()] = text.strip()
-    return found
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
 @click.command(
@@ -45,29 +24,36 @@ def _words(text: str) -> tuple[str, ...]:
     renamed={"--fix": "--set", "--pack": "--runs-per-job", "--parallel": "--max-parallel"},
 )
 @click.argument("experiment")
-@click.option("--cluster", metavar="NAME", help="Cluster profile.  [default: of hpcsweep.yaml, else local]")
+@click.option("--cluster", metavar="NAME", help="Cluster profile.  [default: `default` in hpcsweep.yaml, else `local`]")
 @click.option("--grid", metavar="AXIS,AXIS", help="Axes to vary; the others stay at the baseline.  [default: all]")
-@click.option("--levels", multiple=True, metavar="AXIS=LEVEL,LEVEL", help="Narrow or replace the levels of an axis.")
-@click.option("--set", "fix", multiple=True, metavar="AXIS=LEVEL", help="Hold an axis at one level.")
-@click.option("--one-at-a-time", is_flag=True, help="From the baseline, vary one axis at a time.")
-@click.option("--repeats", type=click.IntRange(1), metavar="N", help="Measure every variant N times.")
+@click.option("--levels", multiple=True, metavar="AXIS=LEVEL,LEVEL", help="Use these levels of an axis.")
+@click.option("--set", "held", multiple=True, metavar="AXIS=LEVEL", help="Hold an axis at one level.")
+@click.option("--one-at-a-time", is_flag=True, help="Vary one axis at a time from the baseline.")
+@click.option("--repeats", type=click.IntRange(1), metavar="N", help="Number of runs of each variant.")
 @click.option(
-    "--runs-per-job", "pack", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Runs a job."
+    "--runs-per-job",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Number of runs executed one after another in each job.",
 )
-@click.option("--max-parallel", "parallel", type=click.IntRange(1), metavar="N", help="Elements that run at once.")
+@click.option(
+    "--max-parallel", type=click.IntRange(1), metavar="N", help="Maximum number of array tasks that run at once."
+)
 @click.option(
     "--template-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of your own templates.  [default: `templates` of your hpcsweep.yaml]",
+    help="Folder with your own templates.  [default: `templates` in hpcsweep.yaml]",
 )
 @click.option(
     "--script",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Your own batch script, submitted once per run; it ends in `exec hpcsweep-node`.",
+    help="Your own batch script, submitted once per run. It must end in `exec hpcsweep-node`.",
 )
-@click.option("--dry-run", is_flag=True, help="Print runs, reasons, GPU-hours and the script; write nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the runs, GPU-hours and job scripts; write and submit nothing.")
 @click.option("--wait", is_flag=True, help="Show progress until all runs have ended; exit 3 if none completed.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was planned or submitted as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan or the submission as JSON.")
 @click.pass_context
 def submit(
     ctx: click.Context,
@@ -75,11 +61,11 @@ def submit(
     cluster: str | None,
     grid: str | None,
     levels: tuple[str, ...],
-    fix: tuple[str, ...],
+    held: tuple[str, ...],
     one_at_a_time: bool,
     repeats: int | None,
-    pack: int,
-    parallel: int | None,
+    runs_per_job: int,
+    max_parallel: int | None,
     template_dir: Path | None,
     script: Path | None,
     dry_run: bool,
@@ -88,68 +74,93 @@ def submit(
 ) -> None:
     """Plan an experiment and submit its runs.
 
-    EXPERIMENT is a file, the name of ./experiments/NAME.yaml, or one that ships with hpcsweep.
+    EXPERIMENT is a file, the name of ./experiments/NAME.yaml, or an experiment that ships with hpcsweep.
     """
-    axes = _words(grid) if grid is not None else None
+    if wait and as_json:
+        raise SpecError(
+            "--wait and --json cannot be combined",
+            code="wait_with_json",
+            hint="submit with --json, then use `status --json`",
+        )
+    axes = _items(grid) if grid is not None else None
     if axes == ():
-        raise click.BadParameter("names no axis", param_hint="--grid")
-    selection = Selection(
+        raise click.BadParameter("no axis given", param_hint="--grid")
+    options = ctx.obj or {}
+    planned = plan(
+        experiment,
+        cluster=cluster,
         grid=axes,
-        levels={axis: _words(text) for axis, text in _pairs("--levels", levels).items()},
-        fix=_pairs("--set", fix),
+        levels={axis: _items(text) for axis, text in _pairs("--levels", levels).items()},
+        set=_pairs("--set", held),
         one_at_a_time=one_at_a_time,
         repeats=repeats,
+        runs_per_job=runs_per_job,
+        max_parallel=max_parallel,
+        template_dir=template_dir,
+        script=script,
+        home=options.get("home"),
+        store=options.get("store"),
     )
-    if wait and as_json:
-        raise SpecError("--wait and --json exclude each other", hint="submit with --json, then `status --json`")
-    prepared = prepare(Request(experiment, cluster, selection, pack, parallel, template_dir, script))
-    with session(ctx) as opened:
-        backend = make_backend(prepared.cluster, opened.home, prepared.parallel)
-        above = opened.highest_number_elsewhere(prepared.experiment.name)
-        if dry_run:
-            number = max(opened.home.next_number(prepared.experiment.name), above + 1)
-            name = f"{prepared.experiment.name}-{number:04d}"
-            rendered = render_sweep(
-                prepared, name, str(opened.home.sweeps_dir / name), str(opened.home.cache_dir), backend.template
-            )
-            if as_json:
-                say_json(json.dumps(plan_document(prepared, rendered), indent=1))
-            else:
-                print_plan(prepared, rendered, sys.stdout)
-            return
-        for warning in prepared.warnings:  # before anything is queued: Ctrl-C is still in time
-            say(f"warning: {warning}", err=True)
-        submitted = hand_over(prepared, opened.home, backend, above)
+    if dry_run:
         if as_json:
-            say_json(
-                json.dumps(
-                    {
-                        "sweep": submitted.sweep.name,
-                        "sweep_dir": str(submitted.sweep.path),
-                        "jobs": [job.document() for job in submitted.jobs],
-                        "simulated": sorted(prepared.simulated),
-                    },
-                    indent=1,
-                )
+            say_json(json.dumps(planned.document, indent=1))
+        else:
+            print_plan(planned.prepared, planned.rendered, sys.stdout)
+        return
+    for warning in planned.warnings:  # before anything is submitted, so that Ctrl-C is still in time
+        warn(warning)
+    sweep = submit_plan(planned)
+    if as_json:
+        say_json(json.dumps(_document(sweep), indent=1))
+        return
+    _print(planned, sweep)
+    if wait:
+        with session(ctx) as opened:
+            ctx.exit(wait_for(opened, sweep.name))
+
+
+def _pairs(option: str, values: tuple[str, ...]) -> dict[str, str]:
+    """Return the `AXIS=TEXT` values of an option as a dict. Raises click.BadParameter."""
+    pairs: dict[str, str] = {}
+    for value in values:
+        axis, equals, text = (part.strip() for part in value.partition("="))
+        if not equals or not axis or not text:
+            raise click.BadParameter(f"expected AXIS=LEVEL, got {value!r}", param_hint=option)
+        if has_secret(text):
+            raise click.BadParameter(
+                f"{axis}: every user of this machine can read a secret in an argument", param_hint=option
             )
-            return
-        _tell(prepared, submitted)
-        if wait:
-            ctx.exit(wait_for(opened, submitted.sweep.name))
+        if axis in pairs:
+            raise click.BadParameter(f"axis {axis!r} is given twice", param_hint=option)
+        pairs[axis] = text
+    return pairs
 
 
-def _tell(prepared: Prepared, submitted: Submitted) -> None:
-    sweep, cluster = submitted.sweep.name, prepared.cluster_name
-    for engine in prepared.simulated:
+def _items(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def _document(sweep: SubmittedSweep) -> dict[str, object]:
+    return {
+        "sweep": sweep.name,
+        "sweep_dir": str(sweep.path),
+        "jobs": [job.document() for job in sweep.jobs],
+        "simulated": list(sweep.simulated),
+    }
+
+
+def _print(planned: Plan, sweep: SubmittedSweep) -> None:
+    for engine in sweep.simulated:
         say(
-            f"SIMULATED: {engine} is not installed or not wanted on {cluster!r}; a simulated engine plays it, "
-            "and every table says so."
+            f"SIMULATED: {engine} is not installed or not wanted on {sweep.cluster!r}. The simulated engine is used in "
+            "its place, and every table shows this."
         )
-    refused = [run for run in prepared.runs if run.refused]
-    if refused:
-        say(f"{len(refused)} variants are not submitted, the first: {refused[0].label}: {refused[0].refused}")
-    elements = sum(job.array_tasks for job in submitted.jobs)
-    ids = ", ".join(job.job_id for job in submitted.jobs)
-    handed = f"{counted(elements, 'array task')} in {counted(len(submitted.jobs), 'submission')} ({ids}) on {cluster}"
-    say(f"{sweep}: {counted(len(prepared.runs) - len(refused), 'run')}, {handed}")
-    say(f"Watch: hpcsweep status {sweep} --watch    Then: hpcsweep report {sweep}")
+    if planned.refused:
+        run, reason = next(iter(planned.refused.items()))
+        runs = counted(len(planned.refused), "run")
+        say(f"{runs} not submitted, the first: {run}: {reason}")
+    tasks = counted(sum(job.array_tasks for job in sweep.jobs), "array task")
+    ids = ", ".join(job.job_id for job in sweep.jobs)
+    submissions = f"{tasks} in {counted(len(sweep.jobs), 'submission')} ({ids})"
+    say(f"{sweep.name}: {counted(len(sweep.runs), 'run')}, {submissions} on {sweep.cluster}")
+    say(f"Next: hpcsweep status {sweep.name} --watch, then hpcsweep report {sweep.name}")

@@ -1,4 +1,4 @@
-"""`hpcsweep trust`: let a project folder connect over SSH and bring templates of its own."""
+"""`hpcsweep trust`: accept the SSH connections and templates of a project folder."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ import click
 from hpcsweep.cli.output import say
 from hpcsweep.errors import SpecError
 from hpcsweep.spec.cluster import ConfigFile
-from hpcsweep.spec.load import parse_model, read_text
-from hpcsweep.sweep.inputs import CONFIG_FILE
+from hpcsweep.spec.load import parse_model
+from hpcsweep.sweep.inputs import CONFIG_FILE, read_text
 from hpcsweep.sweep.trust import forget, is_trusted, look_at
 from hpcsweep.sweep.trust import trust as remember
 from hpcsweep.terminal_text import one_line
@@ -16,30 +16,32 @@ from hpcsweep.terminal_text import one_line
 
 @click.command()
 @click.argument("folder", default=".", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--forget", "take_back", is_flag=True, help="Take the trust back.")
-def trust(folder: Path, yes: bool, take_back: bool) -> None:
-    """Trust FOLDER to connect over SSH and to bring templates.
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--forget", "revoke", is_flag=True, help="Revoke the trust.")
+def trust(folder: Path, yes: bool, revoke: bool) -> None:
+    """Trust a folder's SSH connections and templates.
 
-    Without FOLDER: the current one. Shows to which hosts the profiles of its hpcsweep.yaml connect and which templates
-    it has, and asks. It is trusted as it is now: when one of these files changes, it has to be trusted again.
+    FOLDER defaults to the current folder. The command shows the hosts that the profiles in its hpcsweep.yaml connect to
+    and its templates, and asks for confirmation. When one of these files changes, the folder must be trusted again.
     """
-    if take_back:
-        there = forget(folder)
-        say(f"{folder.resolve()} is {'no longer' if there else 'not'} trusted")
+    if revoke:
+        was_trusted = forget(folder)
+        say(f"{folder.resolve()} is {'no longer' if was_trusted else 'not'} trusted")
         return
     own = look_at(folder, CONFIG_FILE)
     lines = _connections(folder) if CONFIG_FILE in own.files else []
-    lines += [f"template {name}: can put any command into a job script" for name in own.templates]
+    lines += [f"template {name}: can add any command to a job script" for name in own.templates]
     if not lines:
-        raise SpecError(f"{folder.resolve()} has no profile with `ssh` and no templates: there is nothing to trust")
+        raise SpecError(
+            f"nothing to trust: {folder.resolve()} has no profile with `ssh` and no templates", code="nothing_to_trust"
+        )
     if is_trusted(own):
-        say(f"{own.folder} is trusted already")
+        say(f"{own.folder} is already trusted")
         return
     say("\n".join([f"{own.folder}:", *(f"  {line}" for line in lines)]))
     if not yes:
-        click.confirm("Is that yours, and do you trust it?", abort=True)
-    say(f"trusted, as it is now: written to {remember(own)}")
+        click.confirm("Do you trust this folder?", abort=True)
+    say(f"Trusted in its current state; recorded in {remember(own)}")
 
 
 def _connections(folder: Path) -> list[str]:

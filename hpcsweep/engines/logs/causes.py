@@ -1,4 +1,4 @@
-"""Choose the reason of a failure among everything that a log shows: the root cause, not what only followed from it."""
+"""Choose the reason of a failure from everything that a log shows: the root cause rather than its consequences."""
 
 import re
 from collections.abc import Iterable
@@ -21,12 +21,12 @@ _TROUBLE = re.compile(
     r"|terminat|oom",
     re.IGNORECASE,
 )
-"""What a line must contain to be compared with the hints: nearly all lines of a log do not."""
+"""What a line must contain to be compared with the hints; nearly all lines of a log do not."""
 _HARMLESS = re.compile(
     r"\w*Warning: |^\W*(?:warning|note|skip\w*|ignor\w*|(?:failed|unable|could not|cannot) (?:to )?import)\b",
     re.IGNORECASE,
 )
-"""Lines that tell of something that the program went on without."""
+"""Lines about something that the program continued without."""
 _OF_A_REQUEST = re.compile(
     r"Exception in ASGI application|Error in (?:chat )?completion|Error processing request|Error with model",
     re.IGNORECASE,
@@ -46,11 +46,11 @@ _LONGEST_LINE = 2_000
 
 @dataclass(frozen=True)
 class FailureSeen:
-    """Why the engine ended, by its log.
+    """Why the engine exited, according to its log.
 
-    `evidence`: the line as it was logged. `reason`: what it says without prefixes, completed by its telling further
-    lines. `hint`: what it means and what to do; empty: not known. `decided_by`: the engine's own rule, empty when it
-    names none. `code`: id of the entry in the knowledge base, empty: none fits.
+    `evidence`: the line as it was logged. `reason`: the line without prefixes, completed by an informative further
+    line. `hint`: what it means and what to do; empty: not known. `decided_by`: the engine's own rule; empty: none.
+    `code`: id of the entry in the knowledge base; empty: none matches.
     """
 
     outcome: OutcomeKind
@@ -63,12 +63,12 @@ class FailureSeen:
 
     @property
     def words(self) -> str:
-        """The reason in one line."""
+        """Return the reason in one line."""
         return self.reason or self.evidence
 
 
 class FailureJudge:
-    """Takes chains of exceptions and single lines, and keeps the best reason: the lowest rank, then the first."""
+    """Compare chains of exceptions and single lines, and keep the best reason: the lowest rank, then the first."""
 
     def __init__(self, engine: str, patterns: Iterable[FailurePattern]) -> None:
         self._engine, self._patterns = engine, tuple(patterns)
@@ -79,20 +79,20 @@ class FailureJudge:
         self._lines = 0
         self.dead = False
 
-    def knows_version(self, version: str) -> None:
-        """Take note of the engine's version: some hints hold for a range of them."""
+    def set_version(self, version: str) -> None:
+        """Set the engine's version: some hints apply to a range of versions."""
         if version != self._version:
             self._version, self._memory = version, {}
 
-    def serves(self) -> None:
-        """Take note that the server is up: what went wrong before was survived, and is no reason any more."""
+    def set_serving(self) -> None:
+        """Record that the server is up: it survived earlier errors, so they are not the reason of a later failure."""
         if not self._serving:
             self._serving = True
             if not self.dead:
                 self._best = None
 
     def line(self, line: LogLine, raw: str, t_s: float, *, inside: bool) -> None:
-        """Look at one line. `inside`: it belongs to an exception, which is looked at as a whole."""
+        """Examine one line. `inside`: the line is part of an exception, which is examined as a whole."""
         self._lines += 1
         text = line.text
         for number, pattern in enumerate(self._patterns):
@@ -104,7 +104,7 @@ class FailureJudge:
                 self._consider((0, number, self._lines), seen)
                 break
         if inside or line.level in ("debug", "info", "warning") or len(text) > _LONGEST_LINE:
-            return  # a longer line is a dump of the configuration, in which every word occurs
+            return  # longer lines are dumps of the configuration, in which every word occurs
         if not _TROUBLE.search(text) or _HARMLESS.search(text):
             return
         hint = self._of_line(text)
@@ -113,20 +113,20 @@ class FailureJudge:
             self._consider((_RANKS[hint.role], 0, self._lines), _of_hint(hint, t_s, _short(raw), _short(text)))
 
     def raised(self, raised: RaisedException, t_s: float) -> None:
-        """Look at an exception as soon as its first line is there: the engine may be dead from here on."""
+        """Examine an exception at its first line, since the engine may not recover from it."""
         matched = self._of_exception(raised.text)
         if matched is not None and matched[0].fatal:
             self.dead = True
             self._consider((_RANKS["echo"], 0, self._lines), _of_hint(matched[0], t_s, _short(raised.raw), ""))
 
     def chain(self, chain: ExceptionChain) -> None:
-        """Look at a chain of exceptions that is over."""
+        """Examine a completed chain of exceptions."""
         judged = self._judged(chain)
         if judged is not None:
             self._consider(*judged)
 
     def verdict(self, open_chains: Iterable[ExceptionChain]) -> FailureSeen | None:
-        """Return the best reason so far, `open_chains` included; None: nothing that counts was seen."""
+        """Return the best reason so far, including `open_chains`; None: no failure was seen."""
         judged = [candidate for chain in open_chains if (candidate := self._judged(chain)) is not None]
         if self._best is not None:
             judged.append(self._best)
@@ -143,7 +143,7 @@ class FailureJudge:
         for number, raised in enumerate(chain.raised):
             matched = self._of_exception(raised.text)
             rank = _UNLISTED if matched is None else _RANKS[matched[0].role]
-            # The last exception of a chain is what its program wanted to say, unless only an earlier one is known.
+            # The last exception of a chain is the one that its program reports; an earlier one wins by its rank only.
             if best is None or (rank, -number) < best[:2]:
                 best = rank, -number, raised, matched
         if best is None:
@@ -151,7 +151,7 @@ class FailureJudge:
         rank, _, raised, matched = best
         front_end = chain.logged and is_front_end(chain.process)
         if front_end and self._serving and rank != _RANKS["echo"]:
-            return None  # the answer to one request
+            return None  # the response to one request
         if rank in (0, _UNLISTED) and (_ON_THE_WAY_OUT.search(chain.intro) or (front_end and rank)):
             rank = _DOUBTFUL
         reason = _short(sentence(raised, matched[1] if matched else None))
@@ -179,7 +179,7 @@ def _of_hint(hint: Hint, t_s: float, evidence: str, reason: str) -> FailureSeen:
 
 
 def sentence(raised: RaisedException, match: re.Match[str] | None) -> str:
-    """Say what an exception says, in one line. `match`: where its text fits an entry of the knowledge base."""
+    """Return the message of an exception in one line. `match`: where an entry of the knowledge base matches it."""
     lines = [line.strip() for line in raised.message]
     first = lines[0] if lines else ""
     pydantic = _PYDANTIC.match(first)
@@ -190,7 +190,7 @@ def sentence(raised: RaisedException, match: re.Match[str] | None) -> str:
     if not first:
         return f"{raised.kind} without a message{_where(raised)}"
     parts = [first]
-    further = _telling(raised, match) or (lines[1] if first.endswith(":") and len(lines) > 1 else "")
+    further = _informative_line(raised, match) or (lines[1] if first.endswith(":") and len(lines) > 1 else "")
     if further:
         parts.append(further)
     return f"{raised.kind}: " + " ".join(parts)
@@ -202,8 +202,8 @@ def _where(raised: RaisedException) -> str:
     return f"{check}{position}"
 
 
-def _telling(raised: RaisedException, match: re.Match[str] | None) -> str:
-    """The further line of a message in which a pattern was found; empty: in its first, or in several."""
+def _informative_line(raised: RaisedException, match: re.Match[str] | None) -> str:
+    """Return the further line of a message in which a pattern was found; empty: in its first, or across several."""
     if match is None:
         return ""
     start = match.start() - len(raised.kind) - 2
@@ -216,7 +216,7 @@ def _telling(raised: RaisedException, match: re.Match[str] | None) -> str:
 
 
 def _pydantic_details(lines: Iterable[str]) -> list[str]:
-    """What pydantic says of each field: `tp: Input should be a valid integer`."""
+    """Return pydantic's message for each field: `tp: Input should be a valid integer`."""
     details: list[str] = []
     field = ""
     for line in lines:

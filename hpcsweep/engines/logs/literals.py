@@ -1,4 +1,4 @@
-"""Find text that every match of a pattern contains: looking for that first is much cheaper than each search. Pure."""
+"""Find text that every match of a pattern contains; a search for it is much cheaper than the pattern itself. Pure."""
 
 import re
 from collections.abc import Iterable
@@ -17,12 +17,12 @@ P = TypeVar("P", bound=_HasRegex)
 
 
 def with_literals(patterns: Iterable[P]) -> tuple[tuple[str, int, P], ...]:
-    """Return (literal in lower case, place in the list, pattern) of each; an empty literal: any text may match."""
+    """Return (literal in lower case, index in the list, pattern) of each; an empty literal: any text may match."""
     return tuple((required_literal(pattern.regex), index, pattern) for index, pattern in enumerate(patterns))
 
 
 def required_literal(regex: re.Pattern[str]) -> str:
-    """Return the longest text, in lower case, that is outside of all groups and choices; empty: there is none."""
+    """Return the longest text, in lower case, that is outside of all groups and choices; empty: none."""
     pattern, runs, run = regex.pattern, [""], ""
     at, depth = 0, 0
     while at < len(pattern):
@@ -57,7 +57,7 @@ def required_literal(regex: re.Pattern[str]) -> str:
 
 
 def _after_set(pattern: str, at: int) -> int:
-    """The place after the set of characters that begins before `at`."""
+    """Return the index after the set of characters that begins before `at`."""
     first = at + (pattern[at] == "^")
     at = first
     while pattern[at] != "]" or at == first:

@@ -1,7 +1,7 @@
-"""Split the prefixes off a log line: which process wrote it, at which level, from which place in the source. Pure.
+"""Split the prefixes off a log line: the process, the level and the location in the source. Pure.
 
-A line may carry several prefixes, one in front of the other: a container's or a scheduler's, Ray's, the engine's
-process and rank, a time, a level. They are taken off one by one, so that the rest is what the program itself wrote.
+A line may carry several prefixes: a container's or a scheduler's, Ray's, the engine's process and rank, a time, a
+level. They are removed one by one, so that the rest is what the program itself wrote.
 """
 
 import re
@@ -11,7 +11,7 @@ LONGEST = 16_000
 """Characters of a line that are read: vLLM prints its whole configuration in one line."""
 
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-"""Terminal colour codes. vLLM 0.11 and Ray write them into files too."""
+"""Terminal colour codes; vLLM 0.11 and Ray write them to files as well."""
 
 _MOST_PREFIXES = 10
 _LEVELS = {
@@ -45,7 +45,7 @@ _PREFIX = re.compile(
             rf"(?P<level3>{_LEVEL}) +{_DATE} {_CLOCK} +(?P<source3>[\w./<>-]+:\d+)(?: ?(?:--|-|\|))? ?",
             # glog, as torch's C++ parts write it: [E1202 10:11:32.715298746 ProcessGroupNCCL.cpp:685]
             rf"\[?(?P<level4>[IWEF])\d{{3,4}} {_CLOCK} +(?:\d+ +)?(?P<source4>[\w./-]+:\d+)\] ?",
-            # a time of its own, of Python's logging, loguru, a container or hpcsweep
+            # a time alone, of Python's logging, loguru, a container or hpcsweep
             rf"\[?{_DATE}[ T]{_CLOCK}(?:Z|[+-]\d\d:?\d\d)?\]?(?: (?:std(?:out|err) [FP] )?(?:[|–-] )?|\t|$)",
             rf"(?P<level10>{_LEVEL}) +{_DATE} {_CLOCK} (?:[^\s-]\S* ){{0,3}}-- ?",
             rf"\[?{_CLOCK}\]? (?=(?:{_LEVEL})\b)",
@@ -69,7 +69,7 @@ _PREFIX = re.compile(
     )
 )
 _TAG = re.compile(r"\[[A-Za-z][\w.:-]*\] ?(?:>+ )?")
-"""A name in brackets behind other prefixes: a thread, a logger."""
+"""A name in brackets after other prefixes: a thread, a logger."""
 _RAY_REPEATED = re.compile(r"\s*\[repeated \d+x across (?:all )?(?:cluster|nodes|workers)\][^\n]{0,200}$")
 
 
@@ -77,9 +77,9 @@ _RAY_REPEATED = re.compile(r"\s*\[repeated \d+x across (?:all )?(?:cluster|nodes
 class LogLine:
     """One line without its prefixes.
 
-    `process`: names and ranks in the prefixes, empty: none. `level`: debug, info, warning, error, critical; None: the
-    prefixes have none. `source`: file and line of the program that logged it. `record`: the line begins a log record,
-    rather than being one more line of its text.
+    `process`: names and ranks in the prefixes; empty: none. `level`: debug, info, warning, error or critical; None: not
+    given. `source`: file and line of the program that logged it. `record`: the line begins a log record, rather than
+    continuing its text.
     """
 
     process: str
@@ -90,7 +90,7 @@ class LogLine:
 
 
 def split(raw: str) -> LogLine:
-    """Take the prefixes off `raw`, which has no colour codes any more. Only the first `LONGEST` characters are read."""
+    """Remove the prefixes of `raw`, a line without colour codes, of which the first `LONGEST` characters are read."""
     text = raw[:LONGEST]
     at, level, source, record = 0, None, "", False
     names: list[str] = []
@@ -119,5 +119,5 @@ def split(raw: str) -> LogLine:
 
 
 def is_front_end(process: str) -> bool:
-    """Whether a process name is that of a front end, which logs the errors of single requests too."""
+    """Return whether a process name is that of a front end, which also logs the errors of single requests."""
     return "APIServer" in process or "api_server" in process

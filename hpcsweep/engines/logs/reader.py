@@ -1,4 +1,4 @@
-"""Reads an engine's log line by line: phases, facts and failures, by the engine's own patterns. Pure."""
+"""Read an engine's log line by line: phases, facts and failures, with the engine's own patterns. Pure."""
 
 import re
 from collections import deque
@@ -15,15 +15,15 @@ __all__ = ["FactSeen", "FailureSeen", "LogReader", "PhaseSeen"]
 
 _ORDER = {Phase(name): rank for rank, name in enumerate(STARTUP_PHASES)}
 _COMPILED, _LOADED = frozenset({"graphs_compiled", "graphs_saved"}), frozenset({"graphs_from_cache"})
-"""Facts that tell, between them, whether a compile cache was of use: `compile_cache` is hit, miss or partial."""
+"""Facts that decide together whether a compile cache was used: `compile_cache` is hit, miss or partial."""
 _MOST_PROCESSES = 4096
 _SERVES = re.compile(r"Application startup complete\.")
-"""Uvicorn's line, the same in all engines: the server answers from here on."""
+"""Uvicorn's line, the same in all engines: from here on the server responds."""
 
 
 @dataclass(frozen=True)
 class PhaseSeen:
-    """A phase has begun; the one before it is over."""
+    """The start of a phase, which is the end of the phase before it."""
 
     phase: Phase
     t_s: float
@@ -32,7 +32,7 @@ class PhaseSeen:
 
 @dataclass(frozen=True)
 class FactSeen:
-    """A figure or word that the engine printed. A later one of the same name replaces it."""
+    """A figure or word that the engine printed. A later fact of the same name replaces it."""
 
     name: str
     value: float | str
@@ -45,10 +45,10 @@ Seen = PhaseSeen | FactSeen
 
 
 class LogReader:
-    """Follows one attempt's log, in the order of its lines.
+    """Follow the log of one attempt, line by line.
 
-    Phases only move forward: with eight workers the same line comes eight times, and a straggler's line is no step
-    back. `ready` and the phases after it are not in a log: the agent enters them.
+    Phases only advance: eight workers print the same line eight times, and a late line must not move the phase back.
+    `ready` and the phases after it are not in a log; the agent enters them.
     """
 
     def __init__(self, engine: LogPatterns, keep_lines: int = 60) -> None:
@@ -67,44 +67,44 @@ class LogReader:
 
     @property
     def phase(self) -> Phase:
-        """The startup phase that the log tells; `launch` before the first telling line."""
+        """Return the current startup phase by the log; `launch` before the first informative line."""
         return self._entered[-1]
 
     @property
     def facts(self) -> dict[str, FactSeen]:
-        """The facts read so far, by name."""
+        """Return the facts read so far, by name."""
         return dict(self._facts)
 
     @property
     def failure(self) -> FailureSeen | None:
-        """The root cause so far, not what followed from it. None: nothing that ends an engine was seen."""
+        """Return the root cause so far, rather than its consequences. None: the log shows no failure."""
         return self._judge.verdict(self._tracebacks.open_chains())
 
     @property
     def death(self) -> FailureSeen | None:
-        """The failure of an engine that is dead, even if its front end lives. None: no line reported it."""
+        """Return the failure of an engine that cannot recover, even if its front end still runs. None: not logged."""
         return self.failure if self._judge.dead else None
 
     @property
     def last_lines(self) -> list[str]:
-        """The last lines that are no noise, oldest first; of a progress bar only what it showed last."""
+        """Return the last lines that are not noise, oldest first; of a progress bar only its last state."""
         return list(self._lines)
 
     def has_entered(self, phase: Phase) -> bool:
-        """Whether a line told of this phase."""
+        """Return whether the log showed this phase."""
         return phase in self._entered
 
     def unseen_phases(self) -> list[Phase]:
-        """Startup phases that no line told of, though nothing said that this start has none of the kind."""
+        """Return the startup phases that the log neither showed nor marked as absent."""
         return [phase for phase in _ORDER if phase not in self._entered and phase not in self._absent]
 
     def is_noise(self, line: str) -> bool:
-        """Whether `line` is one that this engine writes even when it is stuck: no sign of progress."""
+        """Return whether the engine also writes `line` when it is stuck, so that it is not a progress signal."""
         text = ANSI.sub("", line[: 2 * LONGEST])[:LONGEST].strip()
         return not text or any(pattern.search(text) for pattern in self._noise)
 
     def feed(self, line: str, t_s: float) -> list[Seen]:
-        """Return what `line` shows; `t_s` is when it arrived. A line may hold several states of a progress bar."""
+        """Return what `line` shows. `t_s`: when it arrived. A line may contain several states of a progress bar."""
         pieces = [piece for piece in ANSI.sub("", line).rstrip("\r\n").split("\r") if piece.strip()]
         if not pieces:
             self._tracebacks.feed(split(ANSI.sub("", line[:LONGEST]).rstrip("\r\n")), "", t_s)
@@ -134,7 +134,7 @@ class LogReader:
             if phase is None or _ORDER[phase] <= self._furthest:
                 continue
             if pattern.at == "early" and self._furthest >= _ORDER[Phase.CAPTURE_GRAPHS]:
-                continue  # a part of the phase that goes on
+                continue  # a part of the phase that continues
             if pattern.at != "early":
                 self._furthest = _ORDER[phase]
             if phase is not self.phase:
@@ -162,7 +162,7 @@ class LogReader:
             self._facts[pattern.name] = fact
             seen.append(fact)
             if pattern.name == "engine_version":
-                self._judge.knows_version(str(value))
+                self._judge.set_version(str(value))
         if any(isinstance(fact, FactSeen) and fact.name in _COMPILED | _LOADED for fact in seen):
             cache = FactSeen("compile_cache", self._compile_cache(), "", t_s, _short(text))
             self._facts[cache.name] = cache
@@ -175,7 +175,7 @@ class LogReader:
         return "hit"
 
     def _counts(self, pattern: FactPattern, rank: int) -> bool:
-        """Whether a line may set this fact: not after a more exact one, nor after the first where that counts."""
+        """Return whether a line may set this fact: not after a more exact pattern or a first line that counts."""
         known = self._ranks.get(pattern.name)
         if known is None or rank > known:
             self._ranks[pattern.name] = rank
@@ -185,7 +185,7 @@ class LogReader:
         return rank == known and not pattern.first
 
     def _over_processes(self, pattern: FactPattern, process: str, value: float) -> float:
-        """The figure of a server: workers do the same side by side, so the largest of theirs, never their sum."""
+        """Return the figure of a server: the largest of its workers, which do the same work in parallel."""
         values = self._values.setdefault(pattern.name, {})
         if process not in values and len(values) >= _MOST_PROCESSES:
             return max(values.values())
@@ -200,7 +200,7 @@ class LogReader:
             self._judge.raised(self._tracebacks.raised, t_s)
         self._judge.line(line, text, t_s, inside=self._tracebacks.inside)
         if _SERVES.search(text):
-            self._judge.serves()
+            self._judge.set_serving()
             self._tracebacks = TracebackReader()
 
 

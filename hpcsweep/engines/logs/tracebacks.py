@@ -1,7 +1,7 @@
-"""Read the exceptions in a log: Python's tracebacks, chained and in groups, those of C++, and lines that only name one.
+"""Read the exceptions in a log: Python tracebacks, C++ exceptions, and lines that name an exception.
 
-Lines of several processes come mixed; each process has its own reader state. A message is what the exception itself
-said, of one line or more; the source lines of a traceback never become one. Pure, in bounded memory.
+The lines of several processes are interleaved, so each process has its own reader state. A message has one line or
+more; the source lines in a traceback are not part of it. Pure, in bounded memory.
 """
 
 import re
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from hpcsweep.engines.logs.prefixes import LogLine
 
 _MOST_STREAMS = 512
-"""Processes whose tracebacks may be open at the same time; the one that has been silent longest is given up."""
+"""Processes whose tracebacks may be open at the same time; beyond that, the one that was silent longest is dropped."""
 _MOST_MESSAGE_LINES = 40
 _MOST_MESSAGE_LINE = 2_000
 _MOST_FRAME_LINES = 2_000
@@ -39,7 +39,7 @@ _OF_ANOTHER = re.compile(
     r"[\w.-]{1,40}: (?:error|fatal|warning): |=>> PBS: |Fatal Python error: "
     r"|\*\*\* |(?:Aborted|Killed|Segmentation fault|Bus error)\b"
 )
-"""The beginning of a line that another program wrote: it ends a message."""
+"""The beginning of a line that another program wrote, which ends a message."""
 _WARNING = re.compile(r"Warning(?:\(\w+\))?$")
 _TAGS = re.compile(r"^(?:\[[\w.-]+\]){1,3}\s*")
 _QUIET = frozenset({"debug", "info", "warning"})
@@ -47,7 +47,7 @@ _QUIET = frozenset({"debug", "info", "warning"})
 
 @dataclass
 class RaisedException:
-    """One exception. `message`: its lines, without what only repeats the class. `raw`: its line as it was logged."""
+    """One exception. `message`: its lines, without those that only repeat the class. `raw`: its line as logged."""
 
     kind: str
     message: list[str]
@@ -59,21 +59,21 @@ class RaisedException:
 
     @property
     def name(self) -> str:
-        """The class without its modules."""
+        """Return the class without its modules."""
         return re.split(r"\.|::", self.kind.partition("(")[0])[-1]
 
     @property
     def text(self) -> str:
-        """Class and whole message, as patterns search it."""
+        """Return class and whole message, the text that patterns search."""
         return f"{self.kind}: " + "\n".join(self.message)
 
 
 @dataclass
 class ExceptionChain:
-    """Exceptions that led to each other, in the order in which they were raised.
+    """Exceptions that caused each other, in the order in which they were raised.
 
-    `intro`: what was logged right before. `logged`: its lines have a log level; else an interpreter printed it when
-    its process ended. `quiet`: logged below the level of errors. `order`: of its last exception among all lines read.
+    `intro`: the line logged right before. `logged`: its lines have a log level; otherwise an interpreter printed it as
+    its process exited. `quiet`: logged below the level of errors. `order`: line number of its last exception.
     """
 
     process: str
@@ -87,9 +87,9 @@ class ExceptionChain:
 
 @dataclass
 class _ProcessState:
-    """Where the reader is in what one process writes. `state`: idle, frames, message, between.
+    """The reader's state for one process. `state`: idle, frames, message, between.
 
-    `mute`: the last exception had no colon after its class, so that no message follows.
+    `mute`: the last exception had no colon after its class, so no message follows.
     """
 
     state: str = "idle"
@@ -107,9 +107,9 @@ class _ProcessState:
 
 
 class TracebackReader:
-    """Collects the exceptions of a log, line by line. A chain is handed out when it is over.
+    """Collect the exceptions of a log, line by line, and return each chain when it is complete.
 
-    `inside`: the line read last belongs to a traceback or to the message of an exception. `raised`: the exception that
+    `inside`: the last line read is part of a traceback or of the message of an exception. `raised`: the exception that
     this line named; None: none.
     """
 
@@ -121,16 +121,16 @@ class TracebackReader:
         self.raised: RaisedException | None = None
 
     def open_chains(self) -> Iterator[ExceptionChain]:
-        """The chains that have an exception and may go on."""
+        """Yield the chains that have an exception and may continue."""
         for stream in self._streams.values():
             if stream.chain is not None and stream.chain.raised:
                 yield stream.chain
 
     def feed(self, line: LogLine, raw: str, t_s: float) -> ExceptionChain | None:
-        """Read one line; return a chain that is over with it. `raw`: the line with its prefixes, as evidence."""
+        """Read one line; return the chain that it completes. `raw`: the line with its prefixes, as evidence."""
         self._count += 1
         self.inside, self.raised = False, None
-        # The lines of one record that has no prefix on its later lines (SGLang) belong to the process that began it.
+        # Later lines of a record without a prefix (SGLang) belong to the process that began the record.
         process = line.process or ("" if line.record else self._bare)
         stream = self._streams.get(process)
         if stream is None:
@@ -217,7 +217,7 @@ class TracebackReader:
     def _outside(
         self, stream: _ProcessState, process: str, line: LogLine, raw: str, t_s: float, *, inside: bool = False
     ) -> ExceptionChain | None:
-        """Read a line that belongs to no open traceback: it may begin one without a header, or name an exception."""
+        """Read a line outside an open traceback: it may begin one without a header, or name an exception."""
         text = line.text
         frame = _FRAME.match(text) if not inside and text.lstrip().startswith('File "') else None
         if frame is not None:
@@ -237,7 +237,7 @@ class TracebackReader:
             return None
         linked = (stream.linked and stream.chain) or None
         over = None if linked or inside else self._close(stream)
-        if inside:  # one line of another record, in the middle of a traceback: a chain of its own
+        if inside:  # a line of another record in the middle of a traceback is a separate chain
             self.inside, self.raised = True, _raised(lone, raw)
             return ExceptionChain(process, "", True, False, [self.raised], t_s, self._count)
         stream.linked = False
@@ -267,7 +267,7 @@ class TracebackReader:
         stream.before = ""
 
     def _continues(self, stream: _ProcessState, line: LogLine, text: str) -> bool:
-        """Whether a line is one more of the message before it."""
+        """Return whether a line continues the message before it."""
         if (line.record, line.source) != stream.shape and line.record:
             return False
         raised = stream.chain.raised[-1] if stream.chain and stream.chain.raised else None
@@ -306,10 +306,10 @@ def _raised(lone: re.Match[str], raw: str) -> RaisedException:
 
 
 def _is_class(kind: str, *, has_message: bool, lone: bool) -> bool:
-    """Whether a word is the class of an exception, rather than any word before a colon or alone in a line.
+    """Return whether a word is the class of an exception, rather than any word before a colon or alone on a line.
 
-    Inside a traceback any dotted name is one, and any capitalised one with a message. A line on its own, and a single
-    word without a message (`Killed`), must look like it.
+    Inside a traceback any dotted name is a class, and so is a capitalised name with a message. Elsewhere, and for a
+    word without a message (`Killed`), the name must end like that of an exception.
     """
     bare = kind.partition("(")[0]
     last = re.split(r"\.|::", bare)[-1]

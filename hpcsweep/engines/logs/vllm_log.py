@@ -1,7 +1,8 @@
 """The lines of vLLM's log that show a phase or a fact, with the versions in which each was seen.
 
-Searched anywhere in a line: the prefix differs by version (`(EngineCore_DP0 pid=1) INFO ...` up to 0.16, coloured in
-0.11; `(EngineCore pid=1) INFO ...` since 0.22), and progress bars and tracebacks have none since 0.32.
+The patterns are searched anywhere in a line, since the prefix differs by version (`(EngineCore_DP0 pid=1) INFO ...` up
+to 0.16, coloured in 0.11; `(EngineCore pid=1) INFO ...` since 0.22), and progress bars and tracebacks have none since
+0.32.
 Sources: the wheels 0.11.0, 0.12.0, 0.16.0, 0.22.1, 0.32.0 and 0.33.0; 0.22.1 was run on an H200, 0.32.0 on CPUs;
 lines marked 0.17 and 0.21 are from logs in bug reports. Failures: `tracebacks.py` and the knowledge base in `hints/`.
 """
@@ -36,7 +37,9 @@ PHASES = (
     PhasePattern(
         rx(r"(?:saved AOT compiled function to|Directly load AOT compilation)"), Phase.COMPILE, "end", "0.22 0.32"
     ),
-    PhasePattern(rx(r"Warming up done\."), Phase.PROFILE, "absent", "0.32, on CPU: if not told yet, it was in compile"),
+    PhasePattern(
+        rx(r"Warming up done\."), Phase.PROFILE, "absent", "0.32, on CPU: if not logged before, it was in compile"
+    ),
     PhasePattern(rx(r"Available KV cache memory: "), Phase.KV_CACHE, seen_in=_ALL),
     PhasePattern(rx(r"(?:Explicitly|Auto) set \([\d.]+/[\d.]+\) GiB for KV cache"), Phase.KV_CACHE, seen_in="0.32"),
     PhasePattern(rx(r"reserved [\d.]+ GiB memory for KV Cache as specified"), Phase.KV_CACHE, seen_in="0.11 to 0.33"),

@@ -1,4 +1,4 @@
-"""Bytes of somebody's file to lines that can be read: encodings, mojibake, stray HTML. Line numbers stay."""
+"""Decode a file and clean its lines: encodings, mojibake, stray HTML. Line numbers do not change."""
 
 import html
 import re
@@ -22,32 +22,32 @@ _KNOWN |= {
     "html",
 }
 _ESCAPES = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
-"""Colours and titles for a terminal (ECMA-48), as `tee` keeps them."""
+"""Colours and titles for a terminal (ECMA-48), as recorded by `tee`."""
 
 _GROUPS = re.compile(r"(?<=\d)[\u00a0\u2007\u2009\u202f'\u2019](?=\d{3}(?!\d))")
-"""Between thousands: what sets them apart in print and is no space between words."""
+"""Separators between thousands in print, other than a plain space."""
 
 _NO_NUMBER = re.compile(r"\d{60,}")
-"""More digits than any figure has: patterns that look for numbers would try each of them as a beginning."""
+"""More digits than any figure has; patterns for numbers would try each digit as a start."""
 
 _INVISIBLE = str.maketrans(dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad", ""))
 _SPELLINGS = str.maketrans({"\u00a0": " ", "\u2007": " ", "\u202f": " ", "\u2212": "-", "\uff1a": ":", "\uff0c": ","})
 _BLANKS = str.maketrans(dict.fromkeys("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029", " "))
-"""A progress bar writes over its line with a carriage return: for grep and editors that is one line."""
+"""A progress bar overwrites its line with a carriage return; grep and editors treat that as one line."""
 
 _MOST = 0.8
-"""Latin text in UTF-16 has a zero in this share of its pairs, and text in UTF-8 has none."""
+"""Latin text in UTF-16 has a zero byte in this share of its pairs; text in UTF-8 does not."""
 
 _MOJIBAKE = re.compile("[\u00c2\u00c3\u00e2\u00f0][\u0080-\u00bf\u0152-\u0178\u2013-\u2122\u20ac]")
 
 
 def decode(data: bytes) -> tuple[str, str]:
-    """(text, note): UTF-8, UTF-16, else Windows-1252; the note says what was not plain UTF-8."""
+    """Return (text, note), read as UTF-8, UTF-16 or else Windows-1252; the note names an encoding other than UTF-8."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", errors="replace"), "read as UTF-16"
     for encoding, zeros in (("utf-16-le", data[1::2]), ("utf-16-be", data[::2])):
         if zeros and zeros.count(0) > _MOST * len(zeros):
-            return data.decode(encoding, errors="replace"), f"read as {encoding.upper()}, of which it has no mark"
+            return data.decode(encoding, errors="replace"), f"read as {encoding.upper()}, without a byte order mark"
     try:
         return data.decode("utf-8-sig"), ""
     except UnicodeDecodeError as exc:
@@ -55,13 +55,13 @@ def decode(data: bytes) -> tuple[str, str]:
 
 
 def clean_lines(text: str) -> list[str]:
-    """The lines of a text without tags, entities, invisible characters and mojibake; as many lines as before."""
+    """Return the lines of a text without tags, entities, invisible characters and mojibake; as many lines as before."""
     return [clean_line(line) for line in text.replace("\r\n", "\n").split("\n")]
 
 
 def clean_line(line: str) -> str:
-    """One line; the blanks at both ends are kept, because a blank after a backslash ends a command."""
-    line = mend(line)
+    """Clean a line; blanks at both ends remain, because a blank after a backslash ends a command."""
+    line = repair_mojibake(line)
     if "\x1b" in line:
         line = _ESCAPES.sub("", line)
     if "<" in line:
@@ -72,8 +72,8 @@ def clean_line(line: str) -> str:
     return _GROUPS.sub("", line.translate(_INVISIBLE)).translate(_SPELLINGS).translate(_BLANKS)
 
 
-def mend(line: str) -> str:
-    """A line of UTF-8 that was read as Windows-1252 once, as it was meant; any other line as it is."""
+def repair_mojibake(line: str) -> str:
+    """Return the intended text of UTF-8 that was decoded as Windows-1252; any other line unchanged."""
     if not _MOJIBAKE.search(line):
         return line
     try:
@@ -83,7 +83,7 @@ def mend(line: str) -> str:
 
 
 def _byte(character: str) -> bytes:
-    """The byte behind a character; the five that Windows-1252 leaves open stand for themselves."""
+    """Return the byte of a character; the five codes that Windows-1252 leaves undefined map to themselves."""
     try:
         return character.encode("cp1252")
     except UnicodeEncodeError:
@@ -93,7 +93,7 @@ def _byte(character: str) -> bytes:
 def _without_tag(match: re.Match[str]) -> str:
     name = match[2].lower()
     if name not in _KNOWN:
-        return match[0]  # `<model>` in a command is no tag
+        return match[0]  # `<model>` in a command is not a tag
     if name in ("td", "th"):
-        return " " if match[1] else " | "  # a name and its value stay apart
+        return " " if match[1] else " | "  # keep a name and its value apart
     return " " if name in _BREAKS else ""

@@ -1,4 +1,4 @@
-"""Tables that stand in a document as HTML."""
+"""Read the HTML tables of a document."""
 
 from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
@@ -8,7 +8,7 @@ from hpcsweep.imports.documents.model import BlockContext, Location, ParsedTable
 
 
 class _HtmlTableParser(HTMLParser):
-    """Collects the cells of every row, with the line on which the row begins."""
+    """Collect the cells of every row, with the line on which the row begins."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -42,7 +42,7 @@ class _HtmlTableParser(HTMLParser):
 
 
 def html_tables(text: str, contexts: Sequence[BlockContext], file: str) -> Iterator[ParsedTable]:
-    """Every `<table>` with a row of headers and one below it."""
+    """Yield every `<table>` with a row of headers and at least one other row."""
     if "<table" not in text.lower():
         return
     parser = _HtmlTableParser()

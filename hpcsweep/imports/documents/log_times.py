@@ -1,4 +1,4 @@
-"""Read the time of each line of a log, in seconds since its first one. Pure."""
+"""Read the time of each line of a log, in seconds since the first time in it. Pure."""
 
 import re
 from datetime import datetime, timedelta
@@ -14,13 +14,13 @@ _STAMPS = tuple(
     )
 )
 _PREFIX_CELLS = 200
-"""Where in a line its time is looked for: a message may name other times."""
+"""Characters of a line that are searched for its time; the message may contain other times."""
 _ANY_YEAR = 2000  # a leap year, for 29 February
 _HALF_A_YEAR = timedelta(days=182)
 
 
 class LogTimes:
-    """Gives each line its time. The stamp that stands first in a line counts; a line without one has that before it."""
+    """Track the time of each line: its first time stamp, or that of the line before."""
 
     def __init__(self) -> None:
         self._first: datetime | None = None
@@ -28,7 +28,7 @@ class LogTimes:
         self.now_s: float | None = None
 
     def read(self, line: str) -> float | None:
-        """Seconds from the first stamp of the log to this line; None: no line had a stamp yet."""
+        """Return the seconds from the first time stamp of the log to this line; None: no line had a time stamp yet."""
         head = line[:_PREFIX_CELLS]
         stamp = self._stamp(head)
         if stamp is None:
@@ -36,13 +36,13 @@ class LogTimes:
         if self._first is None:
             self._first = stamp
         since = stamp - self._first
-        if since < -_HALF_A_YEAR:  # stamps without a year, over New Year
+        if since < -_HALF_A_YEAR:  # time stamps without a year, across New Year
             since += timedelta(days=366)
         self.now_s = max(since.total_seconds(), self.now_s or 0.0)
         return self.now_s
 
     def _stamp(self, head: str) -> datetime | None:
-        """The time in a line. Only one form counts in a log: that of its first stamp, else zones would mix."""
+        """Return the time in a line. Only the form of the log's first time stamp counts, so that zones do not mix."""
         patterns = _STAMPS if self._pattern is None else (self._pattern,)
         matches = [match for pattern in patterns if (match := pattern.search(head)) is not None]
         match = min(matches, key=lambda match_: match_.start(), default=None)

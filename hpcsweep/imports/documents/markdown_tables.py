@@ -1,4 +1,4 @@
-"""Tables of a Markdown document, and those among them with one request a row."""
+"""Read the tables of a Markdown document, and those with one request per row as samples."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ _SET = re.compile(r"(?<!\w)(\d+k)(?![A-Za-z0-9])", re.IGNORECASE)
 
 
 def tables(lines: Sequence[str], contexts: Sequence[BlockContext], file: str) -> Iterator[ParsedTable]:
-    """Every pipe table, indented or not, with or without outer pipes. A ruler makes a table; text alone does not."""
+    """Yield every pipe table, indented or not, with or without outer pipes. A table requires a ruler line."""
     end = 0
     for index in range(1, len(lines)):
         if index < end or not _is_ruler(lines[index]) or "|" not in lines[index - 1]:
@@ -36,7 +36,7 @@ def tables(lines: Sequence[str], contexts: Sequence[BlockContext], file: str) ->
 
 
 def _is_ruler(line: str) -> bool:
-    """Return whether a line sets the head of a table apart: `|---|:--:|`, with or without outer pipes."""
+    """Return whether a line is the ruler below a table's header: `|---|:--:|`, with or without outer pipes."""
     inner = line.strip()
     if "|" not in inner or "--" not in inner:
         return False
@@ -45,13 +45,13 @@ def _is_ruler(line: str) -> bool:
 
 
 def cells(line: str) -> tuple[str, ...]:
-    """The cells of a row, without emphasis."""
+    """Return the cells of a row, without emphasis."""
     inner = line.strip().removeprefix("|").removesuffix("|")
     return tuple(re.sub(r"[*`]{1,3}", "", cell).strip() for cell in re.split(r"(?<!\\)\|", inner))
 
 
 def sample_table(table: ParsedTable, lines: Sequence[str]) -> SampleTable | None:
-    """The table as samples; None: it has no column of times or of tokens/s next to one of tokens."""
+    """Convert a table to samples; None: it lacks a column of times or tokens/s, or a column of tokens."""
     columns = {
         name: index
         for name, pattern in _COLUMNS.items()
@@ -100,7 +100,7 @@ def _sample(name: str, line: int, values: dict[str, str], numbers: dict[str, Num
 
 
 def _caption(lines: Sequence[str], line: int) -> str:
-    """The line right above a table, if it is one of words."""
+    """Return the line directly above a table if it is a caption; otherwise empty."""
     above = next((text for text in reversed(lines[max(0, line - 3) : line - 1]) if text.strip()), "")
     match = _CAPTION.match(above)
     if match is None or above.lstrip().startswith("#"):

@@ -1,4 +1,4 @@
-"""What is found in a file: benchmarks, tables of samples, commands, and what could not be read."""
+"""The contents of a file: benchmarks, sample tables, commands, and what could not be read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from hpcsweep.analysis.rows import SampleRow
 from hpcsweep.imports.documents.numbers import Number
 
 RESULT_FILE = "result file"
-"""The form of a file that holds JSON (or YAML) of a load client, and no document."""
+"""The form of a file that contains JSON or YAML of a load client, rather than a document."""
 
 
 @dataclass(frozen=True, order=True)
@@ -23,9 +23,9 @@ class Location:
 
 @dataclass(frozen=True)
 class BlockContext:
-    """What stands above a block. `headings`: the outermost first; `short`: a line or title; `comment`: `# …`.
+    """The text above a block. `headings`: the outermost first; `short`: a line or title; `comment`: `# …`.
 
-    `command`: the serve command that stands above, in the same section; empty: none.
+    `command`: the serve command above it in the same section; empty: none.
     """
 
     headings: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ class BlockContext:
 
     @property
     def label(self) -> str:
-        """The nearest heading, the short line and the comment, as far as they are there."""
+        """Return the nearest heading, the short line and the comment, as far as they exist."""
         parts = [*self.headings[-1:], self.short, self.comment]
         return " / ".join(dict.fromkeys(part for part in parts if part))
 
@@ -44,11 +44,10 @@ class BlockContext:
 class Benchmark:
     """One result of a load client. `figures`: by the names of `vllm bench serve`'s JSON, times in ms as there.
 
-    `settings`: request rate, backend and such, as stated. `samples`: of single requests, where the tool kept them.
-    `timed`: the samples know when they were sent. `unread`: lines inside the block that mean nothing to us.
-    `parameters`: what a sweep set on the server; `workload`: what it set on the load, as one text; `repeat`: the
-    number of a repeated measurement, from 0; None: it is not said to be one. `derived`: figures that the file does not
-    state, and that were computed from others.
+    `settings`: request rate, backend and others, as stated. `samples`: single requests, if the tool recorded them.
+    `timed`: the samples have send times. `unread`: lines inside the block that were not understood. `parameters`: what
+    a sweep set on the server; `workload`: what it set on the load, as text; `repeat`: number of the repeat, from 0;
+    None: not stated. `derived`: figures that the file does not state and that were computed from others.
     """
 
     label: str
@@ -67,21 +66,21 @@ class Benchmark:
 
     @property
     def has_failed(self) -> bool:
-        """Return whether no request of it succeeded: then it has no speed."""
+        """Return whether no request succeeded, so that the block does not have a speed."""
         completed = self.value("completed")
         return completed == 0 or (
             completed is None and bool(self.samples) and all(sample.error for sample in self.samples)
         )
 
     def value(self, name: str) -> float | None:
-        """A figure; None: it is not stated."""
+        """Return a figure; None: not stated."""
         number = self.figures.get(name)
         return None if number is None else number.value
 
 
 @dataclass(frozen=True)
 class TableSample:
-    """A row of a table of samples. None: the table does not say."""
+    """A row of a sample table. None: not stated."""
 
     name: str
     line: int
@@ -94,10 +93,10 @@ class TableSample:
 
 @dataclass(frozen=True)
 class SampleTable:
-    """A table with one request a row. `group`: the workload, by caption or by the names of the samples.
+    """A table with one request per row. `group`: the workload, from the caption or the names of the samples.
 
-    `averages`: column (`prompt_tokens`, `completion_tokens`, `e2e_s`, `tps`, `ttft_s`) -> what the table's own row of
-    averages says, which stands in line `average_line`.
+    `averages`: column (`prompt_tokens`, `completion_tokens`, `e2e_s`, `tps`, `ttft_s`) -> value in the table's row of
+    averages, which is line `average_line`.
     """
 
     label: str
@@ -111,7 +110,7 @@ class SampleTable:
 
 @dataclass(frozen=True)
 class ParsedTable:
-    """Any table. `rows`: (line, cells); `context`: what stands above it."""
+    """A table. `rows`: (line, cells); `context`: the text above it."""
 
     location: Location
     columns: tuple[str, ...]
@@ -121,7 +120,7 @@ class ParsedTable:
 
 @dataclass(frozen=True)
 class WrittenCommand:
-    """A command that starts a server, as written, comments and all; `recommended`: the document advises it."""
+    """A command that starts a server, as written, with comments. `recommended`: the document recommends it."""
 
     location: Location
     text: str
@@ -132,7 +131,7 @@ class WrittenCommand:
 
 @dataclass(frozen=True)
 class FailedBlock:
-    """Where a result is announced and an error stands."""
+    """A block under the title of a result that contains an error instead."""
 
     label: str
     location: Location
@@ -141,7 +140,7 @@ class FailedBlock:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something that was not taken, and why."""
+    """Something that was not imported, and why."""
 
     location: Location
     what: str
@@ -150,9 +149,9 @@ class Skipped:
 
 @dataclass(frozen=True)
 class ImportedDocument:
-    """Everything that was found in one file, in its order. `lines`: the cleaned text, for claims in prose.
+    """The contents of a file, in order. `lines`: the cleaned text, for claims in prose.
 
-    `tables`: those that hold neither results nor samples; `result_tables`: those whose results are in `benchmarks`.
+    `tables`: those without results and samples; `result_tables`: those whose results are in `benchmarks`.
     """
 
     file: str

@@ -1,4 +1,4 @@
-"""Printed numbers, with what their last digit leaves open."""
+"""Printed numbers, with the uncertainty of their last digit."""
 
 import math
 import re
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 NUMBER = r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?"
-"""A number as people and tools print it; commas between thousands."""
+"""A number as people and tools print it, with optional commas between thousands."""
 
 FOREIGN = r"[-+]?\d{1,3}(?:\.\d{3})+,\d+|[-+]?\d+,\d+"
-"""A number with a decimal comma, as a program with another locale or a spreadsheet prints it: `1.345,12`, `148,61`."""
+"""A number with a decimal comma, as printed by a program with another locale: `1.345,12`, `148,61`."""
 
 _WHOLE = re.compile(NUMBER)
 _FOREIGN = re.compile(FOREIGN)
@@ -21,13 +21,13 @@ _LARGEST = 1e300
 
 @dataclass(frozen=True)
 class Number:
-    """A value and how far the true one may lie from it: half a unit of the last printed digit; 0: it is a count."""
+    """A value and its tolerance: half a unit of the last printed digit; 0 for a count."""
 
     value: float
     tolerance: float = 0.0
 
     def agrees(self, other: "Number | float") -> bool:
-        """Whether both may be the same, within what their digits leave open."""
+        """Return whether both may be equal, within the tolerances of both."""
         theirs = other if isinstance(other, Number) else Number(other)
         room = self.tolerance + theirs.tolerance + _EXACT * max(abs(self.value), abs(theirs.value))
         return abs(self.value - theirs.value) <= room
@@ -40,7 +40,7 @@ class Number:
         return Number(self.value * other.value, room + self.tolerance * other.tolerance)
 
     def __truediv__(self, other: "Number") -> "Number":
-        """The quotient; its tolerance is infinite where the divisor may be 0. ZeroDivisionError: it is 0."""
+        """Return the quotient; its tolerance is infinite where the divisor may be 0. Raises ZeroDivisionError at 0."""
         value = self.value / other.value
         low = abs(other.value) - other.tolerance
         room = (self.tolerance + abs(value) * other.tolerance) / low if low > 0 else math.inf
@@ -48,7 +48,7 @@ class Number:
 
 
 def measured(text: str) -> Number | None:
-    """A measured value as printed: `148.61` may be anything from 148.605 to 148.615. None: it is no number."""
+    """Parse a measured value as printed: `148.61` is between 148.605 and 148.615. None: not a number."""
     plain = text.strip()
     if not _WHOLE.fullmatch(plain):
         return None
@@ -61,9 +61,9 @@ def measured(text: str) -> Number | None:
 
 
 def figure(text: str) -> Number | None:
-    """A measured value that stands alone, in a cell or behind a name: there a comma may be the decimal point.
+    """Parse a measured value that is alone in a cell or after a name, where a comma may be the decimal point.
 
-    `2,500` is two thousand five hundred; `148,61` cannot be. None: it is no number.
+    `2,500` is two thousand five hundred; in `148,61` the comma is the decimal point. None: not a number.
     """
     plain = text.strip()
     number = measured(plain)
@@ -73,25 +73,25 @@ def figure(text: str) -> Number | None:
 
 
 def count(text: str) -> Number | None:
-    """A count as printed: exact, also as `1000.00`, and `214.465` is one of thousands. None: it is no number."""
+    """Parse a count as printed, which is exact: `1000.00` is 1000, and `214.465` is 214465. None: not a number."""
     plain = text.strip()
     number = figure(plain.replace(".", "") if _GROUPED.fullmatch(plain) else plain)
     return None if number is None else Number(number.value)
 
 
 def stored(value: float) -> Number:
-    """A value of a result file, kept with all its digits."""
+    """Return a value of a result file, which has all its digits."""
     return Number(value, _STORED * abs(value))
 
 
 def percent_change(new: Number, old: Number) -> Number:
-    """By how many percent `new` lies above `old`. ZeroDivisionError: `old` is 0."""
+    """Return by how many percent `new` is above `old`. Raises ZeroDivisionError when `old` is 0."""
     ratio = new / old
     return Number(100.0 * (ratio.value - 1.0), 100.0 * ratio.tolerance)
 
 
 def shown(value: float) -> str:
-    """A value for people: enough digits to see a difference, none that mean nothing."""
+    """Format a value for people, with the digits that matter."""
     if not math.isfinite(value):
         return str(value)
     if value == int(value) and abs(value) < 1e15:
@@ -100,6 +100,6 @@ def shown(value: float) -> str:
 
 
 def number_of(content: Any) -> float | None:
-    """Return a finite number of a JSON document; None: it is something else."""
+    """Return a finite number of a JSON document; None: another value."""
     good = isinstance(content, (int, float)) and not isinstance(content, bool) and abs(content) < _LARGEST
     return float(content) if good else None

@@ -1,4 +1,4 @@
-"""The outline of a document: which heading, title, comment and command stands above a line."""
+"""Build the outline of a document: the heading, title, comment and command above each line."""
 
 import re
 import shlex
@@ -22,7 +22,7 @@ _GENERIC = re.compile(
 SERVES = re.compile(
     r"\b(?:vllm\s+serve|sglang\.launch_server|vllm\.entrypoints\.openai\.api_server|trtllm-serve(?:\s+serve)?)(?=\s|$)"
 )
-"""What starts a server."""
+"""Commands that start a server."""
 
 _RECOMMENDED = re.compile(r"recommend|conclusion|optimal|production|best config|final config", re.IGNORECASE)
 _ADVISED = re.compile(r"\brecommended (?:serving )?(?:configuration|command|settings)\b", re.IGNORECASE)
@@ -32,7 +32,7 @@ _PROMPT = re.compile(r"^\s*(?:[$>#]\s+)(?=[a-z])")
 
 @dataclass(frozen=True)
 class OutlinedCommand:
-    """A written command. `line`: 1-based; `text`: as written; `argv`: what was meant, comments left out."""
+    """A command in a document. `line`: 1-based; `text`: as written; `argv`: as intended, without comments."""
 
     line: int
     text: str
@@ -43,7 +43,7 @@ class OutlinedCommand:
 
 @dataclass
 class Outline:
-    """For each line its context; the serve commands; and the fences with the title above each."""
+    """The context of each line, the serve commands, and the fences with the title above each."""
 
     contexts: list[BlockContext] = field(default_factory=list)
     commands: list[OutlinedCommand] = field(default_factory=list)
@@ -64,7 +64,7 @@ class _OutlineState:
 
 
 def outline(lines: Sequence[str]) -> Outline:
-    """Walk through cleaned lines once."""
+    """Build the outline from cleaned lines."""
     result, state = Outline(), _OutlineState()
     marked = _is_marked_up(lines)
     skip_to = 0
@@ -76,20 +76,20 @@ def outline(lines: Sequence[str]) -> Outline:
                 _step(line, number, lines, state, result, marked)
             elif state.comment and re.match(r"\s*={20,}\s*$", line):
                 result.contexts.append(state.context())
-                state.comment = ""  # it was the label of the block that ends here
+                state.comment = ""  # it labelled the block that ends here
                 continue
         result.contexts.append(state.context())
     return result
 
 
 def _is_marked_up(lines: Sequence[str]) -> bool:
-    """Whether `#` makes headings here: in text flattened out of a page it only begins comments of code."""
+    """Return whether `#` marks headings; in text flattened from a page it only begins comments in code."""
     first = next((line for line in lines if line.strip()), "")
     return bool(_HEADING.match(first)) or any(match and len(match[1]) > 1 for match in map(_HEADING.match, lines))
 
 
 def _command(lines: Sequence[str], number: int, state: _OutlineState, result: Outline) -> int:
-    """Take the command that begins in this line; the last line of it."""
+    """Record the command that begins on this line, and return its last line."""
     taken = list(_command_lines(lines, number - 1))
     text = "\n".join(taken)
     argv = meant_argv(text)
@@ -102,7 +102,7 @@ def _command(lines: Sequence[str], number: int, state: _OutlineState, result: Ou
 
 
 def _command_lines(lines: Sequence[str], start: int) -> Iterator[str]:
-    """Yield the lines of the command at index `start`: continued ones, also behind a comment that breaks them off."""
+    """Yield the lines of the command at index `start`, including lines cut off by a comment after the backslash."""
     for index in range(start, len(lines)):
         line = lines[index]
         yield line
@@ -113,9 +113,9 @@ def _command_lines(lines: Sequence[str], start: int) -> Iterator[str]:
 
 
 def meant_argv(text: str) -> tuple[str, ...]:
-    """The words of a command as its author meant them: comments and line continuations left out.
+    """Return the words of a command as its author intended, without comments and line continuations.
 
-    A command that no shell could split is split at blanks.
+    A command that a shell cannot split is split at blanks.
     """
     plain = " ".join(line.partition(" #")[0].rstrip().removesuffix("\\") for line in text.splitlines())
     plain = _PROMPT.sub("", plain)
@@ -157,12 +157,12 @@ def _step(line: str, number: int, lines: Sequence[str], state: _OutlineState, re
         left = " ".join(_GENERIC.sub(" ", short[1]).split())
         if left:
             if left != state.short:
-                state.command = ""  # it belonged to what stood above
+                state.command = ""  # it belonged to the text above
             state.short = left
         elif not admonition:
-            state.title = short[1]  # the title of a folded part, flattened out of a page
+            state.title = short[1]  # the title of a collapsed part, flattened from a page
 
 
 def _plain(text: str) -> str:
-    """A heading without emphasis and links."""
+    """Return a heading without emphasis and links."""
     return re.sub(r"[*_`]{1,3}([^*_`]+)[*_`]{1,3}", r"\1", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)).strip()

@@ -1,4 +1,4 @@
-"""A file of any known kind to the blocks in it."""
+"""Read a file of any supported kind into blocks."""
 
 import re
 from bisect import bisect_left
@@ -33,7 +33,7 @@ _CLIENT = re.compile(r"\bguidellm\b|\bvllm bench\b|benchmark_serving|bench_servi
 
 
 def read_bytes(data: bytes, file: str) -> ImportedDocument:
-    """Everything that is found in the content of a file; `file` names it in every place. Nothing is dropped unsaid."""
+    """Read the content of a file; `file` is its name in every location. Whatever is dropped is listed in `skipped`."""
     text, note = decode(data)
     notes = (Skipped(Location(file, 1), "the file's encoding", note),) if note else ()
     document = read_text(text, file)
@@ -41,7 +41,7 @@ def read_bytes(data: bytes, file: str) -> ImportedDocument:
 
 
 def read_text(text: str, file: str) -> ImportedDocument:
-    """Everything that is found in a text: result files in JSON, else printed blocks, tables and commands."""
+    """Read a text: result files in JSON or YAML, or else printed blocks, tables and commands."""
     if text.lstrip("\ufeff \t\r\n")[:1] in ("{", "["):
         objects, end = json_objects(text)
         if objects:
@@ -52,11 +52,13 @@ def read_text(text: str, file: str) -> ImportedDocument:
 
 
 def _of_yaml(text: str, file: str) -> ImportedDocument:
-    """Return the benchmark report of llm-d in a text, which is YAML."""
+    """Read the YAML benchmark report of llm-d in a text."""
     try:
         value, _ = parse_yaml(text, file)
     except SpecError as exc:
-        skipped = (Skipped(Location(file, 1), "the whole file", f"it begins as a report of llm-d, and is none: {exc}"),)
+        skipped = (
+            Skipped(Location(file, 1), "the whole file", f"it begins like a report of llm-d but is not valid: {exc}"),
+        )
         return ImportedDocument(file=file, form=RESULT_FILE, skipped=skipped)
     return _of_objects([(1, value)], None, file)
 
@@ -65,29 +67,32 @@ def _of_objects(objects: list[tuple[int, object]], end: tuple[int, str] | None, 
     items = list(read_objects(objects, file))
     skipped = [item for item in items if isinstance(item, Skipped)]
     if end is not None:
-        skipped.append(Skipped(Location(file, end[0]), "the rest of the file", f"it is no JSON: {end[1]}"))
-    benchmarks = _told_apart([item for item in items if isinstance(item, Benchmark)])
+        skipped.append(Skipped(Location(file, end[0]), "the rest of the file", f"not JSON: {end[1]}"))
+    benchmarks = _with_unique_labels([item for item in items if isinstance(item, Benchmark)])
     return ImportedDocument(file=file, form=RESULT_FILE, benchmarks=benchmarks, skipped=tuple(skipped))
 
 
 def _of_document(text: str, file: str) -> ImportedDocument:
     lines = clean_lines(text)
-    way = outline(lines)
+    document_outline = outline(lines)
     benchmarks, skipped = [], []
     clients = _clients(lines)
     for block in printed_blocks(lines):
         location = Location(file, block.line)
         if not block.complete:
-            stated = ", ".join(block.figures) or "nothing but its title"
-            skipped.append(Skipped(location, "part of a benchmark block", f"too little to be a result: {stated}"))
+            stated = ", ".join(block.figures) or "only a title"
+            skipped.append(Skipped(location, "part of a benchmark block", f"incomplete result: {stated}"))
             continue
-        benchmark = _benchmark(block, way.contexts[block.line - 1], location)
+        benchmark = _benchmark(block, document_outline.contexts[block.line - 1], location)
         benchmarks.append(replace(benchmark, tool="guidellm") if _by_guidellm(clients, block.line) else benchmark)
         skipped += [
-            Skipped(Location(file, line), f"line in a benchmark block: {unread}", "its meaning is not known")
+            Skipped(Location(file, line), f"line in a benchmark block: {unread}", "unknown line")
             for line, unread in block.unread
         ]
-    found_tables = [*tables(lines, way.contexts, file), *html_tables(text, way.contexts, file)]
+    found_tables = [
+        *tables(lines, document_outline.contexts, file),
+        *html_tables(text, document_outline.contexts, file),
+    ]
     of_tables = {table.location: results_in(table) for table in found_tables}
     benchmarks += [benchmark for results in of_tables.values() for benchmark in results]
     benchmarks.sort(key=lambda entry: entry.location.line)
@@ -96,47 +101,47 @@ def _of_document(text: str, file: str) -> ImportedDocument:
     skipped += [row for table, samples in sampled if samples is not None for row in _rows_left(table, samples)]
     commands = [
         WrittenCommand(Location(file, command.line), command.text, command.argv, command.recommended, command.context)
-        for command in way.commands
+        for command in document_outline.commands
     ]
-    failures = list(_failures(lines, way, benchmarks, file))
+    failures = list(_failures(lines, document_outline, benchmarks, file))
     if not (benchmarks or sample_tables or commands or found_tables or skipped):
         skipped.append(
-            Skipped(Location(file, 1), "the whole file", "no benchmark, table or serve command is found in it")
+            Skipped(Location(file, 1), "the whole file", "it does not contain a benchmark, table or serve command")
         )
     return ImportedDocument(
         file=file,
         form="document",
-        benchmarks=_told_apart(benchmarks),
-        sample_tables=_groups_apart(sample_tables),
+        benchmarks=_with_unique_labels(benchmarks),
+        sample_tables=_with_unique_groups(sample_tables),
         tables=tuple(t for t, samples in sampled if samples is None and not of_tables[t.location]),
         result_tables=tuple(t for t, samples in sampled if samples is None and of_tables[t.location]),
         commands=tuple(commands),
         failures=tuple(failures),
         skipped=tuple(skipped),
         lines=tuple(lines),
-        contexts=tuple(way.contexts),
+        contexts=tuple(document_outline.contexts),
     )
 
 
 def _clients(lines: Sequence[str]) -> list[tuple[int, bool]]:
-    """Return (line, whether it is GuideLLM) of each mention of a load client."""
+    """Return (line, whether it is GuideLLM) for each mention of a load client."""
     mentions = [(number, _CLIENT.search(line)) for number, line in enumerate(lines, 1)]
     return [(number, match[0].lower() == "guidellm") for number, match in mentions if match]
 
 
 def _by_guidellm(clients: Sequence[tuple[int, bool]], line: int) -> bool:
-    """Return whether the last client that is named above a line is GuideLLM; below it, where none is above."""
+    """Return whether the last client mentioned above a line is GuideLLM; or the first below, if none is above."""
     above = bisect_left(clients, (line, False))
     return bool(clients) and clients[max(0, above - 1)][1]
 
 
 def _rows_left(table: ParsedTable, samples: SampleTable) -> Iterator[Skipped]:
-    """The rows of a table of samples that have neither a time nor a speed."""
+    """Yield the rows of a sample table that have neither a time nor a speed."""
     taken = {samples.average_line, *(sample.line for sample in samples.samples)}
     for line, row in table.rows:
         if line not in taken and any(row):
-            what = f"row of a table of samples: {' | '.join(row)}"[:160]
-            yield Skipped(Location(table.location.file, line), what, "it has neither a time nor tokens/s")
+            what = f"row of a sample table: {' | '.join(row)}"[:160]
+            yield Skipped(Location(table.location.file, line), what, "neither a time nor tokens/s")
 
 
 def _benchmark(block: PrintedBlock, context: BlockContext, location: Location) -> Benchmark:
@@ -151,22 +156,24 @@ def _benchmark(block: PrintedBlock, context: BlockContext, location: Location) -
     )
 
 
-def _failures(lines: Sequence[str], way: Outline, benchmarks: Sequence[Benchmark], file: str) -> Sequence[FailedBlock]:
-    """Fences under a title that announces a result, in which there is none."""
+def _failures(
+    lines: Sequence[str], document_outline: Outline, benchmarks: Sequence[Benchmark], file: str
+) -> Sequence[FailedBlock]:
+    """Return the fences under the title of a result that do not contain one."""
     failures = []
     starts = [benchmark.location.line for benchmark in benchmarks]
-    for first, last, title in way.fences:
+    for first, last, title in document_outline.fences:
         if "result" not in title.lower() or any(first <= line <= last for line in starts):
             continue
         text = " ".join(line.strip() for line in lines[first - 1 : last] if line.strip())
-        label = way.contexts[first - 1].label
+        label = document_outline.contexts[first - 1].label
         if text:
             failures.append(FailedBlock(label or f"line {first}", Location(file, first), text[:300]))
     return failures
 
 
-def _told_apart(benchmarks: Sequence[Benchmark]) -> tuple[Benchmark, ...]:
-    """Blocks of one label get their line behind it, from the second on."""
+def _with_unique_labels(benchmarks: Sequence[Benchmark]) -> tuple[Benchmark, ...]:
+    """Append the line to the label of every further block with the same label."""
     seen: set[str] = set()
     named = []
     for benchmark in benchmarks:
@@ -181,8 +188,8 @@ def _told_apart(benchmarks: Sequence[Benchmark]) -> tuple[Benchmark, ...]:
     return tuple(named)
 
 
-def _groups_apart(sample_tables: Sequence[SampleTable]) -> tuple[SampleTable, ...]:
-    """Two tables of one label and group: the second is another group."""
+def _with_unique_groups(sample_tables: Sequence[SampleTable]) -> tuple[SampleTable, ...]:
+    """Append the line to the group of every further table with the same label and group."""
     seen: set[tuple[str, str]] = set()
     named = []
     for table in sample_tables:

@@ -1,6 +1,6 @@
-"""Read what a scheduler printed about a job: refusals, states, reasons for waiting, exit codes. Pure.
+"""Read a scheduler's messages about a job: rejections, states, reasons for waiting, exit codes. Pure.
 
-The meanings and hints are those of `hpcsweep.schedulers`.
+Meanings and hints come from `hpcsweep.schedulers`.
 """
 
 import re
@@ -24,7 +24,7 @@ _MOST_LINES = 60
 
 @dataclass(frozen=True)
 class SchedulerMessage:
-    """What a scheduler's text means. `outcome` None: the job has not ended, or the text does not show how."""
+    """The meaning of a scheduler's text. `outcome` None: the job has not ended, or the text does not show how."""
 
     scheduler: str
     reason: str
@@ -34,7 +34,7 @@ class SchedulerMessage:
 
 @dataclass
 class SchedulerMessages:
-    """Collects the lines of schedulers among those of a log; bounded."""
+    """Collect a bounded number of scheduler lines from a log."""
 
     _slurm: list[str] = field(default_factory=list)
     _pbs: list[str] = field(default_factory=list)
@@ -42,7 +42,7 @@ class SchedulerMessages:
     _attributes: dict[str, str] = field(default_factory=dict)
 
     def read(self, line: str) -> None:
-        """Take note of a line if a scheduler may have written it."""
+        """Record a line if a scheduler may have written it."""
         text = line.rstrip()
         slurm, pbs = _SLURM.match(text), _PBS.match(text)
         if slurm is not None and len(self._slurm) < _MOST_LINES:
@@ -56,8 +56,8 @@ class SchedulerMessages:
             if attribute is not None:
                 self._attributes[attribute["key"]] = attribute["value"]
 
-    def said(self) -> SchedulerMessage | None:
-        """Return what the text means; None: no scheduler wrote any of it."""
+    def message(self) -> SchedulerMessage | None:
+        """Return the meaning of the text; None: it does not contain lines of a scheduler."""
         if self._shown is not None:
             return _of_state(self._shown["state"], self._shown["reason"])
         if "job_state" in self._attributes:

@@ -1,4 +1,4 @@
-"""What a written serve command sets, so that two commands can be compared whatever their spelling."""
+"""Parse the settings of a serve command, so that commands with different spellings can be compared."""
 
 import math
 import re
@@ -14,22 +14,22 @@ _ALIASES = {
     "ep": "ep-size", "expert-parallel-size": "ep-size", "moe-expert-parallel-size": "ep-size", "model": "model-path",
     "m": "model-path", "q": "quantization",
 }  # fmt: skip
-_NO_MATTER = {
+_WITHOUT_EFFECT = {
     "host", "port", "api-key", "served-model-name", "tool-call-parser", "reasoning-parser", "enable-auto-tool-choice",
     "trust-remote-code", "chat-template", "disable-log-requests", "log-level", "uds",
 }  # fmt: skip
-"""Flags that do not change how fast a model is served."""
+"""Flags that do not affect the speed of a server."""
 
 _FLAG = re.compile(r"--?[A-Za-z]")
 _SWITCH = re.compile(r"enable-|disable-|no-|skip-|enforce-eager$|trust-remote-code$")
-"""Flags that take no value: a word after one may be the model."""
+"""Flags without a value; a word after such a flag may be the model."""
 
 _PARALLEL = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
 
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """Engine, model, and flags (long names without dashes; a switch has an empty value) that may change the speed."""
+    """Engine, model, and flags that may affect the speed: long names without dashes; the value of a switch is empty."""
 
     engine: str
     model: str
@@ -37,9 +37,9 @@ class ServeSettings:
 
     @property
     def gpus(self) -> int:
-        """Return the GPUs of one server: tensor x pipeline x data parallel size; 0: a size is not a number.
+        """Return the GPUs of a server, tensor x pipeline x data parallel size; 0: a size is not a number.
 
-        With SGLang's data-parallel attention the data-parallel ranks are inside the tensor-parallel group.
+        With SGLang's data parallel attention, the data parallel ranks are inside the tensor parallel group.
         """
         sizes = [self.flags.get(name, "1") for name in _PARALLEL]
         if self.engine == "sglang" and "enable-dp-attention" in self.flags:
@@ -49,7 +49,7 @@ class ServeSettings:
         return math.prod(map(int, sizes))
 
     def differences(self, other: "ServeSettings") -> list[str]:
-        """What `other` has otherwise, as words; empty: both serve alike."""
+        """Return how `other` differs, as text; empty: the settings are equal."""
         differences = []
         if self.engine != other.engine:
             differences.append(f"{other.engine} instead of {self.engine}")
@@ -67,7 +67,7 @@ def _written(name: str, value: str | None) -> str:
 
 
 def serve_settings(argv: Sequence[str]) -> ServeSettings | None:
-    """The settings in a command; None: it starts no server that is known."""
+    """Parse the settings of a command; None: it does not start a supported server."""
     words = list(argv)
     joined = " ".join(words)
     if "sglang.launch_server" in joined:
@@ -94,7 +94,7 @@ def serve_settings(argv: Sequence[str]) -> ServeSettings | None:
             value, index = rest[index], index + 1
         flags[_name(name)] = value
     model = flags.pop("model-path", "") or model
-    return ServeSettings(engine, model, {name: v for name, v in flags.items() if name not in _NO_MATTER})
+    return ServeSettings(engine, model, {name: v for name, v in flags.items() if name not in _WITHOUT_EFFECT})
 
 
 def _name(flag: str) -> str:
@@ -103,7 +103,7 @@ def _name(flag: str) -> str:
 
 
 def argv_of(context: BlockContext) -> tuple[str, ...]:
-    """The command above a block, with the flags of the block's own label in place of its own; empty: there is none."""
+    """Return the command above a block, overridden by flags in the block's label; empty: none."""
     words = list(meant_argv(context.command)) if context.command else []
     if not words or not context.comment.startswith("-"):
         return tuple(words)
@@ -120,6 +120,6 @@ def argv_of(context: BlockContext) -> tuple[str, ...]:
 
 
 def settings_of(benchmark: Benchmark) -> ServeSettings | None:
-    """The settings that a block was measured with: the command above it, as changed by flags in its own label."""
+    """Return the settings of a block: those of the command above it, overridden by flags in its label."""
     argv = argv_of(benchmark.context)
     return serve_settings(argv) if argv else None

@@ -1,46 +1,50 @@
-"""The job's own clock: when it must have ended, and from when on nothing new is begun."""
+"""Compute when the job ends, and from when on the agent starts nothing new."""
 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hpcsweep.schedulers.registry import scheduler_of
+
 WARNING_EARLY_S = 60.0
-"""Slurm sends its warning up to this much before the time asked for, never later (man sbatch, --signal)."""
+"""Slurm sends its warning signal up to this much earlier than requested, never later (man sbatch, --signal)."""
 
 
 @dataclass(frozen=True)
 class Walltime:
-    """`ends_at`: Unix time at which the scheduler kills the job. `margin_s`: what is kept free before it."""
+    """End of the job. `ends_at`: Unix time at which the scheduler kills it. `margin_s`: time reserved before that."""
 
     ends_at: float
     margin_s: float
 
     def left_s(self, now: float | None = None) -> float:
-        """Real seconds until the scheduler kills the job."""
+        """Return the real seconds until the scheduler kills the job."""
         return self.ends_at - (time.time() if now is None else now)
 
     def over(self, now: float | None = None) -> bool:
-        """Whether only the margin is left: whatever runs is stopped now."""
+        """Return whether only the margin is left, so that everything has to stop."""
         return self.left_s(now) <= self.margin_s
 
     def near(self, now: float | None = None) -> bool:
-        """Whether the end is so near that a signal of the scheduler can only mean this."""
+        """Return whether the end is so near that a signal from the scheduler must be about it."""
         return self.left_s(now) <= self.margin_s + 2 * WARNING_EARLY_S
 
 
 def job_walltime(env: Mapping[str, str], walltime_s: float, margin_s: float, started_at: float) -> Walltime:
-    """The clock of this job: what the scheduler says of its end, else its start plus the walltime asked for.
+    """Return the walltime of this job, from the end time that the scheduler sets, else from its start.
 
-    `started_at`: when the agent's process was made, used when neither SLURM_JOB_END_TIME nor HPCSWEEP_JOB_STARTED_AT
-    says more. The margin never takes more than a quarter of the walltime: a job of a minute must be able to work.
+    `started_at`: when the agent's process was created, used without an end time and without HPCSWEEP_JOB_STARTED_AT.
+    The margin is at most a quarter of the walltime, so that a job of one minute can do some work.
     """
+    scheduler = scheduler_of(env)
     begun_at = _number(env.get("HPCSWEEP_JOB_STARTED_AT")) or started_at
-    ends_at = _number(env.get("SLURM_JOB_END_TIME")) or begun_at + walltime_s
+    end_time = None if scheduler is None else _number(env.get(scheduler.environment.end_time))
+    ends_at = end_time or begun_at + walltime_s
     return Walltime(ends_at, min(margin_s, walltime_s / 4))
 
 
-def _number(word: str | None) -> float | None:
+def _number(text: str | None) -> float | None:
     try:
-        return float(word) if word else None
+        return float(text) if text else None
     except ValueError:
         return None

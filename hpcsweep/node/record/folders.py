@@ -18,6 +18,7 @@ from hpcsweep.events.log import EVENTS_FILE
 from hpcsweep.node.process.family import Member, kill_attempt
 from hpcsweep.node.process.processes import process_lives, send
 from hpcsweep.node.record.identity import Identity, boot_id
+from hpcsweep.node.record.notes import Note
 from hpcsweep.node.record.records import EXIT_FILE, NOT_RUN_FILE, OWNER_FILE, read_record, write_record
 from hpcsweep.spec.phases import OutcomeKind, Phase
 from hpcsweep.spec.records import ExitRecord, OwnerRecord
@@ -96,10 +97,10 @@ def ended_in_this_job(
     return None
 
 
-def close_dead_attempts(run_dir: Path, identity: Identity) -> list[str]:
+def close_dead_attempts(run_dir: Path, identity: Identity) -> list[Note]:
     """Close attempts of this run whose agent is dead, and kill their remaining processes on this host.
 
-    Return a sentence for each attempt without exit.json: whether it was closed or left alone, and why.
+    Return a note for each attempt without exit.json: whether it was closed or left alone, and why.
     """
     notes = []
     for number in attempt_numbers(run_dir):
@@ -108,9 +109,14 @@ def close_dead_attempts(run_dir: Path, identity: Identity) -> list[str]:
             continue
         owner = read_record(folder / OWNER_FILE, OwnerRecord)
         if owner is None:
-            notes.append(f"attempt-{number} has no owner.json and no exit.json: left alone")
+            notes.append(Note("no_owner", f"attempt-{number} has no owner.json and no exit.json: left alone"))
         elif owner.host != identity.host:
-            notes.append(f"attempt-{number} belongs to an agent on {owner.host}, which may be running: left alone")
+            notes.append(
+                Note(
+                    "owner_on_other_host",
+                    f"attempt-{number} belongs to an agent on {owner.host}, which may be running: left alone",
+                )
+            )
         elif _alive(owner, identity) and identity.job_id is not None and owner.job_id == identity.job_id:
             # The scheduler lost contact to the node for a while and restarted the job: its first start still runs.
             if owner.pid is not None:
@@ -119,17 +125,25 @@ def close_dead_attempts(run_dir: Path, identity: Identity) -> list[str]:
             close_as_lost(
                 folder, owner, "job_restarted", "the job was restarted on this host", "the restarted agent", killed
             )
-            notes.append(
-                f"attempt-{number} was still running in an earlier start of this job: killed its agent and "
-                f"{len(killed)} other processes"
-            )
+            text = f"attempt-{number} was still running in an earlier start of this job: killed its agent and "
+            notes.append(Note("earlier_start_killed", f"{text}{len(killed)} other processes"))
         elif _alive(owner, identity):
-            notes.append(f"attempt-{number} is being executed by process {owner.pid} of this host: left alone")
+            notes.append(
+                Note(
+                    "owner_running",
+                    f"attempt-{number} is being executed by process {owner.pid} of this host: left alone",
+                )
+            )
         else:
             killed = kill_attempt(str(owner.token), _server_of(owner))
             reason = f"the agent (process {owner.pid}) died"
             close_as_lost(folder, owner, "agent_died", reason, "the next agent", killed)
-            notes.append(f"attempt-{number}: its agent died; closed as lost, killed {len(killed)} processes")
+            notes.append(
+                Note(
+                    "closed_as_lost",
+                    f"attempt-{number}: its agent died; closed as lost, killed {len(killed)} processes",
+                )
+            )
     return notes
 
 

@@ -1,4 +1,4 @@
-"""Who we are: the job as its scheduler names it, the host, the restart, and when the job began."""
+"""Identify the agent: its job as the scheduler names it, the host, the start of the job, and when the job began."""
 
 import os
 import socket
@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcsweep.schedulers.registry import scheduler_of
+
 
 @dataclass(frozen=True)
 class Identity:
-    """One life of one job on one host. `job_id` None: started by hand. `boot_id` tells a host from its reboot.
+    """One start of one job on one host.
 
-    `host`: as the scheduler calls it, which is what it can be told to keep away from.
+    `job_id` None: the agent was started manually. `boot_id`: changes with every reboot of the host. `host`: the name
+    that the scheduler uses, by which the node can be excluded.
     """
 
     job_id: str | None
@@ -23,56 +26,68 @@ class Identity:
     restart_count: int
 
     def as_dict(self) -> dict[str, str | int | None]:
-        """The same as plain values, for a record on disk."""
+        """Return the fields as plain values, for a record on disk."""
         return dict(vars(self))
 
 
 def job_id(env: Mapping[str, str]) -> str | None:
-    """`12`, `12_3` (Slurm), `12[3].server` (PBS), or what HPCSWEEP_JOB_ID says; None: no scheduler started us."""
+    """Return HPCSWEEP_JOB_ID, or the scheduler's id: `12`, `12_3` (Slurm), `12[3].server` (PBS). None: no scheduler."""
     if env.get("HPCSWEEP_JOB_ID"):
         return env["HPCSWEEP_JOB_ID"]
-    if env.get("SLURM_ARRAY_JOB_ID") and env.get("SLURM_ARRAY_TASK_ID"):
-        return f"{env['SLURM_ARRAY_JOB_ID']}_{env['SLURM_ARRAY_TASK_ID']}"
-    return env.get("SLURM_JOB_ID") or env.get("PBS_JOBID") or None
+    scheduler = scheduler_of(env)
+    if scheduler is None:
+        return None
+    names = scheduler.environment
+    array, index = env.get(names.array_job_id), env.get(names.array_index, "")
+    if names.composed_task_id and array and index.isdigit():
+        return scheduler.array_task_id(array, int(index))
+    return env[names.job_id]
 
 
 def tracked_by_session(env: Mapping[str, str]) -> bool:
-    """Whether the scheduler takes the processes of the job's session for the job, and no others: PBS does.
+    """Return whether the scheduler counts only the processes of the job's session as the job, as PBS does.
 
-    What leaves the session escapes its suspension and its accounting of CPU time and memory.
+    A process outside the session is not suspended with the job, and its CPU time and memory are not counted.
     """
-    return "PBS_JOBID" in env and "SLURM_JOB_ID" not in env
+    scheduler = scheduler_of(env)
+    return scheduler is not None and scheduler.tracks_session
 
 
 def restart_count(env: Mapping[str, str]) -> int:
-    """Requeues that the scheduler tells of; 0 on PBS, which tells of none."""
-    word = env.get("SLURM_RESTART_COUNT", "")
-    return int(word) if word.isdigit() else 0
+    """Return how often the scheduler has requeued the job; 0 if it does not count (PBS)."""
+    return counted_restarts(env) or 0
 
 
-def life(env: Mapping[str, str]) -> str:
-    """Return a name of this start of the job, other than that of a start after a requeue; empty: not known.
+def counted_restarts(env: Mapping[str, str]) -> int | None:
+    """Return how often the scheduler has requeued the job. None: no scheduler started it, or it does not count."""
+    scheduler = scheduler_of(env)
+    if scheduler is None or not scheduler.environment.restart_count:
+        return None
+    count = env.get(scheduler.environment.restart_count, "")
+    return int(count) if count.isdigit() else 0
 
-    Slurm counts the starts; PBS gives each start of a job a cookie of its own.
+
+def start_name(env: Mapping[str, str]) -> str:
+    """Return a name of this start of the job, which differs after a requeue; empty: unknown.
+
+    Slurm counts the starts; PBS sets a different cookie for each start of a job.
     """
-    if env.get("HPCSWEEP_JOB_ID"):
-        return ""  # of the local dispatcher
-    if env.get("SLURM_JOB_ID"):
-        return f"start {restart_count(env)}"
-    return env.get("PBS_JOBCOOKIE", "") if env.get("PBS_JOBID") else ""
+    scheduler = scheduler_of(env)
+    if env.get("HPCSWEEP_JOB_ID") or scheduler is None:  # the local dispatcher sets HPCSWEEP_JOB_ID
+        return ""
+    count = counted_restarts(env)
+    return env.get(scheduler.environment.start_id, "") if count is None else f"start {count}"
 
 
 def array_index(env: Mapping[str, str]) -> int | None:
-    """The element that the environment names; None: it names none."""
-    for name in ("HPCSWEEP_ARRAY_INDEX", "SLURM_ARRAY_TASK_ID", "PBS_ARRAY_INDEX"):
-        word = env.get(name, "")
-        if word.isdigit():
-            return int(word)
-    return None
+    """Return the index of the array task that the environment names; None: it names none."""
+    scheduler = scheduler_of(env)
+    names = ["HPCSWEEP_ARRAY_INDEX", *([scheduler.environment.array_index] if scheduler is not None else [])]
+    return next((int(env[name]) for name in names if env.get(name, "").isdigit()), None)
 
 
 def boot_id() -> str:
-    """The kernel's name for this boot of this host."""
+    """Return the kernel's id of this boot of the host; empty if it cannot be read."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -80,7 +95,7 @@ def boot_id() -> str:
 
 
 def pid_namespace() -> str:
-    """The kernel's name for this process's PID namespace: in another one the same pid is another process."""
+    """Return the kernel's name of this process's PID namespace; a pid is unique only within one."""
     try:
         return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
@@ -88,13 +103,14 @@ def pid_namespace() -> str:
 
 
 def process_started_at(pid: int) -> float:
-    """Unix time at which a process was made. Of the agent: when job.sh began, for it is the same process."""
+    """Return the Unix time at which a process was created. job.sh execs the agent, so for it: when job.sh began."""
     ticks = int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19])
     age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     return time.time() - age_s
 
 
 def identify(env: Mapping[str, str], started_ticks: int) -> Identity:
-    """This process as the owner of attempts."""
-    host = env.get("SLURMD_NODENAME") or socket.gethostname()
+    """Return the identity of this process, the owner of attempts."""
+    scheduler = scheduler_of(env)
+    host = (env.get(scheduler.environment.host) if scheduler is not None else None) or socket.gethostname()
     return Identity(job_id(env), host, boot_id(), os.getpid(), started_ticks, restart_count(env))

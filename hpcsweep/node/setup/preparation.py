@@ -1,4 +1,4 @@
-"""Everything before the server is started: which engine, where, with which command; refused early where it can be."""
+"""Prepare the start of a server: engine, executable, port, command, and checks that find errors early."""
 
 import platform
 import socket
@@ -15,6 +15,7 @@ from hpcsweep.engines.simulated import SimulatedEngine
 from hpcsweep.errors import EngineError
 from hpcsweep.node.outcome import AttemptVerdict, Ended
 from hpcsweep.node.process.server import free_port
+from hpcsweep.node.record.notes import Note
 from hpcsweep.node.setup import preflight
 from hpcsweep.node.setup.engine_install import find_executable, installed_version, known_flags
 from hpcsweep.node.setup.private_folder import KEY_FILE_NAME, SOCKET_NAME
@@ -29,9 +30,9 @@ FLAG_CHECK_VARIABLE = "HPCSWEEP_FLAG_CHECK"
 
 @dataclass(frozen=True)
 class PreparedLaunch:
-    """What is known before the start.
+    """The start of a server.
 
-    `version` None: the engine does not tell it. `socket_path` None: the server listens on `port`.
+    `version` None: unknown. `socket_path` None: the server listens on `port`.
     """
 
     engine: Engine
@@ -43,7 +44,7 @@ class PreparedLaunch:
 
 
 def engine_of(run: RunSpec) -> Engine:
-    """The adapter of a run: the simulated engine in place of the real one when the run says so. Raises EngineError."""
+    """Return the adapter of a run's engine, or the simulated engine when the run is simulated. Raises EngineError."""
     real = get_engine(run.server.engine)
     if run.simulation is None:
         return real
@@ -51,25 +52,29 @@ def engine_of(run: RunSpec) -> Engine:
 
 
 def versions(version: str | None, engine: str, gpus: Gpus) -> dict[str, str]:
-    """The versions that an attempt stands on."""
-    found = {"hpcsweep": hpcsweep.__version__, "python": platform.python_version(), "kernel": platform.release()}
+    """Return the versions of the software that an attempt uses."""
+    known = {"hpcsweep": hpcsweep.__version__, "python": platform.python_version(), "kernel": platform.release()}
     if version is not None:
-        found[engine] = version
+        known[engine] = version
     driver = gpus.driver_version()
-    return found | ({"driver": driver} if driver else {})
+    return known | ({"driver": driver} if driver else {})
 
 
 def locate(run: RunSpec, job: JobSpec, engine: Engine, env: Mapping[str, str]) -> tuple[str, str | None]:
-    """The executable and its version. Raises Ended when there is none, or none that the experiment admits."""
+    """Return the executable and its version. Raises Ended when it is missing or its version is not allowed."""
     name = run.server.engine
     if run.simulation is not None:
         return sys.executable, hpcsweep.__version__
     executable = find_executable(name, job.engines, env)
     if executable is None:
         asked = job.engines.get(name) or env.get(f"HPCSWEEP_{name.upper()}") or f"{name} on PATH"
-        hint = f"name it in the cluster profile (engines: {{{name}: PATH}}) or by HPCSWEEP_{name.upper()}"
-        reason = f"{name} is not installed on {socket.gethostname()}: {asked} is no executable"
-        raise Ended(AttemptVerdict(OutcomeKind.FAILED, reason, "preflight: executable of the engine", hint))
+        hint = f"set its path in the cluster profile (engines: {{{name}: PATH}}) or in HPCSWEEP_{name.upper()}"
+        reason = f"{name} is not installed on {socket.gethostname()}: {asked} is not an executable"
+        raise Ended(
+            AttemptVerdict(
+                OutcomeKind.FAILED, "engine_not_installed", reason, "preflight: executable of the engine", hint
+            )
+        )
     version = installed_version(engine, executable, Path(job.cache_dir))
     refused = preflight.version_verdict(name, version, run.server.engine_version)
     if refused is not None:
@@ -78,7 +83,7 @@ def locate(run: RunSpec, job: JobSpec, engine: Engine, env: Mapping[str, str]) -
 
 
 def choose_port(env: Mapping[str, str]) -> int:
-    """A free port, or the one that HPCSWEEP_SERVER_PORT asks for. Raises Ended when that one is taken."""
+    """Return HPCSWEEP_SERVER_PORT, or a free port where it is not set. Raises Ended when the port is in use."""
     asked = env.get(PORT_VARIABLE, "")
     if not asked.isdigit():
         return free_port()
@@ -87,26 +92,38 @@ def choose_port(env: Mapping[str, str]) -> int:
         try:
             probe.bind(("127.0.0.1", int(asked)))
         except (OSError, OverflowError) as exc:
-            reason = f"port {asked}, asked for by {PORT_VARIABLE}, cannot be had: {exc}"
-            hint = f"leave {PORT_VARIABLE} out: a free port is chosen"
-            raise Ended(AttemptVerdict(OutcomeKind.PORT_IN_USE, reason, "preflight: port", hint)) from exc
+            reason = f"{PORT_VARIABLE}={asked} cannot be used: {exc}"
+            hint = f"unset {PORT_VARIABLE} to use a free port"
+            raise Ended(
+                AttemptVerdict(OutcomeKind.PORT_IN_USE, "port_in_use", reason, "preflight: port", hint)
+            ) from exc
     return int(asked)
 
 
 def prepare(
     run: RunSpec, job: JobSpec, engine: Engine, folder: Path, private: Path, env: Mapping[str, str], startup_s: float
 ) -> PreparedLaunch:
-    """The command for this run on this node. `private`: see `make_private_folder`. Raises Ended: what is wrong."""
+    """Return the start of this run's server on this node. `private`: see `make_private_folder`. Raises Ended."""
     try:
-        cannot = engine.unsupported(run.server)
-        if cannot:
+        if missing := engine.unsupported(run.server):
             raise Ended(
-                AttemptVerdict(OutcomeKind.UNSUPPORTED, "; ".join(cannot), f"the adapter of {run.server.engine}")
+                AttemptVerdict(
+                    OutcomeKind.UNSUPPORTED,
+                    "setting_unsupported",
+                    "; ".join(missing),
+                    f"the adapter of {run.server.engine}",
+                )
             )
         exposure = exposed(engine, run.server)
         if exposure is not None and not job.unprotected_server_allowed:
             raise Ended(
-                AttemptVerdict(OutcomeKind.UNSUPPORTED, exposure, "the agent: protection of the server", ALLOW_HINT)
+                AttemptVerdict(
+                    OutcomeKind.UNSUPPORTED,
+                    "server_unprotected",
+                    exposure,
+                    "the agent: protection of the server",
+                    ALLOW_HINT,
+                )
             )
         protected_by = access(engine, run.server)
         if job.private_network:
@@ -120,26 +137,38 @@ def prepare(
         )  # fmt: skip
         return PreparedLaunch(engine, executable, version, port, engine.launch(run.server, where), where.socket_path)
     except EngineError as exc:
-        raise Ended(AttemptVerdict(OutcomeKind.UNSUPPORTED, exc.message, "the engine's adapter", exc.hint)) from exc
+        raise Ended(
+            AttemptVerdict(
+                OutcomeKind.UNSUPPORTED, exc.code or "engine_error", exc.message, "the engine's adapter", exc.hint
+            )
+        ) from exc
 
 
 def _check_private_network(run: RunSpec, protected_by: Access) -> None:
-    """Raises Ended when the server cannot have a network of its own, which its profile asks for."""
-    hint = "leave `private_network` out of the cluster profile"
+    """Check that the server can have a private network, which its profile requests. Raises Ended."""
+    hint = "remove `private_network` from the cluster profile"
     if protected_by is not Access.UNIX_SOCKET:
-        reason = f"{run.server.engine} cannot listen on a Unix socket: in a network of its own nobody would reach it"
-        raise Ended(AttemptVerdict(OutcomeKind.UNSUPPORTED, reason, "the agent: private_network", hint))
+        reason = f"{run.server.engine} cannot listen on a Unix socket, so it is not reachable in a private network"
+        raise Ended(
+            AttemptVerdict(
+                OutcomeKind.UNSUPPORTED, "private_network_unsupported", reason, "the agent: private_network", hint
+            )
+        )
     problem = private_network_problem()
     if problem:
-        reason = f"private_network: {socket.gethostname()} does not let its users make one: {problem}"
-        raise Ended(AttemptVerdict(OutcomeKind.FAILED, reason, "the agent: private_network", hint))
+        reason = f"private_network: users cannot create a network namespace on {socket.gethostname()}: {problem}"
+        raise Ended(
+            AttemptVerdict(
+                OutcomeKind.FAILED, "private_network_unavailable", reason, "the agent: private_network", hint
+            )
+        )
 
 
-def check(run: RunSpec, job: JobSpec, prepared: PreparedLaunch, gpus: Gpus, env: Mapping[str, str]) -> list[str]:
-    """What is odd about this start, a sentence each. Raises Ended for what would make it fail, found in seconds."""
-    told = concerns(job, gpus)
+def check(run: RunSpec, job: JobSpec, prepared: PreparedLaunch, gpus: Gpus, env: Mapping[str, str]) -> list[Note]:
+    """Return notes about this start. Raises Ended for errors that would make it fail."""
+    notes = concerns(job, gpus)
     if run.simulation is not None:
-        return told
+        return notes
     states = gpus.states()
     visible = len(states) if gpus.available else (len(visible_names(env)) or None)
     for refused in (preflight.model_verdict(run.server), preflight.gpus_verdict(states, run.gpus, visible=visible)):
@@ -147,20 +176,22 @@ def check(run: RunSpec, job: JobSpec, prepared: PreparedLaunch, gpus: Gpus, env:
             raise Ended(refused)
     name = run.server.engine
     if env.get(FLAG_CHECK_VARIABLE) == "off":
-        return [*told, f"the flags were not checked against the help of {name}: {FLAG_CHECK_VARIABLE} is off"]
+        text = f"flags were not checked against the help of {name} because {FLAG_CHECK_VARIABLE} is off"
+        return [*notes, Note("flags_not_checked", text)]
     known = known_flags(prepared.engine, prepared.executable, prepared.version, Path(job.cache_dir))
     if known is None:
-        return [*told, f"the flags were not checked: {prepared.executable} does not print its help"]
+        text = f"flags were not checked because {prepared.executable} does not print its help"
+        return [*notes, Note("flags_not_checked", text)]
     refused = preflight.flags_verdict(name, prepared.launch.argv[1:], known, prepared.version)
     if refused is not None:
         raise Ended(refused)
-    return told
+    return notes
 
 
-def concerns(job: JobSpec, gpus: Gpus) -> list[str]:
-    """What is odd about this node without ending the attempt: GPUs in use, little room for the compile cache."""
-    told = preflight.busy_gpus(gpus.states())
+def concerns(job: JobSpec, gpus: Gpus) -> list[Note]:
+    """Return notes about this node: GPUs in use, a driver without an answer, little space for the compile cache."""
+    notes = preflight.busy_gpus(gpus.states())
     if gpus.silent:
-        told.append(SILENT_DRIVER)
-    room = preflight.room_problem(Path(job.cache_dir)) if job.compile_cache != "off" else ""
-    return [*told, *([room] if room else [])]
+        notes.append(Note("driver_silent", SILENT_DRIVER))
+    problem = preflight.room_problem(Path(job.cache_dir)) if job.compile_cache != "off" else ""
+    return [*notes, *([Note("cache_space", problem)] if problem else [])]

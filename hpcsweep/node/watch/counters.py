@@ -1,4 +1,4 @@
-"""What one process has used so far, as /proc counts it (`man 5 proc`): the raw material of progress signals."""
+"""Resource counters of a process from /proc (`man 5 proc`), from which progress signals are derived."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ from hpcsweep.node.process.processes import Process
 
 STOPPED_STATES = "Tt"
 READY_STATE = "R"
-"""Of the kernel: the process runs, or would if it got a core."""
+"""The kernel's letter for a process that runs or is waiting for a core."""
 _IO = {"rchar": 0, "wchar": 0, "read_bytes": 0, "syscr": 1, "syscw": 1}
 
 
 @dataclass(frozen=True)
 class Counters:
-    """One process at one moment. Counters grow; `state`, `rss_bytes` and `threads` go up and down.
+    """One process at one moment. Counters only increase; `state`, `rss_bytes` and `threads` vary.
 
-    `cpu_s`, `faults`: with those of children that it has waited for, so that a compiler that comes and goes between
-    two looks leaves a trace. `faults`: minor and major page faults. `io_bytes`: read and written by system calls, and
-    what was read from a disk by mapping (`read_bytes`); not what sockets carry. `io_calls`: read and write calls.
-    `switches`: times that a thread gave its core up to wait, over all threads; None: not read.
+    `cpu_s`, `faults`: including children that it has waited for, so that a compiler that runs between two snapshots is
+    counted. `faults`: minor and major page faults. `io_bytes`: read and written by system calls, or read from a disk
+    through a mapping (`read_bytes`); without sockets. `io_calls`: read and write calls. `switches`: voluntary context
+    switches over all threads; None: not read.
     """
 
     pid: int
@@ -35,7 +35,7 @@ class Counters:
 
 
 def read_counters(processes: Iterable[Process], *, switches: bool = False) -> dict[int, Counters]:
-    """Pid -> counters of these processes now. `switches`: count context switches too (a file for each thread)."""
+    """Return pid -> counters now. `switches`: read context switches too (one file per thread)."""
     return {process.pid: _read(process, switches) for process in processes}
 
 
@@ -56,7 +56,7 @@ def _read(process: Process, switches: bool) -> Counters:
 
 
 def _io(pid: int) -> tuple[int, int]:
-    """Bytes and calls; zeros where the kernel does not show them (another user's process, or one that is gone)."""
+    """Return bytes and calls; zeros for another user's process and for one that has exited."""
     sums = [0, 0]
     for name, value in _named(Path(f"/proc/{pid}/io")).items():
         if name in _IO:

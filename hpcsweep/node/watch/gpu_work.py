@@ -1,4 +1,4 @@
-"""Whether a GPU computes, or only waits at full utilization. Pure.
+"""Determine whether a GPU computes, or only waits at full utilization. Pure.
 
 NVML's `utilization.gpu` is the share of time in which any kernel was resident: a collective that waits for a dead peer
 keeps it at 100 %. Its `utilization.memory` is the share of time in which the GPU's memory was read or written: a
@@ -16,7 +16,7 @@ MEMORY_CHANGE_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class GpuSample:
-    """One GPU at one moment. Percent, watts, bytes; None: the driver does not report it."""
+    """One GPU at one moment, in percent, watts and bytes; None: the driver does not report it."""
 
     utilization: float | None = None
     memory_traffic: float | None = None
@@ -26,14 +26,14 @@ class GpuSample:
 
 @dataclass(frozen=True)
 class GpuSignals:
-    """`progress`: a GPU computes or its memory is filled. `activity`: a kernel is resident, which alone is nothing."""
+    """`progress`: a GPU computes or its memory is filled. `activity`: a kernel is resident, which may be waiting."""
 
     progress: bool
     activity: bool
 
 
 def gpu_signals(before: Mapping[str, GpuSample], after: Mapping[str, GpuSample]) -> GpuSignals:
-    """Compare two looks at the GPUs of a job, by uuid. Each GPU by itself: one may load while seven wait."""
+    """Compare two samples of a job's GPUs by UUID, one by one: one GPU may load while seven wait."""
     pairs = [(before.get(uuid, GpuSample()), now) for uuid, now in after.items()]
     return GpuSignals(
         progress=any(_computes(then, now) for then, now in pairs),

@@ -1,7 +1,7 @@
-"""What reaches the agent's one loop: lines of the server, lines of the load process, looks at HTTP, signals.
+"""Messages to the agent's main loop: lines of the server and of the load process, HTTP results, signals.
 
-Threads only put; the main thread alone takes, decides and writes events. A SimpleQueue may be put to from a signal
-handler.
+Threads put messages; only the main thread takes them, decides and writes events. A signal handler may put to a
+SimpleQueue.
 """
 
 import threading
@@ -11,12 +11,12 @@ from queue import Empty, SimpleQueue
 
 _MOST_WAITING_CHARACTERS = 32 << 20
 _LINE_OVERHEAD = 200
-"""What a line costs in memory beside its text."""
+"""Memory that a line needs in addition to its text."""
 
 
 @dataclass(frozen=True)
 class ServerLine:
-    """A line of the server's output, and when it arrived (monotonic)."""
+    """A line of the server's output, and the monotonic time of its arrival."""
 
     text: str
     at_s: float
@@ -31,15 +31,15 @@ class LoadLine:
 
 @dataclass(frozen=True)
 class LoadClosed:
-    """The load process has closed its output."""
+    """The load process closed its output."""
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """The result of one readiness check. `ready_at_s`: monotonic; None: not ready yet, `problem` says why.
+    """The result of one readiness check. `ready_at_s`: monotonic; None: not ready yet, because of `problem`.
 
-    `healthy_at_s`: when our server answered that it is healthy (monotonic). None: it did not, or a later request of
-    the check got no answer. `hint`: what usually causes the problem.
+    `healthy_at_s`: when our server reported that it is healthy (monotonic). None: it did not, or a later request of
+    the check was not answered. `hint`: the usual cause of the problem.
     """
 
     ready_at_s: float | None
@@ -51,7 +51,7 @@ class ProbeResult:
 
 @dataclass(frozen=True)
 class MetricsSample:
-    """One look at the server's metrics and the GPUs. `figures` None: the server did not answer."""
+    """Figures of the server and its GPUs at one moment (monotonic). `figures` None: the server did not answer."""
 
     at_s: float
     figures: Mapping[str, float] | None
@@ -59,7 +59,7 @@ class MetricsSample:
 
 @dataclass(frozen=True)
 class SignalReceived:
-    """A signal came to the agent."""
+    """The agent received a signal."""
 
     signum: int
 
@@ -68,7 +68,7 @@ Message = ServerLine | LoadLine | LoadClosed | ProbeResult | MetricsSample | Sig
 
 
 class Inbox:
-    """The queue of the loop."""
+    """The queue of the main loop. `lost_lines`: lines of the server that were dropped."""
 
     def __init__(self) -> None:
         self._queue: SimpleQueue[Message] = SimpleQueue()
@@ -77,11 +77,11 @@ class Inbox:
         self.lost_lines = 0
 
     def put(self, message: Message) -> None:
-        """From any thread, or a signal handler."""
+        """Put a message, from any thread or a signal handler."""
         self._queue.put(message)
 
     def put_line(self, line: ServerLine) -> None:
-        """From one thread, never from a signal handler. While too much waits to be read, a line is counted and lost."""
+        """Put a line, from one thread and never from a signal handler. It is dropped while too much is unread."""
         with self._lines:
             if self._waiting_characters > _MOST_WAITING_CHARACTERS:
                 self.lost_lines += 1
@@ -90,15 +90,15 @@ class Inbox:
         self._queue.put(line)
 
     def take(self, timeout_s: float, limit: int = 2000) -> list[Message]:
-        """Wait up to `timeout_s` real seconds for the first message; then everything that is there."""
-        found: list[Message] = []
+        """Wait up to `timeout_s` real seconds for a message; return all messages that have arrived."""
+        messages: list[Message] = []
         try:
-            found.append(self._queue.get(timeout=max(timeout_s, 0.0)))
-            while len(found) < limit:
-                found.append(self._queue.get_nowait())
+            messages.append(self._queue.get(timeout=max(timeout_s, 0.0)))
+            while len(messages) < limit:
+                messages.append(self._queue.get_nowait())
         except Empty:
             pass
-        read = sum(len(one.text) + _LINE_OVERHEAD for one in found if isinstance(one, ServerLine))
+        read = sum(len(line.text) + _LINE_OVERHEAD for line in messages if isinstance(line, ServerLine))
         with self._lines:
             self._waiting_characters -= read
-        return found
+        return messages

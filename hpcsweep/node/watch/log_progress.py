@@ -1,4 +1,4 @@
-"""Which lines of a server's log show progress: not those that it writes again and again while it waits. Pure."""
+"""Find the log lines that show progress, as opposed to lines that are repeated while a server waits. Pure."""
 
 import re
 
@@ -9,12 +9,12 @@ _SIGNED = re.compile(r"^(?:\([A-Za-z]\w*\s+(?:ip=\S+ )?pid=\d+\)\s*)+|^\[[^]]*\b
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _DONE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:%|/\s*\d)")
 FRESH_TIMES = 3
-"""A line counts so many times. Eight ranks that write the same line do so at about the same time, and once each."""
+"""Number of times that a line counts. Eight ranks write the same line once each, at about the same time."""
 _REMEMBERED = 5000
 
 
 class LogProgress:
-    """Says of each line whether it shows progress.
+    """Reports for each line whether it shows progress.
 
     A line that differs from an earlier one in its numbers alone (`still waiting, 120 s`) is a heartbeat from the
     fourth time on, unless a count of something done in it (`12 %`, `3/61`) has grown.
@@ -25,10 +25,10 @@ class LogProgress:
         self._done: dict[str, float] = {}
 
     def informative(self, line: str) -> bool:
-        """Whether this line, the next of the log, shows progress."""
+        """Return whether the next line of the log shows progress."""
         text = _STAMPS.sub("", _SIGNED.sub("", line)).strip()
         shape = _NUMBER.sub("#", text)
-        if len(self._seen) > _REMEMBERED:  # a log of nothing but new lines: what is old is forgotten
+        if len(self._seen) > _REMEMBERED:  # bounds the memory for a log in which all lines differ
             self._seen.clear()
             self._done.clear()
         times = self._seen[shape] = self._seen.get(shape, 0) + 1

@@ -1,4 +1,4 @@
-"""Prometheus text of a server as a few neutral figures. Pure."""
+"""Read neutral figures from a server's Prometheus text. Pure."""
 
 import math
 import re
@@ -11,7 +11,7 @@ GAUGES: Mapping[str, tuple[str, ...]] = {
     "waiting": ("vllm:num_requests_waiting", "sglang:num_queue_reqs", "num_requests_waiting"),
     "kv_cache_usage": ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc", "sglang:token_usage"),
 }
-"""Neutral name -> the engines' names, newest first. Over several engine cores: summed, usage: the largest."""
+"""Neutral name -> the engines' names, newest first. Several engine cores: their sum; of the usage the maximum."""
 
 COUNTERS: Mapping[str, tuple[str, ...]] = {
     "prefix_cache_hits": ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total"),
@@ -20,14 +20,14 @@ COUNTERS: Mapping[str, tuple[str, ...]] = {
     "generation_tokens": ("vllm:generation_tokens_total", "sglang:generation_tokens_total"),
     "prompt_tokens": ("vllm:prompt_tokens_total", "sglang:prompt_tokens_total"),
 }
-"""Neutral name -> the engines' names: counters, of which the difference over a workload is told."""
+"""Neutral name -> the engines' names: counters, of which the difference over a workload is recorded."""
 
 _LARGEST = frozenset({"kv_cache_usage"})
 
 
 def parse_metrics(text: str) -> dict[str, list[float]]:
-    """Metric name -> its values over all labels. Lines of another form are left out (text format 0.0.4)."""
-    found: dict[str, list[float]] = {}
+    """Return metric name -> values over all labels (text format 0.0.4). Other lines are skipped."""
+    values: dict[str, list[float]] = {}
     for line in text.splitlines():
         match = _SAMPLE.match(line)
         if match is None:
@@ -37,24 +37,24 @@ def parse_metrics(text: str) -> dict[str, list[float]]:
         except ValueError:
             continue
         if math.isfinite(value):
-            found.setdefault(match[1], []).append(value)
-    return found
+            values.setdefault(match[1], []).append(value)
+    return values
 
 
 def figures(text: str) -> dict[str, float]:
-    """The neutral gauges and counters that a metrics page holds; what it does not show is left out."""
+    """Return the neutral gauges and counters that a metrics page contains."""
     page = parse_metrics(text)
-    found = {}
+    neutral = {}
     for table in (GAUGES, COUNTERS):
         for name, candidates in table.items():
             values = next((page[metric] for metric in candidates if metric in page), None)
             if values is not None:
-                found[name] = max(values) if name in _LARGEST else sum(values)
-    return found
+                neutral[name] = max(values) if name in _LARGEST else sum(values)
+    return neutral
 
 
 def differences(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
-    """What the counters gained between two looks; a counter that went back (the server was restarted) is left out."""
+    """Return the increase of each counter; one that decreased (the server was restarted) is left out."""
     return {
         name: after[name] - before[name]
         for name in (*COUNTERS, "gpu_energy_j")
@@ -68,12 +68,12 @@ class Peaks:
     def __init__(self) -> None:
         self._highest: dict[str, float] = {}
 
-    def add(self, look: Mapping[str, float]) -> None:
-        """One more look."""
-        for name, value in look.items():
+    def add(self, sample: Mapping[str, float]) -> None:
+        """Take one more sample."""
+        for name, value in sample.items():
             if name not in COUNTERS and name != "gpu_energy_j":
                 self._highest[name] = max(value, self._highest.get(name, value))
 
     def figures(self) -> dict[str, float]:
-        """`peak_running`, `peak_kv_cache_usage` ..."""
+        """Return `peak_running`, `peak_kv_cache_usage` ..."""
         return {f"peak_{name}": value for name, value in self._highest.items()}

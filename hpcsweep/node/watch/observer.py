@@ -1,4 +1,4 @@
-"""Gathers what one look at a server shows: processes by role, log, GPUs, compile cache, counters."""
+"""Collect snapshots of a server: processes by role, log, GPUs, compile cache, counters."""
 
 import time
 from collections import Counter
@@ -8,6 +8,7 @@ from pathlib import Path
 from hpcsweep.load.client.clock import Clock
 from hpcsweep.node.process.processes import Process, command_line, environment
 from hpcsweep.node.process.roles import ProcessKind, ProcessRole, logged_name, role_of
+from hpcsweep.node.record.notes import Note
 from hpcsweep.node.setup.compile_cache import measure
 from hpcsweep.node.watch.counters import read_counters
 from hpcsweep.node.watch.gpus import SILENT_DRIVER, Gpus, gpu_samples
@@ -19,11 +20,11 @@ from hpcsweep.node.watch.traffic import Traffic
 
 
 class Observer:
-    """Snapshot of one server. `cache_folder`: of its compiles; None: there is none to look at."""
+    """Takes snapshots of one server. `cache_folder`: its compile cache; None: it has none."""
 
-    def __init__(self, gpus: Gpus, warn: Callable[[str], None]) -> None:
+    def __init__(self, gpus: Gpus, warn: Callable[[Note], None]) -> None:
         self._gpus, self._warn = gpus, warn
-        self._driver_was_silent = gpus.silent  # then the attempt's own warnings say so
+        self._driver_was_silent = gpus.silent  # then the attempt has recorded a warning already
         self._log, self._lines = LogProgress(), 0
         self._logged: dict[int, str] = {}
         self._known: set[tuple[int, int]] = set()
@@ -36,7 +37,7 @@ class Observer:
         self.cache_folder: Path | None = None
 
     def line(self, text: str, *, noise: bool) -> None:
-        """Take a line of the log. `noise`: the engine writes it even when it is stuck."""
+        """Take a line of the log. `noise`: the engine writes such lines even when it is stuck."""
         signed = logged_name(text)
         if signed is not None:
             self._logged[signed[0]] = signed[1]
@@ -44,20 +45,20 @@ class Observer:
             self._lines += 1
 
     def figures(self, figures: Mapping[str, float]) -> None:
-        """Take a look at /metrics."""
+        """Take a sample of /metrics."""
         counted = [figures[name] for name in ("generation_tokens", "prompt_tokens") if name in figures]
         self._tokens = sum(counted) if counted else None
         self._kv_cache_usage = figures.get("kv_cache_usage")
         self.traffic.gauges(figures)
 
-    def look(self, members: Sequence[Process], *, with_cache: bool) -> Snapshot:
-        """Return the evidence of now. `with_cache`: measure the cache folder too."""
+    def snapshot(self, members: Sequence[Process], *, with_cache: bool) -> Snapshot:
+        """Return a snapshot. `with_cache`: measure the cache folder too."""
         roles = self.roles(members)
         self._count_new(members)
         states = self._gpus.states()
         if self._gpus.silent and not self._driver_was_silent:
             self._driver_was_silent = True
-            self._warn(SILENT_DRIVER)
+            self._warn(Note("driver_silent", SILENT_DRIVER))
         cache = measure(self.cache_folder) if self.cache_folder and with_cache else None
         return Snapshot(
             at_s=time.monotonic(),
@@ -78,18 +79,18 @@ class Observer:
         )
 
     def roles(self, members: Sequence[Process]) -> dict[int, ProcessRole]:
-        """Pid -> what it does in the server."""
+        """Return pid -> role in the server."""
         return {process.pid: self._role(process.pid) for process in members}
 
     def uses(
         self,
         members: Sequence[Process],
         watch: StallWatch,
-        doing: Mapping[int, StackActivity],
-        place: Mapping[int, str],
+        activity: Mapping[int, StackActivity],
+        functions: Mapping[int, str],
         clock: Clock,
     ) -> list[RankUse]:
-        """Return what each process has used since the last progress. `doing`, `place`: by their stacks, if taken."""
+        """Return what each process has used since the last progress. `activity`, `functions`: from stacks, if taken."""
         roles, now_s = self.roles(members), time.monotonic()
         return [
             RankUse(
@@ -98,8 +99,8 @@ class Observer:
                 state=process.state,
                 cores=watch.cores(process.pid),
                 quiet_s=clock.scaled(watch.quiet_s(process.pid, now_s)),
-                doing=doing.get(process.pid),
-                place=place.get(process.pid, ""),
+                activity=activity.get(process.pid),
+                function=functions.get(process.pid, ""),
                 ready=watch.ready(process.pid),
             )
             for process in members
@@ -113,7 +114,7 @@ class Observer:
         return role
 
     def _count_new(self, members: Sequence[Process]) -> None:
-        """A process that comes is progress; one of a name that comes again and again (a loop of `sleep`) is not."""
+        """Count new processes; of a name that recurs (a loop around `sleep`) only the first FRESH_TIMES count."""
         for process in members:
             if (process.pid, process.started) not in self._known:
                 self._known.add((process.pid, process.started))

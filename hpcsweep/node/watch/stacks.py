@@ -1,6 +1,6 @@
-"""Where the processes of a server are: two samples of their stacks, some seconds apart, compared. Pure.
+"""Compare two samples of the stacks of a server's processes, taken some seconds apart. Pure.
 
-A stack of Python comes from `py-spy dump --json`. Where it cannot be read, the kernel's view is left: the state of the
+Python stacks come from `py-spy dump --json`. Where they cannot be read, the kernel's view is used: the state of the
 process, and the function in which it sleeps (`/proc/PID/wchan`).
 """
 
@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Any
 
 Frames = tuple[str, ...]
-"""Innermost first: `function (file)`. Without line numbers: a loop that only waits walks over its own lines."""
+"""Innermost first: `function (file)`. Line numbers are left out, because they change in a loop that only waits."""
 
 _WAITING_FUNCTION = re.compile(
     r"^(?:_?(?:wait|acquire|recv|receive|poll|select|epoll|join|sleep|barrier|synchronize|get|result|accept|read)"
@@ -42,9 +42,9 @@ class StackActivity(str, Enum):
 
 @dataclass(frozen=True)
 class ProcessStack:
-    """One process in one sample. `threads`: id -> frames, of the main thread and of those that run.
+    """One process in one sample. `threads`: id -> frames, of the main thread and of active ones.
 
-    `threads` None: not read. `state`, `wait_channel`: of the kernel.
+    `threads` None: not read. `state`, `wait_channel`: reported by the kernel.
     """
 
     state: str
@@ -55,13 +55,13 @@ class ProcessStack:
 
 
 def parse_dump(text: str) -> tuple[dict[int, Frames], int] | None:
-    """Read the output of `py-spy dump --json`: the threads that count, and the id of the main thread.
+    """Parse the output of `py-spy dump --json`. Return the relevant threads, and the id of the main thread.
 
-    Counted are the main thread and those that are active (py-spy's word for not asleep). None: it is not a dump.
+    Relevant are the main thread and active ones (py-spy's term for not asleep). None: the text is not a dump.
     """
     try:
         threads: list[dict[str, Any]] = json.loads(text)
-        found = {
+        frames = {
             int(thread["thread_id"]): tuple(
                 f"{frame['name']} ({frame.get('short_filename') or frame['filename']})" for frame in thread["frames"]
             )
@@ -71,7 +71,7 @@ def parse_dump(text: str) -> tuple[dict[int, Frames], int] | None:
         main = next((int(t["thread_id"]) for n, t in enumerate(threads) if _is_main(t, n)), 0)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    return found, main
+    return frames, main
 
 
 def _is_main(thread: Mapping[str, Any], position: int) -> bool:
@@ -80,9 +80,9 @@ def _is_main(thread: Mapping[str, Any], position: int) -> bool:
 
 
 def waits(frames: Frames) -> bool:
-    """Whether the innermost frame is a function that only waits for another process, a device or a message.
+    """Return whether the process is in a function that only waits for another process, a device or a message.
 
-    The frames of a collective may lie above a helper of its own, so two are looked at.
+    A collective may call a helper of its own, so the two innermost frames are checked.
     """
     for frame in frames[:2]:
         function, _, file = frame.partition(" (")
@@ -91,8 +91,8 @@ def waits(frames: Frames) -> bool:
     return False
 
 
-def doing(first: ProcessStack, second: ProcessStack, elapsed_s: float) -> StackActivity:
-    """Compare two samples of one process, `elapsed_s` apart."""
+def compare_stacks(first: ProcessStack, second: ProcessStack, elapsed_s: float) -> StackActivity:
+    """Return what one process did between two samples, `elapsed_s` apart."""
     if first.state in "Tt" and second.state in "Tt":
         return StackActivity.STOPPED
     quiet = second.cpu_s - first.cpu_s < 0.05 * elapsed_s
@@ -102,17 +102,17 @@ def doing(first: ProcessStack, second: ProcessStack, elapsed_s: float) -> StackA
         return StackActivity.UNKNOWN
     looping = False
     for thread in first.threads.keys() | second.threads.keys():
-        one, two = first.threads.get(thread), second.threads.get(thread)
-        if all(frames is None or waits(frames) for frames in (one, two)):
+        before, after = first.threads.get(thread), second.threads.get(thread)
+        if all(frames is None or waits(frames) for frames in (before, after)):
             continue
-        if one != two:
+        if before != after:
             return StackActivity.CHANGING
         looping = True
     return StackActivity.LOOPING if looping else StackActivity.WAITING
 
 
-def where(stack: ProcessStack) -> str:
-    """Return in a few words where a process is: its innermost Python function, or what the kernel says."""
+def innermost_function(stack: ProcessStack) -> str:
+    """Return the innermost Python function of a process, or the kernel function in which it sleeps."""
     frames = (stack.threads or {}).get(stack.main)
     if frames:
         return frames[0]

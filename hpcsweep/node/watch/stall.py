@@ -1,8 +1,8 @@
-"""Slow or stuck: what moved between two looks at a server, and whether that is progress or only activity. Pure.
+"""Distinguish a slow server from a stuck one: compare two snapshots for progress and for mere activity. Pure.
 
-Progress is evidence that work gets done. Activity is CPU time or GPU utilization: a rank that waits for a dead peer in
-a loop has as much of it as one that computes, so alone it proves nothing. The thresholds are tested on counters of
-real processes, `tests/transcripts/counters`.
+Progress is evidence that work is being done. Activity is CPU time or GPU utilization: a rank that waits for a dead
+peer in a loop has as much of it as one that computes, so activity alone is not progress. The thresholds are tested on
+recorded counters of real processes, `tests/transcripts/counters`.
 """
 
 from collections import Counter
@@ -15,7 +15,7 @@ from hpcsweep.node.watch.gpu_work import GpuSample, gpu_signals
 
 
 class Situation(Enum):
-    """What a server has to do. `PREFILL`: requests are in flight, and one of them has no first token yet."""
+    """What a server has to do. `PREFILL`: requests are in flight, and at least one has no first token yet."""
 
     STARTING = "starting"
     SERVING = "serving"
@@ -25,10 +25,10 @@ class Situation(Enum):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One look, at `at_s` real seconds (monotonic). Counters only grow; None: could not be seen this time.
+    """A server at one moment, `at_s` real seconds (monotonic). Counters only increase; None: not readable this time.
 
-    `log_lines`, `new_processes`: those that are no repetition. `workers`: pids of ranks and engine cores.
-    `compilers`: pids of compilers and compile workers. `received`: when the client last received something, in
+    `log_lines`, `new_processes`: without repetitions. `workers`: pids of ranks and engine cores.
+    `compilers`: pids of compilers and compile workers. `received`: when the client last received bytes, in
     nanoseconds.
     """
 
@@ -49,10 +49,10 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Thresholds:
-    """From where on something counts. Below are a spin loop, an idle server, and our own health checks.
+    """Thresholds of the progress signals. A spin loop, an idle server and our own health checks are below them.
 
-    `faults_per_s`, `calls_per_s`: page faults; read and write calls. `rss_bytes`, `rss_bytes_per_s`: both by which the
-    memory of one process must have changed since the last progress, so that neither a slow leak nor noise counts.
+    `faults_per_s`, `calls_per_s`: page faults; read and write calls. `rss_bytes`, `rss_bytes_per_s`: minimum change of
+    the memory of one process since the last progress; both apply, so that neither a slow leak nor noise counts.
     """
 
     cpu_cores: float = 0.05
@@ -65,7 +65,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class ProgressSignals:
-    """What moved between two looks, by class."""
+    """The signals between two snapshots, by class."""
 
     progress: tuple[str, ...] = ()
     activity: tuple[str, ...] = ()
@@ -78,24 +78,24 @@ def signals(
     limits: Thresholds = Thresholds(),
     since: Snapshot | None = None,
 ) -> ProgressSignals:
-    """Return what moved. `since`: the look at the last progress, for what grows slowly; None: `before`.
+    """Return the signals. `since`: the snapshot at the last progress, for slow growth; None: `before`.
 
     Progress while starting: log, io, memory, processes, faults, calls, gpu, cache. With requests in flight: tokens,
     kv_cache, chunks, samples, jit; and, until the first token of each, prefill.
     """
-    moved = _Moved(before, after, limits, since or before)
-    served = moved.served()
+    changes = _Changes(before, after, limits, since or before)
+    served = changes.served()
     if situation in (Situation.SERVING, Situation.PREFILL):
-        progress = served + (["jit"] if moved.compiled() else [])
-        if situation is Situation.PREFILL and moved.computed():
+        progress = served + (["jit"] if changes.compiled() else [])
+        if situation is Situation.PREFILL and changes.computed():
             progress.append("prefill")
     else:
-        progress = moved.started() + served
-    return ProgressSignals(tuple(progress), tuple(moved.activity()))
+        progress = changes.started() + served
+    return ProgressSignals(tuple(progress), tuple(changes.activity()))
 
 
-class _Moved:
-    """The differences between two looks. A process counts by itself: a sum would fall when one of them exits."""
+class _Changes:
+    """The differences between two snapshots. Processes are compared one by one: a sum would fall when one exits."""
 
     def __init__(self, before: Snapshot, after: Snapshot, limits: Thresholds, since: Snapshot) -> None:
         self._before, self._after, self._limits, self._since = before, after, limits, since
@@ -105,7 +105,7 @@ class _Moved:
     def started(self) -> list[str]:
         before, after, limits = self._before, self._after, self._limits
         everyone = after.processes.keys()
-        found = {
+        changed = {
             "log": after.log_lines > before.log_lines,
             "io": self._rate("io_bytes", everyone) >= limits.io_bytes_per_s,
             "memory": self._memory_moved(),
@@ -115,25 +115,25 @@ class _Moved:
             "gpu": self._gpu.progress,
             "cache": self._cache_grew(),
         }
-        return [name for name, moved in found.items() if moved]
+        return [name for name, yes in changed.items() if yes]
 
     def served(self) -> list[str]:
         before, after = self._before, self._after
-        found = {
+        changed = {
             "tokens": _differ(before.tokens, after.tokens),
             "kv_cache": _differ(before.kv_cache_usage, after.kv_cache_usage),
             "chunks": after.received > before.received,
             "samples": after.samples > before.samples,
         }
-        return [name for name, moved in found.items() if moved]
+        return [name for name, yes in changed.items() if yes]
 
     def compiled(self) -> bool:
-        """A compile in the middle of a request: the cache grows, or a compiler allocates memory."""
+        """Return whether something compiles during a request: the cache grows, or a compiler allocates memory."""
         faults = self._rate("faults", self._after.compilers)
         return self._cache_grew() or faults >= self._limits.faults_per_s
 
     def computed(self) -> bool:
-        """A rank computes: it takes memory for its results, or the memory of its GPU is read."""
+        """Return whether a rank computes: it allocates memory for its results, or the memory of its GPU is read."""
         return self._gpu.progress or self._rate("faults", self._after.workers) >= self._limits.faults_per_s
 
     def activity(self) -> list[str]:
@@ -141,7 +141,7 @@ class _Moved:
         return ["cpu"] * busy + ["gpu"] * self._gpu.activity
 
     def _rate(self, name: str, pids: Collection[int]) -> float:
-        """The growth a second, summed over processes; one that is new counts from zero."""
+        """Return the growth per second, summed over processes; a new process counts from zero."""
         total = 0.0
         for pid in pids:
             now, then = self._after.processes.get(pid), self._before.processes.get(pid)
@@ -166,18 +166,18 @@ def _differ(before: float | None, after: float | None) -> bool:
     return before is not None and after is not None and before != after
 
 
-HELD_UP_LOOKS = 4.0
-"""A look that comes so many intervals after the last one was held up."""
+HELD_UP_INTERVALS = 4.0
+"""A snapshot that is taken so many intervals after the last one was delayed."""
 
 
 class StallWatch:
-    """Follows looks at one server, and reports since when there has been no progress.
+    """Follows snapshots of one server, and reports since when there has been no progress.
 
-    `every_s`: when the next look is due. Where it comes much later, the observer itself was held up (a machine that
-    was frozen or starved, a suspended job, a file system that hung), and the server most likely with it: that time
-    is no silence of the server. Nor is the time in which a process of the server was ready to run and got no core. Both
-    are excused for `stall_s` at most, so that a machine that is slow for ever cannot hide a server that is dead. None:
-    every second counts.
+    `every_s`: interval of the snapshots. When one is taken much later, the observer itself was delayed (a frozen or
+    overloaded machine, a suspended job, a hanging file system), and most likely the server too, so that this time does
+    not count as time without progress. Nor does time in which a process of the server was ready to run but got no
+    core. Both are excused for at most `stall_s`, so that a slow machine cannot hide a dead server. None: every second
+    counts.
     """
 
     def __init__(
@@ -185,36 +185,36 @@ class StallWatch:
     ) -> None:
         self._limits, self._every_s, self._stall_s = limits, every_s, stall_s
         self.last = first
-        """The latest look."""
+        """The latest snapshot."""
         self.at_progress = first
-        """The look at which progress was last seen."""
-        self._moved_at_s = first.at_s
+        """The snapshot at which progress was last seen."""
+        self._progress_at_s = first.at_s
         self._excused_s = 0.0
         self._busy_at_s: dict[int, float] = {}
-        self._looks = 0
+        self._snapshots = 0
         self._ready: Counter[int] = Counter()
         self.held_up_s = 0.0
-        """Seconds so far in which the observer itself was held up, or the server got no core."""
+        """Seconds so far in which the observer itself was delayed, or the server got no core."""
 
-    def look(self, now: Snapshot, situation: Situation = Situation.STARTING) -> ProgressSignals:
-        """Take one more look: the signals since the last one."""
-        found = signals(self.last, now, situation, self._limits, self.at_progress)
+    def update(self, now: Snapshot, situation: Situation = Situation.STARTING) -> ProgressSignals:
+        """Take the next snapshot; return the signals since the last one."""
+        changes = signals(self.last, now, situation, self._limits, self.at_progress)
         late_s = self._late_s(now)
         self.held_up_s += late_s
-        if found.progress or situation is Situation.NOTHING_TO_DO:
-            self._moved_at_s, self._excused_s = now.at_s, 0.0
+        if changes.progress or situation is Situation.NOTHING_TO_DO:
+            self._progress_at_s, self._excused_s = now.at_s, 0.0
             self.at_progress = now
-            self._looks = 0
+            self._snapshots = 0
             self._ready.clear()
         else:
             excused_s = min(late_s, self._stall_s - self._excused_s)
-            self._moved_at_s += excused_s
+            self._progress_at_s += excused_s
             self._excused_s += excused_s
         self._note_busy(now)
         self.last = now
-        self._looks += 1
+        self._snapshots += 1
         self._ready.update(pid for pid, counters in now.processes.items() if counters.state == READY_STATE)
-        return found
+        return changes
 
     def _note_busy(self, now: Snapshot) -> None:
         elapsed_s = max(now.at_s - self.last.at_s, 1e-3)
@@ -227,35 +227,40 @@ class StallWatch:
         elapsed_s = now.at_s - self.last.at_s
         if self._every_s is None:
             return 0.0
-        if elapsed_s > HELD_UP_LOOKS * self._every_s:
+        if elapsed_s > HELD_UP_INTERVALS * self._every_s:
             return elapsed_s - self._every_s
         return elapsed_s if self._starved(now, elapsed_s) else 0.0
 
     def _starved(self, now: Snapshot, elapsed_s: float) -> bool:
-        """Whether a process was ready to run, and none got a core worth speaking of."""
-        both = [(self.last.processes[pid], one) for pid, one in now.processes.items() if pid in self.last.processes]
-        ready = any(then.state == one.state == READY_STATE for then, one in both)
-        return ready and sum(one.cpu_s - then.cpu_s for then, one in both) < self._limits.cpu_cores * elapsed_s
+        """Return whether a process was ready to run, but none got a significant share of a core."""
+        pairs = [
+            (self.last.processes[pid], counters)
+            for pid, counters in now.processes.items()
+            if pid in self.last.processes
+        ]
+        ready = any(then.state == counters.state == READY_STATE for then, counters in pairs)
+        used_s = sum(counters.cpu_s - then.cpu_s for then, counters in pairs)
+        return ready and used_s < self._limits.cpu_cores * elapsed_s
 
     def answered(self, at_s: float) -> None:
-        """Take an answer to a request of ours as progress: a server that answers is not stuck."""
-        self._moved_at_s = max(self._moved_at_s, at_s)
+        """Count an answer to a readiness check as progress: a server that answers is not stuck."""
+        self._progress_at_s = max(self._progress_at_s, at_s)
         self.at_progress = self.last
 
     def idle_s(self, at_s: float) -> float:
-        """Real seconds since the last progress."""
-        return at_s - self._moved_at_s
+        """Return the real seconds since the last progress."""
+        return at_s - self._progress_at_s
 
     def quiet_s(self, pid: int, at_s: float) -> float:
-        """Real seconds since this process last used CPU time worth speaking of."""
+        """Return the real seconds since this process last used a significant amount of CPU time."""
         return at_s - self._busy_at_s.get(pid, at_s)
 
     def ready(self, pid: int) -> bool:
-        """Whether this process ran, or was ready to, at most looks since the last progress."""
-        return 2 * self._ready[pid] > self._looks
+        """Return whether this process was running or waiting for a core in most snapshots since the last progress."""
+        return 2 * self._ready[pid] > self._snapshots
 
     def cores(self, pid: int) -> float:
-        """CPU cores that this process has used on average since the last progress, itself and its dead children."""
+        """Return the average number of cores that this process and its dead children used since the last progress."""
         then, now = self.at_progress.processes.get(pid), self.last.processes.get(pid)
         elapsed_s = self.last.at_s - self.at_progress.at_s
         if now is None or elapsed_s <= 0:

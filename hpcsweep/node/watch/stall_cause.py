@@ -1,4 +1,4 @@
-"""Why a server makes no progress: which rank is the odd one out, in one sentence. Pure."""
+"""Determine why a server makes no progress, and which rank differs from the others. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from hpcsweep.spec.phases import StallCause
 from hpcsweep.units import format_duration
 
 QUIET_CORES = 0.05
-"""Below, a process only handles our own health checks."""
-_BUSY_SHARE = 0.5  # of the busiest process: on a machine with too few cores a loop gets less than a whole one
+"""A process below this only handles our own health checks."""
+_BUSY_SHARE = 0.5  # of the busiest process: with too few cores a loop gets less than one core
 _STATES = {
-    "T": "T (stopped)", "t": "t (traced)", "D": "D (waiting for a device or a file system)", "S": "S (sleeping)",
+    "T": "T (stopped)", "t": "t (traced)", "D": "D (waiting for a device or file system)", "S": "S (sleeping)",
     "R": "R (running)",
 }  # fmt: skip
 _DEVICE_STATE = "D"
@@ -23,8 +23,8 @@ _DEVICE_STATE = "D"
 class RankUse:
     """One process of the server since the last progress.
 
-    `cores`: used on average. `ready`: it ran most of the time, or would have if it had got a core. `quiet_s`: attempt
-    seconds since it last used CPU time worth speaking of. `doing`, `place`: by two samples of its stack; None and
+    `cores`: used on average. `ready`: it was running or waiting for a core most of the time. `quiet_s`: attempt seconds
+    since it last used a significant amount of CPU time. `activity`, `function`: from two samples of its stack; None and
     empty where none were taken.
     """
 
@@ -33,24 +33,24 @@ class RankUse:
     state: str
     cores: float
     quiet_s: float
-    doing: StackActivity | None = None
-    place: str = ""
+    activity: StackActivity | None = None
+    function: str = ""
     ready: bool = False
 
     @property
     def name(self) -> str:
-        """The name of the rank, as in `TP1`; of another process: its role."""
+        """Name of the rank, such as `TP1`; of another process, its role."""
         return self.role.name or self.role.kind.value
 
     @property
     def busy(self) -> bool:
-        """It used CPU time, or would have."""
+        """It used CPU time or was waiting for a core."""
         return self.cores >= QUIET_CORES or self.ready
 
 
 @dataclass(frozen=True)
 class StallFinding:
-    """The cause of a stall. `odd`: the ranks that hold the others up; empty: none was found, or all are alike."""
+    """The cause of a stall. `odd`: the ranks that block the others; empty: no rank differs."""
 
     cause: StallCause
     sentence: str
@@ -67,48 +67,48 @@ def find_cause(processes: Sequence[RankUse], *, serving: bool, active: bool, nod
     ]
     odd, others = _odd_ones(parts)
     if odd:
-        return StallFinding(StallCause.RANK_STUCK, _told(odd, others, node), tuple(odd))
+        return StallFinding(StallCause.RANK_STUCK, _sentence(odd, others, node), tuple(odd))
     if active:
         busy = _busy(processes)
         listed = ", ".join(f"{use.role} (pid {use.pid}, {use.cores:.1f} cores{_at(use)})" for use in busy[:8])
-        reason = f"CPU or GPU are busy, but nothing gets done: {listed or 'no process uses CPU'}"
+        reason = f"CPU or GPU busy without progress: {listed or 'no process uses the CPU'}"
         return StallFinding(StallCause.BUSY_WAIT, reason)
     if serving:
         return StallFinding(
-            StallCause.REQUESTS_STUCK, "requests are in flight, and every process of the server is idle"
+            StallCause.REQUESTS_STUCK, "requests are in flight, but all processes of the server are idle"
         )
-    return StallFinding(StallCause.IDLE, "every process of the server is idle")
+    return StallFinding(StallCause.IDLE, "all processes of the server are idle")
 
 
 def _odd_ones(parts: Sequence[RankUse]) -> tuple[list[RankUse], list[RankUse]]:
-    """The ranks that differ from the others, and those others; none where it cannot be said."""
+    """Return the ranks that differ from the others, and the others; both empty where that cannot be determined."""
     stopped = [use for use in parts if use.state in STOPPED_STATES or use.state == _DEVICE_STATE]
     if stopped:
         return stopped, [use for use in parts if use not in stopped]
     ranks = [use for use in parts if use.role.kind is ProcessKind.RANK]
     busy = _busy(ranks)
     quiet = [use for use in ranks if not use.busy]
-    working = [use for use in ranks if use.doing in (StackActivity.LOOPING, StackActivity.CHANGING)]
+    working = [use for use in ranks if use.activity in (StackActivity.LOOPING, StackActivity.CHANGING)]
     if len(ranks) > 1 and working and len(working) < len(ranks):
-        # Its stack is not in a waiting function, while the others wait: whatever it does, they wait for it.
-        waiting = [use for use in ranks if use.doing in (StackActivity.WAITING, StackActivity.BLOCKED)]
+        # Its stack is not in a waiting function and the others wait, so they wait for it.
+        waiting = [use for use in ranks if use.activity in (StackActivity.WAITING, StackActivity.BLOCKED)]
         if len(working) + len(waiting) == len(ranks) and len(working) <= len(waiting):
             return working, waiting
     if quiet and busy and len(quiet) + len(busy) == len(ranks):
-        looped = all(use.doing is StackActivity.WAITING for use in busy)
+        looped = all(use.activity is StackActivity.WAITING for use in busy)
         if len(quiet) < len(busy) or (len(quiet) == len(busy) and looped):
             return quiet, busy
     return [], []
 
 
 def _busy(uses: Sequence[RankUse]) -> list[RankUse]:
-    """Those that use CPU time, and not much less than the busiest of them; and those that wait for a core."""
+    """Return processes that use at least half as much CPU time as the busiest one, or that wait for a core."""
     most = max((use.cores for use in uses), default=0.0)
     return [use for use in uses if use.ready or use.cores >= max(QUIET_CORES, _BUSY_SHARE * most)]
 
 
-def _told(odd: Sequence[RankUse], others: Sequence[RankUse], node: str) -> str:
-    shown = "; ".join(_one(use, node) for use in odd[:4])
+def _sentence(odd: Sequence[RankUse], others: Sequence[RankUse], node: str) -> str:
+    shown = "; ".join(_describe(use, node) for use in odd[:4])
     if len(odd) > 4:
         shown += f"; and {len(odd) - 4} more"
     waiting = [use for use in others if use.role.kind is ProcessKind.RANK]
@@ -124,13 +124,13 @@ def _told(odd: Sequence[RankUse], others: Sequence[RankUse], node: str) -> str:
     return f"{shown}; {ranks} {how} for {them}"
 
 
-def _one(use: RankUse, node: str) -> str:
+def _describe(use: RankUse, node: str) -> str:
     who = f"{use.role} (pid {use.pid}, node {node})"
     if use.busy:
-        return f"{who} has kept {use.cores:.1f} cores busy without progress{_at(use)}"
+        return f"{who} has used {use.cores:.1f} cores without progress{_at(use)}"
     state = _STATES.get(use.state, use.state)
-    return f"{who} has been in state {state} with no CPU for {format_duration(use.quiet_s)}{_at(use)}"
+    return f"{who} has been in state {state} without CPU time for {format_duration(use.quiet_s)}{_at(use)}"
 
 
 def _at(use: RankUse) -> str:
-    return f", in {use.place}" if use.place else ""
+    return f", in {use.function}" if use.function else ""

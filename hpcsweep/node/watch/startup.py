@@ -1,4 +1,4 @@
-"""From the start of a server until it is ready, within the budgets of the startup and of its phases."""
+"""Wait until a server is ready, within the budgets of the startup and of its phases."""
 
 from hpcsweep.node.outcome import Ended, startup_timeout, unready
 from hpcsweep.node.watch.inbox import ProbeResult
@@ -12,9 +12,9 @@ _PROBE_AT_LEAST_S = 0.05  # real seconds
 
 
 def wait_until_ready(supervisor: Supervisor, target: Target, budgets: Budgets) -> None:
-    """Come back when the server is ready: alive, healthy, ours, with the right model, and one token came back.
+    """Return when the server is ready: running, healthy, ours, with the right model, and able to generate a token.
 
-    Raises Ended: the server ended, a budget is over, nothing moves any more, or everything has to stop.
+    Raises Ended: the server exited or is stuck, a budget was exceeded, or the job has to stop.
     """
     clock = supervisor.clock
     begun_s = supervisor.entered_s
@@ -38,7 +38,7 @@ def wait_until_ready(supervisor: Supervisor, target: Target, budgets: Budgets) -
                         return
                     _not_ready(supervisor, message, last)
                     last = message
-            _keep_to_budgets(supervisor, budgets, begun_s)
+            _check_budgets(supervisor, budgets, begun_s)
     except Ended as ended:
         raise Ended(unready(ended.verdict, last.problem, last.hint, healthy=last.healthy_at_s is not None)) from ended
     finally:
@@ -47,7 +47,7 @@ def wait_until_ready(supervisor: Supervisor, target: Target, budgets: Budgets) -
 
 
 def over_budget(budgets: Budgets, phase: Phase, in_phase_s: float, since_start_s: float) -> tuple[str, float] | None:
-    """Name and seconds of the budget that is over; None: none is. A phase's own budget comes before the startup's."""
+    """Return name and seconds of the exceeded budget; None: none. A phase's budget is checked before the startup's."""
     phase_s = budgets.phases.get(phase.value)
     if phase_s is not None and in_phase_s > phase_s:
         return phase.value, phase_s
@@ -55,7 +55,7 @@ def over_budget(budgets: Budgets, phase: Phase, in_phase_s: float, since_start_s
 
 
 def _not_ready(supervisor: Supervisor, result: ProbeResult, last: ProbeResult) -> None:
-    """Record a problem of a server that answers, and its answer as progress."""
+    """Record the problem of a server that answers, and count its answer as progress."""
     if result.healthy_at_s is None:
         return
     supervisor.answered(result.healthy_at_s)
@@ -63,7 +63,7 @@ def _not_ready(supervisor: Supervisor, result: ProbeResult, last: ProbeResult) -
         supervisor.fact("readiness_problem", result.problem, source="readiness check")
 
 
-def _keep_to_budgets(supervisor: Supervisor, budgets: Budgets, begun_s: float) -> None:
+def _check_budgets(supervisor: Supervisor, budgets: Budgets, begun_s: float) -> None:
     now_s, phase = supervisor.clock.t_s(), supervisor.phase
     over = over_budget(budgets, phase, now_s - supervisor.entered_s, now_s - begun_s)
     if over is None:

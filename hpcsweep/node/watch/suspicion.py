@@ -1,4 +1,4 @@
-"""What happens between the end of the stall budget and the verdict: stacks are taken, and the stall is confirmed."""
+"""Decide about a server without progress for the stall budget: take stacks, confirm the stall, or extend the budget."""
 
 import time
 from collections.abc import MutableSet, Sequence
@@ -18,13 +18,13 @@ _TRIES_PER_EXTENSION = 4
 
 
 class Suspicion:
-    """A server without progress for the stall budget. Dropped when progress is seen again.
+    """A server without progress for the stall budget. The supervisor drops it when it sees progress again.
 
-    An idle server is stuck. A busy one may compute something that shows nowhere: its stacks are sampled twice; where
-    they do not confirm the stall, it gets `budgets.busy_stall` more, once, and is sampled again meanwhile. Ranks that
-    are seen to compute while a request waits for its first token have as long as the client itself waits:
-    `budgets.request`.
-    `how`: for the report, how the stall was confirmed. `news`: message and detail of a warning to be recorded.
+    An idle server is stuck. A busy one may be in a computation that no progress signal shows, so its stacks are sampled
+    twice. Where they do not confirm the stall, the budget is extended once, by `budgets.busy_stall`, and samples are
+    taken again during the extension. Ranks that compute while a request waits for its first token have as long as the
+    client waits, `budgets.request`.
+    `confirmed_by`: how the stall was confirmed. `warning`: message and detail of a warning to be recorded.
     """
 
     def __init__(
@@ -42,29 +42,31 @@ class Suspicion:
         self._gap_s = min(max(self._stall_s / _GAPS_PER_STALL, _GAP_MIN_S), _GAP_MAX_S)
         self._confirmation: Confirmation | None = None
         self._next_at_s = 0.0
-        self._extended, self._first_why = False, ""
-        self.how = ""
-        self.news: tuple[str, str] | None = None
+        self._extended, self._first_problem = False, ""
+        self.confirmed_by = ""
+        self.warning: tuple[str, str] | None = None
 
-    def look(
+    def step(
         self, members: Sequence[Process], situation: Situation, *, gpu_active: bool, node: str
     ) -> StallFinding | None:
-        """Go on, without waiting. The cause when the stall is certain, or its last extension is over; else None."""
+        """Continue without blocking. Return the cause when the stall is confirmed or its extension is over."""
         now_s = time.monotonic()
         watch = self._watch
-        active = gpu_active or any(watch.cores(one.pid) >= QUIET_CORES or watch.ready(one.pid) for one in members)
-        confirmed = None
+        active = gpu_active or any(
+            watch.cores(process.pid) >= QUIET_CORES or watch.ready(process.pid) for process in members
+        )
+        result = None
         if active:
-            confirmed = self._confirm(members, now_s, situation)
-            if confirmed is None:
+            result = self._confirm(members, now_s, situation)
+            if result is None:
                 return None
-        doing, place = (confirmed.doing, confirmed.place) if confirmed else ({}, {})
-        uses = self._observer.uses(members, self._watch, doing, place, self._clock)
+        activity, functions = (result.activity, result.functions) if result else ({}, {})
+        uses = self._observer.uses(members, self._watch, activity, functions, self._clock)
         serving = situation in (Situation.SERVING, Situation.PREFILL)
         return find_cause(uses, serving=serving, active=active, node=node)
 
     def stop(self) -> None:
-        """End what still runs."""
+        """End the tools that are running."""
         if self._confirmation is not None:
             self._confirmation.stop()
 
@@ -74,26 +76,26 @@ class Suspicion:
                 return None
             roles = self._observer.roles(members)
             self._confirmation = Confirmation(self._folder, members, roles, self._gap_s, self._not_server_pids)
-        found = self._confirmation.step(now_s, situation)
-        if found is None:
+        result = self._confirmation.step(now_s, situation)
+        if result is None:
             return None
         self._confirmation = None
-        if found.certain:
-            self.how = "two samples of its stacks confirm it"
+        if result.certain:
+            self.confirmed_by = "confirmed by two samples of its stacks"
             if self._extended:
-                self.how += f", after an extension: at first {self._first_why}"
-            return found
+                self.confirmed_by += f" after an extension, because at first {self._first_problem}"
+            return result
         limit_s, budget = self._stall_s + self._extra_s, "busy_stall"
-        if found.computing and situation is Situation.PREFILL and self._request_s > limit_s:
+        if result.computing and situation is Situation.PREFILL and self._request_s > limit_s:
             limit_s, budget = self._request_s, "request"
         left_s = limit_s - self._watch.idle_s(now_s)
         if left_s <= 0:
-            self.how = f"not confirmed by its stacks ({found.why}), but budgets.{budget} is over too"
-            return found
+            self.confirmed_by = f"not confirmed by its stacks ({result.problem}), but budgets.{budget} is exceeded too"
+            return result
         if not self._extended:
-            self._extended, self._first_why = True, found.why
-            told = format_duration(self._clock.scaled(left_s))
-            message = f"no progress, but not certainly stuck: up to {told} more, by budgets.{budget}"
-            self.news = (message, found.why)
+            self._extended, self._first_problem = True, result.problem
+            extension = format_duration(self._clock.scaled(left_s))
+            message = f"no progress, but not certainly stuck: extended by up to {extension} (budgets.{budget})"
+            self.warning = (message, result.problem)
         self._next_at_s = now_s + min(self._extra_s / _TRIES_PER_EXTENSION, left_s)
         return None

@@ -1,4 +1,4 @@
-"""Looks at the server's /metrics and the GPUs, about once a second, in a thread of its own."""
+"""Sample the server's /metrics and the GPUs about once a second, in a thread."""
 
 import http.client
 import threading
@@ -10,11 +10,11 @@ from hpcsweep.node.watch.inbox import MetricsSample
 from hpcsweep.node.watch.metrics import figures
 from hpcsweep.node.watch.probe import Target, ask
 
-_TIMEOUT_S = 2.0  # of an answer that a live server gives in milliseconds
+_TIMEOUT_S = 2.0  # a healthy server answers within milliseconds
 
 
-def look(target: Target, gpus: Gpus) -> MetricsSample:
-    """One look. `figures` None when the server did not answer (with no metrics page: its health is asked)."""
+def sample_metrics(target: Target, gpus: Gpus) -> MetricsSample:
+    """Return one sample. `figures` None: the server did not answer. An engine without /metrics is asked for /health."""
     path = target.endpoints.metrics
     try:
         status, body = ask(target, "GET", path or target.endpoints.health, key=target.api_key, timeout_s=_TIMEOUT_S)
@@ -22,24 +22,26 @@ def look(target: Target, gpus: Gpus) -> MetricsSample:
         return MetricsSample(time.monotonic(), None)
     if status >= 500:
         return MetricsSample(time.monotonic(), None)
-    found = figures(body.decode(errors="replace")) if path is not None and status == 200 else {}
-    return MetricsSample(time.monotonic(), found | gpu_figures(gpus.states()))
+    of_server = figures(body.decode(errors="replace")) if path is not None and status == 200 else {}
+    return MetricsSample(time.monotonic(), of_server | gpu_figures(gpus.states()))
 
 
 class MetricsPoller:
-    """Takes a look every `every_s` real seconds and tells it, until stopped."""
+    """Takes a sample every `every_s` real seconds and passes it to `on_sample`, until stopped."""
 
-    def __init__(self, target: Target, gpus: Gpus, tell: Callable[[MetricsSample], None], every_s: float = 1.0) -> None:
+    def __init__(
+        self, target: Target, gpus: Gpus, on_sample: Callable[[MetricsSample], None], every_s: float = 1.0
+    ) -> None:
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._watch, args=(target, gpus, tell, every_s), daemon=True)
+        self._thread = threading.Thread(target=self._poll, args=(target, gpus, on_sample, every_s), daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no further look; one under way is not told."""
+        """Stop sampling. A sample that is being taken is discarded."""
         self._stopped.set()
 
-    def _watch(self, target: Target, gpus: Gpus, tell: Callable[[MetricsSample], None], every_s: float) -> None:
+    def _poll(self, target: Target, gpus: Gpus, on_sample: Callable[[MetricsSample], None], every_s: float) -> None:
         while not self._stopped.wait(every_s):
-            found = look(target, gpus)
+            sample = sample_metrics(target, gpus)
             if not self._stopped.is_set():
-                tell(found)
+                on_sample(sample)

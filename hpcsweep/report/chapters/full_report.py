@@ -1,40 +1,43 @@
-"""The report as a document: its chapters in the order of the studies."""
+"""The whole report as a document: the first screen, then the chapters."""
 
 from hpcsweep.analysis.findings import Findings
-from hpcsweep.report.chapters import details, effects_tables, overview
-from hpcsweep.report.chapters import recommendation as advice
+from hpcsweep.report import first_screen_text as words
+from hpcsweep.report.chapters import effects, failures, method
+from hpcsweep.report.chapters.requests import requests
+from hpcsweep.report.chapters.speed import speed
+from hpcsweep.report.chapters.startup import startup
+from hpcsweep.report.chapters.summary import summary
 from hpcsweep.report.document import Document, Section
+from hpcsweep.report.first_screen import build_first_screen
 
 MAX_RUNS_DETAILED = 200
 """A sweep with more runs is described by its tables; a part for each run would bury them."""
 
+MAX_SUMMARY_ROWS = 40
+"""Rows of the table in the summary; the chapter on speed has every variant."""
 
-def build_document(findings: Findings, *, decision_first: bool = False) -> Document:
-    """All chapters that have something to say, with the text of the submitted scripts.
 
-    `decision_first`: the recommendation before the summary, and notes and versions near the end, for those who scroll.
-    """
-    sweep = findings.sweep
-    small = len(findings.runs) <= MAX_RUNS_DETAILED
-    decision = (overview.summary(findings), advice.recommendation(findings))
-    chapters: list[Section | None] = [
-        overview.head(findings, brief=decision_first),
-        *(reversed(decision) if decision_first else decision),
-        overview.remarks(findings),
-        details.startup(findings),
-        *effects_tables.axes(findings),
-        effects_tables.interactions(findings),
-        effects_tables.waterfalls(findings),
-        overview.throughput(findings),
-        overview.latency(findings),
-        effects_tables.scaling(findings),
-        effects_tables.pareto(findings),
-        *(details.details(findings) if small else []),
-        *details.failures(findings),
-        details.not_run(findings),
-        details.costs(findings),
-        overview.origin(findings) if decision_first else None,
-        details.appendix(findings) if small else None,
-    ]
-    title = sweep.title or f"{sweep.experiment}: results"
-    return Document(title, tuple(chapter for chapter in chapters if chapter is not None))
+def build_document(findings: Findings) -> Document:
+    """Return the summary and the chapters Speed, Startup, Effects, Failures, Cost, Requests and Method."""
+    screen = build_first_screen(findings, MAX_SUMMARY_ROWS)
+    return Document(words.title(screen), (*summary(screen), *build_chapters(findings)))
+
+
+def build_summary(findings: Findings) -> Document:
+    """Return the summary only."""
+    screen = build_first_screen(findings)
+    return Document(words.title(screen), tuple(summary(screen)))
+
+
+def build_chapters(findings: Findings) -> tuple[Section, ...]:
+    """Return the chapters without the summary."""
+    starts = startup(findings)
+    return (
+        *speed(findings),
+        *([starts] if starts is not None else []),
+        *effects.effects(findings),
+        *failures.failures(findings),
+        method.cost(findings),
+        *(requests(findings) if len(findings.runs) <= MAX_RUNS_DETAILED else []),
+        *method.method(findings),
+    )

@@ -73,7 +73,7 @@ def write_runs(findings: Findings, stream: IO[str]) -> None:
     """One row a run and workload; a run that came to no workload has one row."""
     writer = csv.writer(stream, lineterminator="\n")
     axes = list(findings.sweep.axes)
-    startups = {one.run: one for one in findings.startups}
+    startups = {startup.run: startup for startup in findings.startups}
     titles = [*RUN_COLUMNS, *(f"axis_{axis}" for axis in axes), *_STARTUP, *_COUNTS, *_metric_titles()]
     writer.writerow(titles)
     for run, cells in _by_run(findings):
@@ -122,8 +122,8 @@ def _run_values(findings: Findings, run: RunFinding, axes: Sequence[str]) -> lis
     ]
 
 
-def _startup_values(one: StartupFinding | None) -> list[Any]:
-    return [""] * len(_STARTUP) if one is None else [_plain(getattr(one, name)) for name in _STARTUP]
+def _startup_values(startup: StartupFinding | None) -> list[Any]:
+    return [""] * len(_STARTUP) if startup is None else [_plain(getattr(startup, name)) for name in _STARTUP]
 
 
 def _plain(value: Any) -> Any:
@@ -179,8 +179,8 @@ def _cell_values(cell: Cell) -> list[Any]:
     conditions: tuple[SampleSet, ...] = ("all", "warm")
     for metric in SAMPLE_METRICS:
         for condition in conditions:
-            one = cell.summary(metric, condition)
-            values += [""] * len(_STATISTICS) if one is None else [_plain(getattr(one, s)) for s in _STATISTICS]
+            summary = cell.summary(metric, condition)
+            values += [""] * len(_STATISTICS) if summary is None else [_plain(getattr(summary, s)) for s in _STATISTICS]
     for name in RUN_METRICS:
         figure = cell.throughput.get(name)
         values.append("" if figure is None else _plain(figure.value))

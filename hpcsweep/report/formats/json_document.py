@@ -64,7 +64,7 @@ def _head(findings: Findings) -> dict[str, Any]:
 
 
 def _runs(findings: Findings) -> Iterator[dict[str, Any]]:
-    startups = {one.run: one for one in findings.startups}
+    startups = {startup.run: startup for startup in findings.startups}
     cells: dict[str, list[Cell]] = {}
     for cell in findings.cells:
         cells.setdefault(cell.run, []).append(cell)
@@ -87,17 +87,17 @@ def _run(run: RunFinding, startup: StartupFinding | None, cells: list[Cell]) -> 
     }
 
 
-def _startup(one: StartupFinding) -> dict[str, Any]:
-    return {name: plain(getattr(one, name)) for name in _STARTUP_KEYS}
+def _startup(startup: StartupFinding) -> dict[str, Any]:
+    return {name: plain(getattr(startup, name)) for name in _STARTUP_KEYS}
 
 
 def _cell(cell: Cell) -> dict[str, Any]:
     """A workload of a run: its metrics by name and condition, and its samples in the order of sending."""
     body = {f.name: plain(getattr(cell, f.name)) for f in dataclasses.fields(cell) if f.name not in _OF_THE_RUN}
     metrics: dict[str, dict[str, Any]] = {}
-    for one in cell.summaries:
-        values = plain(one)
-        metrics.setdefault(one.metric, {})[one.condition] = {
+    for summary in cell.summaries:
+        values = plain(summary)
+        metrics.setdefault(summary.metric, {})[summary.condition] = {
             key: values[key] for key in values if key not in ("metric", "condition")
         }
     return body | {"metrics": metrics, "samples": list(_samples(cell))}

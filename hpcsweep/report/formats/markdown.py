@@ -1,4 +1,4 @@
-"""The report as Markdown (GitHub's tables), by the template report.md.j2; a user's own may take its place."""
+"""The report as Markdown with GitHub's tables, by the template report.md.j2, which a user's own can replace."""
 
 import re
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from typing import IO
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
 
 from hpcsweep.analysis.findings import Findings
-from hpcsweep.report.chapters.full_report import build_document
-from hpcsweep.report.document import Block
+from hpcsweep.report.chapters.full_report import build_document, build_summary
+from hpcsweep.report.document import Block, Cell, text_of
 from hpcsweep.report.formats.registry import DEFAULTS, Format, ReportOptions
 from hpcsweep.terminal_text import printable
 
@@ -17,12 +17,12 @@ TEMPLATE = "report.md.j2"
 
 _SPECIAL = re.compile(
     r"[\\`*<|$]"  # always: escapes, code, emphasis, HTML, columns, formulas
-    r"|(?<![^\W_])_|_(?![^\W_])"  # an underscore inside a word is no emphasis
+    r"|(?<![^\W_])_|_(?![^\W_])"  # an underscore inside a word is not emphasis
     r"|~~|\](?=[(\[])|&(?=#?\w+;)"  # struck out, links, entities
 )
 _BACKTICKS = re.compile(r"`+")
 _LINE_START = re.compile(r"^(?:[#+>=-]|\d+[.)]|\[)")
-"""What would begin a heading, a list, a quotation or a box to tick."""
+"""Starts of a heading, a list, a quotation or a check box."""
 
 
 class MarkdownFormat(Format):
@@ -32,14 +32,16 @@ class MarkdownFormat(Format):
     meaning = "a document to archive: the first screen, then every chapter"
     suffixes = (".md", ".markdown")
 
+    options = frozenset({"full"})
+
     def write(self, findings: Findings, stream: IO[str], options: ReportOptions = DEFAULTS) -> None:
-        """Write the report."""
-        write(findings, stream)
+        """Write the first screen and, unless `options.full` is False, the chapters."""
+        write(findings, stream, full=options.full is not False)
 
 
-def write(findings: Findings, stream: IO[str], templates: Sequence[Path] = ()) -> None:
-    """Write the report. Folders in `templates` come before the shipped template."""
-    document = build_document(findings)
+def write(findings: Findings, stream: IO[str], templates: Sequence[Path] = (), *, full: bool = True) -> None:
+    """Write the report. Folders in `templates` are searched before the shipped template."""
+    document = build_document(findings) if full else build_summary(findings)
     stream.write(_environment(templates).get_template(TEMPLATE).render(document=document))
 
 
@@ -59,20 +61,20 @@ def _environment(templates: Sequence[Path]) -> Environment:
 
 
 def cell(text: str) -> str:
-    """Text that Markdown shows letter by letter in a cell of a table: one line, no column of its own."""
+    """Return text that Markdown shows verbatim in a cell of a table: on one line, without markup."""
     if not text.isprintable():
         text = "".join(c if c.isprintable() or c.isspace() else "?" for c in text)
     one_line = " ".join(text.split())
     return _SPECIAL.sub(lambda match: "".join("\\" + c for c in match[0]), one_line)
 
 
-def row(cells: Sequence[str]) -> str:
-    """One line of a table."""
-    return f"| {' | '.join(cell(text) for text in cells)} |"
+def row(cells: Sequence[Cell]) -> str:
+    """Return one line of a table."""
+    return f"| {' | '.join(cell(text_of(content)) for content in cells)} |"
 
 
 def inline(text: str) -> str:
-    """The same at the beginning of a line, where some signs mean more."""
+    """Return the same for the beginning of a line, where some characters start a heading, list or quotation."""
     escaped = cell(text)
     begins = _LINE_START.match(escaped)
     if begins is None:
@@ -81,7 +83,7 @@ def inline(text: str) -> str:
 
 
 def fence(text: str, language: str = "") -> str:
-    """A code block whose fence is longer than any run of backticks inside it."""
+    """Return a code block whose fence is longer than any run of backticks inside it."""
     text = printable(text)
     longest = max((len(run) for run in _BACKTICKS.findall(text)), default=0)
     ticks = "`" * max(3, longest + 1)
@@ -89,5 +91,5 @@ def fence(text: str, language: str = "") -> str:
 
 
 def kind(block: Block) -> str:
-    """The name of a block's class, for the template."""
+    """Return the name of a block's class, for the template."""
     return type(block).__name__

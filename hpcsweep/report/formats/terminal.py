@@ -1,5 +1,6 @@
-"""The report on a terminal. Colours only on one, never with NO_COLOR; a large sweep's tables are cut, and say so."""
+"""The report on a terminal: the first screen, or with `--full` every chapter. NO_COLOR and pipes are honoured."""
 
+from collections.abc import Sequence
 from typing import IO
 
 from rich.console import Console
@@ -8,51 +9,58 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from hpcsweep.analysis.findings import Findings
+from hpcsweep.report.chapters.full_report import build_chapters
 from hpcsweep.report.console import make_console, safe_text
 from hpcsweep.report.document import Block, Bullets, Code, Document, Paragraph, Section, Table
+from hpcsweep.report.first_screen import build_first_screen
 from hpcsweep.report.formats.registry import DEFAULTS, Format, ReportOptions
-from hpcsweep.report.formats.terminal_report import build_page
+from hpcsweep.report.formats.terminal_screen import screen_lines
 from hpcsweep.report.wording import NOTHING, SIMULATED
 
 MAX_ROWS = 40
 MAX_ITEMS = 20
 MAX_PARTS = 40
-"""Parts of one chapter, such as the details of each run."""
+"""Parts of one chapter, such as the requests of each run."""
 
 KEPT_WHOLE = 13
-"""Letters of the longest cell of a column that is never broken over lines (`E01 SIMULATED`) ..."""
+"""Characters of the longest cell of a column that is never broken over lines ..."""
 
 NARROW = 100
 """... on a terminal with at least this many columns."""
 
 STACKED_FROM = 1.5
-"""On a narrower one, a table that would need this many times its width is told row by row."""
+"""On a narrower one, a table that would need this many times its width is printed row by row."""
 
-NOT_SAID = ("", NOTHING)
+EMPTY = ("", NOTHING)
 
 
 class TerminalFormat(Format):
     """The report for a terminal."""
 
     name = "terminal"
-    meaning = "for reading here"
+    meaning = "for reading here: one screen; --full: every chapter"
+    options = frozenset({"full"})
 
     def write(self, findings: Findings, stream: IO[str], options: ReportOptions = DEFAULTS) -> None:
-        """Print the report."""
-        write(findings, stream)
-
-
-def write(findings: Findings, stream: IO[str]) -> None:
-    """Print the report."""
-    write_document(build_page(findings), stream)
+        """Print the first screen, and with `options.full` the chapters below it."""
+        console = make_console(stream)
+        unicode = console.encoding.lower().startswith("utf")
+        for line in screen_lines(build_first_screen(findings), console.width, unicode=unicode):
+            console.print(line, soft_wrap=True)
+        if options.full:
+            _print_sections(console, build_chapters(findings))
 
 
 def write_document(document: Document, stream: IO[str]) -> None:
-    """Print a document. The width is the terminal's; into a file or a pipe, `console.PIPE_WIDTH`."""
+    """Print a document as wide as the terminal; into a file or a pipe, `console.PIPE_WIDTH` columns wide."""
     console = make_console(stream)
     console.print(_text(document.title, "bold"))
+    _print_sections(console, document.sections)
+
+
+def _print_sections(console: Console, sections: Sequence[Section]) -> None:
     parts = 0
-    for section in document.sections:
+    for section in sections:
         parts = parts + 1 if section.level > 2 else 0
         if parts <= MAX_PARTS:
             _print_section(console, section)
@@ -81,14 +89,14 @@ def _print_block(console: Console, block: Block) -> None:
         if len(block.items) > MAX_ITEMS:
             console.print(_more("lines", len(block.items) - MAX_ITEMS))
     elif isinstance(block, Code):
-        # As it is, so that it can be copied: no wrapping and no frame.
+        # Verbatim, so that it can be copied: no wrapping and no frame.
         console.print(_text(block.text, "green"), soft_wrap=True)
     else:
         _print_table(console, block)
 
 
 def _print_table(console: Console, block: Table) -> None:
-    block = block.without([name for place, name in enumerate(block.columns) if _is_empty(block, place)])
+    block = _without_empty_columns(block)
     if console.width < NARROW and _natural_width(block) > STACKED_FROM * console.width:
         _print_stacked(console, block)
     else:
@@ -99,33 +107,36 @@ def _print_table(console: Console, block: Table) -> None:
         console.print(_text(block.note, "dim"))
 
 
+def _without_empty_columns(block: Table) -> Table:
+    texts = block.texts()
+    kept = [i for i in range(len(block.columns)) if not texts or any(row[i] not in EMPTY for row in texts)]
+    rows = tuple(tuple(row[i] for i in kept) for row in block.rows)
+    return Table(tuple(block.columns[i] for i in kept), rows, block.note)
+
+
 def _natural_width(block: Table) -> int:
-    widths = [max([len(title), *(len(row[place]) for row in block.rows)]) for place, title in enumerate(block.columns)]
+    texts = block.texts()
+    widths = [max([len(title), *(len(row[i]) for row in texts)]) for i, title in enumerate(block.columns)]
     return sum(widths) + 3 * (len(widths) - 1)
 
 
 def _print_columns(console: Console, block: Table) -> None:
     table = RichTable(show_edge=False, pad_edge=False, header_style="bold")
-    for place, title in enumerate(block.columns):
-        short = max((len(row[place]) for row in block.rows), default=0) <= KEPT_WHOLE
+    texts = block.texts()
+    for i, title in enumerate(block.columns):
+        short = max((len(row[i]) for row in texts), default=0) <= KEPT_WHOLE
         table.add_column(_text(title), overflow="fold", no_wrap=short and console.width >= NARROW)
-    for row in block.rows[:MAX_ROWS]:
+    for row in texts[:MAX_ROWS]:
         table.add_row(*(_text(cell) for cell in row))
     console.print(table)
 
 
 def _print_stacked(console: Console, block: Table) -> None:
-    """A table that a narrow terminal would cut into letters: each row as a short text."""
-    for row in block.rows[:MAX_ROWS]:
-        cells = [
-            f"{title}: {cell}" for title, cell in zip(block.columns[1:], row[1:], strict=True) if cell not in NOT_SAID
-        ]
-        console.print(_text(row[0], "bold"))
+    """Print each row as a short text, where a narrow terminal would cut the columns into single letters."""
+    for first, *rest in block.texts()[:MAX_ROWS]:
+        cells = [f"{title}: {cell}" for title, cell in zip(block.columns[1:], rest, strict=True) if cell not in EMPTY]
+        console.print(_text(first, "bold"))
         console.print(Padding(_text(" | ".join(cells)), (0, 0, 0, 2), expand=False))
-
-
-def _is_empty(block: Table, place: int) -> bool:
-    return bool(block.rows) and all(row[place] in NOT_SAID for row in block.rows)
 
 
 def _text(text: str, style: str = "") -> Text:

@@ -107,5 +107,5 @@ def _outcome(run: RunStatus, *, with_reason: bool) -> Text:
     style = (
         _STYLES.get(run.verdict.state, "") if outcome is None else "dim" if outcome is OutcomeKind.NOT_RUN else "red"
     )
-    told = safe_text(f": {reason}" if reason else "")
-    return Text.assemble((word, style), told, safe_text(f"\nhint: {hint}" if hint else "", style="dim"))
+    detail = safe_text(f": {reason}" if reason else "")
+    return Text.assemble((word, style), detail, safe_text(f"\nhint: {hint}" if hint else "", style="dim"))

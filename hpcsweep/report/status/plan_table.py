@@ -72,5 +72,5 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
 
 def _left_out(prepared: Prepared) -> list[tuple[str, str]]:
     """(workload, reason) of all that is not sent, each once."""
-    found = {(p.workload.name, p.left_out): None for run in prepared.runs for p in run.workloads if p.left_out}
-    return [(name, str(reason)) for name, reason in found]
+    reasons = {(p.workload.name, p.left_out): None for run in prepared.runs for p in run.workloads if p.left_out}
+    return [(name, str(reason)) for name, reason in reasons]

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from hpcsweep.analysis.columns import SampleColumns
 from hpcsweep.events.records import SampleDone
+from hpcsweep.spec.base import validation_text
 
 _WHOLE = ("seq", "index")
 _FLOATS = ("sent_s", "prompt_tokens", "completion_tokens", "cached_tokens", "ttft_s", "e2e_s", "lateness_s")
@@ -116,8 +117,7 @@ def mend(row: tuple[Any, ...], workload: object) -> tuple[tuple[Any, ...] | None
         mended = take_record(record)
         gather([mended])
     except ValidationError as exc:
-        first = exc.errors()[0]
-        return None, f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return None, validation_text(exc)
     except ValueError as exc:
         return None, f"{exc}: a number that cannot be stored"
     return mended, ""

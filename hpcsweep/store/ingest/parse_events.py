@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from hpcsweep.events.records import EVENT, Event, ProgressSeen, SampleDone
+from hpcsweep.spec.base import validation_text
 from hpcsweep.store.ingest.blocks import Samples, gather, mend, take, take_record
 
 try:
@@ -181,6 +182,4 @@ def _why(line: bytes, exc: ValidationError) -> str:
         _loads(line)
     except ValueError:
         return f"not a whole line (was the disk full?): {line[:80]!r}"
-    first = exc.errors()[0]
-    place = ".".join(map(str, first["loc"]))
-    return f"an event of unknown form: {place}: {first['msg']}: {line[:80]!r}"
+    return f"an event of unknown form: {validation_text(exc)}: {line[:80]!r}"

@@ -140,11 +140,12 @@ class PbsExecutor(ArrayExecutor):
         try:
             job_id = self._scheduler.parse_submit(answer)
         except SchedulerUnreachable:
-            find = self._scheduler.find_argv(self._checked.name, getpass.getuser())
-            answer = self._host.run(find, timeout_s=self._scheduler.query_timeout_s)
+            find = self._scheduler.find_query(self._checked.name, getpass.getuser(), self._log_dir(path))
             found: list[str] = []
+            if find is None:
+                raise
             with contextlib.suppress(SchedulerError):  # it is no word about the submission whose answer was lost
-                found = self._scheduler.parse_find(answer, self._log_dir(path))
+                found = find.parse(self._host.run(find.argv, timeout_s=self._scheduler.query_timeout_s))
             if not found:
                 raise
             job_id = found[-1]

@@ -84,12 +84,11 @@ class PbsWatcher(core.InfoWatcher):
         return (f"{number}[]", index) if is_array else (later or number, None)
 
     def _ask(self, ids: list[str]) -> QueueSnapshot:
-        answers = (
-            self._host.run(argv, timeout_s=self._scheduler.query_timeout_s)
-            for argv in self._scheduler.queries(ids, self._user)
-        )
         listing = merge_snapshots(
-            [self._scheduler.parse_query(number, answer) for number, answer in enumerate(answers)]
+            [
+                query.parse(self._host.run(query.argv, timeout_s=self._scheduler.query_timeout_s))
+                for query in self._scheduler.queries(ids, self._user)
+            ]
         )
         if listing.error:
             logger.get_logger().warning(f"Call #{self.num_calls} - {listing.error}; states may be old")

@@ -104,8 +104,8 @@ class SlurmExecutor(ArrayExecutor, submitit.SlurmExecutor):
         try:
             job_id = self._scheduler.parse_submit(answer)
         except SchedulerUnreachable:
-            find = self._scheduler.find_argv(self._job_name, getpass.getuser())
-            found = self._scheduler.parse_find(self._host.run(find, timeout_s=PROBE_TIMEOUT_S), str(path))
+            find = self._scheduler.find_query(self._job_name, getpass.getuser(), str(path))
+            found = find.parse(self._host.run(find.argv, timeout_s=PROBE_TIMEOUT_S)) if find is not None else []
             if not found:
                 raise
             job_id = found[-1]

@@ -57,8 +57,8 @@ class SlurmWatcher(SlurmInfoWatcher):
     def _ask(self, ids: list[str]) -> QueueSnapshot:
         return merge_snapshots(
             [
-                self._scheduler.parse_query(number, self._host.run(argv, timeout_s=self._scheduler.query_timeout_s))
-                for number, argv in enumerate(self._scheduler.queries(ids, self._user))
+                query.parse(self._host.run(query.argv, timeout_s=self._scheduler.query_timeout_s))
+                for query in self._scheduler.queries(ids, self._user)
             ]
         )
 

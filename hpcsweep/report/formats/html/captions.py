@@ -65,4 +65,4 @@ def plots_of(data: Mapping[str, Any]) -> tuple[Plot, ...]:
         "curves": any(any(cell.get("curves", {}).values()) for cell in data["cells"]),
         "telemetry": any(len(cell.get("telemetry", ())) > 2 for cell in data["cells"]),
     }
-    return tuple(one for one in (_TIMELINES, _EFFECTS, _PARETO, _SAMPLES, _CURVES, _TELEMETRY) if drawable[one.id])
+    return tuple(plot for plot in (_TIMELINES, _EFFECTS, _PARETO, _SAMPLES, _CURVES, _TELEMETRY) if drawable[plot.id])

@@ -1,6 +1,6 @@
-"""The report as one HTML file that opens offline: no script, style, font or image comes from anywhere else.
+"""The report as one HTML file that opens offline: scripts, styles and data are all inside it.
 
-A content security policy in the page forbids every connection, so that what the file says of itself is enforced.
+A content security policy in the page forbids every connection.
 """
 
 from collections.abc import Sequence
@@ -15,25 +15,25 @@ from markupsafe import Markup
 from hpcsweep import __version__
 from hpcsweep.analysis.findings import Findings
 from hpcsweep.report.chapters.full_report import build_document
-from hpcsweep.report.document import Block, Document, Section, Table
+from hpcsweep.report.document import Block, Document, Section, Table, text_of
 from hpcsweep.report.formats.html.captions import plots_of
 from hpcsweep.report.formats.html.links import Links, folder_of
 from hpcsweep.report.formats.html.pack import pack_json, pack_plotly
 from hpcsweep.report.formats.html.plots import plot_data
-from hpcsweep.report.formats.html.tables import HtmlTable, kept_whole, of_document, run_table
+from hpcsweep.report.formats.html.tables import HtmlTable, kept_whole, of_document, run_table, value_of
 from hpcsweep.report.formats.registry import DEFAULTS, Format, ReportOptions
 from hpcsweep.terminal_text import printable
 
 TEMPLATE = "report.html.j2"
 MAX_BULLETS = 40
-"""A longer list is folded after so many items."""
+"""Longer lists are folded after this many items."""
 
 SCRIPTS = ("report_tables.js", "report_figures.js", "report_requests.js", "report_plots.js")
 
 MAX_HEADING = 160
 
 OPEN_PARTS = 6
-"""A chapter with more parts shows their headings only, to be opened one by one."""
+"""A chapter with more parts shows only their headings; each opens by itself."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Chapter:
 
     @property
     def parts_open(self) -> bool:
-        """The parts are few enough to be read one after the other."""
+        """Whether the parts are few enough to be read one after the other."""
         return len(self.parts) <= OPEN_PARTS
 
 
@@ -64,13 +64,15 @@ class HtmlFormat(Format):
 
 
 def write(findings: Findings, stream: IO[str], templates: Sequence[Path] = ()) -> None:
-    """Write the page. Folders in `templates` come before the shipped template. Links start at the stream's folder."""
-    document = build_document(findings, decision_first=True)
+    """Write the page. Folders in `templates` are searched first. Links start in the folder of the stream."""
+    document = build_document(findings)
     runs = run_table(findings, Links(findings, folder_of(stream)))
     tables = _tables(document)
     data = plot_data(findings) | {
         "simulated": findings.sweep.simulated,
-        "tables": {one.id: one.packed_rows() for one in (runs.table, *tables.values()) if len(one.rows) > one.in_page},
+        "tables": {
+            table.id: table.packed_rows() for table in (runs.table, *tables.values()) if len(table.rows) > table.in_page
+        },
         "keys": runs.keys,
     }
     loader = ChoiceLoader(
@@ -80,8 +82,7 @@ def write(findings: Findings, stream: IO[str], templates: Sequence[Path] = ()) -
     page = env.get_template(TEMPLATE).stream(
         title=document.title,
         chapters=_chapters(document),
-        # The runs and plots follow what must be read first: what was run, the decision, the summary, the remarks.
-        explored_after=4 if findings.remarks else 3,
+        explored_after=1,  # the runs and plots follow the summary
         tables=tables,
         runs=runs,
         sweep=findings.sweep,
@@ -105,18 +106,18 @@ def _environment(loader: BaseLoader) -> Environment:
         autoescape=True,
         finalize=_printable,
     )
-    env.filters.update(kind=_kind, table=_identity, heading=heading)
+    env.filters.update(kind=_kind, table=_identity, heading=heading, text=text_of, value=value_of)
     env.tests.update(whole=kept_whole)
     return env
 
 
 def _printable(value: object) -> object:
-    """A value as a page shows it: text from a log can neither reorder nor hide what is around it."""
+    """Return a value as the page shows it: text from a log can neither reorder nor hide what is around it."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def heading(title: str) -> str:
-    """A title that can be read out: an axis with 1,000 levels names all of them in its own."""
+    """Return a title of readable length: that of an axis with 1,000 levels names all of them."""
     return shorten(title, MAX_HEADING, placeholder=" …")
 
 
@@ -138,11 +139,11 @@ def _chapters(document: Document) -> list[Chapter]:
 
 
 def _tables(document: Document) -> dict[int, HtmlTable]:
-    """The tables of all chapters, by the identity of their block: equal tables may stand in two places."""
-    found: dict[int, HtmlTable] = {}
+    """Return the tables of all chapters by the identity of their block, since two chapters may have equal tables."""
+    tables: dict[int, HtmlTable] = {}
     for section in document.sections:
         own = [block for block in section.blocks if isinstance(block, Table)]
         for number, table in enumerate(own, 1):
             caption = heading(section.title) + (f" ({number} of {len(own)})" if len(own) > 1 else "")
-            found[id(table)] = of_document(table, len(found), caption)
-    return found
+            tables[id(table)] = of_document(table, len(tables), caption)
+    return tables

@@ -13,7 +13,7 @@ from hpcsweep.analysis.compared.variants import level_name
 from hpcsweep.analysis.findings import Findings, RunFinding
 from hpcsweep.analysis.findings.compared import AxisFinding, LevelFinding
 from hpcsweep.analysis.findings.measured import Cell, Figure, StartupFinding
-from hpcsweep.analysis.measured.curves import cumulative, marked_places, peaks, thin
+from hpcsweep.analysis.measured.curves import cumulative, marked_indexes, peaks, thin
 from hpcsweep.analysis.measured.metrics import METRICS, SAMPLE_METRICS
 from hpcsweep.analysis.measured.samples import measure
 from hpcsweep.report import wording
@@ -36,15 +36,19 @@ _TIME_DIGITS = 7  # a tenth of a second after a day
 
 def plot_data(findings: Findings) -> dict[str, Any]:
     """Everything that is drawn, by plot."""
-    startups = {one.run: one for one in findings.startups}
-    runs = {run.run: place for place, run in enumerate(findings.runs)}
+    startups = {startup.run: startup for startup in findings.startups}
+    runs = {run.run: i for i, run in enumerate(findings.runs)}
     sent = sum(cell.left_out is None for cell in findings.cells) or 1
     workloads = list(findings.sweep.workloads)
     return {
         "phases": list(STARTUP_PHASES),
         "workloads": workloads,
         "measures": {
-            name: {"title": METRICS[name].title, "unit": METRICS[name].unit, "meaning": METRICS[name].meaning}
+            name: {
+                "title": METRICS[name].title,
+                "unit": wording.unit(METRICS[name].unit),
+                "meaning": METRICS[name].meaning,
+            }
             for name in METRICS
         },
         "runs": [_run(findings, run, startups.get(run.run)) for run in findings.runs],
@@ -58,20 +62,21 @@ def _run(findings: Findings, run: RunFinding, startup: StartupFinding | None) ->
     variant = findings.index.get(run.variant)
     axes = findings.sweep.axes
     return {
-        "exp": wording.marked(variant.short_name if variant else wording.NOTHING, run.simulated),
+        "exp": wording.marked(findings, variant.short_name if variant else wording.NOTHING, run.simulated),
         "label": run.label,
         "sim": run.simulated,
         "outcome": wording.outcome(run),
+        "ended": run.state.value if run.outcome is None else run.outcome.value.replace("_", " "),
         "axes": [levels.index(run.axes[a]) if run.axes.get(a) in levels else -1 for a, levels in axes.items()],
         "ready_s": None if startup is None else rounded(startup.startup_s, _TIME_DIGITS),
-        "phases": [] if startup is None else [_phase(one) for one in startup.phases],
+        "phases": [] if startup is None else [_phase(phase) for phase in startup.phases],
     }
 
 
-def _phase(one: Any) -> list[Any]:
+def _phase(phase: Any) -> list[Any]:
     """Place of the phase, start, length (null: not known), whether it came to its end."""
-    place = STARTUP_PHASES.index(one.phase.value)
-    return [place, rounded(one.start_s, _TIME_DIGITS), rounded(one.duration_s, _TIME_DIGITS), one.ended]
+    place = STARTUP_PHASES.index(phase.phase.value)
+    return [place, rounded(phase.start_s, _TIME_DIGITS), rounded(phase.duration_s, _TIME_DIGITS), phase.ended]
 
 
 def _share(budget: int, cells: int) -> int:
@@ -90,7 +95,7 @@ def _cell(cell: Cell, run: int, workloads: list[str], cells: int) -> dict[str, A
         measured = measure(cell.samples)
         cold = measured.good & ~measured.warm
         failed = ~measured.good & ~cell.samples.warmup
-        places = thin(len(cell.samples), _share(MAX_SAMPLES, cells), marked_places(cold, failed))
+        places = thin(len(cell.samples), _share(MAX_SAMPLES, cells), marked_indexes(cold, failed))
         body["samples"] = {
             "sent_s": _numbers(cell.samples.sent_s[places], _TIME_DIGITS),
             **{name: _numbers(measured.matrix[SAMPLE_METRICS.index(name)][places]) for name in SAMPLE_METRICS},
@@ -122,16 +127,16 @@ def _curve(values: Floats, points: int) -> dict[str, Any] | None:
 
 def _telemetry(cell: Cell, points: int) -> dict[str, Any]:
     columns = {name: np.array([f.get(name, np.nan) for _, f in cell.telemetry], dtype=np.float64) for name in SERIES}
-    keep = [place for values in columns.values() for place in peaks(values, points)]
+    keep = [i for values in columns.values() for i in peaks(values, points)]
     places = thin(len(cell.telemetry), points, keep)
-    readings = [cell.telemetry[int(place)] for place in places]
+    readings = [cell.telemetry[int(i)] for i in places]
     series = {name: [rounded(figures.get(name)) for _, figures in readings] for name in SERIES}
     known = {name: values for name, values in series.items() if any(value is not None for value in values)}
     return {"n": len(cell.telemetry), "t_s": [rounded(t, _TIME_DIGITS) for t, _ in readings], **known}
 
 
-def _figure(one: Figure) -> list[float | None]:
-    return [rounded(one.value), rounded(one.low), rounded(one.high)]
+def _figure(figure: Figure) -> list[float | None]:
+    return [rounded(figure.value), rounded(figure.low), rounded(figure.high)]
 
 
 def _effects(findings: Findings) -> Iterator[dict[str, Any]]:
@@ -144,25 +149,26 @@ def _effects(findings: Findings) -> Iterator[dict[str, Any]]:
 def _level_effects(findings: Findings, axis: AxisFinding, level: LevelFinding) -> Iterator[dict[str, Any]]:
     reference = "" if axis.reference is None else level_name(axis.axis, axis.reference)
     name = f"{axis.axis}: {reference} → {level_name(axis.axis, level.level)}"
-    for one in level.one_at_a_time:
-        if one.percent.value is not None:
+    for comparison in level.one_at_a_time:
+        if comparison.percent.value is not None:
             yield {
                 "how": "alone",
-                "name": wording.marked(name, one.simulated),
-                "workload": one.workload,
-                "metric": one.metric,
-                "condition": one.condition,
-                "percent": _figure(one.percent),
-                "verdict": one.verdict.value,
-                "text": f"{wording.comparison(one)}; {wording.figure(one.variant_value, unit=True)} against "
-                f"{wording.figure(one.reference_value, unit=True)}",
+                "name": wording.marked(findings, name, comparison.simulated),
+                "workload": comparison.workload,
+                "metric": comparison.metric,
+                "condition": comparison.condition,
+                "percent": _figure(comparison.percent),
+                "verdict": comparison.verdict.value,
+                "text": f"{wording.comparison(comparison)}; "
+                f"{wording.figure(comparison.variant_value, with_unit=True)} compared with "
+                f"{wording.figure(comparison.reference_value, with_unit=True)}",
             }
     for effect in (*level.main_effects, *level.startup):
         if effect.percent.value is not None:
             cache = "" if effect.cache is None else f" (cache {effect.cache})"
             yield {
                 "how": "pairs",
-                "name": wording.marked(name + cache, effect.percent.simulated),
+                "name": wording.marked(findings, name + cache, effect.percent.simulated),
                 "workload": effect.workload or "",
                 "metric": effect.metric,
                 "condition": effect.condition,
@@ -173,19 +179,20 @@ def _level_effects(findings: Findings, axis: AxisFinding, level: LevelFinding) -
 
 
 def _pareto(findings: Findings) -> Iterator[dict[str, Any]]:
-    for one in findings.pareto:
-        variant = findings.variant(one.variant)
-        if one.tps_per_user.value is None or one.tps_per_gpu.value is None:
+    for point in findings.pareto:
+        variant = findings.variant(point.variant)
+        if point.tps_per_user.value is None or point.tps_per_gpu.value is None:
             continue
-        simulated = one.tps_per_user.simulated or one.tps_per_gpu.simulated
-        user, gpu = (wording.figure(figure, unit=True) for figure in (one.tps_per_user, one.tps_per_gpu))
-        better = "" if one.dominated_by is None else findings.variant(one.dominated_by).short_name
+        simulated = point.tps_per_user.simulated or point.tps_per_gpu.simulated
+        user, gpu = (wording.figure(figure, with_unit=True) for figure in (point.tps_per_user, point.tps_per_gpu))
+        better = "" if point.dominated_by is None else findings.variant(point.dominated_by).short_name
         yield {
-            "exp": wording.marked(variant.short_name, simulated),
+            "exp": wording.marked(findings, variant.short_name, simulated),
+            "short": variant.short_name,
             "name": variant.name,
-            "workload": one.workload,
-            "user": _figure(one.tps_per_user),
-            "gpu": _figure(one.tps_per_gpu),
+            "workload": point.workload,
+            "user": _figure(point.tps_per_user),
+            "gpu": _figure(point.tps_per_gpu),
             "better": better,
-            "text": f"{user} a user, {gpu}",
+            "text": f"{user} per user, {gpu}",
         }

@@ -1,24 +1,22 @@
-"""Tables of the HTML report: the first rows stand in the page, the others travel packed and appear on demand."""
+"""Tables of the HTML report: the first rows are in the page, the others are packed and appear on demand."""
 
-import re
 from dataclasses import dataclass
 
 from hpcsweep.analysis.compared.variants import level_name
 from hpcsweep.analysis.findings import Findings, RunFinding
-from hpcsweep.analysis.findings.measured import Cell, SampleSet, StartupFinding
+from hpcsweep.analysis.findings.measured import Cell as MeasuredCell
+from hpcsweep.analysis.findings.measured import SampleSet, StartupFinding
 from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.report import wording
-from hpcsweep.report.document import Table
+from hpcsweep.report.document import Cell, Quantity, Table, text_of
 from hpcsweep.report.formats.html.links import Link, Links
 from hpcsweep.report.wording import NOTHING
 
 ROWS_IN_PAGE = 40
-"""Rows of a table that stand in the page: more would delay the first paint, and push the decision out of sight."""
+"""Rows of a table that are in the page itself: more would delay the first paint, and move the answer out of sight."""
 
 WHOLE_UP_TO = 36
-"""Letters of the longest cell that stays on one line; report_tables.js has the same number."""
-
-_FIGURE = re.compile(r"[+-]?\d", re.ASCII)
+"""Characters of the longest cell that stays on one line; report_tables.js has the same number."""
 
 MAX_FACET_LEVELS = 40
 """An axis with more levels is searched by text, not chosen from a list."""
@@ -40,18 +38,21 @@ class HtmlTable:
     id: str
     caption: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
     links: tuple[tuple[Link, ...], ...] = ()
 
     @property
     def in_page(self) -> int:
-        """How many rows stand in the page itself."""
+        """The number of rows in the page itself."""
         return min(len(self.rows), ROWS_IN_PAGE)
 
     def packed_rows(self) -> list[list[object]]:
-        """The other rows, as JSON values; with links, the last value of a row is a list of (name, href)."""
-        rest: list[list[object]] = [list(row) for row in self.rows[ROWS_IN_PAGE:]]
+        """Return the other rows as JSON values.
+
+        A cell is its text, or [text, value] for a number. With links, the last item of a row is a list of (name, href).
+        """
+        rest = [[_packed(cell) for cell in row] for row in self.rows[ROWS_IN_PAGE:]]
         for row, links in zip(rest, self.links[ROWS_IN_PAGE:], strict=False):
             row.append([(link.name, link.href) for link in links])
         return rest
@@ -59,7 +60,7 @@ class HtmlTable:
 
 @dataclass(frozen=True)
 class Facet:
-    """Something to choose runs by. `column`: of the table of runs; None: an axis, by its place in `axis`."""
+    """A property to choose runs by. `column`: of the table of runs; None: an axis, by its position in `axis`."""
 
     title: str
     values: tuple[str, ...]
@@ -69,76 +70,88 @@ class Facet:
 
 @dataclass(frozen=True)
 class RunTable:
-    """Every run and workload. `keys`: of each row the place of its run and of its cell (-1: none) in the findings."""
+    """Every run and workload. `keys`: the indices of the run and cell of each row in the findings (-1: none)."""
 
     table: HtmlTable
     facets: tuple[Facet, ...]
     keys: tuple[tuple[int, int], ...]
 
 
-def kept_whole(text: str) -> bool:
-    """A cell that is not broken over lines: a figure with its interval, or a name without a space."""
-    return len(text) <= WHOLE_UP_TO and (" " not in text or _FIGURE.match(text) is not None)
+def _packed(cell: Cell) -> object:
+    return [cell.text, cell.value] if isinstance(cell, Quantity) and cell.value is not None else text_of(cell)
+
+
+def kept_whole(cell: Cell) -> bool:
+    """Whether a cell stays on one line: a short quantity, or a short name without a space."""
+    text = text_of(cell)
+    return len(text) <= WHOLE_UP_TO and (" " not in text or isinstance(cell, Quantity))
+
+
+def value_of(cell: Cell) -> float | None:
+    """Return the number that a cell is sorted by; None for text."""
+    return cell.value if isinstance(cell, Quantity) else None
 
 
 def of_document(table: Table, number: int, caption: str) -> HtmlTable:
-    """A table of a chapter, under the heading that is its caption."""
+    """Return a table of a chapter; its caption is the heading above it."""
     return HtmlTable(f"t{number}", caption, table.columns, table.rows, table.note)
 
 
 def run_table(findings: Findings, links: Links) -> RunTable:
-    """One row a run and workload; a run that came to no workload has one row."""
-    startups = {one.run: one for one in findings.startups}
+    """Return one row per run and workload; a run without a workload has one row."""
+    startups = {startup.run: startup for startup in findings.startups}
     cells: dict[str, list[int]] = {}
-    for place, cell in enumerate(findings.cells):
-        cells.setdefault(cell.run, []).append(place)
+    for i, cell in enumerate(findings.cells):
+        cells.setdefault(cell.run, []).append(i)
     rows, keys, files = [], [], []
     for number, run in enumerate(findings.runs):
         own_links = links.of(run)
-        for place in cells.get(run.run, [-1]):
-            rows.append(_row(findings, run, startups.get(run.run), findings.cells[place] if place >= 0 else None))
-            keys.append((number, place))
+        for i in cells.get(run.run, [-1]):
+            rows.append(_row(findings, run, startups.get(run.run), findings.cells[i] if i >= 0 else None))
+            keys.append((number, i))
             files.append(own_links)
-    measures = (f"{METRICS[m].title}{' warm' if c == 'warm' else ''} ({METRICS[m].unit})" for m, c in _SHOWN)
-    columns = ("Exp", "Run", "Dataset", "Outcome", "Validity", "Startup", *measures, "Host")
-    note = "A mean with its 95% interval in brackets, then n. Warm: without the cold first requests."
+    titles = (
+        f"{METRICS[m].title}{', warm' if c == 'warm' else ''} ({wording.unit(METRICS[m].unit)})" for m, c in _SHOWN
+    )
+    columns = ("Variant", "Run", "Workload", "Outcome", "Validity", "Startup", *titles, "Host")
+    note = "Means with their 95 % CI in brackets, then n. Warm: without the cold first requests."
     if any(files):
-        note += " The last column leads to the files of the attempt that counts."
+        note += " Files: of the last attempt that counts."
     if any(files) and links.from_sweep_folder:
-        note += f" These links work when this report lies in the sweep's folder, {findings.sweep.sweep_dir}."
+        note += f" The links work if this report is in the folder of the sweep, {findings.sweep.sweep_dir}."
     table = HtmlTable("runs", "Runs and workloads", columns, tuple(rows), note, tuple(files) if any(files) else ())
     return RunTable(table, tuple(_facets(findings, rows)), tuple(keys))
 
 
-def _row(findings: Findings, run: RunFinding, startup: StartupFinding | None, cell: Cell | None) -> tuple[str, ...]:
+def _row(
+    findings: Findings, run: RunFinding, startup: StartupFinding | None, cell: MeasuredCell | None
+) -> tuple[Cell, ...]:
     variant = findings.index.get(run.variant)
-    name = (
-        wording.marked(NOTHING, run.simulated) if variant is None else wording.marked(variant.short_name, run.simulated)
-    )
+    name = wording.marked(findings, NOTHING if variant is None else variant.short_name, run.simulated)
     head = (name, run.label, NOTHING if cell is None else cell.workload, wording.outcome(run))
-    started = NOTHING if startup is None else wording.seconds(startup.startup_s)
+    started = NOTHING if startup is None else wording.time_quantity(startup.startup_s)
     host = run.host or NOTHING
     if cell is None:
         return (*head, NOTHING, started, *(NOTHING for _ in _SHOWN), host)
     if cell.left_out is not None:
         return (*head, wording.not_applicable(cell.left_out), started, *(NOTHING for _ in _SHOWN), host)
-    held = wording.validity_in_short(cell.validity) or "valid"
-    return (*head, held, started, *(_measured(cell, metric, condition) for metric, condition in _SHOWN), host)
+    validity = wording.validity_in_short(cell.validity) or "valid"
+    return (*head, validity, started, *(_measured(cell, metric, condition) for metric, condition in _SHOWN), host)
 
 
-def _measured(cell: Cell, metric: str, condition: SampleSet) -> str:
+def _measured(cell: MeasuredCell, metric: str, condition: SampleSet) -> Quantity:
     if METRICS[metric].of_samples:
         summary = cell.summary(metric, condition)
-        return NOTHING if summary is None else wording.figure(summary.figure())
-    return wording.figure(cell.throughput.get(metric))
+        return wording.quantity(None if summary is None else summary.figure())
+    return wording.quantity(cell.throughput.get(metric))
 
 
-def _facets(findings: Findings, rows: list[tuple[str, ...]]) -> list[Facet]:
-    """Lists to choose from, only where there is a choice."""
-    found = []
-    for title, column in (("Dataset", 2), ("Outcome", 3)):
-        values = tuple(dict.fromkeys(row[column] for row in rows if row[column] != NOTHING))
-        found.append(Facet(title, values, column=column))
-    for place, (axis, levels) in enumerate(findings.sweep.axes.items()):
-        found.append(Facet(axis, tuple(level_name(axis, level) for level in levels), axis=place))
-    return [one for one in found if 1 < len(one.values) <= MAX_FACET_LEVELS]
+def _facets(findings: Findings, rows: list[tuple[Cell, ...]]) -> list[Facet]:
+    """Return lists to choose from, where there is a choice."""
+    facets = []
+    for title, column in (("Workload", 2), ("Outcome", 3)):
+        values = tuple(dict.fromkeys(text for row in rows if (text := text_of(row[column])) != NOTHING))
+        facets.append(Facet(title, values, column=column))
+    for i, (axis, levels) in enumerate(findings.sweep.axes.items()):
+        facets.append(Facet(axis, tuple(level_name(axis, level) for level in levels), axis=i))
+    return [facet for facet in facets if 1 < len(facet.values) <= MAX_FACET_LEVELS]

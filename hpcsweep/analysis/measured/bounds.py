@@ -1,0 +1,59 @@
+"""How far a result is from what its GPUs allow: the bound of its load, and the share that was reached."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+from pydantic import ValidationError
+
+from hpcsweep.analysis.findings.measured import Bound, Cell
+from hpcsweep.analysis.rows import RunRow
+from hpcsweep.plan.bound.deploy import BoundModel, deployment
+from hpcsweep.plan.bound.formulas import decode_step, decode_tps, prefill_s
+from hpcsweep.plan.bound.gpu_specs import gpu_spec
+from hpcsweep.spec.server import ServerConfig
+
+
+def with_bounds(cells: Iterable[Cell], runs: Iterable[RunRow], models: Mapping[str, BoundModel]) -> tuple[Cell, ...]:
+    """Return the cells with their bounds. `models`: by the name or path that a server was started with."""
+    by_run = {run.run: run for run in runs}
+    return tuple(replace(cell, bound=_bound(by_run[cell.run], cell, models)) for cell in cells)
+
+
+def _bound(run: RunRow, cell: Cell, models: Mapping[str, BoundModel]) -> Bound | None:
+    """Return the bound of what a cell measured; None: model, GPU, lengths or settings are not known."""
+    spec = gpu_spec(cell.gpu_name) if cell.gpu_name else None
+    prompt, completion = cell.prompt_tokens, cell.completion_tokens
+    if not models or spec is None or not prompt or not completion or completion < 1:
+        return None
+    try:
+        server = ServerConfig.model_validate(run.server)
+    except ValidationError:  # of an import, which has no settings
+        return None
+    model = models.get(server.model)
+    on = None if model is None else deployment(model, spec, server.settings)
+    if on is None:
+        return None
+    sequences = max(1.0, _under_way(cell) or 1.0)
+    context = prompt + completion / 2
+    step = decode_step(on, sequences, context)
+    ttft_s = prefill_s(on, prompt)
+    return Bound(
+        tps=completion / (ttft_s + (completion - 1) * step.least_s),
+        tpot_s=step.least_s,
+        ttft_s=ttft_s,
+        output_throughput=decode_tps(on, sequences, context),
+        limiter=step.limiter,
+        sequences=sequences,
+        context_tokens=context,
+        gpu=spec.name,
+    )
+
+
+def _under_way(cell: Cell) -> float | None:
+    """Return the mean number of requests under way, by Little's law: their rate times their mean duration."""
+    rate = cell.throughput.get("request_throughput")
+    duration = cell.samples.e2e_s[np.isfinite(cell.samples.e2e_s)] if len(cell.samples) else None
+    if rate is None or rate.value is None or duration is None or not len(duration):
+        return None
+    return float(rate.value * duration.mean())

@@ -1,0 +1,72 @@
+"""The first screen as blocks, for the formats that are documents."""
+
+from hpcsweep.report import document, wording
+from hpcsweep.report import first_screen_text as words
+from hpcsweep.report.document import Block, Bullets, Code, Paragraph, Section, Table
+from hpcsweep.report.first_screen import FirstScreen, NotSent, VariantRow
+
+
+def summary(screen: FirstScreen) -> list[Section]:
+    """Return the chapter with its parts."""
+    banner = words.simulated_banner(screen)
+    head: list[Block] = [Paragraph(banner, strong=True)] if banner else []
+    head.append(Paragraph(f"{words.header_line(screen)}."))
+    parts = [
+        Section("Summary", tuple(head)),
+        Section(words.answer_title(screen), tuple(_answer(screen)), 3),
+    ]
+    if screen.rows:
+        parts.append(Section("Variants", (_table(screen),), 3))
+    sentences = [" ".join(words.failure_sentences(group, screen)) for group in screen.failures]
+    remarks = [remark.text for remark in screen.findings.remarks]
+    for title, items in (
+        ("What failed", sentences),
+        ("Findings", words.axis_sentences(screen)),
+        ("Before quoting these numbers", remarks),
+        ("What would settle it", words.next_steps(screen)),
+    ):
+        if items:
+            parts.append(Section(title, (Bullets(tuple(items)),), 3))
+    return parts
+
+
+def _answer(screen: FirstScreen) -> list[Block]:
+    advice = screen.findings.recommendation
+    blocks: list[Block] = [Bullets(tuple(words.answer_sentences(screen)))]
+    if advice.command:
+        blocks.append(Code(advice.command, "bash"))
+    for name, text in advice.files.items():
+        blocks += [Paragraph(f"The command needs this file, {name}:"), Code(text.rstrip("\n"))]
+    note = words.command_note(screen)
+    return [*blocks, Paragraph(note)] if note else blocks
+
+
+def _table(screen: FirstScreen) -> Table:
+    speeds = tuple(f"{workload} ({words.speed_unit(screen)})" for workload in screen.workloads)
+    compared = any(row.against for row in screen.rows)
+    columns = (
+        "Variant",
+        *screen.axes,
+        *speeds,
+        *(("vs baseline",) if compared else ()),
+        "TTFT (s)",
+        "Startup",
+        "Outcome",
+    )
+    note = " ".join(words.legend(screen, {"against"} if compared else set()))
+    if screen.hidden:
+        note = f"{screen.hidden:,} more variants are in the chapters below. {note}"
+    return Table(columns, tuple(_row(row, screen, compared) for row in screen.rows), note)
+
+
+def _row(row: VariantRow, screen: FirstScreen, compared: bool) -> tuple[document.Cell, ...]:
+    started_s = row.ready_s or row.ended_s
+    return (
+        words.row_name(row, screen),
+        *(level or "all" for level in row.levels),
+        *("n/a" if isinstance(value, NotSent) else wording.quantity(value) for value in row.speeds),
+        *((words.against(row, screen),) if compared else ()),
+        wording.quantity(row.ttft),
+        wording.plain_number(started_s, words.startup(row), "s"),
+        words.result(row, screen),
+    )

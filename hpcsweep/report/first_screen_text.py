@@ -1,0 +1,392 @@
+"""The sentences of the first screen, for every format."""
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+
+from hpcsweep.analysis.compared.variants import join_names
+from hpcsweep.analysis.findings import Findings, Variant
+from hpcsweep.analysis.findings.compared import AxisFinding, Comparison, Effect, LevelFinding, Verdict
+from hpcsweep.analysis.findings.measured import Figure
+from hpcsweep.analysis.measured.metrics import METRICS
+from hpcsweep.report import wording
+from hpcsweep.report.chapters.failures import FailureGroup, has_failed, informative_line
+from hpcsweep.report.first_screen import Answer, FirstScreen, NotSent, VariantRow, metric_title
+from hpcsweep.spec.phases import RunState
+from hpcsweep.units import counted, format_duration
+
+MAX_AXES = 6
+"""With more axes, one column has all of them."""
+
+MAX_REASON = 200
+MAX_RANGES = 3
+
+MARKS = {Verdict.BETTER: "▲", Verdict.WORSE: "▼", Verdict.NO_DIFFERENCE: "≈", Verdict.NOT_COMPARABLE: "?"}
+
+SIGNIFICANT = (Verdict.BETTER, Verdict.WORSE)
+
+MAX_FINDINGS = 3
+MAX_STEPS = 3
+
+
+def title(screen: FirstScreen) -> str:
+    """Return the title of the sweep."""
+    sweep = screen.findings.sweep
+    return sweep.title or f"{sweep.experiment}: results"
+
+
+def header_line(screen: FirstScreen) -> str:
+    """Return what was run, where and when, with the number of runs by result."""
+    findings = screen.findings
+    sweep = findings.sweep
+    models = join_names(list(dict.fromkeys(variant.model for variant in findings.variants if variant.model)))
+    engines = join_names(list(dict.fromkeys(variant.engine for variant in findings.variants if variant.engine)))
+    parts = [sweep.sweep, f"cluster {sweep.cluster}", models, engines, _run_counts(screen)]
+    return " · ".join([part for part in parts if part] + [wording.day(sweep.submitted_at)])
+
+
+def _run_counts(screen: FirstScreen) -> str:
+    runs = [run for run in screen.findings.runs if not run.planned_only]
+    completed = sum(run.measured for run in runs)
+    ended = sum(run.outcome is not None for run in runs)
+    running = sum(run.state is RunState.RUNNING for run in runs if run.outcome is None)
+    counts = [(completed, "completed"), (ended - completed, "failed"), (running, "running")]
+    counts.append((len(runs) - ended - running, "waiting"))
+    variants = len(screen.findings.variants)
+    what = counted(len(runs), "run") if variants == len(runs) else f"{counted(variants, 'variant')}, {len(runs):,} runs"
+    return f"{what}: {', '.join(f'{number:,} {name}' for number, name in counts if number) or 'none'}"
+
+
+def simulated_banner(screen: FirstScreen) -> str:
+    """Return the one sentence on simulated figures; empty where every figure is real."""
+    sweep = screen.findings.sweep
+    if not sweep.simulated:
+        return ""
+    if sweep.all_simulated:
+        return f"{wording.SIMULATED}: every figure comes from the simulated engine; nothing real was measured."
+    return (
+        f"{wording.SIMULATED}: some runs used the simulated engine. Their figures measure nothing real and are marked."
+    )
+
+
+def answer_title(screen: FirstScreen) -> str:
+    """Return the recommended variant in words."""
+    answer = screen.answer
+    if answer is None:
+        return "No recommendation"
+    which = "Recommended (provisional)" if screen.findings.recommendation.provisional else "Recommended"
+    return f"{which}: {wording.short_name(screen.findings, answer.variant)}  {_levels(answer.variant)}"
+
+
+def _levels(variant: Variant) -> str:
+    return "  ".join(f"{axis}={level}" for axis, level in variant.axes.items()) or variant.name
+
+
+def answer_sentences(screen: FirstScreen) -> list[str]:
+    """Return the figures, the comparisons, and how sure the answer is."""
+    advice, answer = screen.findings.recommendation, screen.answer
+    objective = f"Objective: {advice.objective or wording.NO_OBJECTIVE}."
+    if answer is None:
+        return [objective, *(_sentence(reason) for reason in advice.why)]
+    many = len(answer.figures) > 1
+    figures = "; ".join(
+        f"{wording.sentence_figure(figure)}{f' on {workload}' if many and workload else ''}"
+        for workload, figure in answer.figures
+    )
+    baseline = " It is the baseline." if answer.variant.is_baseline else ""
+    lines = [objective, f"Measured: {figures}.{baseline}"]
+    lines += [line for line in (_baseline(screen, answer), _best(screen, answer), _runner_up(screen, answer)) if line]
+    lines += [line for line in (confidence(screen),) if line]
+    return [*lines, *(f"On {line}" for line in by_workload(screen.findings))] if advice.per_workload else lines
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    first = text.partition(" ")[0]
+    start = text[:1].upper() + text[1:] if first.isalpha() else text
+    return start if start.endswith((".", "!", "?")) else f"{start}."
+
+
+def _baseline(screen: FirstScreen, answer: Answer) -> str:
+    if answer.variant.is_baseline or not answer.baseline:
+        return ""
+    reference = wording.short_name(screen.findings, answer.baseline[0].reference)
+    many = len({comparison.workload for comparison in answer.baseline}) > 1 or len(screen.workloads) > 1
+    changes = "; ".join(
+        f"{comparison.workload + ' ' if many else ''}{_change(comparison)}" for comparison in answer.baseline
+    )
+    return f"Against the baseline {reference}: {changes}."
+
+
+def _change(given: Comparison) -> str:
+    if given.percent.value is None or given.p_value is None:
+        return wording.verdict(given.verdict)
+    return f"{wording.sentence_percent(given.percent)}, {wording.verdict(given.verdict)}"
+
+
+def _best(screen: FirstScreen, answer: Answer) -> str:
+    if answer.best is None:
+        return ""
+    best = wording.short_name(screen.findings, answer.best)
+    score = next(
+        candidate.score
+        for candidate in screen.findings.recommendation.candidates
+        if candidate.variant == answer.best.variant
+    )
+    return (
+        f"{best} ({_difference(answer.best, answer.variant)}) has the best score, {wording.sentence_figure(score)}, "
+        f"but the difference is not significant and {answer.variant.short_name} is simpler or cheaper."
+    )
+
+
+def _difference(variant: Variant, reference: Variant) -> str:
+    changed = [f"{axis}={level}" for axis, level in variant.axes.items() if reference.axes.get(axis) != level]
+    return ", ".join(changed) or variant.name
+
+
+def _runner_up(screen: FirstScreen, answer: Answer) -> str:
+    other = answer.runner_up
+    if other is None or other.against_best is None or not other.comparable:
+        return ""
+    findings = screen.findings
+    variant = findings.variant(other.variant)
+    best = "the best score" if answer.best is not None else answer.variant.short_name
+    name = f"{wording.short_name(findings, variant)} ({_difference(variant, answer.variant)})"
+    verdict = "not significantly different" if other.equal_to_best else "significantly worse"
+    return f"Runner-up {name}: {wording.sentence_percent(other.against_best)} compared with {best}, {verdict}."
+
+
+def confidence(screen: FirstScreen) -> str:
+    """Return how sure the answer is, and why, in one sentence."""
+    answer, level = screen.answer, screen.findings.recommendation.confidence
+    if answer is None or level is None:
+        return ""
+    chance = "" if answer.chance is None or answer.alone else f" P(best) = {100 * answer.chance:.0f} %."
+    return f"{level.text}{chance}"
+
+
+def by_workload(findings: Findings) -> Iterator[str]:
+    """Yield the decision for each workload by itself."""
+    for decision in findings.recommendation.by_workload:
+        best, chosen = findings.variant(decision.best), findings.variant(decision.chosen)
+        name = wording.marked(findings, decision.workload, decision.score.simulated)
+        text = f"{name}: {best.short_name} has the best score, {wording.sentence_figure(decision.score)}"
+        if decision.equal:
+            names = join_names([findings.variant(other).short_name for other in decision.equal])
+            text += f"; not significantly different: {names}"
+        if chosen is not best:
+            text += f"; {chosen.short_name} is simpler or cheaper"
+        yield f"{text}."
+
+
+def command_note(screen: FirstScreen) -> str:
+    """Return how to get the command as a file or as a batch job."""
+    advice, sweep = screen.findings.recommendation, screen.findings.sweep.sweep
+    if not advice.argv:
+        return ""
+    files = f" It needs {counted(len(advice.files), 'file')}, which `export` writes too." if advice.files else ""
+    return f"As a script: hpcsweep export best {sweep}; as a batch job: add --to slurm or --to pbs.{files}"
+
+
+def row_name(row: VariantRow, screen: FirstScreen) -> str:
+    """Return `E03 *`, `E04-E06`, `E04-E06, E10`."""
+    names = _ranges(row.variants, screen)
+    return f"{names} *" if row.recommended else names
+
+
+def _ranges(variants: Sequence[Variant], screen: FirstScreen) -> str:
+    """Return the short names, consecutive ones as ranges; of many, the first ones."""
+    position = {variant.variant: i for i, variant in enumerate(screen.findings.variants)}
+    ranges: list[list[Variant]] = []
+    for variant in variants:
+        if ranges and position[variant.variant] == position[ranges[-1][-1].variant] + 1:
+            ranges[-1].append(variant)
+        else:
+            ranges.append([variant])
+    parts = [_range(variants) for variants in ranges]
+    return ", ".join(parts) if len(parts) <= MAX_RANGES else f"{parts[0]}, … ({len(variants)})"
+
+
+def _range(variants: Sequence[Variant]) -> str:
+    first, last = variants[0].short_name, variants[-1].short_name
+    return first if len(variants) == 1 else f"{first}-{last}"
+
+
+def against(row: VariantRow, screen: FirstScreen) -> str:
+    """Return the change against the baseline by workload: `▲ +5.1 %`, `≈`, `≈ / ▼ -3.0 %`."""
+    if row.baseline and not row.failed:
+        return "baseline"
+    by_workload = {comparison.workload: comparison for comparison in row.against}
+    return " / ".join(mark(by_workload[name]) for name in screen.workloads if name in by_workload) or wording.NOTHING
+
+
+def mark(comparison: Comparison) -> str:
+    """Return `▲ +5.1 %`, `≈`."""
+    sign = MARKS[comparison.verdict]
+    value = comparison.percent.value
+    if comparison.verdict in SIGNIFICANT and value is not None:
+        return f"{sign} {value:+.1f} %"
+    return sign
+
+
+def speed_unit(screen: FirstScreen) -> str:
+    """Return the unit of the columns of the workloads."""
+    return wording.unit(METRICS[screen.metric].unit)
+
+
+def startup(row: VariantRow) -> str:
+    """Return launch to first token, or how long the failed start took."""
+    took_s = row.ready_s if row.ready_s is not None else row.ended_s
+    return wording.NOTHING if not took_s else format_duration(took_s)
+
+
+def result(row: VariantRow, screen: FirstScreen) -> str:
+    """Return the outcome with the letters of the caveats."""
+    letters = [letter for letter, code in footnotes(screen).items() if code in row.caveats]
+    if row.simulated and not screen.findings.sweep.all_simulated:
+        letters.append(wording.SIMULATED)
+    return "  ".join([row.outcome, ",".join(letters)]).rstrip()
+
+
+def footnotes(screen: FirstScreen) -> dict[str, str]:
+    """Return letter -> code of the caveats that do not hold for every row."""
+    codes = dict.fromkeys(code for row in screen.rows for code in row.caveats)
+    own = [code for code in codes if code not in screen.common_caveats]
+    return dict(zip("abcdefghijklmnopqrstuvwxyz", own, strict=False))
+
+
+def legend(screen: FirstScreen, columns: Collection[str]) -> Iterator[str]:
+    """Yield what the marks of the table mean, as far as it has them."""
+    parts = ["* recommended"] if any(row.recommended for row in screen.rows) else []
+    if "against" in columns:
+        verdicts = {comparison.verdict for row in screen.rows for comparison in row.against}
+        meanings = (
+            (Verdict.BETTER, "▲ better"),
+            (Verdict.WORSE, "▼ worse"),
+            (Verdict.NO_DIFFERENCE, "≈ not significantly different"),
+            (Verdict.NOT_COMPARABLE, "? not comparable"),
+        )
+        parts += [text for verdict, text in meanings if verdict in verdicts]
+    kinds = dict.fromkeys(value.kind for row in screen.rows for value in row.speeds if isinstance(value, NotSent))
+    parts += [f"n/a: {kind}" for kind in kinds]
+    parts += [f"{letter}: {wording.caveat(code)}" for letter, code in footnotes(screen).items()]
+    if any(isinstance(value, Figure) and value.low is not None for row in screen.rows for value in row.speeds):
+        parts.append("±: 95 % CI")
+    yield f"{metric_title(screen)}. {'; '.join(parts)}."
+    if screen.common_caveats:
+        yield f"In every row: {', '.join(wording.caveat(code) for code in screen.common_caveats)}."
+
+
+def failure_sentences(group: FailureGroup, screen: FirstScreen) -> list[str]:
+    """Return what failed and why, the log line that shows it, and the next step."""
+    count = len(group.variants)
+    names = _ranges(group.variants, screen)
+    shared = " and ".join(f"{axis}={level}" for axis, level in group.shared)
+    every = f" (every variant with {shared})" if shared else ""
+    reason = _cut(group.first.reason, MAX_REASON)
+    head = f"{names}{every}: {group.outcome}." if count else f"{group.first.label}: {group.outcome}."
+    lines = [f"{head} {_sentence(reason)}" if reason else head]
+    line = informative_line(group.first)
+    if line:
+        lines.append(f"log: {_cut(line, MAX_REASON)}")
+    if group.first.hint:
+        lines.append(f"next: {group.first.hint}")
+    return lines
+
+
+def _cut(text: str, most: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def axis_sentences(screen: FirstScreen) -> list[str]:
+    """Return what each level changes significantly, then the settings that change nothing."""
+    sentences, without = [], []
+    for axis in screen.findings.axes:
+        levels = [level for level in axis.levels if not level.is_reference]
+        changed = [sentence for level in levels if (sentence := _level_sentence(screen, axis, level))]
+        sentences += changed
+        on_metric = [effect for level in levels for effect in _metric_effects(screen, level)]
+        if on_metric and not any(effect.verdict in SIGNIFICANT for effect in on_metric):
+            without.append(axis.axis)
+    if without:
+        sentences.append(f"No significant effect on {METRICS[screen.metric].title}: {join_names(without)}.")
+    return sentences
+
+
+def _metric_effects(screen: FirstScreen, level: LevelFinding) -> list[Comparison | Effect]:
+    """Return the effects on the shown metric: means over pairs, else the comparison with the baseline."""
+    effects: list[Comparison | Effect] = [*level.main_effects] or [*level.one_at_a_time]
+    shown = (effect for effect in effects if effect.metric == screen.metric and effect.condition == screen.condition)
+    return [effect for effect in shown if effect.percent.value is not None]
+
+
+def _level_sentence(screen: FirstScreen, axis: AxisFinding, level: LevelFinding) -> str:
+    effects = [
+        *_metric_effects(screen, level),
+        *(effect for effect in level.startup if effect.percent.value is not None),
+    ]
+    significant = [effect for effect in effects if effect.verdict in SIGNIFICANT]
+    if not significant or axis.reference is None:
+        return ""
+    many = len(screen.findings.sweep.workloads) > 1
+    changes = "; ".join(
+        f"{_inside(METRICS[effect.metric].title)}{f' on {effect.workload}' if many and effect.workload else ''} "
+        f"{wording.sentence_percent(effect.percent)}, {effect.verdict.value}"
+        for effect in significant
+    )
+    return f"{axis.axis}={level.level} compared with {axis.axis}={axis.reference}: {changes}."
+
+
+def _inside(metric_name: str) -> str:
+    """Return a title for the inside of a sentence: `startup`, but `TPS`."""
+    return metric_name if metric_name[1:2].isupper() else metric_name[:1].lower() + metric_name[1:]
+
+
+def finding_sentences(screen: FirstScreen) -> list[str]:
+    """Return what each setting does, and the most important remarks."""
+    sentences = [*axis_sentences(screen), *(_sentence(remark.text) for remark in screen.findings.remarks)]
+    return sentences[:MAX_FINDINGS]
+
+
+def next_steps(screen: FirstScreen) -> list[str]:
+    """Return what to run next to make the answer surer, with the command where one command does exactly that."""
+    findings = screen.findings
+    steps = []
+    for step in findings.next_steps:
+        command = _repeat_command(screen, [findings.variant(name) for name in step.variants], step.repeats)
+        steps.append(f"{step.text.rstrip('.')}: {command}" if command else _sentence(step.text))
+    if any(has_failed(group.first) for group in screen.failures):
+        steps.append(f"To try the failed runs again: hpcsweep retry {findings.sweep.sweep}")
+    return steps[:MAX_STEPS]
+
+
+def _repeat_command(screen: FirstScreen, variants: Sequence[Variant], repeats: int) -> str:
+    """Return the command that repeats these variants; empty where no choice of levels gives exactly these."""
+    levels = {
+        axis: list(dict.fromkeys(variant.axes[axis] for variant in variants if axis in variant.axes))
+        for axis in screen.axes
+    }
+    if math.prod(len(values) for values in levels.values()) != len(variants):
+        return ""
+    every = [axis for axis in screen.axes if len(levels[axis]) < len(screen.findings.sweep.axes[axis])]
+    options = [
+        f"--fix {axis}={levels[axis][0]}" if len(levels[axis]) == 1 else f"--levels {axis}={','.join(levels[axis])}"
+        for axis in every
+    ]
+    return " ".join(["hpcsweep submit", screen.findings.sweep.experiment, *options, f"--repeats {repeats}"])
+
+
+def cost_sentence(screen: FirstScreen) -> str:
+    """Return the GPU-hours, with those that failed starts took."""
+    cost = screen.findings.costs
+    if not cost.used.value:
+        return "Cost: no GPU-hours."
+    wasted = f", of which {wording.hours(cost.wasted.value)} in runs without a result" if cost.wasted.value else ""
+    return f"Cost: {wording.hours(cost.used.value)} GPU-hours{wasted}."
+
+
+def more_sentence(screen: FirstScreen) -> str:
+    """Return where to find more."""
+    sweep = screen.findings.sweep.sweep
+    first = screen.findings.runs[0].label if screen.findings.runs else "RUN"
+    return f"More: hpcsweep report {sweep} --full; -o report.html for plots; hpcsweep show {sweep}/{first} for one run."
