@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from hpcsweep.analysis.findings import Remark, RunFinding, Variant
 from hpcsweep.analysis.findings.compared import Comparison, ScaledResult
 from hpcsweep.analysis.findings.measured import Cell, StartupFinding, Values
-from hpcsweep.spec.phases import OutcomeKind, Phase
+from hpcsweep.spec.phases import CacheUse, OutcomeKind, Phase
 
 COLD_RATIO = 1.1
 """A cold request is reported when it takes at least this many times the warm median."""
@@ -141,7 +141,7 @@ def _cold_compiles(runs: Sequence[RunFinding], startups: Sequence[StartupFinding
     cold = [
         run
         for run in runs
-        if run.outcome in ended and run.phase is Phase.COMPILE and caches.get(run.run) in (None, "miss")
+        if run.outcome in ended and run.phase is Phase.COMPILE and caches.get(run.run) in (None, CacheUse.MISS)
     ]
     if cold:
         count = "1 run" if len(cold) == 1 else f"{len(cold)} runs"

@@ -11,7 +11,7 @@ from hpcsweep.analysis.measured.metrics import METRICS, STARTUP_METRICS
 from hpcsweep.analysis.measured.results import Estimate, Observation, estimate, pool
 from hpcsweep.analysis.rows import AttemptRow, PhaseRow, RunRow
 from hpcsweep.analysis.stats.distribution import describe
-from hpcsweep.spec.phases import STARTUP_PHASES, Phase
+from hpcsweep.spec.phases import STARTUP_PHASES, CacheUse, Phase
 
 ASSUMED_STARTUP_SPREAD = 0.10
 """Relative standard deviation between two starts of one variant where none was repeated (page caches, file systems)."""
@@ -82,8 +82,8 @@ def _cache(attempt: AttemptRow) -> str | None:
     if fact is not None:
         return str(fact.value)
     if _number(attempt, "graphs_compiled"):
-        return "miss"
-    return "hit" if _number(attempt, "graphs_from_cache") else None
+        return CacheUse.MISS.value
+    return CacheUse.HIT.value if _number(attempt, "graphs_from_cache") else None
 
 
 def cache_effects(startups: Sequence[StartupFinding]) -> tuple[CacheEffect, ...]:
@@ -94,8 +94,8 @@ def cache_effects(startups: Sequence[StartupFinding]) -> tuple[CacheEffect, ...]
             ready.setdefault(startup.variant, []).append(startup)
     effects = []
     for variant, own in ready.items():
-        cold = [startup for startup in own if startup.compile_cache == "miss"]
-        warm = [startup for startup in own if startup.compile_cache == "hit"]
+        cold = [startup for startup in own if startup.compile_cache == CacheUse.MISS]
+        warm = [startup for startup in own if startup.compile_cache == CacheUse.HIT]
         if cold and warm:
             effects.append(CacheEffect(variant, startup_figure("startup_s", cold), startup_figure("startup_s", warm)))
     return tuple(effects)

@@ -9,7 +9,7 @@ from hpcsweep.engines.logs.causes import FailureJudge, FailureSeen
 from hpcsweep.engines.logs.literals import with_literals
 from hpcsweep.engines.logs.prefixes import ANSI, LONGEST, LogLine, split
 from hpcsweep.engines.logs.tracebacks import TracebackReader
-from hpcsweep.spec.phases import STARTUP_PHASES, Phase
+from hpcsweep.spec.phases import STARTUP_PHASES, CacheUse, Phase
 
 __all__ = ["FactSeen", "FailureSeen", "LogReader", "PhaseSeen"]
 
@@ -171,8 +171,8 @@ class LogReader:
 
     def _compile_cache(self) -> str:
         if self._facts.keys() & _COMPILED:
-            return "partial" if self._facts.keys() & _LOADED else "miss"
-        return "hit"
+            return CacheUse.PARTIAL.value if self._facts.keys() & _LOADED else CacheUse.MISS.value
+        return CacheUse.HIT.value
 
     def _counts(self, pattern: FactPattern, rank: int) -> bool:
         """Return whether a line may set this fact: not after a more exact pattern or a first line that counts."""

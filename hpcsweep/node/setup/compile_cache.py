@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hpcsweep.node.process.file_lock import FileLock
 from hpcsweep.node.record.identity import Identity
+from hpcsweep.spec.phases import CacheUse
 from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 VARIABLES: Mapping[str, str] = {
@@ -100,14 +101,14 @@ def cache_use(logged: str | None, before: CacheSize, after: CacheSize) -> str | 
     graphs are built from Inductor's, and those from kernels: files that existed and were not added came from the cache.
     Nothing can be concluded from a cache that is too large to be counted.
     """
-    if logged in ("hit", "partial") or after.entries >= _COUNT_LIMIT:
+    if logged in (CacheUse.HIT, CacheUse.PARTIAL) or after.entries >= _COUNT_LIMIT:
         return logged
     added = after.kernels - before.kernels + after.graphs - before.graphs
     if logged is None and before.graphs and before.kernels and not added:
-        return "hit"
+        return CacheUse.HIT.value
     if before.kernels:
-        return "partial"
-    return "miss" if added > 0 else logged
+        return CacheUse.PARTIAL.value
+    return CacheUse.MISS.value if added > 0 else logged
 
 
 class CompileCache:
