@@ -152,12 +152,12 @@ class Attempt:
             raise
         self._cache = self._open_cache(engine, prepared.version)
         cache_env = self._cache.env() if self._cache else {}
-        self._environment, told = server_environment(context.env, run.exports, prepared.launch.env, cache_env)
+        self._environment, recorded = server_environment(context.env, run.exports, prepared.launch.env, cache_env)
         self._give_key(engine, private)
         secrets = self._secrets()
         self._environment |= secrets
         self._hidden = hidden_values(self._environment, list(secrets), self._key)
-        self._record.started(prepared, told | dict.fromkeys(secrets, HIDDEN), context.gpus, context.env)
+        self._record.started(prepared, recorded | dict.fromkeys(secrets, HIDDEN), context.gpus, context.env)
         for name, text in prepared.launch.files.items():
             (self._folder.path / name).write_text(text, encoding="utf-8")
         if self._cache is not None:

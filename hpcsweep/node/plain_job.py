@@ -1,8 +1,9 @@
-"""A job that the user submitted with plain `qsub` or `sbatch`: it gets its place in a sweep as it starts.
+"""Add a job that was submitted with plain `qsub` or `sbatch` to a sweep when it starts.
 
 `hpcsweep-node --experiment exp_runner` plans one run from the environment and writes it below HPCSWEEP_HOME as
-`hpcsweep submit` would have done. The sweep's name follows from the job's id, so that a second life of the job, and
-the other subjobs of its array, find it; HPCSWEEP_SWEEP names one that several jobs share. A lock keeps them apart.
+`hpcsweep submit` does. The sweep's name is derived from the job's id, so that a restart of the job, and the other
+tasks of its array, find it; HPCSWEEP_SWEEP is the name of a sweep that several jobs share. A lock serializes their
+changes.
 """
 
 import random
@@ -33,9 +34,9 @@ _SWEEP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
 @dataclass(frozen=True)
 class PlainJob:
-    """What the scheduler's environment says of the job. `job_id`: of the submission, an array's for its subjobs.
+    """A job, read from the scheduler's environment. `job_id`: of the submission, for array tasks that of the array.
 
-    None: started manually. `submit_dir`: where qsub or sbatch was called. `index`: of a subjob.
+    None: started manually. `submit_dir`: working directory of qsub or sbatch. `index`: of an array task.
     """
 
     scheduler: str
@@ -47,7 +48,7 @@ class PlainJob:
 
 
 def read_plain_job(env: Mapping[str, str]) -> PlainJob:
-    """Return what the environment says of this job."""
+    """Read this job from the environment."""
     scheduler = scheduler_of(env)
     if scheduler is None:
         return PlainJob("local", None, None, None, None)
@@ -70,17 +71,18 @@ def _folder(path: str | None) -> Path | None:
 def add_plain_job(
     experiment_name: str, script: Path | None, env: Mapping[str, str], identity: Identity
 ) -> tuple[Path, int]:
-    """Give this job its place in a sweep; its folder, and the index of its element. Raises HpcsweepError.
+    """Add this job to a sweep. Return the submission's folder and the index of the task. Raises HpcsweepError.
 
-    When the variables describe no variant that can be run, a failed run with the reason is recorded, and the error is
-    raised all the same. An experiment that cannot be read leaves nothing behind.
+    When the variables do not describe a valid variant, a failed run with the reason is recorded, and the error is
+    raised too. Nothing is created when the experiment cannot be read.
     """
     job = read_plain_job(env)
     home = Home(Path(env.get(HOME_VARIABLE) or (job.submit_dir or Path()) / ".hpcsweep").absolute())
     experiment = read_experiment(find_experiment(experiment_name))
     wanted = env.get(SWEEP_VARIABLE) or None
     if wanted is not None and not _SWEEP_NAME.fullmatch(wanted):
-        raise SpecError(f"{SWEEP_VARIABLE}={wanted!r} cannot name a sweep", hint="use letters, digits and . _ -")
+        message = f"{SWEEP_VARIABLE}={wanted!r} is not a valid name of a sweep"
+        raise SpecError(message, code="sweep_name_invalid", hint="use letters, digits and . _ -")
     home.make()
     sweep = wanted or _sweep_name(experiment.name, job.job_id) or home.claim(experiment.name).name
     text = _read_script(script)
@@ -92,7 +94,7 @@ def add_plain_job(
         selection = selection_of(experiment, env)
         prepared = prepare_on(Request(experiment_name, target[0], selection), target, text, running=True)
         if prepared.runs[0].refused is not None:
-            failure = PlanError(f"this variant cannot be run: {prepared.runs[0].refused}")
+            failure = PlanError(f"this variant cannot be run: {prepared.runs[0].refused}", code="variant_refused")
     except HpcsweepError as exc:
         failure = exc
     newcomer = Newcomer(job.scheduler, job.job_id, job.name, job.index, label)
@@ -103,22 +105,24 @@ def add_plain_job(
     try:
         if failure is None and prepared is not None:
             return join_sweep(folder, home.cache_dir, prepared, newcomer)
-        failure = failure or SpecError("no run was planned")
+        failure = failure or SpecError("no run was planned", code="no_run_planned")
         record_failure(folder, find_experiment(experiment_name), experiment, target, newcomer, failure)
     except OSError as exc:
-        raise HpcsweepError(f"{folder.path} cannot be written: {exc}", hint="is it shared with this node?") from exc
+        message = f"{folder.path} is not writable: {exc}"
+        raise HpcsweepError(message, code="sweep_not_writable", hint="is it shared with this node?") from exc
     finally:
-        if made and not (folder.path / SWEEP_FILE).exists():  # nothing half-made is left behind
+        if made and not (folder.path / SWEEP_FILE).exists():  # an incomplete sweep is removed
             shutil.rmtree(folder.path, ignore_errors=True)
         lock.release()
-    raise type(failure)(f"{sweep}: {failure.message}", hint=failure.hint, detail=failure.detail) from failure
+    message = f"{sweep}: {failure.message}"
+    raise type(failure)(message, code=failure.code, hint=failure.hint, detail=failure.detail) from failure
 
 
 def find_profile(job: PlainJob, name: str | None) -> tuple[str, Cluster]:
     """Return the cluster profile that this job runs under, and its name.
 
-    The named one; else of those with the job's scheduler the default one, the one with its queue, or the first; else
-    an empty one. Without a scheduler: `local`. Raises SpecError when the named one is of another scheduler.
+    That is `name`, else the first of these with the job's scheduler: the default profile, one with the job's queue, any
+    other; else an empty profile. Without a scheduler: `local`. Raises SpecError when `name` has another scheduler.
     """
     settings = read_settings()
     if job.job_id is None:
@@ -127,14 +131,15 @@ def find_profile(job: PlainJob, name: str | None) -> tuple[str, Cluster]:
         chosen = choose_cluster(name, settings)
         if chosen[1].scheduler != job.scheduler:
             raise SpecError(
-                f"{CLUSTER_VARIABLE}={name} is a profile of {chosen[1].scheduler}, the job of {job.scheduler}"
+                f"{CLUSTER_VARIABLE}={name} is a profile for {chosen[1].scheduler}, not for {job.scheduler}",
+                code="profile_of_other_scheduler",
             )
         return name, chosen[1].model_copy(update={"ssh": None})
     profiles: dict[str, Cluster] = {}
-    for _, found in reversed(settings):
-        profiles |= {one: cluster for one, cluster in found.clusters.items() if cluster.scheduler == job.scheduler}
-    default = next((found.default for _, found in settings if found.default), None)
-    of_queue = [one for one, cluster in profiles.items() if job.queue in (cluster.queue, cluster.partition)]
+    for _, file in reversed(settings):
+        profiles |= {key: cluster for key, cluster in file.clusters.items() if cluster.scheduler == job.scheduler}
+    default = next((file.default for _, file in settings if file.default), None)
+    of_queue = [key for key, cluster in profiles.items() if job.queue in (cluster.queue, cluster.partition)]
     names = [*([default] if default in profiles else []), *of_queue, *profiles]
     if not names:
         return job.scheduler, Cluster(scheduler=job.scheduler)
@@ -142,12 +147,12 @@ def find_profile(job: PlainJob, name: str | None) -> tuple[str, Cluster]:
 
 
 def _sweep_name(experiment: str, job_id: str | None) -> str | None:
-    """`exp_runner-job12.server`: the same in every life and every subjob of a job; None: there is no job."""
+    """Return `exp_runner-job12.server`, the same for all starts and tasks of a job; None: no job."""
     return None if job_id is None else f"{experiment}-job{re.sub(r'[^A-Za-z0-9.]', '', job_id)}"
 
 
 def _read_script(path: Path | None) -> str | None:
-    """The text of the job's script; None where the scheduler's copy cannot be read: it is only kept for the record."""
+    """Return the text of the job's script, which is only stored; None: the scheduler's copy cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace") if path is not None else None
     except OSError:
@@ -159,7 +164,8 @@ def _wait_for(lock: FileLock) -> None:
     while (owner := lock.take()) is not None:
         if time.monotonic() > deadline:
             raise HpcsweepError(
-                f"{lock.path} is held by {owner} for more than {_LOCK_WAIT_S:.0f} s",
-                hint="remove the file if that process is gone, and submit the job again",
+                f"{lock.path} has been locked by {owner} for more than {_LOCK_WAIT_S:.0f} s",
+                code="sweep_locked",
+                hint="remove the file if that process has exited, and submit the job again",
             )
         time.sleep(random.uniform(0.1, 0.4))

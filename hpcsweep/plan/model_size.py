@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hpcsweep.plan.bound.architecture import Architecture, kv_shape, read_architecture
+
 _DTYPE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "float8_e4m3fn": 1.0, "float8_e5m2": 1.0}
 WIDTH_OF_METHOD = {
     "fp8": 1.0,
@@ -17,7 +19,7 @@ WIDTH_OF_METHOD = {
     "nvfp4": 0.56,
     "modelopt_fp4": 0.56,
 }
-"""Bytes per weight of quantization methods without a stated number of bits; 4-bit ones include block scales."""
+"""Bytes per weight of quantization methods that state no number of bits; four-bit ones with their block scales."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class ModelFacts:
 
     `weight_bytes`: exact, from the safetensors index; without it, `parameters` times `bytes_per_parameter` is used.
     `kv_values_per_token_layer`: numbers stored per token in one layer. `kv_heads`: None if the KV cache is not split by
-    heads (MLA). `uniform_attention`: every layer stores every token.
+    heads (MLA). `uniform_attention`: every layer stores every token. `architecture`: for the bound of the speed;
+    None: of an unknown kind.
     """
 
     name: str
@@ -40,6 +43,7 @@ class ModelFacts:
     kv_heads: int | None = None
     uniform_attention: bool = True
     max_position: int | None = None
+    architecture: Architecture | None = None
 
     @property
     def total_weight_bytes(self) -> float | None:
@@ -74,19 +78,22 @@ def read_facts(name: str, config: Mapping[str, Any], index: Mapping[str, Any] | 
     text = {**config, **(config.get("text_config") or {})}
     dtype = str(text.get("torch_dtype") or text.get("dtype") or "bfloat16")
     method, width = _quantization(config)
+    architecture = read_architecture(config)
+    kv_values, kv_heads = kv_shape(text) or (None, None)
     facts = ModelFacts(
         name,
         source="config.json",
-        parameters=_parameters(text),
+        parameters=None if architecture is None else architecture.parameters,
         bytes_per_parameter=width or _DTYPE_BYTES.get(dtype, 2.0),
         quantization=method,
         layers=_whole(text, "num_hidden_layers"),
-        kv_values_per_token_layer=_kv_values(text),
-        kv_heads=None if _mla_values(text) else _whole(text, "num_key_value_heads", "num_attention_heads"),
+        kv_values_per_token_layer=kv_values,
+        kv_heads=kv_heads,
         uniform_attention=not (
             text.get("sliding_window") or text.get("layer_types") or text.get("linear_num_key_heads")
         ),
         max_position=_whole(text, "max_position_embeddings"),
+        architecture=architecture,
     )
     total = ((index or {}).get("metadata") or {}).get("total_size")
     if isinstance(total, (int, float)) and total > 0:
@@ -114,50 +121,3 @@ def _quantization(config: Mapping[str, Any]) -> tuple[str | None, float | None]:
 
 def _whole(config: Mapping[str, Any], *keys: str) -> int | None:
     return next((config[key] for key in keys if isinstance(config.get(key), int)), None)
-
-
-def _head_dim(config: Mapping[str, Any]) -> int | None:
-    hidden, heads = _whole(config, "hidden_size"), _whole(config, "num_attention_heads")
-    return _whole(config, "head_dim") or (hidden // heads if hidden and heads else None)
-
-
-def _mla_values(config: Mapping[str, Any]) -> int | None:
-    """Return the size of the one compressed vector that MLA stores per token (DeepSeek-V2 report, section 2.1)."""
-    rank, rope = _whole(config, "kv_lora_rank"), _whole(config, "qk_rope_head_dim")
-    return None if rank is None or rope is None else rank + rope
-
-
-def _kv_values(config: Mapping[str, Any]) -> int | None:
-    if (mla := _mla_values(config)) is not None:
-        return mla
-    heads, dim = _whole(config, "num_key_value_heads", "num_attention_heads"), _head_dim(config)
-    return None if heads is None or dim is None else 2 * heads * dim
-
-
-def _parameters(config: Mapping[str, Any]) -> float | None:
-    """Return the parameters of a decoder-only transformer with gated MLPs, without norms and biases (below 0.1 %).
-
-    None: a key is missing, or the formula does not cover this attention.
-    """
-    keys = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "intermediate_size")
-    sizes = [size for key in keys if (size := _whole(config, key)) is not None]
-    dim = _head_dim(config)
-    if len(sizes) < len(keys) or dim is None or _mla_values(config) is not None:
-        return None
-    hidden, layers, heads, vocab, wide = sizes
-    kv_heads = _whole(config, "num_key_value_heads") or heads
-    attention = 2 * hidden * dim * (heads + kv_heads)
-    experts = _whole(config, "n_routed_experts", "num_experts", "num_local_experts") or 0
-    dense_layers = layers
-    moe = 0.0
-    if experts:
-        expert = 3 * hidden * (_whole(config, "moe_intermediate_size") or wide)
-        first = _whole(config, "first_k_dense_replace") or 0
-        step = _whole(config, "decoder_sparse_step") or 1
-        only = set(config.get("mlp_only_layers") or ())
-        moe_layers = sum(1 for n in range(first, layers) if (n + 1) % step == 0 and n not in only)
-        dense_layers = layers - moe_layers
-        shared = _whole(config, "n_shared_experts") or 0
-        moe = float(moe_layers * (expert * (experts + shared) + hidden * experts))
-    embeddings = vocab * hidden * (1 if config.get("tie_word_embeddings") else 2)
-    return float(layers * attention + dense_layers * 3 * hidden * wide + moe + embeddings)

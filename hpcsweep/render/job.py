@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 import hpcsweep
 from hpcsweep.render.environment import TemplateEnvironment, render, sh
+from hpcsweep.render.own_script import OLD_SOURCED, SOURCED
 from hpcsweep.spec.cluster import Cluster
+from hpcsweep.spec.file_names import SCRIPT_FILE, SPEC_FILE, TASKS_DIR
 from hpcsweep.spec.job import ArrayTask, JobSpec
-
-SCRIPT_FILE = "job.sh"
-SPEC_FILE = "job.json"
 
 
 @dataclass(frozen=True)
@@ -45,14 +44,14 @@ def render_job(
         array=len(job.array_tasks) > 1,
         version=hpcsweep.__version__,
     )
-    return job_files(job, script)
+    return job_files(job, script.replace(OLD_SOURCED, SOURCED))
 
 
 def job_files(job: JobSpec, script: str, before: str = "") -> RenderedJob:
     """Return the files of `jobs/N/` for a rendered script or a user's own. `before`: the start of each .env file."""
     files = {SCRIPT_FILE: script, SPEC_FILE: job.model_dump_json(indent=1) + "\n"}
     for task in job.array_tasks:
-        files[f"elements/{task.index}.env"] = before + task_environment(task)
+        files[f"{TASKS_DIR}/{task.index}.env"] = before + task_environment(task)
     return RenderedJob(files)
 
 

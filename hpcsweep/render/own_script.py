@@ -5,9 +5,11 @@ import re
 
 from hpcsweep.render.environment import sh
 
-_SOURCED = "elements/$HPCSWEEP_ARRAY_INDEX.env"
+SOURCED = "tasks/$HPCSWEEP_ARRAY_INDEX.env"
 _SHELL = re.compile(r"#!\s*(?:/\S*/env\s+(?:-S\s+)?|/(?:\S*/)?)(?:ba|da|k|z)?sh\b")
-LINE = f'. "${{HPCSWEEP_JOB_DIR:?}}/{_SOURCED}"  # by hpcsweep: the values of this run, and where hpcsweep-node is'
+OLD_SOURCED = "elements/$HPCSWEEP_ARRAY_INDEX.env"
+"""The path before version 0.2, in scripts and templates of users."""
+LINE = f'. "${{HPCSWEEP_JOB_DIR:?}}/{SOURCED}"  # by hpcsweep: the values of this run, and where hpcsweep-node is'
 
 
 def with_values(text: str) -> str:
@@ -15,7 +17,8 @@ def with_values(text: str) -> str:
 
     -v and --export cannot pass every value, and a job has the PATH of a login shell, without hpcsweep's environment.
     """
-    if _SOURCED in text or not _SHELL.match(text):
+    text = text.replace(OLD_SOURCED, SOURCED)
+    if SOURCED in text or not _SHELL.match(text):
         return text
     lines = text.split("\n")
     first = next((n for n, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), len(lines))

@@ -80,7 +80,7 @@ def test_an_agent_of_a_higher_rank_exits_at_once(job: Job, rank):
     job.write(job.run_spec())
     code, err = job.execute({rank: "3"})
     assert code == 0
-    assert f"nothing to do here: {rank}=3" in err
+    assert f"nothing to do: {rank}=3" in err
     assert not (job.sweep_dir / "runs").exists()
 
 
@@ -98,10 +98,10 @@ def test_of_agents_without_ranks_one_works(job: Job, env):
     agents = [job.start(env) for _ in range(4)]
     errors = [agent.communicate(timeout=100)[1] for agent in agents]
     assert [agent.returncode for agent in agents] == [0] * 4
-    assert sum("nothing to do here" in err for err in errors) == 3
+    assert sum("nothing to do" in err for err in errors) == 3
     assert [path.name for path in (job.sweep_dir / "runs/eager-yes").iterdir()] == ["attempt-1"]
     assert job.ended()["outcome"] == "completed"
-    assert not list((job.job_dir / "elements").glob("*.agent-*"))
+    assert not list((job.job_dir / "tasks").glob("*.agent-*"))
 
 
 def test_the_next_life_of_a_job_works_beside_the_claim_of_a_dead_one(job: Job):
@@ -110,7 +110,7 @@ def test_the_next_life_of_a_job_works_beside_the_claim_of_a_dead_one(job: Job):
     job.wait_for_phase("measure")
     first.kill()
     first.communicate()
-    assert len(list((job.job_dir / "elements").glob("*.agent-*"))) == 1
+    assert len(list((job.job_dir / "tasks").glob("*.agent-*"))) == 1
     job.write(job.run_spec())
     for number, env in ((2, {"SLURM_JOB_ID": "7"}), (3, {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "1"})):
         assert job.execute(env)[0] == 0

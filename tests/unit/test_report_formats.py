@@ -188,7 +188,7 @@ def test_the_first_screen_is_short_and_no_wider_than_the_terminal(monkeypatch, r
 
 def test_rows_that_are_cut_are_counted_and_the_recommended_one_stays():
     text = written("terminal", grid(100, 10))
-    assert "984 more: --full" in text
+    assert "986 more: --full" in text
     assert " *  " in text and "baseline" in text
     assert "| E1000 |" in written("markdown", grid(100, 10))
 
@@ -226,7 +226,7 @@ def test_five_questions_are_answered_by_the_first_screen():
 def test_failed_variants_share_a_row_and_name_what_they_have_in_common():
     text = written("terminal", grid(4, 3, failed_from=2))
     assert "(every variant with b=2): stalled in compile" in text
-    assert "next: wait longer" in text
+    assert "Next: Wait longer." in text
     assert sum("stalled in compile" in line for line in text.splitlines()) == 5  # four rows, one group
 
 

@@ -112,14 +112,14 @@ def test_a_job_over_its_memory_limit():
     assert (job.state, job.outcome, job.signal) == (JobState.FAILED, OutcomeKind.OUT_OF_MEMORY, 125)
     assert "memory" in job.hint
     killed = RunEvidence(attempt=1, outcome=OutcomeKind.CRASHED, reason="ended with SIGKILL", exit_code=-9, hint="h")
-    alone = decide(killed, None, cancelled_by_us=False, handed_over=True)
+    alone = decide(killed, None, cancelled_by_us=False, submitted=True)
     assert (alone.outcome, alone.awaits_scheduler, alone.hint) == (OutcomeKind.CRASHED, True, "h")
-    refined = decide(killed, job, cancelled_by_us=False, handed_over=True)
+    refined = decide(killed, job, cancelled_by_us=False, submitted=True)
     assert refined.outcome is OutcomeKind.OUT_OF_MEMORY and not refined.awaits_scheduler
     assert "ended with SIGKILL" in refined.reason and "raise resources.memory" in refined.hint
     # Another run of the same allocation that crashed by itself is not explained by it.
     other = replace(killed, exit_code=1)
-    assert decide(other, job, cancelled_by_us=False, handed_over=True).outcome is OutcomeKind.CRASHED
+    assert decide(other, job, cancelled_by_us=False, submitted=True).outcome is OutcomeKind.CRASHED
 
 
 def test_how_long_a_job_has_run_is_read_where_squeue_prints_it():

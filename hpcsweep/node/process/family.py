@@ -1,9 +1,9 @@
-"""Which processes belong to an attempt, wherever they hide, and how all of them are ended.
+"""Find all processes of an attempt, and kill them.
 
-Three marks, for each fails somewhere. Descent: lost when a parent dies. The token in the environment: lost when a
-process clears it, or overwrites it with its title, as vLLM's engine and workers do. So what was once seen as a member
-is remembered, with the session it lives in: a process that a remembered one left behind has the same session. Under PBS
-that session is the job's own, and the process group takes its place.
+Three criteria are combined, because each fails in some cases. Descent is lost when a parent dies. The token in the
+environment is lost when a process clears its environment or overwrites it with its title, as vLLM's engine and workers
+do. So processes that were seen as members are remembered with their session: their orphans are in the same session.
+Under PBS that session is the job's own, and the process group is used instead.
 """
 
 import os
@@ -13,13 +13,13 @@ from collections.abc import Collection
 
 from hpcsweep.node.process.processes import Process, carries, own_processes, read_process, reap_orphans, send
 
-LOAD_SUFFIX = ".load"  # the load process has a token of its own: its CPU time is no sign of life of the server
+LOAD_SUFFIX = ".load"  # the load process has its own token: its CPU time is not activity of the server
 
 _LEAST_ROUNDS = 5
-"""Of killing, before what is still there counts as not to be killed."""
+"""Rounds of SIGKILL before the remaining processes are reported as unkillable."""
 
 Member = tuple[int, int, int]
-"""Pid, start (clock ticks since boot) and session or group (`mark_of`) of a process: how one is remembered."""
+"""Pid, start (clock ticks since boot) and session or group (`mark_of`) of a process."""
 
 
 class Family:
@@ -44,14 +44,14 @@ class Family:
         self._not_ours = {os.getsid(0), os.getpgrp()}
 
     def remember(self, members: Collection[Member]) -> None:
-        """These belong to it, and so does what lives in their sessions or groups."""
+        """Add processes, and with them all processes of their sessions or groups."""
         for pid, started, mark in members:
             self._known[pid] = started
             if mark and mark not in self._not_ours:
                 self._marks.add(mark)
 
     def living(self) -> list[Process]:
-        """Every member that lives now."""
+        """Return all running members."""
         everyone, me = own_processes(), os.getpid()
         members = {process.pid for process in everyone if self._belongs(process)}
         if self._not_server_pids is not None:
@@ -59,16 +59,16 @@ class Family:
                 process.pid for process in everyone if process.ppid == me and process.pid not in self._not_server_pids
             }
         members = _descendants(everyone, members) - self._see_earlier(everyone)
-        found = [process for process in everyone if process.pid in members and process.pid != me]
-        self._known |= {process.pid: process.started for process in found}
+        running = [process for process in everyone if process.pid in members and process.pid != me]
+        self._known |= {process.pid: process.started for process in running}
         alive = {process.pid for process in everyone}
-        self.remember([(process.pid, process.started, self._mark(process, alive)) for process in found])
-        return found
+        self.remember([(process.pid, process.started, self._mark(process, alive)) for process in running])
+        return running
 
     def started_by_earlier(self) -> list[Process]:
-        """Processes that a service of the job's `setup` has started since, such as Ray's workers.
+        """Return processes started by a service of the job's `setup` since, such as Ray's workers.
 
-        They may work for the server, so their CPU time is progress, but they are not ended with it.
+        They may work for the server, so their progress counts, but they are not killed with it.
         """
         if not self._earlier:
             return []
@@ -77,7 +77,7 @@ class Family:
         return [process for process in everyone if self._of_earlier.get(process.pid) == process.started]
 
     def _see_earlier(self, everyone: Collection[Process]) -> set[int]:
-        """Pids of the earlier processes and of all they started, which are remembered: their parents may end."""
+        """Return the pids of the earlier processes and of all processes they started, which are remembered."""
         if not self._earlier:
             return set()
         living = {process.pid: process.started for process in everyone}
@@ -87,18 +87,17 @@ class Family:
         return seen
 
     def kill(self, *, waited_for: Collection[int] = (), within_s: float = 10.0) -> tuple[list[str], list[Process]]:
-        """Kill every member, those too that appear meanwhile.
+        """Kill all members, including those that appear meanwhile.
 
-        `waited_for`: own children that somebody else collects. Comes back with the ones that were killed, as
-        `PID NAME`, and with the ones that are still there after `within_s` real seconds (a process in uninterruptible
-        sleep cannot be killed).
+        `waited_for`: own children that another function reaps. Return the killed processes, as `PID NAME`, and those
+        that are still running after `within_s` real seconds (a process in uninterruptible sleep cannot be killed).
         """
         killed: dict[int, str] = {}
         deadline_s = time.monotonic() + within_s
         rounds = 0
         while True:
             alive = self.living()
-            # On a machine that stands still for a while the time may be over before anybody was killed.
+            # On a frozen machine the time may be over before any process was killed.
             if not alive or (rounds >= _LEAST_ROUNDS and time.monotonic() > deadline_s):
                 return list(killed.values()), alive
             rounds += 1
@@ -117,9 +116,9 @@ class Family:
         return carries(process.pid, self._token)
 
     def _mark(self, process: Process, alive: Collection[int]) -> int:
-        """The session or group of a member that is all of this family; 0: it shares both with others.
+        """Return the session or group of a member that contains only members; 0: there is none.
 
-        A session whose leader lives and is no member is that of a job, with the user's own script in it.
+        A session whose leader is running and is not a member is the job's, with the user's script in it.
         """
         for leader in (process.session, process.group):
             if leader not in self._not_ours and (leader in self._known or leader not in alive):
@@ -128,24 +127,24 @@ class Family:
 
 
 def _descendants(everyone: Collection[Process], of: Collection[int]) -> set[int]:
-    """The pids `of`, and those of all processes below them."""
+    """Return the pids `of`, and those of all their descendants."""
     children: dict[int, list[int]] = {}
     for process in everyone:
         children.setdefault(process.ppid, []).append(process.pid)
-    found, pending = set(of), list(of)
+    pids, pending = set(of), list(of)
     while pending:
         for child in children.get(pending.pop(), ()):
-            if child not in found:
-                found.add(child)
+            if child not in pids:
+                pids.add(child)
                 pending.append(child)
-    return found
+    return pids
 
 
 def kill_attempt(token: str, members: Collection[Member] = ()) -> list[str]:
-    """Kill what a dead agent left of an attempt, its load process too. The killed ones, as `PID NAME`.
+    """Kill what a dead agent left of an attempt, including its load process. Return the killed ones, as `PID NAME`.
 
-    `members`: processes known to have been of it. Those that are dead are not taken for others of the same number;
-    the session of a dead leader still tells, for its number is not given away while the session lives.
+    `members`: processes that belonged to it. A process that has reused the pid of a dead one is not killed; the session
+    of a dead leader is still valid, because its number is not reused while the session exists.
     """
     family = Family(token)
     family.remember([member for member in members if _same(member)])
@@ -162,11 +161,11 @@ def _same(member: Member) -> bool:
 
 
 def mark_of(process: Process) -> int:
-    """The session that a process is in, or its group where the session is that of this very process."""
+    """Return the session of a process, or its group where the session is that of this process."""
     return process.group if process.session == os.getsid(0) else process.session
 
 
 def leader_of_its_own(pid: int) -> Member | None:
-    """A process that leads a session or a group of its own, as it is remembered; None: it is gone already."""
+    """Return the record of a process that leads its own session or group; None: it has exited."""
     process = read_process(pid)
     return (process.pid, process.started, process.pid) if process is not None else None

@@ -1,8 +1,8 @@
-"""A lock for processes on several machines: a file on the shared file system, created exclusively and kept fresh.
+"""A lock for processes on several machines: a file on the shared file system, created exclusively and refreshed.
 
-It does not use flock: some parallel file systems keep flock locks per node. A holder has lost its lock when it is
+It does not use flock, because some parallel file systems keep flock locks per node. A lock is lost when its holder is
 certainly dead (same host, boot and PID namespace, and no such process), or when its file was not refreshed for
-`stale_s` by the file server's own clock.
+`stale_s` by the file server's clock.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ REFRESH_S = 30.0
 STALE_S = 20 * REFRESH_S
 
 _BREAKER_STALE_S = 60.0
-"""Removing a lost lock takes milliseconds: a breaker's own file that is older was left by a dead process."""
+"""Removing a lost lock takes milliseconds, so an older breaker file was left by a dead process."""
 
 
 class FileLock:
     """A lock held from `take` until `release`. A thread refreshes its file every `refresh_s` seconds.
 
-    `purpose`: what the holder does, for the message that another process shows.
+    `purpose`: what the holder does, for the messages of other processes.
     """
 
     def __init__(
@@ -74,24 +74,24 @@ class FileLock:
         self.held = False
 
     def is_ours(self) -> bool:
-        """Return whether the file still names this process: one that was suspended for long may have lost it."""
+        """Return whether the file still contains this process; a process that was suspended may have lost the lock."""
         holder = read_json(self.path) or {}
         return {**holder, "purpose": ""} == {**self._record, "purpose": ""}
 
     def _create(self) -> bool:
-        """Create the file whole: a reader never sees it empty. False when there is one."""
-        beside = self.path.with_name(f".{self.path.name}.{self._identity.host}.{os.getpid()}")
-        with beside.open("w", encoding="utf-8") as file:
+        """Create the file atomically, so that a reader never sees it empty. Return False when it exists."""
+        temporary = self.path.with_name(f".{self.path.name}.{self._identity.host}.{os.getpid()}")
+        with temporary.open("w", encoding="utf-8") as file:
             json.dump(self._record, file)
         try:
             # link, not O_EXCL: the new name is atomic on every version of NFS, and has its content from the start.
-            os.link(beside, self.path)
+            os.link(temporary, self.path)
         except FileExistsError:
             return False
         except OSError:  # a file system without hard links
             return self._create_exclusively()
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         return True
 
     def _create_exclusively(self) -> bool:
@@ -116,12 +116,12 @@ class FileLock:
         return age_s is None or age_s > self._stale_s
 
     def _age_s(self, path: Path) -> float | None:
-        """Seconds since a file was last written, by the clock of its file server. None: there is no such file."""
+        """Return the seconds since a file was last written, by the file server's clock. None: it does not exist."""
         probe = self.path.with_name(f".{self.path.name}.{self._identity.host}.{os.getpid()}.now")
         try:
             probe.touch()
             now_s = probe.stat().st_mtime
-            with path.open("rb") as stream:  # NFS asks the server for the attributes of a file that is opened
+            with path.open("rb") as stream:  # opening a file makes NFS fetch its attributes
                 return now_s - os.fstat(stream.fileno()).st_mtime
         except FileNotFoundError:
             return None
@@ -129,7 +129,7 @@ class FileLock:
             probe.unlink(missing_ok=True)
 
     def _break(self) -> None:
-        """Remove a lost lock. Of several processes that found it, one does so, after a second look."""
+        """Remove a lost lock. Only one of several processes does so, after checking it again."""
         breaker = self.path.with_name(f"{self.path.name}.breaker")
         try:
             os.close(os.open(breaker, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
@@ -139,8 +139,8 @@ class FileLock:
                 breaker.unlink(missing_ok=True)
             return
         try:
-            # Between two looks a living holder may have released the lock, and another process taken it: that one's
-            # file is another, and stays. The file of a dead holder is removed by nobody but the one breaker.
+            # Between two checks a running holder may have released the lock and another process taken it: that is a
+            # different file, which is kept. Only the process with the breaker file removes that of a dead holder.
             seen = self._stamp()
             if seen is not None and self._lost(read_json(self.path) or {}) and self._stamp() == seen:
                 self.path.unlink(missing_ok=True)
@@ -148,7 +148,7 @@ class FileLock:
             breaker.unlink(missing_ok=True)
 
     def _stamp(self) -> tuple[int, int] | None:
-        """Inode and time of the lock's file, which name one lock: inode numbers are reused. None: there is none."""
+        """Return inode and time of the lock's file, because inode numbers are reused. None: it does not exist."""
         try:
             status = self.path.stat()
         except FileNotFoundError:
@@ -159,11 +159,11 @@ class FileLock:
         while not self._released.wait(self._refresh_s):
             if not self.is_ours():
                 continue
-            with contextlib.suppress(OSError):  # not writable: at worst another process takes it after `stale_s`
+            with contextlib.suppress(OSError):  # not writable: another process may take the lock after `stale_s`
                 os.utime(self.path)
 
 
 def _described(holder: dict[str, Any]) -> str:
-    """A lock's holder in words, such as `process 12 on login1 (retry)`."""
+    """Return the description of a lock's holder, such as `process 12 on login1 (retry)`."""
     purpose = f" ({holder['purpose']})" if holder.get("purpose") else ""
     return f"process {holder.get('pid', '?')} on {holder.get('host', '?')}{purpose}"

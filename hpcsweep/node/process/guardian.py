@@ -1,10 +1,10 @@
-"""A small process that outlives a killed agent and ends what the agent left behind.
+"""A small process that survives a killed agent and cleans up after it.
 
-The agent holds a pipe to it. While the agent lives it sends `["watch", TOKEN, FOLDER, SCRATCH ...]`,
-`["members", TOKEN, [PID, START, MARK] ...]` and `["forget", TOKEN]`, a JSON line each. When the pipe closes with
-something still watched, the agent was killed (kill -9, or the kernel for want of memory): the processes of that
-attempt are killed and its folder is closed as `lost`. It has a session of its own, so that a scheduler that kills the
-job's session or process tree leaves it the moment it needs.
+The agent has a pipe to it and sends `["watch", TOKEN, FOLDER, SCRATCH ...]`, `["members", TOKEN, [PID, START, MARK]
+...]` and `["forget", TOKEN]`, one JSON line each. When the pipe is closed while an attempt is watched, the agent was
+killed (SIGKILL, or the kernel's OOM killer): the processes of that attempt are killed and its folder is closed as
+`lost`. The guardian has its own session, so that it survives for a moment when a scheduler kills the job's session or
+process tree.
 """
 
 import json
@@ -37,19 +37,19 @@ class Guardian:
 
     @property
     def pid(self) -> int:
-        """Of the guardian itself: it belongs to no attempt."""
+        """Pid of the guardian, which does not belong to an attempt."""
         return self._process.pid
 
     def watch(self, token: str, folder: Path, scratch: Collection[Path] = ()) -> None:
-        """From now on this attempt is looked after. `scratch`: files and folders that must not outlive it."""
+        """Watch an attempt from now on. `scratch`: files and folders that are removed if the agent is killed."""
         self._send(["watch", token, str(folder), *(str(path) for path in scratch)])
 
     def set_members(self, token: str, members: Collection[Member]) -> None:
-        """The processes of this attempt as they are now: their marks may be gone when they are looked for."""
+        """Report the current processes of an attempt, because they may not be recognizable later."""
         self._send(["members", token, *members])
 
     def forget(self, token: str) -> None:
-        """This attempt has been torn down by the agent."""
+        """Stop watching an attempt that the agent has torn down."""
         self._send(["forget", token])
 
     def close(self) -> None:
@@ -64,22 +64,22 @@ class Guardian:
         try:
             self._process.stdin.write(json.dumps(words) + "\n")
             self._process.stdin.flush()
-        except BrokenPipeError:  # somebody killed the guardian: the agent still tears down by itself
+        except BrokenPipeError:  # the guardian was killed: the agent still tears down by itself
             return
 
 
 def main() -> int:
-    """Watch until the pipe closes; then end what is still watched."""
-    for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(one, signal.SIG_IGN)
+    """Watch until the pipe is closed; then clean up the attempts that are still watched."""
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(signum, signal.SIG_IGN)
     agent_pid = os.getppid()
     watched: dict[str, list[Path]] = {}
     members: dict[str, list[Member]] = {}
     for line in sys.stdin:
-        word, token, *rest = json.loads(line)
-        if word == "watch":
+        command, token, *rest = json.loads(line)
+        if command == "watch":
             watched[token] = [Path(path) for path in rest]
-        elif word == "members":
+        elif command == "members":
             members[token] = [(pid, started, mark) for pid, started, mark in rest]
         else:
             watched.pop(token, None)
@@ -91,7 +91,7 @@ def main() -> int:
 
 
 def _remove(path: Path, agent_pid: int) -> None:
-    """Remove a folder, or a lock file if it is still the dead agent's and not that of its successor."""
+    """Remove a folder, or a lock file if it still belongs to the dead agent and not to its successor."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     elif (read_json(path) or {}).get("pid") == agent_pid:
@@ -99,7 +99,7 @@ def _remove(path: Path, agent_pid: int) -> None:
 
 
 def _close(folder: Path, killed: list[str]) -> None:
-    from hpcsweep.node.record.folders import close_as_lost  # only now: a watching guardian stays small
+    from hpcsweep.node.record.folders import close_as_lost  # imported late, so that a watching guardian stays small
 
     owner = read_record(folder / OWNER_FILE, OwnerRecord)
     if owner is not None and not (folder / EXIT_FILE).exists():

@@ -1,4 +1,4 @@
-"""The load process: one workload, sent by `python -m hpcsweep.load.worker` to a ready server."""
+"""The load process, `python -m hpcsweep.load.worker`, which sends one workload to a ready server."""
 
 import os
 import signal
@@ -17,7 +17,7 @@ CLIENT_LOG = "client.log"
 
 
 class LoadProcess:
-    """Runs the load client; its configuration goes in by standard input, its events come back as lines of JSON."""
+    """Runs the load client: it reads its configuration from standard input and prints events as JSON lines."""
 
     def __init__(
         self,
@@ -51,20 +51,20 @@ class LoadProcess:
             try:
                 with self._process.stdin as pipe:
                     pipe.write(config.model_dump_json().encode())
-            except BrokenPipeError:  # it died at once: its exit code and client.log tell why
+            except BrokenPipeError:  # it exited at once: see its exit code and client.log
                 pass
 
     @property
     def pid(self) -> int:
-        """Of the load process: it belongs to the agent, not to the server."""
+        """Pid of the load process, which belongs to the agent and not to the server."""
         return self._process.pid
 
     def ask_to_stop(self) -> None:
-        """It stops sending, tells what it has, and ends."""
+        """Ask it to stop sending, to print what it has measured, and to exit."""
         send(self.pid, signal.SIGTERM)
 
     def end(self, grace_s: float) -> int | None:
-        """Wait up to `grace_s` real seconds for it to end, then kill it and all that it started. Its exit code."""
+        """Wait up to `grace_s` real seconds, then kill it and all processes it started. Return its exit code."""
         try:
             self._process.wait(timeout=grace_s)
         except subprocess.TimeoutExpired:
@@ -77,13 +77,13 @@ class LoadProcess:
     def _read(self, pipe: IO[bytes], on_line: Callable[[str], None], on_end: Callable[[], None]) -> None:
         with pipe:
             for line in pipe:
-                if line.endswith(b"\n"):  # a torn last line: it was killed in the middle of it
+                if line.endswith(b"\n"):  # an incomplete last line: it was killed while printing it
                     on_line(line[:-1].decode(errors="replace"))
         on_end()
 
 
 def load_log_tail(folder: Path, lines: int = 12) -> list[str]:
-    """The last lines of client.log."""
+    """Return the last lines of client.log."""
     try:
         with (folder / CLIENT_LOG).open("rb") as log:
             log.seek(max(0, os.fstat(log.fileno()).st_size - 8192))

@@ -1,8 +1,8 @@
-"""The job's memory cgroup: its limit, and how many of its processes the kernel has killed for being over it.
+"""Read the job's memory cgroup: its limit, and how many of its processes the OOM killer has killed.
 
 Read from /proc/self/cgroup and below /sys/fs/cgroup (`man 7 cgroups`; memory.events of version 2, memory.oom_control
-of version 1). Schedulers that confine jobs by cgroup (Slurm's task/cgroup, the cgroup hook of PBS) put the agent and
-all it starts into such a group.
+of version 1). Schedulers that confine jobs by cgroups (Slurm's task/cgroup, the cgroup hook of PBS) put the agent and
+its child processes into such a group.
 """
 
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from pathlib import Path
 
 _ROOT = Path("/sys/fs/cgroup")
 _UNLIMITED_BYTES = 1 << 60
-"""Version 1 says "no limit" by a number near 2**63."""
+"""Version 1 uses a number near 2**63 for "no limit"."""
 
 
 class MemoryCgroup:
-    """The memory cgroup of this process. `root`, `membership`: where the kernel shows it; others for tests."""
+    """The memory cgroup of this process. `root`, `membership`: paths of the kernel's files, which tests replace."""
 
     def __init__(self, root: Path = _ROOT, membership: Path = Path("/proc/self/cgroup")) -> None:
         self._folder: Path | None = None
@@ -31,13 +31,13 @@ class MemoryCgroup:
             elif controllers:
                 continue
             folder = self._top / below
-            # Inside a container the path may be that of the host, and the group is mounted as the top.
+            # In a container the path may be that of the host, while the group is mounted at the root.
             self._folder = folder if folder.is_dir() else self._top
             if self._events():
                 return
 
     def kills(self) -> int | None:
-        """Return how many processes of the group the OOM killer has killed so far. None: it cannot be seen."""
+        """Return how many processes of the group the OOM killer has killed so far. None: unknown."""
         for line in self._events():
             name, _, count = line.partition(" ")
             if name == "oom_kill" and count.isdigit():

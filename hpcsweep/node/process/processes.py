@@ -1,4 +1,4 @@
-"""Processes as /proc shows them (`man 5 proc`), and signals to them: Linux only."""
+"""Read processes from /proc (`man 5 proc`), and send signals to them. Linux only."""
 
 import contextlib
 import ctypes
@@ -22,10 +22,10 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Process:
-    """One living process. `started`: clock ticks since boot; with the pid it names one process for ever.
+    """One running process. `started`: clock ticks since boot; together with the pid it is unique.
 
-    `cpu_s`, `faults` (page faults, minor and major): with those of children that it has waited for. `state`: the
-    kernel's letter: R running, S sleeping, D waiting for a device, T stopped.
+    `cpu_s`, `faults` (page faults, minor and major): including children that it has waited for. `state`: the kernel's
+    letter: R running, S sleeping, D waiting for a device, T stopped.
     """
 
     pid: int
@@ -45,23 +45,23 @@ class Process:
 
 
 def become_subreaper() -> None:
-    """Orphaned descendants become children of this process, not of init."""
+    """Make orphaned descendants children of this process instead of init."""
     _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def die_with_parent() -> None:
-    """For a child, between fork and exec: the kernel kills it when the thread that started it ends."""
+    """Let the kernel kill this child when the thread that started it ends. Called between fork and exec."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def lead_group() -> None:
-    """For a child that stays in this session, between fork and exec: as `die_with_parent`, and it leads a group."""
+    """Make this child, which stays in the session, the leader of a process group; then as `die_with_parent`."""
     os.setpgid(0, 0)
     die_with_parent()
 
 
 def read_process(pid: int) -> Process | None:
-    """The process; None when it is gone, or only a zombie."""
+    """Return a process; None: it has exited, or is a zombie."""
     fields = _stat_fields(pid)
     if len(fields) < 22 or fields[0] in "ZX":
         return None
@@ -89,9 +89,9 @@ def recorded_process_lives(record: Mapping[str, Any]) -> bool:
 
 
 def own_processes() -> list[Process]:
-    """Every living process of this user."""
+    """Return all running processes of this user."""
     uid = os.getuid()
-    found = []
+    processes = []
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             try:
@@ -101,12 +101,12 @@ def own_processes() -> list[Process]:
                 continue
             process = read_process(int(entry.name))
             if process is not None:
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
 def environment(pid: int) -> dict[str, str]:
-    """Return the environment with which a process was started; empty: it is gone, or has overwritten it."""
+    """Return the environment with which a process was started; empty: it has exited, or has overwritten it."""
     try:
         entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
@@ -116,7 +116,7 @@ def environment(pid: int) -> dict[str, str]:
 
 
 def carries(pid: int, token: str) -> bool:
-    """Whether the process was started with this token in its environment."""
+    """Return whether the process was started with this token in its environment."""
     try:
         entries = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
@@ -125,7 +125,7 @@ def carries(pid: int, token: str) -> bool:
 
 
 def command_line(pid: int) -> str:
-    """The command of a process, words apart; empty when it is gone."""
+    """Return the command line of a process, separated by spaces; empty: it has exited."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
@@ -133,7 +133,7 @@ def command_line(pid: int) -> str:
 
 
 def wait_channel(pid: int) -> str:
-    """Return the kernel function in which a process sleeps; empty: it does not sleep, or the kernel does not say."""
+    """Return the kernel function in which a process sleeps; empty: it does not sleep, or it is unknown."""
     try:
         name = Path(f"/proc/{pid}/wchan").read_text(encoding="ascii", errors="replace").strip()
     except OSError:
@@ -142,7 +142,7 @@ def wait_channel(pid: int) -> str:
 
 
 def send(pid: int, signum: int, *, group: bool = False) -> None:
-    """Send a signal to a process, or to the group it leads; one that is gone needs none."""
+    """Send a signal to a process, or to the group that it leads. A process that has exited is ignored."""
     try:
         if group:
             os.killpg(pid, signum)
@@ -165,7 +165,7 @@ def reap_orphans(waited_for: Collection[int]) -> None:
 
 
 def _stat_fields(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat after the name: state, ppid ...; empty when there is no such process."""
+    """Return the fields of /proc/PID/stat after the name (state, ppid ...); empty: no such process."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

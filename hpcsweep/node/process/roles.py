@@ -1,6 +1,6 @@
-"""Which part of a server a process is, from its title, its command, its environment and the log. Pure.
+"""Determine the role of a process in a server from its title, command, environment and log lines. Pure.
 
-Seen in: vLLM 0.11 to 0.32 (`VLLM::EngineCore_DP0`, `VLLM::Worker_PP0_TP1_EP1`, log prefix `(Worker_TP1 pid=7)`), Ray
+Sources: vLLM 0.11 to 0.32 (`VLLM::EngineCore_DP0`, `VLLM::Worker_PP0_TP1_EP1`, log prefix `(Worker_TP1 pid=7)`), Ray
 (`ray::RayWorkerWrapper.execute_method`), SGLang 0.5 (`sglang::scheduler_TP0`, `sglang::detokenizer`), TensorRT-LLM
 under MPI (`mpi4py.futures.server`, the rank in the environment), PyTorch's compile workers and the compilers.
 """
@@ -12,7 +12,7 @@ from enum import Enum
 
 
 class ProcessKind(str, Enum):
-    """What a process does in a server."""
+    """Kind of a process of a server."""
 
     FRONT_END = "front end"
     ENGINE_CORE = "engine core"
@@ -23,7 +23,7 @@ class ProcessKind(str, Enum):
 
 @dataclass(frozen=True)
 class ProcessRole:
-    """A part of a server. `name`: as the engine calls it: `PP0_TP1_EP1`, `EngineCore_DP0`; empty: it has none."""
+    """Role of a process. `name`: given by the engine, such as `PP0_TP1_EP1` or `EngineCore_DP0`; empty: none."""
 
     kind: ProcessKind
     name: str = ""
@@ -55,17 +55,17 @@ _PATTERNS: tuple[tuple[re.Pattern[str], ProcessKind], ...] = (
 )  # fmt: skip
 
 _MPI_RANK = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
-"""Variables in which MPI and Slurm give a process its rank, the most reliable first."""
+"""Variables that contain the rank of a process under MPI and Slurm, the most reliable first."""
 
 _LOG_PREFIX = re.compile(r"\((?P<title>[A-Za-z]\w*)\s+(?:pid|ip=\S+ pid)=(?P<pid>\d+)\)")
 
 
 def role_of(command: str, logged: str = "", environment: Mapping[str, str] | None = None) -> ProcessRole:
-    """The role of a process.
+    """Return the role of a process.
 
-    `command`: its command line, which is its title where it has set one. `logged`: the name with which it signs its
-    lines in the server's log; it counts where the command says nothing, as before the title is set. `environment`:
-    of the process, for the MPI rank; a rank of MPI is a rank whatever its command is.
+    `command`: its command line, or its title where it has set one. `logged`: the name in the prefix of its log lines,
+    which is used where the command is not specific, as before the title is set. `environment`: of the process, for the
+    MPI rank.
     """
     for text in (command, logged):
         for pattern, kind in _PATTERNS:
@@ -80,7 +80,7 @@ def role_of(command: str, logged: str = "", environment: Mapping[str, str] | Non
 
 
 def logged_name(line: str) -> tuple[int, str] | None:
-    """Pid and name of the process that signed a log line: `(Worker_TP1 pid=7) INFO ...`; None: it is not signed."""
+    """Return pid and name in the prefix of a log line, `(Worker_TP1 pid=7) INFO ...`; None: no such prefix."""
     match = _LOG_PREFIX.search(line[:200])
     return (int(match["pid"]), match["title"]) if match is not None else None
 

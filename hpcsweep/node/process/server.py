@@ -1,4 +1,4 @@
-"""The server process: started as the leader of a group, its output stamped line by line, ended with all it started."""
+"""The server process: start it, write its output to server.log with time stamps, and end it with all its children."""
 
 import contextlib
 import os
@@ -24,12 +24,12 @@ SERVER_LOG = "server.log"
 _CHUNK_BYTES = 1 << 16
 _LONGEST_LINE_BYTES = 1 << 18
 _SEARCHED_BYTES = 1 << 16
-"""Of a line that are searched for phases and facts; an engine's whole configuration in one line is a third of it."""
+"""Length of a line up to which it is searched; an engine's configuration in one line is a third of it."""
 
 
 @dataclass(frozen=True)
 class Teardown:
-    """How a server ended. `killed`: what did not go by itself, as `PID NAME`; `left`: what could not be killed."""
+    """How a server ended. `killed`: processes that had to be killed, as `PID NAME`; `left`: unkillable ones."""
 
     exit_code: int | None
     killed: list[str]
@@ -38,7 +38,7 @@ class Teardown:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
+    """Return a free port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -51,13 +51,13 @@ def _begin_server(in_session: bool, private_network: bool) -> None:
     if in_session:
         lead_group()
     else:
-        die_with_parent()  # last: a new user namespace makes the kernel forget it
+        die_with_parent()  # last, because the kernel resets it in a new user namespace
 
 
 class Server:
-    """One server process and what descends from it. `on_line` gets each line and its time of arrival (monotonic).
+    """One server process and its descendants. `on_line` is called with each line and its monotonic time of arrival.
 
-    `in_session`: it stays in the agent's session, in a process group of its own, instead of leading a session.
+    `in_session`: it stays in the agent's session, in its own process group, instead of leading a session.
     """
 
     def __init__(
@@ -72,9 +72,9 @@ class Server:
         in_session: bool = False,
         private_network: bool = False,
     ) -> None:
-        """Start it. `hidden`: values that are masked in every line. `private_network`: see that module.
+        """Start it. `hidden`: values that are masked in all lines. `private_network`: see that module.
 
-        Raises OSError: the executable cannot be run.
+        Raises OSError when the executable cannot be started.
         """
         self._on_line, self._hidden, self.in_session = on_line, hidden, in_session
         self._log = CappedLog(folder / SERVER_LOG)
@@ -98,15 +98,15 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """Of the process that was started: the leader of its group, and of its session unless `in_session`."""
+        """Pid of the process that was started: leader of its group, and of its session unless `in_session`."""
         return self._process.pid
 
     def exit_code(self) -> int | None:
-        """Of the process that was started; None while it lives; negative: ended by that signal."""
+        """Return the exit code of the process that was started; None: running; negative: ended by that signal."""
         return self._process.poll()
 
     def end(self, family: Family, not_server_pids: Collection[int], grace_s: float) -> Teardown:
-        """SIGTERM, up to `grace_s` real seconds of patience, then SIGKILL to every process that is left.
+        """Send SIGTERM, wait up to `grace_s` real seconds, then send SIGKILL to all remaining processes.
 
         `family`: the server and all processes that it started; some of them may be running although the server itself
         has exited. `not_server_pids`: children of the agent that do not belong to it.
@@ -114,9 +114,9 @@ class Server:
         begun_s = time.monotonic()
         if self._process.poll() is None and grace_s > 0:
             send(self.pid, signal.SIGTERM, group=True)
-        kept = {*not_server_pids, self.pid}
+        waited_for = {*not_server_pids, self.pid}
         while time.monotonic() - begun_s < grace_s:
-            reap_orphans(kept)
+            reap_orphans(waited_for)
             if self._process.poll() is not None and not family.living():
                 break
             time.sleep(0.05)
@@ -129,7 +129,7 @@ class Server:
         return Teardown(exit_code, killed, [str(process) for process in left], time.monotonic() - begun_s)
 
     def drain(self, within_s: float = 2.0) -> None:
-        """Wait until the last lines of a dead server have been read (a child may still hold its output open)."""
+        """Wait until the last lines of a dead server have been read, unless a child keeps its output open."""
         self._reader.join(timeout=within_s)
 
     def _read(self, pipe: IO[bytes]) -> None:
@@ -138,7 +138,7 @@ class Server:
             while chunk := os.read(pipe.fileno(), _CHUNK_BYTES):
                 arrived_s = time.monotonic()
                 *lines, rest = (rest + chunk).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-                if len(rest) > _LONGEST_LINE_BYTES:  # looked through again with every chunk: cut, as if it had ended
+                if len(rest) > _LONGEST_LINE_BYTES:  # it would be searched again with every chunk, so it is cut here
                     lines.append(rest)
                     rest = b""
                 self._take(lines, arrived_s)
@@ -147,10 +147,10 @@ class Server:
 
     def _take(self, lines: list[bytes], arrived_s: float) -> None:
         stamp = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
-        told = [without(line, self._hidden) for line in lines if line.strip()]
+        masked = [without(line, self._hidden) for line in lines if line.strip()]
         try:
-            self._log.write(b"".join(stamp + b" " + line + b"\n" for line in told))
-        except OSError:  # the disk is full: the run goes on, the events say how much of the log is missing
-            self.lost_log_lines += len(told)
-        for line in told:
+            self._log.write(b"".join(stamp + b" " + line + b"\n" for line in masked))
+        except OSError:  # the disk is full: the run continues, and a warning reports the missing lines
+            self.lost_log_lines += len(masked)
+        for line in masked:
             self._on_line(line[:_SEARCHED_BYTES].decode(errors="replace"), arrived_s)

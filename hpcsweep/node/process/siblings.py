@@ -1,8 +1,8 @@
-"""One agent per job: what `srun hpcsweep-node` and the like start beside it exits at once.
+"""Ensure that only one agent executes a job, for example when it is started by `srun hpcsweep-node`.
 
-Two checks. A launcher gives each of its processes a rank; only rank 0 works. And the agent that works has made a claim
-file, exclusively, for this life of the job; a second agent of the same life finds it. A later life of a requeued job
-has another claim, so it is not kept from working.
+There are two checks. A launcher gives each of its processes a rank, and only rank 0 continues. The agent also creates
+a claim file exclusively, for this start of the job, which a second agent finds. After a requeue the claim has another
+name, so that the new agent can work.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _RANKS = (
     "FLUX_TASK_RANK",
     "PBS_NODENUM",
 )
-"""Where launchers put the rank of a process. PBS_NODENUM: of the node, for pbsdsh; 0 on the job's first node."""
+"""Variables with the rank of a process. PBS_NODENUM: number of the node, for pbsdsh; 0 on the first one."""
 
 
 def other_rank(env: Mapping[str, str]) -> str | None:
@@ -38,7 +38,7 @@ def other_rank(env: Mapping[str, str]) -> str | None:
 
 
 class AgentClaim:
-    """The claim of one element, from `take` until `release`."""
+    """The claim of one array task, from `take` until `release`."""
 
     def __init__(self, job_dir: Path, index: int, identity: Identity, env: Mapping[str, str]) -> None:
         self._identity, self._held = identity, False
@@ -46,14 +46,14 @@ class AgentClaim:
         self._path: Path | None = None
         if identity.job_id is not None and this_life:
             digest = hashlib.sha256(f"{identity.job_id}/{this_life}".encode()).hexdigest()[:12]
-            self._path = job_dir / "elements" / f"{index}.agent-{digest}.json"
+            self._path = job_dir / "tasks" / f"{index}.agent-{digest}.json"
 
     def take(self) -> str | None:
-        """Claim the element. Returns a description of the agent that has it already; None: it is ours.
+        """Claim the array task. Return a description of the agent that has claimed it; None: it is ours.
 
-        Nothing is claimed where no scheduler names the life of the job: agents that are started manually are
-        independent, and take an attempt each. An agent that died on this host loses its claim. A folder that cannot be
-        written is no reason to stop: the attempt itself reports it.
+        Without a scheduler that identifies the start of the job nothing is claimed: agents that are started manually
+        are independent, and execute an attempt each. An agent that died on this host loses its claim. A folder that is
+        not writable is not reported here, because the attempt reports it.
         """
         if self._path is None:
             return None
@@ -66,7 +66,7 @@ class AgentClaim:
                 if not self._dead(owner):
                     return f"process {owner.get('pid', '?')} on {owner.get('host', '?')}"
                 aside = self._path.with_name(f".{self._path.name}.{self._identity.host}-{os.getpid()}")
-                with contextlib.suppress(FileNotFoundError):  # another process was quicker
+                with contextlib.suppress(FileNotFoundError):  # another process removed it first
                     self._path.rename(aside)
                     aside.unlink()
                 continue
@@ -79,14 +79,14 @@ class AgentClaim:
         return "an agent that was started at the same time"
 
     def release(self) -> None:
-        """Remove the claim: the element may be executed again, for example by hand."""
+        """Remove the claim, so that the array task may be executed again, for example manually."""
         if self._held and self._path is not None:
             with contextlib.suppress(OSError):
                 self._path.unlink()
         self._held = False
 
     def _dead(self, owner: dict[str, object]) -> bool:
-        """Whether the owner is surely not running: on this host, after a reboot or without its process."""
+        """Return whether the owner was on this host and is certainly not running: no such process, or a reboot."""
         identity = self._identity
         if owner.get("host") != identity.host:
             return False

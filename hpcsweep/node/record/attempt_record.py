@@ -1,4 +1,4 @@
-"""What an attempt leaves beside its events: run.json and command.txt at the start, exit.json last of all."""
+"""Write the files of an attempt besides its events: run.json and command.txt at the start, exit.json last."""
 
 import sys
 import time
@@ -22,7 +22,7 @@ from hpcsweep.spec.secret_values import masked_env
 
 
 class AttemptRecord:
-    """Writes the first and the last of one attempt."""
+    """Writes the records at the start and the end of one attempt."""
 
     def __init__(
         self, run: RunSpec, budgets: Budgets, folder: AttemptFolder, identity: Identity, journal: Journal, clock: Clock
@@ -31,11 +31,11 @@ class AttemptRecord:
         self._identity, self._journal, self._clock = identity, journal, clock
 
     def started(
-        self, prepared: PreparedLaunch | None, told: Mapping[str, str], gpus: Gpus, env: Mapping[str, str]
+        self, prepared: PreparedLaunch | None, server_env: Mapping[str, str], gpus: Gpus, env: Mapping[str, str]
     ) -> None:
-        """The attempt's first event, run.json and command.txt. `prepared` None: there is nothing to start.
+        """Write the attempt's first event, run.json and command.txt. `prepared` None: nothing to start.
 
-        `told`: what was set for the server, without secrets. Raises OSError.
+        `server_env`: variables that were set for the server, without secrets. Raises OSError.
         """
         run, identity, states = self._run, self._identity, gpus.states()
         self._journal.event(
@@ -50,18 +50,18 @@ class AttemptRecord:
             gpus=visible_names(env) or [state.uuid for state in states],
             gpu_name=states[0].name if states else None,
             argv=list(prepared.launch.argv) if prepared else [],
-            env=dict(told),
+            env=dict(server_env),
             versions=versions(prepared.version if prepared else None, run.server.engine, gpus),
         )
         server = run.server.model_copy(update={"env": masked_env(run.server.env)})
         record = run.model_copy(update={"server": server}).model_dump(mode="json") | {"attempt": self._folder.number}
         write_json(self._folder.path / "run.json", record | {"budgets": self._budgets.model_dump(mode="json")})
         if prepared is not None:
-            command = command_text(prepared.launch.argv, told, run.exports)
+            command = command_text(prepared.launch.argv, server_env, run.exports)
             (self._folder.path / "command.txt").write_text(command, encoding="utf-8")
 
     def ended(self, verdict: AttemptVerdict, phase: Phase | None, exit_code: int | None, killed: list[str]) -> None:
-        """The attempt's last event, then exit.json. `phase` None: no server was started."""
+        """Write the attempt's last event, then exit.json. `phase` None: no server was started."""
         fields: dict[str, Any] = {
             "outcome": verdict.kind,
             "phase": phase,
@@ -88,10 +88,10 @@ class AttemptRecord:
         )
         try:
             write_record(self._folder.path / EXIT_FILE, record)
-        except OSError as exc:  # nothing more can be done: the events, the accounting and this line are left
+        except OSError as exc:  # the events and the scheduler's accounting still have the outcome
             self.say(f"exit.json could not be written: {exc}")
 
     def say(self, text: str) -> None:
-        """A line of progress for whoever reads the job's output."""
+        """Print a progress line to the job's output."""
         stamp = time.strftime("%H:%M:%S")
         print(f"[{stamp}] {self._run.label} attempt-{self._folder.number}: {text}", file=sys.stderr, flush=True)  # noqa: T201

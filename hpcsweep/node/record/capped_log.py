@@ -1,4 +1,4 @@
-"""A log of bounded size: its start and its end are kept, however much a server prints."""
+"""A log of bounded size that contains the start and the end of a server's output."""
 
 import contextlib
 import os
@@ -11,10 +11,10 @@ TAIL_LIMIT_BYTES = 32 << 20
 
 
 class CappedLog:
-    """Writes whole lines to a file until it has `head_limit_bytes`; then only the last `tail_limit_bytes` are kept.
+    """Writes whole lines to a file up to `head_limit_bytes`, and after that keeps the last `tail_limit_bytes`.
 
-    They wait in NAME.tail.log and NAME.tail-before.log, and are put behind the start when the log is closed: the file
-    itself only ever grows, and a reader of it meets every line that is kept. An agent that is killed leaves them there.
+    The latest lines are in NAME.tail.log and NAME.tail-before.log, and are appended to the file when the log is closed,
+    so that the file itself only grows. When the agent is killed, they remain there.
     """
 
     def __init__(
@@ -42,13 +42,13 @@ class CappedLog:
         self._tail_bytes += self._file.write(lines) or 0
 
     def close(self) -> None:
-        """Put the end behind the start, with a line between them that says what is missing."""
+        """Append the end to the start, with a line between them that reports how much is missing."""
         self._file.close()
         if not self._in_tail:
             return
         with contextlib.suppress(OSError), self._path.open("ab", buffering=0) as head:
             if self._dropped_bytes:
-                head.write(f"[hpcsweep: {format_bytes(self._dropped_bytes)} of the log are left out here]\n".encode())
+                head.write(f"[hpcsweep: {format_bytes(self._dropped_bytes)} of the log were dropped here]\n".encode())
             for path in (self._before_path, self._tail_path):
                 if path.exists():
                     head.write(path.read_bytes())
@@ -57,8 +57,8 @@ class CappedLog:
     def _begin_tail(self) -> None:
         name = self._tail_path.name
         self._file.write(
-            f"[hpcsweep: the log has reached {format_bytes(self._head_limit_bytes)}; its newest lines go to {name} "
-            "until the server has ended, and then follow here]\n".encode()
+            f"[hpcsweep: the log has reached {format_bytes(self._head_limit_bytes)}; the latest lines are in {name} "
+            "and are appended here when the server exits]\n".encode()
         )
         self._file.close()
         self._file = self._tail_path.open("wb", buffering=0)

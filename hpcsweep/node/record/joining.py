@@ -1,6 +1,5 @@
-"""A run joins a sweep's folder: the caller holds the sweep's lock, and sweep.json is replaced last of all."""
+"""Add a run to a sweep's folder. The caller holds the sweep's lock; sweep.json is replaced last."""
 
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,29 +8,31 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from hpcsweep.atomic_files import write_json, write_text
 from hpcsweep.errors import HpcsweepError, PlanError, SpecError
 from hpcsweep.node.record.records import read_record
 from hpcsweep.plan.variables import baseline_of
-from hpcsweep.render.job import SPEC_FILE, job_files
+from hpcsweep.render.job import job_files
 from hpcsweep.render.own_script import own_environment, with_values
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
+from hpcsweep.spec.file_names import OLD_TASKS_DIR, SPEC_FILE, TASKS_DIR
 from hpcsweep.spec.job import ArrayTask, JobSpec
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.records import TaskExitRecord
 from hpcsweep.spec.sweep import SWEEP_SCHEMA
-from hpcsweep.sweep.layout import SWEEP_FILE, SweepFolder, write_json
+from hpcsweep.sweep.layout import SWEEP_FILE, SweepFolder
 from hpcsweep.sweep.prepare import Prepared, plan_jobs, sweep_document, versions
 from hpcsweep.sweep.submission import Submission
 from hpcsweep.sweep.write import copy_data, write_jobs
 
 _SAME_JOB_S = 3600.0
-"""A job that ended by itself longer ago is another one: a new server counts its jobs from the beginning again."""
+"""A job with this id that ended by itself longer ago is another one: a reinstalled scheduler counts from 1 again."""
 
 
 @dataclass(frozen=True)
 class Newcomer:
-    """The job that joins. `index`: its array index, None for a single job; `label`: what its user calls the run."""
+    """The job that joins a sweep. `index`: in its array; None: a single job. `label`: the user's name of the run."""
 
     scheduler: str
     job_id: str | None
@@ -41,24 +42,25 @@ class Newcomer:
 
 
 def join_sweep(folder: SweepFolder, cache_dir: Path, prepared: Prepared, newcomer: Newcomer) -> tuple[Path, int]:
-    """Add the one run of `prepared` to a sweep, new or not; the job's folder and the element's index.
+    """Add the only run of `prepared` to a new or existing sweep. Return the submission's folder and the task's index.
 
-    A job that has joined before with this variant gets the place that it has. Raises SpecError, OSError.
+    A job that has joined before with this variant gets the same array task. Raises SpecError, OSError.
     """
     number = _own_job(folder, newcomer)
     index = newcomer.index or 0
     if number is not None:
-        elements = folder.read_job(number).array_tasks
-        mine = [e for e in elements if newcomer.index is None or e.index == newcomer.index]
-        same = [e for e in mine if any(run.variant_id == prepared.runs[0].variant_id for run in e.runs)]
+        tasks = folder.read_job(number).array_tasks
+        own = [task for task in tasks if newcomer.index is None or task.index == newcomer.index]
+        same = [task for task in own if any(run.variant_id == prepared.runs[0].variant_id for run in task.runs)]
         if same:
             return folder.job_dir(number), same[-1].index
-        if mine and newcomer.index is not None:
+        if own and newcomer.index is not None:
             raise SpecError(
-                f"subjob {newcomer.index} of {newcomer.job_id} has executed {mine[0].runs[0].label} already",
-                hint="start hpcsweep-node once in each subjob, or submit jobs without an array",
+                f"array task {newcomer.index} of {newcomer.job_id} has already executed {own[0].runs[0].label}",
+                code="array_task_used",
+                hint="start hpcsweep-node once per array task, or submit jobs without an array",
             )
-        index = max((e.index for e in mine), default=-1) + 1 if newcomer.index is None else index
+        index = max((task.index for task in own), default=-1) + 1 if newcomer.index is None else index
     return _add(folder, cache_dir, prepared, newcomer, number, index)
 
 
@@ -70,7 +72,7 @@ def record_failure(
     newcomer: Newcomer,
     failure: HpcsweepError,
 ) -> None:
-    """Record in a sweep, new or not, that the job could not be run, and why. Raises OSError."""
+    """Record in a new or existing sweep why the job could not be run. Raises OSError."""
     document = _document(folder, experiment) or {
         "schema_version": SWEEP_SCHEMA,
         "sweep": folder.name,
@@ -94,7 +96,7 @@ def record_failure(
     taken = {run["label"] for run in document["runs"]}
     run = {
         "label": _free(newcomer.label or f"job-{newcomer.index or 0}", "", taken),
-        "planned_only": True,
+        "not_submitted": True,
         "outcome": (OutcomeKind.UNSUPPORTED if isinstance(failure, PlanError) else OutcomeKind.FAILED).value,
         "state_reason": f"{job}{reason}",
     }
@@ -107,8 +109,9 @@ def _add(
 ) -> tuple[Path, int]:
     document = _document(folder, prepared.experiment)
     (job,) = plan_jobs(prepared, folder.name, str(folder.path), str(cache_dir))
-    ours = sweep_document(prepared, folder.name, [job], {"command": f"hpcsweep-node in job {newcomer.job_id or '-'}"})
-    ours["baseline"] |= baseline_of(prepared.experiment)  # not the variant that happens to come first
+    provenance = {"command": f"hpcsweep-node in job {newcomer.job_id or '-'}"}
+    ours = sweep_document(prepared, folder.name, [job], provenance).model_dump(mode="json")
+    ours["baseline"] |= baseline_of(prepared.experiment)  # not the variant of the first job
     before: list[dict[str, Any]] = document["runs"] if document is not None else []
     repeat = 1 + sum(run.get("variant_id") == ours["runs"][0]["variant_id"] for run in before)
     taken = {run["label"]: run.get("variant_id") for run in before}
@@ -124,19 +127,19 @@ def _add(
             "exports": {**planned.exports, **exports},
         }
     )
-    element = ArrayTask(index=index, runs=[run])
+    task = ArrayTask(index=index, runs=[run])
     for name in ("data", "runs"):
         (folder.path / name).mkdir(exist_ok=True)
     copy_data(prepared, folder)
     (folder.path / "runs" / label).mkdir(exist_ok=True)
     if number is None:
         number = max([-1, *folder.job_numbers(), *_folders(folder)]) + 1
-        job = job.model_copy(update={"job": number, "name": f"{folder.name}-{number}", "array_tasks": [element]})
+        job = job.model_copy(update={"job": number, "name": f"{folder.name}-{number}", "array_tasks": [task]})
         _write_job(folder, job, prepared)
     else:
         known = folder.read_job(number)
-        job = known.model_copy(update={"array_tasks": [*known.array_tasks, element]})
-        _write_element(folder, job, element, prepared)
+        job = known.model_copy(update={"array_tasks": [*known.array_tasks, task]})
+        _write_task(folder, job, task, prepared)
     _write_submission(folder, job, prepared, newcomer)
     entry = {**ours["runs"][0], "label": label, "repeat": repeat, "job": number, "index": index}
     write_json(folder.path / SWEEP_FILE, _merged(document or {**ours, "runs": []}, ours, entry))
@@ -144,7 +147,7 @@ def _add(
 
 
 def _merged(document: Mapping[str, Any], ours: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
-    """sweep.json with one run more, and the levels that it brings."""
+    """Return sweep.json with one more run and its levels."""
     axes = {axis: list(labels) for axis, labels in document["axes"].items()}
     for axis, labels in ours["axes"].items():
         axes[axis] = list(dict.fromkeys([*axes.get(axis, []), *labels]))
@@ -160,20 +163,21 @@ def _merged(document: Mapping[str, Any], ours: Mapping[str, Any], entry: Mapping
 
 
 def _document(folder: SweepFolder, experiment: Experiment) -> dict[str, Any] | None:
-    """sweep.json as it is; None: the sweep is new. Raises SpecError when it is a sweep of another experiment."""
+    """Return sweep.json; None: the sweep is new. Raises SpecError when it is a sweep of another experiment."""
     if not (folder.path / SWEEP_FILE).exists():
         return None
-    document = folder.read_sweep()
-    if document.get("experiment") != experiment.model_dump(mode="json"):
+    document = folder.read_sweep().model_dump(mode="json")
+    if document["experiment"] != experiment.model_dump(mode="json"):
         raise SpecError(
-            f"sweep {folder.name} was made from another experiment, or from an older version of {experiment.name}",
+            f"sweep {folder.name} belongs to another experiment, or to an older version of {experiment.name}",
+            code="sweep_of_other_experiment",
             hint="set HPCSWEEP_SWEEP to a new name",
         )
     return document
 
 
 def _own_job(folder: SweepFolder, newcomer: Newcomer) -> int | None:
-    """The number of the job folder that this job has made in an earlier life, or another subjob of its array."""
+    """Return the number of the folder that an earlier start of this job, or another task of its array, created."""
     if newcomer.job_id is None:
         return None
     for number in reversed(folder.job_numbers()):
@@ -181,7 +185,8 @@ def _own_job(folder: SweepFolder, newcomer: Newcomer) -> int | None:
         if submission is None or not submission.plain or submission.job_id != newcomer.job_id:
             continue
         own = "*" if newcomer.index is None else str(newcomer.index)
-        paths = (folder.job_dir(number) / "elements").glob(f"{own}.exit.json")
+        job_dir = folder.job_dir(number)
+        paths = [path for name in (TASKS_DIR, OLD_TASKS_DIR) for path in job_dir.glob(f"{name}/{own}.exit.json")]
         ends = [end for path in paths if (end := read_record(path, TaskExitRecord)) is not None]
         ended_at = max((end.ended_at or 0.0 for end in ends if end.exit_code == 0), default=None)
         return None if ended_at is not None and time.time() - ended_at > _SAME_JOB_S else number
@@ -189,7 +194,7 @@ def _own_job(folder: SweepFolder, newcomer: Newcomer) -> int | None:
 
 
 def _label(wanted: str, variant_id: str, repeat: int, taken: Mapping[str, Any]) -> str:
-    """The name of the run's folder: as its user calls it, with the repeat or the variant where the name is taken."""
+    """Return the run's label: the user's name, with the repeat or the variant if that is taken."""
     if wanted not in taken:
         return wanted
     suffix = f"_rep-{repeat}" if taken[wanted] == variant_id else f"_{variant_id[:8]}"
@@ -202,7 +207,7 @@ def _free(name: str, suffix: str, taken: Sequence[str] | Mapping[str, Any] | set
 
 
 def _folders(folder: SweepFolder) -> list[int]:
-    """Numbers of the job folders that are there, also those whose job.json was never written."""
+    """Return the numbers of all submission folders, including those without job.json."""
     return [int(entry.name) for entry in (folder.path / "jobs").glob("*") if entry.name.isdigit()]
 
 
@@ -216,13 +221,11 @@ def _write_job(folder: SweepFolder, job: JobSpec, prepared: Prepared) -> None:
     write_jobs([job], [files], folder)
 
 
-def _write_element(folder: SweepFolder, job: JobSpec, element: ArrayTask, prepared: Prepared) -> None:
+def _write_task(folder: SweepFolder, job: JobSpec, task: ArrayTask, prepared: Prepared) -> None:
     files = job_files(job, "", own_environment(_python(prepared))).files
-    name = f"elements/{element.index}.env"
+    name = f"{TASKS_DIR}/{task.index}.env"
     (folder.job_dir(job.job) / name).write_text(files[name], encoding="utf-8", errors="surrogateescape")
-    beside = folder.job_dir(job.job) / f".{SPEC_FILE}.{os.getpid()}"
-    beside.write_text(files[SPEC_FILE], encoding="utf-8")
-    beside.replace(folder.job_dir(job.job) / SPEC_FILE)
+    write_text(folder.job_dir(job.job) / SPEC_FILE, files[SPEC_FILE])
 
 
 def _write_submission(folder: SweepFolder, job: JobSpec, prepared: Prepared, newcomer: Newcomer) -> None:
@@ -234,7 +237,7 @@ def _write_submission(folder: SweepFolder, job: JobSpec, prepared: Prepared, new
         cluster=prepared.cluster_name,
         scheduler=newcomer.scheduler,
         submitted_at=before.submitted_at if before is not None else time.time(),
-        elements=max(element.index for element in job.array_tasks) + 1,
+        array_tasks=max(element.index for element in job.array_tasks) + 1,
         cancelled=before.cancelled if before is not None else [],
         plain="job" if newcomer.index is None else "array",
         name=newcomer.name,

@@ -1,4 +1,4 @@
-"""The events of one attempt, numbered and stamped; nothing recorded is lost when the disk is full."""
+"""Write the events of one attempt, numbered and with time stamps, without loss when the disk is full."""
 
 import contextlib
 import json
@@ -18,8 +18,8 @@ _RESERVE_BYTES = 256 * 1024
 class Journal:
     """Writes events.jsonl of one attempt.
 
-    While the disk is full, lines wait in memory and are tried again with the next ones; `disk_error` tells. A piece
-    of disk is reserved at the start and given back at the end, so that the last events and exit.json find room.
+    While the disk is full, lines are kept in memory and written with the next ones; `disk_error` is set. Disk space is
+    reserved at the start and released at the end, so that the last events and exit.json can be written.
     """
 
     def __init__(self, folder: Path, run_id: str, attempt: int, clock: Clock) -> None:
@@ -39,7 +39,7 @@ class Journal:
         self._append([event.model_dump_json()], sync)
 
     def splice(self, lines: list[str], *, sync: bool = True) -> None:
-        """Record JSON objects of the load process: ours are put before their own fields."""
+        """Record JSON objects of the load process, with our own fields inserted before theirs."""
         whole = []
         for line in lines:
             head = json.dumps(self._stamp(None), separators=(",", ":"))
@@ -47,13 +47,13 @@ class Journal:
         self._append(whole, sync)
 
     def release(self) -> None:
-        """Give the reserved piece of disk back, and write what has waited for room."""
+        """Release the reserved disk space, and write the lines that are kept in memory."""
         self._reserve.unlink(missing_ok=True)
         if self._waiting:
             self._append([], True)
 
     def close(self) -> None:
-        """Close the file; the reserve is gone."""
+        """Release the reserved space and close the file."""
         self.release()
         with contextlib.suppress(OSError):
             self._log.close()
@@ -66,7 +66,7 @@ class Journal:
 
     def _append(self, lines: list[str], sync: bool) -> None:
         self._waiting += lines
-        # After a failure the file may end in half a line: an empty one first makes an end of it.
+        # After a failure the file may end in an incomplete line, which an empty line terminates.
         batch = [""] * bool(self.disk_error) + self._waiting
         try:
             self._log.append_lines(batch, sync=sync)

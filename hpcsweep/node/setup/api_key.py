@@ -1,8 +1,8 @@
-"""The API key of a server: it proves that an answer comes from our own server, and keeps others out.
+"""The API key of a server, which keeps other users out and shows that an answer comes from our own server.
 
-vLLM 0.12 to 0.28 hash VLLM_API_KEY into the key of their compile cache (envs.py, compile_factors; left out since
-0.32): a new key for each attempt would make every start cold. So starts that share a compile cache share a key, made
-from a secret of this user that lies beside the caches.
+vLLM 0.12 to 0.28 include VLLM_API_KEY in the hash of their compile cache (envs.py, compile_factors; removed in 0.32),
+so that a new key for each attempt would make every start cold. Starts that share a compile cache therefore share a key,
+derived from a secret of this user that is stored next to the caches.
 """
 
 import contextlib
@@ -19,12 +19,12 @@ _SECRET_BYTES = 32
 
 
 def random_key() -> str:
-    """For a server whose compile cache is not kept."""
+    """Return a key for a server whose compile cache is not kept."""
     return secrets.token_hex(_BYTES)
 
 
 def key_for(cache_dir: Path, purpose: str) -> str:
-    """The same for the same `purpose`, this user and this folder of caches; a random one where no secret can lie."""
+    """Return a key derived from `purpose` and the secret in `cache_dir`; random where the secret cannot be stored."""
     try:
         secret = _secret(cache_dir / f".secret-{os.getuid()}")
     except OSError:
@@ -33,24 +33,24 @@ def key_for(cache_dir: Path, purpose: str) -> str:
 
 
 def _secret(path: Path) -> bytes:
-    """The user's secret, made by whoever comes first: written beside, then linked, so that nobody reads a half one."""
+    """Return the user's secret. It is created by a hard link, so that readers never see a part of it."""
     with contextlib.suppress(FileNotFoundError):
         return _read_private(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.uname().nodename}-{os.getpid()}")
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    temporary = path.with_name(f"{path.name}.{os.uname().nodename}-{os.getpid()}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(secrets.token_bytes(_SECRET_BYTES))
         with contextlib.suppress(FileExistsError):
-            os.link(beside, path)
+            os.link(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     return _read_private(path)
 
 
 def _read_private(path: Path) -> bytes:
-    """The content of a file that only this user can have written and read. Raises OSError for any other."""
+    """Return the content of a file that only this user can read and write. Raises OSError for any other file."""
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)

@@ -1,4 +1,4 @@
-"""The compile cache as a step: where the engine keeps what it compiled, one folder a key, one writer at a time."""
+"""The compile cache of an engine: one folder per key, with one writer at a time."""
 
 import contextlib
 import hashlib
@@ -36,16 +36,16 @@ _PRIVATE_PREFIX = "hpcsweep-cache-"
 
 
 _KERNELS = (".so", ".cubin", ".hsaco")
-"""Compiled machine code: Inductor's and torch's for CPUs, Triton's for NVIDIA and AMD."""
+"""Compiled machine code: of Inductor and torch for CPUs, of Triton for NVIDIA and AMD GPUs."""
 _GRAPHS = frozenset({"fxgraph", "aotautograd"})
-"""Folders of Inductor's cache with whole compiled graphs (torch/_inductor/codecache.py, autograd_cache.py)."""
+"""Folders of Inductor's cache with compiled graphs (torch/_inductor/codecache.py, autograd_cache.py)."""
 _NOT_COMPILED = frozenset({"modelinfos"})
-"""Folders that vLLM fills before it compiles anything, with what it found out about the classes of models."""
+"""Folders that vLLM fills with properties of model classes before it compiles anything."""
 
 
 @dataclass(frozen=True)
 class CacheSize:
-    """How much a cache holds, as far as it was counted. `graphs`: Inductor's own, not those that vLLM writes."""
+    """Size of a cache, as far as it was counted. `graphs`: of Inductor, without those that vLLM writes."""
 
     entries: int
     bytes: int
@@ -54,10 +54,10 @@ class CacheSize:
 
 
 def cache_key(config: ServerConfig, settings: EngineSettings, engine_version: str, gpu_name: str) -> str:
-    """The folder of a cache: engine version, GPU and model in its name, the rest in a hash. Safe as a path.
+    """Return the folder of a cache: engine version, GPU and model in its name, the rest in a hash. Safe as a path.
 
-    The hash covers all neutral settings, for sizes and lengths change the graphs too, and the flags that name what is
-    compiled. So two variants that run side by side do not wait for one another's cache.
+    The hash covers all neutral settings, because sizes and lengths change the graphs too, and the flags that affect
+    what is compiled, so that variants that run at the same time do not share a cache.
     """
     flags = {name: value for name, value in config.flags.items() if _COMPILED.search(name)}
     parts = [config.model, config.revision, settings.model_dump(mode="json"), flags]
@@ -71,14 +71,14 @@ def _safe(text: str) -> str:
 
 
 def measure(folder: Path) -> CacheSize:
-    """Files and bytes below `folder`; counting stops at 20,000 files, for the folder is looked at every few seconds."""
+    """Count files and bytes below `folder`, up to 20,000 files, because this is done every few seconds."""
     entries = size = kernels = graphs = 0
     pending = [(folder, False)]
     while pending and entries < _COUNT_LIMIT:
-        place, of_graphs = pending.pop()
+        current, of_graphs = pending.pop()
         try:
-            with os.scandir(place) as found:
-                for entry in found:
+            with os.scandir(current) as entries_below:
+                for entry in entries_below:
                     if entry.is_dir(follow_symlinks=False):
                         if entry.name in _NOT_COMPILED:
                             continue
@@ -88,30 +88,30 @@ def measure(folder: Path) -> CacheSize:
                         size += entry.stat(follow_symlinks=False).st_size
                         kernels += entry.name.endswith(_KERNELS)
                         graphs += of_graphs
-        except OSError:  # a compiler removes its scratch folders while we look
+        except OSError:  # a compiler removes its scratch folders meanwhile
             continue
     return CacheSize(entries, size, kernels, graphs)
 
 
-def cache_use(told: str | None, before: CacheSize, after: CacheSize) -> str | None:
-    """What a compilation had from the cache: hit, partial or miss; None: no trace of any was left.
+def cache_use(logged: str | None, before: CacheSize, after: CacheSize) -> str | None:
+    """Return how a compilation used the cache: hit, partial or miss; None: unknown.
 
-    `told`: the engine's own word on the graphs that it keeps itself; None: it said nothing. What it loaded it knows
-    best. Below its graphs lie Inductor's, and below those the kernels: what was there and was not made again came from
-    the cache. A cache too large to be counted tells nothing.
+    `logged`: what the engine logged about its own graphs; None: nothing. A hit that it logged is used as it is. Its
+    graphs are built from Inductor's, and those from kernels: files that existed and were not added came from the cache.
+    Nothing can be concluded from a cache that is too large to be counted.
     """
-    if told in ("hit", "partial") or after.entries >= _COUNT_LIMIT:
-        return told
+    if logged in ("hit", "partial") or after.entries >= _COUNT_LIMIT:
+        return logged
     added = after.kernels - before.kernels + after.graphs - before.graphs
-    if told is None and before.graphs and before.kernels and not added:
+    if logged is None and before.graphs and before.kernels and not added:
         return "hit"
     if before.kernels:
         return "partial"
-    return "miss" if added > 0 else told
+    return "miss" if added > 0 else logged
 
 
 class CompileCache:
-    """The cache of one attempt. `at_start`: what it held when the server was started."""
+    """The cache of one attempt. `at_start`: its size when the server was started."""
 
     def __init__(self, mode: str, root: Path, key: str, identity: Identity) -> None:
         self.mode, self.key = mode, key
@@ -123,21 +123,21 @@ class CompileCache:
         self.note = ""
 
     def open(self) -> None:
-        """Make it ready for one server. Raises OSError when no folder can be made.
+        """Prepare it for one server. Raises OSError when no folder can be created.
 
-        shared: the shared folder itself, if its lock is free. node_local, and shared when somebody else writes: a
-        copy on the node's own disk. off: an empty folder there, thrown away at the end.
+        shared: the shared folder itself, if its lock is free. node_local, and shared while another process writes: a
+        copy on the node's own disk. off: an empty folder there, which is removed at the end.
         """
         if self.mode == "off":
             self.folder = self._make_private()
             return
         holder = self._lock.take()
         if holder is not None:
-            self.note = f"the compile cache is being written by {holder}: a private copy is used, and not kept"
+            self.note = f"the compile cache is locked by {holder}; using a private copy that is not kept"
         if self.mode == "node_local" or holder is not None:
             self.folder = self._make_private()
             if self._shared.is_dir():
-                with contextlib.suppress(shutil.Error):  # a file that its writer removes while we copy
+                with contextlib.suppress(shutil.Error):  # a file that its writer removes during the copy
                     shutil.copytree(self._shared, self.folder, symlinks=True, dirs_exist_ok=True)
         else:
             self._shared.mkdir(parents=True, exist_ok=True)
@@ -145,24 +145,24 @@ class CompileCache:
 
     @property
     def warm(self) -> bool:
-        """Whether it held something that was compiled when the server was started."""
+        """Whether it contained compiled files when the server was started."""
         return self.at_start.entries > 0
 
     def env(self) -> dict[str, str]:
-        """What is set for the server; the folders are there."""
-        found = {}
+        """Create the folders, and return the variables that point the server to them."""
+        variables = {}
         for name, below in VARIABLES.items():
             path = self.folder / below
             path.mkdir(parents=True, exist_ok=True)
-            found[name] = str(path)
-        return found
+            variables[name] = str(path)
+        return variables
 
     def scratch(self) -> list[Path]:
-        """What has to be removed when the agent is killed: the private copy and the lock."""
+        """Return what has to be removed when the agent is killed: the private copy and the lock."""
         return [*([self._private] if self._private else []), *([self._lock.path] if self._lock.held else [])]
 
     def close(self, *, keep: bool) -> None:
-        """Let others write. `keep`: a node-local copy takes the place of the shared one, by rename. Raises OSError."""
+        """Release the lock. `keep`: replace the shared cache by a node-local copy, by rename. Raises OSError."""
         try:
             if keep and self.mode == "node_local" and self._lock.held and self._private is not None:
                 self._publish(self._private)
@@ -176,19 +176,19 @@ class CompileCache:
         return self._private
 
     def _publish(self, source: Path) -> None:
-        beside = self._shared.with_name(f"{self._shared.name}.new-{os.getpid()}")
-        aside = self._shared.with_name(f"{self._shared.name}.old-{os.getpid()}")
-        shutil.rmtree(beside, ignore_errors=True)
+        new = self._shared.with_name(f"{self._shared.name}.new-{os.getpid()}")
+        old = self._shared.with_name(f"{self._shared.name}.old-{os.getpid()}")
+        shutil.rmtree(new, ignore_errors=True)
         try:
-            shutil.copytree(source, beside, symlinks=True)
+            shutil.copytree(source, new, symlinks=True)
             if self._shared.is_dir():
-                self._shared.rename(aside)
+                self._shared.rename(old)
             try:
-                beside.rename(self._shared)
+                new.rename(self._shared)
             except OSError:
-                if aside.is_dir():
-                    aside.rename(self._shared)
+                if old.is_dir():
+                    old.rename(self._shared)
                 raise
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(new, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)

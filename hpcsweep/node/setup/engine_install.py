@@ -1,4 +1,4 @@
-"""The engine on this node: its executable, its version and the flags it knows (asked once, then cached)."""
+"""Find the engine on this node: executable, version and flags, which are cached."""
 
 import hashlib
 import json
@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from hpcsweep.engines.base import Engine
@@ -31,41 +30,33 @@ for name in sys.argv[1:]:
 """
 
 
-@dataclass(frozen=True)
-class Install:
-    """An engine that can be started. `version` None: it does not tell."""
-
-    executable: str
-    version: str | None
-
-
 def find_executable(engine: str, named: Mapping[str, str], env: Mapping[str, str]) -> str | None:
-    """What the cluster profile names, else $HPCSWEEP_<ENGINE>, else the first on PATH. None: there is none."""
+    """Return the path from the cluster profile, else $HPCSWEEP_<ENGINE>, else the first on PATH. None: not found."""
     asked = named.get(engine) or env.get(f"HPCSWEEP_{engine.upper()}") or get_engine(engine).executable
     return shutil.which(asked, path=env.get("PATH"))
 
 
 def installed_version(engine: Engine, executable: str, cache_dir: Path) -> str | None:
-    """The version of the engine behind `executable`; None: it does not tell.
+    """Return the version of the engine behind `executable`; None: unknown.
 
-    First by the metadata of the Python that the executable belongs to (no import of the engine: a fraction of a
-    second), then by its own word, which can take minutes and is cached.
+    It is read from the metadata of the executable's Python, which takes a fraction of a second because the engine is
+    not imported; else from the output of its version command, which can take minutes and is cached.
     """
-    told = _metadata_version(engine, executable)
-    if told is not None:
-        return told
+    version = _metadata_version(engine, executable)
+    if version is not None:
+        return version
     text = _cached(executable, "version", engine.version_argv(executable), _VERSION_TIMEOUT_S, cache_dir)
     return engine.parse_version(text) if text is not None else None
 
 
 def known_flags(engine: Engine, executable: str, version: str | None, cache_dir: Path) -> frozenset[str] | None:
-    """Every long flag in the engine's own help, as written there; None: the help could not be had."""
+    """Return all long flags in the engine's help, as written there; None: no help."""
     text = _cached(executable, f"help-{version}", engine.help_argv(executable), _HELP_TIMEOUT_S, cache_dir)
     return parse_flags(text) if text else None
 
 
 def parse_flags(text: str) -> frozenset[str]:
-    """The long flags that a help text names. `--[no-]x` (argparse, click) stands for both forms."""
+    """Return the long flags in a help text. `--[no-]x` (argparse, click) yields both forms."""
     plain = re.sub(r"--\[no-?\]([A-Za-z][\w-]*)", r"--\1 --no-\1", text)
     return frozenset(_FLAG.findall(plain))
 
@@ -88,7 +79,7 @@ def _metadata_version(engine: Engine, executable: str) -> str | None:
 
 
 def _python_of(executable: str) -> str | None:
-    """The interpreter that runs a console script; the executable itself when it is one; None: not a Python program."""
+    """Return the interpreter of a console script, or the executable itself if it is one; None: not Python."""
     if Path(executable).name.startswith("python"):
         return executable
     try:
@@ -105,7 +96,7 @@ def _python_of(executable: str) -> str | None:
 
 
 def _cached(executable: str, what: str, argv: tuple[str, ...], timeout_s: float, cache_dir: Path) -> str | None:
-    """The output of the executable with `argv`, from the cache when the same file was asked before."""
+    """Return the output of the executable with `argv`, from the cache if the same file was executed before."""
     if not argv:
         return None
     path = Path(executable).resolve()
@@ -114,10 +105,10 @@ def _cached(executable: str, what: str, argv: tuple[str, ...], timeout_s: float,
     except OSError:
         return None
     identity = json.dumps([str(path), stat.st_size, stat.st_mtime_ns, what, argv, sys.platform])
-    place = cache_dir / "engines" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
-    kept = read_json(place)
-    if kept is not None and isinstance(kept.get("output"), str):
-        return str(kept["output"])
+    cached = cache_dir / "engines" / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json"
+    record = read_json(cached)
+    if record is not None and isinstance(record.get("output"), str):
+        return str(record["output"])
     try:
         answer = subprocess.run(
             [executable, *argv],
@@ -134,8 +125,8 @@ def _cached(executable: str, what: str, argv: tuple[str, ...], timeout_s: float,
         return None
     output = answer.stdout or answer.stderr
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_json(place, {"executable": str(path), "argv": list(argv), "output": output})
-    except OSError:  # a cache that cannot be written costs time, not truth
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        write_json(cached, {"executable": str(path), "argv": list(argv), "output": output})
+    except OSError:  # without a cache the next attempt asks again
         return output
     return output

@@ -1,4 +1,4 @@
-"""The environment of the server, what of it may be told, and the command as a person can repeat it."""
+"""Build the environment of the server, and its command as text for a shell."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,10 @@ from hpcsweep.spec.secret_values import masked_env
 def server_environment(
     inherited: Mapping[str, str], exports: Mapping[str, str], launch: Mapping[str, str], cache: Mapping[str, str]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """The whole environment of the server without its key, and the part that was set for it, fit to be told.
+    """Return the environment of the server without its key, and the part that was set for it, with secrets masked.
 
-    What the experiment says of a cache folder holds; else ours. Variables whose name says that they are a secret are
-    passed on and not told.
+    Cache folders that the experiment sets take precedence. Variables with the name of a secret are passed on, but
+    masked in records.
     """
     ours = {**exports, **cache, **launch}
     whole = {**inherited, **ours}
@@ -22,11 +22,11 @@ def server_environment(
     return whole, masked_env(ours)
 
 
-def command_text(argv: Sequence[str], told: Mapping[str, str], exports: Mapping[str, str]) -> str:
-    """command.txt: the server's command as a shell reads it. The axes' exports mean nothing to the engine."""
+def command_text(argv: Sequence[str], server_env: Mapping[str, str], exports: Mapping[str, str]) -> str:
+    """Return command.txt: the server's command for a shell, without the axes' exports, which engines do not read."""
     lines = [
         f"{name}={shlex.quote(value)} \\"
-        for name, value in sorted(told.items())
+        for name, value in sorted(server_env.items())
         if name not in exports and value != HIDDEN
     ]
     return "\n".join([*lines, shlex.join(argv)]) + "\n"

@@ -1,7 +1,7 @@
-"""The folder of one attempt on the node itself that only its user can enter: for the server's socket or key file.
+"""A folder of one attempt on the node's own disk, with the server's socket or key file, that only its user can enter.
 
-It is not in the attempt's folder: parallel file systems do not support sockets, and the path of a Unix socket has at
-most 107 bytes (`man 7 unix`).
+It is not in the attempt's folder, because parallel file systems do not support sockets and the path of a Unix socket
+is limited to 107 bytes (`man 7 unix`).
 """
 
 import os
@@ -16,7 +16,7 @@ _SOCKET_PATH_BYTES = 107
 
 
 def make_private_folder() -> Path:
-    """Make the folder in the temporary folder of the job, or in /tmp when that path is too long. Raises OSError."""
+    """Create the folder in the job's temporary folder, or in /tmp when that path is too long. Raises OSError."""
     base: str | None = tempfile.gettempdir()
     if len(os.fsencode(f"{base}/{_PREFIX}12345678/{SOCKET_NAME}")) > _SOCKET_PATH_BYTES:
         base = "/tmp"
@@ -31,5 +31,5 @@ def write_key_file(folder: Path, text: str) -> None:
 
 
 def remove_private_folder(folder: Path) -> None:
-    """Remove the folder and what is in it."""
+    """Remove the folder with its content."""
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,8 +1,8 @@
-"""A network of its own for a server on a Unix socket: a loopback interface that no other process can reach.
+"""A private network for a server on a Unix socket, with a loopback interface that no other process can reach.
 
-Engines open ports besides that of their HTTP server (PyTorch's TCPStore and Gloo, without authentication). In a network
-namespace nobody else on the node can connect to them; a Unix socket is a path and works across namespaces. Only a new
-user namespace gives an ordinary user the right to make one (`man 7 user_namespaces`), which some sites do not allow.
+Besides the port of their HTTP server, engines open ports without authentication (PyTorch's TCPStore and Gloo). In a
+network namespace no other user of the node can connect to them, while a Unix socket is a path and works across
+namespaces. An ordinary user needs a new user namespace to create one (`man 7 user_namespaces`); some sites forbid that.
 """
 
 import ctypes
@@ -20,7 +20,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def enter_private_network() -> None:
-    """Move this process, a child that has not yet called exec, into a new network. Raises OSError."""
+    """Move this process, a child before exec, into a new network namespace. Raises OSError."""
     uid, gid = os.geteuid(), os.getegid()
     if _LIBC.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0:
         code = ctypes.get_errno()
@@ -33,8 +33,8 @@ def enter_private_network() -> None:
 
 
 def private_network_problem() -> str:
-    """Return why this node does not let its users make a network; empty: it does."""
-    # In a process of its own: this one has threads, and what a child of a fork may do then is little.
+    """Return why users of this node cannot create a network namespace; empty: they can."""
+    # In a new process, because this one has threads, so that a forked child could do little.
     done = subprocess.run(
         [sys.executable, "-m", "hpcsweep.node.setup.private_network"], capture_output=True, text=True, check=False
     )
@@ -42,7 +42,7 @@ def private_network_problem() -> str:
 
 
 def main() -> int:
-    """Try it. 0: it works; 1: standard error says why not."""
+    """Try to enter a private network. Return 0, or 1 with the reason on standard error."""
     try:
         enter_private_network()
     except OSError as exc:

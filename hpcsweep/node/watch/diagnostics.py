@@ -1,4 +1,4 @@
-"""What is kept when a server is stuck: where each process was, before anything is killed."""
+"""Collect diagnostics of a server that is stuck, before anything is killed."""
 
 import contextlib
 import shutil
@@ -12,7 +12,7 @@ from pathlib import Path
 from hpcsweep.node.process.processes import Process, command_line, wait_channel
 
 DIAGNOSTICS = "diagnostics"
-"""Folder of an attempt for what was seen of a server that is stuck."""
+"""Folder of an attempt with the diagnostics of a stuck server."""
 
 _TOOL_S = 20.0
 _ALL_TOOLS_S = 60.0
@@ -28,20 +28,20 @@ def collect(
     hurry: Callable[[], bool] = lambda: False,
     summary: str = "",
 ) -> list[str]:
-    """Write `diagnostics/` and come back with the names of the files. Whatever cannot be had is said in its file.
+    """Write `diagnostics/` and return the names of the files. A file states why its content could not be collected.
 
-    `summary`: the cause in one sentence, where one was found. `cpu_before`: pid -> CPU seconds at the look before:
-    shows who works and who waits. `hurry`: everything has to stop now (the scheduler leaves seconds): what a tool has
-    not said by then is given up.
+    `summary`: the cause in one sentence, if known. `cpu_before`: pid -> CPU seconds at the previous check, which show
+    the busy processes. `hurry`: the job has to stop now, because the scheduler leaves only seconds; tools that are
+    running are killed.
     """
-    place = folder / DIAGNOSTICS
+    target = folder / DIAGNOSTICS
     written = []
     tools = _Tools(hurry)
 
     def keep(name: str, text: Callable[[], str]) -> None:
         try:
-            place.mkdir(exist_ok=True)
-            (place / name).write_text(text(), encoding="utf-8", errors="replace")
+            target.mkdir(exist_ok=True)
+            (target / name).write_text(text(), encoding="utf-8", errors="replace")
             written.append(name)
         except OSError as exc:
             written.append(f"{name} could not be written: {exc.strerror}")
@@ -58,8 +58,8 @@ def collect(
 
 
 def process_table(processes: Sequence[Process], cpu_before: Mapping[int, float]) -> str:
-    """One line a process: what it is, what it used, and what it waits for in the kernel."""
-    lines = ["pid ppid session cpu_s cpu_s_since_last_look wait_channel command"]
+    """Return one line per process: command, CPU time, and the kernel function that it waits in."""
+    lines = ["pid ppid session cpu_s cpu_s_since_last_check wait_channel command"]
     for process in processes:
         since = process.cpu_s - cpu_before.get(process.pid, 0.0)
         wait = wait_channel(process.pid) or "-"
@@ -72,10 +72,10 @@ def process_table(processes: Sequence[Process], cpu_before: Mapping[int, float])
 
 
 def python_stacks(processes: Sequence[Process], tools: "_Tools") -> str:
-    """The Python stacks of every process of the tree by py-spy, where it is there and may look."""
+    """Return the Python stacks of all processes from py-spy, where it is installed and permitted."""
     tool = py_spy_argv()
     if tool is None:
-        return "py-spy is not installed here: pip install py-spy in the environment of the agent\n"
+        return "py-spy is not installed: run pip install py-spy in the environment of the agent\n"
     parts = []
     for process in processes[:_PYTHON_LIMIT]:
         parts.append(f"# {process}\n" + tools.output([*tool, "dump", "--pid", str(process.pid), "--nonblocking"]))
@@ -83,28 +83,28 @@ def python_stacks(processes: Sequence[Process], tools: "_Tools") -> str:
 
 
 def py_spy_argv() -> list[str] | None:
-    """How py-spy is started; None: it is not here."""
-    beside = Path(sys.executable).with_name("py-spy")
-    if beside.exists():
-        return [str(beside)]
-    found = shutil.which("py-spy")
-    if found:
-        return [found]
+    """Return the command of py-spy; None: it is not installed."""
+    in_environment = Path(sys.executable).with_name("py-spy")
+    if in_environment.exists():
+        return [str(in_environment)]
+    on_path = shutil.which("py-spy")
+    if on_path:
+        return [on_path]
     return [sys.executable, "-m", "py_spy"] if find_spec("py_spy") else None
 
 
 class _Tools:
-    """Runs the tools of one collection, within one common time."""
+    """Runs tools within a common time limit."""
 
     def __init__(self, hurry: Callable[[], bool]) -> None:
         self._hurry = hurry
         self._until_s = time.monotonic() + _ALL_TOOLS_S
 
     def output(self, argv: list[str]) -> str:
-        """What the tool prints; or why it said nothing."""
+        """Return the output of a tool, or why there is none."""
         until_s = min(time.monotonic() + _TOOL_S, self._until_s)
         if self._hurry() or time.monotonic() >= until_s:
-            return f"{' '.join(argv)}: not asked, for want of time\n"
+            return f"{' '.join(argv)}: not run, out of time\n"
         try:
             process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -120,7 +120,7 @@ class _Tools:
                     process.kill()
                     with contextlib.suppress(subprocess.TimeoutExpired):  # nvidia-smi of a lost GPU cannot be killed
                         process.communicate(timeout=_TICK_S)
-                    return f"{' '.join(argv)}: given up, for want of time\n"
+                    return f"{' '.join(argv)}: timed out\n"
 
 
 def _read(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The GPUs of this job, by NVML where pynvml and a driver are there; else nothing is known and nothing is guessed."""
+"""Read the GPUs of this job through NVML. Without pynvml or a driver nothing is known about them."""
 
 import os
 import threading
@@ -11,18 +11,18 @@ from hpcsweep.node.watch.gpu_work import GpuSample
 T = TypeVar("T")
 
 ANSWER_S = 5.0
-"""After this the driver is taken for hung: with a GPU that has fallen off the bus its calls never return."""
+"""Time limit after which the driver counts as hung: calls about a GPU that has fallen off the bus never return."""
 
 
 SILENT_DRIVER = (
-    "the NVIDIA driver does not answer, so nothing is known of the GPUs: `nvidia-smi` on this node hangs too, or dmesg "
-    "names a GPU that has fallen off the bus; another node may be the answer"
+    "the NVIDIA driver does not respond, so the state of the GPUs is unknown; check whether `nvidia-smi` hangs too or "
+    "dmesg reports a GPU that has fallen off the bus, and exclude this node"
 )
 
 
 @dataclass(frozen=True)
 class GpuState:
-    """One GPU now. None: the driver does not tell. `processes`: pid -> bytes of its memory.
+    """One GPU at one moment. None: not reported by the driver. `processes`: pid -> bytes of GPU memory.
 
     `memory_traffic`: percent of the time in which its memory was read or written.
     """
@@ -39,16 +39,16 @@ class GpuState:
 
 
 def visible_names(env: Mapping[str, str]) -> list[str]:
-    """What CUDA_VISIBLE_DEVICES names: indexes or UUIDs; empty when it names none."""
+    """Return the indexes or UUIDs in CUDA_VISIBLE_DEVICES; empty: none."""
     return [word.strip() for word in env.get("CUDA_VISIBLE_DEVICES", "").split(",") if word.strip()]
 
 
 class Gpus:
-    """The GPUs that this job may use. No call takes much longer than `answer_s`, whatever the driver does."""
+    """The GPUs that this job may use. No call takes much longer than `answer_s`, even when the driver hangs."""
 
     def __init__(self, env: Mapping[str, str] = os.environ, answer_s: float = ANSWER_S) -> None:
         self._answer_s = answer_s
-        self._asked: threading.Thread | None = None  # with the question that the driver has left without an answer
+        self._asked: threading.Thread | None = None  # waiting for the driver
         self._nvml: Any = None
         self._handles: list[Any] = []
         try:
@@ -69,28 +69,28 @@ class Gpus:
 
     @property
     def available(self) -> bool:
-        """Whether there are GPUs to ask about, and a driver that answers."""
+        """Whether there are GPUs, and a driver that responds."""
         return bool(self._handles) and not self.silent
 
     @property
     def silent(self) -> bool:
-        """The driver owes an answer: it hangs."""
+        """Whether a call of the driver has not returned: it hangs."""
         return self._asked is not None and self._asked.is_alive()
 
     def driver_version(self) -> str | None:
-        """Of the NVIDIA driver; None: not known."""
+        """Return the version of the NVIDIA driver; None: unknown."""
         if self._nvml is None:
             return None
         return self._in_time(lambda: self._ask(lambda: str(self._nvml.nvmlSystemGetDriverVersion())), None)
 
     def states(self) -> list[GpuState]:
-        """Every GPU of the job, now; none while the driver is silent."""
+        """Return the current state of all GPUs of the job; empty while the driver does not respond."""
         if not self._handles:
             return []
         return self._in_time(lambda: [self._state(handle) for handle in self._handles], [])
 
     def _in_time(self, question: Callable[[], T], unknown: T) -> T:
-        """The answer of the driver; `unknown` when it does not come in time, and until that one has come."""
+        """Return the driver's answer; `unknown` when it does not come in time, or an earlier call has not returned."""
         if self.silent:
             return unknown
         answers: list[T] = []
@@ -132,33 +132,33 @@ class Gpus:
     def _ask(self, question: Callable[[], T]) -> T | None:
         try:
             return question()
-        except self._nvml.NVMLError:  # this GPU or driver does not tell it
+        except self._nvml.NVMLError:  # not supported by this GPU or driver
             return None
 
 
 def gpu_samples(states: list[GpuState]) -> dict[str, GpuSample]:
-    """Return by uuid what tells whether each GPU computes. Each by itself: one may load while seven wait."""
+    """Return UUID -> figures that show whether a GPU computes."""
     return {s.uuid: GpuSample(s.utilization, s.memory_traffic, s.power_w, s.memory_used_bytes) for s in states}
 
 
 def gpu_figures(states: list[GpuState]) -> dict[str, float]:
-    """Figures over all GPUs: power and energy summed, utilization and traffic averaged, the fullest memory."""
-    found: dict[str, float] = {}
+    """Return figures over all GPUs: the sum of power and energy, mean utilization and traffic, maximum memory."""
+    totals: dict[str, float] = {}
     for name, values in (
         ("gpu_power_w", [s.power_w for s in states]),
         ("gpu_energy_j", [s.energy_j for s in states]),
     ):
         known = [value for value in values if value is not None]
         if known and len(known) == len(states):
-            found[name] = sum(known)
+            totals[name] = sum(known)
     used = [s.memory_used_bytes for s in states if s.memory_used_bytes is not None]
     if used:
-        found["gpu_memory_used_bytes"] = float(max(used))
+        totals["gpu_memory_used_bytes"] = float(max(used))
     for name, values in (
         ("gpu_utilization", [s.utilization for s in states]),
         ("gpu_memory_traffic", [s.memory_traffic for s in states]),
     ):
         known = [value for value in values if value is not None]
         if known:
-            found[name] = sum(known) / len(known)
-    return found
+            totals[name] = sum(known) / len(known)
+    return totals

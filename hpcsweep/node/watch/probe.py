@@ -1,4 +1,4 @@
-"""Readiness of a server, proved step by step: it is ours, it is healthy, it lists the model, and it answers."""
+"""Check the readiness of a server: it is ours, it is healthy, it lists the model, and it generates a token."""
 
 import http.client
 import json
@@ -14,12 +14,12 @@ from hpcsweep.node.watch.inbox import ProbeResult
 
 _HEALTH_TIMEOUT_S = 5.0
 _ANSWER_LIMIT_BYTES = 16 << 20
-"""Of what a server answers when it is asked about itself; a page of metrics is a hundredth of it."""
+"""Upper bound on an answer; a page of metrics has a hundredth of it."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """The server to be asked. `api_key` None: it checks no key. `socket_path`: it listens there, on no port."""
+    """How to connect to a server. `api_key` None: it does not check keys. `socket_path`: used instead of the port."""
 
     port: int
     endpoints: Endpoints
@@ -29,7 +29,7 @@ class Target:
     socket_path: str | None = None
 
     def connection(self, timeout_s: float) -> http.client.HTTPConnection:
-        """Return a new connection, not yet open."""
+        """Return a new connection that is not open yet."""
         if self.socket_path is not None:
             return _UnixConnection(self.socket_path, timeout_s)
         return http.client.HTTPConnection(self.host, self.port, timeout=timeout_s)
@@ -57,7 +57,7 @@ def ask(
     timeout_s: float,
     body: Mapping[str, object] | None = None,
 ) -> tuple[int, bytes]:
-    """HTTP status and body of one request. Raises OSError or HTTPException when there is no answer."""
+    """Send one request; return HTTP status and body. Raises OSError or HTTPException without an answer."""
     connection = target.connection(timeout_s)
     headers = {"Content-Type": "application/json"} if body is not None else {}
     if key is not None:
@@ -71,7 +71,7 @@ def ask(
 
 
 class NotReady(Exception):
-    """One step of the readiness check failed; its text is the problem. `hint`: what usually causes it."""
+    """A step of the readiness check failed; the message is the problem. `hint`: its usual cause."""
 
     def __init__(self, problem: str, hint: str = "") -> None:
         super().__init__(problem)
@@ -84,20 +84,20 @@ def check_readiness(
     request_timeout_s: float,
     in_flight: Callable[[bool], None] = lambda _: None,
 ) -> ProbeResult:
-    """Check every step of readiness, and return the first problem or the time at which the server was ready.
+    """Check every step of readiness; return the first problem, or the time at which the server was ready.
 
-    Another server that happens to sit on the port is found out: the listening socket must belong to our own process
-    tree (`owns_port`; None: cannot be told), our key must be accepted and another one refused, and the served name
-    must be the one that was asked for. A Unix socket is in a folder of the attempt: no other server can be there.
-    `healthy_at_s` of the result is set for a server of ours that answered every request of the check, the last one
-    perhaps with an error: it is not stuck.
-    `in_flight` is called with True before the token is asked for, with False after.
+    A foreign server on the same port is detected: the listening socket must belong to our own process tree
+    (`owns_port`; None: unknown), our key must be accepted and another one rejected, and the served name must be the
+    requested one. A Unix socket is in a private folder of the attempt, where no other server can listen.
+    `healthy_at_s` of the result is set for a server of ours that answered every request of the check, although the
+    last one perhaps with an error: it is not stuck.
+    `in_flight` is called with True before the request for a token, and with False after it.
     """
     healthy_at_s: float | None = None
     try:
         status, _ = ask(target, "GET", target.endpoints.health, key=target.api_key, timeout_s=_HEALTH_TIMEOUT_S)
         if status != 200:
-            raise NotReady(f"{target.endpoints.health} answers {status}")
+            raise NotReady(f"{target.endpoints.health} returned {status}")
         if target.socket_path is None and owns_port(target.port) is False:
             raise NotReady(f"port {target.port} belongs to a process that is not ours")
         healthy_at_s = time.monotonic()
@@ -116,12 +116,12 @@ def check_readiness(
 
 def _check_models(target: Target) -> None:
     path = target.endpoints.models
-    key_hint = "the key of the server did not arrive there: does a container or wrapper drop its variables?"
+    key_hint = "the server did not get its key: does a container or wrapper drop environment variables?"
     status, body = ask(target, "GET", path, key=target.api_key, timeout_s=_HEALTH_TIMEOUT_S)
     if status in (401, 403):
-        raise NotReady(f"{path} answers {status} to our key", key_hint)
+        raise NotReady(f"{path} returned {status} for our key", key_hint)
     if status != 200:
-        raise NotReady(f"{path} answers {status}")
+        raise NotReady(f"{path} returned {status}")
     names = [str(entry.get("id")) for entry in json.loads(body).get("data", [])]
     if target.served_name not in names:
         raise NotReady(
@@ -131,27 +131,29 @@ def _check_models(target: Target) -> None:
     if target.api_key is not None:
         status, _ = ask(target, "GET", path, key="not-" + target.api_key[:4], timeout_s=_HEALTH_TIMEOUT_S)
         if status not in (401, 403):
-            raise NotReady(f"{path} answers {status} to a wrong key: any user of the node could use it", key_hint)
+            raise NotReady(
+                f"{path} returned {status} for a wrong key, so any user of the node could use the server", key_hint
+            )
 
 
 def _check_token(target: Target, timeout_s: float) -> float:
-    """Real seconds that one generated token took."""
+    """Return the real seconds that the generation of one token took."""
     body = {"model": target.served_name, "prompt": "1 2 3", "max_tokens": 1, "temperature": 0.0}
     begun_s = time.monotonic()
     status, answer = ask(
         target, "POST", target.endpoints.completions, key=target.api_key, timeout_s=timeout_s, body=body
     )
     if status != 200:
-        raise NotReady(f"{target.endpoints.completions} answers {status}: {answer[:200].decode(errors='replace')}")
+        raise NotReady(f"{target.endpoints.completions} returned {status}: {answer[:200].decode(errors='replace')}")
     if not json.loads(answer).get("choices"):
-        raise NotReady(f"{target.endpoints.completions} answers without a token")
+        raise NotReady(f"{target.endpoints.completions} returned no token")
     return time.monotonic() - begun_s
 
 
 def port_owner(port: int, pids: Callable[[], list[int]]) -> bool | None:
-    """Whether a process of `pids` listens on the port; None: nobody can be seen listening, or /proc does not tell.
+    """Return whether a process of `pids` listens on the port; None: no listening process is visible in /proc.
 
-    /proc/net/tcp names the socket's inode, /proc/PID/fd the owner (`man 5 proc`).
+    /proc/net/tcp contains the socket's inode, /proc/PID/fd its owner (`man 5 proc`).
     """
     inodes = _listening_inodes(port)
     if not inodes:
@@ -167,7 +169,7 @@ def port_owner(port: int, pids: Callable[[], list[int]]) -> bool | None:
 
 
 def _listening_inodes(port: int) -> set[str]:
-    found = set()
+    inodes = set()
     for name in ("tcp", "tcp6"):
         try:
             rows = Path(f"/proc/net/{name}").read_text(encoding="ascii").splitlines()[1:]
@@ -176,42 +178,42 @@ def _listening_inodes(port: int) -> set[str]:
         for row in rows:
             fields = row.split()
             if fields[3] == "0A" and int(fields[1].rpartition(":")[2], 16) == port:
-                found.add(fields[9])
-    return found
+                inodes.add(fields[9])
+    return inodes
 
 
 class Prober:
-    """Asks again and again, in a thread of its own, until the server is ready or `stop` is called.
+    """Checks repeatedly, in a thread, until the server is ready or `stop` is called.
 
-    `tell` gets each result that is new, and each one of a healthy server: that is progress.
+    `report` is called with each new result, and with each result of a healthy server, because that is progress.
     """
 
     def __init__(
         self,
         target: Target,
         owns_port: Callable[[int], bool | None],
-        tell: Callable[[ProbeResult], None],
+        report: Callable[[ProbeResult], None],
         *,
         every_s: float,
         request_timeout_s: float,
     ) -> None:
         self._stopped = threading.Event()
         self.in_flight = False
-        """The request for one token is under way."""
+        """The request for a token has not been answered yet."""
         self._thread = threading.Thread(
-            target=self._ask, args=(target, owns_port, tell, every_s, request_timeout_s), daemon=True
+            target=self._poll, args=(target, owns_port, report, every_s, request_timeout_s), daemon=True
         )
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask no more; an answer under way is not told."""
+        """Stop checking. A check that is running is not reported."""
         self._stopped.set()
 
-    def _ask(
+    def _poll(
         self,
         target: Target,
         owns_port: Callable[[int], bool | None],
-        tell: Callable[[ProbeResult], None],
+        report: Callable[[ProbeResult], None],
         every_s: float,
         request_timeout_s: float,
     ) -> None:
@@ -221,7 +223,7 @@ class Prober:
             if self._stopped.is_set():
                 return
             if result.problem != last or result.healthy_at_s is not None:
-                tell(result)
+                report(result)
             if result.ready_at_s is not None:
                 return
             last = result.problem

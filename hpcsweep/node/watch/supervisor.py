@@ -253,7 +253,7 @@ class Supervisor:
             self._set_members(marks)
 
     def _check_stall(self, watch: StallWatch, members: list[Process], situation: Situation, gpu_active: bool) -> None:
-        """Raise Ended when there was no progress for the stall budget and the stall of a busy server is confirmed."""
+        """Raise Ended after a stall budget without progress; the stall of a busy server must be confirmed."""
         if watch.idle_s(time.monotonic()) < self.clock.real(self._budgets.stall):
             if self._suspicion is not None:
                 self._suspicion.stop()
