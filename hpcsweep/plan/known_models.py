@@ -58,7 +58,7 @@ def _fp8(of: ModelFacts, name: str | None = None) -> ModelFacts:
     return replace(of, name=name or f"{of.name}-FP8", bytes_per_parameter=1.0, quantization="fp8")
 
 
-# The model card says 355B; config.json gives 352.8e9, and 356.8e9 with the layer for multi-token prediction.
+# The model card states 355B; config.json gives 352.8e9, and 356.8e9 with the layer for multi-token prediction.
 _MODELS = (
     glm_46 := _known("zai-org/GLM-4.6", 354.8e9, _GLM_46),
     _fp8(glm_46),

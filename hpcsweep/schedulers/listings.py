@@ -18,10 +18,10 @@ It is longer than the 60 s for which NFS may hide a new file from the login node
 def merge_snapshots(snapshots: Sequence[QueueSnapshot]) -> QueueSnapshot:
     """Return one snapshot from several, given with the most reliable source last.
 
-    A later source is more precise about how a job ended: the accounting records who cancelled it. For a job that the queue
-    lists as active the queue is more current: the accounting does not record why a job waits, and may still have the
-    end of an earlier start, after which the job was requeued. Fields that the chosen status lacks are taken from the
-    other one. The result is complete if all snapshots are.
+    A later source is more precise about how a job ended: the accounting records who cancelled it. For a job that the
+    queue lists as active the queue is more current: the accounting does not record why a job waits, and may still have
+    the end of an earlier start, after which the job was requeued. Fields that the chosen status lacks are taken from
+    the other one. The result is complete if all snapshots are.
     """
     merged: dict[tuple[str, int | None], JobStatus] = {}
     for snapshot in snapshots:

@@ -216,7 +216,7 @@ def test_a_certificate(configured, ssh, tmp_path):
     me = os.environ["HPCSWEEP_TEST_SSH_USER"]
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     lines = (f"  UserKnownHostsFile {ssh.known_hosts}", f"  IdentityFile {key}")
-    with pytest.raises(HostError, match="login of .* refused"):
+    with pytest.raises(HostError, match=r"login of .* refused"):
         configured(*lines)
     subprocess.run(["ssh-keygen", "-q", "-s", authority, "-I", "x", "-n", me, f"{key}.pub"], check=True)
     assert configured(*lines)[0] == me

@@ -178,7 +178,7 @@ def test_a_job_folder_that_is_not_on_the_node_has_an_exit_code_of_its_own(tmp_pa
     path.write_text(script(make_job(sweep_dir="/nowhere"), python="/bin/true"))
     done = subprocess.run(["bash", str(path)], capture_output=True, text=True)
     assert done.returncode == NO_JOB_FOLDER_EXIT
-    assert "/nowhere/jobs/0 is not on" in done.stderr and "HPCSWEEP_HOME" in done.stderr
+    assert "/nowhere/jobs/0 does not exist on" in done.stderr and "HPCSWEEP_HOME" in done.stderr
 
 
 def test_setup_lines_run_before_the_agent_and_an_inherited_export_none_is_undone(tmp_path):
