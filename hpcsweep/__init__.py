@@ -16,7 +16,7 @@ _API = {
     "Plan": "hpcsweep.api.planning",
     "submit": "hpcsweep.api.submission",
     "SubmittedSweep": "hpcsweep.api.submission",
-    "SubmittedJob": "hpcsweep.api.submission",
+    "SubmittedJob": "hpcsweep.submit.client",
     "status": "hpcsweep.api.tracking",
     "wait": "hpcsweep.api.tracking",
     "list_sweeps": "hpcsweep.api.tracking",

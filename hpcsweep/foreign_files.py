@@ -1,6 +1,6 @@
-"""reading files that another program, another user or another host may have written.
+"""Read files that another program, another user or another host may have written.
 
-A name is no promise: it may lead to a FIFO, a device or a symbolic link, and the content may be of any size or form.
+Such a path may be a FIFO, a device or a symbolic link, and the content may have any size and form.
 """
 
 import errno
@@ -14,26 +14,26 @@ from pathlib import Path
 from typing import IO, Any
 
 RECORD_LIMIT_BYTES = 4 << 20
-"""Of the small records beside the events: owner.json, exit.json, submission.json, state.json."""
+"""Limit for small records: owner.json, exit.json, submission.json, state.json."""
 
 DOCUMENT_LIMIT_BYTES = 1 << 30
-"""Of the large files that are read whole: sweep.json and job.json of a large sweep, results of other tools."""
+"""Limit for large files that are read whole: sweep.json and job.json of a large sweep, results of other tools."""
 
 _LARGEST_INTEGER = 2**63 - 1
 
 
 @contextmanager
 def open_regular(path: str | Path, *, follow: bool = False) -> Iterator[IO[bytes]]:
-    """Open a regular file for reading, without ever waiting for a FIFO or device.
+    """Open a regular file for reading, without blocking on a FIFO or device.
 
-    `follow`: a symbolic link is followed, as for a file that the user names. Raises OSError.
+    `follow`: follow a symbolic link, as for a file that the user names. Raises OSError.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
         fd = os.open(path, flags)
     except OSError as exc:
         if exc.errno == errno.ELOOP:
-            raise OSError(errno.ELOOP, "is a symbolic link, which is not followed here", str(path)) from exc
+            raise OSError(errno.ELOOP, "is a symbolic link, which is not followed", str(path)) from exc
         raise
     with os.fdopen(fd, "rb") as stream:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -46,12 +46,12 @@ def read_regular(path: str | Path, limit_bytes: int, *, follow: bool = False) ->
     with open_regular(path, follow=follow) as stream:
         data = stream.read(limit_bytes + 1)
     if len(data) > limit_bytes:
-        raise OSError(errno.EFBIG, f"is larger than the {limit_bytes} bytes that are read of such a file", str(path))
+        raise OSError(errno.EFBIG, f"is larger than the limit of {limit_bytes} bytes", str(path))
     return data
 
 
 def parse_json(data: bytes | str) -> Any:
-    """Return a JSON value; lone surrogates in its texts become `?`. Raises ValueError, also for absurd nesting."""
+    """Parse JSON; lone surrogates in its texts become `?`. Raises ValueError, also for excessive nesting."""
     try:
         value = json.loads(data)
         marked = b"\\ud" if isinstance(data, bytes) else "\\ud"
@@ -64,27 +64,27 @@ def _encodable(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, list):
-        return [_encodable(one) for one in value]
+        return [_encodable(item) for item in value]
     if isinstance(value, dict):
-        return {_encodable(key): _encodable(one) for key, one in value.items()}
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
     return value
 
 
 def text_or_none(value: object) -> str | None:
-    """Return a text that a database takes; None for anything else."""
+    """Return a text in a form that databases accept; None for other values."""
     if not isinstance(value, str):
         return None
     return value.encode("utf-8", "replace").decode().replace("\0", "?")
 
 
 def integer_or_none(value: object) -> int | None:
-    """Return an integer that fits into 64 bits; None for anything else."""
+    """Return an integer that fits into 64 bits; None for other values."""
     fits = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST_INTEGER
     return value if isinstance(value, int) and fits else None
 
 
 def number_or_none(value: object) -> float | None:
-    """Return a finite number; None for anything else."""
+    """Return a finite number; None for other values."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -95,8 +95,8 @@ def number_or_none(value: object) -> float | None:
 
 
 def texts_or_none(value: object) -> list[str] | None:
-    """Return a list of texts that a database takes; None for anything else."""
+    """Return a list of texts in a form that databases accept; None for other values."""
     if not isinstance(value, list):
         return None
-    texts = [text_or_none(one) for one in value]
+    texts = [text_or_none(item) for item in value]
     return None if None in texts else [text for text in texts if text is not None]

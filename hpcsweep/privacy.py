@@ -1,9 +1,9 @@
-"""Modes of all that hpcsweep writes: private to its user, or shared with one Unix group; never open to others.
+"""Set the modes of files that hpcsweep writes: private to its user, or shared with one Unix group, never with others.
 
-Every process of hpcsweep calls `enter` first: from then on what it creates (folders, logs, SQLite's files, what an
-engine writes below it) has the modes of the home folder. What a user names as an output (a report, an export) is
-written within `users_umask`. A home is shared with a group when its folder `sweeps` belongs to the group, is writable
-for it and has the setgid bit: then everything below inherits the group.
+Every process of hpcsweep calls `enter` first. Everything that it creates afterwards (folders, logs, files of SQLite and
+of engines) has the modes of the home folder. Outputs that a user names (a report, an export) are written within
+`users_umask`. A home is shared with a group if its folder `sweeps` belongs to the group, is writable for it and has the
+setgid bit, so that everything below inherits the group.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ _umask = _PRIVATE_UMASK
 
 
 def enter(folder: Path) -> None:
-    """Make what this process creates as private as `folder`, which need not exist yet."""
+    """Set the umask so that new files are as private as `folder`, which need not exist yet."""
     global _users_umask, _umask
     _umask = _GROUP_UMASK if is_shared(folder) else _PRIVATE_UMASK
     before = os.umask(_umask)
@@ -31,14 +31,14 @@ def enter(folder: Path) -> None:
 
 
 def follow(folder: Path) -> None:
-    """Call `enter` again for a folder whose modes have just been set; nothing in a process that never called it."""
+    """Call `enter` again after the modes of a folder were set; do nothing in a process that never called it."""
     if _users_umask is not None:
         enter(folder)
 
 
 @contextlib.contextmanager
 def users_umask() -> Iterator[None]:
-    """Within the block files get the modes that the user's own umask gives them."""
+    """Use the user's own umask within the block."""
     if _users_umask is None:
         yield
         return
@@ -55,7 +55,7 @@ def executable_mode() -> int:
 
 
 def is_shared(folder: Path) -> bool:
-    """Whether a folder is shared with its group on purpose. One that does not exist is not, whatever is above it."""
+    """Return whether a folder is deliberately shared with its group; False if it does not exist."""
     try:
         return folder.stat().st_mode & _SHARED_BITS == _SHARED_BITS
     except OSError:
@@ -63,9 +63,9 @@ def is_shared(folder: Path) -> bool:
 
 
 def make_folder(folder: Path, group: str | None) -> None:
-    """Make a folder, private or for a group (name), or give one of ours the modes that it must have. Raises OSError.
+    """Create a folder, private or for a group (name), or correct the modes of an existing one. Raises OSError.
 
-    A folder of another user, and with `group` None one that is shared with a group, stays as it is. Raises SpecError
+    A folder of another user is not changed, nor, with `group` None, one that is shared with a group. Raises SpecError
     for a group that does not exist or that this user is not a member of.
     """
     try:
@@ -81,23 +81,26 @@ def make_folder(folder: Path, group: str | None) -> None:
         if group is None:
             raise
         raise SpecError(
-            f"group {group!r}: {folder} cannot be given to it: {exc.strerror}",
-            hint="`id` shows the groups that you are a member of",
+            f"{folder} cannot be given to group {group!r}: {exc.strerror}",
+            code="group_not_permitted",
+            hint="`id` lists the groups that you are a member of",
         ) from exc
 
 
 def share(path: Path, group: str) -> None:
-    """Give a file or folder of ours to a group. Raises OSError, SpecError."""
+    """Give one of our files or folders to a group. Raises OSError, SpecError."""
     try:
         gid = grp.getgrnam(group).gr_gid
     except KeyError:
-        raise SpecError(f"group {group!r} does not exist on this machine", hint="`id` shows your groups") from None
+        raise SpecError(
+            f"group {group!r} does not exist on this machine", code="unknown_group", hint="`id` lists your groups"
+        ) from None
     os.chown(path, -1, gid)
     path.chmod(0o2770 if path.is_dir() else 0o660)
 
 
 def restrict(files: Iterable[Path]) -> None:
-    """Take what others may do with these files of ours away, as far as this process may; missing ones are fine."""
+    """Remove the permissions of others from those of these files that are ours; missing files are ignored."""
     for path in files:
         with contextlib.suppress(OSError):
             status = path.stat()

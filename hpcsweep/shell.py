@@ -1,4 +1,4 @@
-"""the commands of a shell script as text: logical lines, words, operators. Nothing is executed or expanded here."""
+"""Split a shell script into logical lines, commands and words. Nothing is executed or expanded."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ _CLOSING = {"(": ")", "{": "}"}
 
 @dataclass(frozen=True)
 class Line:
-    """One logical line: continuations are joined, the comment is removed.
+    """A logical line: continuations are joined, the comment is removed.
 
     `first`, `last`: numbers of its lines in the script, from 1. `body`: the text of its here-document, if it has one.
     """
@@ -25,7 +25,7 @@ class Line:
 
 @dataclass(frozen=True)
 class SimpleCommand:
-    """One command of a line: its raw words (quotes kept), without redirections. `after`: the operator behind it."""
+    """A command of a line: its raw words (quotes kept), without redirections. `after`: the operator that follows."""
 
     line: Line
     words: tuple[str, ...]
@@ -33,7 +33,7 @@ class SimpleCommand:
 
     @property
     def text(self) -> str:
-        """The words with single blanks between them."""
+        """Return the words, separated by single blanks."""
         return " ".join(self.words)
 
 
@@ -66,13 +66,13 @@ def logical_lines(text: str) -> Iterator[Line]:
 
 def simple_commands(line: Line) -> list[SimpleCommand]:
     """Split a logical line at `;`, `&`, `|`, `&&` and `||` outside quotes."""
-    found: list[SimpleCommand] = []
+    commands: list[SimpleCommand] = []
     words: list[str] = []
     skip = False
     for token in tokens(line.text):
         if token in _OPERATORS or token == "\n":
             if words:
-                found.append(SimpleCommand(line, tuple(words), token.strip() or ";"))
+                commands.append(SimpleCommand(line, tuple(words), token.strip() or ";"))
             words, skip = [], False
         elif skip:
             skip = False  # the file of a redirection
@@ -83,8 +83,8 @@ def simple_commands(line: Line) -> list[SimpleCommand]:
             else:
                 skip = redirection.end() == len(token) and not redirection[0][-1].isdigit()
     if words:
-        found.append(SimpleCommand(line, tuple(words)))
-    return found
+        commands.append(SimpleCommand(line, tuple(words)))
+    return commands
 
 
 def script_commands(text: str) -> Iterator[SimpleCommand]:
@@ -95,123 +95,123 @@ def script_commands(text: str) -> Iterator[SimpleCommand]:
 
 def tokens(text: str) -> list[str]:
     """Split at blanks and operators outside quotes, `$( )`, `${ }` and array parentheses; quotes are kept."""
-    found: list[str] = []
+    split: list[str] = []
     word = ""
-    place = 0
-    while place < len(text):
-        char = text[place]
-        operator = next((op for op in _OPERATORS if text.startswith(op, place)), None)
-        if operator == "&" and (word.endswith(">") or text[place + 1 : place + 2] == ">"):
+    index = 0
+    while index < len(text):
+        char = text[index]
+        operator = next((op for op in _OPERATORS if text.startswith(op, index)), None)
+        if operator == "&" and (word.endswith(">") or text[index + 1 : index + 2] == ">"):
             operator = None  # 2>&1, &>file
         if operator is not None or char in " \t\n":
             if word:
-                found.append(word)
+                split.append(word)
             word = ""
             if operator is not None or char == "\n":
-                found.append(operator or char)
-            place += len(operator or char)
+                split.append(operator or char)
+            index += len(operator or char)
             continue
-        end = _end_of_group(text, place)
-        word += text[place:end]
-        place = end
-    return [*found, word] if word else found
+        end = _end_of_group(text, index)
+        word += text[index:end]
+        index = end
+    return [*split, word] if word else split
 
 
 def without_comments(text: str) -> str:
     """Remove everything from a `#` that begins a word to the end of its line, outside quotes."""
     kept = ""
-    place = 0
-    while place < len(text):
-        if text[place] == "#" and (not kept or kept[-1] in " \t\n;&|()"):
-            end = text.find("\n", place)
+    index = 0
+    while index < len(text):
+        if text[index] == "#" and (not kept or kept[-1] in " \t\n;&|()"):
+            end = text.find("\n", index)
             if end < 0:
                 break
-            place = end
+            index = end
             continue
-        end = place + 1 if text[place] == "(" else _end_of_group(text, place)
-        kept += text[place:end]
-        place = end
+        end = index + 1 if text[index] == "(" else _end_of_group(text, index)
+        kept += text[index:end]
+        index = end
     return kept
 
 
 def unquoted(word: str) -> str:
-    """Remove the quotes and backslashes of a raw word; variables stay as they are written."""
-    kept, place, quote = "", 0, ""
-    while place < len(word):
-        char = word[place]
+    """Remove the quotes and backslashes of a raw word; variables are kept as written."""
+    kept, index, quote = "", 0, ""
+    while index < len(word):
+        char = word[index]
         if quote:
             if char == quote:
                 quote = ""
-            elif char == "\\" and quote == '"' and word[place + 1 : place + 2] in ('"', "\\", "`"):
-                place += 1
-                kept += word[place]
+            elif char == "\\" and quote == '"' and word[index + 1 : index + 2] in ('"', "\\", "`"):
+                index += 1
+                kept += word[index]
             else:
                 kept += char
         elif char in "'\"":
             quote = char
-        elif char == "\\" and place + 1 < len(word):
-            place += 1
-            kept += word[place]
+        elif char == "\\" and index + 1 < len(word):
+            index += 1
+            kept += word[index]
         else:
             kept += char
-        place += 1
+        index += 1
     return kept
 
 
 def _continues(text: str) -> bool:
-    """Whether the text ends inside a quote or parentheses, or in a backslash."""
+    """Return whether the text ends inside quotes or parentheses, or in a backslash."""
     code = without_comments(text)
     if text.lstrip().startswith("#"):
         return False
     if code.endswith("\\") and not code.endswith("\\\\"):
         return True
-    place = 0
-    while place < len(code):
-        end = _end_of_group(code, place)
+    index = 0
+    while index < len(code):
+        end = _end_of_group(code, index)
         if end > len(code):
             return True
-        place = end
+        index = end
     return False
 
 
-def _end_of_group(text: str, place: int) -> int:
-    """The index after the character, quote or bracket group at `place`; above `len(text)` if the group is open."""
-    char = text[place]
+def _end_of_group(text: str, index: int) -> int:
+    """Return the index after the character, quotes or brackets at `index`; above `len(text)` if they are not closed."""
+    char = text[index]
     if char == "\\":
-        return min(place + 2, len(text))
+        return min(index + 2, len(text))
     if char == "'":
-        end = text.find("'", place + 1)
+        end = text.find("'", index + 1)
         return end + 1 if end >= 0 else len(text) + 1
     if char == '"':
-        return _end_of_double(text, place + 1)
+        return _end_of_double(text, index + 1)
     opening = ""
-    if char == "$" and text[place + 1 : place + 2] in ("(", "{"):
-        opening, place = text[place + 1], place + 1
-    elif char == "(" and place and text[place - 1] == "=":
+    if char == "$" and text[index + 1 : index + 2] in ("(", "{"):
+        opening, index = text[index + 1], index + 1
+    elif char == "(" and index and text[index - 1] == "=":
         opening = "("
-    return _end_of_bracket(text, place, opening) if opening else place + 1
+    return _end_of_bracket(text, index, opening) if opening else index + 1
 
 
-def _end_of_double(text: str, place: int) -> int:
-    while place < len(text):
-        if text[place] == '"':
-            return place + 1
-        place = _end_of_group(text, place) if text[place] in "\\$" else place + 1
+def _end_of_double(text: str, index: int) -> int:
+    while index < len(text):
+        if text[index] == '"':
+            return index + 1
+        index = _end_of_group(text, index) if text[index] in "\\$" else index + 1
     return len(text) + 1
 
 
-def _end_of_bracket(text: str, place: int, opening: str) -> int:
+def _end_of_bracket(text: str, index: int, opening: str) -> int:
     closing = _CLOSING[opening]
-    depth, place = 1, place + 1
-    while place < len(text):
-        if text[place] == closing:
+    depth, index = 1, index + 1
+    while index < len(text):
+        if text[index] == closing:
             depth -= 1
             if depth == 0:
-                return place + 1
-            place += 1
-        elif text[place] == opening:
+                return index + 1
+            index += 1
+        elif text[index] == opening:
             depth += 1
-            place += 1
+            index += 1
         else:
-            place = _end_of_group(text, place)
+            index = _end_of_group(text, index)
     return len(text) + 1

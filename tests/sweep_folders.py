@@ -14,7 +14,6 @@ from hpcsweep.spec.job import ArrayTask, JobSpec, PlannedWorkload, Resources, Ru
 from hpcsweep.spec.server import EngineSettings, ServerConfig
 from hpcsweep.spec.workload import DatasetFacts, DatasetSpec, Workload
 from hpcsweep.sweep.layout import SweepFolder
-from hpcsweep.sweep.layout import write_json as write_small
 from hpcsweep.sweep.submission import Submission
 
 STARTED_AT = 1_790_000_000.0
@@ -156,7 +155,7 @@ def make_sweep(
     axes: dict[str, list[str]] | None = None,
     *,
     samples: int = 3,
-    handed_over: bool = True,
+    submitted: bool = True,
     submitted_at: float = STARTED_AT - 60,
     scheduler: str = "slurm",
 ) -> MadeSweep:
@@ -182,20 +181,20 @@ def make_sweep(
     (job_dir / "job.sh").write_text("#!/bin/bash\nexec true\n", encoding="utf-8")
     for label in labels:
         (folder.path / "runs" / label).mkdir(parents=True)
-    write_small(folder.path / "sweep.json", _document(name, axes, specs, submitted_at, scheduler))
-    if handed_over:
-        hand_over(folder, 0, "12", len(specs))
+    write_json(folder.path / "sweep.json", _document(name, axes, specs, submitted_at, scheduler))
+    if submitted:
+        mark_submitted(folder, 0, "12", len(specs))
     return MadeSweep(folder, tuple(labels))
 
 
-def hand_over(folder: SweepFolder, job: int, job_id: str, elements: int, cancelled: Iterable[int] = ()) -> None:
+def mark_submitted(folder: SweepFolder, job: int, job_id: str, array_tasks: int, cancelled: Iterable[int] = ()) -> None:
     """Write submission.json."""
     submission = Submission(
         job_id=job_id,
         cluster="h200",
         scheduler="slurm",
         submitted_at=STARTED_AT - 60,
-        elements=elements,
+        array_tasks=array_tasks,
         cancelled=list(cancelled),
     )
     folder.write_submission(job, submission)
@@ -210,7 +209,7 @@ def retry(sweep: MadeSweep, label: str, *, known_attempts: int, job_id: str = "1
     again = spec.model_copy(update={"attempt_offset": known_attempts})
     job = job.model_copy(update={"job": 1, "array_tasks": [ArrayTask(index=0, runs=[again])]})
     (job_dir / "job.json").write_text(job.model_dump_json(), encoding="utf-8")
-    hand_over(sweep.folder, 1, job_id, 1)
+    mark_submitted(sweep.folder, 1, job_id, 1)
 
 
 def finish(sweep: MadeSweep, *, samples: int, chunks: int = 16) -> None:
@@ -279,7 +278,7 @@ def _document(
                 "gpus": 8,
                 "job": 0,
                 "index": index,
-                "planned_only": False,
+                "not_submitted": False,
                 "outcome": None,
                 "state_reason": "",
             }

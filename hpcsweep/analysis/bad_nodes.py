@@ -1,4 +1,4 @@
-"""Nodes on which different variants failed for a reason of the node."""
+"""Nodes on which different variants failed for reasons that the node may have caused."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,22 +9,31 @@ from hpcsweep.spec.phases import OutcomeKind
 NODE_REASONS = frozenset(
     {OutcomeKind.LOST, OutcomeKind.CRASHED, OutcomeKind.STALLED, OutcomeKind.MODEL_NOT_FOUND, OutcomeKind.PORT_IN_USE}
 )
-"""Outcomes that a node may be the cause of."""
+"""Outcomes that a node may cause."""
 
 VARIANTS_NEEDED = 2
-"""Different variants that must have failed on a node, and none completed there, before it is named."""
+"""Number of different variants that must have failed on a node before it is suspected."""
 
 
 @dataclass(frozen=True)
 class BadNode:
-    """A node, and why it is suspected."""
+    """A suspected node and the reason.
+
+    `variants`: how many failed there. `outcomes`: how they ended.
+    """
 
     node: str
-    reason: str
+    variants: int
+    outcomes: tuple[OutcomeKind, ...]
+
+    @property
+    def reason(self) -> str:
+        """The reason in words."""
+        return f"{self.variants} variants failed there ({', '.join(kind.value for kind in self.outcomes)})"
 
 
 def bad_nodes(runs: Sequence[RunRow]) -> list[BadNode]:
-    """Nodes on which at least two variants failed for a node's reason and none completed, the worst first."""
+    """Return the nodes on which at least two variants failed for such a reason and none completed, the worst first."""
     failed: dict[str, dict[str, OutcomeKind]] = {}
     good: set[str] = set()
     begun = {attempt.job_id for run in runs for attempt in run.attempts}
@@ -37,21 +46,21 @@ def bad_nodes(runs: Sequence[RunRow]) -> list[BadNode]:
     suspects = [(node, kinds) for node, kinds in failed.items() if len(kinds) >= VARIANTS_NEEDED and node not in good]
     suspects.sort(key=lambda item: -len(item[1]))
     return [
-        BadNode(node, f"{len(kinds)} variants failed there ({', '.join(sorted({k.value for k in kinds.values()}))})")
+        BadNode(node, len(kinds), tuple(sorted(set(kinds.values()), key=lambda kind: kind.value)))
         for node, kinds in suspects
     ]
 
 
 def _ends(run: RunRow, begun: set[str | None]) -> Iterator[tuple[str, OutcomeKind]]:
-    """(node, outcome) of each end of a run. `begun`: jobs in which an agent began something.
+    """Yield (node, outcome) of each end of a run. `begun`: jobs in which an agent started.
 
-    What an agent could not record, the scheduler told of: a node that was lost under it, or that started the job and
-    came to no agent at all (`not_run`): such a node takes one waiting job after the other.
+    Ends that no agent could record come from the scheduler: the node was lost, or it started the job but never the
+    agent (`not_run`). Such a node drains the queue, failing one waiting job after another.
     """
     for attempt in run.attempts:
         if attempt.host is not None and attempt.outcome is not None:
             yield attempt.host, attempt.outcome
-    if run.settled_by != "scheduler" or run.node is None or run.outcome is None:
+    if run.source != "scheduler" or run.node is None or run.outcome is None:
         return
     if run.outcome is not OutcomeKind.NOT_RUN or run.job not in begun:
         yield run.node, run.outcome

@@ -1,4 +1,4 @@
-"""Samples as columns: a million of them as arrays, where a million `SampleRow` objects would cost seconds."""
+"""Samples as columns: arrays instead of `SampleRow` objects, of which a million would take seconds to create."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -17,9 +17,9 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class SampleColumns:
-    """The samples of one workload of one attempt: the fields of `SampleRow`, each a column, all of one length.
+    """The samples of one workload of one attempt: one column per field of `SampleRow`, all of the same length.
 
-    In numeric columns NaN stands for None. `itl_s` and `error_detail` may be empty when they were not asked for.
+    Numeric columns have NaN for None. `itl_s` and `error_detail` are empty where they were not requested.
     """
 
     sample: Sequence[str]
@@ -45,12 +45,12 @@ class SampleColumns:
 
     @classmethod
     def from_rows(cls, rows: Sequence["SampleRow"]) -> "SampleColumns":
-        """The columns of `rows`, in their order."""
+        """Return the columns of `rows`, in their order."""
         return cls.from_lists({field.name: [getattr(row, field.name) for row in rows] for field in fields(cls)})
 
     @classmethod
     def from_lists(cls, lists: dict[str, Sequence[Any]]) -> "SampleColumns":
-        """The columns of plain lists by field name, as a query returns them; None becomes NaN where it is a number."""
+        """Return the columns of plain lists by field name; None becomes NaN in numeric columns."""
         columns: dict[str, Any] = dict(lists)
         for name in _FLOATS:
             columns[name] = np.array(lists[name], dtype=np.float64)

@@ -57,12 +57,12 @@ def _misled_by_cold(
         warm_percent = warm.get((c.workload, c.metric, c.reference, c.variant))
         if warm_percent is None or abs(c.percent.value - warm_percent) < MISLED_PERCENT:
             continue
-        cold_s = slowest.get((c.variant, c.workload), slowest.get((c.reference, c.workload), 0.0))
+        cold_s = max(slowest.get((arm, c.workload), 0.0) for arm in (c.variant, c.reference))
         yield Remark(
             "cold_in_average",
             c.variant,
             f"{by_id[c.variant].short_name} on {c.workload}: TPS {c.percent.value:+.1f}% against the baseline over all "
-            f"samples, {warm_percent:+.1f}% over warm ones; the average includes a {cold_s:.1f} s cold request",
+            f"samples, {warm_percent:+.1f}% over warm ones; the averages include a {cold_s:.1f} s cold request",
             {"workload": c.workload, "all_percent": c.percent.value, "warm_percent": warm_percent, "cold_s": cold_s},
         )
 

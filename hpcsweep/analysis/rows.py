@@ -1,18 +1,19 @@
-"""The typed rows that the analysis reads: what the store's queries return, and what an import gives.
+"""The typed rows that the analysis reads. The store's queries and the imports return them.
 
-Plain frozen dataclasses, so that the analysis knows nothing of databases. All times in seconds, all sizes in bytes.
+Plain frozen dataclasses, so that the analysis does not depend on the database. Times are in seconds, sizes in bytes.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hpcsweep.analysis.columns import SampleColumns
+from hpcsweep.plan.bound.deploy import BoundModel
 from hpcsweep.spec.phases import OutcomeKind, Phase, RunState, StallCause
 
 
 @dataclass(frozen=True)
 class PhaseRow:
-    """A phase of an attempt. `end_s` None: it was still in it when the attempt ended without a word."""
+    """A phase of an attempt. `end_s` None: the attempt ended during it without an end record."""
 
     phase: Phase
     start_s: float
@@ -23,7 +24,7 @@ class PhaseRow:
 
 @dataclass(frozen=True)
 class FactRow:
-    """A fact read on the way; the last of its name holds."""
+    """A fact read from logs or the server. Of several with the same name, the last one is valid."""
 
     name: str
     value: float | str | bool
@@ -33,7 +34,7 @@ class FactRow:
 
 @dataclass(frozen=True, slots=True)
 class SampleRow:
-    """One request. `itl_s` may be empty when only aggregates were asked for; see `itl_count`."""
+    """One request. `itl_s` is empty where the gaps between chunks were not requested."""
 
     sample: str
     index: int
@@ -56,11 +57,10 @@ class SampleRow:
 
 @dataclass(frozen=True)
 class WorkloadRow:
-    """A workload of one attempt. `left_out`: why it was not sent; then there are no samples.
+    """A workload of one attempt. `left_out`: why it was not sent; it has no samples then.
 
-    The samples stand in `samples`, or in `columns` where there may be many (a report over a large sweep): never in
-    both. `settings`: the workload as the experiment states it (`spec.workload.Workload` as JSON values); empty: not
-    known.
+    The samples are in `samples` or, where there may be many (a report over a large sweep), in `columns`; never in both.
+    `settings`: the workload as the experiment states it (`spec.workload.Workload` as JSON values); empty: not known.
     """
 
     workload: str
@@ -68,11 +68,13 @@ class WorkloadRow:
     left_out: str | None = None
     samples_total: int = 0
     samples: Sequence[SampleRow] = ()
-    durations_s: tuple[float, ...] = ()  # one per repeat of the workload; empty: it did not end
+    durations_s: tuple[float, ...] = ()  # one per repeat of the workload; empty: it did not complete
     warnings: tuple[str, ...] = ()
     client_figures: dict[str, float] = field(default_factory=dict)
     server_figures: dict[str, float] = field(default_factory=dict)
-    energy_j: tuple[float, ...] = ()  # by the counters of the GPUs' driver, one per repeat; empty: not of all repeats
+    energy_j: tuple[
+        float, ...
+    ] = ()  # from the driver's energy counters, one per repeat; empty: not known for all repeats
     telemetry: tuple[tuple[float, dict[str, float]], ...] = ()  # (t_s, figures)
     dataset_sha256: str | None = None
     columns: SampleColumns | None = None
@@ -81,7 +83,7 @@ class WorkloadRow:
 
 @dataclass(frozen=True)
 class AttemptRow:
-    """One try of a run. `outcome` None: it has not ended, or nobody knows."""
+    """One attempt of a run. `outcome` None: it has not ended, or its end is not known."""
 
     attempt: int
     host: str | None
@@ -113,13 +115,13 @@ class AttemptRow:
     attempt_dir: str = ""
 
     def fact(self, name: str) -> FactRow | None:
-        """The last fact of this name."""
+        """Return the last fact with this name; None: there are none."""
         return next((fact for fact in reversed(self.facts) if fact.name == name), None)
 
 
 @dataclass(frozen=True)
 class RunRow:
-    """One variant measured once in one sweep, with all its attempts, the last one being the one that counts."""
+    """One variant measured once in one sweep, with all its attempts. `last` is the attempt that counts."""
 
     run: str
     sweep: str
@@ -130,15 +132,15 @@ class RunRow:
     model: str
     gpus: int
     state: RunState
-    outcome: OutcomeKind | None  # of the run: the last attempt's, or what the scheduler said, or not_run
+    outcome: OutcomeKind | None  # of the last attempt, or from the scheduler, or not_run
     reason: str = ""
     simulated: bool = False
-    planned_only: bool = False  # stands in the experiment as not to be run, with its reason
+    not_submitted: bool = False  # documented in the experiment as not run, with its reason
     job: str | None = None
     node: str | None = None
     gpu_type: str | None = None
     nodes: int = 1
-    settled_by: str = ""  # the witness that decided on state and outcome; empty: not known
+    source: str = ""  # of state and outcome; empty: not known
     queued_s: float | None = None
     attempts: tuple[AttemptRow, ...] = ()
     server: dict[str, object] = field(default_factory=dict)  # `spec.server.ServerConfig` as JSON; empty: not known
@@ -153,7 +155,7 @@ class RunRow:
 
 @dataclass(frozen=True)
 class SweepRow:
-    """One submission of an experiment."""
+    """One submitted sweep of an experiment."""
 
     sweep: str
     experiment: str
@@ -170,3 +172,4 @@ class SweepRow:
     runs: tuple[RunRow, ...] = ()
     scripts: dict[str, str] = field(default_factory=dict)  # path -> text of what was submitted
     sweep_dir: str = ""
+    models: dict[str, BoundModel] = field(default_factory=dict)  # by the name or path that servers were given

@@ -16,6 +16,7 @@ from hpcsweep.analysis.decision.recommend import recommend
 from hpcsweep.analysis.findings import Findings
 from hpcsweep.analysis.findings.compared import Comparison
 from hpcsweep.analysis.findings.measured import SampleSet
+from hpcsweep.analysis.measured.bounds import with_bounds
 from hpcsweep.analysis.measured.cells import build_cells
 from hpcsweep.analysis.measured.costs import build_costs
 from hpcsweep.analysis.measured.metrics import METRICS, RUN_METRICS
@@ -33,7 +34,7 @@ def analyse(sweep: SweepRow) -> Findings:
     baseline = find_baseline(sweep)
     variants = build_variants(sweep, baseline)
     runs = build_runs(sweep.runs)
-    cells = build_cells(sweep.runs)
+    cells = with_bounds(build_cells(sweep.runs), sweep.runs, sweep.models)
     results = build_results(cells, [variant.variant for variant in variants])
     tables = MetricTables(results, cells)
     goal = read_goal(sweep.objective, tables.measured)
@@ -79,7 +80,7 @@ def _metrics(goal: Goal) -> list[str]:
 def _against_baseline(tables: MetricTables, baseline: str | None, goal: Goal) -> tuple[Comparison, ...]:
     """Compare every variant with the baseline, in one family per metric and sample set over all workloads.
 
-    There is no comparison on a workload that one of the two left out; the results have it as n/a.
+    A workload that one of the two left out has no comparison; the results have it as n/a.
     """
     comparisons: list[Comparison] = []
     if baseline is None:

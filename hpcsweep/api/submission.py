@@ -8,17 +8,9 @@ from typing import Any
 from hpcsweep.api.planning import Plan, plan
 from hpcsweep.api.session import open_session, warn
 from hpcsweep.errors import SpecError
+from hpcsweep.submit.client import SubmittedJob
 from hpcsweep.submit.client import submit as submit_sweep
 from hpcsweep.submit.factory import make_backend
-
-
-@dataclass(frozen=True)
-class SubmittedJob:
-    """One submission: its number in the sweep, the scheduler's job id, and its number of array tasks."""
-
-    number: int
-    job_id: str
-    array_tasks: int
 
 
 @dataclass(frozen=True)
@@ -65,7 +57,7 @@ def submit(experiment: str | Path | Plan, **options: Any) -> SubmittedSweep:
         path=submitted.sweep.path,
         cluster=planned.cluster,
         runs=planned.runs,
-        jobs=tuple(SubmittedJob(*job) for job in submitted.jobs),
+        jobs=submitted.jobs,
         refused=planned.refused,
         simulated=planned.simulated,
     )

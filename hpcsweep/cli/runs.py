@@ -38,7 +38,7 @@ def choose_run(home: Home, name: str) -> tuple[SweepFolder, str]:
     """Return the sweep and the label of the run that `name` means, as in `choose_runs`. Raises SpecError."""
     ((sweep, labels),) = choose_runs(home, [name])
     if labels is None:
-        examples = [str(run["label"]) for run in sweep.read_sweep()["runs"]][:6]
+        examples = [run.label for run in sweep.read_sweep().runs][:6]
         raise SpecError(
             f"{name} is a sweep; name one of its runs",
             code="run_expected",
@@ -50,7 +50,7 @@ def choose_run(home: Home, name: str) -> tuple[SweepFolder, str]:
 
 def find_run(sweep: SweepFolder, name: str) -> str:
     """Return the label of the run that `name` means. Raises SpecError with the nearest labels."""
-    labels = [str(run["label"]) for run in sweep.read_sweep()["runs"]]
+    labels = [run.label for run in sweep.read_sweep().runs]
     if name in labels:
         return name
     matches = [label for label in labels if label.startswith(name)]

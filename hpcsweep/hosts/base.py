@@ -1,4 +1,4 @@
-"""What hpcsweep needs of a host: run an argv, write files whole, make folders."""
+"""The contract of a host: run commands, write files atomically, create folders."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,17 +9,17 @@ from hpcsweep.schedulers.base import CommandResult
 FORBIDDEN_PREFIXES = (
     "SBATCH_", "SLURM_", "SALLOC_", "SRUN_", "SQUEUE_", "SACCT_", "SINFO_", "SCANCEL_", "SCONTROL_", "PBS_",
 )  # fmt: skip
-"""Variables of the caller that would silently change a submission or an answer, or come from a job around us.
+"""Variables that would change a submission or the output of a query, or that come from a surrounding job.
 
-SQUEUE_PARTITION, which people set for their own eyes, hides every job of another partition: it would be told as lost.
+SQUEUE_PARTITION, which users set for convenience, hides the jobs of all other partitions: they would count as lost.
 """
 
 KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "PBS_CONF_FILE", "PBS_SERVER", "PBS_DEFAULT")
-"""Variables with such a prefix that say where the scheduler is, or who asks."""
+"""Variables with such a prefix that are passed on: they locate the scheduler, or authenticate the user."""
 
 
 def leaks(name: str) -> bool:
-    """Whether a variable of this name must not reach a scheduler's command."""
+    """Return whether a variable of this name must not reach a scheduler's command."""
     return name.startswith(FORBIDDEN_PREFIXES) and name not in KEPT
 
 
@@ -29,24 +29,24 @@ class Host(Protocol):
     name: str
 
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: str | None = None) -> CommandResult:
-        """Run a command, never through a shell of ours. A command that is not there has exit code 127.
+        """Run a command, without a shell. A missing command gives exit code 127.
 
-        Raises HostError when the host itself cannot be reached.
+        Raises HostError if the host cannot be reached.
         """
         ...
 
     def make_folder(self, path: str, *, exist_ok: bool = True) -> None:
-        """Make a folder and its parents. Raises FileExistsError when it is there and `exist_ok` is False."""
+        """Create a folder and its parents. Raises FileExistsError if it exists and `exist_ok` is False."""
         ...
 
     def write_text(self, path: str, text: str, *, mode: int = 0o644) -> None:
-        """Write a file whole: beside, then renamed. Raises HostError."""
+        """Write a file atomically: to a temporary file, which is then renamed. Raises HostError."""
         ...
 
     def put_file(self, source: Path, path: str) -> None:
-        """Copy a file of this machine to the host, whole or not at all. Raises HostError."""
+        """Copy a file of this machine to the host atomically. Raises HostError."""
         ...
 
     def remove_tree(self, path: str) -> None:
-        """Remove a folder of ours and all below it; one that is not there is fine."""
+        """Remove one of our folders with its content; a missing folder is ignored."""
         ...

@@ -15,15 +15,15 @@ from hpcsweep.schedulers.base import CommandResult
 
 
 class LocalHost:
-    """Commands run here, files lie here."""
+    """Run commands and write files on this machine."""
 
     name = "local"
 
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: str | None = None) -> CommandResult:
-        """Run a command; see `Host.run`. Output that is no UTF-8 comes back with surrogates.
+        """Run a command; see `Host.run`. Output that is not UTF-8 is decoded with surrogates.
 
-        It runs in a session of its own: a command that is stopped takes what it started along, such as the qstat
-        of a hung server below a shell.
+        It runs in its own session, so that a time-out also stops its child processes, such as a qstat that hangs
+        below a shell.
         """
         env = {name: value for name, value in os.environ.items() if not leaks(name)}
         started = time.monotonic()
@@ -56,42 +56,44 @@ class LocalHost:
         return CommandResult(tuple(argv), process.returncode, stdout, stderr, time.monotonic() - started)
 
     def make_folder(self, path: str, *, exist_ok: bool = True) -> None:
-        """Make a folder and its parents; see `Host.make_folder`."""
+        """Create a folder and its parents; see `Host.make_folder`."""
         try:
             Path(path).mkdir(parents=True, exist_ok=exist_ok)
         except FileExistsError:
             if exist_ok:
-                raise HostError(f"{path} is there, but is no folder") from None
+                raise HostError(f"{path} exists, but is not a folder", code="not_a_folder") from None
             raise
         except OSError as exc:
-            raise HostError(f"{path}: folder cannot be made: {exc}", hint="see HPCSWEEP_HOME and --home") from exc
+            raise HostError(
+                f"cannot create folder {path}: {exc}", code="folder_not_created", hint="see HPCSWEEP_HOME and --home"
+            ) from exc
 
     def write_text(self, path: str, text: str, *, mode: int = 0o644) -> None:
-        """Write a file whole; see `Host.write_text`."""
+        """Write a file atomically; see `Host.write_text`."""
         target = Path(path)
-        beside = target.with_name(f".{target.name}.{os.getpid()}")
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_text(text, encoding="utf-8", errors="surrogateescape")
-            beside.chmod(mode)
-            beside.replace(target)
+            temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
+            temporary.chmod(mode)
+            temporary.replace(target)
         except OSError as exc:
             with contextlib.suppress(OSError):
-                beside.unlink()
-            raise HostError(f"{path} cannot be written: {exc}") from exc
+                temporary.unlink()
+            raise HostError(f"cannot write {path}: {exc}", code="file_not_written") from exc
 
     def put_file(self, source: Path, path: str) -> None:
         """Copy a file; see `Host.put_file`."""
         target = Path(path)
-        beside = target.with_name(f".{target.name}.{os.getpid()}")
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, beside)
-            beside.replace(target)
+            shutil.copyfile(source, temporary)
+            temporary.replace(target)
         except OSError as exc:
             with contextlib.suppress(OSError):
-                beside.unlink()
-            raise HostError(f"{source} cannot be copied to {path}: {exc}") from exc
+                temporary.unlink()
+            raise HostError(f"cannot copy {source} to {path}: {exc}", code="file_not_written") from exc
 
     def remove_tree(self, path: str) -> None:
         """Remove a folder; see `Host.remove_tree`."""

@@ -1,4 +1,4 @@
-"""Files on the other side of an SFTP session, which is not trusted: names, sizes and kinds are checked."""
+"""Read files through SFTP from a host that is not trusted: names, sizes and types are checked."""
 
 import errno
 import posixpath
@@ -17,7 +17,7 @@ _DEEPEST = 16
 _LONGEST_NAME_BYTES = 255
 _REQUEST_BYTES = 32 << 10
 _WINDOW_REQUESTS = 64
-"""Requests for pieces of a file that are under way at once: 2 MiB of memory, and so much for each round trip."""
+"""Concurrent requests for pieces of a file: 2 MiB of memory, and of data per round trip."""
 
 
 @dataclass(frozen=True)
@@ -30,43 +30,49 @@ class RemoteFile:
 
 
 def files_below(sftp: paramiko.SFTPClient, folder: str) -> Iterator[RemoteFile]:
-    """Every file below a folder; links are listed and not followed.
+    """Yield every file below a folder; links are listed but not followed.
 
-    Raises HostError for a name that cannot be one of a file in its folder: `../x` would be written elsewhere.
+    Raises HostError for a name that is not a plain file name: `../x` would be written elsewhere.
     """
     waiting = [("", 0)]
-    found = 0
+    count = 0
     while waiting:
         below, depth = waiting.pop()
         for entry in sftp.listdir_iter(posixpath.join(folder, below)):
-            found += 1
-            if found > _MOST_FILES:
-                raise HostError(f"{folder} over there lists more than {_MOST_FILES} files: refused")
+            count += 1
+            if count > _MOST_FILES:
+                raise HostError(
+                    f"remote folder {folder} lists more than {_MOST_FILES} files", code="remote_too_many_files"
+                )
             check_name(entry.filename, posixpath.join(folder, below))
             path = posixpath.join(below, entry.filename)
             mode = entry.st_mode or 0
             if stat.S_ISDIR(mode):
                 if depth >= _DEEPEST:
-                    raise HostError(f"{folder}/{path} over there is nested deeper than {_DEEPEST} folders: refused")
+                    raise HostError(
+                        f"remote folder {folder}/{path} is nested deeper than {_DEEPEST} folders",
+                        code="remote_too_deep",
+                    )
                 waiting.append((path, depth + 1))
             else:
                 yield RemoteFile(path, max(0, entry.st_size or 0), stat.S_ISREG(mode))
 
 
 def check_name(name: str, folder: str) -> None:
-    """Raise HostError unless `name` can be the name of one file."""
+    """Raise HostError unless `name` is a plain file name."""
     plain = bool(name) and name not in (".", "..") and "/" not in name and name.isprintable()
     if not plain or len(name.encode("utf-8", "replace")) > _LONGEST_NAME_BYTES:
         raise HostError(
-            f"{one_line(folder)} over there lists a file {name[:100]!a}: refused, nothing of it was written",
-            hint="no file of a sweep has such a name: is this host, and the folder on it, yours alone?",
+            f"remote folder {one_line(folder)} lists an invalid file name, {name[:100]!a}; nothing was written",
+            code="remote_file_name",
+            hint="no file of a sweep has such a name: check that only you can write to this folder of the host",
         )
 
 
 def copy_from(sftp: paramiko.SFTPClient, path: str, offset: int, target: IO[bytes], limit_bytes: int) -> int:
-    """Write what a file has from byte `offset` on to `target`; bytes that were written, at most `limit_bytes`.
+    """Copy a file from byte `offset` to `target`; return the number of bytes, at most `limit_bytes`.
 
-    Raises OSError when it is no regular file, or shorter than it says itself.
+    Raises OSError if it is not a regular file, or is shorter than its stated size.
     """
     with sftp.open(path, "rb") as stream:
         attributes = stream.stat()

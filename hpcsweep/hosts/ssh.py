@@ -1,4 +1,4 @@
-"""A login node over SSH: commands by exec, files by SFTP. Host keys are verified; nothing unknown is accepted."""
+"""Use a login node over SSH: commands by exec, files by SFTP. Host keys are verified; unknown keys are rejected."""
 
 import os
 import posixpath
@@ -25,16 +25,16 @@ from hpcsweep.spec.cluster import Ssh
 from hpcsweep.terminal_text import one_line
 
 _BROKEN = (paramiko.SSHException, EOFError, TimeoutError, ConnectionError, ValueError, IndexError, struct.error)
-"""The connection is lost, or what comes over it is no SFTP."""
+"""The connection is lost, or the data received is not SFTP."""
 _SILENCE_S = 10.0
-"""A file operation without a byte for so long means that the connection is lost without a word."""
+"""Time without data after which a file operation counts as a lost connection."""
 _OUTPUT_LIMIT_BYTES = 64 << 20
-"""Of a command over there; squeue of a hundred thousand jobs prints less."""
+"""Limit for the output of a remote command; squeue prints less for a hundred thousand jobs."""
 _NO_NEW_TRY_S = 10.0
-"""A host that could not be reached is not tried again before: one command asks it several times."""
+"""Time before the next attempt to reach a host: one hpcsweep command may use it several times."""
 
-# Login files on that side may set SBATCH_PARTITION or SQUEUE_PARTITION: what must not leak here must not leak there.
-# `sh -c`, since the login shell over there may be a csh.
+# Remote login files may set SBATCH_PARTITION or SQUEUE_PARTITION: the same variables are removed as on this machine.
+# `sh -c`, because the remote login shell may be a csh.
 CLEAN = (
     "for name in $(env | sed -n 's/^\\([A-Z][A-Z0-9_]*\\)=.*/\\1/p'); do case $name in "
     f"{'|'.join(KEPT)}) ;; {'|'.join(f'{prefix}*' for prefix in FORBIDDEN_PREFIXES)}) unset $name ;; "
@@ -43,7 +43,7 @@ CLEAN = (
 
 
 class SshHost:
-    """One connection, opened when it is first needed and kept until `close`."""
+    """One connection, opened on first use and kept until `close`."""
 
     def __init__(self, ssh: Ssh) -> None:
         self._ssh = ssh
@@ -56,13 +56,13 @@ class SshHost:
 
     @property
     def user(self) -> str:
-        """Who logs in there: by the profile, else by the SSH configuration. Raises HostError."""
+        """Return the remote user name: from the profile, else from the SSH configuration. Raises HostError."""
         return self._ssh.user or self._resolved().user
 
     def run(self, argv: Sequence[str], *, timeout_s: float, stdin: str | None = None) -> CommandResult:
-        """Run a command; see `Host.run`. The remote shell gets it quoted, word by word.
+        """Run a command; see `Host.run`. Every word is quoted for the remote shell.
 
-        Raises LinkLost when the connection broke after the command was sent: it may have run.
+        Raises LinkLost if the connection broke after the command was sent: it may have run.
         """
         started = time.monotonic()
         transport = self._connected()
@@ -79,11 +79,14 @@ class SshHost:
         except (paramiko.SSHException, EOFError, OSError) as exc:
             self.close()
             kind = LinkLost if sent else HostError
-            raise kind(f"{self.name}: {argv[0]}: {one_line(str(exc)) or type(exc).__name__}") from exc
+            raise kind(
+                f"{self.name}: {argv[0]}: {one_line(str(exc)) or type(exc).__name__}",
+                code="connection_lost" if sent else "ssh_failed",
+            ) from exc
         return CommandResult(tuple(argv), code, _text(stdout), _text(stderr), time.monotonic() - started)
 
     def make_folder(self, path: str, *, exist_ok: bool = True) -> None:
-        """Make a folder and its parents; see `Host.make_folder`."""
+        """Create a folder and its parents; see `Host.make_folder`."""
         with self._files(path) as sftp:
             parts = path.split("/")
             for number in range(2, len(parts)):
@@ -91,35 +94,35 @@ class SshHost:
             _mkdir(sftp, path, exist_ok=exist_ok)
 
     def write_text(self, path: str, text: str, *, mode: int = 0o644) -> None:
-        """Write a file whole; see `Host.write_text`."""
-        beside = _beside(path)
+        """Write a file atomically; see `Host.write_text`."""
+        temporary = _temporary(path)
         with self._files(path) as sftp:
-            with sftp.open(beside, "wb") as stream:
+            with sftp.open(temporary, "wb") as stream:
                 stream.write(text.encode("utf-8", "surrogateescape"))
-            sftp.chmod(beside, mode)
-            sftp.posix_rename(beside, path)
+            sftp.chmod(temporary, mode)
+            sftp.posix_rename(temporary, path)
 
     def put_file(self, source: Path, path: str) -> None:
         """Copy a file to the host; see `Host.put_file`."""
-        beside = _beside(path)
+        temporary = _temporary(path)
         with self._files(path) as sftp:
-            sftp.put(str(source), beside)
-            sftp.chmod(beside, source.stat().st_mode & 0o777)
-            sftp.posix_rename(beside, path)
+            sftp.put(str(source), temporary)
+            sftp.chmod(temporary, source.stat().st_mode & 0o777)
+            sftp.posix_rename(temporary, path)
 
     def remove_tree(self, path: str) -> None:
         """Remove a folder; see `Host.remove_tree`."""
         if not posixpath.isabs(path) or len(path.strip("/").split("/")) < 2:
-            raise HostError(f"{self.name}: {path} is no folder that hpcsweep would remove")
+            raise HostError(f"{self.name}: {path} is not a folder that hpcsweep may remove", code="folder_not_ours")
         self.run(["rm", "-rf", "--", path], timeout_s=60)
 
     def files_below(self, path: str) -> Iterator[RemoteFile]:
-        """Every file below a folder; see `remote_files.files_below`. Raises HostError."""
+        """Yield every file below a folder; see `remote_files.files_below`. Raises HostError."""
         with self._files(path) as sftp:
             yield from remote_files.files_below(sftp, path)
 
     def copy_from(self, path: str, offset: int, target: IO[bytes], limit_bytes: int) -> int:
-        """Write what a file has from a byte offset on to `target`; bytes that were written. Raises HostError."""
+        """Copy a file from a byte offset to `target`; return the number of bytes. Raises HostError."""
         with self._files(path) as sftp:
             return remote_files.copy_from(sftp, path, offset, target, limit_bytes)
 
@@ -132,17 +135,17 @@ class SshHost:
     @contextmanager
     def _files(self, path: str) -> Iterator[paramiko.SFTPClient]:
         try:
-            transport = self._connected()  # closes an SFTP session whose connection is gone
+            transport = self._connected()  # closes an SFTP session whose connection was lost
             if self._sftp is None:
                 self._sftp = paramiko.SFTPClient.from_transport(transport)
                 if self._sftp is None:
-                    raise paramiko.SSHException("no SFTP over there")
+                    raise paramiko.SSHException("the host has no SFTP")
                 if (channel := self._sftp.get_channel()) is not None:
                     channel.settimeout(_SILENCE_S)
             yield self._sftp
         except FileExistsError:
             raise
-        except HostError:  # in the middle of a listing: answers that nobody waits for any more are on their way
+        except HostError:  # a list was abandoned midway: replies to it are still arriving
             if self._sftp is not None:
                 self._sftp.close()
                 self._sftp = None
@@ -150,10 +153,12 @@ class SshHost:
         except (*_BROKEN, OSError) as exc:
             if isinstance(exc, _BROKEN):
                 self.close()
-            raise HostError(f"{self.name}: {one_line(path)}: {one_line(str(exc)) or type(exc).__name__}") from exc
+            raise HostError(
+                f"{self.name}: {one_line(path)}: {one_line(str(exc)) or type(exc).__name__}", code="sftp_failed"
+            ) from exc
 
     def _connected(self) -> paramiko.Transport:
-        """The connection, made when there is none that lives. Raises HostError; for a while without a new try."""
+        """Return the connection, opened if there is none. Raises HostError, for some seconds without a new attempt."""
         with self._connecting:
             if self._failed is not None and time.monotonic() - self._failed[0] < _NO_NEW_TRY_S:
                 raise self._failed[1]
@@ -178,7 +183,7 @@ class SshHost:
 
 
 def _collect(channel: paramiko.Channel, deadline: float) -> tuple[bytes, bytes, int | None]:
-    """Output and exit code; the code is None when the deadline came first (the command may go on over there)."""
+    """Return output and exit code; the code is None after the deadline (the remote command may still be running)."""
     stdout, stderr = bytearray(), bytearray()
     while True:
         moved = False
@@ -199,12 +204,12 @@ def _collect(channel: paramiko.Channel, deadline: float) -> tuple[bytes, bytes, 
 
 
 def _exit_code(channel: paramiko.Channel) -> int:
-    """The exit code; -1: a signal ended the command. Raises EOFError when the link broke before it was told."""
+    """Return the exit code; -1: a signal ended the command. Raises EOFError if the connection broke before."""
     code = channel.recv_exit_status()
     if code == -1:
         transport = channel.get_transport()
         deadline = time.monotonic() + 1.0
-        while transport.is_active() and time.monotonic() < deadline:  # its thread may still be at it
+        while transport.is_active() and time.monotonic() < deadline:  # its thread may not have noticed yet
             time.sleep(0.05)
         if not transport.is_active():
             raise EOFError("the connection broke")
@@ -216,17 +221,17 @@ def _mkdir(sftp: paramiko.SFTPClient, path: str, *, exist_ok: bool) -> None:
         sftp.mkdir(path, 0o770 if _shared_with_a_group(sftp, posixpath.dirname(path)) else 0o700)
     except OSError:
         try:
-            there = stat.S_ISDIR(sftp.stat(path).st_mode or 0)
+            exists = stat.S_ISDIR(sftp.stat(path).st_mode or 0)
         except OSError:
-            there = False
-        if not there:
+            exists = False
+        if not exists:
             raise
         if not exist_ok:
             raise FileExistsError(path) from None
 
 
 def _shared_with_a_group(sftp: paramiko.SFTPClient, path: str) -> bool:
-    """Whether a folder was given to a Unix group on purpose: what is below it is for that group too."""
+    """Return whether a folder is deliberately shared with a Unix group, as new folders below it will be."""
     try:
         mode = sftp.stat(path).st_mode or 0
     except OSError:
@@ -234,7 +239,7 @@ def _shared_with_a_group(sftp: paramiko.SFTPClient, path: str) -> bool:
     return bool(mode & stat.S_ISGID and mode & stat.S_IWGRP)
 
 
-def _beside(path: str) -> str:
+def _temporary(path: str) -> str:
     folder, name = posixpath.split(path)
     return posixpath.join(folder, f".{name}.{os.getpid()}")
 

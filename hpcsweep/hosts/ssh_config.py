@@ -1,4 +1,4 @@
-"""What `ssh HOST` itself would do: the user's SSH configuration as OpenSSH resolves it (`ssh -G`)."""
+"""Read the user's SSH configuration as OpenSSH resolves it (`ssh -G`)."""
 
 import getpass
 import os
@@ -17,9 +17,9 @@ _RESOLVE_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True)
 class SshOptions:
-    """How a host is reached. `host_key_name`: the name under which its key is in the files of `known_hosts`.
+    """Options of a connection. `host_key_name`: the name of the host's key in the files of `known_hosts`.
 
-    `identity_files`, `certificate_files`: those that exist. `proxy_command`: None: a TCP connection.
+    `identity_files`, `certificate_files`: those that exist. `proxy_command` None: connect over TCP.
     """
 
     hostname: str
@@ -35,31 +35,31 @@ class SshOptions:
 
 
 def read_options(ssh: Ssh) -> SshOptions:
-    """Return the options for a host of a cluster profile, whose own keys come before the SSH configuration.
+    """Return the options for a host of a cluster profile. Keys of the profile override the SSH configuration.
 
     `Include`, `Match`, tokens, several IdentityFiles and ProxyJump are resolved by OpenSSH. Raises HostError.
     """
     lines = _resolved(ssh)
-    found: dict[str, list[str]] = {}
+    values: dict[str, list[str]] = {}
     for line in lines:
         key, _, value = line.partition(" ")
-        found.setdefault(key.lower(), []).append(value.strip())
-    return options_from(ssh, found)
+        values.setdefault(key.lower(), []).append(value.strip())
+    return options_from(ssh, values)
 
 
-def options_from(ssh: Ssh, found: Mapping[str, Sequence[str]]) -> SshOptions:
-    """Return the options from what `ssh -G` printed: keyword in lower case -> its values, in order."""
+def options_from(ssh: Ssh, printed: Mapping[str, Sequence[str]]) -> SshOptions:
+    """Return the options from the output of `ssh -G`: keyword in lower case -> its values, in order."""
 
-    def one(key: str, default: str) -> str:
-        return next((value for value in found.get(key, ()) if value), default)
+    def first(key: str, default: str) -> str:
+        return next((value for value in printed.get(key, ()) if value), default)
 
-    hostname = one("hostname", ssh.host)
-    port = ssh.port or int(one("port", "22"))
-    user = ssh.user or one("user", getpass.getuser())
+    hostname = first("hostname", ssh.host)
+    port = ssh.port or int(first("port", "22"))
+    user = ssh.user or first("user", getpass.getuser())
     tokens = {"%": "%", "h": hostname, "p": str(port), "r": user, "n": ssh.host, "d": str(Path.home())}
     tokens |= {
         "u": getpass.getuser(),
-        "k": one("hostkeyalias", ssh.host),
+        "k": first("hostkeyalias", ssh.host),
         "i": str(os.getuid()),
         "L": os.uname().nodename,
     }
@@ -70,11 +70,11 @@ def options_from(ssh: Ssh, found: Mapping[str, Sequence[str]]) -> SshOptions:
 
     known_hosts = [ssh.known_hosts] if ssh.known_hosts else []
     for key in () if known_hosts else ("userknownhostsfile", "globalknownhostsfile"):
-        for value in found.get(key, ()):
+        for value in printed.get(key, ()):
             known_hosts += shlex.split(value)
-    alias = one("hostkeyalias", "")
-    jump = one("proxyjump", "none")
-    command = one("proxycommand", "none")
+    alias = first("hostkeyalias", "")
+    jump = first("proxyjump", "none")
+    command = first("proxycommand", "none")
     if command.lower() == "none":
         proxy = jump_command(hostname, port, jump)
     else:
@@ -85,21 +85,21 @@ def options_from(ssh: Ssh, found: Mapping[str, Sequence[str]]) -> SshOptions:
         user=user,
         host_key_name=alias or (hostname if port == 22 else f"[{hostname}]:{port}"),
         known_hosts=paths(known_hosts),
-        identity_files=paths([ssh.key_file] if ssh.key_file else found.get("identityfile", ())),
-        certificate_files=paths(found.get("certificatefile", ())),
-        identities_only=one("identitiesonly", "no") == "yes" or ssh.key_file is not None,
-        use_agent=one("identityagent", "SSH_AUTH_SOCK").lower() != "none",
+        identity_files=paths([ssh.key_file] if ssh.key_file else printed.get("identityfile", ())),
+        certificate_files=paths(printed.get("certificatefile", ())),
+        identities_only=first("identitiesonly", "no") == "yes" or ssh.key_file is not None,
+        use_agent=first("identityagent", "SSH_AUTH_SOCK").lower() != "none",
         proxy_command=proxy,
     )
 
 
 def jump_command(hostname: str, port: int, jump: str) -> str | None:
-    """Return `ssh -W` for a ProxyJump, so that ssh itself verifies the jump host's key; None: there is no jump."""
+    """Return `ssh -W` for a ProxyJump, so that ssh itself verifies the key of the jump host. None: no jump host."""
     if jump.lower() in ("", "none"):
         return None
     *before, last = jump.split(",")
     if ":" in last and "//" not in last:
-        last = f"ssh://{last}"  # the only form with a port that ssh takes as its destination
+        last = f"ssh://{last}"  # the only form with a port that ssh accepts as destination
     words = ["ssh", "-o", "BatchMode=yes", *_config_argument(), *(["-J", ",".join(before)] if before else [])]
     return shlex.join([*words, "-W", f"{hostname}:{port}", last])
 
@@ -111,20 +111,22 @@ def _resolved(ssh: Ssh) -> list[str]:
     answer = LocalHost().run([*argv, "--", ssh.host], timeout_s=_RESOLVE_TIMEOUT_S)
     if answer.exit_code == 127:
         raise HostError(
-            f"{ssh.host}: `ssh` is not installed here, and reads the SSH configuration for hpcsweep",
+            f"{ssh.host}: `ssh` is not installed here; hpcsweep uses it to read the SSH configuration",
+            code="ssh_not_installed",
             hint="install the OpenSSH client",
         )
     if answer.exit_code != 0:
         raise HostError(
             f"{ssh.host}: `ssh -G` cannot read the SSH configuration",
+            code="ssh_configuration",
             detail=answer.stderr,
-            hint=f"`ssh {ssh.host} true` must work",
+            hint=f"make sure that `ssh {ssh.host} true` works",
         )
     return answer.stdout.splitlines()
 
 
 def _config_argument() -> list[str]:
-    """ssh takes the home folder from the user database; where $HOME is another one, it is the one that is meant."""
+    """Return the option for $HOME/.ssh/config, if $HOME is not the home folder of the user database, which ssh uses."""
     home = Path.home()
     if home == Path(pwd.getpwuid(os.getuid()).pw_dir):
         return []
@@ -140,11 +142,11 @@ def _expand(value: str, tokens: Mapping[str, str]) -> Path:
 
 def _replace_tokens(text: str, tokens: Mapping[str, str]) -> str:
     parts = text.split("%")
-    found = [parts[0]]
+    replaced = [parts[0]]
     rest = iter(parts[1:])
     for part in rest:
         if part == "":  # `%%`
-            found += ["%", next(rest, "")]
+            replaced += ["%", next(rest, "")]
         else:
-            found.append(tokens.get(part[0], f"%{part[0]}") + part[1:])
-    return "".join(found)
+            replaced.append(tokens.get(part[0], f"%{part[0]}") + part[1:])
+    return "".join(replaced)

@@ -1,4 +1,4 @@
-"""An authenticated SSH transport, as `ssh` would make it: the host's key verified, then keys, agent and prompts."""
+"""Open an authenticated SSH transport as `ssh` does: verify the host key, then try keys, agent and prompts."""
 
 import getpass
 import socket
@@ -16,13 +16,13 @@ from hpcsweep.terminal_text import one_line, printable
 
 CONNECT_TIMEOUT_S = 10.0
 _PROMPT_TIMEOUT_S = 120.0
-"""For a person who types a code or approves a push on a phone."""
+"""For a user who types a code, or approves the login on a phone."""
 _KEEPALIVE_S = 15
 _PROXY_GRACE_S = 2.0
 
 
 class _Proxy(paramiko.ProxyCommand):
-    """A proxy command that leaves nothing behind: paramiko's own neither waits for its process nor closes its pipes."""
+    """A proxy command that is cleaned up: that of paramiko neither waits for its process nor closes its pipes."""
 
     def close(self) -> None:
         """End the process, wait for it and close its pipes. May be called more than once."""
@@ -40,7 +40,7 @@ class _Proxy(paramiko.ProxyCommand):
 
 def open_transport(name: str, options: SshOptions) -> paramiko.Transport:
     """Connect and log in. `name`: of the host, for errors. Raises HostError."""
-    hint = f"`ssh {name} true` must work; an unknown host key is never accepted"
+    hint = f"make sure that `ssh {name} true` works; unknown host keys are not accepted"
     transport: paramiko.Transport | None = None
     try:
         transport = paramiko.Transport(_socket(options))
@@ -52,7 +52,11 @@ def open_transport(name: str, options: SshOptions) -> paramiko.Transport:
     except (paramiko.SSHException, OSError, EOFError, ValueError) as exc:
         if transport is not None:
             transport.close()
-        raise HostError(f"{name}: no SSH connection: {one_line(str(exc)) or type(exc).__name__}", hint=hint) from exc
+        raise HostError(
+            f"{name}: cannot connect over SSH: {one_line(str(exc)) or type(exc).__name__}",
+            code="ssh_failed",
+            hint=hint,
+        ) from exc
     except BaseException:
         if transport is not None:
             transport.close()
@@ -71,7 +75,7 @@ def _verify_host(transport: paramiko.Transport, options: SshOptions) -> None:
     for path in options.known_hosts:
         _load_host_keys(known, path)
     keys = known.lookup(options.host_key_name)
-    if keys:  # ask for a kind of key that is known, as ssh does
+    if keys:  # request a type of key that is known, as ssh does
         security = transport.get_security_options()
         kinds = [kind for kind in security.key_types if kind in keys or (kind.startswith("rsa-") and "ssh-rsa" in keys)]
         security.key_types = [*kinds, *(kind for kind in security.key_types if kind not in kinds)]
@@ -89,7 +93,7 @@ def _verify_host(transport: paramiko.Transport, options: SshOptions) -> None:
 
 
 def _load_host_keys(known: paramiko.HostKeys, path: Path) -> None:
-    """Read the lines of a known_hosts file that paramiko understands: certificate authorities and the like are not."""
+    """Read the lines of a known_hosts file that paramiko supports; certificate authorities are not among them."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -124,20 +128,19 @@ def _log_in(transport: paramiko.Transport, options: SshOptions, name: str) -> No
                 continue
             if transport.is_authenticated():
                 return
-            break  # accepted, and the server asks for a further step
+            break  # accepted, but the server requires a further step
     if "keyboard-interactive" in allowed or "password" in allowed:
         if not sys.stdin.isatty():
             raise HostError(
-                f"{name}: the login asks for {' or '.join(allowed)}, and there is no terminal to ask at",
-                hint="run the command in a terminal, or set up a key that suffices",
+                f"{name}: the login requires {' or '.join(allowed)}, but there is no terminal for the prompt",
+                code="ssh_needs_terminal",
+                hint="run the command in a terminal, or set up a key for this login",
             )
         transport.auth_timeout = _PROMPT_TIMEOUT_S
         _answer_prompts(transport, options, name, allowed)
         if transport.is_authenticated():
             return
-    raise paramiko.AuthenticationException(
-        f"{options.user} may not log in: refused {', '.join(tried) or 'without a key to try'}"
-    )
+    raise paramiko.AuthenticationException(f"login of {options.user} refused (tried: {', '.join(tried) or 'no key'})")
 
 
 def _allowed(transport: paramiko.Transport, user: str) -> list[str]:
@@ -169,12 +172,12 @@ def _ask(prompt: str, *, echo: bool) -> str:
 
 
 def _keys(options: SshOptions) -> Iterator[tuple[str, paramiko.PKey]]:
-    """Keys in the order of ssh: the agent's that are named in the configuration, the files, the agent's others."""
+    """Yield keys in the order of ssh: agent keys named in the configuration, files, the other agent keys."""
     agent = list(paramiko.Agent().get_keys()) if options.use_agent else []
     named = {blob for path in options.identity_files if (blob := _public_blob(path)) is not None}
     for key in agent:
         if key.get_base64() in named:
-            yield f"the agent's key {key.comment or key.get_name()}", key
+            yield f"agent key {key.comment or key.get_name()}", key
     in_agent = {key.get_base64() for key in agent}
     for path in options.identity_files:
         if _public_blob(path) in in_agent:
@@ -190,17 +193,17 @@ def _keys(options: SshOptions) -> Iterator[tuple[str, paramiko.PKey]]:
     if not options.identities_only:
         for key in agent:
             if key.get_base64() not in named:
-                yield f"the agent's key {key.comment or key.get_name()}", key
+                yield f"agent key {key.comment or key.get_name()}", key
 
 
 def _certificates(path: Path, options: SshOptions) -> list[Path]:
-    """CertificateFiles for this key, by their name where there are several keys. KEY-cert.pub is loaded with KEY."""
+    """Return the CertificateFiles for this key, by name if there are several keys. KEY-cert.pub is loaded with KEY."""
     alone = len(options.identity_files) == 1
-    return [one for one in options.certificate_files if alone or one.name.startswith(path.name)]
+    return [file for file in options.certificate_files if alone or file.name.startswith(path.name)]
 
 
 def _public_blob(path: Path) -> str | None:
-    """The base64 of KEY.pub; None: there is no such file."""
+    """Return the base64 of KEY.pub. None: the file does not exist."""
     try:
         words = path.with_name(f"{path.name}.pub").read_text(encoding="utf-8", errors="replace").split()
     except OSError:
@@ -209,7 +212,7 @@ def _public_blob(path: Path) -> str | None:
 
 
 def _load_key(path: Path, certificate: Path | None = None) -> paramiko.PKey | None:
-    """The private key in a file; None: it cannot be used here. A passphrase is asked for at a terminal."""
+    """Return the private key in a file. None: it cannot be used. Prompts for a passphrase at a terminal."""
     try:
         key = _read_key(path)
         if key is not None and certificate is not None:
@@ -224,7 +227,7 @@ def _read_key(path: Path) -> paramiko.PKey | None:
         return paramiko.PKey.from_path(path)
     except paramiko.PasswordRequiredException:
         pass
-    except (TypeError, ValueError) as exc:  # how cryptography tells of a key with a passphrase
+    except (TypeError, ValueError) as exc:  # how cryptography reports a key with a passphrase
         if not any(word in str(exc).lower() for word in ("password", "encrypted")):
             return None
     if not sys.stdin.isatty():

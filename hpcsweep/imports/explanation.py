@@ -1,4 +1,4 @@
-"""Explain a log of a server, of a job or of a scheduler: phases with their times, facts, the reason, a hint. Pure."""
+"""Explain the log of a server, job or scheduler: phases with times, facts, the reason of a failure, a hint. Pure."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,14 +14,14 @@ from hpcsweep.imports.documents.scheduler_messages import SchedulerMessages
 from hpcsweep.spec.phases import OutcomeKind, Phase
 
 _LOOKED_AT = 2_000
-"""Lines by which the engine is recognised."""
+"""Lines from which the engine is recognised."""
 _TAIL = 5
 _BANNER_WEIGHT = 100
 
 
 @dataclass(frozen=True)
 class PhaseSpan:
-    """One phase. Seconds since the first time in the log; None: the log has no times, or the phase did not end."""
+    """A phase, in seconds since the first time in the log; None: no times in the log, or the phase did not end."""
 
     phase: Phase
     start_s: float | None
@@ -33,11 +33,11 @@ class PhaseSpan:
 class LogExplanation:
     """What a log shows.
 
-    `engine`: None: none was recognised. `recognised`: from the log, rather than named. `lines`: read. `lasted_s`: from
-    the first to the last time in it; None: no times. `ready`: the server came to answer. `phase`: the last one.
-    `outcome` None: nothing that ended anything was found. `scheduler`: the one whose text gave the reason; None: none.
-    `evidence`: the line of the reason; `evidence_line`: its
-    number, from 1; None: the reason is not from one line. `tail`: the last lines, where no reason was found.
+    `engine` None: not recognised. `recognised`: from the log, rather than given. `lines`: number of lines read.
+    `lasted_s`: from the first to the last time in the log; None: no times. `ready`: the server became ready. `phase`:
+    the last phase. `outcome` None: no failure was found. `scheduler`: the scheduler whose text gave the reason; None:
+    none. `code`: id of the hint. `evidence`: the line of the reason; `evidence_line`: its number, from 1; None: the
+    reason is not from a single line. `tail`: the last lines, if no reason was found.
     """
 
     engine: str | None
@@ -73,7 +73,7 @@ class RecordedEnd:
 
 @dataclass
 class _NoPatterns:
-    """Reads a log of a program that is not known: exceptions and hints only."""
+    """The patterns for the log of an unknown program, of which only exceptions and hints are read."""
 
     name: str = ""
     phase_patterns: Sequence[PhasePattern] = ()
@@ -91,7 +91,7 @@ class _PhaseStart:
 
 @dataclass
 class _LogScan:
-    """What is collected while the lines go by: nothing that grows with the log."""
+    """The state of a scan through a log; its size does not grow with the log."""
 
     reader: LogReader
     times: LogTimes = field(default_factory=LogTimes)
@@ -105,9 +105,9 @@ _READY = re.compile(r"Application startup complete\.|The server is fired up and 
 
 
 def explain(lines: Iterable[str], engine: str | None = None) -> LogExplanation:
-    """Read the lines of a log once and say what they show.
+    """Read the lines of a log once and explain them.
 
-    `engine`: its name; None: it is recognised from the first lines. Raises EngineError for a name that is not known.
+    `engine`: its name; None: recognise it from the first lines. Raises EngineError for an unknown name.
     """
     stream = iter(lines)
     if engine is None:
@@ -123,7 +123,7 @@ def explain(lines: Iterable[str], engine: str | None = None) -> LogExplanation:
 
 
 def recognise(lines: Iterable[str]) -> str | None:
-    """Return the name of the engine that wrote these lines; None: none of the built-in ones."""
+    """Return the name of the engine that wrote these lines; None: not recognised."""
     known = engines()
     scores = dict.fromkeys(known, 0)
     for line in lines:
@@ -158,7 +158,7 @@ def _explanation(reading: _LogScan, engine: str | None, *, recognised: bool) -> 
     if message is not None and (failure is None or engine is None):
         outcome, reason, hint = message.outcome or outcome, message.reason, message.hint or hint
         failure = None
-    ready = reading.ready and outcome is not OutcomeKind.PORT_IN_USE  # uvicorn starts the application, then it binds
+    ready = reading.ready and outcome is not OutcomeKind.PORT_IN_USE  # uvicorn starts the application before it binds
     return LogExplanation(
         engine=engine,
         recognised=recognised and engine is not None,
@@ -186,7 +186,7 @@ def _verdict(failure: FailureSeen | None) -> tuple[OutcomeKind | None, str, str]
 
 
 def _spans(reading: _LogScan) -> Iterator[PhaseSpan]:
-    """The phases in their order; the first began with the log, and only those that another followed have ended."""
+    """Yield the phases in order; the first begins with the log, and a phase ends only when another follows."""
     if not reading.entered:
         return
     begun = [_PhaseStart(Phase.LAUNCH, None if reading.times.now_s is None else 0.0, ""), *reading.entered]

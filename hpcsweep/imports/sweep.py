@@ -1,7 +1,7 @@
-"""Imported results as a sweep that the store ingests: one run a configuration, nothing invented.
+"""Convert imported results to a sweep that the store can ingest, with one run per configuration.
 
-A table of samples and a detailed result file give samples. A block of averages gives the averages that it prints, as
-figures of the client without any sample, and is marked as such.
+Sample tables and detailed result files give samples. A block of averages gives only those averages, as figures of the
+client without samples, and a warning states that.
 """
 
 import re
@@ -32,7 +32,7 @@ from hpcsweep.spec.sweep import IMPORTED_FROM, NotRunEntry, SweepFile, SweepRunE
 AXIS = "config"
 CLIENT = "imported"
 HOST = "imported"
-_NOTE = "Imported: measured and written down by others."
+_NOTE = "Imported: measured with another tool."
 _NOT_IN_A_LABEL = re.compile(r"[^A-Za-z0-9._+=-]+")
 _LABEL_LENGTH = 80
 
@@ -51,9 +51,9 @@ class _ImportedWorkload:
 
 @dataclass
 class _ImportedRun:
-    """One run: a block, all tables of samples under one heading, or one repeat of a swept configuration.
+    """A run: a block, all sample tables under one heading, or one repeat of a swept configuration.
 
-    `repeat`: as the tool numbers it; None: no repeat is stated. `failed`: why it has no result.
+    `repeat`: the tool's number; None: not stated. `failed`: why it does not have a result.
     """
 
     label: str
@@ -67,7 +67,7 @@ class _ImportedRun:
 
 @dataclass(frozen=True)
 class ImportedSweep:
-    """sweep.json and, by run label, the events of its one attempt. `left_out`: what could not become a run, and why."""
+    """A sweep.json and, by run label, the events of its attempt. `left_out`: what was not imported, and why."""
 
     sweep: SweepFile
     events: Mapping[str, tuple[Event, ...]]
@@ -77,7 +77,7 @@ class ImportedSweep:
 def imported_sweep(
     name: str, files: Sequence[ImportedDocument], at: float, versions: Mapping[str, str]
 ) -> ImportedSweep:
-    """The sweep `name` of everything in `files`; `at`: Unix seconds of the import, the stamp of every record."""
+    """Convert `files` to a sweep. `at`: time of the import in Unix seconds, the time stamp of every record."""
     configs: list[_ImportedRun] = []
     left_out: list[str] = []
     seen: dict[object, Location] = {}
@@ -127,7 +127,7 @@ def imported_sweep(
 
 
 def _once(document: ImportedDocument, seen: dict[object, Location], left_out: list[str]) -> Sequence[Benchmark]:
-    """Return the benchmarks of a file that no file before it holds too, as a sweep's summary holds its runs."""
+    """Return the benchmarks of a file that are not in an earlier file; a sweep's summary repeats those of its runs."""
     if document.form != RESULT_FILE:
         return document.benchmarks
     benchmarks = []
@@ -135,7 +135,7 @@ def _once(document: ImportedDocument, seen: dict[object, Location], left_out: li
         figures = tuple(sorted((name, number.value) for name, number in benchmark.figures.items()))
         key = (benchmark.tool, figures, tuple(sorted(benchmark.settings.items())), benchmark.repeat)
         if key in seen:
-            left_out.append(f"{benchmark.location}: {benchmark.label}: the same result as in {seen[key]}")
+            left_out.append(f"{benchmark.location}: {benchmark.label}: duplicate of {seen[key]}")
             continue
         seen[key] = benchmark.location
         benchmarks.append(benchmark)
@@ -173,12 +173,12 @@ def _of_benchmarks(benchmarks: Sequence[Benchmark], prefix: str, left_out: list[
             yield config
             continue
         if not duration or duration <= 0:
-            left_out.append(f"{benchmark.location}: {benchmark.label}: it states no duration")
+            left_out.append(f"{benchmark.location}: {benchmark.label}: the duration is not stated")
             continue
         if not benchmark.samples and "completed" not in benchmark.figures:
-            left_out.append(f"{benchmark.location}: {benchmark.label}: it states no number of requests")
+            left_out.append(f"{benchmark.location}: {benchmark.label}: the number of requests is not stated")
             continue
-        warnings = () if benchmark.samples else ("only averages were kept: no single request is known",)
+        warnings = () if benchmark.samples else ("only averages are available, without single requests",)
         figures = {} if benchmark.samples else {name: number.value for name, number in benchmark.figures.items()}
         config.works.append(
             _ImportedWorkload(_workload(benchmark), benchmark.location, benchmark.samples, duration, figures, warnings)
@@ -187,7 +187,7 @@ def _of_benchmarks(benchmarks: Sequence[Benchmark], prefix: str, left_out: list[
 
 
 def _with_repeats(configs: Sequence[_ImportedRun]) -> list[_ImportedRun]:
-    """Return the configurations with the workloads of one repeat in one run, repeats in the order of their numbers."""
+    """Merge the workloads of each repeat into one run, and sort repeats by their numbers."""
     merged: dict[tuple[str, int], _ImportedRun] = {}
     runs: list[_ImportedRun] = []
     for config in configs:
@@ -206,7 +206,7 @@ def _with_repeats(configs: Sequence[_ImportedRun]) -> list[_ImportedRun]:
 
 
 def _workload(benchmark: Benchmark) -> str:
-    """Return one name for blocks with the same requests: what the sweep set, else their number and input tokens."""
+    """Return one name for all blocks with the same requests: what the sweep set, else number and input tokens."""
     if benchmark.workload:
         return _slug(benchmark.workload)
     requests, tokens = benchmark.value("completed"), benchmark.value("total_input_tokens")
@@ -226,7 +226,7 @@ def _of_tables(document: ImportedDocument, prefix: str, left_out: list[str]) -> 
             continue
         label = prefix + table.label
         config = configs.setdefault(label, _ImportedRun(label, _table_settings(table), argv_of(table.context)))
-        warnings = ("the table does not say when requests were sent: taken as one after the other",)
+        warnings = ("the table does not state when requests were sent; they are treated as sequential",)
         duration = rows[-1].sent_s + (rows[-1].e2e_s or 0.0)
         config.works.append(_ImportedWorkload(_slug(table.group), table.location, rows, duration, {}, warnings))
     yield from configs.values()
@@ -241,13 +241,13 @@ def _slug(text: str) -> str:
 
 
 def _objective(configs: Sequence[_ImportedRun]) -> dict[str, str]:
-    """Tokens/s of a GPU where there are only averages and every command tells its GPUs; else the default."""
+    """Return tokens/s per GPU if there are only averages and every command states its GPUs; otherwise the default."""
     averages = all(not work.samples for config in configs for work in config.works)
     return {"metric": "total_tps_per_gpu"} if averages and all(config.settings for config in configs) else {}
 
 
 def _labels(configs: Sequence[_ImportedRun]) -> list[str]:
-    """Return a folder name for each, different unless they are repeats; the short name where no two have the same."""
+    """Return a folder name for each run, unique except for repeats: the short name if unique, otherwise the label."""
     short = Counter(config.short for config in configs)
     labels: list[str] = []
     taken: dict[str, int] = {}
@@ -270,7 +270,7 @@ def _labels(configs: Sequence[_ImportedRun]) -> list[str]:
 
 
 def _events(run_id: str, config: _ImportedRun, at: float) -> Iterator[Event]:
-    """The one attempt, as an agent would have written it."""
+    """Yield the events of the attempt, as an agent would have written them."""
     seq = 0
     t_s = 0.0
 
@@ -282,7 +282,7 @@ def _events(run_id: str, config: _ImportedRun, at: float) -> Iterator[Event]:
     engine = config.settings.engine if config.settings else "unknown"
     yield AttemptStarted(**stamp(), host=HOST, pid=0, engine=engine, simulated=False, argv=list(config.argv))
     yield PhaseEntered(**stamp(), phase=Phase.MEASURE)
-    if config.failed:  # it has no figure: a workload of zeros would be one
+    if config.failed:  # no figures: a workload of zeros would look like a result
         for work in config.works:
             yield Warned(**stamp(), message=f"imported from {work.location}")
         yield AttemptEnded(

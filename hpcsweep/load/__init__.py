@@ -1,1 +1,1 @@
-"""Send the load of a workload to a ready server and record every answer. Node side."""
+"""Send a workload to a ready server and record every response. Runs on the node."""

@@ -1,4 +1,4 @@
-"""When requests are due: seconds after the start of a workload, on the attempt's clock. Pure."""
+"""Due times of requests: seconds after the start of a workload, on the attempt's clock. Pure."""
 
 import random
 from itertools import accumulate
@@ -7,11 +7,11 @@ from hpcsweep.spec.workload import Arrival
 
 
 def due_times(arrival: Arrival, count: int) -> list[float]:
-    """`count` times in seconds, ascending; all 0 without a rate.
+    """Return `count` ascending times in seconds; all are 0 without a rate.
 
-    As in `vllm bench serve` (serve.py, get_request), gaps follow a gamma distribution of shape `burstiness` and mean
-    1/rate (1: Poisson), and the whole is stretched so that the last request is due at count/rate: the rate that was
-    asked for is offered exactly, whatever the seed. `constant`: gaps of 1/rate.
+    As in `vllm bench serve` (serve.py, get_request), gaps follow a gamma distribution with shape `burstiness` (1:
+    Poisson) and mean 1/rate. They are stretched so that the last request is due at count/rate: every seed offers
+    exactly the requested rate. `constant`: all gaps are 1/rate.
     """
     if arrival.request_rate is None:
         return [0.0] * count

@@ -1,4 +1,4 @@
-"""What the load process is told on its standard input: one JSON object. The API key comes by HPCSWEEP_API_KEY."""
+"""The input of the load process: one JSON object on standard input. The API key is in HPCSWEEP_API_KEY."""
 
 from pydantic import Field
 
@@ -11,7 +11,7 @@ class LoadConfig(Record):
     """One workload, sent once to one ready server."""
 
     planned: PlannedWorkload
-    base_url: str = Field(description="http://127.0.0.1:PORT; with a socket_path only its path counts")
+    base_url: str = Field(description="http://127.0.0.1:PORT; with a socket_path only its path is used")
     socket_path: str | None = Field(None, description="Unix socket of the server; None: it listens on base_url")
     served_model: str
     engine: str
@@ -20,13 +20,13 @@ class LoadConfig(Record):
     engine_executable: str | None = Field(None, description="for the vllm-bench client")
     model: str = Field(description="name or path of the model, for its tokenizer")
     repeat: int = 1
-    clock_origin_s: float = Field(description="CLOCK_MONOTONIC at which the attempt began")
+    clock_origin_s: float = Field(description="CLOCK_MONOTONIC at the start of the attempt")
     time_scale: float = 1.0
     request_timeout_s: float = Field(description="attempt seconds: budgets.request")
     token_timeout_s: float = Field(description="attempt seconds: budgets.token")
-    first_of_server: bool = Field(False, description="no workload has been sent to this server yet")
+    first_of_server: bool = Field(False, description="the first workload that is sent to this server")
     cache_salt: str | None = Field(None, description="sent with every request; None: the prefix cache is shared")
-    cache_salt_field: str = Field("cache_salt", description="field of a request that carries the salt")
-    after_reset: bool = Field(False, description="the prefix cache was reset just before")
-    work_dir: str = Field(description="for files of other clients; the attempt's folder")
+    cache_salt_field: str = Field("cache_salt", description="field of a request that contains the salt")
+    after_reset: bool = Field(False, description="the prefix cache was reset immediately before")
+    work_dir: str = Field(description="folder for files of other clients, in the attempt's folder")
     processes: int | None = Field(None, ge=1, description="sending processes; None: by cores and concurrency")

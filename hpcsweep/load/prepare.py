@@ -1,9 +1,10 @@
-"""From a LoadConfig to a schedule: every request as the JSON that will be sent, and when it is due."""
+"""Turn a LoadConfig into a schedule: every request as the JSON that is sent, and its due time."""
 
 import json
 import math
 import os
 import warnings
+from itertools import accumulate
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,20 +16,21 @@ from hpcsweep.load.config import LoadConfig
 from hpcsweep.load.datasets.base import DatasetWarning, SampleRequest, check_files, estimate_tokens
 from hpcsweep.load.datasets.registry import read_options
 from hpcsweep.load.tokenizer import find_tokenizer
+from hpcsweep.spec.phases import ColdKind
 from hpcsweep.spec.workload import Workload
 
 STREAMS_PER_PROCESS = 500
 
 
 def prepare(config: LoadConfig) -> tuple[Schedule, list[bytes]]:
-    """The schedule of one workload and the bodies of its requests. Raises DatasetError."""
+    """Return the schedule of one workload and the bodies of its requests. Raises DatasetError."""
     workload = config.planned.workload
     clock = Clock(config.time_scale, config.clock_origin_s)
-    warmups, measured, told = requests_of(config)
+    warmups, measured, notes = requests_of(config)
     bodies = [_body(config, request) for request in warmups + measured]
-    places = _places(bodies)
+    offsets = [0, *accumulate(len(body) for body in bodies)]
     dues = [0.0] * len(warmups) + _dues(workload, measured)
-    cold = colds(config, warmups, measured)
+    cold = cold_kinds(config, warmups, measured)
     items = [
         ScheduledRequest(
             sample=request.sample,
@@ -36,16 +38,16 @@ def prepare(config: LoadConfig) -> tuple[Schedule, list[bytes]]:
             due_s=clock.real(dues[index]),
             max_tokens=max_tokens_of(workload, request),
             prompt_tokens=request.prompt_tokens,
-            body_at=places[index],
+            body_at=offsets[index],
             body_bytes=len(bodies[index]),
             warmup=index < len(warmups),
-            cold=cold[index],
+            cold=kind.value if (kind := cold[index]) else None,
         )
         for index, request in enumerate(warmups + measured)
     ]
     url = urlsplit(config.base_url)
     if url.scheme != "http" or not url.hostname:
-        raise DatasetError(f"base_url {config.base_url!r}: the client speaks plain http, to a server on this node")
+        raise DatasetError(f"base_url {config.base_url!r} is not a plain http URL", code="base_url_not_http")
     path = config.chat_path if workload.endpoint == "chat" else config.completions_path
     limit = workload.arrival.max_concurrency
     return Schedule(
@@ -63,34 +65,34 @@ def prepare(config: LoadConfig) -> tuple[Schedule, list[bytes]]:
         processes=_processes(limit_of(config, len(measured)), config.processes),
         socket_path=config.socket_path,
         items=items,
-        warnings=told,
+        warnings=notes,
     ), bodies
 
 
 def requests_of(config: LoadConfig) -> tuple[list[SampleRequest], list[SampleRequest], list[str]]:
-    """(warm-up requests, measured requests, warnings) of the workload. Raises DatasetError.
+    """Return (warm-up requests, measured requests, warnings) of the workload. Raises DatasetError.
 
-    Warm-up requests are others than the measured ones where the dataset has enough: a prompt sent before would be
-    found in the prefix cache.
+    Warm-up requests differ from the measured ones where the dataset has enough: a prompt that was sent before would be
+    in the prefix cache.
     """
     workload, facts = config.planned.workload, config.planned.facts
-    kind, options = read_options(workload.dataset)
+    dataset, options = read_options(workload.dataset)
     files = check_files(facts.files)
     count = workload.num_requests or facts.requests
-    tokenizer, why_none = find_tokenizer(config.model) if kind.needs_tokenizer else (None, "")
+    tokenizer, no_tokenizer = find_tokenizer(config.model) if dataset.needs_tokenizer else (None, "")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DatasetWarning)
-        found = kind.requests(options, files, tokenizer, count + workload.warmup, workload.seed)
-    told = [f"workload {workload.name}: {note.message}" for note in caught]
-    if caught and why_none:
-        told.append(f"workload {workload.name}: {why_none}")
-    measured, rest = found[:count], found[count:]
+        requests = dataset.requests(options, files, tokenizer, count + workload.warmup, workload.seed)
+    notes = [f"workload {workload.name}: {warning.message}" for warning in caught]
+    if caught and no_tokenizer:
+        notes.append(f"workload {workload.name}: {no_tokenizer}")
+    measured, rest = requests[:count], requests[count:]
     if not measured:
-        raise DatasetError(f"workload {workload.name}: the dataset gave no request")
+        raise DatasetError(f"workload {workload.name}: the dataset returned no requests", code="no_requests")
     if len(measured) < count:
-        told.append(f"workload {workload.name}: the dataset has {len(measured)} requests, not {count}")
+        notes.append(f"workload {workload.name}: the dataset has {len(measured)} requests, not {count}")
     warmups = [rest[i] if i < len(rest) else measured[i % len(measured)] for i in range(workload.warmup)]
-    return warmups, measured, told
+    return warmups, measured, notes
 
 
 def _body(config: LoadConfig, request: SampleRequest) -> bytes:
@@ -102,8 +104,9 @@ def _body(config: LoadConfig, request: SampleRequest) -> bytes:
         body["prompt"] = request.prompt
     else:
         raise DatasetError(
-            f"workload {workload.name}: sample {request.sample} has messages: not for the completions endpoint",
-            hint="say `endpoint: chat`",
+            f"workload {workload.name}: sample {request.sample} has messages, which need the chat endpoint",
+            code="endpoint_unsupported",
+            hint="set `endpoint: chat`",
         )
     max_tokens = max_tokens_of(workload, request)
     if max_tokens is not None:
@@ -119,13 +122,13 @@ def _body(config: LoadConfig, request: SampleRequest) -> bytes:
 
 
 def extra_body(config: LoadConfig) -> dict[str, Any]:
-    """Return what is added to the body of every request, with the salt that separates the prefix cache."""
+    """Return the fields added to the body of every request, including the salt that separates the prefix cache."""
     salt = {} if config.cache_salt is None else {config.cache_salt_field: config.cache_salt}
     return salt | config.planned.workload.extra_body
 
 
 def max_tokens_of(workload: Workload, request: SampleRequest) -> int | None:
-    """Completion tokens that are asked for: the workload's number, else the sample's; None: the server's limit."""
+    """Return the requested completion tokens: the workload's number, else the sample's; None: the server's limit."""
     return workload.max_tokens or request.max_tokens
 
 
@@ -135,45 +138,38 @@ def _dues(workload: Workload, measured: list[SampleRequest]) -> list[float]:
     return due_times(workload.arrival, len(measured))
 
 
-def _places(bodies: list[bytes]) -> list[int]:
-    places, at = [], 0
-    for body in bodies:
-        places.append(at)
-        at += len(body)
-    return places
-
-
-def colds(config: LoadConfig, warmups: list[SampleRequest], measured: list[SampleRequest]) -> list[str | None]:
-    """Why a request may meet a cold server: its first, the first after a reset, the first of its shape."""
-    found: list[str | None] = []
+def cold_kinds(
+    config: LoadConfig, warmups: list[SampleRequest], measured: list[SampleRequest]
+) -> list[ColdKind | None]:
+    """Return why each request may meet a cold server; None: it is warm."""
+    kinds: list[ColdKind | None] = []
     seen: set[int] = set()
     for request in warmups + measured:
         shape = _shape(request)
-        if not found and config.first_of_server:
-            cold: str | None = "first_of_server"
-        elif not found and config.after_reset:
-            cold = "first_after_reset"
+        kind: ColdKind | None = None
+        if not kinds and config.first_of_server:
+            kind = ColdKind.FIRST_OF_SERVER
+        elif not kinds and config.after_reset:
+            kind = ColdKind.FIRST_AFTER_RESET
         elif shape not in seen and config.repeat == 1:
-            cold = "first_of_shape"
-        else:
-            cold = None
+            kind = ColdKind.FIRST_OF_SHAPE
         seen.add(shape)
-        found.append(cold)
-    return found
+        kinds.append(kind)
+    return kinds
 
 
 def _shape(request: SampleRequest) -> int:
-    """The prompt's length as the power of two that holds it: engines compile and tune by such steps."""
+    """Return the exponent of the power of two above the prompt's length: engines compile and tune in such steps."""
     text = request.prompt if request.prompt is not None else json.dumps(request.messages)
     return math.ceil(math.log2(request.prompt_tokens or estimate_tokens(len(text))))
 
 
 def limit_of(config: LoadConfig, requests: int) -> int:
-    """Requests in flight at most."""
+    """Return the maximum number of requests in flight."""
     return min(requests, config.planned.workload.arrival.max_concurrency or requests)
 
 
-def _processes(streams: int, asked: int | None) -> int:
-    """Sending processes: as asked, else by cores and streams; never more than streams."""
+def _processes(streams: int, configured: int | None) -> int:
+    """Return the number of sending processes: as configured, or by cores and streams, and at most `streams`."""
     by_load = min(len(os.sched_getaffinity(0)), math.ceil(streams / STREAMS_PER_PROCESS))
-    return max(1, min(streams, asked or by_load))
+    return max(1, min(streams, configured or by_load))

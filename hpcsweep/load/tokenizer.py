@@ -1,4 +1,4 @@
-"""The model's tokenizer, read from `tokenizer.json` by the package `tokenizers` where it is installed."""
+"""The model's tokenizer, read from `tokenizer.json` with the package `tokenizers` where it is installed."""
 
 import json
 import os
@@ -11,31 +11,33 @@ from hpcsweep.errors import DatasetError
 
 
 class ModelTokenizer:
-    """A tokenizer of the package `tokenizers`, behind the few calls that datasets make."""
+    """A tokenizer of the package `tokenizers`, with the interface that datasets need."""
 
     def __init__(self, path: Path) -> None:
-        """Read `tokenizer.json`. Raises DatasetError when it is damaged, ImportError without the package."""
+        """Read `tokenizer.json`. Raises DatasetError when it is corrupt, ImportError without the package."""
         module = import_module("tokenizers")
         try:
             self._tokenizer: Any = module.Tokenizer.from_file(str(path))
             added = json.loads(path.read_text(encoding="utf-8")).get("added_tokens") or []
-        except Exception as exc:  # the package raises plain Exception for a file that it cannot read
-            raise DatasetError(f"{path}: not a tokenizer that can be read", detail=str(exc)) from exc
+        except Exception as exc:  # the package raises plain Exception
+            raise DatasetError(
+                f"cannot read the tokenizer {path}", code="tokenizer_unreadable", detail=str(exc)
+            ) from exc
         self._special = {int(token["id"]) for token in added}
         self.vocabulary = int(self._tokenizer.get_vocab_size())
 
     def encode(self, text: str) -> list[int]:
-        """Ids of `text`, with the special tokens that the tokenizer puts around a text: what a server counts."""
+        """Return the ids of `text`, including the special tokens around a text, as a server counts them."""
         ids: list[int] = self._tokenizer.encode(text).ids
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of `ids`, without special tokens."""
+        """Return the text of `ids`, without special tokens."""
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
 
     def piece(self, token: int) -> str | None:
-        """The token as the vocabulary writes it; None for a special one."""
+        """Return the token as written in the vocabulary; None: a special token."""
         if token in self._special:
             return None
         piece: str | None = self._tokenizer.id_to_token(token)
@@ -43,13 +45,13 @@ class ModelTokenizer:
 
 
 def find_tokenizer(model: str) -> tuple[ModelTokenizer | None, str]:
-    """(tokenizer of `model`, why there is none). `model`: a folder, or the name of one in the Hugging Face cache.
+    """Return (tokenizer of `model`, reason why there is none). `model`: a folder, or a name in the Hugging Face cache.
 
-    Raises DatasetError when its file is there, but damaged.
+    Raises DatasetError when the tokenizer's file is corrupt.
     """
     path = _tokenizer_file(model)
     if path is None:
-        return None, f"no tokenizer.json of {model} on this machine"
+        return None, f"tokenizer.json of {model} was not found on this machine"
     try:
         return ModelTokenizer(path), ""
     except ImportError:

@@ -239,7 +239,7 @@ class Agent:
             started_at=started_at,
             ended_at=time.time(),
         )
-        folder = self._job_dir / "elements"
+        folder = self._job_dir / "tasks"
         try:
             folder.mkdir(exist_ok=True)
             write_record(folder / f"{self._task.index}.exit.json", record)

@@ -1,4 +1,4 @@
-"""The points of a sweep: which level of every axis."""
+"""Compute the points of a sweep: one level for every axis."""
 
 import itertools
 import math
@@ -14,7 +14,7 @@ from hpcsweep.spec.experiment import Experiment
 from hpcsweep.units import counted
 
 MOST_RUNS = 10_000
-"""More starts of a server than this are a slip of the pen, and would fill the memory before anybody saw it."""
+"""Upper bound on the number of runs, to catch typos in the grid."""
 
 Point = Mapping[str, Level]
 """A level for every axis of the experiment."""
@@ -22,10 +22,10 @@ Point = Mapping[str, Level]
 
 @dataclass(frozen=True)
 class Selection:
-    """What the command line picks of an experiment.
+    """The part of an experiment that the command line selects.
 
-    `grid`: the axes to vary, None: all of them. `levels`: axis -> levels that narrow or replace those of the file.
-    `fix`: axis -> the one level it is held at. `one_at_a_time`: from the baseline, one axis differs at a time.
+    `grid`: the axes to vary, None: all of them. `levels`: axis -> levels that replace those of the file.
+    `fix`: axis -> its only level. `one_at_a_time`: each point differs from the baseline in at most one axis.
     """
 
     grid: tuple[str, ...] | None = None
@@ -46,7 +46,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Grid:
-    """The axes of a sweep with the levels they take in it, the baseline, and the points in order."""
+    """The axes of a sweep with their levels, the baseline, and the points in order."""
 
     axes: Mapping[str, tuple[Level, ...]]
     baseline: Point
@@ -55,9 +55,9 @@ class Grid:
 
 
 def expand(experiment: Experiment, selection: Selection) -> Grid:
-    """The points of `experiment` under `selection`, last axis fastest, rules of the file applied.
+    """Return the points of `experiment` under `selection`, last axis fastest, with the rules of the file applied.
 
-    Raises SpecError for an unknown axis or level, PlanError when no point is left, or too many are.
+    Raises SpecError for an unknown axis or level, and PlanError if no points or too many are left.
     """
     selection = selection.with_current_names()
     _check_names(experiment, selection)
@@ -77,8 +77,9 @@ def expand(experiment: Experiment, selection: Selection) -> Grid:
     kept, excluded = _apply_rules(experiment, points)
     if not kept:
         raise PlanError(
-            f"experiment {experiment.name}: no variant is left: all {len(points)} points are excluded",
-            hint="look at `exclude` and `only` in the file, and at --set and --levels",
+            f"experiment {experiment.name}: all {len(points)} points of the grid are excluded",
+            code="empty_grid",
+            hint="check `exclude` and `only` in the file, and --set and --levels",
         )
     return Grid(axes, baseline, tuple(kept), tuple(excluded))
 
@@ -90,8 +91,9 @@ def _check_size(experiment: Experiment, selection: Selection, axes: Mapping[str,
     if runs > MOST_RUNS:
         varied = " x ".join(f"{axis} {len(levels)}" for axis, levels in axes.items() if len(levels) > 1)
         raise PlanError(
-            f"experiment {experiment.name}: {runs:,} runs are more than {MOST_RUNS:,}: "
-            f"{varied or 'one variant'}, {counted(repeats, 'time')} each",
+            f"experiment {experiment.name}: {runs:,} runs exceed the limit of {MOST_RUNS:,}: "
+            f"{varied or 'one variant'}, {counted(repeats, 'repeat')}",
+            code="too_many_runs",
             hint="vary fewer axes (--grid), fewer levels (--levels), or one at a time (--one-at-a-time)",
         )
 
@@ -103,15 +105,19 @@ def _check_names(experiment: Experiment, selection: Selection) -> None:
                 continue
             if axis not in BUILTIN_AXES:
                 known = [*experiment.axes, *(a for a in BUILTIN_AXES if a not in experiment.axes)]
-                raise SpecError(f"{option}: unknown axis {axis!r}", hint=nearest(axis, known))
+                raise SpecError(f"{option}: unknown axis {axis!r}", code="unknown_axis", hint=nearest(axis, known))
             if option == "--grid" and axis not in selection.levels:
                 raise SpecError(
-                    f"--grid: experiment {experiment.name} gives no levels for axis {axis!r}",
+                    f"--grid: experiment {experiment.name} has no levels for axis {axis!r}",
+                    code="axis_without_levels",
                     hint=f"add --levels {axis}=LEVEL,LEVEL; its own axes: {', '.join(experiment.axes)}",
                 )
     twice = [axis for axis in selection.fix if axis in (selection.grid or ()) or axis in selection.levels]
     if twice:
-        raise SpecError(f"--set {twice[0]}={selection.fix[twice[0]]}: this axis is also to be varied")
+        raise SpecError(
+            f"--set {twice[0]}={selection.fix[twice[0]]}: this axis is also varied by --grid or --levels",
+            code="axis_set_and_varied",
+        )
 
 
 def _file_levels(experiment: Experiment, axis: str) -> list[Level]:
@@ -122,7 +128,7 @@ def _file_levels(experiment: Experiment, axis: str) -> list[Level]:
 
 
 def _distinct(levels: Sequence[Level]) -> list[Level]:
-    """The levels without repetition: `8k` and `8192` are one."""
+    """Return the levels without duplicates: `8k` and `8192` are the same."""
     return list({level.label: level for level in levels}.values())
 
 
@@ -142,7 +148,7 @@ def _baseline(
             baseline[axis] = (file_levels.get(axis) or chosen[axis])[0]
         offered = chosen.get(axis)
         if offered and baseline[axis].label not in {level.label for level in offered}:
-            baseline[axis] = offered[0]  # replaced levels leave the file's baseline behind
+            baseline[axis] = offered[0]  # the levels of the command line do not contain the file's baseline
     return baseline
 
 
@@ -150,7 +156,7 @@ def _product(axes: Mapping[str, tuple[Level, ...]], varied: Sequence[str]) -> It
     order = [*(a for a in varied if a in axes), *(a for a in axes if a not in varied)]
     for levels in itertools.product(*(axes[axis] for axis in order)):
         point = dict(zip(order, levels, strict=True))
-        yield {axis: point[axis] for axis in axes}  # names of runs do not depend on the order of --grid
+        yield {axis: point[axis] for axis in axes}  # the names of runs do not depend on the order of --grid
 
 
 def _one_at_a_time(axes: Mapping[str, tuple[Level, ...]], baseline: Point, varied: Sequence[str]) -> Iterator[Point]:

@@ -1,4 +1,4 @@
-"""Packing runs into jobs: one array per resource shape, in chunks that the cluster takes."""
+"""Pack runs into submissions: one array per resource request, in chunks that the cluster accepts."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Packing:
-    """How runs become jobs."""
+    """Parameters of `pack_jobs`."""
 
     sweep: str
     sweep_dir: str
@@ -27,27 +27,29 @@ class Packing:
     pack: int = 1
     max_array_size: int | None = None
     own_script: bool = False
-    simulations: Mapping[str, Simulation] = field(default_factory=dict)  # engine -> what is played in its place
-    data_files: Mapping[str, str] = field(default_factory=dict)  # path on this side -> path that the node sees
+    simulations: Mapping[str, Simulation] = field(default_factory=dict)  # engine -> the simulation that replaces it
+    data_files: Mapping[str, str] = field(default_factory=dict)  # path here -> path on the node
 
 
 def shape(server: ServerConfig, request: ResourceRequest, cluster: Cluster, pack: int = 1) -> Resources:
-    """What one job with `pack` runs of such a server asks for. Raises PlanError when the cluster cannot give it."""
+    """Return the request of one job with `pack` runs of such a server. Raises PlanError if it exceeds the cluster."""
     nodes = request.nodes
     needed = get_engine(server.engine).settings(server).gpus
     gpus = request.gpus if request.gpus is not None else math.ceil(needed / nodes)
     if cluster.gpus_per_node is not None and gpus > cluster.gpus_per_node and cluster.scheduler != "local":
         raise PlanError(
-            f"the server asks for {gpus} GPUs per node; this cluster's nodes have {cluster.gpus_per_node}",
+            f"the server needs {gpus} GPUs per node; nodes of this cluster have {cluster.gpus_per_node}",
+            code="too_many_gpus_per_node",
             hint="lower tp, pp or dp, raise resources.nodes, or set gpus_per_node in the cluster profile",
         )
     walltime_s = request.walltime * pack
     if cluster.walltime is not None and walltime_s > cluster.walltime:
-        asked = f"a run asks for {format_duration(walltime_s)}"
+        request_text = f"a run requests {format_duration(walltime_s)}"
         if pack > 1:
-            asked = f"{pack} runs of {format_duration(request.walltime)} need {format_duration(walltime_s)}"
+            request_text = f"{pack} runs of {format_duration(request.walltime)} need {format_duration(walltime_s)}"
         raise PlanError(
-            f"{asked}; this cluster allows {format_duration(cluster.walltime)} (walltime in its profile)",
+            f"{request_text}; this cluster allows {format_duration(cluster.walltime)} (walltime in its profile)",
+            code="walltime_over_limit",
             hint="lower --runs-per-job or the walltime"
             if pack > 1
             else "lower the walltime, or raise that of the profile",
@@ -64,15 +66,15 @@ def shape(server: ServerConfig, request: ResourceRequest, cluster: Cluster, pack
 
 
 def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Cluster, packing: Packing) -> list[JobSpec]:
-    """The jobs of all runs that are not refused: fewest submissions, order of the runs kept within each."""
+    """Return the submissions of all runs that are not refused: as few as possible, with the runs in order in each."""
     groups: dict[Resources, list[PlannedRun]] = {}
     for run in runs:
         if run.refused is None:
             groups.setdefault(shape(run.server, experiment.resources, cluster, packing.pack), []).append(run)
     jobs: list[JobSpec] = []
     for resources, members in groups.items():
-        elements = list(_chunks(members, packing.pack))
-        for part in _chunks(elements, packing.max_array_size or len(elements)):
+        tasks = list(_chunks(members, packing.pack))
+        for part in _chunks(tasks, packing.max_array_size or len(tasks)):
             number = len(jobs)
             jobs.append(
                 JobSpec(
@@ -83,8 +85,8 @@ def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Clust
                     scheduler=cluster.scheduler,
                     resources=resources,
                     array_tasks=[
-                        ArrayTask(index=index, runs=[_run_spec(experiment, run, packing) for run in members_of])
-                        for index, members_of in enumerate(part)
+                        ArrayTask(index=index, runs=[_run_spec(experiment, run, packing) for run in task_runs])
+                        for index, task_runs in enumerate(part)
                     ],
                     engines=cluster.engines,
                     cache_dir=packing.cache_dir,
@@ -108,25 +110,25 @@ def repack(
     max_array_size: int | None,
     cluster: Cluster,
 ) -> list[JobSpec]:
-    """Jobs that try runs of earlier jobs again, one run an element.
+    """Return submissions that run runs of earlier ones again, one run per array task.
 
-    `attempts`: run label -> attempts known of. `resources`: what a job with this run alone asks for. `cluster`: the
-    profile as it is now.
+    `attempts`: run label -> number of known attempts. `resources`: the request of a job with this run alone.
+    `cluster`: the current profile.
     """
     groups: dict[Resources, list[tuple[JobSpec, RunSpec]]] = {}
     for job, run in runs:
         groups.setdefault(resources(job, run), []).append((job, run))
     jobs: list[JobSpec] = []
-    for asked, members in groups.items():
+    for request, members in groups.items():
         for part in _chunks(members, max_array_size or len(members)):
             number = first_job + len(jobs)
-            elements = [
+            tasks = [
                 ArrayTask(index=index, runs=[run.model_copy(update={"attempt_offset": attempts.get(run.label, 0)})])
                 for index, (_, run) in enumerate(part)
             ]
             first = part[0][0]
-            changed: dict[str, Any] = {"job": number, "name": f"{first.sweep}-{number}", "array_tasks": elements}
-            changed |= {"resources": asked, "engines": dict(cluster.engines)}
+            changed: dict[str, Any] = {"job": number, "name": f"{first.sweep}-{number}", "array_tasks": tasks}
+            changed |= {"resources": request, "engines": dict(cluster.engines)}
             changed |= {"unprotected_server_allowed": cluster.unprotected_server_allowed}
             changed |= {"private_network": cluster.private_network}
             jobs.append(first.model_copy(update=changed))
@@ -134,7 +136,7 @@ def repack(
 
 
 def gpu_hours(jobs: Sequence[JobSpec]) -> float:
-    """GPU-hours asked for at most: GPUs x walltime of every element."""
+    """Return the upper limit of GPU-hours: GPUs x walltime of every array task."""
     return sum(
         job.resources.gpus * job.resources.nodes * job.resources.walltime_s / 3600 * len(job.array_tasks)
         for job in jobs
@@ -174,10 +176,10 @@ def _chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
 
 
 def parallel_shares(sizes: Sequence[int], parallel: int | None) -> list[int | None]:
-    """How many elements of each job may run at once, so that no more than `parallel` of all jobs do.
+    """Return how many tasks of each array may run at once, so that at most `parallel` of the sweep do.
 
-    `sizes`: elements of each job. Schedulers limit single arrays only, so each job gets a part in proportion to its
-    size, at least 1: with more jobs than `parallel` one element of each may run. None: no limit.
+    `sizes`: array tasks of each submission. Schedulers limit single arrays only, so each array gets a share in
+    proportion to its size, at least 1: with more arrays than `parallel`, one task of each may run. None: no limit.
     """
     if parallel is None or len(sizes) < 2:
         return [parallel] * len(sizes)

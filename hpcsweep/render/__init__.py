@@ -1,1 +1,1 @@
-"""L3: job.sh and job.json as text. Pure."""
+"""Render job.sh and job.json as text. Pure."""

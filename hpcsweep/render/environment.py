@@ -1,4 +1,4 @@
-"""The Jinja environment of job scripts: strict, sandboxed, escaped by one filter, open to a user's own blocks."""
+"""The Jinja environment of job scripts: strict, sandboxed, with explicit quoting, extensible by a user's templates."""
 
 import importlib.resources
 import re
@@ -26,7 +26,7 @@ from hpcsweep.errors import SpecError, TemplateError
 from hpcsweep.units import hms
 
 BUILTIN = "hpcsweep/"
-"""Prefix that names a shipped template even where a user's own has the same name."""
+"""Prefix that selects a shipped template even if the user has one of the same name."""
 
 _DIRECTIVE = re.compile(r"[A-Za-z0-9_.,:@%+=/\[\]&|*()^{}-]+")
 
@@ -36,21 +36,21 @@ _PURE_FILTERS = (
     "join", "last", "length", "list", "lower", "max", "min", "replace", "reverse", "round", "sort", "string", "sum",
     "title", "trim", "truncate", "unique", "upper", "wordcount",
 )  # fmt: skip
-"""Filters of Jinja that only make text and numbers of what they are given: none gets at an attribute or a method."""
+"""Filters of Jinja that only convert their input to text and numbers: none reads attributes or calls methods."""
 
 _GLOBALS = ("range", "namespace", "dict")
 _PLAIN = (str, int, float, bool, bytes, list, tuple, dict, frozenset, set, type(None), range)
 
 
 class TemplateEnvironment(ImmutableSandboxedEnvironment):
-    """A sandbox in which `slurm.sh.j2` of a user may extend the shipped `slurm.sh.j2` by its plain name.
+    """A sandbox in which a user's `slurm.sh.j2` may extend the shipped `slurm.sh.j2` by its plain name.
 
-    A template sees the fields of the models that it is given and none of their methods (pydantic's `parse_file` reads
-    files, and pickles in them), the methods of plain values, and no filter but ours and Jinja's harmless ones.
+    A template can use the fields of the models but none of their methods (pydantic's `parse_file` reads files, also
+    pickles), the methods of plain values, our filters, and Jinja's harmless filters.
     """
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Whether a template may have an attribute: of a model its fields and properties only."""
+        """Return whether a template may read an attribute: of a model, only fields and properties."""
         if not super().is_safe_attribute(obj, attr, value):
             return False
         if isinstance(obj, BaseModel):
@@ -59,40 +59,41 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         return not isinstance(obj, type)
 
     def is_safe_callable(self, obj: Any) -> bool:
-        """Whether a template may call it: methods of plain values, and what Jinja itself brings."""
+        """Return whether a template may call an object: methods of plain values, and callables of Jinja itself."""
         owner = getattr(obj, "__self__", None)
-        own = any(str(getattr(one, "__module__", "")).startswith("jinja2.") for one in (obj, type(obj)))
+        own = any(str(getattr(item, "__module__", "")).startswith("jinja2.") for item in (obj, type(obj)))
         plain = isinstance(owner, _PLAIN) or obj is dict
         return super().is_safe_callable(obj) and bool(own or plain)
 
     def join_path(self, template: str, parent: str) -> str:
-        """The template that `parent` means by `template`: never itself."""
+        """Return the template that `parent` refers to as `template`: a template never refers to itself."""
         return BUILTIN + template if template == parent else template
 
 
 def sh(value: object) -> str:
-    """The one filter for values that reach a shell: bash gives back the very value."""
+    """Quote a value for a shell; every value that reaches a shell goes through this filter."""
     return shlex.quote(str(value))
 
 
 def sh_join(values: Sequence[object]) -> str:
-    """An argv as one line of shell."""
+    """Return an argv as one line of shell."""
     return shlex.join(str(value) for value in values)
 
 
 def directive(value: object) -> str:
-    """A value for a #SBATCH or #PBS line, which is not shell: refused unless every character is harmless there."""
+    """Return a value for a #SBATCH or #PBS line. Raises SpecError unless every character is harmless there."""
     text = str(value)
     if not _DIRECTIVE.fullmatch(text):
         raise SpecError(
-            f"{text!r} cannot stand in a scheduler's directive line",
-            hint="use a path or name without blanks, quotes, $, #, ; or newlines (is it HPCSWEEP_HOME?)",
+            f"{text!r} cannot be used in a directive line",
+            code="unsafe_directive",
+            hint="use a path or name without blanks, quotes, $, #, ; and newlines (check HPCSWEEP_HOME)",
         )
     return text
 
 
 def comment(value: object) -> str:
-    """Text for a comment line: one line, printable."""
+    """Return text for a comment line: one line, printable."""
     return "".join(c if c.isprintable() else "?" for c in str(value))
 
 
@@ -122,31 +123,36 @@ def make_environment(
 
 
 def render(env: TemplateEnvironment, name: str, **values: Any) -> str:
-    """The text of template `name`. Raises TemplateError that names what a template may use."""
+    """Return the rendered text of template `name`. Raises TemplateError that lists what a template may use."""
     try:
         return env.get_template(name).render(values)
     except SecurityError as exc:
         raise TemplateError(
             f"template {name}: {exc.message}: a template may use fields and filters, not methods of objects",
+            code="template_unsafe",
             hint=f"filters: {', '.join(sorted(env.filters))}",
         ) from exc
     except UndefinedError as exc:
         known = ", ".join(sorted(values))
-        raise TemplateError(f"template {name}: {exc.message}", hint=f"a template may use: {known}") from exc
+        raise TemplateError(
+            f"template {name}: {exc.message}", code="template_undefined", hint=f"a template may use: {known}"
+        ) from exc
     except TemplateNotFound as exc:
         raise TemplateError(
-            f"template {exc.name} is not there", hint=f"shipped: {', '.join(shipped_templates())}"
+            f"template not found: {exc.name}",
+            code="template_not_found",
+            hint=f"shipped: {', '.join(shipped_templates())}",
         ) from exc
     except JinjaError as exc:
         where = f", line {exc.lineno}" if hasattr(exc, "lineno") else ""
-        raise TemplateError(f"template {name}{where}: {exc.message}") from exc
+        raise TemplateError(f"template {name}{where}: {exc.message}", code="template_syntax") from exc
 
 
 def shipped_dir() -> Path:
-    """The folder of the templates that ship with hpcsweep."""
+    """Return the folder of the templates that ship with hpcsweep."""
     return Path(str(importlib.resources.files("hpcsweep.templates")))
 
 
 def shipped_templates() -> list[str]:
-    """Names of the templates that ship with hpcsweep."""
+    """Return the names of the templates that ship with hpcsweep."""
     return sorted(path.name for path in shipped_dir().iterdir() if path.name.endswith(".j2"))

@@ -1,4 +1,4 @@
-"""`hpcsweep explain`: what a log shows, the answer first; as a document and as JSON (docs/json.md)."""
+"""Arrange the explanation of a log as a document, the result first, and as JSON (docs/json.md)."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ _EVIDENCE_CELLS = 80
 
 
 def explanation_document(name: str, explanation: LogExplanation, recorded: RecordedEnd | None) -> Document:
-    """Arrange an explanation for a terminal. `name`: of the log. `recorded`: what the agent itself decided."""
+    """Arrange an explanation for a terminal. `name`: of the log. `recorded`: the agent's own end record."""
     sections = [Section("Why", tuple(_why(explanation, recorded)))]
     if explanation.phases:
         sections.append(Section("Startup", (_phases(explanation),)))
@@ -23,13 +23,13 @@ def explanation_document(name: str, explanation: LogExplanation, recorded: Recor
 
 
 def _headline(explanation: LogExplanation, recorded: RecordedEnd | None) -> str:
-    """The answer in a few words."""
+    """Return the result in a few words."""
     if recorded is not None:
         return recorded.outcome + (f" in phase {recorded.phase}" if recorded.phase else "")
     if explanation.outcome is not None:
         return explanation.outcome.value + (f" in phase {explanation.phase.value}" if explanation.phases else "")
     if explanation.scheduler is not None:
-        return f"message of {explanation.scheduler}"
+        return f"{explanation.scheduler} message"
     if explanation.ready:
         return "the server became ready; no failure found"
     if explanation.phases:
@@ -64,27 +64,25 @@ def _why(explanation: LogExplanation, recorded: RecordedEnd | None) -> list[Bloc
 
 def _no_reason(explanation: LogExplanation) -> str:
     if explanation.ready:
-        return (
-            "If the server ended later, it printed no error. The scheduler's record of the job may show how it ended."
-        )
+        return "If the server exited later, it did not log an error. Check the scheduler's record of the job."
     if explanation.lines == 0:
-        return "The log is empty: the program may not have started. Look at the output of the job itself."
+        return "The log is empty; the program may not have started. Check the output of the job."
     if explanation.phases:
         return (
-            f"No line shows an error. If the server ended in phase {explanation.phase.value}, it was probably ended from "
-            "outside: look at the scheduler's record of the job and at the node's memory (dmesg)."
+            f"No error was logged. If the server exited in phase {explanation.phase.value}, it was probably killed: "
+            "check the scheduler's record of the job and the node's memory (dmesg)."
         )
-    return "No line shows an error that is known here. With --engine NAME the log is read as that engine's."
+    return "No known error was found. Use --engine NAME to read the log as that engine's."
 
 
 def _read(explanation: LogExplanation) -> str:
-    """How the log was read."""
-    engine = "no engine recognised"
+    """Return how the log was read."""
+    engine = "unknown engine"
     if explanation.engine is not None:
         engine = explanation.engine + (f" {explanation.version}" if explanation.version else "")
         engine += " (recognised from the log)" if explanation.recognised else ""
     elif explanation.scheduler is not None:
-        engine = f"text of {explanation.scheduler}"
+        engine = f"{explanation.scheduler} messages"
     span = f" over {format_duration(explanation.lasted_s)}" if explanation.lasted_s else ""
     return f"read as: {engine}; {counted(explanation.lines, 'line')}{span}"
 
@@ -92,11 +90,11 @@ def _read(explanation: LogExplanation) -> str:
 def _phases(explanation: LogExplanation) -> Table:
     rows = tuple(_row(span) for span in explanation.phases if span.phase is not Phase.LAUNCH or span.took_s)
     note = (
-        "Times are those in the log, from its first one."
+        "Times are from the log, relative to its first time."
         if any(span.start_s is not None for span in explanation.phases)
         else ""
     )
-    return Table(("phase", "from", "took", "evidence"), rows, note or "The log has no times.")
+    return Table(("phase", "from", "took", "evidence"), rows, note or "The log does not have times.")
 
 
 def _row(span: PhaseSpan) -> tuple[str, ...]:

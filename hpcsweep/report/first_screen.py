@@ -13,7 +13,7 @@ from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.report import wording
 from hpcsweep.report.chapters.failures import FailureGroup, failure_groups
 
-MAX_ROWS = 16
+MAX_ROWS = 14
 """Rows of the table; the recommended variant and the baseline are always among them."""
 
 MAX_GROUPS_KEPT = 2

@@ -1,14 +1,15 @@
 """The sentences of the first screen, for every format."""
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 
 from hpcsweep.analysis.compared.variants import join_names
-from hpcsweep.analysis.findings import Variant
+from hpcsweep.analysis.findings import Findings, Variant
 from hpcsweep.analysis.findings.compared import AxisFinding, Comparison, Effect, LevelFinding, Verdict
 from hpcsweep.analysis.findings.measured import Figure
 from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.report import wording
-from hpcsweep.report.chapters.failures import FailureGroup, informative_line
+from hpcsweep.report.chapters.failures import FailureGroup, has_failed, informative_line
 from hpcsweep.report.first_screen import Answer, FirstScreen, NotSent, VariantRow, metric_title
 from hpcsweep.spec.phases import RunState
 from hpcsweep.units import counted, format_duration
@@ -23,7 +24,7 @@ MARKS = {Verdict.BETTER: "▲", Verdict.WORSE: "▼", Verdict.NO_DIFFERENCE: "�
 
 SIGNIFICANT = (Verdict.BETTER, Verdict.WORSE)
 
-MAX_FINDINGS = 4
+MAX_FINDINGS = 3
 MAX_STEPS = 3
 
 
@@ -91,9 +92,11 @@ def answer_sentences(screen: FirstScreen) -> list[str]:
         f"{wording.sentence_figure(figure)}{f' on {workload}' if many and workload else ''}"
         for workload, figure in answer.figures
     )
-    lines = [objective, f"Measured: {figures}."]
+    baseline = " It is the baseline." if answer.variant.is_baseline else ""
+    lines = [objective, f"Measured: {figures}.{baseline}"]
     lines += [line for line in (_baseline(screen, answer), _best(screen, answer), _runner_up(screen, answer)) if line]
-    return [*lines, confidence(screen)]
+    lines += [line for line in (confidence(screen),) if line]
+    return [*lines, *(f"On {line}" for line in by_workload(screen.findings))] if advice.per_workload else lines
 
 
 def _sentence(text: str) -> str:
@@ -104,9 +107,7 @@ def _sentence(text: str) -> str:
 
 
 def _baseline(screen: FirstScreen, answer: Answer) -> str:
-    if answer.variant.is_baseline:
-        return "It is the baseline."
-    if not answer.baseline:
+    if answer.variant.is_baseline or not answer.baseline:
         return ""
     reference = wording.short_name(screen.findings, answer.baseline[0].reference)
     many = len({comparison.workload for comparison in answer.baseline}) > 1 or len(screen.workloads) > 1
@@ -144,32 +145,37 @@ def _difference(variant: Variant, reference: Variant) -> str:
 
 def _runner_up(screen: FirstScreen, answer: Answer) -> str:
     other = answer.runner_up
-    if other is None or other.against_best is None:
+    if other is None or other.against_best is None or not other.comparable:
         return ""
     findings = screen.findings
     variant = findings.variant(other.variant)
     best = "the best score" if answer.best is not None else answer.variant.short_name
     name = f"{wording.short_name(findings, variant)} ({_difference(variant, answer.variant)})"
-    if other.reason and not other.equal_to_best and other.chance_best is None:
-        return ""
     verdict = "not significantly different" if other.equal_to_best else "significantly worse"
     return f"Runner-up {name}: {wording.sentence_percent(other.against_best)} compared with {best}, {verdict}."
 
 
 def confidence(screen: FirstScreen) -> str:
     """Return how sure the answer is, and why, in one sentence."""
-    answer, advice = screen.answer, screen.findings.recommendation
-    if answer is None:
+    answer, level = screen.answer, screen.findings.recommendation.confidence
+    if answer is None or level is None:
         return ""
-    chance = "" if answer.chance is None else f" P(best) = {answer.chance:.0%}."
-    if answer.alone:
-        return "Confidence: low, because no other variant has a result for this objective."
-    if advice.provisional:
-        return f"Confidence: low ({', '.join(wording.caveat(code) for code in answer.caveats)}).{chance}"
-    if answer.equal:
-        names = join_names([variant.short_name for variant in answer.equal])
-        return f"Confidence: medium, because {names} cannot be distinguished from it.{chance}"
-    return f"Confidence: high, because every other compared variant is significantly worse.{chance}"
+    chance = "" if answer.chance is None or answer.alone else f" P(best) = {100 * answer.chance:.0f} %."
+    return f"{level.text}{chance}"
+
+
+def by_workload(findings: Findings) -> Iterator[str]:
+    """Yield the decision for each workload by itself."""
+    for decision in findings.recommendation.by_workload:
+        best, chosen = findings.variant(decision.best), findings.variant(decision.chosen)
+        name = wording.marked(findings, decision.workload, decision.score.simulated)
+        text = f"{name}: {best.short_name} has the best score, {wording.sentence_figure(decision.score)}"
+        if decision.equal:
+            names = join_names([findings.variant(other).short_name for other in decision.equal])
+            text += f"; not significantly different: {names}"
+        if chosen is not best:
+            text += f"; {chosen.short_name} is simpler or cheaper"
+        yield f"{text}."
 
 
 def command_note(screen: FirstScreen) -> str:
@@ -324,11 +330,16 @@ def _level_sentence(screen: FirstScreen, axis: AxisFinding, level: LevelFinding)
         return ""
     many = len(screen.findings.sweep.workloads) > 1
     changes = "; ".join(
-        f"{METRICS[effect.metric].title}{f' on {effect.workload}' if many and effect.workload else ''} "
+        f"{_inside(METRICS[effect.metric].title)}{f' on {effect.workload}' if many and effect.workload else ''} "
         f"{wording.sentence_percent(effect.percent)}, {effect.verdict.value}"
         for effect in significant
     )
     return f"{axis.axis}={level.level} compared with {axis.axis}={axis.reference}: {changes}."
+
+
+def _inside(metric_name: str) -> str:
+    """Return a title for the inside of a sentence: `startup`, but `TPS`."""
+    return metric_name if metric_name[1:2].isupper() else metric_name[:1].lower() + metric_name[1:]
 
 
 def finding_sentences(screen: FirstScreen) -> list[str]:
@@ -338,18 +349,31 @@ def finding_sentences(screen: FirstScreen) -> list[str]:
 
 
 def next_steps(screen: FirstScreen) -> list[str]:
-    """Return what to run next to make the answer surer."""
+    """Return what to run next to make the answer surer, with the command where one command does exactly that."""
     findings = screen.findings
     steps = []
-    answer = screen.answer
-    if answer is not None and "one_run_only" in answer.caveats:
-        steps.append(
-            "Repeat every variant, so that the spread between server starts is measured: "
-            f"hpcsweep submit {findings.sweep.experiment} --repeats 3"
-        )
-    if screen.failures and any(group.first.attempts for group in screen.failures):
-        steps.append(f"Try the failed runs again: hpcsweep retry {findings.sweep.sweep}")
-    return [_sentence(text) for text in steps[:MAX_STEPS]]
+    for step in findings.next_steps:
+        command = _repeat_command(screen, [findings.variant(name) for name in step.variants], step.repeats)
+        steps.append(f"{step.text.rstrip('.')}: {command}" if command else _sentence(step.text))
+    if any(has_failed(group.first) for group in screen.failures):
+        steps.append(f"To try the failed runs again: hpcsweep retry {findings.sweep.sweep}")
+    return steps[:MAX_STEPS]
+
+
+def _repeat_command(screen: FirstScreen, variants: Sequence[Variant], repeats: int) -> str:
+    """Return the command that repeats these variants; empty where no choice of levels gives exactly these."""
+    levels = {
+        axis: list(dict.fromkeys(variant.axes[axis] for variant in variants if axis in variant.axes))
+        for axis in screen.axes
+    }
+    if math.prod(len(values) for values in levels.values()) != len(variants):
+        return ""
+    every = [axis for axis in screen.axes if len(levels[axis]) < len(screen.findings.sweep.axes[axis])]
+    options = [
+        f"--fix {axis}={levels[axis][0]}" if len(levels[axis]) == 1 else f"--levels {axis}={','.join(levels[axis])}"
+        for axis in every
+    ]
+    return " ".join(["hpcsweep submit", screen.findings.sweep.experiment, *options, f"--repeats {repeats}"])
 
 
 def cost_sentence(screen: FirstScreen) -> str:

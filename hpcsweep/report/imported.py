@@ -1,4 +1,4 @@
-"""What an import or a check found, for a terminal and as JSON (see docs/import.md)."""
+"""Arrange the results of an import or a check for a terminal and as JSON (docs/import.md)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,27 +20,27 @@ _COLUMNS = (
 
 
 def import_document(files: Sequence[ImportedDocument], findings: Sequence[Sequence[ClaimFinding]]) -> Document:
-    """What stands in each file, and what does not add up."""
+    """Return the contents of each file, and the figures that are inconsistent."""
     sections = []
     for document, checked in zip(files, findings, strict=True):
         sections.append(Section(f"{document.file}: {document.form}, {_counts(document)}", tuple(_blocks(document)), 2))
         sections.append(Section("Recomputed", tuple(_recomputed(checked)), 3))
         if document.skipped:
-            sections.append(Section("Not taken", tuple(_not_taken(document)), 3))
+            sections.append(Section("Not imported", tuple(_not_taken(document)), 3))
     return Document("Imported", tuple(sections))
 
 
 _SECTIONS = (
-    ("What does not hold", BAD),
-    ("Inside the noise", (ClaimVerdict.NOISE,)),
-    ("Worth knowing", (ClaimVerdict.NOTE,)),
+    ("Wrong or unsupported", BAD),
+    ("Within the noise", (ClaimVerdict.NOISE,)),
+    ("Notes", (ClaimVerdict.NOTE,)),
 )
 
 
 def check_document(
     file: str, findings: Sequence[ClaimFinding], document: ImportedDocument, *, verbose: bool = False
 ) -> Document:
-    """Return every claim of a report with its verdict, those that do not hold first.
+    """Return every claim of a report with its verdict, wrong and unsupported claims first.
 
     `verbose`: also the claims that cannot be checked.
     """
@@ -61,20 +61,20 @@ def check_document(
 
 
 def summary(findings: Sequence[ClaimFinding]) -> str:
-    """The number of findings of each verdict, in one sentence."""
+    """Return the number of findings of each verdict, in a sentence."""
     counts = [(verdict, sum(finding.verdict is verdict for finding in findings)) for verdict in ClaimVerdict]
     parts = [f"{number} {verdict.value}" for verdict, number in counts if number]
-    return f"{len(findings)} claims: {', '.join(parts)}." if parts else "No claim that could be recomputed was found."
+    return f"{len(findings)} claims: {', '.join(parts)}." if parts else "No claims that can be recomputed were found."
 
 
 def _counts(document: ImportedDocument) -> str:
-    parts = [(len(document.benchmarks), "benchmarks"), (len(document.sample_tables), "tables of samples")]
+    parts = [(len(document.benchmarks), "benchmarks"), (len(document.sample_tables), "sample tables")]
     parts += [
         (len(document.failures), "failed"),
         (len(document.commands), "serve commands"),
         (len(document.tables), "tables"),
     ]
-    return ", ".join(f"{number} {what}" for number, what in parts if number) or "nothing that is known"
+    return ", ".join(f"{number} {what}" for number, what in parts if number) or "no known content"
 
 
 def _blocks(document: ImportedDocument) -> list[Block]:
@@ -86,11 +86,12 @@ def _blocks(document: ImportedDocument) -> list[Block]:
             for failure in document.failures
         ]
         titles = ("Block", "Line", *(title for _, title in _COLUMNS))
-        note = f"Means of {' and '.join(sorted({benchmark.tool for benchmark in document.benchmarks}))}; `--json` has every figure."
-        note += " Failed: a result is announced, and an error stands there." if document.failures else ""
+        tools = " and ".join(sorted({benchmark.tool for benchmark in document.benchmarks}))
+        note = f"Means of {tools}; `--json` has every figure."
+        note += " Failed: an error in place of a result." if document.failures else ""
         blocks += [Table(titles, tuple(rows[at : at + MAX_ROWS]), note) for at in range(0, len(rows), MAX_ROWS)]
     if document.sample_tables:
-        titles = ("Table", "Line", "Workload", "Samples", "Average TPS stated", "TPS of all", "TPS without the first")
+        titles = ("Table", "Line", "Workload", "Samples", "Stated mean TPS", "Mean TPS", "Mean TPS without the first")
         blocks.append(Table(titles, tuple(_samples_row(table) for table in document.sample_tables)))
     return blocks
 
@@ -113,7 +114,7 @@ def _recomputed(findings: Sequence[ClaimFinding]) -> list[Block]:
     bad = [finding for finding in findings if finding.verdict is not ClaimVerdict.CONFIRMED]
     confirmed = f"{len(findings) - len(bad)} of {len(findings)} recomputed figures are confirmed."
     if not findings:
-        confirmed = "Nothing in it can be recomputed."
+        confirmed = "None of its figures can be recomputed."
     return [Paragraph(confirmed, strong=bool(bad)), *_listed(bad)]
 
 
@@ -123,16 +124,16 @@ def _not_taken(document: ImportedDocument) -> list[Block]:
 
 
 def _listed(findings: Sequence[ClaimFinding]) -> list[Block]:
-    """Findings in words: what does not hold needs its reason, and a reason needs the width of the terminal."""
-    items = [
-        f"line {finding.location.line}: {finding.verdict_text.upper()}: {finding.claim} ({finding.about}): {finding.reason}"
-        for finding in findings
-    ]
+    """Return findings as sentences, since reasons need the width of the terminal."""
+    items = []
+    for finding in findings:
+        verdict = f"line {finding.location.line}: {finding.verdict_text.upper()}"
+        items.append(f"{verdict}: {finding.claim} ({finding.about}): {finding.reason}")
     return [Bullets(tuple(items[at : at + MAX_ITEMS])) for at in range(0, len(items), MAX_ITEMS)]
 
 
 def _tables(findings: Sequence[ClaimFinding]) -> list[Block]:
-    """Confirmed findings, in tables so short that no terminal cuts them."""
+    """Return confirmed findings in tables short enough for a terminal."""
     rows = _rows(findings)
     titles = ("Line", "Claim", "Recomputed", "From")
     return [Table(titles, rows[at : at + MAX_ROWS]) for at in range(0, len(rows), MAX_ROWS)]
@@ -151,7 +152,7 @@ def _rows(findings: Sequence[ClaimFinding]) -> tuple[tuple[str, ...], ...]:
 
 
 def import_json(files: Sequence[ImportedDocument], findings: Sequence[Sequence[ClaimFinding]]) -> dict[str, Any]:
-    """The same as JSON values; times in the units of the names."""
+    """Return an import as JSON values, with times in the units of their names."""
     return {
         "schema": IMPORT_SCHEMA,
         "files": [
@@ -179,7 +180,7 @@ def import_json(files: Sequence[ImportedDocument], findings: Sequence[Sequence[C
 
 
 def check_json(file: str, findings: Sequence[ClaimFinding], document: ImportedDocument) -> dict[str, Any]:
-    """The findings of a check as JSON values."""
+    """Return the findings of a check as JSON values."""
     return {
         "schema": CHECK_SCHEMA,
         "file": file,
@@ -190,7 +191,7 @@ def check_json(file: str, findings: Sequence[ClaimFinding], document: ImportedDo
 
 
 def finding_json(finding: ClaimFinding) -> dict[str, Any]:
-    """One finding; numbers that there are none of are null."""
+    """Return a finding as JSON values; missing numbers are null."""
     return {
         "file": finding.location.file,
         "line": finding.location.line,

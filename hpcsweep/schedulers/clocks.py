@@ -1,4 +1,4 @@
-"""Durations as PBS and Slurm write them. A clock of two parts is minutes and seconds for both, never hours."""
+"""Parse durations as PBS and Slurm write them. Two parts are minutes and seconds for both, never hours."""
 
 import re
 
@@ -14,7 +14,7 @@ def pbs_seconds(text: str) -> float:
     """Return the seconds of `SS`, `MM:SS` or `HH:MM:SS[.fraction]` (pbs_resources). Raises ValueError otherwise."""
     match = _PBS.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is not a duration of PBS: write seconds, MM:SS or HH:MM:SS")
+        raise ValueError(f"{text!r} is not a PBS duration: expected seconds, MM:SS or HH:MM:SS")
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return float((hours * 60 + minutes) * 60 + seconds)
 
@@ -22,14 +22,14 @@ def pbs_seconds(text: str) -> float:
 def slurm_seconds(text: str) -> float | None:
     """Return the seconds of `MIN`, `MIN:SEC`, `H:MIN:SEC`, `D-H`, `D-H:MIN` or `D-H:MIN:SEC` (man sbatch, --time).
 
-    None: no limit, or the partition's. Raises ValueError for anything else.
+    None: no limit, or that of the partition. Raises ValueError for anything else.
     """
-    word = text.strip()
-    if word.lower() in _UNLIMITED:
+    stripped = text.strip()
+    if stripped.lower() in _UNLIMITED:
         return None
-    match = _SLURM.fullmatch(word)
+    match = _SLURM.fullmatch(stripped)
     if match is None:
-        raise ValueError(f"{text!r} is not a duration of Slurm: write minutes, MIN:SEC, HH:MM:SS or D-HH:MM:SS")
+        raise ValueError(f"{text!r} is not a Slurm duration: expected minutes, MIN:SEC, HH:MM:SS or D-HH:MM:SS")
     part = {name: int(value or 0) for name, value in match.groupdict().items()}
     hours = part["days"] * 24 + part["h"] + part["hours"]
     minutes = part["hm"] + part["minutes"] + part["m"] + part["min"]

@@ -1,6 +1,6 @@
-"""Merge the listings of several sources (queue, accounting) into one. Pure.
+"""Merge the snapshots of several sources (queue, accounting) into one. Pure.
 
-A job that is missing from the queue is unknown, never completed.
+A job that is missing from the queue is unknown, not completed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,58 +9,58 @@ from dataclasses import replace
 from hpcsweep.schedulers.base import JobState, JobStatus, QueueSnapshot
 
 ABSENCE_GRACE_S = 120.0
-"""How long a job may be unknown to a scheduler that forgets jobs as they end before its run counts as lost.
+"""Time for which a job may be unknown, to a scheduler that keeps no record of ended jobs, before its run is lost.
 
-Longer than the 60 s for which NFS may hide a new file from the login node: the agent's end record may be there soon.
+It is longer than the 60 s for which NFS may hide a new file from the login node, such as the agent's end record.
 """
 
 
-def merge_snapshots(listings: Sequence[QueueSnapshot]) -> QueueSnapshot:
-    """One listing of several, the most trustworthy last.
+def merge_snapshots(snapshots: Sequence[QueueSnapshot]) -> QueueSnapshot:
+    """Return one snapshot from several, given with the most reliable source last.
 
-    Of how a job ended a later witness knows more: the accounting says who cancelled it. As long as the queue shows a
-    job alive, and as soon as it shows it ended, the accounting only trails it: it does not learn why a job waits, and
-    still holds the end of a life after which the job was requeued. What the winner leaves out comes from the other.
-    Complete when all witnesses were: a job that none of them shows is not known to any.
+    A later source knows more about how a job ended: the accounting records who cancelled it. For a job that the queue
+    lists as active the queue is more current: the accounting does not record why a job waits, and may still have the
+    end of an earlier start, after which the job was requeued. Fields that the chosen status lacks are taken from the
+    other one. The result is complete if all snapshots are.
     """
     merged: dict[tuple[str, int | None], JobStatus] = {}
-    for listing in listings:
-        for key, status in listing.statuses.items():
+    for snapshot in snapshots:
+        for key, status in snapshot.statuses.items():
             merged[key] = _later(merged[key], status) if key in merged else status
-    trouble = "; ".join(dict.fromkeys(listing.error for listing in listings if listing.error))
+    error = "; ".join(dict.fromkeys(snapshot.error for snapshot in snapshots if snapshot.error))
     shown = {job_id for job_id, _ in merged}
     absent = frozenset(
         (job_id, index)
-        for listing in listings
-        for job_id, index in listing.absent
+        for snapshot in snapshots
+        for job_id, index in snapshot.absent
         if (job_id, index) not in merged and (index is not None or job_id not in shown)
     )
-    return QueueSnapshot(merged, all(listing.complete for listing in listings), trouble, absent)
+    return QueueSnapshot(merged, all(snapshot.complete for snapshot in snapshots), error, absent)
 
 
-def every_array_task(listing: QueueSnapshot, elements: Mapping[str, int]) -> dict[tuple[str, int], JobStatus]:
-    """(job id, element index) -> status of the elements of these jobs (id -> number of elements).
+def every_array_task(snapshot: QueueSnapshot, sizes: Mapping[str, int]) -> dict[tuple[str, int], JobStatus]:
+    """Return (job id, array index) -> status for all array tasks of these jobs (id -> number of tasks).
 
-    What is left of an array when its waiting elements were cancelled is told once, for all of them. A complete
-    listing without an element says that it is gone; an incomplete one says nothing of it.
+    When the waiting tasks of an array were cancelled, the scheduler lists them as one job without an index. A task that
+    is missing from a complete snapshot is GONE; from an incomplete one, nothing is known about it.
     """
-    told: dict[tuple[str, int], JobStatus] = {}
-    for job_id, number in elements.items():
-        whole = listing.statuses.get((job_id, None))
-        for index in range(number):
-            status = listing.statuses.get((job_id, index), whole)
+    statuses: dict[tuple[str, int], JobStatus] = {}
+    for job_id, size in sizes.items():
+        whole = snapshot.statuses.get((job_id, None))
+        for index in range(size):
+            status = snapshot.statuses.get((job_id, index), whole)
             if status is not None:
-                told[job_id, index] = replace(status, index=index)
-            elif listing.complete:
-                told[job_id, index] = JobStatus(job_id, index, JobState.GONE, "gone")
-    return told
+                statuses[job_id, index] = replace(status, index=index)
+            elif snapshot.complete:
+                statuses[job_id, index] = JobStatus(job_id, index, JobState.GONE, "gone")
+    return statuses
 
 
 def _later(earlier: JobStatus, later: JobStatus) -> JobStatus:
-    later_knows_more = earlier.state is JobState.UNKNOWN or (earlier.state.final and later.state.final)
-    winner, other = (later, earlier) if later_knows_more else (earlier, later)
+    later_is_better = earlier.state is JobState.UNKNOWN or (earlier.state.final and later.state.final)
+    winner, other = (later, earlier) if later_is_better else (earlier, later)
     if winner.state.final is not other.state.final:
-        return winner  # two lives of one job: what the other says of nodes and exit codes is not about this one
+        return winner  # two starts of one job: node and exit code of the other are not those of this one
     same_state = winner.state is other.state
     return replace(
         winner,

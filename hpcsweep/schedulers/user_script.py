@@ -1,6 +1,6 @@
-"""A user's own batch script, for any scheduler: what it requests, and what in it would not do what its author meant.
+"""Read a user's own batch script, for any scheduler: what it requests, and lines without the intended effect.
 
-Pure. The schedulers read their own directives; launchers of several agents are recognised here.
+Pure. Each scheduler reads its own directives; launchers that start several agents are detected here.
 """
 
 import re
@@ -12,11 +12,11 @@ from hpcsweep.errors import SpecError
 from hpcsweep.shell import SimpleCommand, script_commands, unquoted
 from hpcsweep.units import counted, format_duration
 
-if TYPE_CHECKING:  # the models, and with them pydantic, are not needed to ask a scheduler
+if TYPE_CHECKING:  # the models, and with them pydantic, are not needed to query a scheduler
     from hpcsweep.spec.job import Resources
 
 AGENT = re.compile(r"\bhpcsweep-node\b|\bhpcsweep\.node\.agent\b")
-"""What starts the agent."""
+"""Commands that start the agent."""
 
 _COUNTED = {
     "srun": ("-n", "--ntasks"),
@@ -31,11 +31,11 @@ _COUNTED = {
     "pbsdsh": ("-c",),
     "pbs_tmrsh": (),
 }
-"""Launchers of parallel tasks -> the options by which each is given their number."""
+"""Launchers of parallel tasks -> their options for the number of tasks."""
 
 _NODES = {"srun": ("-N", "--nodes"), "pbsdsh": (), "mpirun": (), "mpiexec": ()}
-_ONE = {"pbsdsh": ("-n",), "pbs_tmrsh": ("",)}
-"""Launchers that start one task when this option is given; an empty one: always."""
+_SINGLE = {"pbsdsh": ("-n",), "pbs_tmrsh": ("",)}
+"""Launchers that start a single task if this option is given; an empty option: always."""
 
 _GPU_NAME = re.compile(
     r"(?:gpu[_-]?)?((?:v100|p100|t4|a10|a16|a30|a40|a100|l4|l40s?|h20|h100|h200|gh200|b200|b300|gb200|rtx\w*|mi\d{3}\w?)"
@@ -46,10 +46,10 @@ _GPU_NAME = re.compile(
 
 @dataclass(frozen=True)
 class ScriptRequest:
-    """What the directives of a script request. None: they do not say.
+    """Resources that the directives of a script request. None: not stated.
 
-    `gpus_per_node`, `gpus`: the second is the total of the job. `tasks`: processes that a launcher starts when it is
-    given no number. `warnings`: what the scheduler will not read, or will read differently, with the line.
+    `gpus`: the total of the job. `tasks`: number of processes that a launcher starts by default. `warnings`: lines that
+    the scheduler will not read, or will read differently.
     """
 
     walltime_s: float | None = None
@@ -78,34 +78,34 @@ class ScriptRequest:
     def differences(self, planned: "Resources") -> list[str]:
         """Return a sentence for each resource that the script requests differently from the experiment."""
         got = self.resources(planned)
-        found = []
+        differences = []
         if got.nodes != planned.nodes:
-            found.append(f"{counted(got.nodes, 'node')}, the experiment {planned.nodes}")
+            differences.append(f"{counted(got.nodes, 'node')}, the experiment {planned.nodes}")
         if got.gpus != planned.gpus and got.gpus * got.nodes != planned.gpus * planned.nodes:
             kind = f" {self.gpu_type}" if self.gpu_type else ""
-            found.append(f"{got.gpus}{kind} GPUs per node, the experiment {planned.gpus}")
+            differences.append(f"{got.gpus}{kind} GPUs per node, the experiment {planned.gpus}")
         if self.gpu_type and planned.gpu_type and not same_gpu_type(self.gpu_type, planned.gpu_type):
-            found.append(f"GPUs of type {self.gpu_type}, the experiment {planned.gpu_type}")
+            differences.append(f"GPUs of type {self.gpu_type}, the experiment {planned.gpu_type}")
         if abs(got.walltime_s - planned.walltime_s) >= 1:
             ours = format_duration(planned.walltime_s)
-            found.append(f"a walltime of {format_duration(got.walltime_s)}, the experiment {ours}")
-        return [f"the script requests {one}; the script's value is used" for one in found]
+            differences.append(f"a walltime of {format_duration(got.walltime_s)}, the experiment {ours}")
+        return [f"the script requests {difference}; the script's value is used" for difference in differences]
 
 
-def same_gpu_type(one: str, other: str) -> bool:
-    """Whether two names can mean one type of GPU: `a100` and `A100-SXM4-80GB`, not `h100` and `h200`."""
-    first, second = (re.split(r"[^a-z0-9]+", name.lower()) for name in (one, other))
+def same_gpu_type(name: str, other: str) -> bool:
+    """Return whether two names can mean the same GPU type: `a100` and `A100-SXM4-80GB`, but not `h100` and `h200`."""
+    first, second = (re.split(r"[^a-z0-9]+", text.lower()) for text in (name, other))
     return set(first) <= set(second) or set(second) <= set(first)
 
 
 def gpu_name(word: str) -> str | None:
-    """Return the type of GPU that a constraint or resource value names, such as `a100`. None: it names none."""
+    """Return the GPU type in a constraint or resource value, such as `a100`. None: it contains none."""
     match = _GPU_NAME.fullmatch(word.strip())
     return match[1] if match else None
 
 
 def starts_agent(text: str) -> bool:
-    """Return whether the script starts the agent; of a script that is not for a shell: whether it names it."""
+    """Return whether the script starts the agent; for a script that is not for a shell, whether it mentions it."""
     if not _is_shell(text):
         return AGENT.search(text) is not None
     return any(AGENT.search(command.text) for command in script_commands(text))
@@ -116,22 +116,23 @@ def _is_shell(text: str) -> bool:
 
 
 def check_agents(text: str, tasks: int | None) -> None:
-    """Raise SpecError when a launcher in the script starts several agents for one run.
+    """Raise SpecError if a launcher in the script starts several agents for one run.
 
-    `tasks`: what a launcher starts that is given no number; None: not known, and nothing is refused then.
+    `tasks`: number of processes that a launcher starts by default; None: unknown, then nothing is rejected.
     """
     for command in script_commands(text) if _is_shell(text) else ():
-        found = _launched(command, tasks)
-        if found is not None and found[1] > 1:
-            launcher, number = found
+        launched = _launched(command, tasks)
+        if launched is not None and launched[1] > 1:
+            launcher, number = launched
             raise SpecError(
                 f"line {command.line.first} of the script starts {number} agents for one run: {command.text!r}",
+                code="several_agents",
                 hint=f"start hpcsweep-node without {launcher}; it starts the server with all GPUs of its node",
             )
 
 
 def late_warning(scheduler: str, number: int, line: str, command: int) -> str:
-    """Say that a directive is not read because a command precedes it."""
+    """Return the warning about a directive that is not read because a command precedes it."""
     return (
         f"{scheduler} does not read line {number} of the script, {line.strip()!r}: it comes after a command "
         f"(line {command}); move it up"
@@ -139,14 +140,14 @@ def late_warning(scheduler: str, number: int, line: str, command: int) -> str:
 
 
 def _launched(command: SimpleCommand, tasks: int | None) -> tuple[str, int] | None:
-    """(launcher, agents that it starts) of a command; None: it launches no agent, or nobody can say how many."""
+    """Return (launcher, number of agents) of a command. None: it launches no agent, or their number is unknown."""
     words = [unquoted(word) for word in command.words]
-    agent = next((place for place, word in enumerate(words) if AGENT.search(word)), None)
-    launcher = next((place for place, word in enumerate(words[:agent]) if _name(word) in _COUNTED), None)
+    agent = next((i for i, word in enumerate(words) if AGENT.search(word)), None)
+    launcher = next((i for i, word in enumerate(words[:agent]) if _name(word) in _COUNTED), None)
     if agent is None or launcher is None:
         return None
     name, options = _name(words[launcher]), words[launcher + 1 : agent]
-    if any(option == "" or _option(options, option) is not None for option in _ONE.get(name, ())):
+    if any(option == "" or _option(options, option) is not None for option in _SINGLE.get(name, ())):
         return name, 1
     given = [value for option in _COUNTED[name] if (value := _option(options, option)) is not None]
     if given:
@@ -164,43 +165,43 @@ def _name(word: str) -> str:
 
 
 def _option(words: Sequence[str], option: str) -> str | None:
-    """The value of an option, as `-n 4`, `-n4`, `--ntasks 4` or `--ntasks=4`."""
-    found = None
-    for place, word in enumerate(words):
+    """Return the value of an option, given as `-n 4`, `-n4`, `--ntasks 4` or `--ntasks=4`. None: it is not given."""
+    value = None
+    for index, word in enumerate(words):
         if word == option:
-            found = words[place + 1] if place + 1 < len(words) else ""
+            value = words[index + 1] if index + 1 < len(words) else ""
         elif option.startswith("--") and word.startswith(f"{option}="):
-            found = word.partition("=")[2]
+            value = word.partition("=")[2]
         elif not option.startswith("--") and len(option) == 2 and word.startswith(option) and word[2:3].isdigit():
-            found = word[2:]
-    return found
+            value = word[2:]
+    return value
 
 
 def until_first_command(
     text: str, ignored: re.Pattern[str] | None = None, continued: str | None = None
 ) -> tuple[list[tuple[int, str]], int | None]:
-    """Return (number, line) of the lines before the first command, and the number of that one (None: there is none).
+    """Return (number, line) of the lines before the first command, and the line number of the command, or None.
 
-    `ignored`: what else may stand before directives without ending them, beside blank lines and comments. `continued`:
-    prefix of the directives that a backslash at their end continues on the next line.
+    `ignored`: lines other than blank ones and comments after which directives are still read. `continued`: prefix of
+    directives that a trailing backslash continues on the next line.
     """
     lines = list(enumerate(text.split("\n"), 1))
     open_directive = False
-    for place, (number, line) in enumerate(lines):
+    for index, (number, line) in enumerate(lines):
         bare = line.strip()
         part = open_directive
         open_directive = line.endswith("\\") and (part or (continued is not None and bare.startswith(continued)))
         if bare and not part and not bare.startswith("#") and not (ignored is not None and ignored.match(line)):
-            return lines[:place], number
+            return lines[:index], number
     return lines, None
 
 
 def foreign_warnings(text: str, prefix: str, scheduler: str) -> Iterator[str]:
-    """Yield a sentence when the script has directives of another scheduler only."""
+    """Yield a warning if the script has directives of another scheduler only."""
     lines = text.split("\n")
     if any(line.strip().startswith(prefix) for line in lines):
         return
     for other in ("#SBATCH", "#PBS", "#BSUB", "#$ -"):
         number = next((n for n, line in enumerate(lines, 1) if line.startswith(other)), None)
         if other != prefix and number is not None:
-            yield f"{scheduler} does not read {other} lines such as line {number}: write {prefix} lines"
+            yield f"{scheduler} does not read {other} lines such as line {number}: use {prefix} lines"

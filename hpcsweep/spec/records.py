@@ -152,7 +152,7 @@ class NotRunRecord(DiskRecord):
 
 @dataclass(frozen=True)
 class TaskExitRecord(DiskRecord):
-    """elements/K.exit.json: how the agent of an array task ended. `outcome` None: no run was stopped from outside."""
+    """tasks/K.exit.json: how the agent of an array task ended. `outcome` None: no run was stopped from outside."""
 
     exit_code: int | None = None
     outcome: OutcomeKind | None = None

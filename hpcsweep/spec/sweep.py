@@ -1,11 +1,15 @@
 """sweep.json: one sweep of an experiment, with everything needed to repeat it."""
 
+from functools import cached_property
 from typing import Any
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from hpcsweep.spec.base import Record
+from hpcsweep.spec.cluster import Cluster
+from hpcsweep.spec.experiment import ResourceRequest
 from hpcsweep.spec.phases import OutcomeKind
+from hpcsweep.spec.workload import DatasetFacts
 
 SWEEP_SCHEMA = 1
 
@@ -16,24 +20,29 @@ IMPORTED_FROM = "imported_from"
 class SweepRunEntry(Record):
     """One run of a sweep and its array task."""
 
-    label: str
+    label: str = Field(description="name of the folder below runs/")
     variant_id: str = ""
     repeat: int = 1
     axes: dict[str, str] = {}
     engine: str = ""
     model: str = ""
-    gpus: int = Field(0, description="of the run, on all nodes")
-    simulated: bool = False
-    server: dict[str, Any] = Field({}, description="the `ServerConfig` as JSON; empty: unknown")
+    gpus: int = Field(0, description="of the whole run")
     job: int | None = Field(None, description="number of the folder below jobs/ at submission; None: not submitted")
     index: int | None = Field(None, description="index of the array task in job.json; None: not submitted")
-    planned_only: bool = Field(False, description="listed in the sweep, but not submitted")
+    not_submitted: bool = Field(
+        False,
+        validation_alias=AliasChoices("not_submitted", "planned_only"),
+        description="the run is part of the sweep, but no job executes it",
+    )
     outcome: OutcomeKind | None = Field(None, description="known before submission: unsupported, not_run")
     state_reason: str = ""
+    simulated: bool = False
+    workloads: dict[str, Any] = Field({}, description="workload -> why it is not sent; None: it is sent")
+    server: dict[str, Any] = Field({}, description="the `ServerConfig`, as JSON; empty: not known")
 
 
 class NotRunEntry(Record):
-    """A variant or an idea that is not run, and the reason."""
+    """A variant that is documented in the experiment, or excluded from the grid, with the reason why it is not run."""
 
     label: str | None = None
     title: str | None = None
@@ -43,19 +52,34 @@ class NotRunEntry(Record):
 
 
 class SweepFile(Record):
-    """sweep.json. It is replaced atomically, so readers never see a part of it."""
+    """Content of sweep.json. It is written by `submit`, or by the node when a job joins a sweep, and by `import`."""
 
     schema_version: int = SWEEP_SCHEMA
     sweep: str
-    experiment: dict[str, Any] = Field(description="the resolved `Experiment` as JSON")
+    experiment: dict[str, Any] = Field(description="the resolved `Experiment`, as JSON")
+    experiment_file: str = ""
     title: str = ""
-    cluster: str = "local"
-    profile: dict[str, Any] = Field({}, description="the `Cluster` profile as JSON")
+    cluster: str = Field("local", description="name of the cluster profile")
+    profile: dict[str, Any] = Field({}, description="the `Cluster` profile, as JSON; see `cluster_profile`")
     submitted_at: float = Field(description="Unix seconds")
     axes: dict[str, list[str]] = Field({}, description="axis -> labels of its levels in this sweep")
     baseline: dict[str, str] = {}
-    versions: dict[str, str] = {}
-    provenance: dict[str, Any] = Field({}, description="git revision and similar facts")
+    versions: dict[str, str] = Field({}, description="package -> version that planned and rendered the sweep")
+    provenance: dict[str, Any] = Field({}, description="git revision, command line")
     simulated: bool = False
+    pack: int = Field(1, description="runs per job")
+    parallel: int | None = Field(None, description="array tasks that run at the same time; None: no limit")
+    own_script: bool = Field(False, description="the jobs run a batch script of the user")
+    facts: dict[str, DatasetFacts] = Field({}, description="workload -> what is known of its dataset")
     runs: list[SweepRunEntry] = []
     not_run: list[NotRunEntry] = []
+
+    @cached_property
+    def cluster_profile(self) -> Cluster:
+        """The cluster profile at submission. Raises pydantic.ValidationError when this version cannot read it."""
+        return Cluster.model_validate(self.profile)
+
+    @cached_property
+    def resource_request(self) -> ResourceRequest:
+        """The resources that the experiment requests. Raises pydantic.ValidationError."""
+        return ResourceRequest.model_validate(self.experiment.get("resources") or {})

@@ -18,9 +18,9 @@ from hpcsweep.errors import StoreDiskError, StoreError
 from hpcsweep.spec.secret_values import masked
 from hpcsweep.store.file_system import locks_are_local
 from hpcsweep.store.schema import SCHEMA_REVISION
+from hpcsweep.sweep.layout import HOME_VARIABLE
 
 STORE_VARIABLE = "HPCSWEEP_STORE"
-HOME_VARIABLE = "HPCSWEEP_HOME"
 STORE_FILE = "hpcsweep.db"
 BUSY_TIMEOUT_S = 30.0
 _WRITING = "hpcsweep_writing"

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from hpcsweep.store.types import Flags, Floats, Integers, Json, ShortFloats, Words
 
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0005"
 """The revision of `migrations/versions` that these tables are."""
 
 METADATA = MetaData(
@@ -105,8 +105,8 @@ RUN = Table(
     Column("nodes", Integer, nullable=False),
     Column("samples_total", Integer, nullable=False),
     Column("simulated", Boolean, nullable=False),
-    Column("planned_only", Boolean, nullable=False),  # it is not to be run: refused before the queue, or an idea
-    Column("idea", Boolean, nullable=False),  # stands in the experiment only to be told: not part of the plan
+    Column("not_submitted", Boolean, nullable=False),  # refused before submission, or documented only
+    Column("documented_only", Boolean, nullable=False),  # listed in the experiment with a reason, not part of the plan
     Column("outcome", Text),  # known before anything was queued: unsupported, not_run
     Column("reason", Text, nullable=False),
     Column("not_run", Text),  # the agent's own word that it did not get to this run

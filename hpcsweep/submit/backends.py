@@ -179,6 +179,6 @@ def _is_ours(status: JobStatus, name: str | None) -> bool:
 
 def own_script_exports(job: JobSpec, job_dir: str) -> dict[str, str]:
     """What the environment of a user's own script says of the one run of its job."""
-    (element,) = job.array_tasks
-    place = {"HPCSWEEP_JOB_DIR": job_dir, "HPCSWEEP_ARRAY_INDEX": str(element.index)}
-    return place | dict(element.runs[0].exports)
+    (task,) = job.array_tasks
+    place = {"HPCSWEEP_JOB_DIR": job_dir, "HPCSWEEP_ARRAY_INDEX": str(task.index)}
+    return place | dict(task.runs[0].exports)

@@ -1,4 +1,4 @@
-"""What lies below HPCSWEEP_HOME, and the small files that the login side keeps there."""
+"""Folders and files below HPCSWEEP_HOME."""
 
 import contextlib
 import json
@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcsweep import privacy
+from hpcsweep.atomic_files import write_json
 from hpcsweep.errors import HpcsweepError, SpecError, nearest
 from hpcsweep.foreign_files import DOCUMENT_LIMIT_BYTES, RECORD_LIMIT_BYTES, parse_json, read_regular
+from hpcsweep.spec.file_names import SPEC_FILE
 
-if TYPE_CHECKING:  # the models, and with them pydantic, are imported where a file is read: a status may need none
+if TYPE_CHECKING:  # pydantic is imported where a file is parsed: `status` of ended sweeps does not need it
     from hpcsweep.spec.job import JobSpec, RunSpec
+    from hpcsweep.spec.sweep import SweepFile
     from hpcsweep.sweep.submission import Submission
 
 HOME_VARIABLE = "HPCSWEEP_HOME"
@@ -24,32 +27,33 @@ SWEEP_FILE = "sweep.json"
 SUBMISSION_FILE = "submission.json"
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _NUMBERED = re.compile(r"(.+)-(\d{4,})")
+_WRITTEN_ONCE = "the file is written once, by `hpcsweep submit`; restore it, or submit the experiment again"
 
 
 def is_label(label: object) -> bool:
-    """Whether a run may have this label: it names a folder below `runs/`, and that is all it can do."""
+    """Return whether a run may have this label: it must be a safe name of a folder below `runs/`."""
     plain = isinstance(label, str) and label.isprintable() and 0 < len(label.encode("utf-8", "replace")) <= 255
     return plain and "/" not in str(label) and not str(label).startswith(".")
 
 
-def places(jobs: "Iterable[tuple[JobSpec, bool]]") -> "dict[str, tuple[JobSpec, int, RunSpec]]":
-    """Run label -> (job, element index, run) of the latest job that was handed over, else of the latest.
+def current_jobs(jobs: "Iterable[tuple[JobSpec, bool]]") -> "dict[str, tuple[JobSpec, int, RunSpec]]":
+    """Return run label -> (job, index of the array task, run), from the latest submitted job of each run.
 
-    `jobs`: each with whether it was, the oldest first. So a retry that is refused leaves a run what it was.
+    `jobs`: (job, whether it was submitted), by number. A run without a submitted job gets its latest job.
     """
-    by_weight = [job for job, _ in sorted(jobs, key=lambda one: one[1])]
-    return {run.label: (job, e.index, run) for job in by_weight for e in job.array_tasks for run in e.runs}
+    by_priority = [job for job, _ in sorted(jobs, key=lambda entry: entry[1])]
+    return {run.label: (job, task.index, run) for job in by_priority for task in job.array_tasks for run in task.runs}
 
 
 def logs_into(log_path: str, job_name: str) -> bool:
-    """Whether a job that logs to `log_path` is the one that was submitted as `job_name` (SWEEP-NUMBER)."""
+    """Return whether a job that logs to `log_path` was submitted as `job_name` (SWEEP-NUMBER)."""
     sweep, _, number = job_name.rpartition("-")
     return f"/{sweep}/jobs/{number}/logs" in log_path
 
 
 @dataclass(frozen=True)
 class Home:
-    """HPCSWEEP_HOME as the login side sees it."""
+    """HPCSWEEP_HOME on the login side."""
 
     path: Path
 
@@ -64,46 +68,54 @@ class Home:
         return self.path / "cache"
 
     def identity(self) -> str | None:
-        """Return the UUID of this home, made when it has none; None: it has none and cannot be written.
+        """Return the UUID of this home, created on first use; None when it is missing and cannot be written.
 
-        It stays with the folder when that is moved, so a store can tell two homes apart that name their sweeps alike.
+        The UUID stays in the folder when the folder is moved, so that a store can distinguish two homes whose sweeps
+        have the same names.
         """
         path = self.path / HOME_FILE
         for _ in range(2):
             try:
-                found = json.loads(path.read_bytes())
-                return str(found["home_id"])
+                return str(json.loads(path.read_bytes())["home_id"])
             except FileNotFoundError:
-                beside = path.with_name(f".{HOME_FILE}.{os.getpid()}")
+                temporary = path.with_name(f".{HOME_FILE}.{os.getpid()}")
                 with contextlib.suppress(OSError):
-                    write_json(beside, {"home_id": str(uuid.uuid4())})
-                    with contextlib.suppress(FileExistsError):  # another process was first: its UUID counts
-                        os.link(beside, path)
+                    write_json(temporary, {"home_id": str(uuid.uuid4())})
+                    with contextlib.suppress(FileExistsError):  # another process was first: its UUID is used
+                        os.link(temporary, path)
                 with contextlib.suppress(OSError):
-                    beside.unlink()
+                    temporary.unlink()
             except (OSError, ValueError, KeyError, TypeError) as exc:
-                raise HpcsweepError(f"{path} cannot be read: {exc}", hint="it has the identity of this home") from exc
+                raise HpcsweepError(
+                    f"{path} cannot be read: {exc}",
+                    code="home_file_unreadable",
+                    hint="the file contains the identity of this home",
+                ) from exc
         return None
 
     def sweep_names(self) -> list[str]:
-        """Names of the sweeps, the oldest first."""
-        found = [(path.lstat().st_mtime, path.parent.name) for path in self.sweeps_dir.glob(f"*/{SWEEP_FILE}")]
-        return [name for _, name in sorted(found)]
+        """Return the names of the sweeps, the oldest first."""
+        dated = [(path.lstat().st_mtime, path.parent.name) for path in self.sweeps_dir.glob(f"*/{SWEEP_FILE}")]
+        return [name for _, name in sorted(dated)]
 
     def sweep(self, name: str | None) -> "SweepFolder":
-        """The sweep of this name; None: the latest. Raises SpecError that lists the known ones."""
+        """Return the sweep of this name; None: the latest. Raises SpecError that lists the known sweeps."""
         names = self.sweep_names()
         if not names:
-            raise SpecError(f"{self.path} holds no sweep yet", hint="`hpcsweep submit EXPERIMENT` makes one")
+            raise SpecError(
+                f"{self.path} has no sweeps yet", code="no_sweeps", hint="`hpcsweep submit EXPERIMENT` creates a sweep"
+            )
         chosen = names[-1] if name is None else name
         if chosen not in names:
-            raise SpecError(f"unknown sweep {chosen!r} in {self.path}", hint=nearest(chosen, names[-20:]))
+            raise SpecError(
+                f"unknown sweep {chosen!r} in {self.path}", code="unknown_sweep", hint=nearest(chosen, names[-20:])
+            )
         return SweepFolder(self.sweeps_dir / chosen)
 
     def claim(self, experiment: str, above: int = 0) -> "SweepFolder":
-        """A new, empty sweep folder `EXPERIMENT-NNNN`: two submitters never get the same one.
+        """Create an empty sweep folder `EXPERIMENT-NNNN`; no two processes get the same folder.
 
-        `above`: the highest number that another home has in the same store.
+        `above`: the highest number that another home uses in the same store. Raises SpecError.
         """
         self.make()
         number = max(self.next_number(experiment), above + 1)
@@ -116,22 +128,23 @@ class Home:
                 number += 1
             except OSError as exc:
                 raise SpecError(
-                    f"{folder} cannot be made: {exc.strerror}",
-                    hint=f"is HPCSWEEP_HOME {self.path} writable, and not full?",
+                    f"{folder} cannot be created: {exc.strerror}",
+                    code="home_not_writable",
+                    hint=f"check that HPCSWEEP_HOME {self.path} is writable and the disk is not full",
                 ) from exc
 
     def join(self, name: str) -> "SweepFolder":
-        """The folder of a sweep of this name, made when it is not there. Raises SpecError."""
+        """Return the folder of the sweep of this name; create it when it does not exist. Raises SpecError."""
         self.make()
         folder = self.sweeps_dir / name
         try:
             folder.mkdir(exist_ok=True)
         except OSError as exc:
-            raise SpecError(f"{folder} cannot be made: {exc}") from exc
+            raise SpecError(f"{folder} cannot be created: {exc}", code="home_not_writable") from exc
         return SweepFolder(folder)
 
     def next_number(self, experiment: str) -> int:
-        """The number that the next sweep of this experiment gets, 1 for the first."""
+        """Return the number of the next sweep of this experiment; 1 for the first."""
         numbers = [0]
         if self.sweeps_dir.is_dir():
             for entry in self.sweeps_dir.iterdir():
@@ -141,9 +154,9 @@ class Home:
         return max(numbers) + 1
 
     def make(self, group: str | None = None) -> None:
-        """Make the folders, private to the user or shared with a Unix group. Raises SpecError when it cannot.
+        """Create the folders, private to the user or shared with a Unix group. Raises SpecError when this fails.
 
-        A folder of the user's own that holds more than sweeps keeps its modes; the folders of hpcsweep in it do not.
+        The permissions of an existing folder of the user are not changed; those of hpcsweep's own folders in it are.
         """
         try:
             if group is not None or not self.path.exists():
@@ -156,14 +169,15 @@ class Home:
                     privacy.share(database, group)
         except OSError as exc:
             raise SpecError(
-                f"HPCSWEEP_HOME {self.path} cannot be made: {exc}",
-                hint=f"choose another with --home or {HOME_VARIABLE}; it must be writable, and seen by all nodes",
+                f"HPCSWEEP_HOME {self.path} cannot be created: {exc}",
+                code="home_not_writable",
+                hint=f"choose a writable folder that all nodes can see, with --home or {HOME_VARIABLE}",
             ) from exc
 
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """One sweep's folder."""
+    """The folder of one sweep."""
 
     path: Path
 
@@ -173,23 +187,23 @@ class SweepFolder:
         return self.path.name
 
     def job_dir(self, number: int) -> Path:
-        """The folder of job `number`."""
+        """Return the folder of submission `number`."""
         return self.path / "jobs" / str(number)
 
     def job_numbers(self) -> list[int]:
-        """Numbers of the jobs that were written, in order."""
-        names = [path.parent.name for path in self.path.glob("jobs/*/job.json")]
+        """Return the numbers of the submissions that were written, in order."""
+        names = [path.parent.name for path in self.path.glob(f"jobs/*/{SPEC_FILE}")]
         return sorted(int(name) for name in names if _NUMBER.fullmatch(name))
 
     def definition_stamps(self) -> dict[str, str]:
-        """Path below this folder -> inode, size and mtime of each file that says what the sweep is.
+        """Return path below this folder -> inode, size and mtime of each file that defines the sweep.
 
-        Empty for a submission.json that is not there: that of a refused job goes away again.
+        The stamp of a missing submission.json is empty: the file of a refused job is removed again.
         """
         stamps = {}
         paths = [self.path / SWEEP_FILE]
         for number in self.job_numbers():
-            paths += [self.job_dir(number) / name for name in ("job.json", SUBMISSION_FILE)]
+            paths += [self.job_dir(number) / name for name in (SPEC_FILE, SUBMISSION_FILE)]
         for path in paths:
             try:
                 stat = path.stat()
@@ -200,34 +214,64 @@ class SweepFolder:
             stamps[str(path.relative_to(self.path))] = f"{stat.st_ino}-{stat.st_size}-{stat.st_mtime_ns}"
         return stamps
 
-    def read_sweep(self) -> dict[str, Any]:
-        """sweep.json. Raises HpcsweepError when it is damaged."""
+    def read_sweep(self) -> "SweepFile":
+        """Read sweep.json. Raises HpcsweepError when it is missing or corrupt."""
+        from hpcsweep.spec.sweep import SweepFile
+
+        try:
+            return SweepFile.model_validate(self._read_definition())
+        except ValueError as exc:
+            raise HpcsweepError(
+                f"{self.path / SWEEP_FILE} is corrupt: {_why(exc)}", code="sweep_file_corrupt", hint=_WRITTEN_ONCE
+            ) from exc
+
+    def uses_ssh(self) -> bool:
+        """Return whether the sweep was submitted over SSH; sweep.json is checked only as far as this needs.
+
+        Raises HpcsweepError when sweep.json is missing or corrupt.
+        """
+        return self._read_definition()["profile"].get("ssh") is not None
+
+    def _read_definition(self) -> dict[str, Any]:
         path = self.path / SWEEP_FILE
-        document = read_json(path)
+        try:
+            document = parse_json(read_regular(path, DOCUMENT_LIMIT_BYTES))
+        except (OSError, ValueError) as exc:
+            raise HpcsweepError(
+                f"{path} cannot be read: {_why(exc)}", code="sweep_file_unreadable", hint=_WRITTEN_ONCE
+            ) from exc
         runs = document.get("runs") if isinstance(document, dict) else None
         if not isinstance(runs, list) or not all(isinstance(run, dict) and "label" in run for run in runs):
-            raise HpcsweepError(f"{path} is damaged: it lists no runs", hint="it is written once, by submit")
+            raise HpcsweepError(
+                f"{path} is corrupt: it has no `runs` list", code="sweep_file_corrupt", hint=_WRITTEN_ONCE
+            )
         for run in runs:
             if not is_label(run["label"]):
                 raise HpcsweepError(
-                    f"{path} is damaged: {ascii(run['label'])[:100]} cannot be the name of a run's folder"
+                    f"{path} is corrupt: {ascii(run['label'])[:100]} cannot be the name of a run's folder",
+                    code="sweep_file_corrupt",
+                    hint=_WRITTEN_ONCE,
                 )
         if not isinstance(document.get("profile"), dict):
-            raise HpcsweepError(f"{path} is damaged: it has no cluster profile", hint="it is written once, by submit")
+            raise HpcsweepError(
+                f"{path} is corrupt: it has no cluster profile", code="sweep_file_corrupt", hint=_WRITTEN_ONCE
+            )
         return dict(document)
 
     def read_job(self, number: int) -> "JobSpec":
-        """jobs/N/job.json."""
+        """Read jobs/N/job.json. Raises HpcsweepError when it is missing or corrupt."""
         from hpcsweep.spec.job import JobSpec
 
-        path = self.job_dir(number) / "job.json"
+        path = self.job_dir(number) / SPEC_FILE
         try:
             return JobSpec.model_validate_json(read_regular(path, DOCUMENT_LIMIT_BYTES))
         except (OSError, ValueError) as exc:
-            raise HpcsweepError(f"{path} cannot be read: {_why(exc)}", hint="it is written once, by submit") from exc
+            raise HpcsweepError(
+                f"{path} cannot be read: {_why(exc)}", code="job_file_unreadable", hint=_WRITTEN_ONCE
+            ) from exc
 
     def read_submission(self, number: int) -> "Submission | None":
-        """jobs/N/submission.json; None: the job was never handed over."""
+        """Read jobs/N/submission.json; None: it was never submitted. Raises HpcsweepError when it is corrupt."""
         from hpcsweep.sweep.submission import Submission
 
         path = self.job_dir(number) / SUBMISSION_FILE
@@ -236,42 +280,42 @@ class SweepFolder:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as exc:
-            raise HpcsweepError(f"{path} cannot be read: {_why(exc)}") from exc
+            raise HpcsweepError(f"{path} cannot be read: {_why(exc)}", code="submission_file_unreadable") from exc
 
     def write_submission(self, number: int, submission: "Submission") -> None:
-        """Write jobs/N/submission.json, whole."""
+        """Write jobs/N/submission.json. Raises OSError."""
         write_json(self.job_dir(number) / SUBMISSION_FILE, submission.model_dump())
 
     def forget_submission(self, number: int) -> None:
-        """Remove jobs/N/submission.json: the scheduler refused the job."""
+        """Remove jobs/N/submission.json, because the scheduler refused the job."""
         (self.job_dir(number) / SUBMISSION_FILE).unlink(missing_ok=True)
 
-    def places(self) -> "dict[str, tuple[JobSpec, int, RunSpec]]":
-        """Run label -> (job, element index, run) of the job that counts."""
-        return places((self.read_job(number), self.was_handed_over(number)) for number in self.job_numbers())
+    def current_jobs(self) -> "dict[str, tuple[JobSpec, int, RunSpec]]":
+        """Return run label -> (job, index of the array task, run) of the latest submitted job of each run."""
+        return current_jobs((self.read_job(number), self.was_submitted(number)) for number in self.job_numbers())
 
-    def where_runs_are(self) -> dict[str, tuple[int, int]]:
-        """Run label -> (job, element index) of the job that counts."""
-        return {label: (job.job, index) for label, (job, index, _) in self.places().items()}
+    def current_tasks(self) -> dict[str, tuple[int, int]]:
+        """Return run label -> (job number, index of the array task) of the latest submitted job of each run."""
+        return {label: (job.job, index) for label, (job, index, _) in self.current_jobs().items()}
 
-    def earlier_places(self, labels: "Iterable[str]") -> set[tuple[int, int]]:
-        """(job, element index) of the submissions of these runs before the one that counts."""
-        counting, wanted = self.where_runs_are(), set(labels)
+    def earlier_tasks(self, labels: "Iterable[str]") -> set[tuple[int, int]]:
+        """Return (job number, index) of the array tasks of earlier submissions of these runs."""
+        current, wanted = self.current_tasks(), set(labels)
         return {
-            (number, element.index)
+            (number, task.index)
             for number in self.job_numbers()
-            if self.was_handed_over(number)
-            for element in self.read_job(number).array_tasks
-            for run in element.runs
-            if run.label in wanted and counting[run.label] != (number, element.index)
+            if self.was_submitted(number)
+            for task in self.read_job(number).array_tasks
+            for run in task.runs
+            if run.label in wanted and current[run.label] != (number, task.index)
         }
 
-    def was_handed_over(self, number: int) -> bool:
-        """Whether a scheduler took job `number`, or may have taken it."""
+    def was_submitted(self, number: int) -> bool:
+        """Return whether a scheduler accepted job `number`, or may have accepted it."""
         return (self.job_dir(number) / SUBMISSION_FILE).exists()
 
     def attempts(self, label: str) -> int:
-        """The highest attempt number of a run; 0: none began."""
+        """Return the highest attempt number of a run; 0: none began."""
         return max(self._attempt_numbers(label), default=0)
 
     def _attempt_numbers(self, label: str) -> Iterator[int]:
@@ -281,27 +325,8 @@ class SweepFolder:
                 yield int(number)
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file of ours. Raises HpcsweepError that names it."""
-    try:
-        return parse_json(read_regular(path, DOCUMENT_LIMIT_BYTES))
-    except (OSError, ValueError) as exc:
-        raise HpcsweepError(f"{path} cannot be read: {_why(exc)}") from exc
-
-
 def _why(exc: OSError | ValueError) -> str:
-    """The reason in one line: an error of the operating system, of JSON, or the first one of pydantic."""
+    """Return the reason in one line: of the operating system, of JSON, or the first error of pydantic."""
     if isinstance(exc, OSError):
         return exc.strerror or type(exc).__name__
     return " ".join(str(exc).split("\n")[:3])[:300]
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole: beside, to the disk, then renamed."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("w", encoding="utf-8") as stream:
-        json.dump(value, stream, indent=1)
-        stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(path)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import hpcsweep
 from hpcsweep.adopt.servers import server_starts
@@ -24,8 +23,9 @@ from hpcsweep.schedulers.user_script import ScriptRequest, check_agents
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.job import JobSpec, Simulation
+from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.server import ServerConfig
-from hpcsweep.spec.sweep import SWEEP_SCHEMA
+from hpcsweep.spec.sweep import NotRunEntry, SweepFile, SweepRunEntry
 from hpcsweep.spec.workload import DatasetFacts
 from hpcsweep.sweep.checks import check_simulation, cpu_warnings, exposure_errors, login_checks
 from hpcsweep.sweep.inputs import (
@@ -96,7 +96,7 @@ class Rendered:
     sweep_dir: str
     jobs: tuple[JobSpec, ...]
     files: tuple[RenderedJob, ...]
-    document: Mapping[str, Any] = field(default_factory=dict)  # sweep.json
+    document: SweepFile
 
     @property
     def gpu_hours(self) -> float:
@@ -227,68 +227,66 @@ def render_jobs(
     ]
 
 
-def sweep_document(
-    prepared: Prepared, name: str, jobs: Sequence[JobSpec], provenance: Mapping[str, str]
-) -> dict[str, Any]:
-    """sweep.json: enough to repeat the sweep, and to show what was planned and why something was left out."""
-    places = {
-        run.label: (job.job, element.index) for job in jobs for element in job.array_tasks for run in element.runs
-    }
+def sweep_document(prepared: Prepared, name: str, jobs: Sequence[JobSpec], provenance: Mapping[str, str]) -> SweepFile:
+    """Return the content of sweep.json: what was planned, and why something is not run."""
+    tasks = {run.label: (job.job, task.index) for job in jobs for task in job.array_tasks for run in task.runs}
     experiment = prepared.experiment
-    runs = []
-    for run in prepared.runs:
-        job, index = places.get(run.label, (None, None))
-        runs.append(
-            {
-                "label": run.label,
-                "variant_id": run.variant_id,
-                "repeat": run.repeat,
-                "axes": dict(run.axes),
-                "engine": run.server.engine,
-                "model": run.server.served_name,
-                "gpus": run.gpus,
-                "job": job,
-                "index": index,
-                "planned_only": run.refused is not None,
-                "outcome": "unsupported" if run.refused is not None else None,
-                "state_reason": run.refused or "",
-                "simulated": run.server.engine in prepared.simulated,
-                "workloads": {p.workload.name: p.left_out and str(p.left_out) for p in run.workloads},
-                "server": run.server.model_dump(mode="json"),
-            }
-        )
-    return {
-        "schema_version": SWEEP_SCHEMA,
-        "sweep": name,
-        "experiment": experiment.model_dump(mode="json"),
-        "experiment_file": str(prepared.experiment_file),
-        "title": experiment.title or experiment.name,
-        "cluster": prepared.cluster_name,
-        "profile": prepared.cluster.model_dump(mode="json"),
-        "submitted_at": time.time(),
-        "axes": {axis: [level.label for level in levels] for axis, levels in prepared.grid.axes.items()},
-        "baseline": {axis: level.label for axis, level in prepared.grid.baseline.items()},
-        "versions": versions(),
-        "provenance": dict(provenance),
-        "simulated": bool(prepared.simulated),
-        "pack": prepared.pack,
-        "parallel": prepared.parallel,
-        "own_script": prepared.script is not None,
-        "facts": {workload: facts.model_dump(mode="json") for workload, facts in prepared.facts.items()},
-        "runs": runs,
-        "not_run": [
-            {"title": item.title, "axes": {a: str(v) for a, v in item.levels.items()}, "reason": item.reason}
-            for item in experiment.not_run
+    return SweepFile(
+        sweep=name,
+        experiment=experiment.model_dump(mode="json"),
+        experiment_file=str(prepared.experiment_file),
+        title=experiment.title or experiment.name,
+        cluster=prepared.cluster_name,
+        profile=prepared.cluster.model_dump(mode="json"),
+        submitted_at=time.time(),
+        axes={axis: [level.label for level in levels] for axis, levels in prepared.grid.axes.items()},
+        baseline={axis: level.label for axis, level in prepared.grid.baseline.items()},
+        versions=versions(),
+        provenance=dict(provenance),
+        simulated=bool(prepared.simulated),
+        pack=prepared.pack,
+        parallel=prepared.parallel,
+        own_script=prepared.script is not None,
+        facts=dict(prepared.facts),
+        runs=[_run_entry(prepared, run, tasks.get(run.label)) for run in prepared.runs],
+        not_run=[
+            NotRunEntry(
+                title=entry.title, axes={axis: str(value) for axis, value in entry.levels.items()}, reason=entry.reason
+            )
+            for entry in experiment.not_run
         ]
         + [
-            {
-                "title": ", ".join(f"{axis}={level.label}" for axis, level in point.items()),
-                "axes": {axis: level.label for axis, level in point.items()},
-                "reason": reason,
-            }
+            NotRunEntry(
+                title=", ".join(f"{axis}={level.label}" for axis, level in point.items()),
+                axes={axis: level.label for axis, level in point.items()},
+                reason=reason,
+            )
             for point, reason in prepared.grid.excluded
         ],
-    }
+    )
+
+
+def _run_entry(prepared: Prepared, run: PlannedRun, task: tuple[int, int] | None) -> SweepRunEntry:
+    """Return the entry of a run in sweep.json. `task`: (job number, index of the array task)."""
+    job, index = task or (None, None)
+    refused = run.refused is not None
+    return SweepRunEntry(
+        label=run.label,
+        variant_id=run.variant_id,
+        repeat=run.repeat,
+        axes=dict(run.axes),
+        engine=run.server.engine,
+        model=run.server.served_name,
+        gpus=run.gpus,
+        job=job,
+        index=index,
+        not_submitted=refused,
+        outcome=OutcomeKind.UNSUPPORTED if refused else None,
+        state_reason=run.refused or "",
+        simulated=run.server.engine in prepared.simulated,
+        workloads={planned.workload.name: planned.left_out and str(planned.left_out) for planned in run.workloads},
+        server=run.server.model_dump(mode="json"),
+    )
 
 
 def versions() -> dict[str, str]:

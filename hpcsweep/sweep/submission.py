@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from hpcsweep.spec.base import Record
 
@@ -24,7 +24,7 @@ class Submission(Record):
     cluster: str
     scheduler: str
     submitted_at: float
-    elements: int = Field(ge=1)
+    array_tasks: int = Field(ge=1, validation_alias=AliasChoices("array_tasks", "elements"))
     cancelled: list[int] = []
     searched_in_vain: bool = False
     plain: Literal["job", "array"] | None = None

@@ -28,13 +28,13 @@ def decide(
     job: JobStatus | None,
     *,
     cancelled_by_us: bool,
-    handed_over: bool | None,
-    by_hand: bool = False,
+    submitted: bool | None,
+    run_manually: bool = False,
 ) -> RunVerdict:
     """Where a run stands, from its folder and the scheduler's word about its element.
 
     `job` None: the scheduler says nothing of it (not asked yet, or it does not answer). `cancelled_by_us`: we cancelled
-    the element. `handed_over`: the scheduler took the job; None: its answer was lost. `by_hand`: no scheduler was given
+    the element. `submitted`: the scheduler took the job; None: its answer was lost. `by_hand`: no scheduler was given
     the job, so that none can start it again.
     """
     fresh = run.attempt > run.known_attempts
@@ -43,18 +43,18 @@ def decide(
     if fresh and job is not None and _killed_for_memory(run, job):
         reason = f"{run.reason}; its job {job.reason or job.native}"
         return RunVerdict(RunState.FINISHED, OutcomeKind.OUT_OF_MEMORY, reason, job.hint or run.hint, "scheduler")
-    over = by_hand or (job is not None and (job.state.final or job.absent))
+    over = run_manually or (job is not None and (job.state.final or job.absent))
     if fresh and run.outcome is not None and (over or not _perhaps_again(run.outcome, cancelled_by_us)):
         awaited = _by_sigkill(run) and (job is None or not job.state.final)
         return RunVerdict(RunState.FINISHED, run.outcome, run.reason, run.hint, "run folder", awaited)
     if not fresh and run.not_run is not None and (cancelled_by_us or over):
-        return RunVerdict(RunState.FINISHED, OutcomeKind.NOT_RUN, run.not_run, settled_by="run folder")
-    if handed_over is None:
+        return RunVerdict(RunState.FINISHED, OutcomeKind.NOT_RUN, run.not_run, source="run folder")
+    if submitted is None:
         reason = "the scheduler's answer to its submission was lost: nobody knows whether it took the job"
         hint = "status looks for the job each time; naming the run to `hpcsweep retry` submits it again all the same"
-        return RunVerdict(RunState.UNKNOWN, reason=reason, hint=hint, settled_by="nobody")
-    if not handed_over:
-        return RunVerdict(RunState.PLANNED, reason="not handed over to the scheduler", settled_by="submission")
+        return RunVerdict(RunState.UNKNOWN, reason=reason, hint=hint, source="nobody")
+    if not submitted:
+        return RunVerdict(RunState.PLANNED, reason="not handed over to the scheduler", source="submission")
     if job is None or job.state is JobState.UNKNOWN:
         return _without_scheduler(run, job, fresh, cancelled_by_us)
     if job.state is JobState.GONE:
@@ -62,18 +62,18 @@ def decide(
     if job.state.final:
         return _ended(job, fresh, cancelled_by_us, run.silent)
     if job.state is JobState.UNSCHEDULABLE:
-        return RunVerdict(RunState.HELD, reason=job.reason, hint=job.hint, settled_by="scheduler")
+        return RunVerdict(RunState.HELD, reason=job.reason, hint=job.hint, source="scheduler")
     if job.state is JobState.HELD:
-        return RunVerdict(RunState.HELD, reason=job.reason, hint=job.hint, settled_by="scheduler")
+        return RunVerdict(RunState.HELD, reason=job.reason, hint=job.hint, source="scheduler")
     if job.state is JobState.PENDING:
         again = f"requeued after attempt {run.attempt}" if fresh else ""
-        return RunVerdict(RunState.QUEUED, reason=job.reason or again, hint=job.hint, settled_by="scheduler")
+        return RunVerdict(RunState.QUEUED, reason=job.reason or again, hint=job.hint, source="scheduler")
     if fresh:
-        return RunVerdict(RunState.RUNNING, reason=job.reason, settled_by="run folder")
+        return RunVerdict(RunState.RUNNING, reason=job.reason, source="run folder")
     if run.silent and job.hint:
         reason = f"its job is running{f' on {job.node}' if job.node else ''}, but its script has not started"
-        return RunVerdict(RunState.QUEUED, reason=reason, hint=job.hint, settled_by="scheduler")
-    return RunVerdict(RunState.QUEUED, reason="its job is running, this run has not begun", settled_by="scheduler")
+        return RunVerdict(RunState.QUEUED, reason=reason, hint=job.hint, source="scheduler")
+    return RunVerdict(RunState.QUEUED, reason="its job is running, this run has not begun", source="scheduler")
 
 
 def _perhaps_again(outcome: OutcomeKind, cancelled_by_us: bool) -> bool:
@@ -102,10 +102,10 @@ def _killed_for_memory(run: RunEvidence, job: JobStatus) -> bool:
 def _without_scheduler(run: RunEvidence, job: JobStatus | None, fresh: bool, cancelled_by_us: bool) -> RunVerdict:
     if cancelled_by_us and not fresh:
         return RunVerdict(
-            RunState.FINISHED, OutcomeKind.CANCELLED, "cancelled before it started", settled_by="our own cancellation"
+            RunState.FINISHED, OutcomeKind.CANCELLED, "cancelled before it started", source="our own cancellation"
         )
     if fresh and run.owner_alive:
-        return RunVerdict(RunState.RUNNING, settled_by="run folder")
+        return RunVerdict(RunState.RUNNING, source="run folder")
     reason = job.reason if job is not None and job.reason else "the scheduler does not know the job (any more)"
     ended = run.outcome if fresh else OutcomeKind.NOT_RUN if run.not_run is not None else None
     if ended is not None:
@@ -116,7 +116,7 @@ def _without_scheduler(run: RunEvidence, job: JobStatus | None, fresh: bool, can
             else ("the scheduler has not answered yet whether it starts the job again")
         )
         reason = f"{what}; {asked}"
-    return RunVerdict(RunState.UNKNOWN, reason=reason, hint=job.hint if job else "", settled_by="nobody")
+    return RunVerdict(RunState.UNKNOWN, reason=reason, hint=job.hint if job else "", source="nobody")
 
 
 _NEVER_STARTED = (
@@ -134,7 +134,7 @@ def _ended(job: JobStatus, fresh: bool, cancelled_by_us: bool, silent: bool = Fa
     if job.outcome is not None and job.outcome is not OutcomeKind.COMPLETED:
         return RunVerdict(RunState.FINISHED, job.outcome, f"{job.reason or job.native}{where}", job.hint, "scheduler")
     if cancelled_by_us:
-        return RunVerdict(RunState.FINISHED, OutcomeKind.CANCELLED, f"cancelled{where}", settled_by="our cancellation")
+        return RunVerdict(RunState.FINISHED, OutcomeKind.CANCELLED, f"cancelled{where}", source="our cancellation")
     told = job.reason or (job.native if job.exit_code is None else f"{job.native}, exit code {job.exit_code}")
     if fresh:
         reason = f"the agent left no end of this attempt, its job is over: {told}{where}"
@@ -146,16 +146,16 @@ def _ended(job: JobStatus, fresh: bool, cancelled_by_us: bool, silent: bool = Fa
 def _gone(run: RunEvidence, job: JobStatus, fresh: bool, cancelled_by_us: bool) -> RunVerdict:
     """The scheduler answers, and has no record of the job any more. `job.outcome`: what it says of the whole array."""
     if fresh and run.owner_alive:
-        return RunVerdict(RunState.RUNNING, settled_by="run folder")
+        return RunVerdict(RunState.RUNNING, source="run folder")
     if cancelled_by_us:
         reason = "cancelled" if fresh else "cancelled before it started"
-        return RunVerdict(RunState.FINISHED, OutcomeKind.CANCELLED, reason, settled_by="our own cancellation")
+        return RunVerdict(RunState.FINISHED, OutcomeKind.CANCELLED, reason, source="our own cancellation")
     if fresh:
         why = f": {job.reason}" if job.outcome is not None else ""
         reason = f"the agent left no end of this attempt, and the scheduler does not know its job any more{why}"
-        return RunVerdict(RunState.FINISHED, OutcomeKind.LOST, reason, settled_by="scheduler")
+        return RunVerdict(RunState.FINISHED, OutcomeKind.LOST, reason, source="scheduler")
     if job.outcome is not None:
         reason = f"{job.outcome.value} before it began: {job.reason}"
-        return RunVerdict(RunState.FINISHED, job.outcome, reason, settled_by="scheduler")
+        return RunVerdict(RunState.FINISHED, job.outcome, reason, source="scheduler")
     reason = "it had not begun when its job vanished: cancelled by somebody while it waited, or forgotten since"
-    return RunVerdict(RunState.FINISHED, OutcomeKind.NOT_RUN, reason, settled_by="scheduler")
+    return RunVerdict(RunState.FINISHED, OutcomeKind.NOT_RUN, reason, source="scheduler")

@@ -38,5 +38,5 @@ class RunVerdict:
     outcome: OutcomeKind | None = None
     reason: str = ""
     hint: str = ""
-    settled_by: str = ""
+    source: str = ""
     awaits_scheduler: bool = False

@@ -1,238 +1,291 @@
-"""Bring a home and its store up to date: fetch, ingest, ask the schedulers, record what they report."""
+"""Bring a home and its store up to date: fetch, ingest, query the schedulers, record what they report."""
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hpcsweep.errors import HpcsweepError, StoreConflict, StoreDiskError, StoreError
-from hpcsweep.schedulers.base import JobStatus
+from hpcsweep.schedulers.base import QueueSnapshot
 from hpcsweep.schedulers.listings import every_array_task
+from hpcsweep.spec.base import validation_text
 from hpcsweep.store.ingest.incomplete import record_incomplete
 from hpcsweep.store.ingest.sweeps import ingest_sweep
 from hpcsweep.store.open import Store
 from hpcsweep.sweep.layout import SWEEP_FILE, Home, SweepFolder
-from hpcsweep.track.status import highest_number, last_told_at, record_absence, record_status, unfinished_sweeps
+from hpcsweep.track.status import (
+    highest_number,
+    last_reported_at,
+    record_absence,
+    record_status,
+    unfinished_sweeps,
+)
 from hpcsweep.units import format_duration
 
-if TYPE_CHECKING:  # profiles and schedulers are imported when one is asked: not for a status of ended sweeps
+if TYPE_CHECKING:  # profiles and schedulers are imported when one is queried: `status` of ended sweeps needs none
     from hpcsweep.spec.cluster import Cluster
+    from hpcsweep.spec.sweep import SweepFile
     from hpcsweep.submit.backends import Backend
     from hpcsweep.sweep.submission import Submission
 
 
 _SEARCH_S = 900.0
-"""How long after a submission whose answer was lost every status looks for its job."""
+"""For this long after an unconfirmed submission, every refresh searches for its job."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """The home folder and the open store of one command."""
+    """A home folder and its open store, with the definitions and backends of the sweeps that were used.
+
+    `incomplete`: sweep -> why not all of its files could be read in the last refresh.
+    """
 
     home: Home
     store: Store
-    _backends: "dict[str, Backend]" = field(default_factory=dict)
-    _documents: dict[str, dict[str, Any]] = field(default_factory=dict)
     incomplete: dict[str, list[str]] = field(default_factory=dict)
-    """Sweep -> why not all of its files could be read the last time."""
+    _backends: "dict[tuple[str, int | None], Backend]" = field(default_factory=dict)
+    _definitions: "dict[str, SweepFile]" = field(default_factory=dict)
+    _over_ssh: dict[str, bool] = field(default_factory=dict)
 
     def refresh(self, sweeps: Sequence[str] | None = None, *, ended_too: bool = False) -> list[str]:
-        """Ask the schedulers and read what is new in the run folders. `sweeps` None: all that have not ended.
+        """Query the schedulers and read new data of the run folders; return warnings. `sweeps` None: all unfinished.
 
-        `ended_too`: ask about sweeps whose runs have all ended as well. A scheduler may have started a job again since,
-        so whoever submits or cancels runs asks before.
-        Returns troubles in words: a scheduler that does not answer leaves the last known states standing. When the
-        disk under the store is full, the command goes on with a store in memory.
+        `ended_too`: also query sweeps whose runs have all ended. Use it before runs are submitted or cancelled, because
+        the scheduler may have started a job again. If a scheduler does not respond, its last states stay. If the disk
+        of the store is full, the session continues with a store in memory.
         """
         try:
-            troubles = self._refresh(sweeps, ended_too)
+            warnings = Tracker(self).refresh(sweeps, ended_too=ended_too)
         except StoreDiskError as exc:
             self.store.move_into_memory(exc)
-            troubles = self._refresh(sweeps, ended_too)
-        return list(dict.fromkeys([self.store.notice, *troubles] if self.store.notice else troubles))
-
-    def _refresh(self, sweeps: Sequence[str] | None, ended_too: bool) -> list[str]:
-        names = self.home.sweep_names() if sweeps is None else list(sweeps)
-        troubles: list[str] = []
-        conflicting: set[str] = set()
-        for name in names:
-            try:
-                troubles += self._ingest(SweepFolder(self.home.sweeps_dir / name))
-            except StoreConflict as exc:
-                if sweeps is not None:  # what the store has under this name is not what was asked for
-                    raise
-                troubles.append(exc.message)
-                conflicting.add(name)
-        with self.store.reading() as connection:
-            open_ones = set(unfinished_sweeps(connection)) - conflicting
-        asked = [SweepFolder(self.home.sweeps_dir / name) for name in names if ended_too or name in open_ones]
-        asked = [sweep for sweep in asked if sweep.name not in conflicting]
-        troubles += self._ask_schedulers(asked, ended_too)
-        for sweep in asked:  # an agent may have left its last word just before the scheduler said that the job is over
-            troubles += self._ingest(sweep)
-        return troubles
+            warnings = Tracker(self).refresh(sweeps, ended_too=ended_too)
+        return list(dict.fromkeys([self.store.notice, *warnings] if self.store.notice else warnings))
 
     def highest_number_elsewhere(self, experiment: str) -> int:
-        """The highest number of this experiment's sweeps in the store that are of another home; 0: there is none."""
-        if self.store.unmade:  # a dry run leaves nothing behind
+        """Return the highest number of this experiment's sweeps of other homes in the store; 0: none."""
+        if self.store.unmade:  # a dry run must not create the store
             return 0
         with self.store.reading() as connection:
             return highest_number(connection, experiment, self.home.identity() if self.home.path.is_dir() else None)
 
-    def backend(self, sweep: SweepFolder) -> "Backend":
-        """The backend that a sweep was submitted to, from the profile that it keeps."""
-        from hpcsweep.submit.factory import make_backend
-
-        document = self.document(sweep)
-        key = f"{document['profile']} {document.get('parallel')}"
-        if key not in self._backends:
-            self._backends[key] = make_backend(self.cluster(sweep), self.home, document.get("parallel"))
-        return self._backends[key]
+    def document(self, sweep: SweepFolder) -> "SweepFile":
+        """Return sweep.json, which is read once per session. Raises HpcsweepError."""
+        if sweep.name not in self._definitions:
+            self._definitions[sweep.name] = sweep.read_sweep()
+        return self._definitions[sweep.name]
 
     def cluster(self, sweep: SweepFolder) -> "Cluster":
-        """The cluster profile that a sweep was submitted with; its connection, if any, is the user's own of that name.
+        """Return the cluster profile of a sweep at submission, with the SSH connection of the user's own configuration.
 
-        Raises SpecError: no such profile, or one that leads elsewhere; HpcsweepError: the sweep's file is damaged.
+        Raises SpecError when the user's configuration has no such connection, HpcsweepError when sweep.json is corrupt.
         """
         from pydantic import ValidationError
 
-        from hpcsweep.spec.base import validation_text
-        from hpcsweep.spec.cluster import Cluster
         from hpcsweep.sweep.inputs import own_connection
 
-        document = self.document(sweep)
+        definition = self.document(sweep)
         try:
-            cluster = Cluster.model_validate(document["profile"])
+            cluster = definition.cluster_profile
         except ValidationError as exc:
-            raise HpcsweepError(f"{sweep.path / SWEEP_FILE}: profile.{validation_text(exc)}") from exc
+            raise HpcsweepError(
+                f"{sweep.path / SWEEP_FILE}: profile.{validation_text(exc)}", code="sweep_profile_unreadable"
+            ) from exc
         if cluster.ssh is None:
             return cluster
-        own = own_connection(str(document.get("cluster")), cluster.ssh, sweep.name)
-        return cluster.model_copy(update={"ssh": own})
+        return cluster.model_copy(update={"ssh": own_connection(definition.cluster, cluster.ssh, sweep.name)})
 
-    def document(self, sweep: SweepFolder) -> dict[str, Any]:
-        """sweep.json, read once a command: it is large for a large sweep, and does not change once it is written."""
-        if sweep.name not in self._documents:
-            self._documents[sweep.name] = sweep.read_sweep()
-        return self._documents[sweep.name]
+    def backend(self, sweep: SweepFolder) -> "Backend":
+        """Return the backend that a sweep was submitted to. Raises as `cluster`."""
+        from hpcsweep.submit.factory import make_backend
 
-    def _ingest(self, sweep: SweepFolder) -> list[str]:
-        """Read what is new in a sweep's folder; over SSH it is fetched first. A damaged sweep is a trouble, no end."""
+        cluster, parallel = self.cluster(sweep), self.document(sweep).parallel
+        key = (cluster.model_dump_json(), parallel)
+        if key not in self._backends:
+            self._backends[key] = make_backend(cluster, self.home, parallel)
+        return self._backends[key]
+
+    def uses_ssh(self, sweep: SweepFolder) -> bool:
+        """Return whether a sweep was submitted over SSH. Raises HpcsweepError when sweep.json is corrupt."""
+        if sweep.name not in self._over_ssh:
+            self._over_ssh[sweep.name] = sweep.uses_ssh()
+        return self._over_ssh[sweep.name]
+
+
+@dataclass
+class _Submitted:
+    """The submissions of one scheduler: for each job id, its sweep and number, array size and job name."""
+
+    jobs: dict[str, tuple[str, int]] = field(default_factory=dict)
+    array_sizes: dict[str, int] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+
+    def add(self, sweep: str, number: int, submission: "Submission") -> None:
+        """Add a submission whose job id is known."""
+        if submission.job_id is not None:
+            self.jobs[submission.job_id] = (sweep, number)
+            self.array_sizes[submission.job_id] = submission.array_tasks
+            self.names[submission.job_id] = submission.name or f"{sweep}-{number}"
+
+
+class Tracker:
+    """One refresh of a session."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._warnings: list[str] = []
+
+    def refresh(self, sweeps: Sequence[str] | None, *, ended_too: bool) -> list[str]:
+        """See `Session.refresh`."""
+        home, store = self._session.home, self._session.store
+        names = home.sweep_names() if sweeps is None else list(sweeps)
+        conflicting: set[str] = set()
+        for name in names:
+            try:
+                self._ingest(SweepFolder(home.sweeps_dir / name))
+            except StoreConflict as exc:
+                if sweeps is not None:  # the sweep of this name in the store is not the one that was asked for
+                    raise
+                self._warnings.append(exc.message)
+                conflicting.add(name)
+        with store.reading() as connection:
+            unfinished = set(unfinished_sweeps(connection))
+        chosen = [name for name in names if name not in conflicting and (ended_too or name in unfinished)]
+        folders = [SweepFolder(home.sweeps_dir / name) for name in chosen]
+        for members in self._by_scheduler(folders):
+            self._query(members, search_again=ended_too)
+        for sweep in folders:  # an agent may have written its end record just before the scheduler reported the end
+            self._ingest(sweep)
+        return self._warnings
+
+    def _ingest(self, sweep: SweepFolder) -> None:
+        """Read new data of a sweep's folder into the store, after fetching it over SSH. A corrupt sweep is a warning.
+
+        Raises StoreDiskError, StoreConflict.
+        """
         try:
-            profile = self.document(sweep)["profile"]
+            over_ssh = self._session.uses_ssh(sweep)
         except HpcsweepError as exc:
-            return [f"{sweep.name}: {exc.message}"]
-        troubles: list[str] = []
+            self._warn(sweep, exc.message)
+            return
         missing: list[str] = []
+        if over_ssh:
+            try:
+                self._fetch(sweep)
+            except HpcsweepError as exc:
+                missing.append(exc.message)
+                self._warn(sweep, f"{exc.message}{f' ({exc.hint})' if exc.hint else ''}")
+        store = self._session.store
         try:
-            if profile.get("ssh") is not None:
-                from hpcsweep.submit.place import find_place
-
-                find_place(sweep, self.cluster(sweep), self.backend(sweep)).fetch()
-        except HpcsweepError as exc:
-            missing.append(exc.message)
-            troubles.append(f"{sweep.name}: {exc.message}{f' ({exc.hint})' if exc.hint else ''}")
-        try:
-            count = ingest_sweep(self.store, sweep.path)
+            count = ingest_sweep(store, sweep.path)
             missing += count.unreadable
-            troubles += [f"{sweep.name}: {trouble}" for trouble in (*count.unreadable, *count.troubles)]
-            record_incomplete(self.store, sweep.name, missing)
+            for problem in (*count.unreadable, *count.troubles):
+                self._warn(sweep, problem)
+            record_incomplete(store, sweep.name, missing)
         except (StoreDiskError, StoreConflict):
             raise
         except StoreError as exc:
-            troubles.append(f"{sweep.name}: {exc.message}")
+            self._warn(sweep, exc.message)
             missing.append(exc.message)
-        self.incomplete[sweep.name] = missing
-        return troubles
+        self._session.incomplete[sweep.name] = missing
 
-    def _ask_schedulers(self, sweeps: Iterable[SweepFolder], search_again: bool) -> list[str]:
-        """One listing per scheduler and host for all sweeps there. `search_again`: see `_look_for`."""
-        troubles: list[str] = []
-        groups: dict[str, list[SweepFolder]] = {}
+    def _fetch(self, sweep: SweepFolder) -> None:
+        from hpcsweep.submit.location import locate_sweep
+
+        locate_sweep(sweep, self._session.cluster(sweep), self._session.backend(sweep)).fetch()
+
+    def _by_scheduler(self, sweeps: Iterable[SweepFolder]) -> list[list[SweepFolder]]:
+        """Group the sweeps by scheduler and host. A sweep without a usable backend is a warning."""
+        groups: dict[object, list[SweepFolder]] = {}
         for sweep in sweeps:
-            profile = self.document(sweep)["profile"]
             try:
-                self.backend(sweep)
-            except HpcsweepError as exc:  # a connection that is not the user's own, or a scheduler that is not here
-                troubles.append(f"{sweep.name}: {exc.message}")
+                self._session.backend(sweep)
+                cluster = self._session.cluster(sweep)
+            except HpcsweepError as exc:  # a connection that is not the user's own, or an unknown scheduler
+                self._warn(sweep, exc.message)
                 continue
-            groups.setdefault(f"{profile.get('scheduler')} {profile.get('ssh')}", []).append(sweep)
-        for members in groups.values():
-            places: dict[str, tuple[str, int]] = {}
-            elements: dict[str, int] = {}
-            job_names: dict[str, str] = {}
-            for sweep in members:
-                for number in sweep.job_numbers():
-                    try:
-                        submission = sweep.read_submission(number)
-                    except HpcsweepError as exc:
-                        troubles.append(f"{sweep.name}: {exc.message}")
-                        continue
-                    lost = submission is not None and submission.job_id is None
-                    if submission is not None and lost and (search_again or not submission.searched_in_vain):
-                        submission = self._look_for(sweep, number, submission, troubles)
-                    if submission is not None and submission.job_id is not None:
-                        places[submission.job_id] = (sweep.name, number)
-                        elements[submission.job_id] = submission.elements
-                        job_names[submission.job_id] = submission.name or f"{sweep.name}-{number}"
-            listing = self.backend(members[0]).queue_snapshot(job_names)
-            if listing.error:
-                troubles.append(listing.error + self._age([sweep.name for sweep in members]))
-            absent = [
-                (job_id, each)
-                for job_id, index in listing.absent
-                for each in (range(elements[job_id]) if index is None else [index])
-            ]
-            self._record(every_array_task(listing, elements), absent, places)
-        return troubles
+            groups.setdefault((cluster.scheduler, cluster.ssh), []).append(sweep)
+        return list(groups.values())
 
-    def _look_for(self, sweep: SweepFolder, number: int, lost: "Submission", troubles: list[str]) -> "Submission":
-        """A submission whose answer was lost, with the job's id when the scheduler shows that it took it.
+    def _query(self, sweeps: Sequence[SweepFolder], *, search_again: bool) -> None:
+        """Query one scheduler about all its sweeps, and record the states. `search_again`: see `_submissions`."""
+        submitted = self._submissions(sweeps, search_again=search_again)
+        snapshot = self._session.backend(sweeps[0]).queue_snapshot(submitted.names)
+        if snapshot.error:
+            self._warnings.append(snapshot.error + self._age([sweep.name for sweep in sweeps]))
+        self._record(snapshot, submitted)
 
-        A scheduler that answers, some time after the submission, that it has no such job is not asked each time again.
+    def _submissions(self, sweeps: Sequence[SweepFolder], *, search_again: bool) -> _Submitted:
+        """Read the submissions of these sweeps, and search for the jobs of unconfirmed ones.
+
+        `search_again`: also for those that an earlier search did not find.
         """
-        from hpcsweep.submit.place import find_place
+        submitted = _Submitted()
+        for sweep in sweeps:
+            for number in sweep.job_numbers():
+                try:
+                    submission = sweep.read_submission(number)
+                except HpcsweepError as exc:
+                    self._warn(sweep, exc.message)
+                    continue
+                if submission is None:
+                    continue
+                if submission.job_id is None and (search_again or not submission.searched_in_vain):
+                    submission = self._search(sweep, number, submission)
+                submitted.add(sweep.name, number, submission)
+        return submitted
+
+    def _search(self, sweep: SweepFolder, number: int, unconfirmed: "Submission") -> "Submission":
+        """Search the scheduler for the job of an unconfirmed submission; return it, with its job id if found.
+
+        If the scheduler has no such job some time after the submission, this is recorded, and the search ends.
+        """
+        from hpcsweep.submit.location import locate_sweep
         from hpcsweep.submit.sweep_lock import changing_if_free
 
-        backend = self.backend(sweep)
+        backend = self._session.backend(sweep)
         try:
-            job_dir = f"{find_place(sweep, self.cluster(sweep), backend).sweep_dir}/jobs/{number}"
+            job_dir = f"{locate_sweep(sweep, self._session.cluster(sweep), backend).sweep_dir}/jobs/{number}"
             ids = backend.find(f"{sweep.name}-{number}", job_dir)
         except HpcsweepError as exc:
-            troubles.append(f"{sweep.name}: {exc.message}")
-            return lost
+            self._warn(sweep, exc.message)
+            return unconfirmed
         if ids:
-            news: dict[str, object] = {"job_id": ids[-1]}
-        elif ids is not None and time.time() - lost.submitted_at > _SEARCH_S:
-            news = {"searched_in_vain": True}
+            update: dict[str, object] = {"job_id": ids[-1]}
+        elif ids is not None and time.time() - unconfirmed.submitted_at > _SEARCH_S:
+            update = {"searched_in_vain": True}
         else:
-            return lost
+            return unconfirmed
         with changing_if_free(sweep, "status") as free:
-            known = sweep.read_submission(number)
-            if not free or known is None or known.job_id is not None:
-                return known or lost  # a command that is submitting or cancelling writes the file itself
-            found = known.model_copy(update=news)
-            sweep.write_submission(number, found)
-        return found
+            current = sweep.read_submission(number)
+            if not free or current is None or current.job_id is not None:
+                return current or unconfirmed  # a command that submits or cancels writes the file itself
+            updated = current.model_copy(update=update)
+            sweep.write_submission(number, updated)
+        return updated
 
     def _age(self, sweeps: list[str]) -> str:
-        """How old the scheduler's last word about these sweeps is."""
-        with self.store.reading() as connection:
-            at = last_told_at(connection, sweeps)
-        return "" if at is None else f"; its last word is {format_duration(max(0.0, time.time() - at))} old"
+        """Return how old the scheduler's last report about these sweeps is, for a warning."""
+        with self._session.store.reading() as connection:
+            at = last_reported_at(connection, sweeps)
+        return "" if at is None else f"; its last report is {format_duration(max(0.0, time.time() - at))} old"
 
-    def _record(
-        self,
-        told: Mapping[tuple[str, int], JobStatus],
-        absent: Collection[tuple[str, int]],
-        places: Mapping[str, tuple[str, int]],
-    ) -> None:
-        if self.store.read_only or not (told or absent):
+    def _record(self, snapshot: QueueSnapshot, submitted: _Submitted) -> None:
+        statuses = every_array_task(snapshot, submitted.array_sizes)
+        absent = [
+            (job_id, each)
+            for job_id, index in snapshot.absent
+            for each in (range(submitted.array_sizes[job_id]) if index is None else [index])
+        ]
+        store = self._session.store
+        if store.read_only or not (statuses or absent):
             return
         at = time.time()
-        with self.store.writing() as connection:
-            for (job_id, index), status in told.items():
-                sweep, number = places[job_id]
+        with store.writing() as connection:
+            for (job_id, index), status in statuses.items():
+                sweep, number = submitted.jobs[job_id]
                 record_status(connection, sweep, number, index, status, at)
             for job_id, index in absent:
-                record_absence(connection, *places[job_id], index, at)
+                record_absence(connection, *submitted.jobs[job_id], index, at)
+
+    def _warn(self, sweep: SweepFolder, text: str) -> None:
+        self._warnings.append(f"{sweep.name}: {text}")

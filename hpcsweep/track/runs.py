@@ -63,8 +63,8 @@ class RunStatus:
     progress: Progress
     queued_s: float | None
     gpus: int
-    planned_only: bool
-    idea: bool
+    not_submitted: bool
+    documented_only: bool
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class SweepStatus:
     simulated: bool
     sweep_dir: str
     runs: tuple[RunStatus, ...]
-    ideas: tuple[RunStatus, ...] = ()
+    documented: tuple[RunStatus, ...] = ()
 
 
 def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> list[SweepStatus]:
@@ -127,8 +127,8 @@ def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> li
                 progress=_progress(run, attempt, phases.get(attempt_id or 0), sums.get(attempt_id or 0)),
                 queued_s=_queued_s(fresh, submission),
                 gpus=run["gpus"],
-                planned_only=run["planned_only"],
-                idea=run["idea"],
+                not_submitted=run["not_submitted"],
+                documented_only=run["documented_only"],
             )
         )
     return [
@@ -142,8 +142,8 @@ def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> li
             submitted_at=row["submitted_at"],
             simulated=row["simulated"],
             sweep_dir=row["sweep_dir"],
-            runs=tuple(run for run in runs.get(row["id"], ()) if not run.idea),
-            ideas=tuple(run for run in runs.get(row["id"], ()) if run.idea),
+            runs=tuple(run for run in runs.get(row["id"], ()) if not run.documented_only),
+            documented=tuple(run for run in runs.get(row["id"], ()) if run.documented_only),
         )
         for row in chosen
     ]

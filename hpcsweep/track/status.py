@@ -68,7 +68,7 @@ def record_absence(connection: Connection, sweep: str, job: int, index: int, at:
     _write(connection, submission_id, index, status, at)
 
 
-def ended_elements(connection: Connection, sweep: str) -> set[tuple[int, int]]:
+def ended_tasks(connection: Connection, sweep: str) -> set[tuple[int, int]]:
     """(job, array index) of the elements of a sweep of which a scheduler said how they ended."""
     table = SCHEDULER_STATUS
     query = select(SUBMISSION.c.job, table.c.array_index, table.c.state)
@@ -102,7 +102,7 @@ def _write(connection: Connection, submission_id: int, index: int, status: JobSt
     insert_new(connection, table, [row])
 
 
-def last_told_at(connection: Connection, sweeps: Sequence[str]) -> float | None:
+def last_reported_at(connection: Connection, sweeps: Sequence[str]) -> float | None:
     """Unix time at which a scheduler last said something of these sweeps; None: it never did."""
     table = SCHEDULER_STATUS
     query = select(func.max(table.c.at)).join(SUBMISSION, SUBMISSION.c.id == table.c.submission_id)
@@ -129,7 +129,7 @@ def _perhaps_unfinished(connection: Connection) -> list[str]:
     again = [outcome.value for outcome in (*PERHAPS_AGAIN, OutcomeKind.CRASHED)]
     ended = fresh.where(ATTEMPT.c.outcome.not_in(again)).exists()
     goes_on = fresh.where(ATTEMPT.c.outcome.is_(None)).exists()
-    query = select(SWEEP.c.name).join(RUN, RUN.c.sweep_id == SWEEP.c.id).where(~RUN.c.planned_only, ~ended | goes_on)
+    query = select(SWEEP.c.name).join(RUN, RUN.c.sweep_id == SWEEP.c.id).where(~RUN.c.not_submitted, ~ended | goes_on)
     return list(connection.scalars(query.distinct()))
 
 

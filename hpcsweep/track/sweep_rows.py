@@ -48,7 +48,7 @@ def load_sweep(
         raise StoreError(f"the store has no sweep {name!r}", hint=nearest(name, known))
     status = found[0]
     sweep = connection.execute(select(SWEEP).where(SWEEP.c.id == status.sweep_id)).mappings().one()
-    chosen = [run for run in (*status.runs, *status.ideas) if runs is None or run.run in runs]
+    chosen = [run for run in (*status.runs, *status.documented) if runs is None or run.run in runs]
     mine = RUN.c.sweep_id == status.sweep_id
     if runs is not None:
         mine &= RUN.c.id.in_([run.run_id for run in chosen])
@@ -144,12 +144,12 @@ def _run(sweep: str, run: RunStatus, parts: _Parts) -> RunRow:
         outcome=run.verdict.outcome,
         reason=run.verdict.reason,
         simulated=run.simulated,
-        planned_only=row.planned_only,
+        not_submitted=row.not_submitted,
         job=run.job,
         node=run.node,
         gpu_type=row.gpu_type,
         nodes=row.nodes,
-        settled_by=run.verdict.settled_by,
+        source=run.verdict.source,
         queued_s=run.queued_s,
         server=row.server,
         attempts=tuple(_attempt(row, attempt, parts) for attempt in parts.attempts.get(run.run_id, ())),

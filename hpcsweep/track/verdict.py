@@ -28,9 +28,9 @@ def run_verdict(
 
     `attempt`: its latest; `submission`, `status`: of the latest job that carries it. None: there is none.
     """
-    if run["planned_only"]:
+    if run["not_submitted"]:
         outcome = OutcomeKind(run["outcome"] or OutcomeKind.NOT_RUN)
-        return RunVerdict(RunState.FINISHED, outcome, run["reason"], settled_by="plan")
+        return RunVerdict(RunState.FINISHED, outcome, run["reason"], source="plan")
     job_id = submission["job_id"] if submission else None
     job = _job_status(status, job_id or "") if status else None
     number, outcome_word, reason, hint = 0, None, "", ""
@@ -56,11 +56,11 @@ def run_verdict(
     cancelled = submission is not None and run["array_index"] in submission["cancelled"]
     begun = number > run["known_attempts"]
     answer_lost = job_id is None and submission is not None and submission["submitted_at"] is not None
-    handed_over: bool | None = job_id is not None or begun
-    if not handed_over and answer_lost:
-        handed_over = None
-    by_hand = job_id is None and begun and not answer_lost
-    return decide(evidence, job, cancelled_by_us=cancelled, handed_over=handed_over, by_hand=by_hand)
+    submitted: bool | None = job_id is not None or begun
+    if not submitted and answer_lost:
+        submitted = None
+    run_manually = job_id is None and begun and not answer_lost
+    return decide(evidence, job, cancelled_by_us=cancelled, submitted=submitted, run_manually=run_manually)
 
 
 def _later_sign(attempt: Row, status: Row | None) -> bool:
@@ -111,7 +111,7 @@ def _job_status(row: Row, job_id: str) -> JobStatus:
 
 def with_missing_files(verdict: RunVerdict, incomplete: str | None) -> RunVerdict:
     """The verdict, or `unknown` where it rests on the absence of files that could not be read."""
-    if incomplete is None or not verdict.state.final or verdict.settled_by in _FROM_FILES:
+    if incomplete is None or not verdict.state.final or verdict.source in _FROM_FILES:
         return verdict
     return replace(
         verdict,
@@ -119,5 +119,5 @@ def with_missing_files(verdict: RunVerdict, incomplete: str | None) -> RunVerdic
         outcome=None,
         reason=f"its files could not all be read ({incomplete}); the scheduler says: {verdict.reason}",
         hint="the next status reads them again; until then it is not submitted again",
-        settled_by="nobody",
+        source="nobody",
     )

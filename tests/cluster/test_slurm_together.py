@@ -80,9 +80,9 @@ def check_nothing_is_doubled_or_lost(sweep: Sweep) -> None:
                     slurm("squeue", "-h", "-r", "-j", job_id, "-o", "%i|%T", check=False),
                 )
             )
-            for element in json.loads(path.read_text())["elements"]:
-                for run in element["runs"]:
-                    alive[run["label"]] = alive.get(run["label"], 0) + (str(element["index"]) in states)
+            for task in json.loads(path.read_text())["tasks"]:
+                for run in task["runs"]:
+                    alive[run["label"]] = alive.get(run["label"], 0) + (str(task["index"]) in states)
         assert max(alive.values()) <= 1, alive
     assert not list(sweep.home.glob("sweeps/*/.lock*"))
 

@@ -258,7 +258,7 @@ def test_a_run_folder_that_cannot_be_written(job: Job):
     (job.sweep_dir / "runs").write_text("a file where the folder of the runs should be")
     code, err = job.execute()
     assert (code, "is not writable" in err, "Traceback" in err) == (1, True, False)
-    assert json.loads((job.job_dir / "elements/0.exit.json").read_text())["exit_code"] == 1
+    assert json.loads((job.job_dir / "tasks/0.exit.json").read_text())["exit_code"] == 1
 
 
 def test_the_agent_imports_nothing_of_the_login_side():

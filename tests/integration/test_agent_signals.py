@@ -43,7 +43,7 @@ def test_a_signal_while_loading(job: Job, signum: signal.Signals, walltime_s: fl
     not_run = json.loads((job.sweep_dir / "runs/second/not_run.json").read_text())
     assert not_run["outcome"] == "not_run"
     assert not_run["reason"].startswith(outcome)
-    end = json.loads((job.job_dir / "elements/0.exit.json").read_text())
+    end = json.loads((job.job_dir / "tasks/0.exit.json").read_text())
     assert (end["exit_code"], end["outcome"]) == (code, outcome)
     assert job.left_processes() == []
 

@@ -44,7 +44,7 @@ def test_ctrl_c_during_the_hand_over_says_how_far_it_came(sweep, pbs, tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "interrupted while job 0 of study-0001 was submitted: it may have been" in err
+    assert "interrupted while job 0 of study-0001 was being submitted" in err
     assert "hpcsweep status study-0001" in err and "Traceback" not in err
     sweep.wait_until_ended()
     assert len(pbs.state()["jobs"]) == 1

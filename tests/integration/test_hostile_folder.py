@@ -179,17 +179,17 @@ def victim():
 def state_of(sweep: Path, process: psutil.Process, created: float | None = None) -> None:
     """A state.json by which element 0 of job 0 is this process, and the dispatcher dead."""
     (sweep / "dispatcher").mkdir(exist_ok=True)
-    element = {"state": "running", "pid": process.pid, "created": created or process.create_time()}
-    state = {"pid": 1, "created": 1.0, "elements": {"0_0": element}}
+    task = {"state": "running", "pid": process.pid, "created": created or process.create_time()}
+    state = {"pid": 1, "created": 1.0, "tasks": {"0_0": task}}
     (sweep / "dispatcher" / "state.json").write_text(json.dumps(state))
 
 
 @pytest.mark.parametrize("created", [None, 0.0], ids=["its true start", "no start"])
 def test_cancel_signals_only_what_works_in_the_jobs_folder(cli, victim, created):
-    made = make_sweep(cli.home, scheduler="local", axes={"ep": ["on"]}, handed_over=False)
+    made = make_sweep(cli.home, scheduler="local", axes={"ep": ["on"]}, submitted=False)
     path = made.folder.job_dir(0) / "submission.json"
     submission = {"job_id": f"{made.folder.name}:0", "cluster": "local", "scheduler": "local", "submitted_at": 1.0}
-    path.write_text(json.dumps(submission | {"elements": 1}))
+    path.write_text(json.dumps(submission | {"tasks": 1}))
     state_of(made.folder.path, victim, created)
     cli.run("cancel", code=None)
     time.sleep(0.5)
@@ -197,11 +197,11 @@ def test_cancel_signals_only_what_works_in_the_jobs_folder(cli, victim, created)
 
 
 def test_cancel_still_ends_an_element_whose_dispatcher_is_dead(cli):
-    made = make_sweep(cli.home, scheduler="local", axes={"ep": ["on"]}, handed_over=False)
+    made = make_sweep(cli.home, scheduler="local", axes={"ep": ["on"]}, submitted=False)
     job_dir = made.folder.job_dir(0)
     (job_dir / "job.sh").write_text("#!/bin/bash\nsleep 300\n")
     submission = {"job_id": f"{made.folder.name}:0", "cluster": "local", "scheduler": "local", "submitted_at": 1.0}
-    (job_dir / "submission.json").write_text(json.dumps(submission | {"elements": 1}))
+    (job_dir / "submission.json").write_text(json.dumps(submission | {"tasks": 1}))
     process = subprocess.Popen(["bash", str(job_dir / "job.sh")], start_new_session=True)
     try:
         time.sleep(0.5)

@@ -171,7 +171,7 @@ def test_a_host_that_dies_in_qsub_may_have_the_job(far):
 
 
 @pytest.mark.parametrize(
-    ("python", "told"), [("/nowhere/python", "cannot import hpcsweep"), ("OTHER", "has hpcsweep 0.0.1, and this is")]
+    ("python", "told"), [("/nowhere/python", "cannot import hpcsweep"), ("OTHER", "has hpcsweep 0.0.1, this")]
 )
 def test_the_python_over_there_is_checked_before_anything_is_copied(far, python, told):
     if python == "OTHER":

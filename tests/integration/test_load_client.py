@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -204,7 +205,7 @@ def test_a_sender_that_is_killed_is_told(mock, tmp_path):
     child = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii").split()[0]
     os.kill(int(child), signal.SIGKILL)
     result = finish(process)
-    assert "ended with -9" in result.messages
+    assert "exited with -9" in result.messages
     assert any(warning.startswith("client_died: 1 of 2") for warning in result.ended.warnings)
     assert result.ended.failures == {"token_timeout": 4}
 
@@ -232,14 +233,14 @@ def test_a_data_file_that_changed_is_not_sent(mock, tmp_path):
         file.write('{"prompt": "another"}\n')
     result = load(settings)
     assert result.code == 1
-    assert "is not the one that was submitted" in result.errors
+    assert "has changed since submission" in result.errors
     assert mock.truth()["seen"] == {}
 
 
 def test_no_config_is_a_usage_error():
     process = subprocess.run([sys.executable, "-m", "hpcsweep.load.worker"], input="{}", text=True, capture_output=True)
     assert (process.returncode, process.stdout) == (2, "")
-    assert "no LoadConfig" in process.stderr
+    assert "invalid LoadConfig" in process.stderr
 
 
 def test_without_the_fast_extra_everything_works(mock, tmp_path):
@@ -279,3 +280,36 @@ def test_what_is_in_flight_is_reported_while_nothing_ends(mock, tmp_path):
     received_ns = max(record["received_ns"] for record in result.traffic)
     assert before_ns < received_ns < time.monotonic_ns()
     assert len(result.traffic) < 20, "it is reported where it changes"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "arrival", "closed"),
+    [
+        pytest.param({"kind": "samples"}, {"max_concurrency": 2}, True, id="slots"),
+        pytest.param({"kind": "samples"}, {"max_concurrency": 2, "request_rate": 50}, False, id="a rate"),
+        pytest.param({"kind": "samples"}, {}, False, id="all at once"),
+        pytest.param({"kind": "bursts", "gap_s": 0.2}, {"max_concurrency": 2}, False, id="a plugin's arrival times"),
+    ],
+)
+def test_the_first_line_reports_an_open_or_closed_loop(mock, tmp_path, dataset, arrival, closed):
+    """It depends on the schedule, not on the kind of the dataset."""
+    settings = config(tmp_path, mock.url, ["a", "b", "c", "d"], arrival=arrival)
+    settings["planned"]["workload"]["dataset"] |= dataset
+    env = {}
+    if dataset["kind"] == "bursts":
+        settings["planned"]["workload"]["dataset"].pop("path")
+        settings["planned"]["facts"]["files"] = {}
+        plugin = Path(__file__).parents[1] / "plugins" / "bursts"
+        site = tmp_path / "site"
+        shutil.copytree(plugin, site)
+        (site / "hpcsweep_bursts-1.0.dist-info").mkdir()
+        points = "[hpcsweep.datasets]\nbursts = hpcsweep_bursts:Bursts\n"
+        (site / "hpcsweep_bursts-1.0.dist-info" / "entry_points.txt").write_text(points, encoding="ascii")
+        env["PYTHONPATH"] = str(site)
+    result = load(settings, **env)
+    assert (result.code, result.errors, result.ended.completed) == (0, "", 4)
+    (started,) = result.of(WorkloadStarted)
+    assert started.closed_loop is closed
+    if dataset["kind"] == "bursts":
+        sent_s = [sample.sent_s for sample in sorted(result.samples, key=lambda sample: sample.index)]
+        assert sent_s[2] - sent_s[0] > 0.15

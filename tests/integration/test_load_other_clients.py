@@ -89,4 +89,4 @@ def test_sigterm_ends_the_tool_and_all_that_it_started(vllm, tmp_path):
 def test_an_unknown_client_names_the_known_ones(tmp_path):
     result = load(config(tmp_path, "http://127.0.0.1:9", ["x"], client="aiperf"))
     assert result.code == 1
-    assert "known: builtin, vllm-bench, guidellm" in result.errors
+    assert "known: builtin, guidellm, vllm-bench" in result.errors

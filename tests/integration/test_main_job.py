@@ -223,7 +223,7 @@ def test_a_killed_agent_is_told_and_leaves_no_server(cli):
     sweep = cli.home / "sweeps" / "small-0001"
     until(lambda: (sweep / "runs/eager-no_len-1k/attempt-1/server.log").exists())
     state = json.loads((sweep / "dispatcher/state.json").read_text())
-    os.kill(state["elements"]["0_0"]["pid"], signal.SIGKILL)
+    os.kill(state["tasks"]["0_0"]["pid"], signal.SIGKILL)
     runs = until(lambda: (r := cli.runs()) and r["eager-no_len-1k"]["state"] == "finished" and r)
     assert runs["eager-no_len-1k"]["outcome"] == "lost"
     until(lambda: not left_over(cli.folder))
@@ -234,7 +234,7 @@ def test_a_killed_dispatcher_is_told_and_retry_goes_on(cli):
     (cli.folder / "small.yaml").write_text(slower)  # else the first element may have ended before it is looked at
     cli.run("submit", "small.yaml", "--set", "eager=yes", "--max-parallel", "1")
     sweep = cli.home / "sweeps" / "small-0001"
-    until(lambda: json.loads((sweep / "dispatcher/state.json").read_text())["elements"]["0_0"]["state"] == "running")
+    until(lambda: json.loads((sweep / "dispatcher/state.json").read_text())["tasks"]["0_0"]["state"] == "running")
     os.kill(json.loads((sweep / "dispatcher/state.json").read_text())["pid"], signal.SIGKILL)
     runs = until(lambda: (r := cli.runs()) and all(run["state"] == "finished" for run in r.values()) and r)
     assert runs["eager-yes_len-1k"]["outcome"] == "completed"  # the element goes on without its dispatcher
@@ -271,7 +271,7 @@ def test_a_script_of_your_own_is_submitted_once_per_run(cli):
     script = cli.folder / "exp_runner.sh"
     script.write_text(
         "#!/bin/bash\n"
-        'source "$HPCSWEEP_JOB_DIR/elements/$HPCSWEEP_ARRAY_INDEX.env"\n'
+        'source "$HPCSWEEP_JOB_DIR/tasks/$HPCSWEEP_ARRAY_INDEX.env"\n'
         'echo "mine: $EXP_NAME eager=$ENFORCE_EAGER len=$MAX_MODEL_LEN"\n'
         f"exec {sys.executable} -m hpcsweep.node.agent\n"
     )

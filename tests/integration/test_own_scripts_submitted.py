@@ -101,7 +101,7 @@ def test_of_agents_without_ranks_one_works(job: Job, env):
     assert sum("nothing to do" in err for err in errors) == 3
     assert [path.name for path in (job.sweep_dir / "runs/eager-yes").iterdir()] == ["attempt-1"]
     assert job.ended()["outcome"] == "completed"
-    assert not list((job.job_dir / "elements").glob("*.agent-*"))
+    assert not list((job.job_dir / "tasks").glob("*.agent-*"))
 
 
 def test_the_next_life_of_a_job_works_beside_the_claim_of_a_dead_one(job: Job):
@@ -110,7 +110,7 @@ def test_the_next_life_of_a_job_works_beside_the_claim_of_a_dead_one(job: Job):
     job.wait_for_phase("measure")
     first.kill()
     first.communicate()
-    assert len(list((job.job_dir / "elements").glob("*.agent-*"))) == 1
+    assert len(list((job.job_dir / "tasks").glob("*.agent-*"))) == 1
     job.write(job.run_spec())
     for number, env in ((2, {"SLURM_JOB_ID": "7"}), (3, {"SLURM_JOB_ID": "7", "SLURM_RESTART_COUNT": "1"})):
         assert job.execute(env)[0] == 0

@@ -339,13 +339,13 @@ def test_a_script_of_your_own(sweep):
     number = sweep.submit()
     job_dir = sweep.sweep_dir / "jobs" / "0"
     hostile = """it's {"a":1,"b":[2]}\n$(id),x"""
-    with (job_dir / "elements/0.env").open("a") as exports:
+    with (job_dir / "tasks/0.env").open("a") as exports:
         exports.write(f"export EXP_NOTE={shlex.quote(hostile)}\n")
     script = sweep.folder / "exp.pbs"
     node = f"{sys.executable} -m hpcsweep.node.agent"
     script.write_text(
         "#!/bin/bash\n#PBS -l select=1:ncpus=1:ngpus=8\n#PBS -l walltime=00:05:00\n"
-        'source "$HPCSWEEP_JOB_DIR/elements/$HPCSWEEP_ARRAY_INDEX.env"\n'
+        'source "$HPCSWEEP_JOB_DIR/tasks/$HPCSWEEP_ARRAY_INDEX.env"\n'
         f'printf "%s\\n" "$EXP_NAME" "$EXP_NOTE"\nexec {node}\n'
     )
     exports = {"EXP_NAME": "1B_no_eager", "HPCSWEEP_JOB_DIR": str(job_dir), "HPCSWEEP_ARRAY_INDEX": "0", "N": hostile}

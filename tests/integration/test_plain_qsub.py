@@ -255,7 +255,7 @@ def test_a_run_that_was_started_manually_is_not_cancelled(project):
         ((_, runs),) = project.sweeps().items()
         assert {run["state"] for run in runs.values()} == {"running"}
         refused = project.cli.run("cancel", code=1).stderr
-        assert f"(process {agent.pid} on " in refused and "it was started manually" in refused
+        assert f"(process {agent.pid} on " in refused and "was started manually" in refused
     finally:
         agent.terminate()
         agent.wait(timeout=60)

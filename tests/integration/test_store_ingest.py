@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sqlalchemy import func, select
-from sweep_folders import MadeSweep, finish, hand_over, make_sweep, retry
+from sweep_folders import MadeSweep, finish, make_sweep, mark_submitted, retry
 
 from hpcsweep.analysis.rows import SweepRow
 from hpcsweep.errors import StoreError
@@ -24,7 +24,7 @@ from hpcsweep.store.ingest.sweeps import ingest_home, ingest_sweep
 from hpcsweep.store.open import Store, open_store
 from hpcsweep.store.schema import ATTEMPT, METADATA, PHASE, SAMPLE_BLOCK
 from hpcsweep.track.runs import RunStatus, _job, read_runs
-from hpcsweep.track.status import ended_elements, record_absence, record_status, unfinished_sweeps
+from hpcsweep.track.status import ended_tasks, record_absence, record_status, unfinished_sweeps
 from hpcsweep.track.sweep_rows import file_troubles, load_sweep
 
 NAME = "exp_runner-0001"
@@ -85,8 +85,12 @@ def test_a_completed_sweep_is_read_whole(store, sweep):
     assert row.scripts == {"jobs/0/job.sh": "#!/bin/bash\nexec true\n"}
     assert row.provenance == {"git_revision": "0123abcd", "hpcsweep_version": "0.1.0"}
     assert [run.run for run in row.runs] == [*sweep.labels, "FP8 on one node"]
-    idea = row.runs[-1]
-    assert (idea.planned_only, idea.outcome, idea.reason) == (True, OutcomeKind.NOT_RUN, "no FP8 checkpoint at hand")
+    last = row.runs[-1]
+    assert (last.not_submitted, last.outcome, last.reason) == (
+        True,
+        OutcomeKind.NOT_RUN,
+        "no FP8 checkpoint at hand",
+    )
     run = row.runs[0]
     assert (run.state, run.outcome, run.job, run.node) == (RunState.FINISHED, OutcomeKind.COMPLETED, "12_0", "gpu01")
     assert (run.queued_s, run.gpus, run.gpu_type) == (60.0, 8, "h200")
@@ -275,7 +279,7 @@ def test_absence_is_unknown_for_a_while_and_takes_back_no_end(store, sweep):
     assert seen[:2] == [[waiting, failed, waiting]] * 2
     assert seen[2] == [("finished", OutcomeKind.NOT_RUN), failed, ("finished", OutcomeKind.NOT_RUN)]
     with store.writing() as connection:
-        assert ended_elements(connection, NAME) == {(0, 1)}
+        assert ended_tasks(connection, NAME) == {(0, 1)}
         record_status(connection, NAME, 0, 0, JobStatus("12", 0, JobState.RUNNING, "R", restarts=1), 1200.0)
     assert _run(store, labels[0]).verdict.state is RunState.QUEUED  # it was there all the same: not begun yet
 
@@ -413,25 +417,25 @@ def test_a_run_that_the_agent_did_not_get_to(store, sweep):
     assert (verdict.outcome, verdict.reason) == (OutcomeKind.NOT_RUN, "walltime: no time left")
     marker.unlink()
     ingest_sweep(store, sweep.folder.path)
-    assert _run(store, label).verdict.settled_by == "scheduler"
+    assert _run(store, label).verdict.source == "scheduler"
 
 
 def test_a_cancelled_element_that_the_scheduler_forgot_is_cancelled(store, sweep):
-    hand_over(sweep.folder, 0, "12", 4, cancelled=[2])
+    mark_submitted(sweep.folder, 0, "12", 4, cancelled=[2])
     ingest_sweep(store, sweep.folder.path)
     states = [run.verdict for run in read_all(store)]
     assert states[2].outcome is OutcomeKind.CANCELLED
     assert states[1].state is RunState.UNKNOWN
 
 
-def test_a_sweep_that_was_never_handed_over_is_planned(tmp_path, store):
-    sweep = make_sweep(tmp_path / "home", handed_over=False)
+def test_a_sweep_that_was_never_submitted_is_planned(tmp_path, store):
+    sweep = make_sweep(tmp_path / "home", submitted=False)
     ingest_sweep(store, sweep.folder.path)
     assert {run.verdict.state for run in read_all(store)} == {RunState.PLANNED}
 
 
 def test_a_run_started_by_hand_runs_while_its_agent_lives(tmp_path, store):
-    sweep = make_sweep(tmp_path / "home", handed_over=False)
+    sweep = make_sweep(tmp_path / "home", submitted=False)
     label = sweep.labels[0]
     folder = sweep.write(label, sweep.lines(label).started(job_id=None).startup())
     from hpcsweep.node.process.processes import read_process
@@ -494,10 +498,10 @@ def test_a_sweep_of_the_same_name_from_another_home_is_refused(tmp_path, store, 
 
 
 DAMAGES = [
-    pytest.param("sweep.json", "{", "sweep.json is damaged", id="torn sweep.json"),
-    pytest.param("sweep.json", '{"sweep": "x"}', "sweep.json is damaged", id="a field is missing"),
-    pytest.param("jobs/0/job.json", "[]", "job.json is damaged", id="job.json is a list"),
-    pytest.param("jobs/0/submission.json", "null", "submission.json is damaged", id="submission.json is null"),
+    pytest.param("sweep.json", "{", "sweep.json is corrupt", id="torn sweep.json"),
+    pytest.param("sweep.json", '{"sweep": "x"}', "sweep.json is corrupt", id="a field is missing"),
+    pytest.param("jobs/0/job.json", "[]", "job.json is corrupt", id="job.json is a list"),
+    pytest.param("jobs/0/submission.json", "null", "submission.json is corrupt", id="submission.json is null"),
 ]
 
 

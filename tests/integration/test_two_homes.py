@@ -44,7 +44,7 @@ def test_a_sweep_of_the_same_name_from_another_home_is_a_conflict_even_when_that
     with pytest.raises(StoreConflict, match=r"another sweep exp_runner-0001, of the home that was at .*one"):
         ingest_sweep(store, second.folder.path)
     with store.reading() as connection:
-        assert all(run.attempts for run in load_sweep(connection, NAME).runs if not run.planned_only)
+        assert all(run.attempts for run in load_sweep(connection, NAME).runs if not run.not_submitted)
     ingest_sweep(store, tmp_path / "elsewhere" / "sweeps" / NAME)  # the first home, moved
     store.close()
 

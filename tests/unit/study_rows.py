@@ -1,4 +1,4 @@
-"""Rows of the published studies, as an import would give them, and small builders for others."""
+"""Rows of the published studies, as an import returns them, and small builders for others."""
 
 from dataclasses import replace
 
@@ -19,11 +19,11 @@ ARGV = ("/opt/vllm/bin/vllm", "serve", "zai-org/GLM-4.6", "--host", "127.0.0.1",
 
 def samples(rows, *, prefix="s", tokens=512):
     """(prompt tokens, seconds) pairs, sent one after the other."""
-    sent, found = 0.0, []
+    sent, rows_sent = 0.0, []
     for index, (prompt, e2e) in enumerate(rows):
-        found.append(SampleRow(f"{prefix}_{index + 1}", index, sent, prompt, tokens, None, e2e))
+        rows_sent.append(SampleRow(f"{prefix}_{index + 1}", index, sent, prompt, tokens, None, e2e))
         sent += e2e
-    return tuple(found)
+    return tuple(rows_sent)
 
 
 def workload(name, found, **changes):
@@ -59,7 +59,7 @@ def run(axes, attempts=(), *, sweep="s-0001", repeat=1, **changes):
     label = "_".join(f"{axis}-{level}" for axis, level in axes.items())
     attempts = tuple(attempts)
     row = RunRow(
-        run=f"{sweep}/{label}" + (f"_r{repeat}" if repeat > 1 else ""),
+        run=label + (f"_r{repeat}" if repeat > 1 else ""),
         sweep=sweep,
         variant_id=label,
         repeat=repeat,
@@ -120,9 +120,9 @@ def h200_study():
             ),
             replace(
                 run({}, sweep="h200-0001"),
-                run="h200-0001/KV cache dtype auto",
+                run="KV cache dtype auto",
                 variant_id="",
-                planned_only=True,
+                not_submitted=True,
                 reason="fp8 works well, baseline uses it",
             ),
         ],

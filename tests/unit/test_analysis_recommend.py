@@ -218,8 +218,8 @@ def test_flags_lost_behind_a_continuation(script, expected):
 
 
 def test_what_was_not_run_for_one_reason_is_one_sentence():
-    skipped = [run({"a": str(n)}, (), planned_only=True, reason="not among `only`") for n in range(2, 20)]
-    other = run({"a": "20"}, (), planned_only=True, reason="needs more GPUs")
+    skipped = [run({"a": str(n)}, (), not_submitted=True, reason="not among `only`") for n in range(2, 20)]
+    other = run({"a": "20"}, (), not_submitted=True, reason="needs more GPUs")
     missing = advice(variant("1", 2.0), skipped, [other]).not_measured
     assert sum("not among" in text for text in missing) == 1
     assert any(text.endswith("and 6 more were not run: not among `only`") for text in missing)

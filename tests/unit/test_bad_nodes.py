@@ -11,10 +11,10 @@ def attempt(host, outcome, job_id="1_0"):
     )
 
 
-def run(variant, *attempts, outcome=None, node=None, job=None, settled_by="run folder"):
+def run(variant, *attempts, outcome=None, node=None, job=None, source="run folder"):
     return RunRow(
         run=variant, sweep="s", variant_id=variant, repeat=1, axes={}, engine="vllm", model="m", gpus=1,
-        state=RunState.FINISHED, outcome=outcome, node=node, job=job, settled_by=settled_by, attempts=attempts,
+        state=RunState.FINISHED, outcome=outcome, node=node, job=job, source=source, attempts=attempts,
     )  # fmt: skip
 
 
@@ -34,15 +34,15 @@ def test_two_variants_that_crashed_there():
 
 def test_a_node_that_was_lost_under_agents_which_could_not_say_so():
     lost = [
-        run(v, attempt("n2", None, f"1_{v}"), outcome=OutcomeKind.LOST, node="n2", settled_by="scheduler") for v in "ab"
+        run(v, attempt("n2", None, f"1_{v}"), outcome=OutcomeKind.LOST, node="n2", source="scheduler") for v in "ab"
     ]
     assert names(*lost) == ["n2"]
 
 
 def test_a_node_that_starts_no_job_takes_one_after_the_other():
-    never = [run(v, outcome=OutcomeKind.NOT_RUN, node="n3", job=f"1_{v}", settled_by="scheduler") for v in "ab"]
+    never = [run(v, outcome=OutcomeKind.NOT_RUN, node="n3", job=f"1_{v}", source="scheduler") for v in "ab"]
     assert names(*never) == ["n3"]
     # What an agent did not get to, or one whose element died with another run of it, says nothing of the node.
     assert names(*(run(v, outcome=OutcomeKind.NOT_RUN, node="n3", job="1_0") for v in "ab")) == []
-    packed = [run(v, outcome=OutcomeKind.NOT_RUN, node="n3", job="1_0", settled_by="scheduler") for v in "ab"]
+    packed = [run(v, outcome=OutcomeKind.NOT_RUN, node="n3", job="1_0", source="scheduler") for v in "ab"]
     assert names(run("c", attempt("n3", OutcomeKind.LOST)), *packed) == []

@@ -359,3 +359,18 @@ def test_a_compiled_graph_that_cannot_be_loaded_says_why():
     reader.feed("INFO [backbone] saved AOT compiled function to /c/model", 2)
     assert reader.facts["compile_cache_failure"].value == "no attribute 'x'"
     assert reader.facts["compile_cache"].value == "miss"
+
+
+def test_a_phase_that_begins_is_not_absent_even_if_the_configuration_said_so():
+    """A straggler's `end` of an earlier phase must not skip the phase that has begun."""
+    reader = LogReader(get_engine("vllm"))
+    for line in (
+        "with config: model='m', enforce_eager=True, device_config=cuda",
+        "Starting to load model m...",
+        "Starting torch.compile",
+    ):
+        reader.feed(line, 1.0)
+    assert reader.phase is Phase.COMPILE
+    reader.feed("Model loading took 1.2 GiB", 2.0)
+    assert reader.phase is Phase.COMPILE
+    assert Phase.COMPILE not in reader.unseen_phases() and Phase.CAPTURE_GRAPHS not in reader.unseen_phases()

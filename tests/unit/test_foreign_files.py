@@ -16,7 +16,7 @@ from hpcsweep.spec.yaml_text import parse_yaml
 from hpcsweep.store.ingest.ingest_events import _LONGEST_LINE_BYTES
 from hpcsweep.store.ingest.sweeps import ingest_sweep
 from hpcsweep.store.open import open_store
-from hpcsweep.submit.local.dispatcher import read_state
+from hpcsweep.submit.local.state import read_state
 from hpcsweep.terminal_text import one_line, printable, printable_json
 from hpcsweep.track.runs import read_runs
 
@@ -126,7 +126,7 @@ def test_a_fifo_does_not_hold_up_a_reader(tmp_path: Path) -> None:
         read_regular(tmp_path / "link", 1 << 20)
     assert read_json(tmp_path / "link") is None
     (tmp_path / "large").write_bytes(b"x" * 101)
-    with pytest.raises(OSError, match="larger than the 100 bytes"):
+    with pytest.raises(OSError, match="larger than the limit of 100 bytes"):
         read_regular(tmp_path / "large", 100)
 
 
@@ -142,7 +142,7 @@ def test_a_malformed_state_of_the_dispatcher_names_no_process(tmp_path: Path, st
     made = make_sweep(tmp_path, axes={"ep": ["on"]}, scheduler="local")
     (made.folder.path / "dispatcher").mkdir()
     (made.folder.path / "dispatcher" / "state.json").write_bytes(state)
-    assert all("pid" not in element for element in read_state(made.folder).get("elements", {}).values())
+    assert all(task.pid is None for task in read_state(made.folder).tasks.values())
 
 
 @pytest.mark.parametrize("label", ["../../../x", "/etc", "..", "a/b", "", "a\nb", ".hidden", "x" * 300])
@@ -152,11 +152,13 @@ def test_a_sweep_file_cannot_name_a_folder_elsewhere(tmp_path: Path, label: str)
     document = json.loads(path.read_text())
     document["runs"][0]["label"] = label
     path.write_text(json.dumps(document))
-    with pytest.raises(HpcsweepError, match="damaged"):
+    with pytest.raises(HpcsweepError) as refused:
         made.folder.read_sweep()
+    assert refused.value.code == "sweep_file_corrupt"
     store = open_store(tmp_path / "store.db")
-    with pytest.raises(HpcsweepError, match="damaged"):
+    with pytest.raises(HpcsweepError) as refused:
         ingest_sweep(store, made.folder.path)
+    assert refused.value.code == "sweep_file_corrupt"
     store.close()
 
 

@@ -146,7 +146,7 @@ def test_json(data):
 
 
 @bounded
-@given(_document(["job_id", "cluster", "scheduler", "submitted_at", "elements", "cancelled"]))
+@given(_document(["job_id", "cluster", "scheduler", "submitted_at", "tasks", "cancelled"]))
 def test_submissions(document):
     try:
         found = Submission.model_validate_json(json.dumps(document))

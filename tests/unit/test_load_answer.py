@@ -36,7 +36,7 @@ def chunk(data: bytes) -> bytes:
 def read(connection: ServerConnection, pieces: list[bytes], *, plain_reads: bool) -> StreamedResponse:
     """The answer of these reads. `plain_reads` False: every one goes through the parsers."""
     connection.begin(None, b"", 0)
-    connection.answer.learnt = 0 if plain_reads else 99
+    connection.answer.learned = 0 if plain_reads else 99
     for number, piece in enumerate(pieces):
         connection.last_ns = number
         connection.reads.append((piece, [], 0, None))

@@ -43,7 +43,7 @@ def test_dates_are_times(columns):
     ("row", "told"),
     [
         pytest.param("yesterday,3,4", "column 'TIMESTAMP': 'yesterday' is neither a number nor a date", id="no date"),
-        pytest.param("5,3,4", "column 'TIMESTAMP' has numbers and dates", id="both"),
+        pytest.param("5,3,4", "column 'TIMESTAMP' has both numbers and dates", id="both"),
         pytest.param(
             "2023-11-16 18:15:47,many,4", "column 'ContextTokens': 'many' is not a number of tokens", id="tokens"
         ),
@@ -61,7 +61,7 @@ def test_a_unit_that_is_not_stated_is_guessed_and_told_with_the_rate():
     _, requests, told = read("trace", BURST, send=2, **BURST_COLUMNS)
     assert [one.due_s for one in requests] == [0.0, 40.0]
     (warning,) = told
-    assert "taken as s, which gives 0.025 requests/s over 40 s; `time_unit_s` states it" in warning
+    assert "assumed to be s, which gives 0.025 requests/s over 40 s; set `time_unit_s`" in warning
     assert read("trace", BURST, send=2, time_unit_s=0.001, **BURST_COLUMNS)[2] == []
 
 
@@ -70,7 +70,7 @@ def test_a_unit_is_guessed_from_other_columns_too(tmp_path):
     (tmp_path / "t.csv").write_text("t,in,out\n" + rows, encoding="utf-8")
     _, requests, (warning,) = read("trace", tmp_path / "t.csv", send=100, time="t", input="in", output="out")
     assert requests[-1].due_s == pytest.approx(3.96)
-    assert "taken as ms, which gives 25 requests/s over 3.96 s" in warning
+    assert "assumed to be ms, which gives 25 requests/s over 3.96 s" in warning
 
 
 def test_the_default_columns_are_in_ms_and_that_is_no_guess():
@@ -128,7 +128,7 @@ def test_a_batch_file_is_read_and_what_is_not_sent_is_told(tmp_path):
     _, (request,), (warning,) = read("samples", tmp_path / "b.jsonl", send=1)
     assert (request.sample, request.max_tokens) == ("r-1", 9)
     assert request.messages == BATCH["body"]["messages"]
-    assert "temperature of the batch requests are not sent" in warning
+    assert "temperature of the batch requests are ignored" in warning
 
 
 def test_sharegpt_as_json_lines_is_read():
@@ -163,6 +163,7 @@ def test_what_is_no_sharegpt_file_is_refused_before_anything_is_queued(tmp_path,
     dataset, options = read_options(DatasetSpec(kind="sharegpt", path=str(tmp_path / "s.json")))
     with pytest.raises(DatasetError) as caught:
         facts_of(dataset, options, tmp_path, None, None)
+    assert caught.value.code == "not_sharegpt"
     assert told in str(caught.value)
 
 

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from plugin_install import install_plugin
 
 from hpcsweep.errors import DatasetError, HpcsweepError, SpecError
 from hpcsweep.load.datasets import registry
@@ -13,6 +14,7 @@ from hpcsweep.load.datasets.base import DatasetWarning, check_files, sha256
 from hpcsweep.load.datasets.shapes import SHAPES, example
 from hpcsweep.load.datasets.text import TextMaker
 from hpcsweep.load.tokenizer import ModelTokenizer, find_tokenizer
+from hpcsweep.registry import Registry
 from hpcsweep.spec.workload import DatasetSpec, Workload
 from hpcsweep.spec.yaml_text import parse_yaml
 
@@ -54,60 +56,72 @@ def model(tmp_path_factory) -> Path:
 # --- the registry ---
 
 
-@pytest.mark.parametrize("kind", registry.kinds())
-def test_every_kind_keeps_the_contract(kind):
-    dataset = registry.dataset(kind)
-    assert dataset.kind == kind
+@pytest.mark.parametrize("kind", sorted(registry.DATASETS.builtin))
+def test_every_built_in_kind_keeps_the_contract(kind):
+    dataset = registry.DATASETS.get(kind)
+    assert dataset.name == kind
     assert dataset.needs_tokenizer in (True, False)
     assert dataset.options_model.model_config["extra"] == "forbid"
     assert all(field.description for field in dataset.options_model.model_fields.values())
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "code", "text"),
     [
-        ({"kind": "radnom"}, "did you mean 'random'"),
-        ({"kind": "random", "input_length": 3}, "did you mean 'input_len'"),
-        ({"kind": "random", "input_len": 0}, "random: input_len: "),
-        ({"kind": "random", "range_ratio": 1.5}, "range_ratio.input"),
-        ({"kind": "shape", "name": "longish"}, "did you mean 'long'"),
-        ({"kind": "shape", "name": "sharegpt_1000"}, "needs it"),
-        ({"kind": "samples"}, "samples: path: "),
+        ({"kind": "radnom"}, "unknown_dataset_kind", "did you mean 'random'"),
+        ({"kind": "random", "input_length": 3}, "unknown_dataset_option", "did you mean 'input_len'"),
+        ({"kind": "random", "input_len": 0}, "invalid_dataset_option", "random: input_len: "),
+        ({"kind": "random", "range_ratio": 1.5}, "invalid_dataset_option", "range_ratio.input"),
+        ({"kind": "shape", "name": "longish"}, "invalid_dataset_option", "did you mean 'long'"),
+        ({"kind": "shape", "name": "sharegpt_1000"}, "invalid_dataset_option", "required for sharegpt_1000"),
+        ({"kind": "samples"}, "invalid_dataset_option", "samples: path: "),
     ],
 )
-def test_a_wrong_option_names_the_right_one(options, told):
+def test_a_wrong_option_names_the_right_one(options, code, text):
     with pytest.raises(HpcsweepError) as caught:
         registry.read_options(DatasetSpec(**options))
-    assert told in str(caught.value)
+    assert caught.value.code == code
+    assert text in str(caught.value)
 
 
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """Install a distribution with one dataset plugin, as pip would."""
-    (tmp_path / "my_plugin.py").write_text(code, encoding="utf-8")
-    info = tmp_path / "my_plugin-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-plugin\nVersion: 1.0\n", encoding="utf-8")
-    (info / "entry_points.txt").write_text("[hpcsweep.datasets]\nmine = my_plugin:Mine\n", encoding="utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(__import__("sys").modules, "my_plugin", raising=False)
+@pytest.fixture
+def fresh_registry(monkeypatch):
+    """Makes a registry that finds the plugins of the test."""
+
+    def make() -> Registry:
+        known = registry.DATASETS
+        fresh = Registry(known.group, known.what, known.builtin, SpecError)
+        monkeypatch.setattr(registry, "DATASETS", fresh)
+        return fresh
+
+    return make
 
 
-def test_a_plugin_is_found(tmp_path, monkeypatch):
-    plugin(
-        tmp_path,
-        monkeypatch,
-        "from hpcsweep.load.datasets.random import RandomDataset\nclass Mine(RandomDataset):\n    kind = 'mine'\n",
-    )
-    assert "mine" in registry.kinds()
+def test_a_plugin_adds_a_kind(tmp_path, monkeypatch, fresh_registry):
+    code = "from hpcsweep.load.datasets.random import RandomDataset\nclass Mine(RandomDataset):\n    name = 'mine'\n"
+    install_plugin(tmp_path, monkeypatch, "hpcsweep.datasets", code)
+    assert "mine" in fresh_registry().names()
     dataset, options = registry.read_options(DatasetSpec(kind="mine", input_len=5))
-    assert (dataset.kind, options.input_len) == ("mine", 5)
+    assert (dataset.name, options.input_len) == ("mine", 5)
 
 
-def test_a_broken_plugin_is_a_warning_and_an_error_that_name_it(tmp_path, monkeypatch):
-    plugin(tmp_path, monkeypatch, "raise RuntimeError('broken inside')\n")
-    with pytest.warns(UserWarning, match="my_plugin:Mine"), pytest.raises(SpecError, match="my_plugin:Mine"):
-        registry.dataset("mine")
-    assert registry.dataset("random").kind == "random"
+def test_a_broken_plugin_is_a_warning_and_an_error_that_name_it(tmp_path, monkeypatch, fresh_registry):
+    install_plugin(tmp_path, monkeypatch, "hpcsweep.datasets", "raise RuntimeError('broken inside')\n")
+    datasets = fresh_registry()
+    with pytest.warns(UserWarning, match="my_plugin:Mine"), pytest.raises(SpecError, match="broken inside") as caught:
+        datasets.get("mine")
+    assert caught.value.code == "plugin_broken"
+    assert datasets.get("random").name == "random"
+
+
+def test_the_example_of_a_plugin_keeps_the_contract(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "plugins" / "bursts"))
+    from hpcsweep_bursts import Bursts
+
+    dataset = Bursts()
+    options = dataset.options_model(size=2, gap_s=5, requests=5)
+    assert registry.facts_of(dataset, options, Path(), None, None).requests == 5
+    assert [r.due_s for r in dataset.requests(options, [], None, 5, 0)] == [0, 0, 5, 5, 10]
 
 
 # --- files ---
@@ -118,8 +132,9 @@ def test_files_are_checked_by_their_content(tmp_path):
     files = {str(path): sha256(path)}
     assert check_files(files) == [path]
     path.write_text("other", encoding="utf-8")
-    with pytest.raises(DatasetError, match="not the one that was submitted"):
+    with pytest.raises(DatasetError) as caught:
         check_files(files)
+    assert caught.value.code == "data_changed"
     with pytest.raises(DatasetError, match="No such file"):
         sha256(tmp_path / "missing")
 
@@ -149,22 +164,23 @@ def test_samples_as_a_json_list_with_counts(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "code", "location"),
     [
-        ("", "no samples"),
-        ("[1", "neither a JSON list nor JSON lines"),
-        ('{"prompt": "x"}\n{"promt": "y"}\n', "line 2: promt"),
-        ('{"prompt": "x", "messages": []}\n', "line 1: a sample has either"),
-        ('{"prompt": "x", "id": 1}\n{"prompt": "x", "id": "1"}\n', "line 2: the id '1' stands twice"),
-        ('{"prompt": "x", "max_tokens": 0}\n', "line 1: max_tokens"),
-        ("[3]", "sample 1"),
+        ("", "dataset_empty", "s.jsonl"),
+        ("[1", "data_syntax", "s.jsonl"),
+        ('{"prompt": "x"}\n{"promt": "y"}\n', "invalid_sample", "line 2: promt"),
+        ('{"prompt": "x", "messages": []}\n', "invalid_sample", "line 1: "),
+        ('{"prompt": "x", "id": 1}\n{"prompt": "x", "id": "1"}\n', "duplicate_id", "line 2: duplicate id '1'"),
+        ('{"prompt": "x", "max_tokens": 0}\n', "invalid_sample", "line 1: max_tokens"),
+        ("[3]", "invalid_sample", "sample 1"),
     ],
 )
-def test_a_damaged_samples_file_names_the_place(tmp_path, text, told):
+def test_an_error_in_a_samples_file_names_the_line(tmp_path, text, code, location):
     (tmp_path / "s.jsonl").write_text(text, encoding="utf-8")
     with pytest.raises(DatasetError) as caught:
         requests_of("samples", tmp_path, 1, path="s.jsonl")
-    assert told in str(caught.value)
+    assert caught.value.code == code
+    assert location in caught.value.message
 
 
 def test_an_unknown_sample_names_the_nearest(tmp_path):
@@ -251,14 +267,15 @@ def test_the_tokenizer_is_found_in_a_folder_or_in_the_cache(model, tmp_path, mon
     for name in (str(model), "org/name"):
         tokenizer, why = find_tokenizer(name)
         assert why == "" and tokenizer is not None and tokenizer.piece(0) is None
-    assert find_tokenizer("org/other") == (None, "no tokenizer.json of org/other on this machine")
+    assert find_tokenizer("org/other") == (None, "tokenizer.json of org/other was not found on this machine")
 
 
 def test_a_damaged_tokenizer_is_an_error(tmp_path):
     pytest.importorskip("tokenizers")
     (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(DatasetError, match="not a tokenizer"):
+    with pytest.raises(DatasetError) as caught:
         find_tokenizer(str(tmp_path))
+    assert caught.value.code == "tokenizer_unreadable"
 
 
 # --- sharegpt ---
@@ -331,23 +348,29 @@ def test_a_trace_as_csv_with_columns_of_its_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "code", "message"),
     [
-        ('{"timestamp": 1, "input_len": 3, "output_length": 1}\n', "line 1: no column 'input_length'"),
+        (
+            '{"timestamp": 1, "input_len": 3, "output_length": 1}\n',
+            "column_missing",
+            "line 1: no column 'input_length'",
+        ),
         (
             '{"timestamp": "soon", "input_length": 3, "output_length": 1}\n',
-            "column 'timestamp': 'soon' is neither a number nor a date",
+            "invalid_column",
+            "column 'timestamp': 'soon'",
         ),
-        ("[1]\n", "line 1: not an object"),
-        ("nothing\n", "neither JSON lines nor CSV"),
-        ("", "no row"),
+        ("[1]\n", "data_syntax", "line 1"),
+        ("nothing\n", "data_syntax", "t.jsonl"),
+        ("", "dataset_empty", "t.jsonl"),
     ],
 )
-def test_a_damaged_trace_names_the_place(tmp_path, text, told):
+def test_an_error_in_a_trace_names_the_line(tmp_path, text, code, message):
     (tmp_path / "t.jsonl").write_text(text, encoding="utf-8")
     with pytest.raises(DatasetError) as caught:
         requests_of("trace", tmp_path, 1, path="t.jsonl")
-    assert told in str(caught.value)
+    assert caught.value.code == code
+    assert message in caught.value.message
 
 
 # --- named shapes ---
@@ -404,24 +427,25 @@ def test_hf_images_become_data_urls():
     url = _image_url(image.new("RGBA", (2, 2)), "row 0")
     assert base64.b64decode(url.removeprefix("data:image/jpeg;base64,"))[:2] == b"\xff\xd8"
     assert _image_url({"bytes": b"\x89PNG..."}, "row 0").startswith("data:image/png;base64,")
-    with pytest.raises(DatasetError, match="row 0: no image, but int"):
+    with pytest.raises(DatasetError, match="row 0: expected an image, got int"):
         _image_url(3, "row 0")
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "code", "message"),
     [
-        ({"path": "arena"}, "where is the prompt"),
-        ({"path": "arena", "prompt": "turns.7.content"}, "no '7' on the way"),
-        ({"path": "arena", "prompt": "turns"}, "is no text, but list"),
-        ({"path": "nowhere", "prompt": "x"}, "neither a folder nor in the cache"),
+        ({"path": "arena"}, "prompt_field_unknown", "arena"),
+        ({"path": "arena", "prompt": "turns.7.content"}, "field_missing", "'turns.7.content' not found: no '7'"),
+        ({"path": "arena", "prompt": "turns"}, "invalid_sample", "expected text at turns, got list"),
+        ({"path": "nowhere", "prompt": "x"}, "dataset_not_cached", "nowhere"),
     ],
 )
-def test_hf_errors_say_what_is_there(hf_folder, options, told, monkeypatch):
+def test_hf_errors_name_the_value(hf_folder, options, code, message, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(DatasetError) as caught:
         requests_of("hf", hf_folder.parent, 1, **options)
-    assert told in str(caught.value)
+    assert caught.value.code == code
+    assert message in caught.value.message
 
 
 def test_hf_without_its_package_names_the_extra(tmp_path, monkeypatch):

@@ -3,14 +3,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plugin_install import install_plugin
 
 from hpcsweep.errors import DatasetError, EngineError, SpecError
 from hpcsweep.load.config import LoadConfig
 from hpcsweep.load.datasets.base import SampleRequest
-from hpcsweep.load.drivers import guidellm, vllm_bench
+from hpcsweep.load.drivers.guidellm import GuideLlmClient
 from hpcsweep.load.drivers.outside import ClientWork
-from hpcsweep.load.drivers.registry import CLIENTS, driver
+from hpcsweep.load.drivers.registry import CLIENTS
+from hpcsweep.load.drivers.vllm_bench import VllmBenchClient
 from hpcsweep.load.wire.answer import CAUSES
+from hpcsweep.registry import Registry
+from hpcsweep.spec.phases import ErrorCause
 
 TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
 VLLM = json.loads((TRANSCRIPTS / "vllm-bench" / "eager512-c4.json").read_text(encoding="utf-8"))
@@ -75,7 +79,7 @@ def options(argv: list[str]) -> dict[str, str]:
     ],
 )
 def test_the_command_of_vllm_bench(tmp_path, tools, workload, expected):
-    argv = vllm_bench.argv(work(tmp_path, prompts(2), **workload))
+    argv = VllmBenchClient().command(work(tmp_path, prompts(2), **workload))
     assert argv[:3] == [str(tools / "vllm"), "bench", "serve"]
     found = options(argv)
     assert {key: found[key] for key in expected} == expected
@@ -84,29 +88,31 @@ def test_the_command_of_vllm_bench(tmp_path, tools, workload, expected):
     assert rows == [{"prompt": "p0", "output_tokens": 32}, {"prompt": "p1", "output_tokens": 32}]
 
 
-@pytest.mark.parametrize("module", [vllm_bench, guidellm])
+@pytest.mark.parametrize("client", [VllmBenchClient(), GuideLlmClient()], ids=lambda client: client.name)
 @pytest.mark.parametrize(
-    ("request_", "told"),
+    ("request_", "cause"),
     [
         (SampleRequest("a", messages=[{"role": "user", "content": "x"}], max_tokens=1), "cannot send messages"),
-        (SampleRequest("a", prompt="x", max_tokens=1, due_s=1.0), "cannot send the times of a trace"),
+        (SampleRequest("a", prompt="x", max_tokens=1, due_s=1.0), "cannot send requests at the times of a trace"),
     ],
 )
-def test_what_another_client_cannot_send_is_told(tmp_path, tools, module, request_, told):
-    with pytest.raises(DatasetError, match=told):
-        module.argv(work(tmp_path, [request_]))
+def test_what_another_client_cannot_send_is_an_error(tmp_path, tools, client, request_, cause):
+    with pytest.raises(DatasetError, match=cause) as caught:
+        client.command(work(tmp_path, [request_]))
+    assert caught.value.code == "client_unsupported"
 
 
-@pytest.mark.parametrize("module", [vllm_bench, guidellm])
-def test_a_tool_that_is_not_there_is_told(tmp_path, monkeypatch, module):
+@pytest.mark.parametrize("client", [VllmBenchClient(), GuideLlmClient()], ids=lambda client: client.name)
+def test_a_tool_that_is_not_installed_is_an_error(tmp_path, monkeypatch, client):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EngineError, match="on this node"):
-        module.argv(work(tmp_path, prompts(1)))
+    with pytest.raises(EngineError) as caught:
+        client.command(work(tmp_path, prompts(1)))
+    assert caught.value.code == "client_not_installed"
 
 
 def test_a_vllm_result_becomes_samples(tmp_path):
     (tmp_path / "result.json").write_text(json.dumps(VLLM), encoding="utf-8")
-    outcome = vllm_bench.read(work(tmp_path, prompts(16)))
+    outcome = VllmBenchClient().read(work(tmp_path, prompts(16)))
     samples = list(outcome.samples)
     assert (len(samples), outcome.duration_s, outcome.warnings) == (16, VLLM["duration"], ())
     first = samples[0]
@@ -118,7 +124,7 @@ def test_a_vllm_result_becomes_samples(tmp_path):
 
 def test_a_vllm_result_is_scaled_to_the_attempts_clock(tmp_path):
     (tmp_path / "result.json").write_text(json.dumps(VLLM), encoding="utf-8")
-    outcome = vllm_bench.read(work(tmp_path, prompts(16), scale=10.0))
+    outcome = VllmBenchClient().read(work(tmp_path, prompts(16), scale=10.0))
     assert outcome.duration_s == pytest.approx(VLLM["duration"] * 10)
     assert next(iter(outcome.samples))["ttft_s"] == pytest.approx(VLLM["ttfts"][0] * 10, abs=1e-5)
 
@@ -129,23 +135,23 @@ def test_failures_and_what_vllm_lets_pass(tmp_path):
     result["output_lens"][2] = 0
     result["output_lens"][3] = 20
     (tmp_path / "result.json").write_text(json.dumps(result), encoding="utf-8")
-    outcome = vllm_bench.read(work(tmp_path, prompts(17)))
+    outcome = VllmBenchClient().read(work(tmp_path, prompts(17)))
     samples = list(outcome.samples)
     assert samples[1]["error_detail"] == "ValueError: {'error': 'engine is dead'}"
     assert [sample.get("error") for sample in samples[:4]] == [None, "client_error", "client_error", None]
     assert outcome.warnings == (
-        "vllm-bench says 16 completed, its details say 14",
-        "vllm-bench counts 1 answers as successes that are shorter than asked with ignore_eos",
-        "vllm-bench sent 16 requests, 17 were asked for",
+        "vllm-bench reports 16 completed requests, but its details have 14",
+        "vllm-bench counts 1 responses as successes although they have fewer tokens than ignore_eos requires",
+        "vllm-bench sent 16 of 17 requests",
     )
 
 
-@pytest.mark.parametrize("module", [vllm_bench, guidellm])
+@pytest.mark.parametrize("client", [VllmBenchClient(), GuideLlmClient()], ids=lambda client: client.name)
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"duration": 1, "errors": [""]}', '{"benchmarks": [{}, {}]}'])
-def test_a_result_that_cannot_be_read_is_told(tmp_path, module, text):
+def test_a_result_that_cannot_be_read_is_an_error(tmp_path, client, text):
     (tmp_path / "result.json").write_text(text, encoding="utf-8")
     with pytest.raises(DatasetError, match=r"result\.json"):
-        module.read(work(tmp_path, prompts(1)))
+        client.read(work(tmp_path, prompts(1)))
 
 
 # --- GuideLLM ---
@@ -164,7 +170,7 @@ def test_a_result_that_cannot_be_read_is_told(tmp_path, module, text):
     ],
 )
 def test_the_command_of_guidellm(tmp_path, tools, arrival, profile):
-    found = options(guidellm.argv(work(tmp_path, prompts(2), arrival=arrival)))
+    found = options(GuideLlmClient().command(work(tmp_path, prompts(2), arrival=arrival)))
     assert json.loads(found["--profile"]) == profile
     assert json.loads(found["--backend"])["extras"] == {"body": {"ignore_eos": True, "temperature": 0.0}}
     assert json.loads(found["--constraint"])["count"] == 2
@@ -172,13 +178,13 @@ def test_the_command_of_guidellm(tmp_path, tools, arrival, profile):
 
 def test_guidellm_has_no_burstiness(tmp_path, tools):
     with pytest.raises(DatasetError, match=r"burstiness 0\.5"):
-        guidellm.argv(work(tmp_path, prompts(1), arrival={"request_rate": 1, "burstiness": 0.5}))
+        GuideLlmClient().command(work(tmp_path, prompts(1), arrival={"request_rate": 1, "burstiness": 0.5}))
 
 
 def test_a_guidellm_report_becomes_samples(tmp_path):
     (tmp_path / "result.json").write_text(json.dumps(GUIDELLM), encoding="utf-8")
     requests = [SampleRequest(str(n), prompt=f"hello {n} two three", max_tokens=8) for n in range(6)]
-    outcome = guidellm.read(work(tmp_path, requests))
+    outcome = GuideLlmClient().read(work(tmp_path, requests))
     samples = list(outcome.samples)
     good = [sample for sample in samples if "error" not in sample]
     (bad,) = (sample for sample in samples if "error" in sample)
@@ -188,18 +194,38 @@ def test_a_guidellm_report_becomes_samples(tmp_path):
         assert 0 < sample["ttft_s"] < sample["e2e_s"] < 1
         assert sample["completion_tokens"] == 8
     assert [s["sent_s"] for s in samples] == sorted(s["sent_s"] for s in samples)
-    assert outcome.warnings == ("guidellm does not tell the gaps between chunks",)
+    assert outcome.warnings == ("guidellm does not report the gaps between chunks",)
 
 
 # --- the registry ---
 
 
-def test_every_client_is_there():
-    assert all(callable(driver(client)) for client in CLIENTS)
+def test_every_built_in_client_keeps_the_contract():
+    for name in CLIENTS.builtin:
+        client = CLIENTS.get(name)
+        assert client.name == name and callable(client.run)
     with pytest.raises(SpecError) as caught:
-        driver("vllm_bench")
+        CLIENTS.get("vllm_bench")
+    assert caught.value.code == "unknown_load_client"
     assert "'vllm-bench'" in caught.value.hint
 
 
-def test_the_cause_of_another_client_is_in_the_closed_list():
-    assert "client_error" in CAUSES
+PLUGIN = """
+import sys
+class Mine:
+    name = "mine"
+    def run(self, config):
+        sys.stdout.write(config.planned.workload.name)
+        return 7
+"""
+
+
+def test_a_plugin_adds_a_client(tmp_path, monkeypatch, capsys):
+    install_plugin(tmp_path, monkeypatch, "hpcsweep.clients", PLUGIN)
+    clients = Registry(CLIENTS.group, CLIENTS.what, CLIENTS.builtin, SpecError)
+    assert clients.get("mine").run(work(tmp_path, []).config) == 7
+    assert capsys.readouterr().out == "w"
+
+
+def test_causes_and_enum_agree():
+    assert list(CAUSES) == list(ErrorCause)

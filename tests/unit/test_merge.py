@@ -281,7 +281,7 @@ CASES = [  # (run folder, scheduler's word, cancelled by us, handed over) -> (st
 
 @pytest.mark.parametrize(("run", "status", "ours", "handed", "state", "outcome", "reason"), CASES)
 def test_where_a_run_stands(run, status, ours, handed, state, outcome, reason):
-    verdict = decide(run, status, cancelled_by_us=ours, handed_over=handed)
+    verdict = decide(run, status, cancelled_by_us=ours, submitted=handed)
     assert verdict.state is RunState(state)
     assert verdict.outcome == (OutcomeKind(outcome) if outcome else None)
     assert reason in verdict.reason
@@ -289,25 +289,25 @@ def test_where_a_run_stands(run, status, ours, handed, state, outcome, reason):
 
 def test_a_script_that_never_started_is_not_told_to_ask_for_more_time():
     hint = "does a login file wait? login_shell: false"
-    running = decide(folder(silent=True), job("running", hint=hint), cancelled_by_us=False, handed_over=True)
+    running = decide(folder(silent=True), job("running", hint=hint), cancelled_by_us=False, submitted=True)
     assert running.state is RunState.QUEUED and "script has not started" in running.reason and running.hint == hint
-    fresh = decide(folder(silent=True), job("running"), cancelled_by_us=False, handed_over=True)
+    fresh = decide(folder(silent=True), job("running"), cancelled_by_us=False, submitted=True)
     assert "has not begun" in fresh.reason and not fresh.hint  # it has run for less than five minutes
-    printed = decide(folder(), job("running", hint=hint), cancelled_by_us=False, handed_over=True)
+    printed = decide(folder(), job("running", hint=hint), cancelled_by_us=False, submitted=True)
     assert not printed.hint  # a run that waits behind others in its allocation
 
     over = job("failed", outcome=TIMEOUT, reason="reached its time limit", hint="retry --walltime")
-    ended = decide(folder(silent=True), over, cancelled_by_us=False, handed_over=True)
+    ended = decide(folder(silent=True), over, cancelled_by_us=False, submitted=True)
     assert (ended.state, ended.outcome) == (RunState.FINISHED, OutcomeKind.NOT_RUN)
     assert "script never started" in ended.reason and "login_shell: false" in ended.hint
-    packed = decide(folder(), over, cancelled_by_us=False, handed_over=True)
+    packed = decide(folder(), over, cancelled_by_us=False, submitted=True)
     assert (packed.outcome, packed.hint) == (OutcomeKind.WALLTIME, "retry --walltime")
 
 
 def test_no_case_says_completed_without_the_agents_word():
     for state in JobState:
         for attempt in (0, 1):
-            verdict = decide(folder(attempt=attempt), job(state.value), cancelled_by_us=False, handed_over=True)
+            verdict = decide(folder(attempt=attempt), job(state.value), cancelled_by_us=False, submitted=True)
             assert verdict.outcome is not OutcomeKind.COMPLETED
 
 

@@ -35,9 +35,9 @@ def test_only_posix_shells_get_the_line(first, changed):
 
 
 def test_it_brings_every_value_and_the_way_to_the_agent(tmp_path):
-    elements = tmp_path / "elements"
-    elements.mkdir()
-    (elements / "0.env").write_text(own_environment("/opt/my env/bin/python") + "export NOTE='a,b \"c\"'\n")
+    tasks = tmp_path / "tasks"
+    tasks.mkdir()
+    (tasks / "0.env").write_text(own_environment("/opt/my env/bin/python") + "export NOTE='a,b \"c\"'\n")
     script = tmp_path / "job.sh"
     script.write_text(with_values('#!/bin/sh\necho "$NOTE"; echo "$PATH"; echo "$HPCSWEEP_JOB_STARTED_AT"\n'))
     env = {"PATH": "/usr/bin:/bin", "HPCSWEEP_JOB_DIR": str(tmp_path), "HPCSWEEP_ARRAY_INDEX": "0"}

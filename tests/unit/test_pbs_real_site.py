@@ -91,10 +91,10 @@ def test_a_requeued_array_is_alive():
 LIMITS = [
     ("27", "157.pbshost", OutcomeKind.WALLTIME, "killed at its walltime of 00:00:10"),
     ("27", "158[].pbshost", OutcomeKind.WALLTIME, "killed at its walltime of 00:00:10"),
-    ("33", "13.pbshost", OutcomeKind.OUT_OF_MEMORY, "killed for using more mem than asked for"),
-    ("33", "14[].pbshost", OutcomeKind.OUT_OF_MEMORY, "killed for using more mem than asked for"),
-    ("32", "10.pbshost", OutcomeKind.PREEMPTED, "the scheduler deleted it to make room (preempted)"),
-    ("32", "8[].pbshost", OutcomeKind.PREEMPTED, "the scheduler deleted it to make room (preempted)"),
+    ("33", "13.pbshost", OutcomeKind.OUT_OF_MEMORY, "killed for using more mem than requested"),
+    ("33", "14[].pbshost", OutcomeKind.OUT_OF_MEMORY, "killed for using more mem than requested"),
+    ("32", "10.pbshost", OutcomeKind.PREEMPTED, "the scheduler deleted it to make room for another job (preempted)"),
+    ("32", "8[].pbshost", OutcomeKind.PREEMPTED, "the scheduler deleted it to make room for another job (preempted)"),
 ]
 
 
@@ -154,7 +154,7 @@ def test_a_refusal_by_number_is_not_a_server_that_does_not_answer():
 def test_files_that_cannot_be_staged_in_leave_the_job_waiting():
     told = listing([one("33", "qstat -x -t -f -F dsv '15.pbshost'")], "15.pbshost").statuses["15.pbshost", None]
     assert told.state is JobState.PENDING
-    assert "waits for its start time, or could not stage in its files" in told.reason
+    assert "waiting for its start time, or could not stage in its files" in told.reason
 
 
 def site() -> ClusterFacts:

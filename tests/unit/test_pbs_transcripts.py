@@ -122,7 +122,7 @@ OTHERS = [
     pytest.param("12", "348.pbshost", "-x -f -F json", JobState.RUNNING, None, "", id="second run after a MOM restart"),
     pytest.param(
         "12", "349.pbshost", "-x -f -F json", JobState.FAILED, OutcomeKind.LOST,
-        "the node's PBS daemon (MOM) was restarted under it", id="-r n under a MOM restart: -4",
+        "the node's PBS daemon (MOM) was restarted while it ran", id="-r n under a MOM restart: -4",
     ),
 ]  # fmt: skip
 
@@ -154,7 +154,7 @@ EXCERPTS = [
         0,
         JobState.FAILED,
         OutcomeKind.NOT_RUN,
-        "what it depends on can no longer come true: afternotok:110.pbshost@pbshost",
+        "its dependency can no longer be satisfied: afternotok:110.pbshost@pbshost",
         id="dependency dropped",
     ),
     pytest.param(
@@ -163,7 +163,7 @@ EXCERPTS = [
         0,
         JobState.FAILED,
         OutcomeKind.NOT_RUN,
-        "what it depends on can no longer come true: afterok:999999.pbshost@pbshost",
+        "its dependency can no longer be satisfied: afterok:999999.pbshost@pbshost",
         id="unknown parent",
     ),
     pytest.param(
@@ -173,7 +173,7 @@ EXCERPTS = [
         0,
         JobState.HELD,
         None,
-        "waits for afterany:353.pbshost@pbshost",
+        "waiting for afterany:353.pbshost@pbshost",
         id="waits for a job",
     ),
     pytest.param(
@@ -355,5 +355,5 @@ def test_a_site_that_does_not_answer_is_all_warnings():
 
 def test_versions():
     assert parse_version(one("13", "qstat --version").stdout) == "23.06.06"
-    with pytest.raises(SchedulerParseError, match="said 'bash: qstat: not found'"):
+    with pytest.raises(SchedulerParseError, match="qstat --version: 'bash: qstat: not found'"):
         parse_version("bash: qstat: not found")

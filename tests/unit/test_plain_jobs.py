@@ -11,6 +11,7 @@ from hpcsweep.node.record.identity import Identity
 from hpcsweep.plan.grid import expand
 from hpcsweep.plan.variables import run_name, selection_of
 from hpcsweep.spec.load import parse_experiment
+from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.sweep.layout import SweepFolder
 
 EXPERIMENT = """\
@@ -71,7 +72,7 @@ def test_what_no_variable_may_say(env, words):
 
 @pytest.mark.parametrize("name", ["a/b", "../x", ".hidden", "a b", "x" * 121])
 def test_a_name_that_is_no_folder(name):
-    with pytest.raises(SpecError, match="cannot name a run"):
+    with pytest.raises(SpecError, match="not a valid name of a run"):
         run_name({"EXP_NAME": name})
 
 
@@ -137,17 +138,17 @@ def test_the_second_life_of_a_job_finds_its_place(project):
     first = join(project, PBS_JOBID="12.s", EXP_NAME="x")
     assert join(project, PBS_JOBID="12.s", EXP_NAME="x") == first
     assert first[0].parts[-3:] == ("e-job12.s", "jobs", "0")
-    assert len(SweepFolder(first[0].parent.parent).read_sweep()["runs"]) == 1
+    assert len(SweepFolder(first[0].parent.parent).read_sweep().runs) == 1
 
 
 def test_a_new_server_that_counts_its_jobs_anew(project):
     """The job with this id ended days ago: this one is another."""
     job_dir, _ = join(project, PBS_JOBID="12.s", EXP_NAME="x")
     end = {"exit_code": 0, "ended_at": time.time() - 86400}
-    (job_dir / "elements/0.exit.json").write_text(json.dumps(end))
+    (job_dir / "tasks/0.exit.json").write_text(json.dumps(end))
     again, _ = join(project, PBS_JOBID="12.s", EXP_NAME="x")
     assert again.name == "1"
-    assert [run["label"] for run in SweepFolder(again.parent.parent).read_sweep()["runs"]] == ["x", "x_rep-2"]
+    assert [run.label for run in SweepFolder(again.parent.parent).read_sweep().runs] == ["x", "x_rep-2"]
 
 
 def test_subjobs_share_a_job_folder(project):
@@ -157,7 +158,7 @@ def test_subjobs_share_a_job_folder(project):
     sweep = SweepFolder(places[0][0].parent.parent)
     assert [element.index for element in sweep.read_job(0).array_tasks] == [4, 2]
     submission = sweep.read_submission(0)
-    assert (submission.job_id, submission.elements, submission.plain) == ("9[].s", 5, "array")
+    assert (submission.job_id, submission.array_tasks, submission.plain) == ("9[].s", 5, "array")
     with pytest.raises(SpecError, match="x_rep-2") as caught:
         join(project, PBS_JOBID="9[2].s", PBS_ARRAY_INDEX="2", ENABLE_EP="no", **env)
     assert caught.value.code == "array_task_used"
@@ -168,15 +169,15 @@ def test_a_job_that_executes_several_variants(project):
     places = [join(project, PBS_JOBID="9.s", ENFORCE_EAGER=eager) for eager in ("yes", "no", "yes")]
     assert [(path.name, index) for path, index in places] == [("0", 0), ("0", 1), ("0", 0)]
     submission = SweepFolder(places[0][0].parent.parent).read_submission(0)
-    assert (submission.elements, submission.plain) == (2, "job")
+    assert (submission.array_tasks, submission.plain) == (2, "job")
 
 
 def test_the_baseline_of_a_shared_sweep_is_that_of_the_experiment(project):
     join(project, PBS_JOBID="1.s", HPCSWEEP_SWEEP="all", MAX_MODEL_LEN="8k", ENFORCE_EAGER="no")
     join(project, PBS_JOBID="2.s", HPCSWEEP_SWEEP="all", TENSOR_PARALLEL_SIZE="2")
     document = SweepFolder(project / ".hpcsweep/sweeps/all").read_sweep()
-    assert document["baseline"] == {**BASELINE, "tp": "2"} or document["baseline"] == BASELINE
-    assert document["axes"]["len"] == ["8k", "32k"] and document["axes"]["eager"] == ["no", "yes"]
+    assert document.baseline == {**BASELINE, "tp": "2"} or document.baseline == BASELINE
+    assert document.axes["len"] == ["8k", "32k"] and document.axes["eager"] == ["no", "yes"]
 
 
 def test_a_folder_that_another_process_is_making_is_left_alone(project, monkeypatch):
@@ -192,7 +193,7 @@ def test_a_folder_that_another_process_is_making_is_left_alone(project, monkeypa
 def test_names_that_are_taken(project):
     for number, env in enumerate(({}, {"ENABLE_EP": "no"}, {}, {"ENABLE_EP": "no"})):
         join(project, PBS_JOBID=f"{number}.s", HPCSWEEP_SWEEP="all", EXP_NAME="x", **env)
-    labels = [run["label"] for run in SweepFolder(project / ".hpcsweep/sweeps/all").read_sweep()["runs"]]
+    labels = [run.label for run in SweepFolder(project / ".hpcsweep/sweeps/all").read_sweep().runs]
     assert labels[0] == "x" and labels[2] == "x_rep-2"
     assert labels[1].startswith("x_") and len(set(labels)) == 4
 
@@ -201,9 +202,9 @@ def test_a_variant_that_cannot_be_served_is_recorded_as_unsupported(project):
     with pytest.raises(Exception, match="this variant cannot be run: no workload fits"):
         join(project, PBS_JOBID="5.s", EXP_NAME="x", MAX_MODEL_LEN="64")
     document = SweepFolder(project / ".hpcsweep/sweeps/e-job5.s").read_sweep()
-    (run,) = document["runs"]
-    assert (run["label"], run["outcome"], run["planned_only"]) == ("x", "unsupported", True)
-    assert run["state_reason"].startswith("job 5.s: ")
+    (run,) = document.runs
+    assert (run.label, run.outcome, run.not_submitted) == ("x", OutcomeKind.UNSUPPORTED, True)
+    assert run.state_reason.startswith("job 5.s: ")
 
 
 def test_a_failure_while_joining_leaves_nothing_half_made(project, monkeypatch):

@@ -52,7 +52,7 @@ def one_job(value="x", sweep_dir="/h/sweeps/e-0001", runs=1):
 def write(folder: Path, job: JobSpec, cluster=None, template="local.sh.j2", overrides=()):
     cluster = cluster or Cluster()
     rendered = render_job(make_environment(overrides), template, job, cluster, python="/usr/bin/env")
-    (folder / "elements").mkdir(parents=True)
+    (folder / "tasks").mkdir(parents=True)
     for name, text in rendered.files.items():
         (folder / name).write_text(text)
     return rendered

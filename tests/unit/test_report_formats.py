@@ -188,7 +188,7 @@ def test_the_first_screen_is_short_and_no_wider_than_the_terminal(monkeypatch, r
 
 def test_rows_that_are_cut_are_counted_and_the_recommended_one_stays():
     text = written("terminal", grid(100, 10))
-    assert "984 more: --full" in text
+    assert "986 more: --full" in text
     assert " *  " in text and "baseline" in text
     assert "| E1000 |" in written("markdown", grid(100, 10))
 

@@ -14,10 +14,13 @@ REFUSED = {
     "waiting": ("#SBATCH --wait\n", "hpcsweep submit --wait"),
     "waiting, in short": ("#SBATCH -W\n", "hpcsweep submit --wait"),
     "no submission": ("#SBATCH --test-only\n", "--dry-run"),
-    "a second name": ("#SBATCH --job-name=mine\n", "line 5 of the script: '--job-name=mine' stands already in line 2"),
-    "a second name, in short": ("#SBATCH -J mine\n", "stands already in line 2"),
-    "a second array": ("#SBATCH -a 0-99\n", "stands already in line 3"),
-    "a second environment": ("#SBATCH --export=ALL\n", "stands already in line 4"),
+    "a second name": (
+        "#SBATCH --job-name=mine\n",
+        "line 5 of the script: '--job-name=mine' is already set by hpcsweep in line 2",
+    ),
+    "a second name, in short": ("#SBATCH -J mine\n", "is already set by hpcsweep in line 2"),
+    "a second array": ("#SBATCH -a 0-99\n", "is already set by hpcsweep in line 3"),
+    "a second environment": ("#SBATCH --export=ALL\n", "is already set by hpcsweep in line 4"),
     "after a command": (
         "module load cuda\n\n#SBATCH --mem=1G\n",
         "line 7 of the script, '#SBATCH --mem=1G', comes after",

@@ -42,7 +42,7 @@ LATE = [  # (recorded job, state, outcome, exit code, signal, words)
     ("name | with; odd 'chars'", JobState.FAILED, None, 3, None, "exit code 3"),
     ("killed", JobState.FAILED, None, 0, 9, "signal 9"),
     ("no-log-folder", JobState.FAILED, None, 0, 53, "could not start the script"),
-    ("over-maxtime", JobState.UNSCHEDULABLE, None, None, None, "over the partition's MaxTime"),
+    ("over-maxtime", JobState.UNSCHEDULABLE, None, None, None, "exceeds the partition's MaxTime"),
     ("over-nodes", JobState.UNSCHEDULABLE, None, None, None, "more nodes"),
     ("over-qos-walltime", JobState.UNSCHEDULABLE, None, None, None, "QOS"),
     ("never", JobState.UNSCHEDULABLE, None, None, None, "depends on has failed"),
@@ -112,14 +112,14 @@ def test_a_job_over_its_memory_limit():
     assert (job.state, job.outcome, job.signal) == (JobState.FAILED, OutcomeKind.OUT_OF_MEMORY, 125)
     assert "memory" in job.hint
     killed = RunEvidence(attempt=1, outcome=OutcomeKind.CRASHED, reason="ended with SIGKILL", exit_code=-9, hint="h")
-    alone = decide(killed, None, cancelled_by_us=False, handed_over=True)
+    alone = decide(killed, None, cancelled_by_us=False, submitted=True)
     assert (alone.outcome, alone.awaits_scheduler, alone.hint) == (OutcomeKind.CRASHED, True, "h")
-    refined = decide(killed, job, cancelled_by_us=False, handed_over=True)
+    refined = decide(killed, job, cancelled_by_us=False, submitted=True)
     assert refined.outcome is OutcomeKind.OUT_OF_MEMORY and not refined.awaits_scheduler
     assert "ended with SIGKILL" in refined.reason and "raise resources.memory" in refined.hint
     # Another run of the same allocation that crashed by itself is not explained by it.
     other = replace(killed, exit_code=1)
-    assert decide(other, job, cancelled_by_us=False, handed_over=True).outcome is OutcomeKind.CRASHED
+    assert decide(other, job, cancelled_by_us=False, submitted=True).outcome is OutcomeKind.CRASHED
 
 
 def test_how_long_a_job_has_run_is_read_where_squeue_prints_it():
@@ -151,7 +151,7 @@ WAITING = [case[0] for case in LATE if case[1] in (JobState.UNSCHEDULABLE, JobSt
 @pytest.mark.parametrize("number", [QUEUE, ACCOUNTING], ids=["squeue", "sacct"])
 def test_what_became_of_each_job(number, job, state, outcome, exit_code, signal, words):
     status = by_name("queries-late", number)[job]
-    if number == ACCOUNTING and job in WAITING and status.reason == "waits in the queue":
+    if number == ACCOUNTING and job in WAITING and status.reason == "waiting in the queue":
         # The accounting holds the reason of the moment when the job was recorded, often none.
         assert status.state is JobState.PENDING
         return
@@ -175,7 +175,7 @@ def test_merged_the_queue_says_why_a_job_waits_and_the_accounting_who_cancelled(
 
 def test_a_pending_job_without_a_reason_in_the_accounting_just_waits():
     (status,) = parse_sacct("50|PENDING|0:0|None assigned|None|over-maxtime\n").values()
-    assert (status.state, status.reason, status.node) == (JobState.PENDING, "waits in the queue", None)
+    assert (status.state, status.reason, status.node) == (JobState.PENDING, "waiting in the queue", None)
 
 
 def test_only_the_accounting_by_itself_trails():

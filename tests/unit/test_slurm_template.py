@@ -130,7 +130,7 @@ def test_a_percent_sign_in_the_home_is_not_a_pattern_of_slurm():
 
 @pytest.mark.parametrize("name", ["two words", "a;b", "a$b", 'a"b', "a'b", "a\nb", "a#b", "a`b", "a\\b"])
 def test_a_home_that_a_directive_cannot_hold_is_refused_with_its_name(name):
-    with pytest.raises(SpecError, match="cannot stand in a scheduler's directive") as caught:
+    with pytest.raises(SpecError, match="cannot be used in a directive line") as caught:
         script(make_job(sweep_dir=f"/home/{name}/s-0001"))
     assert "HPCSWEEP_HOME" in caught.value.hint
 

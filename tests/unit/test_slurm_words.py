@@ -133,7 +133,7 @@ def test_what_needs_a_person_says_what_to_change_and_quotes_slurm(reason):
 
 
 def test_a_reason_nobody_knows_is_quoted():
-    assert waiting("SomethingNewer").words == "waits: SomethingNewer"
+    assert waiting("SomethingNewer").words == "waiting: SomethingNewer"
 
 
 SBATCH = [
@@ -321,7 +321,7 @@ CANCELS = [
     pytest.param(8, read("ctld-restart")[7].stderr, "Unable to contact slurm controller", id="slurmctld down"),
     pytest.param(1, "scancel: error: Invalid job id abc\n", "Invalid job id abc", id="not an id"),
     pytest.param(1, "scancel: error: Kill job error on job id 5: Access/permission denied\n", "denied", id="not ours"),
-    pytest.param(1, "", "exit code 1", id="no words"),
+    pytest.param(1, "", "code 1", id="no words"),
     pytest.param(None, "", "in time", id="no answer"),
     pytest.param(1, "scancel: error: Kill job error on job id 9: Invalid job id specified\n"
                  "scancel: error: Kill job error on job id 5: Access/permission denied\n", "denied", id="one of two"),

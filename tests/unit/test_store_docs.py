@@ -35,8 +35,8 @@ def told():
         progress=Progress(),
         queued_s=None,
         gpus=0,
-        planned_only=False,
-        idea=False,
+        not_submitted=False,
+        documented_only=False,
     )
     sweep = SweepStatus(1, "s-0001", "s", "", "local", "local", 0.0, False, "/s", (run,))
     return status_json([sweep], 0.0)["sweeps"][0]

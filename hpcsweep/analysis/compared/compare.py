@@ -194,7 +194,7 @@ def _comparison(draft: _Draft, p_adjusted: float | None) -> Comparison:
         reason=draft.reason,
         p_value=draft.p_value,
         p_adjusted=p_adjusted,
-        provisional=p_adjusted is not None and any(one.single or one.assumed for one in estimates),
+        provisional=p_adjusted is not None and any(estimate.single or estimate.assumed for estimate in estimates),
         simulated=percent.simulated,
         code=draft.code,
     )

@@ -39,7 +39,7 @@ def build_axes(
     for run in runs:
         for item in () if run.planned_only else run.axes.items():
             with_level.setdefault(item, []).append(run)
-    found = []
+    findings = []
     for axis, labels in index.axes.items():
         levels = []
         for level in labels:
@@ -57,8 +57,8 @@ def build_axes(
                     startup=tuple(starts.get((axis, level), ())),
                 )
             )
-        found.append(AxisFinding(axis, index.reference[axis], tuple(levels), tuple(_statements(axis, levels))))
-    return tuple(found)
+        findings.append(AxisFinding(axis, index.reference[axis], tuple(levels), tuple(_statements(axis, levels))))
+    return tuple(findings)
 
 
 def _by_level(effects: Sequence[Effect]) -> dict[tuple[str, str], list[Effect]]:
@@ -125,12 +125,12 @@ def _effect(
 
     `of`: the table of a workload, or the name of a startup time.
     """
-    every = [one for pair in pairs for one in pair]
-    assumed = any(one.assumed for one in every)
+    every = [estimate for pair in pairs for estimate in pair]
+    assumed = any(estimate.assumed for estimate in every)
     condition: SampleSet = "all" if isinstance(of, str) else of.condition
     figure, p_value = percent_figure(
         sum(b.log_mean - a.log_mean for a, b in pairs) / len(pairs),
-        math.sqrt(sum(one.se**2 for one in every)) / len(pairs),
+        math.sqrt(sum(estimate.se**2 for estimate in every)) / len(pairs),
         joint_df(every),
         n=len(pairs),
         of="pairs",
@@ -155,14 +155,14 @@ def _effect(
 def _corrected(effects: Sequence[Effect]) -> list[Effect]:
     """Return the effects with verdicts corrected by Holm over one metric and sample set."""
     families: dict[tuple[str, str], list[int]] = {}
-    for place, effect in enumerate(effects):
-        families.setdefault((effect.metric, effect.condition), []).append(place)
-    found = list(effects)
-    for places in families.values():
-        for place, p_value in zip(places, holm([effects[p].p_value for p in places]), strict=True):
-            found[place] = replace(
-                effects[place],
+    for number, effect in enumerate(effects):
+        families.setdefault((effect.metric, effect.condition), []).append(number)
+    corrected = list(effects)
+    for numbers in families.values():
+        for number, p_value in zip(numbers, holm([effects[p].p_value for p in numbers]), strict=True):
+            corrected[number] = replace(
+                effects[number],
                 p_adjusted=p_value,
-                verdict=verdict_of(effects[place].metric, effects[place].percent, p_value),
+                verdict=verdict_of(effects[number].metric, effects[number].percent, p_value),
             )
-    return found
+    return corrected

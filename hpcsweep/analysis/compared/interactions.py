@@ -1,4 +1,4 @@
-"""Interactions: where the joint effect of two axes is not the product of their own."""
+"""Interactions: joint effects of two axes that differ from the product of their own effects."""
 
 import itertools
 import math
@@ -14,19 +14,19 @@ from hpcsweep.analysis.stats.ratios import SIGNIFICANCE, basis, joint_df, percen
 
 
 def build_interactions(index: VariantIndex, tables: Sequence[MetricTable]) -> tuple[Interaction, ...]:
-    """Every pair of axes and levels for which the grid has all four corners, corrected over the same metric."""
-    found: list[tuple[Interaction, float]] = []
+    """Return every pair of axes and levels for which the grid has all four corners, corrected over the same metric."""
+    tested: list[tuple[Interaction, float]] = []
     for table in tables:
-        start = len(found)
+        start = len(tested)
         for axes in itertools.combinations(index.axes, 2):
             changed = [[level for level in index.axes[axis] if level != index.reference[axis]] for axis in axes]
             for levels in itertools.product(*changed):
-                one = _interaction(index, table, axes, (levels[0], levels[1]))
-                if one is not None:
-                    found.append(one)
-        for place, p_value in zip(range(start, len(found)), holm([p for _, p in found[start:]]), strict=True):
-            found[place] = (replace(found[place][0], seen=p_value < SIGNIFICANCE), p_value)
-    return tuple(one for one, _ in found)
+                tested_pair = _interaction(index, table, axes, (levels[0], levels[1]))
+                if tested_pair is not None:
+                    tested.append(tested_pair)
+        for number, p_value in zip(range(start, len(tested)), holm([p for _, p in tested[start:]]), strict=True):
+            tested[number] = (replace(tested[number][0], seen=p_value < SIGNIFICANCE), p_value)
+    return tuple(interaction for interaction, _ in tested)
 
 
 def _interaction(
@@ -40,9 +40,9 @@ def _interaction(
             continue
         known = [arm.estimate for arm in present if arm.estimate is not None]
         if len(known) == 4:
-            reference, first, second, both = (one.log_mean for one in known)
+            reference, first, second, both = (estimate.log_mean for estimate in known)
             total += both - first - second + reference
-            variance += sum(one.se**2 for one in known)
+            variance += sum(estimate.se**2 for estimate in known)
             estimates += known
     squares = len(estimates) // 4
     if not squares:
@@ -55,7 +55,7 @@ def _interaction(
         n=squares,
         of="squares of the grid",
         condition=table.condition,
-        method=basis(any(one.assumed for one in estimates), ASSUMED_RUN_SPREAD),
+        method=basis(any(estimate.assumed for estimate in estimates), ASSUMED_RUN_SPREAD),
         simulated=simulated,
     )
     return Interaction(axes, levels, table.workload, table.metric, table.condition, figure, seen=False), p_value

@@ -21,7 +21,7 @@ def scale_to_equal_gpus(results: Sequence[Result], variants: Sequence[Variant]) 
     if len(sizes) < 2:
         return ()
     total = max(sizes)
-    found = []
+    scaled = []
     for result in measured:
         output = result.mean("output_throughput", "all")
         both = result.mean("total_throughput", "all")
@@ -29,7 +29,7 @@ def scale_to_equal_gpus(results: Sequence[Result], variants: Sequence[Variant]) 
             continue
         own = gpus[result.variant]
         replicas = total // own
-        found.append(
+        scaled.append(
             ScaledResult(
                 variant=result.variant,
                 workload=result.workload,
@@ -41,7 +41,7 @@ def scale_to_equal_gpus(results: Sequence[Result], variants: Sequence[Variant]) 
                 per_gpu=output.scaled(replicas / total, "tokens/s/GPU"),
             )
         )
-    return tuple(found)
+    return tuple(scaled)
 
 
 def _replicated(figure: Figure, replicas: int) -> Figure:
@@ -57,7 +57,7 @@ def pareto_front(results: Sequence[Result], variants: Sequence[Variant]) -> tupl
     their means; the comparisons show which differences are significant.
     """
     gpus = {variant.variant: variant.gpus for variant in variants}
-    found = []
+    front = []
     for workload in dict.fromkeys(result.workload for result in results):
         points = []
         for result in results:
@@ -68,17 +68,17 @@ def pareto_front(results: Sequence[Result], variants: Sequence[Variant]) -> tupl
                 points.append((result.variant, user, gpu))
         dominated = _dominators([(user.value or 0.0, gpu.value or 0.0) for _, user, gpu in points])
         for (variant, user, gpu), other in zip(points, dominated, strict=True):
-            found.append(ParetoPoint(variant, workload, user, gpu, None if other is None else points[other][0]))
-    return tuple(found)
+            front.append(ParetoPoint(variant, workload, user, gpu, None if other is None else points[other][0]))
+    return tuple(front)
 
 
 def _dominators(points: Sequence[tuple[float, float]]) -> list[int | None]:
     """Return, for each point, the index of a point that dominates it, or None on the front. O(n log n)."""
-    found: list[int | None] = [None] * len(points)
+    dominators: list[int | None] = [None] * len(points)
     best: int | None = None
     for index in sorted(range(len(points)), key=lambda p: (-points[p][0], -points[p][1])):
         if best is not None and points[index] != points[best] and points[best][1] >= points[index][1]:
-            found[index] = best
+            dominators[index] = best
         else:
             best = index
-    return found
+    return dominators

@@ -1,4 +1,4 @@
-"""The same variants in two sweeps: over time, versions or clusters. What became better, worse, or was lost."""
+"""Comparison of the same variants in two sweeps: over time, versions or clusters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,9 +19,10 @@ DEFAULT_METRICS = ("tps", "ttft_s", "e2e_s", "output_throughput")
 
 @dataclass(frozen=True)
 class Pair:
-    """A variant that stands in both sweeps. `lost`: it completed in the first and in none of its runs of the second.
+    """A variant of both sweeps.
 
-    `startups` are no regressions, whatever their verdicts: a file system's cache moves them as much as a release does.
+    `lost`: why it is lost, where it completed in the first sweep and in no run of the second; else empty. `startups`
+    never count as regressions, because file system caches change them as much as a release does.
     """
 
     name: str
@@ -33,7 +34,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class SweepComparison:
-    """Two sweeps. `only_first`, `only_second`: names of variants that stand in one of them alone."""
+    """Two sweeps. `only_first`, `only_second`: names of the variants of one sweep only."""
 
     first: str
     second: str
@@ -44,33 +45,34 @@ class SweepComparison:
 
     @property
     def judged(self) -> list[Comparison]:
-        """The comparisons that came to a verdict."""
+        """Comparisons with a verdict."""
         return [c for pair in self.pairs for c in pair.comparisons if c.p_value is not None]
 
     def regressions(self, tolerance_percent: float = 0.0) -> list[str]:
-        """A sentence for each variant that was lost, or is worse by more than the tolerance."""
-        found = [f"{pair.name}: {pair.lost}" for pair in self.pairs if pair.lost]
+        """Return a sentence for each variant that was lost, or is worse by more than the tolerance."""
+        sentences = [f"{pair.name}: {pair.lost}" for pair in self.pairs if pair.lost]
         for pair in self.pairs:
-            for one in pair.comparisons:
-                change = one.percent.value
-                if one.verdict is Verdict.WORSE and change is not None and abs(change) > tolerance_percent:
-                    found.append(f"{pair.name} on {one.workload}: {METRICS[one.metric].title} {change:+.1f}%")
-        return found
+            for c in pair.comparisons:
+                change = c.percent.value
+                if c.verdict is Verdict.WORSE and change is not None and abs(change) > tolerance_percent:
+                    sentences.append(f"{pair.name} on {c.workload}: {METRICS[c.metric].title} {change:+.1f}%")
+        return sentences
 
 
 def compare_sweeps(
     first: SweepRow, second: SweepRow, metrics: Sequence[str] = DEFAULT_METRICS, condition: SampleSet = "warm"
 ) -> SweepComparison:
-    """Variants with the same levels on the same axes, on workloads of the same name; the first sweep is the reference.
+    """Compare variants with the same levels on the same axes, on workloads of the same name, with the first sweep.
 
-    Verdicts are corrected over all variants and workloads of a metric. The spread between runs is pooled over both.
+    Verdicts are corrected over all variants and workloads of a metric. The spread between runs is pooled over both
+    sweeps.
     """
     old, new = _by_levels(first), _by_levels(second)
     cells = [*_cells(first, "a"), *_cells(second, "b")]
     names = list(dict.fromkeys(cell.variant for cell in cells))
     tables = MetricTables(build_results(cells, names), cells)
     shared = [key for key in old if key in new]
-    found: dict[str, list[Comparison]] = {}
+    by_variant: dict[str, list[Comparison]] = {}
     for metric in metrics:
         own: SampleSet = condition if METRICS[metric].of_samples else "all"
         family = []
@@ -78,13 +80,13 @@ def compare_sweeps(
             table = tables.get(workload, metric, own)
             pairs = [(f"a/{old[key][0].variant_id}", f"b/{new[key][0].variant_id}") for key in shared]
             family += [(table, a, b) for a, b in pairs if a in table.arms and b in table.arms]
-        for one in compare_family(family):
-            found.setdefault(one.variant, []).append(one)
+        for comparison in compare_family(family):
+            by_variant.setdefault(comparison.variant, []).append(comparison)
     return SweepComparison(
         first=first.sweep,
         second=second.sweep,
         pairs=tuple(
-            _pair(old[key], new[key], found, startups)
+            _pair(old[key], new[key], by_variant, startups)
             for key, startups in zip(shared, compare_startups([(old[key], new[key]) for key in shared]), strict=True)
         ),
         only_first=tuple(_name(runs[0]) for key, runs in old.items() if key not in new),
@@ -94,16 +96,16 @@ def compare_sweeps(
 
 
 def _by_levels(sweep: SweepRow) -> dict[tuple[tuple[str, str], ...], list[RunRow]]:
-    """Variant by its levels; the axes of a sweep that have a single level are no part of its name for the other."""
+    """Return the runs by the levels of their variant."""
     grouped: dict[tuple[tuple[str, str], ...], list[RunRow]] = {}
     for run in sweep.runs:
-        if not run.planned_only:
+        if not run.not_submitted:
             grouped.setdefault(tuple(sorted(run.axes.items())), []).append(run)
     return grouped
 
 
-def _cells(sweep: SweepRow, arm: str) -> list[Cell]:
-    return [replace(cell, variant=f"{arm}/{cell.variant}") for cell in build_cells(sweep.runs)]
+def _cells(sweep: SweepRow, prefix: str) -> list[Cell]:
+    return [replace(cell, variant=f"{prefix}/{cell.variant}") for cell in build_cells(sweep.runs)]
 
 
 def _name(run: RunRow) -> str:
@@ -113,24 +115,24 @@ def _name(run: RunRow) -> str:
 def _pair(
     old: Sequence[RunRow],
     new: Sequence[RunRow],
-    found: dict[str, list[Comparison]],
+    by_variant: dict[str, list[Comparison]],
     startups: tuple[StartupComparison, ...],
 ) -> Pair:
     completed = [any(run.outcome is OutcomeKind.COMPLETED for run in runs) for runs in (old, new)]
     lost = ""
     if completed[0] and not completed[1]:
         last = new[-1]
-        word = last.state.value if last.outcome is None else last.outcome.value
-        lost = f"completed before, now {word}" + (f": {last.reason}" if last.reason else "")
-    comparisons = tuple(found.get(f"b/{new[0].variant_id}", ()))
+        outcome = last.state.value if last.outcome is None else last.outcome.value
+        lost = f"completed before, now {outcome}" + (f": {last.reason}" if last.reason else "")
+    comparisons = tuple(by_variant.get(f"b/{new[0].variant_id}", ()))
     simulated = any(run.simulated for run in (*old, *new))
     return Pair(_name(new[0]), comparisons, startups, lost, simulated)
 
 
 def _changed(first: SweepRow, second: SweepRow) -> list[str]:
-    """What else differs between the sweeps: a change of a figure may come from there."""
-    told = [("cluster", first.cluster, second.cluster)]
-    told += [
+    """Return what else differs between the sweeps and may explain a change."""
+    pairs = [("cluster", first.cluster, second.cluster)]
+    pairs += [
         (key, first.provenance.get(key, ""), second.provenance.get(key, ""))
         for key in sorted(first.provenance.keys() | second.provenance.keys())
     ]
@@ -139,10 +141,10 @@ def _changed(first: SweepRow, second: SweepRow) -> list[str]:
             ", ".join(sorted({str(v) for r in s.runs if r.last is not None and (v := getattr(r.last, what))}))
             for s in (first, second)
         ]
-        told.append((what.replace("_name", ""), seen[0], seen[1]))
+        pairs.append((what.replace("_name", ""), seen[0], seen[1]))
     versions = [
         {f"{name} {value}" for r in s.runs if r.last is not None for name, value in r.last.versions.items()}
         for s in (first, second)
     ]
-    told.append(("versions", ", ".join(sorted(versions[0])), ", ".join(sorted(versions[1]))))
-    return [f"{what}: {old or 'not known'} -> {new or 'not known'}" for what, old, new in told if old != new]
+    pairs.append(("versions", ", ".join(sorted(versions[0])), ", ".join(sorted(versions[1]))))
+    return [f"{what}: {old or 'not known'} -> {new or 'not known'}" for what, old, new in pairs if old != new]

@@ -1,4 +1,4 @@
-"""Startup times of the same variants in two sweeps, told apart by what the compile cache held."""
+"""Startup times of the same variants in two sweeps, by the state of the compile cache."""
 
 import math
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ from hpcsweep.analysis.stats.ratios import basis, joint_df, percent_figure, verd
 class StartupComparison:
     """One startup time of a variant, in the second sweep against the first.
 
-    `first`, `second`: means over starts. `caches`: what the compile cache was to each arm's starts, hit, miss or
-    off, joined by commas; empty: it plays no part or is not known. `reason`: why not comparable, else empty.
+    `first`, `second`: means over starts. `caches`: the state of the compile cache for the starts of each sweep (hit,
+    miss or off, joined by commas; empty: no part in it, or not known). `reason`: why not comparable, else empty.
     `p_value`, `p_adjusted` (by Holm over all variants of the metric) None: not comparable.
     """
 
@@ -42,42 +42,42 @@ class StartupComparison:
 
 
 @dataclass(frozen=True)
-class _Side:
-    """The starts of one variant in one sweep, and what they ran on."""
+class _Starts:
+    """The starts of one variant in one sweep, and their hardware."""
 
     key: str
     starts: tuple[StartupFinding, ...]
     hardware: frozenset[str]
 
     def met(self, cache: str | None, metric: str) -> list[StartupFinding]:
-        """The starts to which the compile cache was this."""
+        """Return the starts with this state of the compile cache."""
         return [start for start in self.starts if cache_of(start, metric) == cache]
 
 
 def compare_startups(
     pairs: Sequence[tuple[Sequence[RunRow], Sequence[RunRow]]],
 ) -> list[tuple[StartupComparison, ...]]:
-    """For each pair of variants (runs in the first sweep, in the second), every startup time that both have.
+    """Compare, for each pair of variants (runs in the first sweep, in the second), every startup time that both have.
 
-    Starts are compared with starts that found the same in the compile cache; where there are none, both means stand
-    there without a verdict. The spread between starts is pooled over both sweeps.
+    Starts are compared with starts in the same state of the compile cache. Where both sweeps have no state in common,
+    the means are given without a verdict. The spread between starts is pooled over both sweeps.
     """
-    arms = [(_side(f"a{n}", old), _side(f"b{n}", new)) for n, (old, new) in enumerate(pairs)]
-    everything = [start for both in arms for arm in both for start in arm.starts]
-    found: list[list[StartupComparison]] = [[] for _ in arms]
+    sides = [(_starts(f"a{n}", old), _starts(f"b{n}", new)) for n, (old, new) in enumerate(pairs)]
+    everything = [start for both in sides for side in both for start in side.starts]
+    compared: list[list[StartupComparison]] = [[] for _ in sides]
     for metric in STARTUP_METRICS:
         known = startup_estimates(everything, metric)
-        drafts = [(n, draft) for n, (old, new) in enumerate(arms) for draft in _drafts(metric, old, new, known)]
+        drafts = [(n, draft) for n, (old, new) in enumerate(sides) for draft in _drafts(metric, old, new, known)]
         adjusted = iter(holm([draft.p_value for _, draft in drafts if draft.p_value is not None]))
         for n, draft in drafts:
-            found[n].append(draft if draft.p_value is None else _judged(draft, next(adjusted)))
-    return [tuple(of) for of in found]
+            compared[n].append(draft if draft.p_value is None else _judged(draft, next(adjusted)))
+    return [tuple(of) for of in compared]
 
 
-def _side(key: str, runs: Sequence[RunRow]) -> _Side:
+def _starts(key: str, runs: Sequence[RunRow]) -> _Starts:
     starts = tuple(replace(start, variant=key) for start in build_startups(runs))
     names = {_hardware(run) for run in runs if run.last is not None}
-    return _Side(key, starts, frozenset(name for name in names if name))
+    return _Starts(key, starts, frozenset(name for name in names if name))
 
 
 def _hardware(run: RunRow) -> str:
@@ -88,10 +88,10 @@ def _hardware(run: RunRow) -> str:
 
 
 def _drafts(
-    metric: str, old: _Side, new: _Side, known: dict[tuple[str, str | None], Estimate]
+    metric: str, old: _Starts, new: _Starts, known: dict[tuple[str, str | None], Estimate]
 ) -> list[StartupComparison]:
-    """One comparison for each state of the cache that both arms met, else one without a verdict; none: no times."""
-    states = [[cache for key, cache in known if key == arm.key] for arm in (old, new)]
+    """Return a comparison for each state of the cache in both sweeps, else one without a verdict; none: no times."""
+    states = [[cache for key, cache in known if key == side.key] for side in (old, new)]
     if not states[0] or not states[1]:
         return []
     problem = ""
@@ -99,8 +99,8 @@ def _drafts(
         problem = f"{', '.join(sorted(old.hardware))} against {', '.join(sorted(new.hardware))}"
     shared = [cache for cache in states[0] if cache in states[1]]
     if not problem and not shared:
-        told = [", ".join(cache or "not known" for cache in of) for of in states]
-        problem = f"compile cache: {told[0]} against {told[1]}"
+        names = [", ".join(cache or "not known" for cache in of) for of in states]
+        problem = f"compile cache: {names[0]} against {names[1]}"
     if problem:
         return [_draft(metric, old.starts, new.starts, problem)]
     return [
@@ -130,12 +130,12 @@ def _draft(
     if estimates is not None:
         percent, p_value = percent_figure(
             math.log(ratio),
-            math.hypot(*(one.se for one in estimates)),
+            math.hypot(*(estimate.se for estimate in estimates)),
             joint_df(estimates),
             n=n,
             of="starts",
             condition="all",
-            method=basis(any(one.assumed for one in estimates), ASSUMED_STARTUP_SPREAD),
+            method=basis(any(estimate.assumed for estimate in estimates), ASSUMED_STARTUP_SPREAD),
             simulated=simulated,
         )
     return StartupComparison(

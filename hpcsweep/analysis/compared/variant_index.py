@@ -1,15 +1,15 @@
-"""The variants of a sweep as points of a grid: pairs and squares that differ in one axis, or in two."""
+"""The variants of a sweep as points of a grid, with the pairs and squares that differ in one or two axes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from hpcsweep.analysis.findings import Variant
 
 Pair = tuple[str, str]
-"""Two variants that differ in one axis: (with the reference level, with the other)."""
+"""Two variants that differ in one axis: (with the reference level, with the other level)."""
 
 
 class VariantIndex:
-    """The variants of a sweep by their levels, and each axis' reference level: the baseline's, else the first."""
+    """The variants by their levels. `reference`: the baseline's level of each axis, else its first level."""
 
     def __init__(self, variants: Sequence[Variant], axes: Mapping[str, Sequence[str]], baseline: Mapping[str, str]):
         self._by_levels = {tuple(sorted(v.axes.items())): v.variant for v in variants if v.axes}
@@ -23,22 +23,22 @@ class VariantIndex:
         }
 
     def at(self, levels: Mapping[str, str]) -> str | None:
-        """The variant with these levels; None: not in the sweep."""
+        """Return the variant with these levels; None: not in the sweep."""
         return self._by_levels.get(tuple(sorted(levels.items())))
 
     def having(self, axis: str, level: str) -> list[Variant]:
-        """The variants with this level."""
+        """Return the variants with this level."""
         return self._with_level.get((axis, level), [])
 
     def pairs(self, axis: str, level: str) -> Iterator[Pair]:
-        """All pairs that differ in this axis alone: the reference level against `level`."""
+        """Yield all pairs that differ in this axis alone: the reference level against `level`."""
         for variant in self.having(axis, level):
             partner = self.at({**variant.axes, axis: self.reference[axis]})
             if partner is not None:
                 yield partner, variant.variant
 
     def squares(self, axes: tuple[str, str], levels: tuple[str, str]) -> Iterator[tuple[str, str, str, str]]:
-        """All (reference, first changed, second changed, both changed) with the other axes held."""
+        """Yield all (reference, first changed, second changed, both changed) with the other axes unchanged."""
         (first, second), (a, b) = axes, levels
         for variant in self.having(first, a):
             if variant.axes.get(second) == b:

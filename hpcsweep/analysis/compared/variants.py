@@ -1,13 +1,11 @@
-"""The variants of a sweep and what became of each run, by name."""
+"""The variants and runs of a sweep, by name."""
 
 import re
 from collections.abc import Mapping, Sequence
 
 from hpcsweep.analysis.findings import FactFinding, RunFinding, SweepFacts, Variant
-from hpcsweep.analysis.measured.cells import label_of
 from hpcsweep.analysis.rows import RunRow, SweepRow
 from hpcsweep.spec.axes import BUILTIN_AXES
-from hpcsweep.spec.axis_names import axis_name
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.units import parse_tokens
 
@@ -18,29 +16,29 @@ _SHORT = re.compile(r"\d+k")
 
 
 def level_name(axis: str, level: str) -> str:
-    """A level for people: a number of tokens in both forms, `32k (32768)`; anything else as it is."""
-    builtin = BUILTIN_AXES.get(axis_name(axis))
+    """Return a level for display: a number of tokens in both forms, `32k (32768)`, anything else unchanged."""
+    builtin = BUILTIN_AXES.get(axis)
     if builtin is not None and builtin.setting in _TOKEN_SETTINGS and _SHORT.fullmatch(level):
         return f"{level} ({parse_tokens(level)})"
     return level
 
 
 def variant_name(axes: Mapping[str, str]) -> str:
-    """A variant for people: `ep=on, eager=yes, len=32k (32768)`."""
+    """Return a variant for display: `ep=on, eager=yes, len=32k (32768)`."""
     return ", ".join(f"{axis}={level_name(axis, level)}" for axis, level in axes.items()) or "the only variant"
 
 
 def join_names(names: Sequence[str]) -> str:
-    """`E01, E02 and 997 more`: at most so many names that a sentence can still be read."""
+    """Return `E01, E02 and 997 more`: at most `MAX_LISTED` names, so that the sentence remains readable."""
     more = len(names) - MAX_LISTED
     between = "; " if any("," in name for name in names) else ", "
     return between.join(names) if more < 2 else f"{between.join(names[:MAX_LISTED])} and {more:,} more"
 
 
 def find_baseline(sweep: SweepRow) -> str | None:
-    """The variant with the baseline's level on every axis of the sweep; None: it is not among the runs."""
+    """Return the variant with the baseline's level on every axis of the sweep; None: it is not among the runs."""
     for run in sweep.runs:
-        if run.planned_only or not (run.axes and sweep.baseline):
+        if run.not_submitted or not (run.axes and sweep.baseline):
             continue
         if all(sweep.baseline.get(axis, level) == level for axis, level in run.axes.items()):
             return run.variant_id
@@ -48,10 +46,10 @@ def find_baseline(sweep: SweepRow) -> str | None:
 
 
 def build_variants(sweep: SweepRow, baseline: str | None) -> tuple[Variant, ...]:
-    """The variants in the order of their first run. What is only planned, and not to be run, is none."""
+    """Return the variants in the order of their first run, without those documented as not run."""
     grouped: dict[str, list[RunRow]] = {}
     for run in sweep.runs:
-        if run.planned_only:
+        if run.not_submitted:
             continue
         grouped.setdefault(run.variant_id, []).append(run)
     base = grouped[baseline][0].axes if baseline is not None else sweep.baseline
@@ -60,8 +58,8 @@ def build_variants(sweep: SweepRow, baseline: str | None) -> tuple[Variant, ...]
         Variant(
             variant=variant_id,
             short_name=f"E{number:0{width}d}",
-            label=label_of(runs[0]) if len(runs) == 1 else variant_label(runs[0].axes, variant_id),
-            name=variant_name(runs[0].axes) if runs[0].axes else label_of(runs[0]),
+            label=runs[0].run if len(runs) == 1 else variant_label(runs[0].axes, variant_id),
+            name=variant_name(runs[0].axes) if runs[0].axes else runs[0].run,
             axes=runs[0].axes,
             changed=tuple(a for a, level in runs[0].axes.items() if base.get(a, level) != level),
             is_baseline=variant_id == baseline,
@@ -77,12 +75,12 @@ def build_variants(sweep: SweepRow, baseline: str | None) -> tuple[Variant, ...]
 
 
 def variant_label(axes: Mapping[str, str], variant_id: str) -> str:
-    """`ep-on_eager-yes_len-32k`, as the folder of its runs is called, without the number of the repeat."""
+    """Return `ep-on_eager-yes_len-32k`: the name of its run folders without the number of the repeat."""
     return "_".join(f"{axis}-{level}" for axis, level in axes.items()) or variant_id
 
 
 def build_runs(runs: Sequence[RunRow]) -> tuple[RunFinding, ...]:
-    """One finding a run, from the attempt that counts."""
+    """Return one finding per run, from the attempt that counts."""
     return tuple(_run(run) for run in runs)
 
 
@@ -91,7 +89,7 @@ def _run(run: RunRow) -> RunFinding:
     facts = {} if last is None else {fact.name: FactFinding(fact.value, fact.unit, fact.source) for fact in last.facts}
     return RunFinding(
         run=run.run,
-        label=label_of(run),
+        label=run.run,
         variant=run.variant_id,
         repeat=run.repeat,
         axes=run.axes,
@@ -103,7 +101,7 @@ def _run(run: RunRow) -> RunFinding:
         decided_by="" if last is None else last.decided_by,
         evidence=() if last is None else last.evidence,
         hint="" if last is None else last.hint,
-        planned_only=run.planned_only,
+        planned_only=run.not_submitted,
         job=run.job,
         host=run.node if last is None else last.host or run.node,
         gpu_name=None if last is None else last.gpu_name,
@@ -129,7 +127,7 @@ def _run(run: RunRow) -> RunFinding:
 
 
 def sweep_facts(sweep: SweepRow, baseline: str | None, workloads: Sequence[str]) -> SweepFacts:
-    """The sweep itself; `simulated`: at least one run is."""
+    """Return the facts of the sweep; `simulated`: at least one run is."""
     marked = [run.simulated or (run.last is not None and run.last.simulated) for run in sweep.runs]
     return SweepFacts(
         sweep=sweep.sweep,

@@ -1,4 +1,4 @@
-"""Options added one after the other, as throughput studies present them; and what of it is more than noise."""
+"""Options added one after another, as throughput studies present them, with the significant part of the gain."""
 
 import math
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from hpcsweep.analysis.stats.ratios import basis, joint_df, percent_figure
 
 
 def build_waterfall(table: MetricTable, index: VariantIndex, variants: Sequence[Variant]) -> Waterfall | None:
-    """The path from the baseline over the axes in their order; None: no start, or no axis with two levels.
+    """Return the path from the baseline over the axes in their order; None: no baseline, or no axis with two levels.
 
-    At each axis the best level beside the settings kept so far is taken; it is kept if it is better by more than
-    noise (corrected over the levels of that step).
+    At each axis the best level is tried with the settings kept so far. It is kept if it is significantly better
+    (corrected over the levels of that step).
     """
     by_id = {variant.variant: variant for variant in variants}
     start = index.at(index.reference)
@@ -58,18 +58,18 @@ def _step(table: MetricTable, index: VariantIndex, by_id: dict[str, Variant], he
     present = [variant for variant in others if variant is not None]
     reached = [variant for variant in present if variant in table.arms]
     compared = compare_family((table, here, variant) for variant in reached)
-    usable = [one for one in compared if one.p_value is not None]
+    usable = [c for c in compared if c.p_value is not None]
     if not usable:
-        why = "; ".join(one.reason for one in compared) or "no other level was measured beside the settings kept so far"
+        why = "; ".join(c.reason for c in compared) or "no other level was measured with the settings kept so far"
         return WaterfallStep(axis, before, before, here, None, kept=False, reason=why)
-    best = max(usable, key=lambda one: (one.percent.value or 0.0) * (1 if one.higher_is_better else -1))
+    best = max(usable, key=lambda c: (c.percent.value or 0.0) * (1 if c.higher_is_better else -1))
     kept = best.verdict is Verdict.BETTER
     reason = best.reason if kept else f"{best.verdict.value}; {best.reason}"
     return WaterfallStep(axis, before, by_id[best.variant].axes[axis], best.variant, best, kept, reason)
 
 
 def _total(table: MetricTable, start: str, end: str, simulated: bool) -> Figure:
-    """The end of the path against its start, measured directly: the product of the kept steps."""
+    """Return the end of the path against its start, measured directly."""
     unchanged = Figure(0.0, "%", 0, "steps", table.condition, simulated=simulated, note="no option is kept")
     a, b = table.arms[start].estimate, table.arms[end].estimate
     if start == end or a is None or b is None:

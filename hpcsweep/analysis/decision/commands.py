@@ -1,4 +1,4 @@
-"""The command that serves a variant, and what a written command loses on its way through a shell."""
+"""The command that serves a variant, and the flags that a written command loses in a shell."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +16,9 @@ from hpcsweep.spec.server import ServerConfig
 
 @dataclass(frozen=True)
 class ServeCommand:
-    """What starts the server. `files`: relative name -> text that must lie beside it. `trouble`: why there is none.
+    """The command that starts the server. `files`: relative name -> text of files it needs.
 
-    `secrets`: names of variables that must be set too, whose values are nobody's business.
+    `trouble`: why there is none; else empty. `secrets`: names of variables to set, whose values are not stored.
     """
 
     argv: tuple[str, ...] = ()
@@ -29,10 +29,10 @@ class ServeCommand:
 
 
 def serve_command(run: RunRow) -> ServeCommand:
-    """The engine's own command for this run's settings, without what belongs to the run alone: host and port.
+    """Return the engine's command for this run's settings, without the run's own host, port and key.
 
-    From the recorded configuration, as the adapter of the real engine writes it; else from the recorded arguments.
-    A simulated run without a configuration has no command of a real engine.
+    It comes from the recorded configuration through the engine's adapter, else from the recorded arguments. A simulated
+    run without a configuration has no command of a real engine.
     """
     if run.server:
         try:
@@ -41,9 +41,9 @@ def serve_command(run: RunRow) -> ServeCommand:
             launch = engine.launch(config, LaunchContext(engine.executable, port=8000))
         except (ValidationError, EngineError) as exc:
             return ServeCommand(trouble=f"the recorded configuration cannot be read: {exc}")
-        told = {name: value for name, value in config.env.items() if not is_secret(name)}
-        secrets = tuple(sorted(config.env.keys() - told))
-        return ServeCommand(without_run_flags(launch.argv, engine.run_flags), told, launch.files, secrets=secrets)
+        public = {name: value for name, value in config.env.items() if not is_secret(name)}
+        secrets = tuple(sorted(config.env.keys() - public))
+        return ServeCommand(without_run_flags(launch.argv, engine.run_flags), public, launch.files, secrets=secrets)
     last = run.last
     if last is None or not last.argv:
         return ServeCommand(trouble="no command was recorded")
@@ -53,7 +53,7 @@ def serve_command(run: RunRow) -> ServeCommand:
 
 
 def without_run_flags(argv: Sequence[str], flags: Sequence[str] = Engine.run_flags) -> tuple[str, ...]:
-    """The arguments without host, port and key, whose values are those of one measurement."""
+    """Return the arguments without host, port and key, which belong to one measurement."""
     kept: list[str] = []
     skip = False
     for argument in argv:
@@ -67,11 +67,11 @@ def without_run_flags(argv: Sequence[str], flags: Sequence[str] = Engine.run_fla
 
 
 def shell_text(argv: Sequence[str], env: Mapping[str, str]) -> str:
-    """The command as shell text, a flag a line. A continued line ends in its backslash: nothing may follow that."""
-    words = [f"{name}={shlex.quote(value)}" for name, value in sorted(env.items())]
-    lines: list[list[str]] = [words] if words else []
-    for place, argument in enumerate(argv):
-        if place == 0 or argument.startswith("--"):
+    """Return the command as shell text, one flag per line. The backslash is the last character of a continued line."""
+    assignments = [f"{name}={shlex.quote(value)}" for name, value in sorted(env.items())]
+    lines: list[list[str]] = [assignments] if assignments else []
+    for index, argument in enumerate(argv):
+        if index == 0 or argument.startswith("--"):
             lines.append([])
         lines[-1].append(shlex.quote(argument))
     return " \\\n    ".join(" ".join(line) for line in lines)
@@ -79,7 +79,7 @@ def shell_text(argv: Sequence[str], env: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True)
 class LostFlags:
-    """Where a written command ends too early. `line`: 1-based; `flags`: what stands after it and never arrives."""
+    """A written command that ends too early. `line`: 1-based; `flags`: the flags after it, which are lost."""
 
     line: int
     text: str
@@ -94,33 +94,32 @@ def lost_flags(script: str, *, once: bool = False) -> tuple[LostFlags, ...]:
     Only a backslash that is the very last character continues a line. `\\ ` is a quoted blank: the command ends
     there, and the shell runs the next line as a command of its own.
     """
-    found = []
+    lost = []
     lines = script.splitlines()
     end = 0
     for number, line in enumerate(lines, 1):
         if number > end and _looks_continued(line):
             flags = tuple(_flags_below(lines, number))
             if flags:
-                found.append(LostFlags(number, line.strip(), flags))
+                lost.append(LostFlags(number, line.strip(), flags))
                 end = number + len(flags) if once else 0
-    return tuple(found)
+    return tuple(lost)
 
 
 def _looks_continued(line: str) -> bool:
-    """A backslash with only blanks, or blanks and a comment, after it."""
+    """Return whether a line has a backslash followed only by blanks, or by blanks and a comment."""
     if line.lstrip().startswith("#"):
         return False
-    head, backslash, tail = line.rpartition("\\")
-    if backslash and tail and not tail.strip():
-        return bool(head.strip())
+    before, backslash, after = line.rpartition("\\")
+    if backslash and after and not after.strip():
+        return bool(before.strip())
     code, hash_sign, _ = line.partition(" #")
     return bool(hash_sign) and code.rstrip().endswith("\\")
 
 
 def _flags_below(lines: Sequence[str], start: int) -> Iterator[str]:
     """Yield the flags of the lines, from index `start`, that were meant as continuations of the one above."""
-    for place in range(start, len(lines)):
-        line = lines[place]
+    for line in lines[start:]:
         stripped = line.strip()
         if not stripped.startswith("-"):
             return

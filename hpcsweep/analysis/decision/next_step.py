@@ -1,4 +1,4 @@
-"""What would settle the decision: how many further repeats tell the best variants apart, and what they cost.
+"""What would settle the decision: the further repeats that distinguish the best variants, and their cost.
 
 The two-sided t test of the difference of two mean log scores has the power P(|T| > t), where T follows the noncentral
 t distribution with the noncentrality difference / standard error (Cohen, Statistical Power Analysis for the Behavioral

@@ -171,7 +171,7 @@ def _simpler(chosen: Variant, best: Variant, times: StartupTimes) -> tuple[str, 
 
 def _about_command(chosen: str | None, command: ServeCommand) -> Iterator[Statement]:
     if chosen is not None and command.trouble:
-        yield Statement("no_command", f"there is no serve command: {command.trouble}")
+        yield Statement("no_command", f"the serve command is not available: {command.trouble}")
     if command.secrets:
         text = f"set {', '.join(command.secrets)} in the environment first; the values are not stored"
         yield Statement("secrets", text, {"names": list(command.secrets)})

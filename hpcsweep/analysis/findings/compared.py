@@ -22,8 +22,8 @@ class Comparison:
 
     `difference` in the metric's unit; `percent`: (variant / reference - 1) x 100, with its interval. `p_adjusted`:
     by Holm over all comparisons of the same metric and sample set; None: no verdict. `provisional`: one of the two
-    has a single run, or the spread between server starts is assumed. `code` and `reason`: why there is no verdict
-    (`code` is empty where there is one), or what the verdict is based on.
+    has a single run, or the spread between server starts is assumed. `code`: why there is not
+    any verdict, else empty. `reason`: the same in words, or what the verdict is based on.
     """
 
     workload: str
@@ -251,14 +251,14 @@ class WorkloadBest:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """Which variant to run. `chosen` None: there is no recommendation; `why` gives the reason.
+    """Which variant to run. `chosen` None: nothing is recommended; `why` gives the reason.
 
     `best`: highest score; `chosen` differs from it when a simpler or cheaper variant is not significantly different.
     `by_workload`: one entry per workload where the objective covers several; else empty. `per_workload`: only one
     variant has a result on every workload, so that the entries of `by_workload` are the recommendation. `statements`:
     why, the decision first. `missing`: what was not measured and could change the decision. `argv`: the serve command
     without the run's host and port; `env`: variables to set; `files`: relative name -> text of files it needs;
-    `command`: argv and env as shell text, empty where there is no command.
+    `command`: argv and env as shell text; may be empty.
     """
 
     objective: str

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from hpcsweep.analysis.columns import Floats, SampleColumns
+from hpcsweep.plan.bound.formulas import Limiter
 from hpcsweep.spec.phases import OutcomeKind, Phase
 
 SampleSet = Literal["all", "warm"]
@@ -20,7 +21,7 @@ class Figure:
     """One number with n, unit, sample set and 95 % confidence interval.
 
     `value` None: not available; `note` gives the reason. `of`: what `n` counts (samples, runs, repeats, pairs).
-    `low`, `high` None: there is no interval; `note` gives the reason. `method`: how the interval was computed.
+    `low`, `high` None: no interval; `note` gives the reason. `method`: how the interval was computed.
     """
 
     value: float | None
@@ -142,6 +143,33 @@ class Drift:
     seen: bool
 
 
+@dataclass(frozen=True)
+class Bound:
+    """The bound of one load on one server; see docs/bounds.md.
+
+    `tps`: tokens per second of one request with the least TTFT and TPOT. `output_throughput`: tokens per second of all
+    requests together. `sequences`: mean number of requests under way; `context_tokens`: their mean length.
+    `limiter`: what bounds a decode step. `gpu`: the data sheet's name of the GPU.
+    """
+
+    tps: float
+    tpot_s: float
+    ttft_s: float
+    output_throughput: float
+    limiter: Limiter
+    sequences: float
+    context_tokens: float
+    gpu: str
+
+    def share(self, metric: str, value: float) -> float | None:
+        """Return the part of the bound that a measured value reaches, 0 to about 1; None: no bound of this metric."""
+        if metric in ("tpot_s", "ttft_s"):
+            return float(getattr(self, metric)) / value if value > 0 else None
+        if metric in ("tps", "output_throughput"):
+            return value / float(getattr(self, metric))
+        return None
+
+
 @dataclass(frozen=True, eq=False)
 class Cell:
     """One run x workload: the results of one server under one load. `left_out`: why the workload was not sent.
@@ -187,6 +215,7 @@ class Cell:
     dataset_sha256: str | None
     warnings: tuple[str, ...]
     simulated: bool
+    bound: Bound | None = None
 
     def summary(self, metric: str, condition: SampleSet) -> MetricSummary | None:
         """Return the summary of `metric` over this sample set; None: nothing was measured."""
@@ -198,7 +227,7 @@ class Result:
     """One variant x workload over its repeats. `means`: metric -> sample set -> mean over the included runs.
 
     `runs`: labels of the included runs; `set_aside`: labels of the runs that the validity gate excludes. `cold`: the
-    cold requests of the included runs.
+    cold requests of the included runs. `bound`: of the load, None: not known.
     """
 
     variant: str
@@ -211,6 +240,7 @@ class Result:
     means: dict[str, dict[SampleSet, Figure]]
     cold: tuple[ColdSample, ...]
     simulated: bool
+    bound: Bound | None = None
 
     def mean(self, metric: str, condition: SampleSet) -> Figure | None:
         """Return the mean of `metric`; throughputs exist for `all` only. None: not measured."""

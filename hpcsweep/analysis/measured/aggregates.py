@@ -1,4 +1,4 @@
-"""Results that came without samples: the aggregate figures of `vllm bench serve`, by the names of its JSON."""
+"""Results without samples: the aggregate figures of `vllm bench serve`, by the keys of its JSON."""
 
 from collections.abc import Mapping
 
@@ -16,25 +16,25 @@ _MS = 1e-3
 
 
 def has_aggregates(figures: Mapping[str, float]) -> bool:
-    """Whether `figures` are those of a benchmark as a whole, and not what our client says of itself."""
+    """Return whether `figures` are results of a whole benchmark, and not the load client's figures about itself."""
     return "completed" in figures and any(name in figures for name in _THROUGHPUTS)
 
 
 def aggregate_throughput(figures: Mapping[str, float], simulated: bool) -> dict[str, Figure]:
-    """The throughputs, each one figure of one benchmark: no interval can be given."""
-    found = {}
+    """Return the throughputs. Each is a single figure of one benchmark, without an interval."""
+    throughputs = {}
     for theirs, ours in _THROUGHPUTS.items():
         value = figures.get(theirs)
         if value is not None:
-            found[ours] = Figure(
+            throughputs[ours] = Figure(
                 value, METRICS[ours].unit, 1, "benchmarks", simulated=simulated, note="no interval from one benchmark"
             )
-    return found
+    return throughputs
 
 
 def aggregate_summaries(figures: Mapping[str, float], simulated: bool) -> tuple[MetricSummary, ...]:
-    """Means, medians and percentiles in seconds; a percentile that was not printed is NaN, and so is the range."""
-    found = []
+    """Return means, medians and percentiles in seconds; the range, and percentiles that are not stated, are NaN."""
+    summaries = []
     missing = float("nan")
     for theirs, ours in _TIMES.items():
         mean = figures.get(f"mean_{theirs}_ms")
@@ -42,7 +42,7 @@ def aggregate_summaries(figures: Mapping[str, float], simulated: bool) -> tuple[
             continue
         stdev = figures.get(f"std_{theirs}_ms")
         median, p90, p99 = (figures.get(f"{q}_{theirs}_ms", missing) * _MS for q in ("median", "p90", "p99"))
-        found.append(
+        summaries.append(
             MetricSummary(
                 metric=ours,
                 unit="s",
@@ -63,4 +63,4 @@ def aggregate_summaries(figures: Mapping[str, float], simulated: bool) -> tuple[
                 simulated=simulated,
             )
         )
-    return tuple(found)
+    return tuple(summaries)

@@ -41,11 +41,6 @@ def build_cells(runs: Sequence[RunRow]) -> tuple[Cell, ...]:
     return tuple(cells)
 
 
-def label_of(run: RunRow) -> str:
-    """Return the name of a run within its sweep."""
-    return run.run.removeprefix(f"{run.sweep}/")
-
-
 def _cell(
     run: RunRow, attempt: AttemptRow, row: WorkloadRow, measured: MeasuredSamples, reference: MeasuredSamples
 ) -> Cell:
@@ -64,7 +59,7 @@ def _cell(
     )
     return Cell(
         run=run.run,
-        label=label_of(run),
+        label=run.run,
         variant=run.variant_id,
         repeat=run.repeat,
         workload=row.workload,

@@ -1,4 +1,4 @@
-"""The metrics of a report by name: unit, direction, and how people call them."""
+"""The metrics of a report by name: unit, direction, title and formula."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric. `of_samples`: it has one value a sample, so that it exists for all samples and for warm ones."""
+    """One metric. `of_samples`: it has one value per sample, so it exists for all samples and for warm ones."""
 
     name: str
     unit: str
@@ -17,8 +17,8 @@ class Metric:
 
 
 METRICS: Mapping[str, Metric] = {
-    measure.name: measure
-    for measure in (
+    metric.name: metric
+    for metric in (
         Metric("tps", "tokens/s", True, True, "TPS", "completion tokens / end-to-end time of one request"),
         Metric("decode_tps", "tokens/s", True, True, "Decode TPS", "1 / TPOT of one request"),
         Metric("ttft_s", "s", False, True, "TTFT", "first token - request sent"),
@@ -52,9 +52,9 @@ METRICS: Mapping[str, Metric] = {
     )
 }  # fmt: skip
 
-SAMPLE_METRICS = tuple(name for name, measure in METRICS.items() if measure.of_samples)
+SAMPLE_METRICS = tuple(name for name, metric in METRICS.items() if metric.of_samples)
 
 STARTUP_METRICS = ("startup_s", "load_s", "compile_s")
 
-RUN_METRICS = tuple(name for name, measure in METRICS.items() if not measure.of_samples and name not in STARTUP_METRICS)
-"""Of one workload on one run: throughputs and goodput."""
+RUN_METRICS = tuple(name for name, metric in METRICS.items() if not metric.of_samples and name not in STARTUP_METRICS)
+"""Metrics of one workload on one run: throughputs and goodput."""

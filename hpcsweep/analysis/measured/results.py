@@ -36,7 +36,7 @@ ALL_METRICS: tuple[tuple[str, SampleSet], ...] = (
 
 @dataclass(frozen=True)
 class Observation:
-    """One metric of one run: its mean, and its relative standard error within that server (None: one value)."""
+    """One metric of one run: its mean and relative standard error within that server (None: a single value)."""
 
     mean: float
     relative_se: float | None
@@ -99,14 +99,14 @@ def pool(groups: Iterable[Sequence[Observation]], assumed: float = ASSUMED_RUN_S
     """
     squares, df, sample_squares, sample_df = 0.0, 0, 0.0, 0
     for group in groups:
-        logs = [math.log(one.mean) for one in group]
+        logs = [math.log(observation.mean) for observation in group]
         middle = sum(logs) / len(logs) if logs else 0.0
         squares += sum((value - middle) ** 2 for value in logs)
         df += max(len(logs) - 1, 0)
-        for one in group:
-            if one.relative_se is not None:
-                sample_squares += (one.n - 1) * one.n * one.relative_se**2
-                sample_df += one.n - 1
+        for observation in group:
+            if observation.relative_se is not None:
+                sample_squares += (observation.n - 1) * observation.n * observation.relative_se**2
+                sample_df += observation.n - 1
     sample_sd = math.sqrt(sample_squares / sample_df) if sample_df else None
     seen = math.sqrt(squares / df) if df else 0.0
     if df >= MIN_POOLED_DF:
@@ -122,12 +122,12 @@ def estimate(observations: Sequence[Observation], spread: RunSpread, *, of_sampl
     runs = len(observations)
     if not runs:
         return None
-    log_mean = sum(math.log(one.mean) for one in observations) / runs
+    log_mean = sum(math.log(observation.mean) for observation in observations) / runs
     variance = spread.sd**2 / runs
     df = spread.df
     if spread.assumed:
         # The assumed spread is that between servers; the spread within each server is added to it.
-        parts = [_within(one, spread, of_samples=of_samples) for one in observations]
+        parts = [_within(observation, spread, of_samples=of_samples) for observation in observations]
         within = [part for part in parts if part is not None]
         if len(within) < runs:
             return None
@@ -139,20 +139,20 @@ def estimate(observations: Sequence[Observation], spread: RunSpread, *, of_sampl
         log_mean=log_mean,
         se=math.sqrt(variance),
         df=df,
-        n=sum(one.n for one in observations),
+        n=sum(observation.n for observation in observations),
         runs=runs,
         single=runs == 1,
         assumed=spread.assumed,
     )
 
 
-def _within(one: Observation, spread: RunSpread, *, of_samples: bool) -> tuple[float, float] | None:
+def _within(observation: Observation, spread: RunSpread, *, of_samples: bool) -> tuple[float, float] | None:
     """Return the variance of one run's mean within its server, and its degrees of freedom."""
-    if one.relative_se is not None:
-        return one.relative_se**2, one.n - 1
+    if observation.relative_se is not None:
+        return observation.relative_se**2, observation.n - 1
     if not of_samples:
         return 0.0, 1.0  # a throughput is one figure of many requests, covered by the spread between runs
-    return None if spread.sample_sd is None else (spread.sample_sd**2 / one.n, 1.0)
+    return None if spread.sample_sd is None else (spread.sample_sd**2 / observation.n, 1.0)
 
 
 def build_results(cells: Sequence[Cell], variants: Sequence[str]) -> tuple[Result, ...]:
@@ -198,6 +198,7 @@ def _result(variant: str, workload: str, cells: Sequence[Cell], usual: float | N
         means=means,
         cold=tuple(request for cell in chosen or sent for request in cell.cold),
         simulated=simulated,
+        bound=next((cell.bound for cell in chosen or sent if cell.bound is not None), None),
     )
 
 

@@ -114,7 +114,7 @@ _NOTHING = _measure(_NO_SAMPLES)
 
 def summarise(measured: MeasuredSamples, simulated: bool) -> tuple[MetricSummary, ...]:
     """Return one summary per metric and sample set that has values; none where no request succeeded."""
-    found: list[MetricSummary] = []
+    summaries: list[MetricSummary] = []
     conditions: tuple[SampleSet, ...] = ("all", "warm")
     for condition in conditions if len(measured.columns) else ():
         chosen = measured.chosen(condition)
@@ -123,21 +123,21 @@ def summarise(measured: MeasuredSamples, simulated: bool) -> tuple[MetricSummary
             continue
         if np.isfinite(matrix.sum()):  # a NaN anywhere would make the sum one
             described = describe(matrix)
-            found += [
+            summaries += [
                 _summary(name, condition, d, simulated) for name, d in zip(SAMPLE_METRICS, described, strict=True)
             ]
             continue
         whole = [bool(row.all()) for row in np.isfinite(matrix)]
         complete = [row for row, is_whole in enumerate(whole) if is_whole]
         described = describe(matrix[complete]) if complete else []
-        found += [
+        summaries += [
             _summary(SAMPLE_METRICS[p], condition, d, simulated) for p, d in zip(complete, described, strict=True)
         ]
         for row, is_whole in enumerate(whole):
             values = matrix[row][np.isfinite(matrix[row])]
             if not is_whole and len(values):
-                found.append(_summary(SAMPLE_METRICS[row], condition, describe(values[None, :])[0], simulated))
-    return tuple(found)
+                summaries.append(_summary(SAMPLE_METRICS[row], condition, describe(values[None, :])[0], simulated))
+    return tuple(summaries)
 
 
 def _summary(name: str, condition: SampleSet, values: Distribution, simulated: bool) -> MetricSummary:
@@ -215,10 +215,10 @@ def cold_samples(measured: MeasuredSamples) -> tuple[ColdSample, ...]:
     cold = np.flatnonzero(measured.good & ~measured.warm).tolist()
     warm = measured.values("e2e_s", measured.warm) if cold else _NO_SAMPLES.e2e_s
     median = middle(warm) if len(warm) else None
-    found = []
+    requests = []
     for row in cold:
         e2e, ttft = float(columns.e2e_s[row]), float(columns.ttft_s[row])
-        found.append(
+        requests.append(
             ColdSample(
                 sample=columns.sample[row],
                 index=int(columns.index[row]),
@@ -228,12 +228,12 @@ def cold_samples(measured: MeasuredSamples) -> tuple[ColdSample, ...]:
                 slower_by=e2e / median if median and np.isfinite(e2e) else None,
             )
         )
-    return tuple(found)
+    return tuple(requests)
 
 
 def outliers(measured: MeasuredSamples, metrics: Sequence[str] = ("e2e_s", "ttft_s")) -> tuple[Outlier, ...]:
     """Return the warm samples far from the others; none below 5 samples, which are too few to judge."""
-    found: list[Outlier] = []
+    far_samples: list[Outlier] = []
     for metric in metrics if len(measured.columns) else ():
         row = measured.matrix[SAMPLE_METRICS.index(metric)]
         indexes = np.flatnonzero(measured.warm & np.isfinite(row))
@@ -243,7 +243,7 @@ def outliers(measured: MeasuredSamples, metrics: Sequence[str] = ("e2e_s", "ttft
         median = middle(values)
         far = (robust_distances(values) > FAR_STDEVS) & (np.abs(values - median) > FAR_SHARE * median)
         for index in indexes[far].tolist():
-            found.append(
+            far_samples.append(
                 Outlier(
                     measured.columns.sample[index],
                     int(measured.columns.index[index]),
@@ -252,7 +252,7 @@ def outliers(measured: MeasuredSamples, metrics: Sequence[str] = ("e2e_s", "ttft
                     median,
                 )
             )
-    return tuple(found)
+    return tuple(far_samples)
 
 
 def drift(measured: MeasuredSamples, simulated: bool, metrics: Sequence[str] = ("tps", "ttft_s")) -> tuple[Drift, ...]:
@@ -261,7 +261,7 @@ def drift(measured: MeasuredSamples, simulated: bool, metrics: Sequence[str] = (
     Also none where the last request was sent within one median latency of the first: all were in flight together,
     later ones queued behind earlier ones, and their order does not reflect a change of the server.
     """
-    found: list[Drift] = []
+    trends: list[Drift] = []
     e2e = measured.values("e2e_s", measured.warm)
     sent = measured.columns.sent_s[measured.warm]
     if not len(e2e) or float(np.ptp(sent)) < middle(e2e):
@@ -283,5 +283,5 @@ def drift(measured: MeasuredSamples, simulated: bool, metrics: Sequence[str] = (
             method="least squares on logarithms",
             simulated=simulated,
         )
-        found.append(Drift(metric, figure, seen=line.p_value < 0.01 and abs(percent) >= 100 * DRIFT_SHARE))
-    return tuple(found)
+        trends.append(Drift(metric, figure, seen=line.p_value < 0.01 and abs(percent) >= 100 * DRIFT_SHARE))
+    return tuple(trends)

@@ -1,4 +1,4 @@
-"""Startup of every run by phase, and what a warm compile cache is worth."""
+"""Startup times of every run by phase, and the effect of the compile cache."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 
 from hpcsweep.analysis.findings.measured import CacheEffect, Figure, PhaseFinding, StartupFinding
-from hpcsweep.analysis.measured.cells import label_of
 from hpcsweep.analysis.measured.metrics import METRICS, STARTUP_METRICS
 from hpcsweep.analysis.measured.results import Estimate, Observation, estimate, pool
 from hpcsweep.analysis.rows import AttemptRow, PhaseRow, RunRow
@@ -15,17 +14,17 @@ from hpcsweep.analysis.stats.distribution import describe
 from hpcsweep.spec.phases import STARTUP_PHASES, Phase
 
 ASSUMED_STARTUP_SPREAD = 0.10
-"""Relative standard deviation between two starts of one variant, where none was repeated: page caches, file systems."""
+"""Relative standard deviation between two starts of one variant where none was repeated (page caches, file systems)."""
 
 STARTUP_ERROR_S = 0.5
-"""Standard error of a single startup time, beside the spread: readiness is asked for once a second."""
+"""Standard error of a single startup time in addition to the spread: readiness is polled once per second."""
 
 SHORTEST_JUDGED_S = 1.0
-"""Below this a time says how busy the machine was at that moment: hundredths of a second double for nothing."""
+"""Shorter times are not judged: hundredths of a second double whenever the machine is busy."""
 
 
 def build_startups(runs: Sequence[RunRow]) -> tuple[StartupFinding, ...]:
-    """The startup of the attempt that counts, of every run that was started."""
+    """Return the startup of the attempt that counts, for every run that was started."""
     return tuple(_startup(run, run.last) for run in runs if run.last is not None)
 
 
@@ -33,7 +32,7 @@ def _startup(run: RunRow, attempt: AttemptRow) -> StartupFinding:
     phases = tuple(_phase(row, attempt) for row in attempt.phases)
     return StartupFinding(
         run=run.run,
-        label=label_of(run),
+        label=run.run,
         variant=run.variant_id,
         attempt=attempt.attempt,
         startup_s=attempt.startup_s,
@@ -50,7 +49,7 @@ def _startup(run: RunRow, attempt: AttemptRow) -> StartupFinding:
 
 
 def _phase(row: PhaseRow, attempt: AttemptRow) -> PhaseFinding:
-    """A phase that was cut by the end of the attempt lasts up to that end; None where that end is not known."""
+    """Return a phase; one that the attempt ended in lasts until that end (None: not known)."""
     cut = attempt.startup_s is None and attempt.phase is row.phase and row.phase.value in STARTUP_PHASES
     end_s = attempt.duration_s if row.end_s is None else row.end_s
     return PhaseFinding(
@@ -70,10 +69,10 @@ def _number(attempt: AttemptRow, name: str) -> float | None:
 
 
 def _seconds(attempt: AttemptRow, phases: Sequence[PhaseFinding], fact: str, phase: Phase) -> float | None:
-    """The engine's own figure, else the length of the phase; None: neither was seen to its end."""
-    told = _number(attempt, fact)
-    if told is not None:
-        return told
+    """Return the engine's own figure, else the length of the phase; None: neither is complete."""
+    reported = _number(attempt, fact)
+    if reported is not None:
+        return reported
     lengths = [p.duration_s for p in phases if p.phase is phase and p.ended and p.duration_s is not None]
     return sum(lengths) if lengths else None
 
@@ -88,73 +87,73 @@ def _cache(attempt: AttemptRow) -> str | None:
 
 
 def cache_effects(startups: Sequence[StartupFinding]) -> tuple[CacheEffect, ...]:
-    """Startup time of each variant that was started both with a cold and with a warm compile cache."""
-    found = []
+    """Return the startup times of each variant that started both with a cold and with a warm compile cache."""
     ready: dict[str, list[StartupFinding]] = {}
-    for one in startups:
-        if one.startup_s is not None:
-            ready.setdefault(one.variant, []).append(one)
+    for startup in startups:
+        if startup.startup_s is not None:
+            ready.setdefault(startup.variant, []).append(startup)
+    effects = []
     for variant, own in ready.items():
-        cold = [one for one in own if one.compile_cache == "miss"]
-        warm = [one for one in own if one.compile_cache == "hit"]
+        cold = [startup for startup in own if startup.compile_cache == "miss"]
+        warm = [startup for startup in own if startup.compile_cache == "hit"]
         if cold and warm:
-            found.append(CacheEffect(variant, startup_figure("startup_s", cold), startup_figure("startup_s", warm)))
-    return tuple(found)
+            effects.append(CacheEffect(variant, startup_figure("startup_s", cold), startup_figure("startup_s", warm)))
+    return tuple(effects)
 
 
 def startup_figure(metric: str, startups: Sequence[StartupFinding]) -> Figure:
-    """The mean over starts that have this figure."""
-    values = [value for one in startups if (value := getattr(one, metric)) is not None]
-    simulated = any(one.simulated for one in startups)
+    """Return the mean over the starts that have this figure."""
+    values = [value for startup in startups if (value := getattr(startup, metric)) is not None]
+    simulated = any(startup.simulated for startup in startups)
+    unit = METRICS[metric].unit
     if not values:
-        return Figure(None, METRICS[metric].unit, 0, "starts", simulated=simulated, note="not seen")
-    one = describe(np.array([values]))[0]
+        return Figure(None, unit, 0, "starts", simulated=simulated, note="not measured")
+    mean = describe(np.array([values]))[0]
     return Figure(
-        one.mean,
-        METRICS[metric].unit,
-        one.n,
+        mean.mean,
+        unit,
+        mean.n,
         "starts",
-        low=one.low,
-        high=one.high,
-        method="" if one.low is None else "t over starts, on the logarithmic scale",
+        low=mean.low,
+        high=mean.high,
+        method="" if mean.low is None else "t over starts, on the logarithmic scale",
         simulated=simulated,
-        note="no interval from one start" if one.low is None else "",
+        note="no interval from one start" if mean.low is None else "",
     )
 
 
 class StartupTimes:
-    """The startups of a sweep by variant, and how well each time is known."""
+    """The startup times of a sweep by variant, with the error of each."""
 
     def __init__(self, startups: Sequence[StartupFinding]) -> None:
-        self._startups = startups
         self._by_variant: dict[str, list[StartupFinding]] = {}
-        for one in startups:
-            self._by_variant.setdefault(one.variant, []).append(one)
+        for startup in startups:
+            self._by_variant.setdefault(startup.variant, []).append(startup)
         self._estimates = {metric: startup_estimates(startups, metric) for metric in STARTUP_METRICS}
-        self._compiled = {one.variant for one in startups if one.compile_s is not None}
-        self._caches = list(dict.fromkeys(one.compile_cache for one in startups))
-        self.simulated = any(one.simulated for one in startups)
+        self._compiled = {startup.variant for startup in startups if startup.compile_s is not None}
+        self._caches = list(dict.fromkeys(startup.compile_cache for startup in startups))
+        self.simulated = any(startup.simulated for startup in startups)
 
     def figure(self, variant: str) -> Figure:
-        """The mean time to ready of a variant, over its starts."""
+        """Return the mean startup time of a variant over its starts."""
         return startup_figure("startup_s", self._by_variant.get(variant, ()))
 
     def mean_s(self, variant: str) -> float:
-        """The same as a number of seconds; infinite where it never was ready."""
+        """Return the mean startup time in seconds; infinite where the variant never became ready."""
         value = self.figure(variant).value
         return math.inf if value is None else value
 
     def best_known(self, variant: str) -> Estimate | None:
-        """The time to ready, by the state of the compile cache in which it was seen most often; None: never."""
-        known = [one for cache in self._caches if (one := self._at("startup_s", variant, cache)) is not None]
-        return max(known, key=lambda one: one.runs) if known else None
+        """Return the startup time for the state of the compile cache with the most starts; None: never ready."""
+        known = [value for cache in self._caches if (value := self._at("startup_s", variant, cache)) is not None]
+        return max(known, key=lambda value: value.runs) if known else None
 
     def pairs(self, metric: str, first: str, second: str) -> dict[str | None, tuple[Estimate, Estimate]]:
-        """Both variants' times by the state of the compile cache; None: it plays no part for them.
+        """Return both variants' times by the state of the compile cache; None: the cache plays no part.
 
-        A variant that compiled nothing stands beside the other in every state in which that one was seen.
+        A variant that compiles nothing is paired with the other variant in each state in which that one started.
         """
-        found = {}
+        paired = {}
         for cache in dict.fromkeys((None, *self._caches)):
             a, b = self._at(metric, first, cache), self._at(metric, second, cache)
             if cache is not None and a is None and first not in self._compiled:
@@ -162,32 +161,32 @@ class StartupTimes:
             elif cache is not None and b is None and second not in self._compiled:
                 b = self._at(metric, second, None)
             if a is not None and b is not None:
-                found[cache] = (a, b)
-        return found
+                paired[cache] = (a, b)
+        return paired
 
     def _at(self, metric: str, variant: str, cache: str | None) -> Estimate | None:
         return self._estimates[metric].get((variant, cache))
 
 
 def cache_of(startup: StartupFinding, metric: str) -> str | None:
-    """What the compile cache was to a startup time: hit, miss or off; None: it plays no part, or is not known."""
+    """Return the state of the compile cache for a startup time: hit, miss or off; None: no part in it, or not known."""
     return None if metric == "load_s" else startup.compile_cache
 
 
 def startup_estimates(startups: Sequence[StartupFinding], metric: str) -> dict[tuple[str, str | None], Estimate]:
-    """How well a startup time is known, by variant and state of the compile cache (times do not mix over it).
+    """Return the mean of a startup time with its error, by variant and state of the compile cache.
 
-    Of the attempts in which it is at least `SHORTEST_JUDGED_S`. `STARTUP_ERROR_S` is in every error.
+    Times below `SHORTEST_JUDGED_S` are left out. Every error includes `STARTUP_ERROR_S`.
     """
-    seen: dict[tuple[str, str | None], list[Observation]] = {}
-    for one in startups:
-        value = getattr(one, metric)
+    groups: dict[tuple[str, str | None], list[Observation]] = {}
+    for startup in startups:
+        value = getattr(startup, metric)
         if value is not None and SHORTEST_JUDGED_S <= value < math.inf:
-            seen.setdefault((one.variant, cache_of(one, metric)), []).append(Observation(value, None, 1))
-    spread = pool(seen.values(), ASSUMED_STARTUP_SPREAD)
-    estimates = {key: estimate(observations, spread, of_samples=False) for key, observations in seen.items()}
-    return {key: _with_error(one) for key, one in estimates.items() if one is not None}
+            groups.setdefault((startup.variant, cache_of(startup, metric)), []).append(Observation(value, None, 1))
+    spread = pool(groups.values(), ASSUMED_STARTUP_SPREAD)
+    estimates = {key: estimate(observations, spread, of_samples=False) for key, observations in groups.items()}
+    return {key: _with_error(value) for key, value in estimates.items() if value is not None}
 
 
-def _with_error(one: Estimate) -> Estimate:
-    return replace(one, se=math.hypot(one.se, STARTUP_ERROR_S / one.value / math.sqrt(one.runs)))
+def _with_error(value: Estimate) -> Estimate:
+    return replace(value, se=math.hypot(value.se, STARTUP_ERROR_S / value.value / math.sqrt(value.runs)))

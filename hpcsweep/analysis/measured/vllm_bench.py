@@ -62,9 +62,9 @@ def bench_summary(
 
 def _seconds(measured: MeasuredSamples, done: Sequence[SampleRow]) -> list[tuple[str, Floats]]:
     """Return (vLLM's name, values in seconds) of each latency."""
-    found = [(name, measured.values(metric, measured.good)) for name, metric in _TIMES.items()]
+    latencies = [(name, measured.values(metric, measured.good)) for name, metric in _TIMES.items()]
     gaps = np.array([gap for sample in done for gap in sample.itl_s], dtype=np.float64)
-    return [*found, ("itl", gaps)]
+    return [*latencies, ("itl", gaps)]
 
 
 def _peaks(done: Sequence[SampleRow]) -> tuple[float, int]:

@@ -104,7 +104,7 @@ def t_quantile(p: float, df: float) -> float:
 
 
 def two_sided_p(t: float, df: float) -> float:
-    """Return the probability of a |t| at least this large when there is no difference."""
+    """Return the probability of a |t| at least this large under the null hypothesis."""
     return min(1.0, 2 * t_cdf(-abs(t), df))
 
 

@@ -63,8 +63,9 @@ def prompt_rates(
                 about=about,
                 claim=f"prompt throughput {shown(stated.value)} tokens/s",
                 verdict=ClaimVerdict.DOES_NOT_FOLLOW,
-                reason=f"the value is one prompt of {shown(window.prompt_tokens)} tokens (line {source}) divided by the "
-                f"engine's log window of {LOG_WINDOW_S:.0f} s; it grows with the prompt length and is not a prefill speed",
+                reason=f"the value is one prompt of {shown(window.prompt_tokens)} tokens (line {source}) divided by "
+                f"the engine's log window of {LOG_WINDOW_S:.0f} s; it grows with the prompt length and is not a "
+                "prefill speed",
                 kind=ClaimKind.LOG_WINDOW,
                 stated=stated.value,
                 recomputed=window.prompt_tokens / window.window_s,

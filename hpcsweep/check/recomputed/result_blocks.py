@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
+from hpcsweep.analysis.measured.vllm_bench import bench_summary
 from hpcsweep.check.findings import ClaimFinding, ClaimKind, ClaimVerdict
 from hpcsweep.imports.documents.model import Benchmark
 from hpcsweep.imports.documents.numbers import Number, shown, stored

@@ -12,7 +12,7 @@ from hpcsweep.submit.client import neighbours
 from hpcsweep.submit.sweep_lock import changing
 from hpcsweep.track.refresh import Session
 from hpcsweep.track.runs import read_runs
-from hpcsweep.track.status import ended_elements
+from hpcsweep.track.status import ended_tasks
 from hpcsweep.units import counted
 
 
@@ -40,7 +40,7 @@ def cancel(ctx: click.Context, names: tuple[str, ...], yes: bool, as_json: bool)
                     "Add --yes to cancel all of them."
                 )
             with opened.store.reading() as connection:
-                ended = ended_elements(connection, sweep.name)
+                ended = ended_tasks(connection, sweep.name)
             done[sweep.name] = cancel_runs(sweep, opened.cluster(sweep), opened.backend(sweep), labels, ended)
         opened.refresh([sweep.name for sweep, _ in chosen])
         if as_json:

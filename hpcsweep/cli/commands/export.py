@@ -73,7 +73,7 @@ def _resources(opened: Session, sweep: SweepRow, run: RunRow) -> tuple[Resources
     if sweep.sweep in opened.home.sweep_names():
         folder = opened.home.sweep(sweep.sweep)
         cluster = opened.cluster(folder)
-        position = folder.where_runs_are().get(run.run)
+        position = folder.current_tasks().get(run.run)
         if position is not None:
             return folder.read_job(position[0]).resources, cluster
     else:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from hpcsweep.atomic_files import write_json
 from hpcsweep.check.report import recompute_all
 from hpcsweep.cli.output import note, say_json
 from hpcsweep.errors import HostError, ReportError, SpecError
@@ -20,7 +21,7 @@ from hpcsweep.imports.sweep import imported_sweep
 from hpcsweep.report.formats.terminal import write_document
 from hpcsweep.report.imported import import_document, import_json
 from hpcsweep.store.open import default_home
-from hpcsweep.sweep.layout import SWEEP_FILE, Home, SweepFolder, write_json
+from hpcsweep.sweep.layout import SWEEP_FILE, Home, SweepFolder
 from hpcsweep.sweep.prepare import versions
 from hpcsweep.units import format_bytes
 

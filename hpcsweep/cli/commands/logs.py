@@ -145,7 +145,7 @@ class _Log:
 
 def _job_log(sweep: SweepFolder, label: str) -> Path | None:
     """Return the newest output file of the job; None: there is none yet."""
-    position = sweep.where_runs_are().get(label)
+    position = sweep.current_tasks().get(label)
     if position is None:
         return None
     job, index = position

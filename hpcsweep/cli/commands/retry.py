@@ -110,12 +110,12 @@ def retry(
         if exclude_bad_nodes and nodes:
             excluded = ",".join([*([cluster.exclude] if cluster.exclude else []), *(node.node for node in nodes)])
             cluster = cluster.model_copy(update={"exclude": excluded})
-        backend = make_backend(cluster, opened.home, opened.document(sweep).get("parallel"))
+        backend = make_backend(cluster, opened.home, opened.document(sweep).parallel)
         templates = make_environment(own_templates(template_dir), scheduler_templates(cluster.scheduler))
         submitted = retry_runs(sweep, cluster_name, cluster, templates, backend, labels, lock, walltime_s=walltime_s)
         lock.release()
         if as_json:
-            jobs = [{"job": n, "job_id": i, "elements": e} for n, i, e in submitted.jobs]
+            jobs = [job.document() for job in submitted.jobs]
             say_json(json.dumps({"sweep": sweep.name, "runs": sorted(labels), "jobs": jobs}, indent=1))
             return
         say(f"{sweep.name}: {counted(len(labels), 'run')} again in {counted(len(submitted.jobs), 'submission')}")
@@ -130,7 +130,7 @@ def _cluster(opened: Session, sweep: SweepFolder, name: str | None) -> tuple[str
     """
     stored = opened.cluster(sweep)
     if name is None:
-        return str(opened.document(sweep)["cluster"]), stored
+        return opened.document(sweep).cluster, stored
     name, cluster = read_cluster(name)
     submitted_to, leads_to = (
         f"{profile.scheduler} on {f'{profile.ssh.host}:{profile.ssh.home}' if profile.ssh else 'this machine'}"

@@ -144,7 +144,7 @@ def _document(sweep: SubmittedSweep) -> dict[str, object]:
     return {
         "sweep": sweep.name,
         "sweep_dir": str(sweep.path),
-        "jobs": [{"job": job.number, "job_id": job.job_id, "elements": job.array_tasks} for job in sweep.jobs],
+        "jobs": [job.document() for job in sweep.jobs],
         "simulated": list(sweep.simulated),
     }
 

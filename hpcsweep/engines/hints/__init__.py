@@ -146,5 +146,5 @@ def _read_all() -> Iterator[Hint]:
                 yield Hint.model_validate(entry)
             except ValidationError as exc:
                 name = entry.get("id") if isinstance(entry, dict) else entry
-                message = f"{file.name}, entry {name!r}: {exc.errors()[0]['msg']}"
+                message = f"{file.name}, entry {name!r}: {validation_text(exc)}"
                 raise EngineError(message, code="hint_invalid", detail=str(exc)) from exc

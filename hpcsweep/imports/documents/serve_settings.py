@@ -29,7 +29,7 @@ _PARALLEL = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-si
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """Engine, model, and the flags that may affect the speed, by long names without dashes; a switch has an empty value."""
+    """Engine, model, and flags that may affect the speed: long names without dashes; the value of a switch is empty."""
 
     engine: str
     model: str

@@ -7,7 +7,7 @@ _NEXT = re.compile(r"-(?=[A-Za-z_][\w.]*=)")
 
 
 def folder_parameters(name: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the parameters of the server and those of the load in a folder's name; empty: it is no such folder."""
+    """Return the parameters of the server and of the load in a folder name; empty: not such a folder."""
     parts = list(_PART.finditer(name))
     parameters: dict[str, dict[str, str]] = {"SERVE": {}, "BENCH": {}}
     for number, part in enumerate(parts):

@@ -2,7 +2,7 @@
 
 Field names as in AIPerf 0.1 to 0.5 (profile_export_aiperf.json) and GenAI-Perf (profile_export_genai_perf.json),
 llmperf 2023-08-31 (*_summary.json), inference-perf 0.1 to 0.3 (*_lifecycle_metrics.json), and InferenceX as of 2026
-(agg_*.json). Each shape is recognised by several fields that only this tool has together.
+(agg_*.json). Each shape is recognised by several fields that only one tool uses together.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,42 +19,42 @@ Object = Mapping[str, Any]
 
 
 def known_summary(value: Object) -> Callable[[Object, Location], Iterator[Benchmark | Skipped]] | None:
-    """Return the reader of an object's shape; None: it has none of these shapes."""
+    """Return the reader of an object's shape; None: none of these shapes."""
     return next((read for matches, read in _SHAPES if matches(value)), None)
 
 
 class FigureCollector:
-    """The figures of one result, under the names of `vllm bench serve`."""
+    """Collect the figures of a result, under the names of `vllm bench serve`."""
 
     def __init__(self) -> None:
-        self.found: dict[str, Number] = {}
+        self.figures: dict[str, Number] = {}
 
-    def keep(self, name: str, content: Any, scale: float = 1.0) -> None:
-        """Keep a measured figure; nothing where there is no number."""
+    def add(self, name: str, content: Any, scale: float = 1.0) -> None:
+        """Add a measured figure, if `content` is a number."""
         number = number_of(content)
         if number is not None:
-            self.found[name] = stored(number * scale)
+            self.figures[name] = stored(number * scale)
 
     def count(self, name: str, content: Any) -> None:
-        """Keep an exact number."""
+        """Add an exact number."""
         number = number_of(content)
         if number is not None:
-            self.found[name] = Number(round(number))
+            self.figures[name] = Number(round(number))
 
     def spread(self, metric: str, content: Any, scale: float, names: Mapping[str, str]) -> None:
-        """Keep a distribution in ms: `names`: its keys -> our statistics."""
+        """Add a distribution in ms. `names`: its keys -> names of statistics."""
         if isinstance(content, dict):
             for key, statistic in names.items():
-                self.keep(f"{statistic}_{metric}_ms", content.get(key), scale)
+                self.add(f"{statistic}_{metric}_ms", content.get(key), scale)
 
     def failed(self, failed: float | None) -> None:
-        """Keep the number of failed requests; a result without a successful one keeps no figure of speed."""
+        """Set the number of failed requests, and drop all speeds of a result without a successful request."""
         if failed is not None:
-            self.found["failed"] = Number(failed)
-        completed = self.found.get("completed")
+            self.figures["failed"] = Number(failed)
+        completed = self.figures.get("completed")
         if completed is not None and completed.value == 0:
-            self.found = {
-                name: figure for name, figure in self.found.items() if name in ("completed", "failed", "duration")
+            self.figures = {
+                name: figure for name, figure in self.figures.items() if name in ("completed", "failed", "duration")
             }
 
 
@@ -85,29 +85,29 @@ def _aiperf(value: Object, location: Location) -> Iterator[Benchmark | Skipped]:
     figures.count("completed", of("request_count"))
     duration = value.get("benchmark_duration")
     if isinstance(duration, dict) and duration.get("unit") in _TO_S:
-        figures.keep("duration", duration.get("avg"), _TO_S[duration["unit"]])
+        figures.add("duration", duration.get("avg"), _TO_S[duration["unit"]])
     for theirs, name in _PERF_RATES.items():
-        figures.keep(name, of(theirs))
-    completed = figures.found.get("completed")
+        figures.add(name, of(theirs))
+    completed = figures.figures.get("completed")
     for total, each, name in (
         ("total_isl", "input_sequence_length", "total_input_tokens"),
         ("total_osl", "output_sequence_length", "total_output_tokens"),
     ):
         mean = number_of(of(each))
         figures.count(name, of(total))
-        if name not in figures.found and mean is not None and completed is not None:
+        if name not in figures.figures and mean is not None and completed is not None:
             figures.count(name, mean * completed.value)
     for theirs, metric in _PERF_TIMES.items():
         spread = value.get(theirs)
         if isinstance(spread, dict) and spread.get("unit") in _TO_MS:
             figures.spread(metric, spread, _TO_MS[spread["unit"]], _PERF_NAMES)
         elif isinstance(spread, dict):
-            unread.append(Skipped(location, theirs, f"its unit {spread.get('unit')!r} is not known"))
+            unread.append(Skipped(location, theirs, f"its unit {spread.get('unit')!r} is unknown"))
     figures.failed(number_of(of("error_request_count")))
     made_by = "aiperf" if "aiperf_version" in value or "schema_version" in value else "aiperf or genai-perf"
     settings = _perf_settings(value)
     label = " ".join(part for part in (settings.get("model_id", ""), *_varied(settings)) if part)
-    yield Benchmark(label or made_by, location, made_by, figures.found, settings=settings)
+    yield Benchmark(label or made_by, location, made_by, figures.figures, settings=settings)
     yield from unread
 
 
@@ -142,10 +142,10 @@ def _llmperf(value: Object, location: Location) -> Iterator[Benchmark | Skipped]
     completed = number_of(value.get("results_num_completed_requests"))
     per_minute = number_of(value.get("results_num_completed_requests_per_min"))
     figures.count("completed", completed)
-    figures.keep("output_throughput", value.get("results_mean_output_throughput_token_per_s"))
+    figures.add("output_throughput", value.get("results_mean_output_throughput_token_per_s"))
     if completed and per_minute:
-        figures.keep("duration", 60 * completed / per_minute)
-        figures.keep("request_throughput", per_minute / 60)
+        figures.add("duration", 60 * completed / per_minute)
+        figures.add("request_throughput", per_minute / 60)
         for theirs, name in (("input", "total_input_tokens"), ("output", "total_output_tokens")):
             mean = number_of(value.get(f"results_number_{theirs}_tokens_mean"))
             figures.count(name, None if mean is None else mean * completed)
@@ -157,7 +157,7 @@ def _llmperf(value: Object, location: Location) -> Iterator[Benchmark | Skipped]
     if value.get("num_concurrent_requests") is not None:
         settings["max_concurrency"] = str(value["num_concurrent_requests"])
     label = " ".join(part for part in (settings["model_id"], *_varied(settings)) if part)
-    yield Benchmark(label or "llmperf", location, "llmperf", figures.found, settings=settings, derived=_DURATION)
+    yield Benchmark(label or "llmperf", location, "llmperf", figures.figures, settings=settings, derived=_DURATION)
 
 
 # inference-perf: {"load_summary": {...}, "successes": {"latency": {...}, "throughput": {...}}, "failures": {...}}
@@ -187,10 +187,10 @@ def _inference_perf(value: Object, location: Location) -> Iterator[Benchmark | S
         ("output_tokens_per_sec", "output_throughput"),
         ("total_tokens_per_sec", "total_token_throughput"),
     ):
-        figures.keep(name, rates.get(theirs))
+        figures.add(name, rates.get(theirs))
     completed, rate = number_of(done.get("count")), number_of(rates.get("requests_per_sec"))
     if completed and rate:
-        figures.keep("duration", completed / rate)
+        figures.add("duration", completed / rate)
         for theirs, name in (("prompt_len", "total_input_tokens"), ("output_len", "total_output_tokens")):
             lengths = done.get(theirs)
             mean = number_of(lengths.get("mean")) if isinstance(lengths, dict) else None
@@ -203,7 +203,7 @@ def _inference_perf(value: Object, location: Location) -> Iterator[Benchmark | S
     names = zip(("request_rate", "max_concurrency"), asked, strict=True)
     settings = {name: str(content) for name, content in names if content is not None}
     label = " ".join(_varied(settings)) or "all stages"
-    yield Benchmark(label, location, "inference-perf", figures.found, settings=settings, derived=_DURATION)
+    yield Benchmark(label, location, "inference-perf", figures.figures, settings=settings, derived=_DURATION)
 
 
 # InferenceX: {"hw": "h200", "tp": 8, "conc": 64, "tput_per_gpu": ..., "median_ttft": 0.5 (s), ...}
@@ -220,19 +220,19 @@ def _inferencex(value: Object, location: Location) -> Iterator[Benchmark | Skipp
     figures = FigureCollector()
     gpus = _inferencex_gpus(value)
     if gpus:
-        figures.keep("total_token_throughput", value.get("tput_per_gpu"), gpus)
+        figures.add("total_token_throughput", value.get("tput_per_gpu"), gpus)
         if not value.get("is_multinode"):
-            figures.keep("output_throughput", value.get("output_tput_per_gpu"), gpus)
-            figures.keep("input_throughput", value.get("input_tput_per_gpu"), gpus)
+            figures.add("output_throughput", value.get("output_tput_per_gpu"), gpus)
+            figures.add("input_throughput", value.get("input_tput_per_gpu"), gpus)
     for metric in ("ttft", "tpot", "itl", "e2el"):
         for statistic in _STATISTICS:
-            figures.keep(f"{statistic}_{metric}_ms", value.get(f"{statistic}_{metric}"), 1000.0)
+            figures.add(f"{statistic}_{metric}_ms", value.get(f"{statistic}_{metric}"), 1000.0)
     keys = ("model", "hw", "framework", "precision", "spec_decoding", "isl", "osl", "conc", "tp", "ep", "dp_attention")
     settings = {key: str(value[key]) for key in keys if value.get(key) not in (None, "", "none", False)}
     label = " ".join(
         text if key in ("model", "hw", "framework", "precision") else f"{key}={text}" for key, text in settings.items()
     )
-    yield Benchmark(label, location, "InferenceX", figures.found, settings=settings)
+    yield Benchmark(label, location, "InferenceX", figures.figures, settings=settings)
     if not gpus:
         yield Skipped(location, "throughputs of one GPU", "the number of GPUs is not stated")
 

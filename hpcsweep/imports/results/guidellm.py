@@ -1,6 +1,6 @@
-"""GuideLLM's JSON report, as of 0.2 to 0.8: one benchmark a rate. Its distributions become the figures that we know.
+"""Read GuideLLM's JSON report, versions 0.2 to 0.8, with one benchmark per rate.
 
-Its `time_per_output_token_ms` is e2e / n and so not the TPOT of the others: it is kept under its own name.
+Its `time_per_output_token_ms` is e2e / n, which differs from the TPOT of other tools, so it keeps its own name.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ _COUNTS = {"prompt_token_count": "total_input_tokens", "output_token_count": "to
 
 
 def is_guidellm(value: Mapping[str, Any]) -> bool:
-    """Whether a JSON object is a report of GuideLLM, or one benchmark of it."""
+    """Return whether a JSON object is a GuideLLM report, or a benchmark from one."""
     listed = value.get("benchmarks")
     if isinstance(listed, list):
         return any(isinstance(entry, dict) and ("metrics" in entry or "requests" in entry) for entry in listed)
@@ -26,18 +26,18 @@ def is_guidellm(value: Mapping[str, Any]) -> bool:
 
 
 def guidellm_benchmarks(report: Mapping[str, Any], location: Location) -> Iterator[Benchmark | Skipped]:
-    """Every benchmark of a report; one without figures is told."""
+    """Yield every benchmark of a report, and what was skipped."""
     listed = report["benchmarks"] if isinstance(report.get("benchmarks"), list) else [report]
     for number, benchmark in enumerate(listed, 1):
         metrics = benchmark.get("metrics", {}) if isinstance(benchmark, dict) else None
         if not isinstance(metrics, dict) or not (metrics or "requests" in benchmark):
-            yield Skipped(location, f"benchmark {number} of a GuideLLM report", "it has neither metrics nor requests")
+            yield Skipped(location, f"benchmark {number} of a GuideLLM report", "neither metrics nor requests")
             continue
-        samples, trouble = _samples(benchmark)
+        samples, problem = _samples(benchmark)
         figures = _figures(benchmark, metrics)
         known = sum(figures[name].value for name in ("completed", "failed") if name in figures)
         if samples and known > len(samples):
-            trouble = f"the report keeps {len(samples)} of {known:.0f}: the averages of all are taken"
+            problem = f"the report has {len(samples)} of {known:.0f}; the averages of all requests are used instead"
             samples = ()
         if figures.get("completed") == Number(0.0):
             figures = {name: figures[name] for name in ("completed", "failed", "duration") if name in figures}
@@ -49,8 +49,8 @@ def guidellm_benchmarks(report: Mapping[str, Any], location: Location) -> Iterat
             samples=samples,
             timed=bool(samples),
         )
-        if trouble:
-            yield Skipped(location, f"single requests of benchmark {number}", trouble)
+        if problem:
+            yield Skipped(location, f"single requests of benchmark {number}", problem)
 
 
 def _label(benchmark: Mapping[str, Any], number: int) -> str:
@@ -110,16 +110,16 @@ def _successful(metrics: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _samples(benchmark: Mapping[str, Any]) -> tuple[tuple[SampleRow, ...], str]:
-    """(the requests, why there are none)."""
+    """Return (the requests, why there are none)."""
     requests = benchmark.get("requests")
     if not isinstance(requests, dict):
-        return (), "the report keeps none"
+        return (), "the report does not have them"
     rows = []
     try:
         for kind in ("successful", "errored", "incomplete"):
             rows += [_row(entry, kind) for entry in requests.get(kind) or ()]
     except (KeyError, TypeError, ValueError) as exc:
-        return (), f"of an unknown form: {exc!r}"
+        return (), f"unknown form: {exc!r}"
     first_s = min((row["sent_s"] for row in rows), default=0.0)
     rows.sort(key=lambda row: row["sent_s"])
     return tuple(

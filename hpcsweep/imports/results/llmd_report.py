@@ -1,4 +1,4 @@
-"""Read llm-d's benchmark report, versions 0.1 and 0.2 (JSON; YAML by its reader), and name its fields for a writer.
+"""Read llm-d's benchmark report, versions 0.1 and 0.2, from parsed JSON or YAML.
 
 Field names as in llm-d-benchmark, benchmark_report, schema 0.2: `results.request_performance.aggregate`.
 """
@@ -44,7 +44,9 @@ def llmd_report(value: Mapping[str, Any], location: Location) -> Iterator[Benchm
     aggregate = performance.get("aggregate") if isinstance(performance, dict) else None
     if not isinstance(aggregate, dict):
         yield Skipped(
-            location, f"benchmark report {value['version']} of llm-d", "it has no results.request_performance.aggregate"
+            location,
+            f"benchmark report {value['version']} of llm-d",
+            "it does not have results.request_performance.aggregate",
         )
         return
     figures = FigureCollector()
@@ -53,10 +55,10 @@ def llmd_report(value: Mapping[str, Any], location: Location) -> Iterator[Benchm
     completed = None if total is None else total - failures - (number_of(requests.get("incomplete")) or 0.0)
     figures.count("completed", completed)
     for theirs, name in RATES.items():
-        figures.keep(name, _part(rates, theirs).get("mean"))
+        figures.add(name, _part(rates, theirs).get("mean"))
     rate = number_of(_part(rates, "request_rate").get("mean"))
     duration = _seconds(_part(value["run"], "time").get("duration"))
-    figures.keep("duration", duration if duration is not None else completed / rate if completed and rate else None)
+    figures.add("duration", duration if duration is not None else completed / rate if completed and rate else None)
     for theirs, name in (("input_length", "total_input_tokens"), ("output_length", "total_output_tokens")):
         mean = number_of(_part(requests, theirs).get("mean"))
         figures.count(name, mean * completed if mean is not None and completed else None)
@@ -66,11 +68,11 @@ def llmd_report(value: Mapping[str, Any], location: Location) -> Iterator[Benchm
         scale = _TO_MS.get(str(spread.get("units")))
         if scale is not None:
             figures.spread(metric, spread, scale, STATISTICS)
-            figures.keep(f"median_{metric}_ms", spread.get("p50"), scale)
+            figures.add(f"median_{metric}_ms", spread.get("p50"), scale)
         elif spread:
-            skipped.append(Skipped(location, theirs, f"its unit {spread.get('units')!r} is not known"))
+            skipped.append(Skipped(location, theirs, f"its unit {spread.get('units')!r} is unknown"))
     figures.failed(failures)
-    yield Benchmark(_label(value), location, "llm-d benchmark report", figures.found, settings=_settings(value))
+    yield Benchmark(_label(value), location, "llm-d benchmark report", figures.figures, settings=_settings(value))
     yield from skipped
 
 
@@ -80,7 +82,7 @@ def _part(owner: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _seconds(text: Any) -> float | None:
-    """Return the seconds of a duration as ISO 8601 writes it, `PT49.97S`; None: it is of another form."""
+    """Return the seconds of an ISO 8601 duration such as `PT49.97S`; None: another form."""
     if not isinstance(text, str) or not text.startswith("PT") or not text.endswith("S"):
         return None
     try:

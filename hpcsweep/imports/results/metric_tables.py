@@ -1,4 +1,4 @@
-"""Tables of several results: one a column, or one a row, under the names that the tools print."""
+"""Read tables with one result per column or row, under the names that the tools print."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,9 +9,9 @@ _TOOL = "a table"
 
 
 def results_in(table: ParsedTable) -> list[Benchmark]:
-    """The results in a table that are enough to be one; the label is what stands above the table and in its head.
+    """Return the complete results in a table. Their labels combine the text above the table and its header.
 
-    A table of two columns is left out: it is one block, and is read as such.
+    A table of two columns is a printed block, which is read elsewhere.
     """
     if len(table.columns) < 3:
         return []

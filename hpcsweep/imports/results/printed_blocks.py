@@ -1,6 +1,6 @@
-"""The text block that `vllm bench serve` and `sglang.bench_serving` print, of any version, wherever it stands.
+"""Read the text block that `vllm bench serve` and `sglang.bench_serving` print, in any version and in any document.
 
-In a log, in Markdown, flattened out of a web page with a value on the next line, or the whole block on one.
+The block may be in a log, in Markdown, flattened from a web page with values on the next line, or on a single line.
 
 Lines as in vLLM 0.11 to 0.33, benchmarks/serve.py, SGLang 0.5.3 to 0.5.23, bench_serving.py,
 and the overview of TensorRT-LLM 1.0, trtllm-bench throughput.
@@ -51,7 +51,7 @@ _SETTINGS = {
     "traffic request rate": "request_rate",
     "maximum request concurrency": "max_concurrency",
     "max request concurrency": "max_concurrency",
-    "max reqeuest concurrency": "max_concurrency",  # as SGLang once spelt it
+    "max reqeuest concurrency": "max_concurrency",  # as spelled by older SGLang
 }
 _STATISTIC = r"(?:Mean|Median|Std|Max|Min|P\d{1,2}(?:\.\d+)?) (?:TTFT|TPOT|ITL|E2EL|E2E Latency) \(ms\)"
 _METRICS = {"e2e latency": "e2el"}
@@ -61,8 +61,8 @@ _STARTS = "|".join(sorted({name.split()[0] for name in _NAMES} | {"mean", "media
 _VALUE = (
     rf"(?:{FOREIGN}|{NUMBER})(?!,?\d)(?![ \t|]+{NUMBER}[ \t|]*(?:$|[-+.\d]))(?:(?![\w.])|\.(?!\d)|(?=(?:{_STARTS})\b))"
 )
-"""A number; another item may follow at once, where line ends were lost. A comma and digits must be part of it.
-Several numbers in one line are two columns or thousands set apart by blanks: nobody can say which one is meant."""
+"""A number, which another item may follow directly where line ends were lost. Several numbers on a line are ambiguous:
+two columns, or thousands separated by blanks."""
 
 _PLAIN = [name for name in _NAMES if " " in name and name not in _SETTINGS]
 _ITEM = re.compile(
@@ -75,7 +75,7 @@ _ITEM = re.compile(
 _TITLE = re.compile(r"(?:(?<!=)={1,200}[ \t]{0,8})?\bServing Benchmark Result\b[ \t]{0,8}={0,200}", re.IGNORECASE)
 _RULE = re.compile(r"={20,}")
 _RULED = re.compile(r"[-=]{5}[\w .()/=-]*[-=]{5}")
-"""A ruler with or without a title inside."""
+"""A ruler, with or without a title."""
 
 _UNKNOWN = re.compile(rf"^[\s|>*#-]*(?P<line>[A-Za-z][^:|\n]{{2,60}}[:|]\s*{NUMBER}(?:[ |]+{NUMBER})*)\s*\|?\s*$")
 _NO_VALUE = ("inf", "nan", "none", "not set")
@@ -85,7 +85,10 @@ _ENOUGH = 3
 
 @dataclass
 class PrintedBlock:
-    """One block. `line`, `last_line`: 1-based, of its title or first item and of its last. `unread`: odd lines."""
+    """A printed block. `line`, `last_line`: 1-based, of its title or first item and of its last item.
+
+    `unread`: lines that were not understood.
+    """
 
     line: int
     last_line: int
@@ -97,13 +100,13 @@ class PrintedBlock:
 
     @property
     def complete(self) -> bool:
-        """Enough stands in it to be a result: a throughput or duration among at least three figures."""
+        """Return whether it is a result: at least three figures, including a throughput or duration."""
         core = {"duration", "request_throughput", "output_throughput", "total_token_throughput"}
         return len(self.figures) >= _ENOUGH and bool(core & self.figures.keys())
 
     @property
     def tool(self) -> str:
-        """Who printed it, by the lines that only one of them has."""
+        """Return the tool that printed it, by the lines that only one tool prints."""
         if self.trtllm:
             return "trtllm-bench"
         ours = {"total_output_tokens_retokenized", "input_throughput", "concurrency"}
@@ -111,7 +114,7 @@ class PrintedBlock:
 
 
 def printed_blocks(lines: Sequence[str]) -> list[PrintedBlock]:
-    """Every block in cleaned lines, in order; also those too small to be a result (see `complete`)."""
+    """Return every block in cleaned lines, in order, including incomplete ones (see `complete`)."""
     text = "\n".join(lines)
     starts = [0]
     for line in lines:
@@ -133,7 +136,7 @@ def printed_blocks(lines: Sequence[str]) -> list[PrintedBlock]:
         else:
             name, number_of, setting = _item(match)
             if number_of is None and name not in _SETTINGS.values() and setting.lower() not in _NO_VALUE:
-                continue  # the heads of two columns
+                continue  # the headers of two columns
             if current is None or name in current.figures or number - current.last_line > _NEAR_LINES:
                 current = PrintedBlock(number, number, titled=False)
                 blocks.append(current)
@@ -156,7 +159,7 @@ def printed_blocks(lines: Sequence[str]) -> list[PrintedBlock]:
 
 
 def named_figure(name: str, value: str) -> tuple[str, Number] | None:
-    """A figure that stands in a table, under its printed name or beside it. None: it is none that is known."""
+    """Return a figure from a table, by its printed name. None: an unknown name."""
     match = _ITEM.fullmatch(f"{name.strip()}: {value.strip()}")
     if match is None:
         return None
@@ -179,7 +182,7 @@ def _inside(rule: re.Match[str], titles: Sequence[re.Match[str]], starts: Sequen
 
 
 def _item(match: re.Match[str]) -> tuple[str, Number | None, str]:
-    """(name, figure, setting): a figure or None where it is a setting or says none."""
+    """Return (name, figure, setting); the figure is None for a setting or a missing value."""
     printed = " ".join((match["name"] or match["cell"]).lower().split())
     value = match["value"] or match["beside"]
     if printed in _SETTINGS:
@@ -194,11 +197,11 @@ def _item(match: re.Match[str]) -> tuple[str, Number | None, str]:
 
 
 def _unread(line: str) -> str:
-    """A line that has the form of an item and is none that is known; else empty."""
+    """Return a line that has the form of an item but an unknown name; otherwise empty."""
     match = _UNKNOWN.match(line)
     return match["line"] if match and not _ITEM.search(line) else ""
 
 
 def is_part(line: str) -> bool:
-    """Whether a line belongs to such a block: its title, an item, or a ruler between its parts."""
+    """Return whether a line is part of such a block: its title, an item, or a ruler."""
     return bool(_TITLE.search(line) or _ITEM.search(line) or _RULED.fullmatch(line.strip()))

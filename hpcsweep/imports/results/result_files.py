@@ -1,4 +1,4 @@
-"""Read result files: JSON or JSONL of any known load client, several objects in one, recognised by their shape."""
+"""Read result files: JSON or JSONL of any supported load client, recognised by shape, with any number of objects."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ _MOST_KEYS = 6
 
 
 def json_objects(text: str) -> tuple[list[tuple[int, Any]], tuple[int, str] | None]:
-    """Return (line, value) of each JSON value in a text, and where and why reading ended early; None: it did not."""
+    """Return (line, value) of each JSON value in a text, and (line, reason) if reading stopped early."""
     decoder = json.JSONDecoder()
     objects: list[tuple[int, Any]] = []
     index, line, counted = 0, 1, 0
@@ -33,8 +33,8 @@ def json_objects(text: str) -> tuple[list[tuple[int, Any]], tuple[int, str] | No
 
 
 def read_objects(objects: list[tuple[int, Any]], file: str) -> Iterator[Benchmark | Skipped]:
-    """Yield the benchmarks of JSON values, lists of them included. Values of one unknown shape are refused once."""
-    refused: set[tuple[str, ...]] = set()
+    """Yield the benchmarks in JSON values and in lists of them. Values of an unknown shape are reported once."""
+    rejected: set[tuple[str, ...]] = set()
     pending = [(line, value) for line, value in reversed(objects)]
     while pending:
         line, value = pending.pop()
@@ -46,9 +46,9 @@ def read_objects(objects: list[tuple[int, Any]], file: str) -> Iterator[Benchmar
         read = _reader(value) if isinstance(value, dict) else None
         if read is not None:
             yield from read(value, location)
-        elif shape not in refused:
-            refused.add(shape)
-            yield _refused(value, shape, location)
+        elif shape not in rejected:
+            rejected.add(shape)
+            yield _rejected(value, shape, location)
 
 
 def _reader(value: Mapping[str, Any]) -> Any:
@@ -59,11 +59,11 @@ def _reader(value: Mapping[str, Any]) -> Any:
     return known_summary(value) or (serving_result if is_serving_result(value) else None)
 
 
-def _refused(value: Any, shape: tuple[str, ...], location: Location) -> Skipped:
+def _rejected(value: Any, shape: tuple[str, ...], location: Location) -> Skipped:
     if not isinstance(value, dict):
-        return Skipped(location, repr(value)[:60], "no result of a load client that is known")
-    why = "no result of a load client that is known"
+        return Skipped(location, repr(value)[:60], "not a result of a supported load client")
+    why = "not a result of a supported load client"
     lacks = missing(value)
     if lacks and len(lacks) < 3:  # of the three fields that a result has
-        why += f"; as one of vllm bench serve it lacks {', '.join(lacks)}"
+        why += f"; a result of vllm bench serve also has {', '.join(lacks)}"
     return Skipped(location, f"object with {', '.join(shape)}", why)

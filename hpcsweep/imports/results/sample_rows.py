@@ -1,4 +1,4 @@
-"""Convert a table of samples to the rows that the analysis and the store use."""
+"""Convert a sample table to the rows that the analysis and the store use."""
 
 from hpcsweep.analysis.rows import SampleRow
 from hpcsweep.imports.documents.model import SampleTable
@@ -6,7 +6,7 @@ from hpcsweep.imports.documents.numbers import Number
 
 
 def rows_of(table: SampleTable) -> tuple[SampleRow, ...]:
-    """Return the samples that have a time, as requests sent one after the other, which is how such tables are made."""
+    """Return the samples that have a time, as sequential requests, which is how such tables are made."""
     sent_s = 0.0
     rows: list[SampleRow] = []
     for sample in table.samples:

@@ -1,6 +1,6 @@
 """Read the JSON of `vllm bench serve` (0.6 and later), `benchmark_serving.py` and `sglang.bench_serving`.
 
-The shape decides: a duration, a throughput, counts of requests and tokens, and times that name their unit.
+Recognised by its shape: a duration, a throughput, counts of requests and tokens, and times with units.
 """
 
 import re
@@ -14,7 +14,7 @@ from hpcsweep.imports.documents.numbers import Number, number_of, stored
 from hpcsweep.imports.results.bench_sweep import folder_parameters
 from hpcsweep.load.drivers.vllm_result import DETAILS, detailed_requests
 
-UNKNOWN_TOOL = "not known (fields of vllm bench serve)"
+UNKNOWN_TOOL = "unknown (fields of vllm bench serve)"
 
 _COUNTS = {
     *("completed", "failed", "total_input_tokens", "total_output_tokens", "total_output_tokens_retokenized"),
@@ -44,11 +44,10 @@ _OTHERS = frozenset(
     ]
 )
 _TIME = re.compile(r"(?:mean|median|std|min|max|p\d{1,2}(?:\.\d+)?)_(?:ttft|tpot|itl|e2el|e2e_latency)")
-"""Infinity, NaN and whole numbers beyond any float are no figures."""
 
 _NAMES = ("label", "tag")
 _LITTLE = 0.25
-"""Share by which requests x latency / duration may differ from the concurrency, where it shows the unit of times."""
+"""Share by which requests x latency / duration may differ from the concurrency to determine the unit of times."""
 
 
 def is_serving_result(value: Mapping[str, Any]) -> bool:
@@ -57,7 +56,7 @@ def is_serving_result(value: Mapping[str, Any]) -> bool:
 
 
 def missing(value: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what an object lacks to be a result of a serving benchmark, in words."""
+    """Return the parts that an object lacks to be a result of a serving benchmark."""
     throughputs = {"request_throughput", "output_throughput", "total_token_throughput", "total_throughput"}
     lacks = [] if number_of(value.get("duration")) is not None else ["duration"]
     lacks += [] if any(number_of(value.get(name)) is not None for name in throughputs) else ["a throughput"]
@@ -66,7 +65,7 @@ def missing(value: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def serving_result(value: Mapping[str, Any], location: Location) -> Iterator[Benchmark | Skipped]:
-    """Yield the benchmark of a result, and what of it was not taken."""
+    """Yield the benchmark of a result, and what was not imported."""
     figures, skipped = _figures(value, location)
     settings = _settings(value)
     samples: tuple[SampleRow, ...] = ()
@@ -74,7 +73,7 @@ def serving_result(value: Mapping[str, Any], location: Location) -> Iterator[Ben
         try:
             samples = tuple(_samples(value))
         except (KeyError, TypeError, ValueError, IndexError) as exc:
-            skipped.append(Skipped(location, "details of single requests", f"they do not fit together: {exc!r}"))
+            skipped.append(Skipped(location, "details of single requests", f"inconsistent: {exc!r}"))
     _count_failures(value, figures, samples)
     parameters, workload = folder_parameters(PurePath(location.file).parent.name)
     repeat = value.get("run_number")
@@ -109,7 +108,7 @@ def _tool(value: Mapping[str, Any], figures: Mapping[str, Number]) -> str:
 
 
 def _figures(value: Mapping[str, Any], location: Location) -> tuple[dict[str, Number], list[Skipped]]:
-    """Return the figures, times in ms, and the times whose unit is not known."""
+    """Return the figures, with times in ms, and the times whose unit is unknown."""
     figures: dict[str, Number] = {}
     without_unit: dict[str, float] = {}
     for key, content in value.items():
@@ -129,12 +128,12 @@ def _figures(value: Mapping[str, Any], location: Location) -> tuple[dict[str, Nu
         for name, number in without_unit.items():
             figures.setdefault(f"{name}_ms", stored(1000 * number))
         return figures, []
-    why = "no key says whether they are in s or in ms, and concurrency and duration do not show it"
+    why = "the unit (s or ms) is not given, and concurrency and duration do not determine it"
     return figures, [Skipped(location, f"times {', '.join(without_unit)}", why)]
 
 
 def _in_seconds(value: Mapping[str, Any], times: Mapping[str, float]) -> bool:
-    """Return whether times are in seconds: then requests x latency / duration is the concurrency that was asked for."""
+    """Return whether times are in seconds: then requests x latency / duration is the requested concurrency."""
     e2e = times.get("mean_e2el", times.get("median_e2el"))
     requests, duration = number_of(value.get("completed")), number_of(value.get("duration"))
     asked = number_of(value.get("max_concurrency"))
@@ -154,7 +153,7 @@ def _settings(value: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _is_parameter(key: str, content: Any) -> bool:
-    """Return whether a key of a swept result was set by the sweep, and is none that every result has."""
+    """Return whether a key of a swept result was set by the sweep, rather than present in every result."""
     known = key in _SETTINGS or key in _OTHERS or key in _RENAMED or key in _COUNTS or key in _MEASURED
     plain = isinstance(content, (int, float, str, bool))
     measured = key.endswith("_ms") or "throughput" in key or key.startswith(("spec_decode", "max_", "peak_"))
@@ -162,7 +161,7 @@ def _is_parameter(key: str, content: Any) -> bool:
 
 
 def _count_failures(value: Mapping[str, Any], figures: dict[str, Number], samples: tuple[SampleRow, ...]) -> None:
-    """Complete the number of failed requests; a result without a successful one keeps no figure of speed."""
+    """Complete the number of failed requests, and drop all speeds of a result without a successful request."""
     completed, asked = figures.get("completed"), number_of(value.get("num_prompts"))
     if "failed" not in figures and completed is not None and asked is not None and asked > completed.value:
         failures = sum(sample.error is not None for sample in samples) if samples else asked - completed.value

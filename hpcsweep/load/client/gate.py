@@ -1,7 +1,7 @@
-"""A relay for other tools' clients to a server on a Unix socket: a TCP port on loopback that asks for the key.
+"""A relay from a TCP port on loopback to a server on a Unix socket, for load clients of other tools.
 
-Every user of the node can connect to that port. A connection is passed on only when its first request carries the key;
-what follows on it comes from the same client. The server does not see a request of anybody else.
+Every user of the node can connect to that port. The relay forwards a connection only when its first request has the API
+key; later requests on it come from the same client. So requests of other users never reach the server.
 """
 
 import asyncio
@@ -11,12 +11,12 @@ from types import TracebackType
 
 _HEAD_LIMIT_BYTES = 1 << 16
 _READ_BYTES = 1 << 16
-_FIRST_REQUEST_S = 10.0  # real: a stranger's open connections do not pile up
+_FIRST_REQUEST_S = 10.0  # real; limits the number of open connections of other users
 _REFUSED = b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class Gate:
-    """An open gate to `socket_path`, in a thread of its own, until the block that it manages has ended."""
+    """A context manager that runs the relay to `socket_path` in its own thread."""
 
     def __init__(self, socket_path: str, key: str) -> None:
         self._socket_path, self._key = socket_path, key
@@ -80,7 +80,7 @@ class Gate:
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass on what comes until the end, then say that it has ended."""
+    """Copy until the end of the stream, then signal the end to the other side."""
     while data := await reader.read(_READ_BYTES):
         writer.write(data)
         await writer.drain()

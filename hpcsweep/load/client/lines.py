@@ -1,8 +1,9 @@
-"""The lines that the load process writes on its standard output: JSON objects, one a line, whole or not at all."""
+"""Write the load process's standard output: one JSON object per line."""
 
 import json
 import os
 import stat
+from collections.abc import Mapping
 from typing import Any
 
 try:
@@ -12,12 +13,12 @@ except ImportError:  # the extra `fast` is not installed
 
 
 def dumps(value: Any) -> bytes:
-    """Compact JSON."""
+    """Return compact JSON."""
     return orjson.dumps(value) if orjson is not None else json.dumps(value, separators=(",", ":")).encode()
 
 
 class LineWriter:
-    """Collects lines and writes them when told, without ever waiting for a slow reader before `close`."""
+    """Collects lines and writes them on `flush`. Waits for a slow reader only in `close`."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -25,17 +26,17 @@ class LineWriter:
         if stat.S_ISFIFO(os.fstat(fd).st_mode):
             os.set_blocking(fd, False)
 
-    def add(self, record: dict[str, Any]) -> None:
-        """Keep one record for the next `flush`."""
+    def add(self, record: Mapping[str, object]) -> None:
+        """Add one record for the next `flush`."""
         self._pending += dumps(record)
         self._pending += b"\n"
 
     def add_lines(self, lines: bytes) -> None:
-        """Keep whole lines for the next `flush`."""
+        """Add complete lines for the next `flush`."""
         self._pending += lines
 
     def flush(self) -> None:
-        """Write what the reader takes now; the rest stays for the next time. Raises BrokenPipeError."""
+        """Write what the reader accepts now and keep the rest. Raises BrokenPipeError."""
         try:
             while self._pending:
                 del self._pending[: os.write(self._fd, self._pending)]
@@ -43,6 +44,6 @@ class LineWriter:
             pass
 
     def close(self) -> None:
-        """Write all that is left, however long the reader takes. Raises BrokenPipeError."""
+        """Write everything that is left, waiting for the reader. Raises BrokenPipeError."""
         os.set_blocking(self._fd, True)
         self.flush()

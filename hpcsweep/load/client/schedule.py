@@ -1,7 +1,7 @@
-"""What the sending processes are given: settings, and every request ready to be sent, in one anonymous file.
+"""The schedule of a workload: settings and all requests ready to be sent, in one anonymous file in memory.
 
-The file lies in memory and is handed over by its descriptor. It begins with the length of a JSON header; the bodies
-of the requests follow. The API key is not in it.
+The sending processes inherit its descriptor. The file has the length of a JSON header, the header, and the bodies of
+the requests. It does not contain the API key.
 """
 
 import json
@@ -16,13 +16,13 @@ _PREFIX_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class ScheduledRequest:
-    """One request. `due_s`: real seconds after the clock starts; `body_at`, `body_bytes`: where its JSON lies."""
+    """One request. `due_s`: real seconds after the start. `body_at`, `body_bytes`: offset and size of its JSON."""
 
     sample: str
     index: int
     due_s: float
     max_tokens: int | None
-    prompt_tokens: int | None  # as the dataset says; None: not known
+    prompt_tokens: int | None  # as stated by the dataset; None: unknown
     body_at: int
     body_bytes: int
     warmup: bool = False
@@ -31,7 +31,7 @@ class ScheduledRequest:
 
 @dataclass(frozen=True)
 class Schedule:
-    """One workload, ready to be sent. Timeouts are real seconds; `scale` is the attempt's (see `Clock`)."""
+    """One workload, ready to be sent. Timeouts are real seconds; `scale`: see `Clock`."""
 
     workload: str
     repeat: int
@@ -52,12 +52,12 @@ class Schedule:
 
     @property
     def closed_loop(self) -> bool:
-        """No request has a time of its own at which it is due: each waits for a free slot."""
+        """Return whether every request waits for a free slot, and none has a due time of its own."""
         return self.max_concurrency is not None and not any(item.due_s for item in self.items)
 
 
 def write_schedule(schedule: Schedule, bodies: Iterable[bytes]) -> int:
-    """Descriptor of the file, open and inheritable. `bodies` in the order in which `body_at` counts."""
+    """Write the file and return its open, inheritable descriptor. `bodies`: in the order of `body_at`."""
     values = {each.name: getattr(schedule, each.name) for each in fields(schedule)}
     names = [each.name for each in fields(ScheduledRequest)]
     rows = [[getattr(item, name) for name in names] for item in schedule.items]
@@ -73,7 +73,7 @@ def write_schedule(schedule: Schedule, bodies: Iterable[bytes]) -> int:
 
 
 class ScheduleFile:
-    """The schedule and its bodies, read from the descriptor."""
+    """A schedule and its bodies, read from a descriptor."""
 
     def __init__(self, fd: int) -> None:
         header_bytes = int(os.pread(fd, _PREFIX_BYTES, 0))
@@ -82,5 +82,5 @@ class ScheduleFile:
         self._fd, self._bodies_at = fd, _PREFIX_BYTES + header_bytes
 
     def body(self, item: ScheduledRequest) -> bytes:
-        """JSON of one request."""
+        """Return the JSON of one request."""
         return os.pread(self._fd, item.body_bytes, self._bodies_at + item.body_at)

@@ -1,8 +1,8 @@
-"""The sending loop of one process: connections, requests when they are due, answers as they come, budgets.
+"""The send loop of one process: connections, due requests, responses and budgets.
 
-It waits on epoll itself: asyncio's transports hide both the moment at which the kernel takes the last byte of a
-request and the kernel's own stamp of what it received, and calling a reader for every event costs more than the loop
-here. Times are monotonic nanoseconds, real ones; `Recorder` turns them into the attempt's.
+It uses epoll directly: asyncio's transports hide when the kernel takes the last byte of a request and the kernel's
+timestamps of received data, and a callback per event costs more than this loop. Times are real monotonic nanoseconds;
+`Recorder` converts them to the attempt's clock.
 """
 
 import select
@@ -10,29 +10,30 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
 
+from hpcsweep.events.load_lines import SampleLine, TrafficLine
 from hpcsweep.load.client.figures import SelfMeasurement
 from hpcsweep.load.client.record import Recorder, Tally
 from hpcsweep.load.client.schedule import Schedule, ScheduledRequest, ScheduleFile
 from hpcsweep.load.wire.answer import Failure
 from hpcsweep.load.wire.connection import CONTROL_BYTES, READ_BYTES, Address, ServerConnection
 from hpcsweep.load.wire.http1 import request_head
-from hpcsweep.load.wire.pool import IN, OUT, Pool
+from hpcsweep.load.wire.pool import IN, OUT, ConnectionPool
+from hpcsweep.spec.phases import ErrorCause
 
 _OPENING_AT_ONCE = 64  # below the listen backlog of any server
 _CONNECT_S = 30.0
-_SENDSIN_A_ROW = 16  # then what has come is read, so that a burst of requests does not delay it
-_EVENTS = 64  # dealt with in one go
+_SENDS_IN_A_ROW = 16  # then responses are read, so that a burst of requests does not delay them
+_EVENTS = 64  # per call of epoll
 _MUCH_BYTES = 4096
-_READS_KEPT = 5  # of one answer, until they are looked at: more makes longer bursts, in which others wait for a core
+_PENDING_READS = 5  # of one response before they are parsed; more makes longer bursts that delay other processes
 _TICK_S, _TICK_LEAST_S = 0.1, 0.001  # a tenth of the shortest budget, within these
-_FINE_S = 0.02  # a wait shorter than this is timed to the microsecond; epoll alone rounds up to a millisecond
+_FINE_S = 0.02  # shorter waits are timed to the microsecond; epoll rounds up to a millisecond
 _NS = 1_000_000_000
-_TRAFFIC_NS = _NS // 4  # between two records of what is in flight
+_TRAFFIC_NS = _NS // 4  # between two traffic records
 _RACE_NS = 1 * _NS
-"""A server that closed an idle connection had done so when the request went out, or soon after: its FIN was on the way.
-Whoever closes later than this has had the request, and dropped it."""
+"""A server that closes an idle connection does so before the request is sent, or at most this long after. A server that
+closes later has received the request and dropped it."""
 
 
 def _address(schedule: Schedule) -> Address:
@@ -43,15 +44,15 @@ def _address(schedule: Schedule) -> Address:
 
 
 class Client:
-    """Sends `items` of a schedule and reports each with `report`, a record of the kind `sample`.
+    """Sends items of a schedule and calls `report` with a record of the kind `sample` for each, and of the traffic.
 
-    `flush` is called at least ten times a second, and never keeps the loop waiting.
+    `flush` is called at least ten times per second and must not block.
     """
 
     def __init__(
         self,
         file: ScheduleFile,
-        report: Callable[[dict[str, Any]], None],
+        report: Callable[[SampleLine | TrafficLine], None],
         flush: Callable[[], None],
         *,
         api_key: str | None,
@@ -61,11 +62,11 @@ class Client:
         self._schedule, self._recorder = file.schedule, Recorder(file.schedule)
         self._api_key = api_key
         self._limit = max_concurrency
-        self._slots: deque[int] | None = None  # when each free one became free; None: no limit
+        self._slots: deque[int] | None = None  # when each free slot became free; None: no limit
         self._offset_ns = 0
         self._busy = 0
         self._stopped = False
-        self._pool = Pool(_address(self._schedule))
+        self._pool = ConnectionPool(_address(self._schedule))
         name = f"[{self._schedule.host}]" if ":" in self._schedule.host else self._schedule.host
         self._host = f"{name}:{self._schedule.port}"
         shortest_s = min(self._schedule.request_timeout_s, self._schedule.token_timeout_s)
@@ -76,11 +77,11 @@ class Client:
         self.tally = Tally()
 
     def stop(self) -> None:
-        """Send nothing more and give up what is under way; `run` then returns soon. May be called by a signal."""
+        """Send nothing more and abort the requests in flight, so that `run` returns soon. Safe in a signal handler."""
         self._stopped = True
 
     def connect(self, count: int) -> None:
-        """Open `count` connections before any clock starts. Those that fail are tried again when they are needed."""
+        """Open `count` connections before the clock starts. Failed ones are retried when they are needed."""
         deadline_ns = time.monotonic_ns() + int(_CONNECT_S * _NS)
         wanted = count
         while (wanted or self._pool.connecting()) and not self._stopped and time.monotonic_ns() < deadline_ns:
@@ -95,14 +96,14 @@ class Client:
             self._poll(0.1, fine=False)
 
     def run(self, items: Iterable[ScheduledRequest], start_ns: int) -> None:
-        """Send all items, each `due_s` after `start_ns` at the earliest, and return when every one has ended."""
+        """Send all items, each at the earliest `due_s` after `start_ns`, and return when all have ended."""
         waiting = deque((start_ns + int(item.due_s * _NS), item) for item in items)
         slots = self._slots = None if self._limit is None else deque([start_ns] * self._limit)
         next_tick_ns = start_ns
         while (waiting or self._busy) and not self._stopped:
             now_ns = time.monotonic_ns()
             sent = 0
-            while waiting and sent < _SENDSIN_A_ROW and (slots is None or slots) and waiting[0][0] <= now_ns:
+            while waiting and sent < _SENDS_IN_A_ROW and (slots is None or slots) and waiting[0][0] <= now_ns:
                 due_ns, item = waiting.popleft()
                 self._start(item, due_ns if slots is None else max(due_ns, slots.popleft()))
                 sent += 1
@@ -113,18 +114,18 @@ class Client:
             if waiting and (slots is None or slots):
                 fine = waiting[0][0] < until_ns
                 until_ns = min(until_ns, waiting[0][0])
-            wait_ns = 0 if sent == _SENDSIN_A_ROW else until_ns - time.monotonic_ns()
+            wait_ns = 0 if sent == _SENDS_IN_A_ROW else until_ns - time.monotonic_ns()
             self._poll(max(0, wait_ns) / _NS, fine=fine)
         if self._stopped:
             for connection in self._pool.busy():
-                self._give_up(connection, "aborted", "told to stop")
+                self._give_up(connection, ErrorCause.ABORTED, "the load was stopped")
 
     def close(self) -> None:
         """Close all connections."""
         self._pool.close()
 
     def _poll(self, wait_s: float, *, fine: bool) -> None:
-        """Wait for at most `wait_s`, and deal with what has come. `fine`: time a short wait to the microsecond."""
+        """Wait at most `wait_s` and process what has arrived. `fine`: time a short wait to the microsecond."""
         if fine and 0.0 < wait_s < _FINE_S:
             select.select([self._pool.epoll], [], [], wait_s)
             wait_s = 0.0
@@ -133,9 +134,9 @@ class Client:
             return
         begun_ns = time.monotonic_ns()
         self._offset_ns = begun_ns - time.time_ns()
-        of = self._pool.open.get
+        connection_of = self._pool.open.get
         for fd, mask in events:
-            connection = of(fd)
+            connection = connection_of(fd)
             if connection is None:
                 continue
             try:
@@ -146,9 +147,9 @@ class Client:
                     reads.append(got)
                     data = got[0]
                     size = len(data)
-                    # the end of a chunked body, a piece of such an end, the end of the connection; or much to keep
-                    if data[-4:] == b"\r\n\r\n" or size < 5 or size > _MUCH_BYTES or len(reads) == _READS_KEPT:
-                        self._look(connection)
+                    # perhaps the end of a chunked body, or of the connection; or many pending bytes
+                    if data[-4:] == b"\r\n\r\n" or size < 5 or size > _MUCH_BYTES or len(reads) == _PENDING_READS:
+                        self._process(connection)
                     continue
                 if mask != IN or connection.connecting:
                     self._writable(connection)
@@ -173,15 +174,15 @@ class Client:
     def _readable(self, connection: ServerConnection) -> None:
         got = connection.recvmsg(READ_BYTES, CONTROL_BYTES)
         connection.last_ns = time.monotonic_ns()
-        if connection.item is None:  # idle: closed by the server, or noise that nobody asked for
+        if connection.item is None:  # idle: closed by the server, or unexpected data
             self._pool.drop(connection)
         elif not got[0] and not connection.reader.begun:
             self._broken(connection, None)
         else:
             connection.reads.append(got)
-            self._look(connection)
+            self._process(connection)
 
-    def _look(self, connection: ServerConnection) -> None:
+    def _process(self, connection: ServerConnection) -> None:
         try:
             if connection.process_reads(self._offset_ns):
                 self._succeed(connection)
@@ -194,11 +195,11 @@ class Client:
         self._put(item, request_head(self._host, self._schedule.path, len(body), self._api_key) + body, eligible_ns)
 
     def _put(self, item: ScheduledRequest, request: bytes, eligible_ns: int, *, again: bool = False) -> None:
-        """Send on an idle connection, or on a new one. `again`: on a new one, since an idle one was closed."""
+        """Send on an idle or new connection. `again`: on a new one, because the server closed an idle one."""
         try:
             connection = self._pool.new() if again else self._pool.take()
         except OSError as exc:
-            self._ended(item, None, Failure("connect", str(exc)))
+            self._ended(item, None, Failure(ErrorCause.CONNECT, str(exc)))
             return
         connection.begin(item, request, eligible_ns)
         if connection.connecting:
@@ -209,51 +210,53 @@ class Client:
             self._broken(connection, exc)
 
     def _send(self, connection: ServerConnection) -> None:
-        whole = connection.send()
-        self._pool.watch_output(connection, not whole)
-        if whole and self.tally.first_sent_ns is None:
+        complete = connection.send()
+        self._pool.watch_output(connection, not complete)
+        if complete and self.tally.first_sent_ns is None:
             self.tally.first_sent_ns = connection.sent_ns
 
     def _broken(self, connection: ServerConnection, exc: OSError | None) -> None:
-        """The connection ended without an answer, or within one."""
+        """Handle a connection that ended before its response was complete."""
         item = connection.item
         if item is not None and exc is not None and not connection.connecting:
-            if connection.keep_last_words():
-                self._look(connection)
+            if connection.read_rest():
+                self._process(connection)
             if connection.item is None:
                 return
-        race = connection.rested and time.monotonic_ns() - connection.send_called_ns < _RACE_NS
+        race = connection.was_idle and time.monotonic_ns() - connection.send_called_ns < _RACE_NS
         if item is None:
             self._pool.drop(connection)
         elif race and not connection.reader.begun:
-            # the server may close an idle connection at any time; what was sent just then it never saw
+            # the server closed an idle connection and never received the request
             self._pool.drop(connection)
             self.measured.reconnects += 1
             self._put(item, connection.request, connection.eligible_ns, again=True)
         else:
-            cause = "connect" if connection.connecting else "cut"
-            self._give_up(connection, cause, str(exc or "closed before the answer began"))
+            cause = ErrorCause.CONNECT if connection.connecting else ErrorCause.CUT
+            self._give_up(connection, cause, str(exc or "closed before the response started"))
 
     def _tick(self, now_ns: int) -> None:
-        """Budgets, and what has been reported goes out."""
+        """Enforce the budgets, report the traffic and flush."""
         request_ns = int(self._schedule.request_timeout_s * _NS)
         token_ns = int(self._schedule.token_timeout_s * _NS)
         for connection in self._pool.busy():
             if connection.connecting and now_ns - connection.begun_ns > _CONNECT_S * _NS:
-                self._give_up(connection, "connect", f"no connection within {_CONNECT_S:.0f} s")
+                self._give_up(connection, ErrorCause.CONNECT, f"no connection within {_CONNECT_S:.0f} s")
             elif now_ns - (connection.sent_ns or connection.begun_ns) > request_ns:
-                self._give_up(connection, "request_timeout", f"not whole after {self._told(request_ns)}")
+                self._give_up(
+                    connection, ErrorCause.REQUEST_TIMEOUT, f"not complete after {self._attempt_time(request_ns)}"
+                )
             elif connection.last_ns and now_ns - connection.last_ns > token_ns:
                 if connection.reads:
-                    self._look(connection)
+                    self._process(connection)
                 if connection.item is not None and connection.answer.stamps:
                     silent_ns = now_ns - connection.last_ns
-                    self._give_up(connection, "token_timeout", f"nothing for {self._told(silent_ns)}")
+                    self._give_up(connection, ErrorCause.TOKEN_TIMEOUT, f"no data for {self._attempt_time(silent_ns)}")
         self._report_traffic(now_ns)
         self._flush()
 
     def _report_traffic(self, now_ns: int) -> None:
-        """Report what is in flight, where it has changed: the agent's evidence that the server works on something."""
+        """Report the requests in flight if they changed. The agent uses this to detect progress."""
         if now_ns - self._traffic_at_ns < _TRAFFIC_NS:
             return
         busy = list(self._pool.busy())
@@ -264,23 +267,23 @@ class Client:
             self._traffic, self._traffic_at_ns = traffic, now_ns
             self._report(self._recorder.traffic(*traffic))
 
-    def _told(self, duration_ns: int) -> str:
+    def _attempt_time(self, duration_ns: int) -> str:
         return f"{duration_ns / _NS * self._schedule.scale:.1f} s"
 
-    def _give_up(self, connection: ServerConnection, cause: str, detail: str) -> None:
-        """End a request that the server has not ended, unless what came so far ends it."""
+    def _give_up(self, connection: ServerConnection, cause: ErrorCause, detail: str) -> None:
+        """End a request that the server has not ended, unless the pending reads complete it."""
         if connection.reads:
-            self._look(connection)
+            self._process(connection)
         if connection.item is None:
             return
-        if connection.answer.done:  # only the end of HTTP's framing is missing
+        if connection.answer.done:  # only the end of the HTTP framing is missing
             connection.reader.keep_alive = False
             self._succeed(connection)
         else:
             self._fail(connection, Failure(cause, f"{detail}, {len(connection.answer.stamps)} chunks"))
 
     def _succeed(self, connection: ServerConnection) -> None:
-        """The answer has ended: it is a success when it is a good one."""
+        """Record a response that has ended as a success, or as a failure if it is not valid."""
         item = connection.item
         if item is None:
             return
@@ -304,7 +307,7 @@ class Client:
             connection.item = None
 
     def _ended(self, item: ScheduledRequest, connection: ServerConnection | None, failure: Failure | None) -> None:
-        """The request has ended: its slot is free, its record goes out."""
+        """Free the slot of a request that has ended, and report its record."""
         now_ns = time.monotonic_ns()
         self._busy -= 1
         if self._slots is not None:

@@ -1,7 +1,7 @@
-"""The sending process: `python -m hpcsweep.load.client.sender FD` sends the schedule that lies behind a descriptor.
+"""The sending process: `python -m hpcsweep.load.client.sender FD` sends the schedule of a file descriptor.
 
-It imports nothing but small modules: what it needs to start is paid before the first request. With several
-processes, it forks them, starts their clocks together, and passes their lines on.
+It imports small modules only, to start fast. With several sending processes it forks them, starts them at the same
+time, and forwards their lines.
 """
 
 import gc
@@ -18,6 +18,7 @@ from dataclasses import asdict
 from types import FrameType
 from typing import Any
 
+from hpcsweep.events.load_lines import WorkloadEndedLine, WorkloadStartedLine, warning_line
 from hpcsweep.load.client.figures import SelfMeasurement, client_warnings, merged
 from hpcsweep.load.client.lines import LineWriter
 from hpcsweep.load.client.record import Tally
@@ -25,11 +26,11 @@ from hpcsweep.load.client.schedule import API_KEY_VARIABLE, Schedule, ScheduledR
 from hpcsweep.load.client.send_loop import Client
 
 _READY, _RESULT = b'{"kind":"ready"', b'{"kind":"result"'
-_START_DELAY_NS = 20_000_000  # enough for every process to have read the common start
+_START_DELAY_NS = 20_000_000  # enough for every process to read the common start
 
 
 def main(argv: list[str]) -> int:
-    """Send everything, write the lines on standard output; 0 also when it was told to stop."""
+    """Send everything and write the lines to standard output. Return 0, also after SIGTERM."""
     file = ScheduleFile(int(argv[0]))
     schedule = file.schedule
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -37,10 +38,17 @@ def main(argv: list[str]) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     out = LineWriter(sys.stdout.fileno())
     for message in schedule.warnings:
-        out.add({"kind": "warning", "message": message})
+        out.add(warning_line(message))
     measured = [item for item in schedule.items if not item.warmup]
-    started = {"workload": schedule.workload, "repeat": schedule.repeat, "samples_total": len(measured)}
-    out.add({"kind": "workload_started", **started, "client": "builtin"})
+    started: WorkloadStartedLine = {
+        "kind": "workload_started",
+        "workload": schedule.workload,
+        "repeat": schedule.repeat,
+        "samples_total": len(measured),
+        "client": "builtin",
+        "closed_loop": schedule.closed_loop,
+    }
+    out.add(started)
     out.flush()
     try:
         if schedule.processes == 1:
@@ -49,14 +57,14 @@ def main(argv: list[str]) -> int:
             results = _send_by_several(file, out)
         out.add(_ended(schedule, results, len(measured)))
         out.close()
-    except BrokenPipeError:  # nobody reads any more: there is nothing left to measure for
+    except BrokenPipeError:  # the agent has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
 
 
 def _send(file: ScheduleFile, process: int, out: LineWriter, start: Callable[[], int]) -> dict[str, Any]:
-    """Send this process's share. `start` waits until all are ready and gives the common start, monotonic ns."""
+    """Send the share of this process. `start` waits until all are ready and returns the common start, monotonic ns."""
     schedule = file.schedule
     share = schedule.items[process :: schedule.processes]
     limit = schedule.max_concurrency
@@ -67,13 +75,13 @@ def _send(file: ScheduleFile, process: int, out: LineWriter, start: Callable[[],
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     warmups = [item for item in share if item.warmup]
     measured = [item for item in share if not item.warmup]
-    gc.freeze()  # nothing here makes cycles: looking for them would only cost time in the middle of a measurement
+    gc.freeze()  # no reference cycles are created; a collection would delay requests
     gc.disable()
     client.connect(_connections(schedule, measured, limit))
     if warmups:
         client.run(warmups, time.monotonic_ns())
         if client.tally.failures:
-            out.add({"kind": "warning", "message": f"warm-up requests failed: {client.tally.failures}"})
+            out.add(warning_line(f"warm-up requests failed: {client.tally.failures}"))
         client.tally, client.measured = Tally(), SelfMeasurement()
     start_ns = start()
     client.measured.begin()
@@ -84,13 +92,13 @@ def _send(file: ScheduleFile, process: int, out: LineWriter, start: Callable[[],
 
 
 def _connections(schedule: Schedule, items: list[ScheduledRequest], limit: int | None) -> int:
-    """Connections opened before the clock starts: as many as will be busy at once, as far as that is known."""
+    """Return how many connections to open before the start: the expected number in flight."""
     at_once = sum(1 for item in items if item.due_s == 0.0)
     return min(len(items), limit if limit is not None else max(at_once, 64))
 
 
-def _ended(schedule: Schedule, results: list[dict[str, Any]], samples: int) -> dict[str, Any]:
-    """The record `workload_ended` of all processes together; their warm-up requests are not in it."""
+def _ended(schedule: Schedule, results: list[dict[str, Any]], samples: int) -> WorkloadEndedLine:
+    """Return the record `workload_ended` of all processes together, without their warm-up requests."""
     tallies = [result["tally"] for result in results]
     failures: dict[str, int] = {}
     for tally in tallies:
@@ -103,7 +111,9 @@ def _ended(schedule: Schedule, results: list[dict[str, Any]], samples: int) -> d
     warnings = client_warnings(figures, schedule.scale, closed_loop=schedule.closed_loop)
     missing = schedule.processes - len(results)
     if missing:
-        warnings.append(f"client_died: {missing} of {schedule.processes} sending processes; their samples are lost")
+        warnings.append(
+            f"client_died: {missing} of {schedule.processes} sending processes died; their samples are lost"
+        )
     completed = sum(tally["completed"] for tally in tallies)
     if completed + sum(failures.values()) < samples and not missing:
         warnings.append(f"stopped: {samples - completed - sum(failures.values())} requests were not sent")
@@ -121,15 +131,15 @@ def _ended(schedule: Schedule, results: list[dict[str, Any]], samples: int) -> d
 
 
 def _send_by_several(file: ScheduleFile, out: LineWriter) -> list[dict[str, Any]]:
-    """Fork the senders, start them together, pass their lines on; their results, in no order."""
+    """Fork the senders, start them together and forward their lines. Return their results in any order."""
     children = [_fork(file, process) for process in range(file.schedule.processes)]
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
+    def forward(number: int, frame: FrameType | None) -> None:
         for child in children:
             if child.alive:
                 os.kill(child.pid, number)
 
-    signal.signal(signal.SIGTERM, pass_on)
+    signal.signal(signal.SIGTERM, forward)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     selector = selectors.DefaultSelector()
     for child in children:
@@ -159,17 +169,17 @@ def _send_by_several(file: ScheduleFile, out: LineWriter) -> list[dict[str, Any]
 
 
 class _Child:
-    """A forked sender, as its parent sees it. `alive` until its end of the pipe is closed."""
+    """A forked sender in its parent. `alive`: its end of the pipe is open."""
 
     def __init__(self, pid: int, lines_fd: int, go_fd: int) -> None:
         self.pid, self.lines_fd, self._go_fd = pid, lines_fd, go_fd
         self.ready, self.alive = False, True
-        self._torn = b""
+        self._incomplete = b""
 
     def read_lines(self) -> list[bytes]:
         data = os.read(self.lines_fd, 1 << 18)
         self.alive = bool(data)
-        *lines, self._torn = (self._torn + data).split(b"\n")
+        *lines, self._incomplete = (self._incomplete + data).split(b"\n")
         return lines
 
     def go(self, start_ns: int) -> None:
@@ -181,7 +191,7 @@ class _Child:
         os.close(self._go_fd)
         code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         if code:
-            out.add({"kind": "warning", "message": f"a sending process ended with {code}; its samples are lost"})
+            out.add(warning_line(f"a sending process exited with {code}; its samples are lost"))
 
 
 def _fork(file: ScheduleFile, process: int) -> _Child:
@@ -201,15 +211,15 @@ def _fork(file: ScheduleFile, process: int) -> _Child:
         def start() -> int:
             out.add({"kind": "ready"})
             out.flush()
-            told = os.read(go_read, 8)
-            return int(struct.unpack("q", told)[0]) if told else time.monotonic_ns()
+            data = os.read(go_read, 8)
+            return int(struct.unpack("q", data)[0]) if data else time.monotonic_ns()
 
         result = _send(file, process, out, start)
         out.add({"kind": "result", **result})
         out.close()
         code = 0
     except BrokenPipeError:
-        pass  # the parent is gone: nobody reads any more
+        pass  # the parent has exited
     finally:
         os._exit(code)
 

@@ -1,1 +1,1 @@
-"""Datasets: one kind of prompts a file."""
+"""Dataset kinds, one per module."""

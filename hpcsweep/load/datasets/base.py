@@ -1,4 +1,4 @@
-"""What a dataset is: options that it checks itself, facts for the login side, requests for the node."""
+"""The contract of a dataset: its options, its facts on the login node, and its requests on a compute node."""
 
 import hashlib
 import warnings
@@ -17,10 +17,10 @@ from hpcsweep.spec.workload import DatasetFacts
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """One prompt. Either `prompt` or `messages` is given; the endpoint decides which form is sent.
+    """One request of a dataset, with either `prompt` or `messages`.
 
-    `prompt_tokens` None: nobody counted. `max_tokens` None: the server's own limit. `due_s`: seconds after the
-    start, from a trace; None: the workload's arrival decides.
+    `prompt_tokens` None: not counted. `max_tokens` None: the server's limit. `due_s`: seconds after the start of the
+    workload, from a trace; None: the workload's `arrival` applies.
     """
 
     sample: str
@@ -32,63 +32,64 @@ class SampleRequest:
 
 
 class Tokenizer(Protocol):
-    """What a dataset needs of the model's tokenizer; special tokens of a chat template are not counted."""
+    """The interface of the model's tokenizer. Special tokens of a chat template are not counted."""
 
     def encode(self, text: str) -> list[int]:
-        """Ids of `text`, with what the tokenizer itself puts around a text."""
+        """Return the ids of `text`, including the special tokens that the tokenizer adds."""
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of `ids`."""
+        """Return the text of `ids`."""
         ...
 
     def piece(self, token: int) -> str | None:
-        """The token as the vocabulary writes it; None for a special one."""
+        """Return the token as written in the vocabulary; None: a special token."""
         ...
 
     @property
     def vocabulary(self) -> int:
-        """Number of ids."""
+        """Return the number of ids."""
         ...
 
 
 class DatasetWarning(UserWarning):
-    """Something about a dataset that a person should know, and that does not end anything."""
+    """A problem of a dataset that does not end the run. It becomes a warning of the run."""
 
 
 class FileOptions(Model):
-    """Options of a dataset that lies in one file."""
+    """Options of a dataset that is one file."""
 
-    path: str = Field(description="the file; relative to the experiment file")
+    path: str = Field(description="path of the file, relative to the experiment file")
 
 
 class Dataset(Protocol):
-    """One kind of dataset: a file of this package, or a plugin's."""
+    """A dataset kind. Plugins are classes of this form; `name` equals the name of their entry point."""
 
-    kind: ClassVar[str]
+    name: ClassVar[str]
     options_model: ClassVar[type[Model]]
     needs_tokenizer: ClassVar[bool]
 
     def facts(self, options: Any, base_dir: Path, completion_tokens: int | None) -> DatasetFacts:
-        """What is known before anything is queued. `completion_tokens`: the workload's own; None: the samples'.
+        """Return facts for the checks before submission. Runs on the login node.
 
-        Raises DatasetError when data is missing or damaged.
+        `completion_tokens`: the limit of the workload; None: that of each sample. An optional parameter `count` is the
+        number of requests that are sent; None: all. Raises DatasetError when data is missing or corrupt.
         """
         ...
 
     def requests(
         self, options: Any, data_files: Sequence[Path], tokenizer: Tokenizer | None, count: int, seed: int
     ) -> list[SampleRequest]:
-        """At most `count` requests, the same for the same arguments, fewer only when the dataset has no more.
+        """Return `count` requests, or fewer when the dataset has fewer. Runs on a compute node.
 
-        `data_files`: those of the facts, in their order. What a person should know besides is given by
-        `warnings.warn`, and becomes a warning of the run. Raises DatasetError.
+        The result depends on the arguments only. `data_files`: the files of the facts, in their order. Problems are
+        reported with `warnings.warn(..., DatasetWarning)`. Raises DatasetError.
         """
         ...
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal digest of a file's content. Raises DatasetError when it cannot be read."""
+    """Return the hexadecimal digest of a file's content. Raises DatasetError when it cannot be read."""
     digest = hashlib.sha256()
     try:
         with open_regular(path, follow=True) as file:
@@ -96,37 +97,40 @@ def sha256(path: Path) -> str:
                 digest.update(block)
     except OSError as exc:
         raise DatasetError(
-            f"{path}: {exc.strerror}", hint="`hpcsweep data fetch URL --to FOLDER` gets a data file"
+            f"cannot read {path}: {exc.strerror}",
+            code="data_unreadable",
+            hint="`hpcsweep data fetch URL --to FOLDER` downloads a data file",
         ) from exc
     return digest.hexdigest()
 
 
 def check_files(files: dict[str, str]) -> list[Path]:
-    """The paths of `files` (path -> sha256), each with the content that it had when it was submitted."""
+    """Return the paths of `files` (path -> sha256). Raises DatasetError when a file has changed since submission."""
     paths = []
     for name, expected in files.items():
         path = Path(name)
-        found = sha256(path)
-        if found != expected:
+        digest = sha256(path)
+        if digest != expected:
             raise DatasetError(
-                f"{path}: the file is not the one that was submitted",
-                detail=f"sha256 {found}, submitted with {expected}",
-                hint="submit the sweep again, or put the old file back",
+                f"{path} has changed since submission",
+                code="data_changed",
+                detail=f"sha256 {digest}, at submission {expected}",
+                hint="submit the sweep again, or restore the file",
             )
         paths.append(path)
     return paths
 
 
 def warn_counts(message: str) -> None:
-    """Say that token counts are no counts; what the server counted is recorded all the same."""
+    """Warn that token counts are estimates. The server's counts are recorded in any case."""
     warnings.warn(f"{message}, without the model's tokenizer", DatasetWarning, stacklevel=3)
 
 
 def count_tokens(text: str, tokenizer: Tokenizer | None) -> int:
-    """Tokens of `text`; without a tokenizer an estimate."""
+    """Return the tokens of `text`, estimated without a tokenizer."""
     return estimate_tokens(len(text)) if tokenizer is None else len(tokenizer.encode(text))
 
 
 def estimate_tokens(characters: int) -> int:
-    """Tokens of a text that nobody has tokenized: four characters each, the usual rate of English."""
+    """Return an estimate of the tokens of a text: four characters each, the usual rate of English."""
     return max(1, -(-characters // 4))

@@ -1,7 +1,7 @@
-"""`random`: random text of stated lengths, as `vllm bench serve --dataset-name random` draws them.
+"""`random`: random text of given lengths, drawn as by `vllm bench serve --dataset-name random`.
 
 Lengths are uniform in [floor(len x (1 - ratio)), ceil(len x (1 + ratio))]. With the model's tokenizer every prompt has
-exactly the tokens that were drawn, special tokens included; what the server counted is recorded with each sample.
+exactly the number of tokens drawn, including special tokens. The server's count is recorded with each sample.
 """
 
 import math
@@ -19,20 +19,20 @@ from hpcsweep.spec.workload import DatasetFacts
 
 
 class RangeRatio(Model):
-    """Half the width of a range of lengths, as a share of its middle."""
+    """Half the width of the range of lengths, as a fraction of its centre."""
 
     input: float = Field(0.0, ge=0, lt=1)
     output: float = Field(0.0, ge=0, lt=1)
 
 
 class RandomOptions(Model):
-    """Options of `kind: random`, in vLLM's words."""
+    """Options of `kind: random`, with the names of vLLM."""
 
     input_len: Tokens = Field(1024, ge=1, description="tokens of a prompt, without the prefix")
-    output_len: Tokens = Field(128, ge=1, description="tokens of an answer")
+    output_len: Tokens = Field(128, ge=1, description="tokens of a response")
     range_ratio: RangeRatio = Field(RangeRatio(), description="one number for both, or {input: ..., output: ...}")
-    prefix_len: Tokens = Field(0, ge=0, description="tokens that all prompts begin with")
-    requests: int = Field(100, ge=1, description="how many, when the workload does not say num_requests")
+    prefix_len: Tokens = Field(0, ge=0, description="tokens of a prefix that all prompts share")
+    requests: int = Field(100, ge=1, description="number of requests if the workload has no num_requests")
 
     @field_validator("range_ratio", mode="before")
     @classmethod
@@ -43,12 +43,12 @@ class RandomOptions(Model):
 class RandomDataset:
     """Random text."""
 
-    kind: ClassVar[str] = "random"
+    name: ClassVar[str] = "random"
     options_model: ClassVar[type[Model]] = RandomOptions
     needs_tokenizer: ClassVar[bool] = True
 
     def facts(self, options: RandomOptions, base_dir: Path, completion_tokens: int | None) -> DatasetFacts:
-        """The longest prompt and answer that can be drawn; a chat template comes on top."""
+        """Return the longest prompt and response that can be drawn, without a chat template."""
         return DatasetFacts(
             requests=options.requests,
             prompt_tokens_max=options.prefix_len + _range(options.input_len, options.range_ratio.input)[1],
@@ -58,17 +58,17 @@ class RandomDataset:
     def requests(
         self, options: RandomOptions, data_files: Sequence[Path], tokenizer: Tokenizer | None, count: int, seed: int
     ) -> list[SampleRequest]:
-        """Exactly `count` requests. The first n are the same however many are asked for."""
+        """Return exactly `count` requests. The first n are the same however many are asked for."""
         if tokenizer is None:
-            warn_counts("prompts of `random` were counted in words")
+            warn_counts("prompt lengths of `random` were counted in words")
         maker = TextMaker(tokenizer)
         prefix = maker.text(random.Random(seed), options.prefix_len)[0] if options.prefix_len else ""
         requests = []
         for index in range(count):
-            one = random.Random(f"{seed} {index}")
-            tokens = options.prefix_len + one.randint(*_range(options.input_len, options.range_ratio.input))
-            output = one.randint(*_range(options.output_len, options.range_ratio.output))
-            text, counted = maker.text(one, tokens, prefix)
+            draw = random.Random(f"{seed} {index}")
+            tokens = options.prefix_len + draw.randint(*_range(options.input_len, options.range_ratio.input))
+            output = draw.randint(*_range(options.output_len, options.range_ratio.output))
+            text, counted = maker.text(draw, tokens, prefix)
             requests.append(SampleRequest(str(index), prompt=text, max_tokens=output, prompt_tokens=counted))
         return requests
 

@@ -1,8 +1,8 @@
-"""`samples`: one's own prompts, a JSON list or JSON lines, an object each.
+"""`samples`: prompts of a file, a JSON list or JSON lines of objects.
 
-`id` (default: the line's number), `prompt` or `messages` (as in the OpenAI API), `max_tokens` and `prompt_tokens`
-(optional; what somebody counted). Two other forms are read too: the lines of vLLM's `custom` dataset (`prompt` and
-`output_tokens`), and those of OpenAI's batch files (`custom_id`, `body`).
+An object has `id` (default: its number), `prompt` or `messages` (as in the OpenAI API), and optionally `max_tokens` and
+`prompt_tokens`. Two other forms are supported: lines of vLLM's `custom` dataset (`prompt` and `output_tokens`), and
+lines of OpenAI's batch files (`custom_id`, `body`).
 """
 
 import json
@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from hpcsweep.errors import DatasetError
 from hpcsweep.foreign_files import DOCUMENT_LIMIT_BYTES, read_regular
 from hpcsweep.load.datasets.base import DatasetWarning, FileOptions, SampleRequest, Tokenizer, sha256
-from hpcsweep.spec.base import Model, known_keys, nearest
+from hpcsweep.spec.base import Model, known_keys, nearest, validation_text
 from hpcsweep.spec.workload import DatasetFacts
 
 
@@ -32,27 +32,27 @@ class Sample(Model):
     @model_validator(mode="after")
     def _one_form(self) -> "Sample":
         if (self.prompt is None) == (self.messages is None):
-            raise ValueError("a sample has either `prompt` or `messages`")
+            raise ValueError("a sample needs either `prompt` or `messages`")
         return self
 
 
 class SamplesOptions(FileOptions):
     """Options of `kind: samples`."""
 
-    only: list[str] | None = Field(None, description="ids of the samples to take; None: all")
+    only: list[str] | None = Field(None, description="ids of the samples to send; None: all")
 
 
 class SamplesDataset:
-    """Prompts of one's own."""
+    """Prompts of a file."""
 
-    kind: ClassVar[str] = "samples"
+    name: ClassVar[str] = "samples"
     options_model: ClassVar[type[Model]] = SamplesOptions
     needs_tokenizer: ClassVar[bool] = False
 
     def facts(
         self, options: SamplesOptions, base_dir: Path, completion_tokens: int | None, count: int | None = None
     ) -> DatasetFacts:
-        """Return the file's number of samples, and the largest stated counts of the first `count`; None: of all."""
+        """Return the number of samples and the largest stated counts of the first `count`; None: of all."""
         path = (base_dir / options.path).resolve()
         digest = sha256(path)
         samples = _chosen(_read(path), options, path)
@@ -74,7 +74,7 @@ class SamplesDataset:
         count: int,
         seed: int,
     ) -> list[SampleRequest]:
-        """The samples in the file's order, begun again when more are asked for than there are."""
+        """Return the samples in the order of the file, repeated when `count` is larger than their number."""
         samples = _chosen(_read(data_files[0]), options, data_files[0])
         requests = []
         for index in range(count):
@@ -96,40 +96,39 @@ def _read(path: Path) -> list[Sample]:
     try:
         text = read_regular(path, DOCUMENT_LIMIT_BYTES, follow=True).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as exc:
-        raise DatasetError(f"{path}: cannot be read", detail=str(exc)) from exc
+        raise DatasetError(f"cannot read {path}", code="data_unreadable", detail=str(exc)) from exc
     samples: list[Sample] = []
     ids: set[str] = set()
     unsent: set[str] = set()
-    for place, entry in _entries(text, path):
+    for location, entry in _entries(text, path):
         try:
-            sample = Sample.model_validate(_own_form(entry, place, unsent))
+            sample = Sample.model_validate(_own_form(entry, location, unsent))
         except ValidationError as exc:
             first = exc.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            hint = nearest(key, known_keys(Sample)) if first["type"] == "extra_forbidden" else ""
-            told = first["msg"].removeprefix("Value error, ")
-            raise DatasetError(f"{place}: {key}: {told}" if key else f"{place}: {told}", hint=hint) from exc
+            unknown = first["type"] == "extra_forbidden"
+            hint = nearest(".".join(map(str, first["loc"])), known_keys(Sample)) if unknown else ""
+            raise DatasetError(f"{location}: {validation_text(exc)}", code="invalid_sample", hint=hint) from exc
         name = str(len(samples)) if sample.id is None else str(sample.id)
         if name in ids:
-            raise DatasetError(f"{place}: the id {name!r} stands twice in this file")
+            raise DatasetError(f"{location}: duplicate id {name!r}", code="duplicate_id")
         ids.add(name)
         samples.append(sample.model_copy(update={"id": name}))
     if not samples:
-        raise DatasetError(f"{path}: no samples in this file")
+        raise DatasetError(f"{path} has no samples", code="dataset_empty")
     if unsent:
-        told = f"{path}: {', '.join(sorted(unsent))} of the batch requests are not sent: the workload states them"
-        warnings.warn(told, DatasetWarning, stacklevel=2)
+        message = f"{path}: {', '.join(sorted(unsent))} of the batch requests are ignored; set them in the workload"
+        warnings.warn(message, DatasetWarning, stacklevel=2)
     return samples
 
 
 _BATCH = ("messages", "prompt", "max_tokens", "max_completion_tokens", "model", "stream", "stream_options")
-"""Keys of a batch request's body that are taken, or that the load client sets itself."""
+"""Keys of a batch request's body that are used, or that the load client sets itself."""
 
 
-def _own_form(entry: Any, place: str, unsent: set[str]) -> Any:
-    """Return an entry of vLLM's custom dataset or of an OpenAI batch file in our own form; any other as it is.
+def _own_form(entry: Any, location: str, unsent: set[str]) -> Any:
+    """Convert an entry of vLLM's custom dataset or of an OpenAI batch file to a `Sample`; return others unchanged.
 
-    `unsent` collects the keys of a request that are not taken. Raises DatasetError: a limit is stated twice.
+    `unsent` collects the ignored keys of batch requests. Raises DatasetError when an entry has two limits.
     """
     if not isinstance(entry, dict):
         return entry
@@ -141,20 +140,22 @@ def _own_form(entry: Any, place: str, unsent: set[str]) -> Any:
         return own | {name: body[name] for name in ("prompt", "messages") if name in body}
     if "output_tokens" in entry:
         if "max_tokens" in entry:
-            raise DatasetError(f"{place}: output_tokens and max_tokens: both limit the answer", hint="keep one of them")
+            raise DatasetError(
+                f"{location}: both output_tokens and max_tokens are set", code="invalid_sample", hint="keep one of them"
+            )
         return {"max_tokens" if name == "output_tokens" else name: content for name, content in entry.items()}
     return entry
 
 
 def _entries(text: str, path: Path) -> list[tuple[str, Any]]:
-    """(place, entry) of a JSON list or of JSON lines."""
+    """Return (location, entry) of a JSON list or of JSON lines."""
     try:
         if text.lstrip().startswith("["):
             return [(f"{path}, sample {n}", entry) for n, entry in enumerate(json.loads(text), 1)]
         lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
         return [(f"{path}, line {n}", json.loads(line)) for n, line in lines]
     except ValueError as exc:
-        raise DatasetError(f"{path}: neither a JSON list nor JSON lines", detail=str(exc)) from exc
+        raise DatasetError(f"{path}: neither a JSON list nor JSON lines", code="data_syntax", detail=str(exc)) from exc
 
 
 def _chosen(samples: list[Sample], options: SamplesOptions, path: Path) -> list[Sample]:
@@ -163,5 +164,5 @@ def _chosen(samples: list[Sample], options: SamplesOptions, path: Path) -> list[
     by_id = {str(sample.id): sample for sample in samples}
     for name in options.only:
         if name not in by_id:
-            raise DatasetError(f"{path}: no sample {name!r}", hint=nearest(name, by_id))
+            raise DatasetError(f"{path}: unknown sample {name!r}", code="unknown_sample", hint=nearest(name, by_id))
     return [by_id[name] for name in options.only]

@@ -1,7 +1,6 @@
-"""Named shapes: workloads that ship ready, as `dataset: {kind: shape, name: ...}`, and as YAML to paste.
+"""`shape`: prompt and response lengths that serving studies use often, under names, and example workloads in YAML.
 
-A shape is prompt and answer lengths that studies of serving use again and again; its text is that of `random`, but
-for `sharegpt_1000`, which is 1,000 conversations of the ShareGPT file.
+Prompts are those of `random`; the shape `sharegpt_1000` is 1,000 conversations of the ShareGPT file.
 """
 
 from collections.abc import Sequence
@@ -37,52 +36,52 @@ class ShapeOptions(Model):
 
     name: str = Field(description=f"{', '.join(SHAPES)} or {SHAREGPT}")
     path: str | None = Field(None, description=f"the ShareGPT file, for {SHAREGPT} only")
-    prefix_len: int = Field(0, ge=0, description="tokens that all prompts begin with")
-    requests: int | None = Field(None, ge=1, description="how many; None: 1000 of ShareGPT, 100 of the others")
+    prefix_len: int = Field(0, ge=0, description="tokens of a prefix that all prompts share")
+    requests: int | None = Field(None, ge=1, description="number of requests; None: 1000 for ShareGPT, else 100")
 
     @model_validator(mode="after")
     def _known(self) -> "ShapeOptions":
         if self.name not in (*SHAPES, SHAREGPT):
             raise ValueError(f"unknown shape {self.name!r}; {nearest(self.name, (*SHAPES, SHAREGPT))}")
         if (self.name == SHAREGPT) != (self.path is not None):
-            raise ValueError(f"`path` names the ShareGPT file: {SHAREGPT} needs it, the other shapes have none")
+            raise ValueError(f"`path`, the ShareGPT file, is required for {SHAREGPT} and not allowed for other shapes")
         return self
 
 
 class ShapeDataset:
-    """A named shape: hands everything to the dataset that it stands for."""
+    """A named shape. It delegates to `random` or `sharegpt`."""
 
-    kind: ClassVar[str] = "shape"
+    name: ClassVar[str] = "shape"
     options_model: ClassVar[type[Model]] = ShapeOptions
     needs_tokenizer: ClassVar[bool] = True
 
     def facts(self, options: ShapeOptions, base_dir: Path, completion_tokens: int | None) -> DatasetFacts:
-        """Facts of the dataset that the shape stands for."""
-        dataset, meant = _meant(options)
-        facts: DatasetFacts = dataset.facts(meant, base_dir, completion_tokens)
+        """Return the facts of the underlying dataset."""
+        dataset, own = _underlying(options)
+        facts: DatasetFacts = dataset.facts(own, base_dir, completion_tokens)
         return facts
 
     def requests(
         self, options: ShapeOptions, data_files: Sequence[Path], tokenizer: Tokenizer | None, count: int, seed: int
     ) -> list[SampleRequest]:
-        """Requests of the dataset that the shape stands for."""
-        dataset, meant = _meant(options)
-        requests: list[SampleRequest] = dataset.requests(meant, data_files, tokenizer, count, seed)
+        """Return the requests of the underlying dataset."""
+        dataset, own = _underlying(options)
+        requests: list[SampleRequest] = dataset.requests(own, data_files, tokenizer, count, seed)
         return requests
 
 
-def _meant(options: ShapeOptions) -> tuple[Any, Model]:
+def _underlying(options: ShapeOptions) -> tuple[Any, Model]:
     if options.path is not None:
         return SharegptDataset(), SharegptOptions(path=options.path, requests=options.requests or 1000)
     input_len, output_len = SHAPES[options.name]
-    meant = RandomOptions(
+    own = RandomOptions(
         input_len=input_len, output_len=output_len, prefix_len=options.prefix_len, requests=options.requests or 100
     )
-    return RandomDataset(), meant
+    return RandomDataset(), own
 
 
 def example(name: str) -> str:
-    """YAML of the workloads of a shape, of `batch_sweep`, to be pasted below `workloads:`. KeyError if unknown."""
+    """Return YAML of the workloads of a shape or of `batch_sweep`, to paste below `workloads:`. Raises KeyError."""
     if name == "batch_sweep":
         return "".join(_block(f"batch_{size}", "balanced", f"{{max_concurrency: {size}}}") for size in BATCH_SIZES)
     if name == SHAREGPT:

@@ -1,8 +1,9 @@
-"""`sharegpt`: first questions of the ShareGPT file, sampled as `vllm bench serve --dataset-name sharegpt` does.
+"""`sharegpt`: first turns of the ShareGPT file, sampled as by `vllm bench serve --dataset-name sharegpt`.
 
-vLLM 0.32, benchmarks/datasets/datasets.py, ShareGPTDataset and is_valid_sequence: entries of at least two turns,
-shuffled by the seed; the first turn is the prompt, the length of the second one the length of the answer; prompt and
-answer of at least 4 tokens, a prompt of at most 1,024, both of at most 2,048; too few: drawn again.
+Source: vLLM 0.32, benchmarks/datasets/datasets.py, ShareGPTDataset and is_valid_sequence. Entries with at least two
+turns are shuffled by the seed. The first turn is the prompt; the second gives the length of the response. Prompt and
+response have at least 4 tokens, the prompt at most 1,024, both together at most 2,048. If too few pass, requests are
+repeated.
 """
 
 import random
@@ -25,21 +26,21 @@ MIN_TOKENS, MAX_PROMPT_TOKENS, MAX_TOTAL_TOKENS = 4, 1024, 2048
 class SharegptOptions(FileOptions):
     """Options of `kind: sharegpt`."""
 
-    output_len: Tokens | None = Field(None, ge=1, description="tokens of every answer; None: as long as in the file")
-    requests: int = Field(1000, ge=1, description="how many, when the workload does not say num_requests")
+    output_len: Tokens | None = Field(None, ge=1, description="tokens of every response; None: as in the file")
+    requests: int = Field(1000, ge=1, description="number of requests if the workload has no num_requests")
 
 
 class SharegptDataset:
     """Conversations of the ShareGPT JSON file."""
 
-    kind: ClassVar[str] = "sharegpt"
+    name: ClassVar[str] = "sharegpt"
     options_model: ClassVar[type[Model]] = SharegptOptions
     needs_tokenizer: ClassVar[bool] = True
 
     def facts(self, options: SharegptOptions, base_dir: Path, completion_tokens: int | None) -> DatasetFacts:
-        """Return the filter's limits; the form of the file is checked.
+        """Check the form of the file and return the limits of the filter.
 
-        How many conversations pass is known when the model's tokenizer has counted them.
+        How many conversations pass the filter depends on the model's tokenizer.
         """
         path = (base_dir / options.path).resolve()
         digest = sha256(path)
@@ -54,7 +55,7 @@ class SharegptDataset:
     def requests(
         self, options: SharegptOptions, data_files: Sequence[Path], tokenizer: Tokenizer | None, count: int, seed: int
     ) -> list[SampleRequest]:
-        """Exactly `count` requests. Raises DatasetError when no conversation passes the filter."""
+        """Return exactly `count` requests. Raises DatasetError when no conversation passes the filter."""
         if tokenizer is None:
             warn_counts("lengths of `sharegpt` were estimated from characters")
         path = data_files[0]
@@ -71,7 +72,9 @@ class SharegptDataset:
                 name = str(entry.get("id", len(requests)))
                 requests.append(SampleRequest(name, prompt=prompt, max_tokens=output, prompt_tokens=prompt_tokens))
         if not requests:
-            raise DatasetError(f"{path}: no conversation passes the length filter of vLLM's benchmark")
+            raise DatasetError(
+                f"{path}: no conversation passes the length filter of vLLM's benchmark", code="dataset_empty"
+            )
         draw = random.Random(seed)
         again = [draw.choice(requests) for _ in range(count - len(requests))]
         return requests + [replace(request, sample=f"{request.sample}#{n}") for n, request in enumerate(again, 2)]

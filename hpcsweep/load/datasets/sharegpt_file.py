@@ -1,4 +1,4 @@
-"""Read the file of a ShareGPT dataset: a JSON list, or JSON lines, of conversations."""
+"""Read the file of a ShareGPT dataset: a JSON list or JSON lines of conversations."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ from hpcsweep.errors import DatasetError
 from hpcsweep.foreign_files import open_regular
 
 _WHOLE_BYTES = 32 * 2**20
-"""A larger file is checked by its beginning at submit: the published one has 670 MB."""
+"""Of a larger file only the start is checked at submission: the published file has 670 MB."""
 
 _HINT = "expected: a JSON list, or JSON lines, of {id, conversations: [{from, value}, ...]}"
 
@@ -20,18 +20,18 @@ def conversations(path: Path) -> list[dict[str, Any]]:
 
 
 def check_form(path: Path) -> None:
-    """Check that a file has the form, and a conversation of two turns. Raises DatasetError.
+    """Check that a file is a ShareGPT file with a conversation of two turns. Raises DatasetError.
 
-    Of a large file only the beginning is read.
+    Of a large file only the start is read.
     """
     try:
         size = path.stat().st_size
     except OSError as exc:
-        raise DatasetError(f"{path}: {exc.strerror}") from exc
+        raise DatasetError(f"cannot read {path}: {exc.strerror}", code="data_unreadable") from exc
     whole = size <= _WHOLE_BYTES
     text = _text(path, None if whole else _WHOLE_BYTES)
     if not _long_enough(_entries(text, path) if whole else _first_entries(text, path), path):
-        raise DatasetError(f"{path}: not a ShareGPT file: no conversation has two turns", hint=_HINT)
+        raise _not_sharegpt(path, "no conversation has two turns")
 
 
 def _text(path: Path, most_bytes: int | None) -> str:
@@ -40,7 +40,7 @@ def _text(path: Path, most_bytes: int | None) -> str:
             data = file.read() if most_bytes is None else file.read(most_bytes)
         return data.decode("utf-8-sig", errors="strict" if most_bytes is None else "ignore")
     except (OSError, UnicodeDecodeError) as exc:
-        raise DatasetError(f"{path}: not a ShareGPT file", detail=f"{type(exc).__name__}: {exc}", hint=_HINT) from exc
+        raise _not_sharegpt(path, f"{type(exc).__name__}: {exc}") from exc
 
 
 def _entries(text: str, path: Path) -> list[Any]:
@@ -52,32 +52,32 @@ def _entries(text: str, path: Path) -> list[Any]:
                 return entries
         return [json.loads(line) for line in text.splitlines() if line.strip()]
     except (ValueError, RecursionError) as exc:
-        raise DatasetError(f"{path}: not a ShareGPT file", detail=f"{type(exc).__name__}: {exc}", hint=_HINT) from exc
+        raise _not_sharegpt(path, f"{type(exc).__name__}: {exc}") from exc
 
 
 def _first_entries(text: str, path: Path) -> Iterator[Any]:
-    """Yield the entries at the beginning of a file, up to the one that is cut off."""
+    """Yield the entries at the start of a file, up to the one that is cut off."""
     decoder = json.JSONDecoder()
-    place, found = 0, 0
+    position, entries = 0, 0
     while True:
-        while place < len(text) and text[place] in " \t\r\n,[":
-            place += 1
+        while position < len(text) and text[position] in " \t\r\n,[":
+            position += 1
         try:
-            value, place = decoder.raw_decode(text, place)
+            value, position = decoder.raw_decode(text, position)
         except (ValueError, RecursionError) as exc:
-            if not found:
-                raise DatasetError(f"{path}: not a ShareGPT file", detail=str(exc), hint=_HINT) from exc
+            if not entries:
+                raise _not_sharegpt(path, str(exc)) from exc
             return
-        found += 1
+        entries += 1
         yield value
 
 
 def _long_enough(entries: Iterable[Any], path: Path) -> list[dict[str, Any]]:
-    """Return the entries with two turns; entries without a conversation are left out, unless none has one."""
-    found, without = [], ""
+    """Return the entries with two turns. Entries without a conversation are skipped, unless none has one."""
+    long_enough, without = [], ""
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, dict):
-            raise DatasetError(f"{path}: not a ShareGPT file", detail=f"entry {number} is not an object", hint=_HINT)
+            raise _not_sharegpt(path, f"entry {number} is not an object")
         turns = entry.get("conversations")
         if not isinstance(turns, list):
             keys = list(map(str, entry))
@@ -88,9 +88,13 @@ def _long_enough(entries: Iterable[Any], path: Path) -> list[dict[str, Any]]:
                 keys = list(map(str, turn)) if isinstance(turn, dict) else []
                 detail = f"entry {number} ({entry.get('id')!r}): a turn without text in `value`"
                 detail += f": its keys are {', '.join(keys)}" if keys else ""
-                raise DatasetError(f"{path}: not a ShareGPT file", detail=detail, hint=_HINT)
+                raise _not_sharegpt(path, detail)
         if len(turns) > 1:
-            found.append(entry)
-    if not found and without:
-        raise DatasetError(f"{path}: not a ShareGPT file", detail=without, hint=_HINT)
-    return found
+            long_enough.append(entry)
+    if not long_enough and without:
+        raise _not_sharegpt(path, without)
+    return long_enough
+
+
+def _not_sharegpt(path: Path, detail: str) -> DatasetError:
+    return DatasetError(f"{path}: not a ShareGPT file", code="not_sharegpt", detail=detail, hint=_HINT)

@@ -1,4 +1,4 @@
-"""Random text of a stated number of tokens: exact with the model's tokenizer, else by common words."""
+"""Random text of a given number of tokens: exact with the model's tokenizer, else in common words."""
 
 import random
 import re
@@ -8,8 +8,8 @@ from hpcsweep.load.datasets.base import Tokenizer
 
 _WORD_PIECE = re.compile(r"[Ġ▁][A-Za-z]{2,}")
 _ROUNDS = 32
-_POOL = 4096  # ids that texts are made of
-_ENOUGH = 64  # words below which other tokens are taken too
+_POOL = 4096  # ids from which texts are drawn
+_ENOUGH = 64  # with fewer words, other tokens are used too
 
 _WORD_LIST = """
 time year people way day man thing woman life child world school state family student group country problem hand part
@@ -20,26 +20,26 @@ others level office door health person art war history party result change morni
 teacher force education
 """
 WORDS = tuple(_WORD_LIST.split())
-"""Words that the usual tokenizers keep whole, with the blank before them."""
+"""Words that common tokenizers encode as one token, with the preceding blank."""
 
 
 class TextMaker:
-    """Makes random text of a stated number of tokens. `tokenizer` None: common words, one counted as one token."""
+    """Generates random text of a given number of tokens. `tokenizer` None: common words, each counted as one token."""
 
     def __init__(self, tokenizer: Tokenizer | None) -> None:
         self._tokenizer = tokenizer
         self._pool = [] if tokenizer is None else _word_ids(tokenizer)
 
     def text(self, draw: random.Random, tokens: int, prefix: str = "") -> tuple[str, int]:
-        """(text, tokens in it), `prefix` first and counted.
+        """Return (text, its tokens). The text starts with `prefix`, which is counted.
 
-        Raises DatasetError when the tokenizer gives no text of exactly that many tokens.
+        Raises DatasetError when no text of exactly that many tokens is found.
         """
         tokenizer = self._tokenizer
         if tokenizer is None:
             words = prefix.split()[:tokens]
             return " ".join(words + draw.choices(WORDS, k=tokens - len(words))), tokens
-        kept = prefix
+        start = prefix
         missing = tokens - (len(tokenizer.encode(prefix)) if prefix else 0)
         ids: list[int] = []
         for _ in range(_ROUNDS):
@@ -48,27 +48,28 @@ class TextMaker:
             elif -missing <= len(ids):
                 del ids[missing:]
             else:
-                kept = tokenizer.decode(tokenizer.encode(kept)[:missing])
-            text = kept + _spaced(kept, tokenizer.decode(ids))
+                start = tokenizer.decode(tokenizer.encode(start)[:missing])
+            text = start + _spaced(start, tokenizer.decode(ids))
             missing = tokens - len(tokenizer.encode(text))
             if missing == 0:
                 return text, tokens
         raise DatasetError(
             f"no text of exactly {tokens} tokens was found with this tokenizer",
-            hint="a prompt must be longer than the special tokens that the tokenizer puts around it",
+            code="text_length",
+            hint="a prompt must be longer than the special tokens that the tokenizer adds",
         )
 
 
 def _spaced(before: str, text: str) -> str:
-    """`text` as it follows `before`: a decoder may have dropped the blank at its begin."""
+    """Return `text` with the leading blank that a decoder may have dropped, for use after `before`."""
     return f" {text}" if before and text and not text.startswith(" ") else text
 
 
 def _word_ids(tokenizer: Tokenizer) -> list[int]:
-    """Ids of whole words where the vocabulary has enough of them, for put together they stay as many tokens.
+    """Return ids that keep their number when they are decoded and encoded again: whole words, if there are enough.
 
-    Of the others those that stand for themselves: a lone byte of a longer character is decoded to a mark that is three
-    tokens again, and a text with many of those is never of the right length.
+    Otherwise other tokens that encode to themselves. A single byte of a longer character does not: it is decoded to a
+    replacement character, which is three tokens again.
     """
     words: list[int] = []
     others: list[int] = []
@@ -82,5 +83,5 @@ def _word_ids(tokenizer: Tokenizer) -> list[int]:
         around = len(tokenizer.encode(""))
         words += [token for token in others[:_POOL] if len(tokenizer.encode(tokenizer.decode([token]))) == around + 1]
     if not words:
-        raise DatasetError("the tokenizer has no ordinary token")
+        raise DatasetError("the tokenizer has no ordinary tokens", code="text_length")
     return words

@@ -1,4 +1,4 @@
-"""Find the columns of a trace, and the unit of its times."""
+"""Find the columns of a trace and the unit of its times."""
 
 import math
 import warnings
@@ -18,12 +18,12 @@ _KNOWN: tuple[tuple[tuple[str, str, str], float | None], ...] = (
     (("Timestamp", "Request tokens", "Response tokens"), _S),  # BurstGPT
     (("TIMESTAMP", "ContextTokens", "GeneratedTokens"), None),  # Azure: dates
 )
-"""TraceColumns of published traces, and the seconds of one unit of their times; None: they are dates."""
+"""TraceColumns of published traces, and the seconds of one unit of their times; None: dates."""
 
 
 @dataclass(frozen=True)
 class TraceColumns:
-    """The names of the columns for the time, the prompt's tokens and the answer's tokens."""
+    """Names of the columns for the time, the prompt's tokens and the response's tokens."""
 
     time: str
     input: str
@@ -31,14 +31,14 @@ class TraceColumns:
 
     @property
     def names(self) -> tuple[str, str, str]:
-        """Return the names in this order."""
+        """Return (time, input, output)."""
         return self.time, self.input, self.output
 
 
-def columns_of(entry: Mapping[str, Any], wanted: TraceColumns, place: str) -> TraceColumns:
-    """Return the columns as wanted; where those are the defaults and missing, the ones of a published trace.
+def columns_of(entry: Mapping[str, Any], wanted: TraceColumns, location: str) -> TraceColumns:
+    """Return `wanted`, or the columns of a published trace if `wanted` are the defaults and missing.
 
-    Raises DatasetError: a column is missing.
+    Raises DatasetError when a column is missing.
     """
     if wanted.names == DEFAULT and DEFAULT[0] not in entry:
         for names, _ in _KNOWN:
@@ -46,26 +46,26 @@ def columns_of(entry: Mapping[str, Any], wanted: TraceColumns, place: str) -> Tr
                 return TraceColumns(*names)
     for option, name in zip(("time", "input", "output"), wanted.names, strict=True):
         if name not in entry:
-            hint = f"{nearest(name, entry)}; the option `{option}` names it; columns: {', '.join(map(str, entry))}"
-            raise DatasetError(f"{place}: no column {name!r}", hint=hint)
+            hint = f"{nearest(name, entry)}; set `{option}: COLUMN`; columns: {', '.join(map(str, entry))}"
+            raise DatasetError(f"{location}: no column {name!r}", code="column_missing", hint=hint)
     return wanted
 
 
-def time_of(content: Any, column: str, place: str) -> tuple[float, bool]:
-    """Return (time, whether it was a date): a number in the trace's own unit, or the seconds of a date.
+def time_of(content: Any, column: str, location: str) -> tuple[float, bool]:
+    """Return (time, whether it is a date): a number in the unit of the trace, or a date in Unix seconds.
 
-    Raises DatasetError: it is neither.
+    Raises DatasetError when it is neither.
     """
     try:
         number = float(content)
     except (TypeError, ValueError):
-        return _date(str(content).strip(), column, place), True
+        return _date(str(content).strip(), column, location), True
     if not math.isfinite(number):
-        raise DatasetError(f"{place}: column {column!r}: {content!r} is not a finite number")
+        raise DatasetError(f"{location}: column {column!r}: {content!r} is not a finite number", code="invalid_column")
     return number, False
 
 
-def _date(text: str, column: str, place: str) -> float:
+def _date(text: str, column: str, location: str) -> float:
     whole, dot, fraction = text.partition(".")
     digits = fraction[:6].ljust(6, "0") if fraction[:6].isdigit() else ""
     zone = fraction.lstrip("0123456789")
@@ -73,13 +73,14 @@ def _date(text: str, column: str, place: str) -> float:
         moment = datetime.fromisoformat((f"{whole}.{digits}{zone}" if dot and digits else text).replace("Z", "+00:00"))
     except ValueError as exc:
         raise DatasetError(
-            f"{place}: column {column!r}: {text!r} is neither a number nor a date",
-            hint="a time is a number (`time_unit_s` says of what) or a date such as 2023-11-16 18:15:46.68",
+            f"{location}: column {column!r}: {text!r} is neither a number nor a date",
+            code="invalid_column",
+            hint="write a number (in units of `time_unit_s`) or a date such as 2023-11-16 18:15:46.68",
         ) from exc
     return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()
 
 
-def integer_of(content: Any, column: str, place: str) -> int:
+def integer_of(content: Any, column: str, location: str) -> int:
     """Return a number of tokens. Raises DatasetError with the column and the value."""
     try:
         number = float(content)
@@ -87,14 +88,14 @@ def integer_of(content: Any, column: str, place: str) -> int:
             return int(number)
     except (TypeError, ValueError, OverflowError):
         pass
-    raise DatasetError(f"{place}: column {column!r}: {content!r} is not a number of tokens")
+    raise DatasetError(f"{location}: column {column!r}: {content!r} is not a number of tokens", code="invalid_column")
 
 
 def unit_of(times: Sequence[float], columns: TraceColumns, where: str) -> float:
-    """Return the seconds of one unit of the times, when no option says it.
+    """Return the seconds per unit of the times if no option states it.
 
-    The columns of the default trace have ms. Any other unit is the one of s and ms whose rate is nearer to one request
-    a second, and is warned of, with the rate that results.
+    The default columns are in ms. Otherwise the unit is s or ms, whichever gives a rate nearer to one request per
+    second; a warning reports the unit and the rate.
     """
     if columns.names == DEFAULT:
         return _MS
@@ -102,11 +103,11 @@ def unit_of(times: Sequence[float], columns: TraceColumns, where: str) -> float:
     span = max(times) - min(times)
     if span <= 0:
         return known or _S
-    unit = known or min((_S, _MS), key=lambda one: abs(math.log((len(times) - 1) / (span * one))))
+    unit = known or min((_S, _MS), key=lambda unit_s: abs(math.log((len(times) - 1) / (span * unit_s))))
     rate = (len(times) - 1) / (span * unit)
     warnings.warn(
-        f"{where}: the unit of column {columns.time!r} is not stated: taken as {'s' if unit == _S else 'ms'}, which "
-        f"gives {rate:.3g} requests/s over {span * unit:.4g} s; `time_unit_s` states it",
+        f"{where}: the unit of column {columns.time!r} is assumed to be {'s' if unit == _S else 'ms'}, which gives "
+        f"{rate:.3g} requests/s over {span * unit:.4g} s; set `time_unit_s`",
         DatasetWarning,
         stacklevel=2,
     )

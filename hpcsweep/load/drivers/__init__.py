@@ -1,1 +1,1 @@
-"""Who sends a workload: our own client, or another tool whose result is read into the same records."""
+"""Load clients: the built-in one, and other tools whose results are read into the same records."""

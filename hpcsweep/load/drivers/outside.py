@@ -1,7 +1,7 @@
-"""Running another tool's load client: its process, its time limit, its result as the records of our own.
+"""Run the load client of another tool: its process, its time limit, and its result as the records of hpcsweep.
 
-Such a tool tells nothing before it has ended, and some wait for hours on a stall: it gets as long as the requests may
-take by their budgets, then its whole process group is ended.
+Such a tool reports nothing before it has ended, and some wait for hours when a server stalls. It gets the time that all
+requests may take by their budgets; then its process group is ended.
 """
 
 import contextlib
@@ -14,136 +14,164 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 from hpcsweep.errors import DatasetError
+from hpcsweep.events.load_lines import (
+    MeasuredFields,
+    SampleLine,
+    WorkloadEndedLine,
+    WorkloadStartedLine,
+    warning_line,
+)
 from hpcsweep.load.client.clock import Clock
 from hpcsweep.load.client.gate import Gate
 from hpcsweep.load.client.lines import LineWriter
 from hpcsweep.load.config import API_KEY_VARIABLE, LoadConfig
 from hpcsweep.load.datasets.base import SampleRequest
-from hpcsweep.load.prepare import colds, limit_of, requests_of
+from hpcsweep.load.prepare import cold_kinds, limit_of, requests_of
+from hpcsweep.spec.phases import ColdKind, ErrorCause, TokenSource
 
 STARTUP_S = 600.0
-RELAY_COST = "which adds to every time that it measured (docs/load.md)"
+RELAY_COST = "which adds to every measured time (docs/load.md)"
 _GRACE_S = 5.0
 
 
 @dataclass(frozen=True)
 class ClientWork:
-    """A workload for another tool. `folder`: for its files, inside the attempt's."""
+    """A workload for another tool. `folder`: for the tool's files, in the folder of the attempt."""
 
     config: LoadConfig
     requests: list[SampleRequest]
-    colds: list[str | None]
+    cold: list[ColdKind | None]
     folder: Path
     warnings: list[str]
 
     @property
     def clock(self) -> Clock:
-        """The attempt's clock."""
+        """Return the clock of the attempt."""
         return Clock(self.config.time_scale, self.config.clock_origin_s)
+
+
+class ClientSample(MeasuredFields, total=False):
+    """What a tool reported of one request. `sample`: its id, where the tool does not keep the order of requests."""
+
+    sample: str
 
 
 @dataclass(frozen=True)
 class ClientResult:
-    """What the tool gave: records without the common fields, by index; `duration_s` on the tool's own account."""
+    """The result of the tool: its samples in the order of sending, and `duration_s` as the tool reports it."""
 
-    samples: Iterable[Mapping[str, Any]]
+    samples: Iterable[ClientSample]
     duration_s: float
     warnings: tuple[str, ...] = ()
 
 
-def run_outside(
-    config: LoadConfig,
-    client: str,
-    argv_of: Callable[[ClientWork], list[str]],
-    read: Callable[[ClientWork], ClientResult],
-) -> int:
-    """Run the tool and write the records of the workload. 0: done or told to stop; 1: the tool failed.
+class OutsideClient(ABC):
+    """The load client of another tool."""
 
-    `argv_of` writes what the tool needs into the folder and gives its command; `read` reads its result, raising
-    DatasetError when there is none.
-    """
-    workload = config.planned.workload
-    warmups, measured, told = requests_of(config)
-    folder = Path(config.work_dir) / f"{client}-{workload.name}-{config.repeat}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
-        if config.socket_path is not None:
-            told.append(
-                f"{client} cannot use a Unix socket: its requests passed through a relay of hpcsweep, {RELAY_COST}"
-            )
-            gate = stack.enter_context(Gate(config.socket_path, _key()))
-            config = config.model_copy(update={"base_url": gate.url})
-        work = ClientWork(config, measured, colds(config, warmups, measured)[len(warmups) :], folder, told)
-        return _run(work, client, argv_of, read)
+    name: ClassVar[str]
 
+    @abstractmethod
+    def command(self, work: ClientWork) -> list[str]:
+        """Write what the tool needs into `work.folder` and return its command.
 
-def _run(
-    work: ClientWork,
-    client: str,
-    argv_of: Callable[[ClientWork], list[str]],
-    read: Callable[[ClientWork], ClientResult],
-) -> int:
-    config, told, folder, measured = work.config, work.warnings, work.folder, work.requests
-    workload = config.planned.workload
-    argv = argv_of(work)
-    out = LineWriter(sys.stdout.fileno())
-    for message in told:
-        out.add({"kind": "warning", "message": message})
-    common = {"workload": workload.name, "repeat": config.repeat}
-    out.add({"kind": "workload_started", **common, "samples_total": len(measured), "client": client})
-    out.flush()
-    end = _wait(argv, _environment(), folder / "client.log", _limit_s(work))
-    outcome, cause = ClientResult((), 0.0), end.cause
-    if cause is None:
-        try:
-            outcome = read(work)
-        except DatasetError as exc:
-            cause = "client_error"
-            out.add({"kind": "warning", "message": exc.message, "detail": exc.detail})
-    records = [_record(work, index, sample) for index, sample in enumerate(outcome.samples)]
-    if cause is not None:
-        detail = f"{client}: {end.told}; {_last_lines(folder / 'client.log')}"
-        lost = {"sent_s": work.clock.t_s(), "tokens_from": "none", "error": cause, "error_detail": detail[:300]}
-        records = [_record(work, index, lost) for index in range(len(measured))]
-    for record in records:
-        out.add({"kind": "sample", **common, **record})
-    failures: dict[str, int] = {}
-    for record in records:
-        if record.get("error"):
-            failures[record["error"]] = failures.get(record["error"], 0) + 1
-    failed = sum(failures.values())
-    out.add(
-        {
+        Raises EngineError when the tool is not installed, DatasetError when it cannot send this workload.
+        """
+
+    @abstractmethod
+    def read(self, work: ClientWork) -> ClientResult:
+        """Return the tool's result. Raises DatasetError when it is missing or not understood."""
+
+    def run(self, config: LoadConfig) -> int:
+        """Run the tool and write the records of the workload. Return 0, or 1 when the tool failed.
+
+        Raises EngineError or DatasetError before the tool starts.
+        """
+        workload = config.planned.workload
+        warmups, measured, warnings = requests_of(config)
+        folder = Path(config.work_dir) / f"{self.name}-{workload.name}-{config.repeat}"
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            if config.socket_path is not None:
+                warnings.append(
+                    f"{self.name} cannot use a Unix socket: a relay of hpcsweep passed its requests on, {RELAY_COST}"
+                )
+                gate = stack.enter_context(Gate(config.socket_path, _key()))
+                config = config.model_copy(update={"base_url": gate.url})
+            cold = cold_kinds(config, warmups, measured)[len(warmups) :]
+            return self._run(ClientWork(config, measured, cold, folder, warnings))
+
+    def _run(self, work: ClientWork) -> int:
+        config, workload, log = work.config, work.config.planned.workload, work.folder / "client.log"
+        command = self.command(work)
+        out = LineWriter(sys.stdout.fileno())
+        for message in work.warnings:
+            out.add(warning_line(message))
+        started: WorkloadStartedLine = {
+            "kind": "workload_started",
+            "workload": workload.name,
+            "repeat": config.repeat,
+            "samples_total": len(work.requests),
+            "client": self.name,
+            "closed_loop": workload.arrival.request_rate is None and workload.arrival.max_concurrency is not None,
+        }
+        out.add(started)
+        out.flush()
+        end = _wait(command, _environment(), log, _limit_s(work))
+        result, cause = ClientResult((), 0.0), end.cause
+        if cause is None:
+            try:
+                result = self.read(work)
+            except DatasetError as exc:
+                cause = ErrorCause.CLIENT_ERROR
+                out.add(warning_line(exc.message, exc.detail))
+        lines = [_line(work, index, sample) for index, sample in enumerate(result.samples)]
+        if cause is not None:
+            lost: ClientSample = {
+                "sent_s": work.clock.t_s(),
+                "tokens_from": TokenSource.NONE.value,
+                "error": cause.value,
+                "error_detail": f"{self.name}: {end.detail}; {_last_lines(log)}"[:300],
+            }
+            lines = [_line(work, index, lost) for index in range(len(work.requests))]
+        failures: dict[str, int] = {}
+        for line in lines:
+            out.add(line)
+            if error := line.get("error"):
+                failures[error] = failures.get(error, 0) + 1
+        failed = sum(failures.values())
+        ended: WorkloadEndedLine = {
             "kind": "workload_ended",
-            **common,
-            "duration_s": round(outcome.duration_s, 6),
-            "completed": len(records) - failed,
+            "workload": workload.name,
+            "repeat": config.repeat,
+            "duration_s": round(result.duration_s, 6),
+            "completed": len(lines) - failed,
             "failed": failed,
             "failures": failures,
-            "warnings": list(outcome.warnings),
+            "warnings": list(result.warnings),
             "client_figures": end.figures,
         }
-    )
-    out.close()
-    return 1 if cause == "client_error" else 0
+        out.add(ended)
+        out.close()
+        return 1 if cause is ErrorCause.CLIENT_ERROR else 0
 
 
 @dataclass(frozen=True)
 class _End:
-    cause: str | None  # None: it ended by itself, with 0
-    told: str
+    cause: ErrorCause | None  # None: the tool ended with exit code 0
+    detail: str
     figures: dict[str, float]
 
 
 def _wait(argv: Sequence[str], env: Mapping[str, str], log: Path, limit_s: float) -> _End:
-    """Run `argv` in a process group of its own until it ends, SIGTERM comes, or `limit_s` is over."""
+    """Run `argv` in its own process group until it ends, SIGTERM arrives, or `limit_s` real seconds have passed."""
     stopped = False
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -153,7 +181,7 @@ def _wait(argv: Sequence[str], env: Mapping[str, str], log: Path, limit_s: float
     signal.signal(signal.SIGTERM, stop)
     deadline_s = time.monotonic() + limit_s
     with log.open("wb") as file:
-        process = subprocess.Popen(  # a group, not a session: it must be suspended together with the job
+        process = subprocess.Popen(  # not a new session: the scheduler suspends it with the job
             argv, env=dict(env), stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, preexec_fn=os.setpgrp
         )
         while process.poll() is None and not stopped and time.monotonic() < deadline_s:
@@ -164,11 +192,11 @@ def _wait(argv: Sequence[str], env: Mapping[str, str], log: Path, limit_s: float
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     figures = {"cpu_s": used.ru_utime + used.ru_stime, "rss_bytes": float(used.ru_maxrss * 1024)}
     if stopped:
-        return _End("aborted", "told to stop", figures)
+        return _End(ErrorCause.ABORTED, "the load was stopped", figures)
     if late:
-        return _End("request_timeout", f"not ended after {limit_s:.0f} s", figures)
+        return _End(ErrorCause.REQUEST_TIMEOUT, f"still running after {limit_s:.0f} s", figures)
     if process.returncode:
-        return _End("client_error", f"exit code {process.returncode}", figures)
+        return _End(ErrorCause.CLIENT_ERROR, f"exit code {process.returncode}", figures)
     return _End(None, "", figures)
 
 
@@ -182,12 +210,12 @@ def _end_group(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _key() -> str:
-    """Return the API key; for a server without one, a key for the relay alone."""
+    """Return the API key; for a server without one, a key for the relay only."""
     return os.environ.setdefault(API_KEY_VARIABLE, secrets.token_hex(24))
 
 
 def _environment() -> dict[str, str]:
-    """Ours, with the API key under the name that these tools read, and no fetching of models or data."""
+    """Return this environment with the API key under the names that the tools read, and without downloads."""
     env = dict(os.environ)
     key = env.pop(API_KEY_VARIABLE, None)
     if key:
@@ -196,23 +224,27 @@ def _environment() -> dict[str, str]:
 
 
 def _limit_s(work: ClientWork) -> float:
-    """Real seconds in which all requests end if each keeps its budget, and the tool starts."""
+    """Return the real seconds that the tool's start and all requests may take by their budgets."""
     arrival = work.config.planned.workload.arrival
     rounds = math.ceil(len(work.requests) / limit_of(work.config, len(work.requests)))
     offered_s = len(work.requests) / arrival.request_rate if arrival.request_rate else 0.0
     return STARTUP_S + work.clock.real(offered_s + rounds * work.config.request_timeout_s)
 
 
-def _record(work: ClientWork, index: int, sample: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of one sample; those of the request where the tool does not tell them."""
+def _line(work: ClientWork, index: int, sample: ClientSample) -> SampleLine:
+    """Return the record of one request; what the tool does not report comes from the request."""
     request = work.requests[index] if index < len(work.requests) else None
-    known = {
+    cold = work.cold[index] if index < len(work.cold) else None
+    line: SampleLine = {
+        "kind": "sample",
+        "workload": work.config.planned.workload.name,
+        "repeat": work.config.repeat,
         "sample": request.sample if request else str(index),
         "index": index,
         "prompt_tokens": request.prompt_tokens if request else None,
-        "cold": work.colds[index] if index < len(work.colds) else None,
+        "cold": cold.value if cold else None,
     }
-    return {**known, **sample}
+    return {**line, **sample}
 
 
 def _last_lines(log: Path) -> str:
@@ -221,8 +253,10 @@ def _last_lines(log: Path) -> str:
 
 
 def read_json(path: Path, client: str) -> Any:
-    """The result file of a tool. Raises DatasetError."""
+    """Return the content of a tool's result file. Raises DatasetError."""
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError) as exc:
-        raise DatasetError(f"{client} left no result that can be read: {path}", detail=str(exc)) from exc
+        raise DatasetError(
+            f"{client}: cannot read its result {path}", code="client_result_unreadable", detail=str(exc)
+        ) from exc

@@ -1,23 +1,32 @@
-"""The clients that `client:` of a workload may name."""
+"""The load clients that `client:` of a workload may name: built-in ones and plugins of `hpcsweep.clients`."""
 
-from collections.abc import Callable
-from importlib import import_module
+from typing import ClassVar, Protocol
 
 from hpcsweep.errors import SpecError
 from hpcsweep.load.config import LoadConfig
-from hpcsweep.spec.base import nearest
-
-CLIENTS = {
-    "builtin": "hpcsweep.load.drivers.builtin",
-    "vllm-bench": "hpcsweep.load.drivers.vllm_bench",
-    "guidellm": "hpcsweep.load.drivers.guidellm",
-}
-"""Name -> module with `run(config) -> exit code`."""
+from hpcsweep.registry import Registry
 
 
-def driver(client: str) -> Callable[[LoadConfig], int]:
-    """What sends a workload for this client. SpecError when there is none of this name."""
-    if client not in CLIENTS:
-        raise SpecError(f"unknown client {client!r}", hint=nearest(client, CLIENTS))
-    run: Callable[[LoadConfig], int] = import_module(CLIENTS[client]).run
-    return run
+class LoadClient(Protocol):
+    """A load client."""
+
+    name: ClassVar[str]
+
+    def run(self, config: LoadConfig) -> int:
+        """Send the workload, write the lines of `events.load_lines` to standard output, and return the exit code.
+
+        Raises HpcsweepError.
+        """
+        ...
+
+
+CLIENTS: Registry[LoadClient] = Registry(
+    "hpcsweep.clients",
+    "load client",
+    {
+        "builtin": "hpcsweep.load.drivers.builtin:BuiltinClient",
+        "vllm-bench": "hpcsweep.load.drivers.vllm_bench:VllmBenchClient",
+        "guidellm": "hpcsweep.load.drivers.guidellm:GuideLlmClient",
+    },
+    SpecError,
+)

@@ -1,4 +1,4 @@
-"""One connection to the server, and the request that is on it. Times are monotonic nanoseconds."""
+"""One connection to the server and its current request. Times are monotonic nanoseconds."""
 
 import errno
 import socket
@@ -8,26 +8,27 @@ import time
 from hpcsweep.load.client.schedule import ScheduledRequest
 from hpcsweep.load.wire.answer import Failure, StreamedResponse, plain_end
 from hpcsweep.load.wire.http1 import HttpError, ResponseReader
+from hpcsweep.spec.phases import ErrorCause
 
-READ_BYTES = 1 << 13  # four times this takes a sixth more memory at 1,000 streams, and no less CPU
+READ_BYTES = 1 << 13  # four times as much needs a sixth more memory at 1,000 streams, and the same CPU
 CONTROL_BYTES = socket.CMSG_SPACE(16)
-SO_TIMESTAMPNS = 35  # linux/asm-generic/socket.h; the socket module does not name it
-_EARLY_NS = 10_000_000  # a stamp may be later than the begin of the batch in which it was read
+SO_TIMESTAMPNS = 35  # linux/asm-generic/socket.h; the socket module does not define it
+_EARLY_NS = 10_000_000  # a timestamp may be later than the start of the batch in which it was read
 _STAMP = struct.Struct("qq")
 
 _ROOM_S = 2
-"""How long a new connection to a Unix socket waits for room in the listen backlog. TCP tries again by itself; here
-connect fails at once, unless it may block."""
+"""How long a new connection to a Unix socket waits while the listen backlog is full. TCP retries in the kernel; on a
+Unix socket a non-blocking connect fails immediately."""
 
 Address = tuple[str, int] | str
 """Host and port, or the path of a Unix socket."""
 
 Received = tuple[bytes, list[tuple[int, int, bytes]], int, object]
-"""What `recvmsg` gives: data, control messages, flags, address."""
+"""Result of `recvmsg`: data, control messages, flags, address."""
 
 
 class ServerConnection:
-    """A non-blocking socket. `item` None: idle.
+    """A non-blocking socket. `item`: the request on it; None: idle.
 
     While `streaming`, the send loop only appends the result of `recvmsg` to `reads`. It calls `process_reads` when the
     response may have ended or when many bytes are waiting, so that parsing does not delay other connections.
@@ -47,16 +48,16 @@ class ServerConnection:
         "reads",
         "recvmsg",
         "request",
-        "rested",
         "send_called_ns",
         "sent_ns",
         "sock",
         "streaming",
         "wants_out",
+        "was_idle",
     )
 
     def __init__(self, address: Address) -> None:
-        """Begin to connect. Raises OSError when that fails at once."""
+        """Start to connect. Raises OSError when that fails immediately."""
         if isinstance(address, str):
             family = socket.AF_UNIX
         else:
@@ -77,7 +78,7 @@ class ServerConnection:
         self.fd = self.sock.fileno()
         self.recvmsg = self.sock.recvmsg
         self.connecting = self.wants_out = code != 0
-        self.rested = False  # has been idle: the server may have closed it meanwhile
+        self.was_idle = False  # it was idle, so the server may have closed it
         self.reader = ResponseReader()
         self.item: ScheduledRequest | None = None
         self.begin(None, b"", 0)
@@ -91,18 +92,18 @@ class ServerConnection:
         return code
 
     def connected(self) -> None:
-        """The socket has become writable: connected, or not. Raises OSError."""
+        """Complete connecting when the socket has become writable. Raises OSError."""
         code = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             raise OSError(code, errno.errorcode.get(code, str(code)))
         self.connecting = False
 
     def begin(self, item: ScheduledRequest | None, request: bytes, eligible_ns: int) -> None:
-        """Take a request that could have been sent at `eligible_ns`; None: nothing yet."""
+        """Assign a request that could have been sent from `eligible_ns` on; None: no request."""
         self.item, self.eligible_ns = item, eligible_ns
         self.begun_ns = time.monotonic_ns()
-        self.send_called_ns = self.sent_ns = 0  # before and after the call that handed over the last byte
-        self.last_ns = 0  # when something was last received
+        self.send_called_ns = self.sent_ns = 0  # before and after the call that sent the last byte
+        self.last_ns = 0  # when data was last received
         self.request, self.out = request, memoryview(request)
         self.reads: list[Received] = []
         self.streaming = self.has_kernel_timestamps = False
@@ -110,7 +111,7 @@ class ServerConnection:
         self.reader.reset()
 
     def send(self) -> bool:
-        """Hand over what is left of the request; True: the kernel has all of it. Raises OSError."""
+        """Send the rest of the request. Return whether the kernel has taken all of it. Raises OSError."""
         self.send_called_ns = time.monotonic_ns()
         try:
             self.out = self.out[self.sock.send(self.out) :]
@@ -122,9 +123,9 @@ class ServerConnection:
         return True
 
     def process_reads(self, offset_ns: int) -> bool:
-        """Read what was kept; True: the answer has ended, and as far as HTTP goes it is whole. Raises Failure.
+        """Parse the pending reads. Return whether the response has ended, complete as HTTP. Raises Failure.
 
-        `offset_ns`: monotonic minus Unix time, for the kernel's stamps.
+        `offset_ns`: monotonic minus Unix time, for the kernel's timestamps.
         """
         reads, self.reads = self.reads, []
         answer = self.answer
@@ -132,7 +133,7 @@ class ServerConnection:
         for data, control, _, _ in reads:
             at_ns = self._stamp_ns(control, offset_ns)
             if answer.head and self.reader.between_chunks:
-                # nearly every chunk is one event that is like the one before, but for its text
+                # nearly every chunk is one event that differs from the one before only in its text
                 chunks, read_bytes = _match_repeated_chunks(data, answer.head, answer.tail)
                 answer.add_plain(chunks, at_ns)
                 data = data[read_bytes:] if read_bytes else data
@@ -143,7 +144,7 @@ class ServerConnection:
         return ended
 
     def _stamp_ns(self, control: list[tuple[int, int, bytes]], offset_ns: int) -> int:
-        """When the kernel got it; when it was read, where the kernel does not say or its clock was set in between."""
+        """Return when the kernel received the data, or when it was read, without a plausible timestamp."""
         if control and control[0][1] == SO_TIMESTAMPNS:
             seconds, nanoseconds = _STAMP.unpack(control[0][2])
             at_ns: int = seconds * 1_000_000_000 + nanoseconds + offset_ns
@@ -161,7 +162,7 @@ class ServerConnection:
                 body = b""
                 reader.eof()
         except HttpError as exc:
-            raise Failure("bad_answer", str(exc)) from None
+            raise Failure(ErrorCause.BAD_ANSWER, str(exc)) from None
         if reader.status is not None and (reader.status != 200 or "event-stream" not in reader.content_type):
             self._refused(body, at_end=reader.complete or not data)
             return False
@@ -170,25 +171,25 @@ class ServerConnection:
         if reader.complete:
             return True
         if not data:
-            if answer.done:  # all of it came; only the last chunk's frame is missing
+            if answer.done:  # complete but for the last frame of the chunked encoding
                 return True
-            raise Failure("cut", f"the server closed the connection after {len(answer.stamps)} chunks")
+            raise Failure(ErrorCause.CUT, f"the server closed the connection after {len(answer.stamps)} chunks")
         return False
 
     def _refused(self, body: bytes, *, at_end: bool) -> None:
-        """Keep the text of an answer that is no stream, and fail with it when it has ended."""
+        """Collect the text of a response that is not a stream. Raises Failure with it at its end."""
         self.answer.plain += body[: 300 - len(self.answer.plain)]
         if not at_end:
             return
         text = self.answer.plain.decode("utf-8", "replace")
         if self.reader.status != 200:
-            raise Failure("http_error", f"status {self.reader.status}: {text}")
-        raise Failure("not_streamed", f"content type {self.reader.content_type!r}: {text}")
+            raise Failure(ErrorCause.HTTP_ERROR, f"status {self.reader.status}: {text}")
+        raise Failure(ErrorCause.NOT_STREAMED, f"content type {self.reader.content_type!r}: {text}")
 
-    def keep_last_words(self) -> bool:
-        """Keep what came before the connection broke; whether there was anything.
+    def read_rest(self) -> bool:
+        """Read what arrived before the connection broke. Return whether there was any data.
 
-        A server that refuses a long request may answer and close before it has read all of it.
+        A server that rejects a long request may respond and close before it has read the whole request.
         """
         try:
             got = self.recvmsg(READ_BYTES, CONTROL_BYTES)
@@ -205,7 +206,7 @@ class ServerConnection:
 
 
 def _match_repeated_chunks(data: bytes, head: bytes, tail: bytes) -> tuple[int, int]:
-    """(number of chunks with which `data` begins and that are `head`, a text and `tail`, their bytes)."""
+    """Return (number, bytes) of the chunks at the start of `data` that consist of `head`, a text and `tail`."""
     chunks = at = 0
     while at < len(data):
         start = data.find(b"\r", at) + 2  # after the line with the chunk's size

@@ -1,17 +1,17 @@
-"""HTTP/1.1 as a load client needs it: the head of a request, and the body of a response as it comes in pieces."""
+"""HTTP/1.1 for the load client: the head of a request, and a parser of responses that arrive in pieces."""
 
 _HEAD_LIMIT_BYTES = 1 << 16
 
 
 class HttpError(Exception):
-    """The bytes are no HTTP/1.1 response."""
+    """The bytes are not an HTTP/1.1 response."""
 
 
 def request_head(host: str, path: str, body_bytes: int, api_key: str | None) -> bytes:
-    """Request line and headers of a POST of JSON, up to and with the empty line."""
+    """Return request line and headers of a POST of JSON, including the empty line. `host`: with the port."""
     lines = [
         f"POST {path} HTTP/1.1",
-        f"Host: {host}",  # with the port; an IPv6 address in brackets
+        f"Host: {host}",  # an IPv6 address in brackets
         "Content-Type: application/json",
         "Accept: text/event-stream",
         f"Content-Length: {body_bytes}",
@@ -22,10 +22,10 @@ def request_head(host: str, path: str, body_bytes: int, api_key: str | None) -> 
 
 
 class ResponseReader:
-    """Reads one response after the other from one connection; `reset` begins the next.
+    """Parses the responses of one connection, one after the other; `reset` starts the next.
 
-    `status` is None until the head is there; `complete` says that the body has ended by HTTP's own rules;
-    `keep_alive` whether the connection may carry another request.
+    `status`: None until the head is complete. `complete`: the body has ended by the rules of HTTP. `keep_alive`: the
+    connection may be used for another request.
     """
 
     __slots__ = ("_buffer", "_chunked", "_left", "_state", "complete", "content_type", "keep_alive", "status")
@@ -34,11 +34,11 @@ class ResponseReader:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the response read so far."""
+        """Discard the response read so far."""
         self._buffer = b""
         self._state = "head"
         self._chunked = False
-        self._left: int | None = None  # bytes of the body, or of the chunk, still to come; None: until the end of file
+        self._left: int | None = None  # missing bytes of the body or chunk; None: until end of file
         self.status: int | None = None
         self.content_type = ""
         self.keep_alive = True
@@ -46,28 +46,28 @@ class ResponseReader:
 
     @property
     def streaming(self) -> bool:
-        """A chunked body with status 200 is under way."""
+        """Return whether a chunked body with status 200 is being read."""
         return self._chunked and self.status == 200
 
     @property
     def between_chunks(self) -> bool:
-        """What comes next begins with the size of a chunk."""
+        """Return whether the next byte starts the size of a chunk."""
         return self._state == "size" and not self._buffer
 
     @property
     def begun(self) -> bool:
-        """A byte of the response has come."""
+        """Return whether any byte of the response has arrived."""
         return bool(self._buffer) or self.status is not None
 
     def feed(self, data: bytes) -> bytes:
-        """The bytes of the body in `data`, without HTTP's framing. Raises HttpError."""
+        """Return the bytes of the body in `data`, without the framing of HTTP. Raises HttpError."""
         self._buffer += data
         if self._state == "head" and not self._read_head():
             return b""
         return self._read_chunks() if self._chunked else self._read_plain()
 
     def eof(self) -> None:
-        """The peer has closed: ends a body that has no stated length."""
+        """Handle the end of the connection, which ends a body without a stated length."""
         if self._state == "plain" and self._left is None:
             self.complete = True
         self.keep_alive = False
@@ -77,7 +77,7 @@ class ResponseReader:
             end = self._buffer.find(b"\r\n\r\n")
             if end < 0:
                 if len(self._buffer) > _HEAD_LIMIT_BYTES:
-                    raise HttpError(f"no end of the headers in {len(self._buffer)} bytes")
+                    raise HttpError(f"headers are longer than {len(self._buffer)} bytes")
                 if not b"HTTP/1.".startswith(self._buffer[:7]):
                     raise HttpError(f"not an HTTP/1 response: {self._buffer[:60]!r}")
                 return False
@@ -93,7 +93,7 @@ class ResponseReader:
         code = rest[:3]
         if not version.startswith("HTTP/1.") or not (code.isascii() and code.isdigit()):
             raise HttpError(f"not an HTTP/1 response: {first[:60]!r}")
-        if code.startswith("1"):  # the real one follows
+        if code.startswith("1"):  # informational; the final response follows
             return int(code)
         headers: dict[str, str] = {}
         for line in lines:
@@ -110,7 +110,7 @@ class ResponseReader:
             self._state = "size"
         elif length:
             if not (length.isascii() and length.isdigit()):
-                raise HttpError(f"content-length {length!r}")
+                raise HttpError(f"invalid content-length {length!r}")
             self._state, self._left = "plain", int(length)
         elif code in ("204", "304"):
             self._state, self._left = "plain", 0
@@ -143,12 +143,12 @@ class ResponseReader:
             end = buffer.find(b"\r\n", at)
             if end < 0:
                 if len(buffer) - at > _HEAD_LIMIT_BYTES:
-                    raise HttpError("the size of a chunk does not end")
+                    raise HttpError("the line with the size of a chunk does not end")
                 break
             line, at = buffer[at:end], end + 2
             if self._state == "data end":
                 if line:
-                    raise HttpError(f"a chunk is longer than its size says: {line[:20]!r}")
+                    raise HttpError(f"a chunk is longer than its stated size: {line[:20]!r}")
                 self._state = "size"
             elif self._state == "size":
                 self._left = _chunk_size(line)
@@ -164,8 +164,8 @@ class ResponseReader:
 def _chunk_size(line: bytes) -> int:
     digits = line.split(b";", 1)[0].strip()
     if not digits.isalnum():
-        raise HttpError(f"size of a chunk: {line[:20]!r}")
+        raise HttpError(f"invalid chunk size {line[:20]!r}")
     try:
         return int(digits, 16)
     except ValueError:
-        raise HttpError(f"size of a chunk: {line[:20]!r}") from None
+        raise HttpError(f"invalid chunk size {line[:20]!r}") from None

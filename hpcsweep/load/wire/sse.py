@@ -1,10 +1,10 @@
-"""Server-sent events: bytes in pieces of any length in, the data of whole events out."""
+"""Server-sent events: split bytes that arrive in pieces of any length into complete events."""
 
 
 class EventSplitter:
-    """Splits a stream into events by the rules of the HTML standard: CRLF, LF and CR end lines, an empty line an event.
+    """Splits a stream into events by the HTML standard: CRLF, LF or CR ends a line, an empty line ends an event.
 
-    Works on bytes: a character cut in two by the network is whole again before anybody decodes it.
+    It works on bytes, so that a character split between two packets is decoded as a whole.
     """
 
     __slots__ = ("_data", "_line", "_name", "_skip_lf", "pending")
@@ -14,10 +14,10 @@ class EventSplitter:
         self._data: list[bytes] = []
         self._name = b""
         self._skip_lf = False
-        self.pending = False  # bytes of an event that has not ended are there
+        self.pending = False  # there are bytes of an incomplete event
 
     def feed(self, body: bytes) -> list[tuple[bytes, bytes]]:
-        """(name, data) of every event that ends in `body`; the name is empty where the server gives none."""
+        """Return (name, data) of every event that ends in `body`; the name may be empty."""
         events: list[tuple[bytes, bytes]] = []
         if self._skip_lf and body[:1] == b"\n":
             body = body[1:]

@@ -46,7 +46,7 @@ class AgentClaim:
         self._path: Path | None = None
         if identity.job_id is not None and this_life:
             digest = hashlib.sha256(f"{identity.job_id}/{this_life}".encode()).hexdigest()[:12]
-            self._path = job_dir / "elements" / f"{index}.agent-{digest}.json"
+            self._path = job_dir / "tasks" / f"{index}.agent-{digest}.json"
 
     def take(self) -> str | None:
         """Claim the array task. Return a description of the agent that has claimed it; None: it is ours.

@@ -1,6 +1,5 @@
 """Add a run to a sweep's folder. The caller holds the sweep's lock; sweep.json is replaced last."""
 
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,18 +8,20 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from hpcsweep.atomic_files import write_json, write_text
 from hpcsweep.errors import HpcsweepError, PlanError, SpecError
 from hpcsweep.node.record.records import read_record
 from hpcsweep.plan.variables import baseline_of
-from hpcsweep.render.job import SPEC_FILE, job_files
+from hpcsweep.render.job import job_files
 from hpcsweep.render.own_script import own_environment, with_values
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
+from hpcsweep.spec.file_names import OLD_TASKS_DIR, SPEC_FILE, TASKS_DIR
 from hpcsweep.spec.job import ArrayTask, JobSpec
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.records import TaskExitRecord
 from hpcsweep.spec.sweep import SWEEP_SCHEMA
-from hpcsweep.sweep.layout import SWEEP_FILE, SweepFolder, write_json
+from hpcsweep.sweep.layout import SWEEP_FILE, SweepFolder
 from hpcsweep.sweep.prepare import Prepared, plan_jobs, sweep_document, versions
 from hpcsweep.sweep.submission import Submission
 from hpcsweep.sweep.write import copy_data, write_jobs
@@ -95,7 +96,7 @@ def record_failure(
     taken = {run["label"] for run in document["runs"]}
     run = {
         "label": _free(newcomer.label or f"job-{newcomer.index or 0}", "", taken),
-        "planned_only": True,
+        "not_submitted": True,
         "outcome": (OutcomeKind.UNSUPPORTED if isinstance(failure, PlanError) else OutcomeKind.FAILED).value,
         "state_reason": f"{job}{reason}",
     }
@@ -108,7 +109,8 @@ def _add(
 ) -> tuple[Path, int]:
     document = _document(folder, prepared.experiment)
     (job,) = plan_jobs(prepared, folder.name, str(folder.path), str(cache_dir))
-    ours = sweep_document(prepared, folder.name, [job], {"command": f"hpcsweep-node in job {newcomer.job_id or '-'}"})
+    provenance = {"command": f"hpcsweep-node in job {newcomer.job_id or '-'}"}
+    ours = sweep_document(prepared, folder.name, [job], provenance).model_dump(mode="json")
     ours["baseline"] |= baseline_of(prepared.experiment)  # not the variant of the first job
     before: list[dict[str, Any]] = document["runs"] if document is not None else []
     repeat = 1 + sum(run.get("variant_id") == ours["runs"][0]["variant_id"] for run in before)
@@ -164,8 +166,8 @@ def _document(folder: SweepFolder, experiment: Experiment) -> dict[str, Any] | N
     """Return sweep.json; None: the sweep is new. Raises SpecError when it is a sweep of another experiment."""
     if not (folder.path / SWEEP_FILE).exists():
         return None
-    document = folder.read_sweep()
-    if document.get("experiment") != experiment.model_dump(mode="json"):
+    document = folder.read_sweep().model_dump(mode="json")
+    if document["experiment"] != experiment.model_dump(mode="json"):
         raise SpecError(
             f"sweep {folder.name} belongs to another experiment, or to an older version of {experiment.name}",
             code="sweep_of_other_experiment",
@@ -182,8 +184,9 @@ def _own_job(folder: SweepFolder, newcomer: Newcomer) -> int | None:
         submission = folder.read_submission(number)
         if submission is None or not submission.plain or submission.job_id != newcomer.job_id:
             continue
-        pattern = "*" if newcomer.index is None else str(newcomer.index)
-        paths = (folder.job_dir(number) / "elements").glob(f"{pattern}.exit.json")
+        own = "*" if newcomer.index is None else str(newcomer.index)
+        job_dir = folder.job_dir(number)
+        paths = [path for name in (TASKS_DIR, OLD_TASKS_DIR) for path in job_dir.glob(f"{name}/{own}.exit.json")]
         ends = [end for path in paths if (end := read_record(path, TaskExitRecord)) is not None]
         ended_at = max((end.ended_at or 0.0 for end in ends if end.exit_code == 0), default=None)
         return None if ended_at is not None and time.time() - ended_at > _SAME_JOB_S else number
@@ -220,11 +223,9 @@ def _write_job(folder: SweepFolder, job: JobSpec, prepared: Prepared) -> None:
 
 def _write_task(folder: SweepFolder, job: JobSpec, task: ArrayTask, prepared: Prepared) -> None:
     files = job_files(job, "", own_environment(_python(prepared))).files
-    name = f"elements/{task.index}.env"
+    name = f"{TASKS_DIR}/{task.index}.env"
     (folder.job_dir(job.job) / name).write_text(files[name], encoding="utf-8", errors="surrogateescape")
-    temporary = folder.job_dir(job.job) / f".{SPEC_FILE}.{os.getpid()}"
-    temporary.write_text(files[SPEC_FILE], encoding="utf-8")
-    temporary.replace(folder.job_dir(job.job) / SPEC_FILE)
+    write_text(folder.job_dir(job.job) / SPEC_FILE, files[SPEC_FILE])
 
 
 def _write_submission(folder: SweepFolder, job: JobSpec, prepared: Prepared, newcomer: Newcomer) -> None:
@@ -236,7 +237,7 @@ def _write_submission(folder: SweepFolder, job: JobSpec, prepared: Prepared, new
         cluster=prepared.cluster_name,
         scheduler=newcomer.scheduler,
         submitted_at=before.submitted_at if before is not None else time.time(),
-        elements=max(task.index for task in job.array_tasks) + 1,
+        array_tasks=max(element.index for element in job.array_tasks) + 1,
         cancelled=before.cancelled if before is not None else [],
         plain="job" if newcomer.index is None else "array",
         name=newcomer.name,

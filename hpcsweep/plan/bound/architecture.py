@@ -62,8 +62,8 @@ class Architecture:
         return self.always_used + self.moe_layers * self.experts_read(tokens) * self.expert
 
 
-_MLP_FACTORS = {"silu": 3, "swish": 3, "swiglu": 3}
-"""Matrices of an MLP by its activation: gated ones have three. Others are not known here."""
+_GATED = ("silu", "swish", "swiglu")
+"""Activations of MLPs that are gated, with three matrices. Of others, only Gemma's are."""
 
 _UNKNOWN_PARTS = ("linear_num_key_heads", "ssm_cfg", "mamba_d_state", "attn_layer_period")
 """Keys of models whose layers differ in kind: their attention is not described by the formulas here."""
@@ -79,7 +79,8 @@ def read_architecture(config: Mapping[str, Any]) -> Architecture | None:
     text = {**config, **(nested if isinstance(nested, Mapping) else {})}
     if any(kind != "full_attention" for kind in text.get("layer_types") or ()):
         return None
-    if any(text.get(key) for key in _UNKNOWN_PARTS) or _MLP_FACTORS.get(str(text.get("hidden_act", "silu"))) is None:
+    gated = str(text.get("hidden_act", "silu")) in _GATED or str(text.get("model_type")).startswith("gemma")
+    if any(text.get(key) for key in _UNKNOWN_PARTS) or not gated:
         return None
     sizes = [_whole(text, key) for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")]
     hidden, layers, heads, vocab = sizes
@@ -110,14 +111,33 @@ def read_architecture(config: Mapping[str, Any]) -> Architecture | None:
     )
 
 
+def kv_shape(text: Mapping[str, Any]) -> tuple[int, int | None] | None:
+    """Return the numbers that one layer keeps of one token, and the KV heads (None: latent attention); None: unknown.
+
+    Keys and values of each KV head; latent attention keeps one compressed vector for all heads (DeepSeek-V2 report,
+    section 2.1).
+    """
+    rank, rope = _whole(text, "kv_lora_rank"), _whole(text, "qk_rope_head_dim")
+    if rank is not None and rope is not None:
+        return rank + rope, None
+    hidden, heads = _whole(text, "hidden_size"), _whole(text, "num_attention_heads")
+    kv_heads = _whole(text, "num_key_value_heads") or heads
+    dim = _whole(text, "head_dim") or (hidden // heads if hidden and heads else None)
+    return None if kv_heads is None or dim is None else (2 * kv_heads * dim, kv_heads)
+
+
 def _attention(text: Mapping[str, Any], hidden: int, heads: int) -> tuple[float, int, int | None, float] | None:
     """Return (parameters, KV values of a token, KV heads, operations per token of context) of one layer.
 
     Operations per token of context: two products of a query with a key and of a weight with a value, 2 each, per head.
     Latent attention (DeepSeek-V2 report, section 2.1) keeps one vector for all heads and computes with it directly.
     """
-    rank, rope = _whole(text, "kv_lora_rank"), _whole(text, "qk_rope_head_dim")
-    if rank is not None and rope is not None:
+    cache = kv_shape(text)
+    if cache is None:
+        return None
+    kv_values, kv_heads = cache
+    if kv_heads is None:
+        rank, rope = text["kv_lora_rank"], text["qk_rope_head_dim"]
         plain, value = _whole(text, "qk_nope_head_dim"), _whole(text, "v_head_dim")
         if plain is None or value is None:
             return None
@@ -125,10 +145,9 @@ def _attention(text: Mapping[str, Any], hidden: int, heads: int) -> tuple[float,
         width = heads * (plain + rope)
         query = hidden * q_rank + q_rank * width if q_rank else hidden * width
         parameters = query + hidden * (rank + rope) + rank * heads * (plain + value) + heads * value * hidden
-        return float(parameters), rank + rope, None, 2.0 * heads * (2 * rank + rope)
-    dim = _whole(text, "head_dim") or (hidden // heads)
-    kv_heads = _whole(text, "num_key_value_heads") or heads
-    return float(2 * hidden * dim * (heads + kv_heads)), 2 * kv_heads * dim, kv_heads, 4.0 * heads * dim
+        return float(parameters), kv_values, None, 2.0 * heads * (2 * rank + rope)
+    dim = kv_values // (2 * kv_heads)
+    return float(2 * hidden * dim * (heads + kv_heads)), kv_values, kv_heads, 4.0 * heads * dim
 
 
 def _mlp(text: Mapping[str, Any], hidden: int, layers: int) -> tuple[float, int, int, int, float, float] | None:

@@ -8,7 +8,8 @@ from hpcsweep.analysis.findings.compared import Candidate, Comparison
 from hpcsweep.analysis.findings.measured import Cell, Result, SampleSet, Validity
 from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.report import document, wording
-from hpcsweep.report.document import Block, Bullets, Paragraph, Quantity, Section, Table
+from hpcsweep.report import first_screen_text as words
+from hpcsweep.report.document import Block, Bullets, Paragraph, Section, Table
 from hpcsweep.report.wording import NO_OBJECTIVE, NOTHING
 
 MAX_REASONS = 3
@@ -166,23 +167,10 @@ def _decision(findings: Findings) -> Section | None:
     table = _candidates(findings)
     blocks += [table] if table.rows else []
     if advice.by_workload:
-        blocks += [Paragraph("For each workload by itself:"), Bullets(tuple(_by_workload(findings)))]
+        blocks += [Paragraph("For each workload by itself:"), Bullets(tuple(words.by_workload(findings)))]
     if advice.not_measured:
         blocks += [Paragraph("Not measured, and could change the answer:"), Bullets(advice.not_measured)]
     return Section("Candidates for the objective", tuple(blocks), 3)
-
-
-def _by_workload(findings: Findings) -> Iterator[str]:
-    for decision in findings.recommendation.by_workload:
-        best, chosen = findings.variant(decision.best), findings.variant(decision.chosen)
-        name = wording.marked(findings, decision.workload, decision.score.simulated)
-        text = f"{name}: {best.short_name} has the highest score, {wording.sentence_figure(decision.score)}"
-        if decision.equal:
-            names = join_names([findings.variant(other).short_name for other in decision.equal])
-            text += f"; not significantly different: {names}"
-        if chosen is not best:
-            text += f"; {chosen.short_name} is simpler or cheaper"
-        yield text
 
 
 def _candidates(findings: Findings) -> Table:

@@ -1,6 +1,6 @@
-"""Write the measurements of a variant as benchmark reports of llm-d (version 0.2), one document a run and workload.
+"""Write the measurements of a variant as llm-d benchmark reports (version 0.2), one document per run and workload.
 
-JSON documents with `---` between them: a stream of YAML documents, which `hpcsweep import` reads again.
+The JSON documents are separated by `---`: a stream of YAML documents, which `hpcsweep import` can read.
 """
 
 import hashlib
@@ -31,11 +31,13 @@ _UID_LENGTH = 32
 
 
 def llmd_reports(findings: Findings, variant: Variant) -> str:
-    """Return the reports of every run and workload of a variant that was measured. Raises ReportError: none was."""
+    """Return the reports of every measured run and workload of a variant. Raises ReportError when none was measured."""
     cells = [cell for cell in findings.cells if cell.variant == variant.variant and cell.left_out is None]
     if not cells:
         raise ReportError(
-            f"{variant.short_name} of {findings.sweep.sweep} has no measurement", hint="`hpcsweep status` shows why"
+            f"{variant.short_name} of {findings.sweep.sweep} does not have measurements",
+            code="variant_not_measured",
+            hint="run `hpcsweep status` to see why",
         )
     documents = [_report(findings, variant, cell) for cell in cells]
     return SEPARATOR.join(json.dumps(document, indent=2, ensure_ascii=False) + "\n" for document in documents)

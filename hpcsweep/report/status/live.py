@@ -70,9 +70,9 @@ def run_line(run: RunStatus) -> str:
 def summary(sweep: SweepStatus) -> str:
     """How many runs are where, in words."""
     counts = Counter((run.verdict.outcome or run.verdict.state).value for run in sweep.runs)
-    parts = ", ".join(f"{number} {word.replace('_', ' ')}" for word, number in sorted(counts.items()))
-    ideas = f"; {len(sweep.ideas)} more are told as not to be run" if sweep.ideas else ""
-    return f"{counted(len(sweep.runs), 'run')}: {parts}{ideas}" if sweep.runs else "no runs"
+    told = ", ".join(f"{number} {word.replace('_', ' ')}" for word, number in sorted(counts.items()))
+    documented = f"; plus {len(sweep.documented)} documented as not run" if sweep.documented else ""
+    return f"{counted(len(sweep.runs), 'run')}: {told}{documented}" if sweep.runs else "no runs"
 
 
 def phase_words(run: RunStatus, now: float) -> str:

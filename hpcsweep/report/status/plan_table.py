@@ -12,16 +12,18 @@ from hpcsweep.units import counted
 
 def plan_document(prepared: Prepared, rendered: Rendered) -> dict[str, Any]:
     """What `submit --dry-run --json` prints."""
+    document = rendered.document.model_dump(mode="json")
     return {
         "sweep": rendered.name,
         "cluster": prepared.cluster_name,
         "simulated": sorted(prepared.simulated),
         "gpu_hours_max": rendered.gpu_hours,
-        "runs": rendered.document["runs"],
-        "not_run": rendered.document["not_run"],
+        "runs": [run | {"planned_only": run["not_submitted"]} for run in document["runs"]],
+        "not_run": document["not_run"],
         "jobs": [
             {
                 "job": job.job,
+                "array_tasks": len(job.array_tasks),
                 "elements": len(job.array_tasks),
                 "resources": job.resources.model_dump(),
                 "script": f.script,
@@ -43,7 +45,7 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
     }
     runs = counted(len(prepared.runs), "run")
     table = Table(title=safe_text(f"{rendered.name} on {prepared.cluster_name}: {runs}"), title_justify="left")
-    for column in ("run", "job/element", "GPUs", "workloads", "left out"):
+    for column in ("run", "job/task", "GPUs", "workloads", "left out"):
         table.add_column(column, overflow="fold", no_wrap=column == "run")
     for run in prepared.runs:
         sent = [p.workload.name for p in run.workloads if p.left_out is None]
@@ -55,14 +57,14 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
     console.print(table)
     for name, reason in _left_out(prepared):
         console.print(safe_text(f"{name}: n/a: {reason}"))
-    for item in rendered.document["not_run"]:
-        console.print(safe_text(f"not run: {item['title']}: {item['reason']}"))
+    for entry in rendered.document.not_run:
+        console.print(safe_text(f"not run: {entry.title}: {entry.reason}"))
     for engine, profile in prepared.simulated.items():
         console.print(safe_text(f"SIMULATED: {engine} is played by the simulated engine ({profile.name})"))
     for warning in prepared.warnings:
         console.print(safe_text(f"warning: {warning}"))
     elements = sum(len(job.array_tasks) for job in rendered.jobs)
-    what = f"{counted(len(rendered.jobs), 'submission')}, {counted(elements, 'element')}"
+    what = f"{counted(len(rendered.jobs), 'submission')}, {counted(elements, 'array task')}"
     console.print(f"{what}, at most {rendered.gpu_hours:.1f} GPU-hours (GPUs x walltime)")
     for job, files in zip(rendered.jobs, rendered.files, strict=True):
         stream.write(f"\n--- jobs/{job.job}/job.sh\n{printable(files.script)}")

@@ -39,7 +39,8 @@ def run_status_json(run: RunStatus, now: float) -> dict[str, Any]:
         "reason": verdict.reason,
         "cause": progress.cause,
         "hint": verdict.hint,
-        "settled_by": verdict.settled_by,
+        "source": verdict.source,
+        "settled_by": verdict.source,
     }
 
 
@@ -64,6 +65,6 @@ def _sweep(sweep: SweepStatus, now: float) -> dict[str, Any]:
         "sweep_dir": sweep.sweep_dir,
         "runs": [run_status_json(run, now) for run in sweep.runs],
         "not_run": [
-            {"title": idea.run, "axes": dict(idea.axes), "reason": idea.verdict.reason} for idea in sweep.ideas
+            {"title": run.run, "axes": dict(run.axes), "reason": run.verdict.reason} for run in sweep.documented
         ],
     }

@@ -1,8 +1,8 @@
-"""Records of PBS as flat tables of text: `qstat -f -F dsv` (many jobs) and `-F json` (one job, nodes, queues).
+"""Parse records of PBS into flat tables of text: `qstat -f -F dsv` (jobs) and `-F json` (nodes, queues, server).
 
-Formats: OpenPBS 20.0.1, 22.05.11, 23.06.06 and master. The dsv form is read first: it has one line per job in every
-version and is right for many ids. JSON of several ids shows only the first in master, and a user's variable can make
-it invalid in the releases; so JSON is asked for nodes, queues and servers, where no user's text stands.
+Formats: OpenPBS 20.0.1, 22.05.11, 23.06.06 and master. Jobs are read in the dsv form, which has one line per job and
+handles several ids in every version. With several ids, JSON shows only the first in master, and a user's variable can
+make it invalid in the releases. JSON is used for nodes, queues and servers, which contain no user text.
 """
 
 import json
@@ -13,19 +13,19 @@ from typing import Any
 from hpcsweep.errors import SchedulerParseError
 
 Attributes = Mapping[str, str]
-"""Attribute -> text, nested ones with a dot (`Resource_List.walltime`). Absent stays absent."""
+"""Attribute -> text, nested ones with a dot (`Resource_List.walltime`). Absent attributes are not in the table."""
 
 _HEAD = "Job Id: "
 _FIELD = re.compile(r"(?<!\\)\|")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*=")  # a site's own resource may have a dash in its name
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*=")  # the name of a site's own resource may contain a dash
 
 
 def parse_dsv(text: str) -> dict[str, dict[str, str]]:
-    """Jobs of `qstat -f -F dsv`: full id -> attributes. Raises SchedulerParseError that quotes the line.
+    """Parse `qstat -f -F dsv` into full id -> attributes. Raises SchedulerParseError that quotes the line.
 
     `|` inside a value is written `\\|`, a newline as the two characters `\\n`; a backslash is not escaped, so a value
-    that ends in one swallows the attribute after it. Variable_List is left out: it is a user's text and hpcsweep
-    never reads a setting back from it.
+    that ends in one swallows the attribute after it. Variable_List is left out: it is user text, and
+    hpcsweep reads no settings from it.
     """
     jobs: dict[str, dict[str, str]] = {}
     for number, line in enumerate(text.split("\n"), 1):
@@ -35,12 +35,16 @@ def parse_dsv(text: str) -> dict[str, dict[str, str]]:
         if not head.startswith(_HEAD):
             raise SchedulerParseError(
                 f"qstat -F dsv, line {number} does not begin with {_HEAD!r}: {line[:120]!r}",
+                code="pbs_output_unreadable",
                 hint="is this OpenPBS or PBS Pro? Torque has no -F dsv",
             )
         attributes = jobs.setdefault(head.removeprefix(_HEAD).strip(), {})
         for item in fields:
             if not _NAME.match(item):
-                raise SchedulerParseError(f"qstat -F dsv, line {number} has a field without a name: {item[:120]!r}")
+                raise SchedulerParseError(
+                    f"qstat -F dsv, line {number} has a field without a name: {item[:120]!r}",
+                    code="pbs_output_unreadable",
+                )
             name, _, value = item.partition("=")
             if name != "Variable_List":
                 attributes[name] = value.replace("\\|", "|")
@@ -48,31 +52,32 @@ def parse_dsv(text: str) -> dict[str, dict[str, str]]:
 
 
 def parse_json(text: str) -> dict[str, Any]:
-    """The document of any PBS command with `-F json`. Raises SchedulerParseError with the place of the fault."""
+    """Parse the output of a PBS command with `-F json`. Raises SchedulerParseError with the position of the error."""
     try:
         document = json.loads(text, strict=False)
     except json.JSONDecodeError as exc:
         around = text[max(0, exc.pos - 40) : exc.pos + 40]
         raise SchedulerParseError(
-            f"PBS wrote JSON that cannot be read, line {exc.lineno}: {exc.msg}",
+            f"invalid JSON from PBS, line {exc.lineno}: {exc.msg}",
+            code="pbs_output_unreadable",
             detail=f"around: {around!r}",
-            hint="OpenPBS before 24 writes some values of variables bare: ask with -F dsv",
+            hint="OpenPBS before 24 does not quote some values of variables: use -F dsv",
         ) from exc
     if not isinstance(document, dict):
-        raise SchedulerParseError(f"PBS wrote JSON that is no object: {text[:80]!r}")
+        raise SchedulerParseError(f"JSON from PBS is not an object: {text[:80]!r}", code="pbs_output_unreadable")
     return document
 
 
 def section(document: Mapping[str, Any], name: str) -> dict[str, dict[str, str]]:
-    """One section (`Jobs`, `nodes`, `Queue`, `Server`) as flat tables; empty when PBS left it out (nothing found)."""
-    found = document.get(name)
-    if not isinstance(found, dict):
+    """Return a section (`Jobs`, `nodes`, `Queue`, `Server`) as flat tables; empty if PBS left it out."""
+    records = document.get(name)
+    if not isinstance(records, dict):
         return {}
-    return {key: _flat(value) for key, value in found.items() if isinstance(value, dict)}
+    return {key: _flat(value) for key, value in records.items() if isinstance(value, dict)}
 
 
 def parse_plain(text: str) -> dict[str, dict[str, str]]:
-    """Blocks of `pbsnodes -a` (also Torque's): a name at the margin, then `attribute = value` lines, indented."""
+    """Parse the blocks of `pbsnodes -a` (also Torque's): a name, then indented `attribute = value` lines."""
     blocks: dict[str, dict[str, str]] = {}
     current: dict[str, str] | None = None
     for line in text.split("\n"):
@@ -87,7 +92,7 @@ def parse_plain(text: str) -> dict[str, dict[str, str]]:
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Numbers that JSON made of text are text again: 3 is '3', 100000.0 is '100000.0', True is 'True'."""
+    """Convert JSON numbers and booleans back to text: 3 to '3', 100000.0 to '100000.0', True to 'True'."""
     flat: dict[str, str] = {}
     for key, item in value.items():
         if key == "Variable_List":

@@ -1,8 +1,8 @@
-"""PBS: OpenPBS and PBS Pro 20 and newer. Torque is recognised and refused.
+"""PBS: OpenPBS and PBS Pro 20 and newer. Torque is detected and rejected.
 
-Everything here was read from a real OpenPBS (tests/transcripts/pbs). Polling is one `qstat -x -t -f -F dsv` with the
-ids of our own submissions: an array is one id, however many elements it has; dsv is right for several ids in every
-version, where JSON is not; nobody else's jobs are read.
+All formats were recorded on a real OpenPBS (tests/transcripts/pbs). Polling is one `qstat -x -t -f -F dsv` with the ids
+of our own submissions. An array is one id, whatever its size. With several ids dsv is correct in every version, JSON
+is not. The jobs of other users are not read.
 """
 
 import re
@@ -38,9 +38,9 @@ from hpcsweep.schedulers.user_script import ScriptRequest
 from hpcsweep.units import hms
 
 _WITHOUT_HISTORY = f'case "$code $words" in "{NO_HISTORY} "*|*"{NO_HISTORY_TEXT}"*)'
-"""Begins the branch for a server that keeps no history. With -x it lists nothing, not even the jobs that run.
+"""Begins the branch for a server that keeps no history. With -x it lists nothing, not even running jobs.
 
-OpenPBS 20.0.1 to 23.06.06 exit with 0 and this text on stderr. The code is PBSE_JOBHISTNOTSET, as the server has it.
+OpenPBS 20.0.1 to 23.06.06 exit with 0 and this text on stderr. The code is the server's PBSE_JOBHISTNOTSET.
 """
 _QUERY = (
     'exec 3>&1; words=$(qstat -x -t -f -F dsv "$@" 2>&1 >&3); code=$?; '
@@ -73,14 +73,15 @@ class PbsScheduler(Scheduler):
     has_gpu_types = False
     tracks_session = True
     query_timeout_s = 20.0  # a busy server takes 10 s for a single qstat
-    query_timeout_per_job_s = 0.1  # qstat makes a round trip for each id, and a user's own script is a job per run
+    query_timeout_per_job_s = 0.1  # one round trip per id; a user's own script is a job per run
 
     def submit_argv(self, script: str, job_dir: str, text: str = "") -> tuple[str, ...]:
-        """qsub of `script` without a login shell above it: options from the directives of `text`, then the command.
+        """Return the qsub of `script` without a login shell: options from the directives of `text`, then the command.
 
-        `bash -l` reads the site's profile (module ...) and, with `exec` at the end of the script, leaves the agent at
-        the top of the job: signals reach it, and its exit code is the job's. Without `text` the script is submitted in
-        the ordinary form, in which qsub reads the directives itself. Raises SpecError for a directive PBS would refuse.
+        `bash -l` reads the site's profile (module ...). The script ends in `exec`, so that the agent becomes the top
+        process of the job: it receives the signals, and its exit code is the job's. Without `text` the script is
+        submitted in the ordinary form, and qsub reads the directives. Raises SpecError for a directive that PBS would
+        refuse.
         """
         if not text:
             return ("qsub", "-C", PREFIX, script)
@@ -94,10 +95,10 @@ class PbsScheduler(Scheduler):
     def submit_user_script_argv(
         self, script: str, exports: Mapping[str, str], *, name: str, log_dir: str, text: str = "", walltime_s: float = 0
     ) -> tuple[str, ...]:
-        """qsub of a user's own script, with the safe ones of `exports` by -v; see `safe_variables`.
+        """Return the qsub of a user's own script, with the safe `exports` in -v; see `safe_variables`.
 
-        Its own -v is kept, since ours on the command line would replace it whole. Raises SpecError when HPCSWEEP_* or
-        the log folder cannot be carried: by these the job finds its values.
+        The values of the script's own -v are added, because one on the command line replaces it. Raises SpecError if
+        HPCSWEEP_JOB_* or the log folder cannot be passed: the job needs them to find its values.
         """
         by_option, by_file = safe_variables(exports)
         lost = {key: value for key, value in by_file.items() if key.startswith("HPCSWEEP_JOB")}
@@ -110,9 +111,9 @@ class PbsScheduler(Scheduler):
         return ("qsub", "-N", name, "-j", "oe", "-k", "od", "-o", logs, *limit, *variables, script)
 
     def continue_argv(self, script: str, text: str, job_id: str, exports: dict[str, str]) -> tuple[str, ...]:
-        """qsub of a plain job that goes on with the work of `job_id`, a job or an element of an array.
+        """Return the qsub of a plain job that continues the work of `job_id`, a job or an array task.
 
-        It starts after a plain job is over; PBS takes no dependency on a single element. `exports`: safe values.
+        It starts after a plain job has ended; PBS has no dependency on a single array task. `exports`: safe values.
         """
         kept = directives(text)
         pairs = [pair for pair in zip(kept[::2], kept[1::2], strict=True) if pair[0] not in ("-J", "-v")]
@@ -121,9 +122,9 @@ class PbsScheduler(Scheduler):
         return ("qsub", *options, *after, *variables_option(exports), *_SHELL, script)
 
     def parse_submit(self, answer: CommandResult) -> str:
-        """The full job id: `123.server`, or `123[].server` of an array. Raises SchedulerError with PBS's words.
+        """Return the full job id: `123.server`, or `123[].server` for an array. Raises SchedulerError.
 
-        SchedulerUnreachable where the job may have been taken all the same: no answer in time, or one without an id.
+        Raises SchedulerUnreachable if the job may exist: after a time-out, or output without an id.
         """
         if answer.exit_code != 0:
             raise refusal(answer, "submit the job")
@@ -132,34 +133,36 @@ class PbsScheduler(Scheduler):
             _, index, is_array, _ = split_id(lines[-1] if lines else "")
         except ValueError as exc:
             raise SchedulerUnreachable(
-                f"qsub answered no job id: {answer.stdout.strip()[:120]!r}",
+                f"qsub printed no job id: {answer.stdout.strip()[:120]!r}",
+                code="submit_result_unknown",
                 detail=answer.stderr,
-                hint="the job may have been taken: qselect -x -N NAME shows it",
+                hint="the job may have been created: qselect -x -N NAME shows it",
             ) from exc
         if index is not None:
-            raise SchedulerParseError(f"qsub answered the id of a subjob: {lines[-1]!r}")
+            raise SchedulerParseError(f"qsub printed the id of a subjob: {lines[-1]!r}", code="submit_id_of_subjob")
         if "-J" in answer.argv and not is_array:
             raise SchedulerParseError(
                 f"qsub -J created the plain job {lines[-1]}, not an array",
-                hint=f"is this qsub a wrapper, or Torque's? `qdel {lines[-1]}` removes the job",
+                code="submit_not_an_array",
+                hint=f"is this qsub a wrapper, or that of Torque? `qdel {lines[-1]}` removes the job",
             )
         return lines[-1]
 
     def cancel_argv(self, job_id: str, indexes: Sequence[int] | None) -> tuple[str, ...]:
-        """One qdel for a whole job (`indexes` None) or for elements of its array. Raises SchedulerError for none."""
+        """Return one qdel for a whole job (`indexes` None) or for tasks. Raises SchedulerError without any tasks."""
         if indexes is None:
             return ("qdel", job_id)
         if not indexes:
-            raise SchedulerError(f"there is nothing to cancel in {job_id}")
+            raise SchedulerError(f"{job_id}: no array tasks to cancel were given", code="nothing_to_cancel")
         _, _, is_array, _ = split_id(job_id)
         if not is_array:
             return ("qdel", job_id)
         return ("qdel", *(subjob_id(job_id, index) for index in indexes))
 
     def cancel_error(self, answer: CommandResult) -> str:
-        """Why qdel failed, in words; empty when the jobs are, or already were, over.
+        """Return why qdel failed; empty if the jobs are, or already were, over.
 
-        Of several ids the exit code tells of the last only, so every line on stderr counts.
+        With several ids the exit code is that of the last, so all lines on stderr are read.
         """
         if answer.exit_code == 0 or (answer.exit_code in CANCEL_OVER and only_over(answer)):
             return ""
@@ -191,11 +194,11 @@ class PbsScheduler(Scheduler):
         return Query(("/bin/sh", "-c", _FIND, "qselect", name, user), partial(submitted_from, job_dir))
 
     def probes(self) -> Sequence[tuple[str, ...]]:
-        """Version, server, queues, nodes."""
+        """Return the commands for version, server, queues and nodes."""
         return PROBES
 
     def parse_probes(self, answers: Sequence[CommandResult]) -> ClusterFacts:
-        """What this PBS is; Torque, a part that cannot be read and switched-off history are warnings."""
+        """Return the facts of this PBS. Torque, unreadable output and switched-off history are warnings."""
         return site_facts(answers)
 
 

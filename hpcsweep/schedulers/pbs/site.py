@@ -1,4 +1,4 @@
-"""What a PBS site is: version, nodes with their GPUs, queues, limits. For `doctor` and `init`.
+"""Read the facts of a PBS site, for `doctor` and `init`: version, nodes with their GPUs, queues, limits.
 
 Read from `qstat --version`, `pbsnodes -a -F json` (or the plain form), `qstat -Q -f -F json`, `qstat -B -f -F json`.
 """
@@ -24,7 +24,7 @@ PROBES = (VERSION_ARGV, SERVER_ARGV, QUEUES_ARGV, NODES_ARGV)
 
 _AVAILABLE = "resources_available."
 _GPU_TYPES = ("gpu_type", "gpu_model", "gputype", "accelerator_model")
-"""PBS has no resource of its own for the type of a GPU; sites add one, often under such a name."""
+"""PBS has no built-in resource for the type of a GPU; sites add one, often under such a name."""
 _NOT_GPU_TYPES = frozenset({"host", "vnode", "arch"})
 
 _PBS = re.compile(r"pbs_version\s*=\s*(\S+)")
@@ -50,12 +50,12 @@ class PbsNode:
 
     @property
     def usable(self) -> bool:
-        """Jobs run here, or will when others end."""
-        return bool(self.state) and all(word.strip() in _USABLE for word in self.state.split(","))
+        """Return whether jobs run here, or will run when others end."""
+        return bool(self.state) and all(state.strip() in _USABLE for state in self.state.split(","))
 
 
 def site_facts(answers: Sequence[CommandResult]) -> ClusterFacts:
-    """What the answers to `PROBES` tell, in their order. Never raises: what cannot be read is a warning."""
+    """Return the facts in the output of `PROBES`, in their order. Never raises: unreadable output is a warning."""
     warnings: list[str] = []
     server: dict[str, str] = {}
     nodes: list[PbsNode] = []
@@ -66,7 +66,7 @@ def site_facts(answers: Sequence[CommandResult]) -> ClusterFacts:
             if argv == VERSION_ARGV:
                 version = parse_version(answer.stdout + answer.stderr)
             elif answer.exit_code != 0:
-                raise refusal(answer, f"tell about {'nodes' if argv == NODES_ARGV else 'queues and limits'}")
+                raise refusal(answer, f"list {'the nodes' if argv == NODES_ARGV else 'queues and limits'}")
             elif argv == NODES_ARGV:
                 nodes = parse_nodes(answer.stdout)
             elif argv == QUEUES_ARGV:
@@ -77,7 +77,7 @@ def site_facts(answers: Sequence[CommandResult]) -> ClusterFacts:
             warnings.append(f"{exc.message} ({exc.hint})" if exc.hint else exc.message)
     history = server.get("job_history_enable") == "True" if server else None
     if history is False:
-        warnings.append("this PBS keeps no history of ended jobs: their end is known from the run folders alone")
+        warnings.append("this PBS keeps no history of ended jobs: how they ended is read from the run folders only")
     return ClusterFacts(
         version=version,
         partitions=_partitions(queues, server, nodes),
@@ -89,7 +89,7 @@ def site_facts(answers: Sequence[CommandResult]) -> ClusterFacts:
 
 
 def parse_version(text: str) -> str:
-    """Version of OpenPBS or PBS Pro, from stdout and stderr of `qstat --version`. Raises SchedulerError for Torque."""
+    """Return the version in the output of `qstat --version`. Raises SchedulerError for Torque."""
     match = _PBS.search(text)
     if match is not None:
         return match[1]
@@ -97,34 +97,39 @@ def parse_version(text: str) -> str:
     if torque is not None:
         raise SchedulerError(
             f"this is Torque {torque[1]}, not OpenPBS",
-            hint="Torque knows no select=, no -J and no -F dsv: it is not supported (docs/pbs.md)",
+            code="torque_unsupported",
+            hint="Torque has no select=, -J or -F dsv; it is not supported (docs/pbs.md)",
         )
-    raise SchedulerParseError(f"qstat --version said {text.strip()[:120]!r}", hint="is qstat that of PBS?")
+    raise SchedulerParseError(
+        f"unexpected output of qstat --version: {text.strip()[:120]!r}",
+        code="pbs_output_unreadable",
+        hint="is this the qstat of PBS?",
+    )
 
 
 def parse_nodes(text: str) -> list[PbsNode]:
-    """Vnodes of `pbsnodes -a -F json`, or of plain `pbsnodes -a`. A host's natural vnode without CPUs is left out.
+    """Parse the vnodes of `pbsnodes -a -F json`, or of plain `pbsnodes -a`, without natural vnodes that have no CPUs.
 
     Assigned amounts that are 0 are absent from the JSON.
     """
-    found = section(parse_json(text), "nodes") if text.lstrip().startswith("{") else parse_plain(text)
-    nodes = [_node(name, attributes) for name, attributes in found.items()]
+    records = section(parse_json(text), "nodes") if text.lstrip().startswith("{") else parse_plain(text)
+    nodes = [_node(name, attributes) for name, attributes in records.items()]
     return [node for node in nodes if node.cpus or node.gpus]
 
 
 def _partitions(
     queues: Mapping[str, Attributes], server: Attributes, nodes: Sequence[PbsNode]
 ) -> tuple[Partition, ...]:
-    """All queues. A routing queue has what the queues have that it hands its jobs to."""
+    """Return all queues. A routing queue has the resources of its destinations."""
     own = {name: _queue(name, about, server, nodes) for name, about in queues.items() if not _routes(about)}
-    found = []
+    partitions = []
     for name, about in queues.items():
         if not _routes(about):
-            found.append(own[name])
+            partitions.append(own[name])
             continue
         behind = [own[queue] for queue in _destinations(about) if queue in own]
-        found.append(_routing(_queue(name, about, server, []), behind, _destinations(about)))
-    return tuple(found)
+        partitions.append(_routing(_queue(name, about, server, []), behind, _destinations(about)))
+    return tuple(partitions)
 
 
 def _routes(queue: Attributes) -> bool:
@@ -160,7 +165,7 @@ def _routing(queue: Partition, behind: Sequence[Partition], destinations: tuple[
 
 
 def _queue(name: str, queue: Attributes, server: Attributes, nodes: Sequence[PbsNode]) -> Partition:
-    """A queue with the nodes that are tied to it, or with all that are tied to none; figures are of one host."""
+    """Return a queue with the nodes assigned to it, or with all nodes assigned to none; figures are of one host."""
     mine = [node for node in nodes if node.usable and node.queue == name]
     mine = mine or [node for node in nodes if node.usable and node.queue is None]
     hosts: dict[str, list[PbsNode]] = {}
@@ -208,7 +213,7 @@ def _node(name: str, attributes: Attributes) -> PbsNode:
 
 
 def _gpu_resource(attributes: Attributes) -> str:
-    """The resource of a node that says the type of its GPUs: by its name, else by a value that is a GPU model."""
+    """Return the resource that reports the type of a node's GPUs: by its name, else by a value that is a GPU model."""
     for name in _GPU_TYPES:
         if _AVAILABLE + name in attributes:
             return name

@@ -1,7 +1,7 @@
-"""A user's own PBS script: what of its directives must be known to submit it once per run. Pure.
+"""Read the directives of a user's own PBS script, as far as they are needed to submit it once per run. Pure.
 
-Its directives hold, as qsub reads them. But one -v on the command line replaces the script's, and the agent's clock
-must know the walltime, which PBS tells no job.
+The directives apply as qsub reads them. But a -v on the command line replaces the script's, and the agent needs the
+walltime, which PBS does not report to a job.
 """
 
 import re
@@ -23,20 +23,21 @@ from hpcsweep.shell import without_comments
 
 _VARIABLES = re.compile(r"""(?:^|\s)-v\s*((?:"[^"]*"|'[^']*'|[^\s"'])+)""")
 _ITEM = re.compile(r"""(?:"[^"]*"|'[^']*'|\\.|[^,"'\\])+""")
-_NO_COMMAND = re.compile(r":")  # qsub reads on after a line that begins with a colon
+_NO_COMMAND = re.compile(r":")  # qsub continues after a line that begins with a colon
 _GPUS = ("ngpus", "gpus", "ngpu", "gpu")
 _GPU_TYPE = re.compile(r"(?:gpu|accel\w*)[_-]?(?:type|model|name)|accelerator", re.IGNORECASE)
 
 
 def user_request(text: str, *, array_allowed: bool = False) -> ScriptRequest:
-    """Return what the script requests. Raises SpecError for a job array or a walltime that PBS would not take."""
+    """Return what the script requests. Raises SpecError for a job array or an invalid walltime."""
     resources: dict[str, tuple[int, str]] = {}
     for number, line in _directives(text):
         for option, value in _options(number, line):
             if option == "-J" and not array_allowed:
                 raise SpecError(
                     f"line {number} of the script makes it a job array: {line.strip()!r}",
-                    hint="hpcsweep submits the script once per run: leave out -J",
+                    code="own_script_array",
+                    hint="hpcsweep submits the script once per run: remove -J",
                 )
             if option == "-l":
                 for item in value.split(","):
@@ -48,26 +49,26 @@ def user_request(text: str, *, array_allowed: bool = False) -> ScriptRequest:
         try:
             walltime_s = pbs_seconds(amount)
         except ValueError as exc:
-            raise SpecError(f"line {number} of the script: walltime={amount}: {exc}") from exc
+            raise SpecError(f"line {number} of the script: walltime={amount}: {exc}", code="walltime_syntax") from exc
     asked = _chunks({name: amount for name, (_, amount) in resources.items()})
     warnings = (*_late(text), *foreign_warnings(text, PREFIX, "PBS"))
     return replace(asked, walltime_s=walltime_s, warnings=warnings)
 
 
 def user_variables(text: str, taken: Collection[str]) -> list[str]:
-    """What the script's own -v carries, as it stands there: `A=1`, `B="x,y"`, `HOME`; without the names in `taken`.
+    """Return the items of the script's own -v as written: `A=1`, `B="x,y"`, `HOME`; without the names in `taken`.
 
-    Of several directives the last one holds, as for qsub.
+    The last of several directives counts, as for qsub.
     """
     last = ""
     for _, line in _directives(text):
-        for found in _VARIABLES.finditer(line):
-            last = found[1]
+        for match in _VARIABLES.finditer(line):
+            last = match[1]
     return [item for item in _ITEM.findall(last) if item.partition("=")[0] not in taken]
 
 
 def directive_options(text: str) -> Iterator[tuple[int, str, str]]:
-    """Yield (line, option, value) of each directive that qsub reads. Raises SpecError for one that is no option."""
+    """Yield (line, option, value) of each directive that qsub reads. Raises SpecError for one that is not an option."""
     for number, line in _directives(text):
         for option, value in _options(number, line):
             yield number, option, value
@@ -77,13 +78,13 @@ def _options(number: int, line: str) -> list[tuple[str, str]]:
     try:
         words = shlex.split(without_comments(line))
     except ValueError as exc:
-        raise SpecError(f"line {number} of the script: {exc}: {line.strip()!r}") from exc
+        raise SpecError(f"line {number} of the script: {exc}: {line.strip()!r}", code="directive_syntax") from exc
     given = options_of(words, number)
     return list(zip(given[::2], given[1::2], strict=True))
 
 
 def _chunks(resources: dict[str, str]) -> ScriptRequest:
-    """Nodes, GPUs and tasks of `select=2:ngpus=4:mpiprocs=4+1:...`, of `nodes=2:ppn=4`, or of job-wide `ngpus=8`."""
+    """Return nodes, GPUs and tasks of `select=2:ngpus=4:mpiprocs=4+1:...`, `nodes=2:ppn=4`, or job-wide `ngpus=8`."""
     select = resources.get("select") or (resources["nodes"] if resources.get("nodes", "")[:1].isdigit() else "")
     if not select:
         total = next((resources[name] for name in _GPUS if resources.get(name, "").isdigit()), None)
@@ -101,7 +102,7 @@ def _chunks(resources: dict[str, str]) -> ScriptRequest:
         per_chunk.add(int(own))
         for name, value in given.items():
             gpu_type = value if _GPU_TYPE.fullmatch(name) and value else gpu_type or gpu_name(value) or None
-    # Only a scattered chunk is surely a node of its own: others may share one.
+    # Only scattered chunks are on different nodes for certain: others may share a node.
     scattered = number == 1 or "nodes" in resources or "scatter" in resources.get("place", "")
     uniform = bool(gpus) and scattered and len(per_chunk) == 1
     return ScriptRequest(
@@ -123,21 +124,21 @@ def _late(text: str) -> Iterator[str]:
 
 
 def _directives(text: str) -> Iterator[tuple[int, str]]:
-    """Number and options of each directive; those after the first command are not read.
+    """Yield the line number and options of each directive up to the first command.
 
     qsub allows blanks before a directive, and continues one that ends in a backslash on the next line.
     """
     lines, _ = until_first_command(text, _NO_COMMAND, PREFIX)
-    place = 0
-    while place < len(lines):
-        number, line = lines[place]
-        place += 1
+    index = 0
+    while index < len(lines):
+        number, line = lines[index]
+        index += 1
         bare = line.strip()
         if not bare.startswith(PREFIX):
             continue
         options = bare.removeprefix(PREFIX)
-        while options.endswith("\\") and place < len(lines):
-            more = lines[place][1].strip()
+        while options.endswith("\\") and index < len(lines):
+            more = lines[index][1].strip()
             options = f"{options[:-1]} {more.removeprefix(PREFIX)}"
-            place += 1
+            index += 1
         yield number, options

@@ -1,4 +1,4 @@
-"""What a Slurm cluster says of itself: scontrol show config, and sinfo."""
+"""Read the facts of a Slurm cluster from scontrol show config and sinfo."""
 
 import re
 
@@ -7,31 +7,31 @@ from hpcsweep.schedulers.clocks import slurm_seconds
 
 CONFIG_ARGV = ("scontrol", "show", "config")
 PARTITIONS_ARGV = ("sinfo", "-h", "-o", "%P|%a|%l|%D|%c|%m|%G")
-"""Partition (`*`: the default), availability, time limit, nodes, CPUs, memory in MiB and GRES of one node: a line for
-each kind of node. `+` after a figure: at least."""
+"""Partition (`*`: the default), availability, time limit, nodes, CPUs, memory in MiB and GRES of one node; one line per
+kind of node. `+` after a figure: at least."""
 
 _SETTING = re.compile(r"^(\w+)\s+= (.*)$", re.MULTILINE)
 _GPU = re.compile(r"(?:^|,)gpu(?::(?P<type>[^:,()]+))?:(?P<count>\d+)")  # a type may begin with a digit: 1g.10gb
 
 
 def parse_facts(config: CommandResult, partitions: CommandResult) -> ClusterFacts:
-    """The facts in the answers to CONFIG_ARGV and PARTITIONS_ARGV; what cannot be read is a warning."""
+    """Return the facts in the output of CONFIG_ARGV and PARTITIONS_ARGV. Unreadable output is a warning."""
     warnings = [
-        f"{answer.argv[0]}: {(answer.stderr.strip().splitlines() or ['no answer in time'])[-1]}"
+        f"{answer.argv[0]}: {(answer.stderr.strip().splitlines() or ['timed out'])[-1]}"
         for answer in (config, partitions)
         if answer.exit_code != 0
     ]
     settings = dict(_SETTING.findall(config.stdout))
-    found, unread = _partitions(partitions.stdout)
-    warnings += [f"sinfo: a line of unknown form: {line!r}" for line in unread]
+    partition_list, unread = _partitions(partitions.stdout)
+    warnings += [f"sinfo: unexpected line: {line!r}" for line in unread]
     if any("tmpfs" in settings.get(name, "") for name in ("JobContainerType", "NamespaceType")):
         warnings.append(
-            "each job has a /tmp and /dev/shm of its own (job_container/tmpfs): HPCSWEEP_HOME must not be below them"
+            "each job has its own /tmp and /dev/shm (job_container/tmpfs): HPCSWEEP_HOME must not be below them"
         )
     storage = settings.get("AccountingStorageType", "").strip()
     return ClusterFacts(
         version=settings.get("SLURM_VERSION", "").strip(),
-        partitions=found,
+        partitions=partition_list,
         max_array_size=_max_array_size(settings),
         accounting=None if not storage else storage not in ("accounting_storage/none", "(null)"),
         warnings=tuple(warnings),
@@ -39,8 +39,9 @@ def parse_facts(config: CommandResult, partitions: CommandResult) -> ClusterFact
 
 
 def _max_array_size(settings: dict[str, str]) -> int | None:
-    """Elements of an array from index 0: MaxArraySize is one above the highest index (1001: 0-1000), and
-    SchedulerParameters may set max_array_tasks below it. 0 turns arrays off.
+    """Return the number of array tasks from index 0; 0: arrays are off. None: unknown.
+
+    MaxArraySize is one above the highest index (1001: 0-1000). SchedulerParameters may set a lower max_array_tasks.
     """
     text = settings.get("MaxArraySize", "").strip()
     if not text.isdigit():
@@ -50,8 +51,8 @@ def _max_array_size(settings: dict[str, str]) -> int | None:
 
 
 def _partitions(text: str) -> tuple[tuple[Partition, ...], list[str]]:
-    """Partitions, in sinfo's order, and the lines that could not be read."""
-    found: dict[str, Partition] = {}
+    """Return the partitions, in the order of sinfo, and the lines that could not be read."""
+    by_name: dict[str, Partition] = {}
     unread: list[str] = []
     for line in filter(None, (line.strip() for line in text.splitlines())):
         row = line.split("|")
@@ -61,11 +62,11 @@ def _partitions(text: str) -> tuple[tuple[Partition, ...], list[str]]:
             continue
         name = row[0].removesuffix("*")
         nodes, cpus, memory_mib = (value or 0 for value in counts)
-        before = found.get(name)
+        before = by_name.get(name)
         gpus = dict(before.gpus) if before else {}
         for kind, number in _gpus(row[6]).items():
             gpus[kind] = max(gpus.get(kind, 0), number)
-        found[name] = Partition(
+        by_name[name] = Partition(
             name=name,
             default=row[0].endswith("*"),
             usable=row[1] == "up",
@@ -75,7 +76,7 @@ def _partitions(text: str) -> tuple[tuple[Partition, ...], list[str]]:
             memory_bytes=max(memory_mib << 20, (before.memory_bytes or 0) if before else 0),
             gpus=gpus,
         )
-    return tuple(found.values()), unread
+    return tuple(by_name.values()), unread
 
 
 def _least(text: str) -> int | None:
@@ -84,12 +85,12 @@ def _least(text: str) -> int | None:
 
 
 def _gpus(gres: str) -> dict[str, int]:
-    """GPU type -> number on one node, from `gpu:h200:8(S:0-1),gpu:a100:2`."""
+    """Return GPU type -> number on one node, from `gpu:h200:8(S:0-1),gpu:a100:2`."""
     return {match["type"] or "": int(match["count"]) for match in _GPU.finditer(gres)}
 
 
 def _time_limit_s(text: str) -> float | None:
-    """Seconds; None for `infinite`, and for what is no duration."""
+    """Return the seconds of a time limit. None: `infinite`, or not a duration."""
     try:
         return slurm_seconds(text)
     except ValueError:

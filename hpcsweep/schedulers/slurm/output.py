@@ -1,4 +1,4 @@
-"""Reading what squeue and sacct print: rows of an agreed format -> statuses. Formats as measured on 22.05.8."""
+"""Parse the output of squeue and sacct into statuses. Formats as measured on 22.05.8."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -11,20 +11,20 @@ from hpcsweep.spec.phases import OutcomeKind
 
 SQUEUE_FIELDS = ("JobArrayID", "State", "exit_code", "RestartCnt", "NodeList", "Reason", "Name")
 SQUEUE_FORMAT = ",".join(f"{name}:|" for name in ("TimeUsed", *SQUEUE_FIELDS))
-"""For `squeue -O`. A suffix without a width: no padding, nothing is cut off. The name may hold a `|`, so it is last.
+"""For `squeue -O`. A suffix without a width: no padding, no truncation. The name may contain a `|`, so it is last.
 
-TimeUsed is the first: earlier versions of hpcsweep, and the transcripts recorded with them, had no such field.
+TimeUsed is first, because earlier versions of hpcsweep, and transcripts recorded with them, did not have it.
 """
 
 NO_JOB_FOLDER_EXIT = 66
-"""EX_NOINPUT (sysexits.h), with which job.sh ends when its folder is not there: its output may be lost with it."""
+"""EX_NOINPUT (sysexits.h): exit code of job.sh if its folder does not exist; its output may be lost too."""
 
 NO_AGENT_AFTER_S = 300.0
-"""A job that has run for so long and printed nothing has most likely not started its script."""
+"""A job that has run for this long without output has most likely not started its script."""
 
 SACCT_FIELDS = ("JobID", "State", "ExitCode", "NodeList", "Reason", "JobName")
 SACCT_FORMAT = ",".join(SACCT_FIELDS)
-"""For `sacct -P -o`. Restarts is no field of 22.05."""
+"""For `sacct -P -o`. 22.05 has no field Restarts."""
 
 OWN_STATE_FIELDS = "State:|,RestartCnt:|,PreemptTime:|,StartTime:|"
 """For `squeue --Format` of a job about itself."""
@@ -38,26 +38,26 @@ _NOWHERE = ("", "(null)", "None assigned", "None")
 
 
 _NOTHING_STARTED = (
-    "does a login file (~/.bash_profile, /etc/profile.d) wait for something on the nodes? Slurm reads them before the "
-    "script because of --export=NONE; login_shell: false in the cluster profile leaves them out"
+    "check whether a login file (~/.bash_profile, /etc/profile.d) blocks on the nodes: Slurm reads them before the "
+    "script because of --export=NONE; with login_shell: false in the cluster profile it does not"
 )
 
 
 def parse_squeue(text: str) -> Statuses:
-    """Statuses from `squeue -h -O SQUEUE_FORMAT`. Raises SchedulerParseError that quotes the line."""
-    found: Statuses = {}
+    """Parse `squeue -h -O SQUEUE_FORMAT`. Raises SchedulerParseError that quotes the line."""
+    by_key: Statuses = {}
     for run_s, row in _squeue_rows(text):
         job_id, native, wait_status, restarts, nodes, reason, name = row
         exit_code, signal = _exit(wait_status)
         for key in expand_job_id(job_id):
             status = _status(key, native, reason, nodes, name.removesuffix("|"), exit_code, signal, restarts)
             late = status.state is JobState.RUNNING and run_s is not None and run_s >= NO_AGENT_AFTER_S
-            found[key] = replace(status, hint=_NOTHING_STARTED) if late else status
-    return found
+            by_key[key] = replace(status, hint=_NOTHING_STARTED) if late else status
+    return by_key
 
 
 def _squeue_rows(text: str) -> Iterator[tuple[float | None, list[str]]]:
-    """Seconds that each job has run, and the other fields. None: not known."""
+    """Yield the seconds that each job has run (None: unknown), and the other fields."""
     lines: list[str] = []
     times: list[float | None] = []
     for line in text.splitlines():
@@ -76,23 +76,23 @@ def _seconds(match: re.Match[str]) -> float:
 
 
 def parse_sacct(text: str) -> Statuses:
-    """Statuses from `sacct -X -n -P -o SACCT_FORMAT`. Raises SchedulerParseError that quotes the line."""
-    found: Statuses = {}
+    """Parse `sacct -X -n -P -o SACCT_FORMAT`. Raises SchedulerParseError that quotes the line."""
+    by_key: Statuses = {}
     for row in _rows(text, len(SACCT_FIELDS), "sacct"):
         job_id, native, code, nodes, reason, name = row
         if "." in job_id:
-            continue  # a step, of a sacct that was not told -X
+            continue  # a step, if -X was not given
         exit_code, signal = _exit(code)
-        # Reason is that of the moment when the job was recorded, mostly None: no word about why it waits now.
+        # Reason is that of the moment of recording, mostly None. It is not why the job waits now.
         reason = "" if native == "PENDING" and reason == "None" else reason
         for key in expand_job_id(job_id):
             status = _status(key, native, reason, nodes, name, exit_code, signal, "")
-            found[key] = replace(status, lags=True)
-    return found
+            by_key[key] = replace(status, lags=True)
+    return by_key
 
 
 def _exit(text: str) -> tuple[int | None, int | None]:
-    """(exit code, signal) of `3:0`, which sacct prints, or of a raw wait status; None: not told."""
+    """Return (exit code, signal) of `3:0`, as sacct prints it, or of a raw wait status. None: not reported."""
     code, colon, signal = text.partition(":")
     if not code.isdigit():
         return None, None
@@ -100,22 +100,22 @@ def _exit(text: str) -> tuple[int | None, int | None]:
 
 
 def split_wait_status(status: int) -> tuple[int, int]:
-    """(exit code, signal) of a raw wait status, which squeue prints: 768 is exit code 3, 15 is signal 15.
+    """Return (exit code, signal) of a raw wait status, as squeue prints it: 768 is exit code 3, 15 is signal 15.
 
-    `scontrol` and `sacct` print the same as `3:0` and `0:15`; of a signalled job the exit code is 0.
+    `scontrol` and `sacct` print the same as `3:0` and `0:15`. With a signal the exit code is 0.
     """
     signal = status & 0x7F
     return (0, signal) if signal else (status >> 8 & 0xFF, 0)
 
 
 def expand_job_id(text: str) -> list[tuple[str, int | None]]:
-    """Keys of a job id as Slurm prints it: `7`, `8_3`, `8_[3-4,6,9%3]`, `8_[1-201:2]`.
+    """Return the keys of a job id as Slurm prints it: `7`, `8_3`, `8_[3-4,6,9%3]`, `8_[1-201:2]`.
 
-    A range that was cut off (`8_[1,3,...]`) gives what is there. Raises SchedulerParseError.
+    A truncated range (`8_[1,3,...]`) gives the indexes that it contains. Raises SchedulerParseError.
     """
     match = _JOB_ID.fullmatch(text)
     if match is None:
-        raise SchedulerParseError(f"not a job id of Slurm: {text!r}")
+        raise SchedulerParseError(f"not a Slurm job id: {text!r}", code="slurm_output_unreadable")
     job_id, index, ranges = match.groups()
     if ranges is not None:
         return [(job_id, number) for number in _expand(ranges.partition("%")[0], text)]
@@ -123,7 +123,7 @@ def expand_job_id(text: str) -> list[tuple[str, int | None]]:
 
 
 def fold_indexes(indexes: Sequence[int]) -> str:
-    """`1,3-5` for 1, 3, 4, 5: the form that sbatch --array and scancel read."""
+    """Return `1,3-5` for 1, 3, 4, 5, the form that sbatch --array and scancel read."""
     parts: list[list[int]] = []
     for index in sorted(set(indexes)):
         if parts and index == parts[-1][1] + 1:
@@ -139,7 +139,9 @@ def _expand(ranges: str, text: str) -> Iterator[int]:
             continue
         match = _RANGE.fullmatch(part)
         if match is None:
-            raise SchedulerParseError(f"not a range of array indexes: {part!r} in {text!r}")
+            raise SchedulerParseError(
+                f"not a range of array indexes: {part!r} in {text!r}", code="slurm_output_unreadable"
+            )
         low, high, step = match.groups()
         yield from range(int(low), int(high or low) + 1, int(step or 1))
 
@@ -150,7 +152,10 @@ def _rows(text: str, fields: int, command: str) -> Iterator[list[str]]:
             continue
         row = [value.strip() for value in line.split("|", fields - 1)]
         if len(row) != fields:
-            raise SchedulerParseError(f"{command} line {number} has {len(row)} fields instead of {fields}: {line!r}")
+            raise SchedulerParseError(
+                f"{command} line {number} has {len(row)} fields instead of {fields}: {line!r}",
+                code="slurm_output_unreadable",
+            )
         yield row
 
 
@@ -164,17 +169,17 @@ def _status(
     signal: int | None,
     restarts: str,
 ) -> JobStatus:
-    found = meaning(native)
-    state, words, hint, outcome = found.state, found.words, state_hint(native), found.outcome
+    known = meaning(native)
+    state, words, hint, outcome = known.state, known.words, state_hint(native), known.outcome
     if native == "PENDING" and reason:
         why = waiting(reason)
         state, words, hint = why.state, why.words, why.hint
     elif native == "FAILED":
         if not exit_code and not signal:
-            exit_code = None  # right after an outage of slurmdbd a failed job is told as 0:0
+            exit_code = None  # right after an outage of slurmdbd, sacct reports 0:0 for a failed job
         words, hint = _failure(exit_code, signal, hint)
     elif outcome is OutcomeKind.LOST:
-        exit_code = signal = None  # NODE_FAIL has 0:0 or, since 24.11, 1:0: neither is the script's
+        exit_code = signal = None  # NODE_FAIL has 0:0 or, since 24.11, 1:0: neither is from the script
     return JobStatus(
         job_id=key[0],
         index=key[1],
@@ -195,15 +200,15 @@ def _failure(exit_code: int | None, signal: int | None, hint: str) -> tuple[str,
     if signal == LAUNCH_FAILURE_SIGNAL:
         return (
             "its node could not start the script (exit code 0:53)",
-            "is the job's log folder there and writable on that node? then: hpcsweep retry --exclude-bad-nodes",
+            "check that the log folder exists and is writable on that node; then: hpcsweep retry --exclude-bad-nodes",
         )
     if signal:
         return f"its script was killed by signal {signal}", hint
     if exit_code == NO_JOB_FOLDER_EXIT:
         return (
             f"its script did not find the job's folder on the node (exit code {exit_code})",
-            "HPCSWEEP_HOME must be on a file system that compute nodes share; where Slurm has job_container/tmpfs, "
-            "each job has a /tmp and /dev/shm of its own",
+            "HPCSWEEP_HOME must be on a file system that compute nodes share; with job_container/tmpfs, each job has "
+            "its own /tmp and /dev/shm",
         )
     return f"its script ended with exit code {'unknown' if exit_code is None else exit_code}", hint
 

@@ -1,4 +1,4 @@
-"""Slurm: what to run, and what the answers mean."""
+"""Slurm: argv of its commands, and parsers of their output."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -31,17 +31,17 @@ from hpcsweep.schedulers.slurm.user_script import user_request
 from hpcsweep.schedulers.user_script import ScriptRequest
 
 COMMENT_PREFIX = "hpcsweep:"
-"""Begins the --comment of every job of ours; the path of its job folder follows."""
+"""Start of the --comment of each of our jobs, followed by the path of its job folder."""
 
 _SUBMITTED = re.compile(r"(?:Submitted batch job )?(\d+)(?:;\S+| on cluster \S+)?")
-"""A line of sbatch with the job's id; a site's wrapper may print others before and after it."""
-# Ranges of array indexes are cut off after 64 characters otherwise. `squeue -r`, one line an element, is no way out:
-# on 22.05.8 it leaves out the last index of a range with a step, such as 199 of 1-199:3.
+"""The line of sbatch with the job id; a wrapper of the site may print other lines before and after it."""
 _CARRIED = re.compile(r"[A-Za-z0-9_./:@%+= -]*")  # --export ends a value at a comma
 _WHOLE_RANGES = ("env", "SLURM_BITSTR_LEN=0")
+"""Otherwise ranges of array indexes are truncated after 64 characters. `squeue -r`, one line per array task, is not an
+alternative: on 22.05.8 it leaves out the last index of a range with a step, such as 199 of 1-199:3."""
 _NO_ACCOUNTING = "accounting storage is disabled"
 _UNKNOWN_ID = "Invalid job id specified"
-# The only error after which scancel still leaves nothing to do.
+# Errors of scancel that mean that there is nothing to cancel.
 _GONE = ("Invalid job id specified", "Job/step already completing or completed")
 
 
@@ -64,11 +64,11 @@ class SlurmScheduler(Scheduler):
     )
     queue_key = "partition"
     client_prefixes = ("SQUEUE_",)
-    query_timeout_s = 4.0  # by itself squeue would wait for a dead slurmctld for 10 s and more
+    query_timeout_s = 4.0  # squeue itself waits 10 s and more for a dead slurmctld
     query_timeout_per_job_s = 0.0
 
     def submit_argv(self, script: str, job_dir: str, text: str = "") -> tuple[str, ...]:
-        """`sbatch` with nothing but the script and where it runs: the directives stand in the script."""
+        """Return `sbatch` with the script and its folder; all directives are in the script."""
         check_directives(text)
         return ("sbatch", "--parsable", f"--chdir={job_dir}", script)
 
@@ -79,7 +79,7 @@ class SlurmScheduler(Scheduler):
     def submit_user_script_argv(
         self, script: str, exports: Mapping[str, str], *, name: str, log_dir: str, text: str = "", walltime_s: float = 0
     ) -> tuple[str, ...]:
-        """`sbatch` of a user's own script. --export carries no commas: such values stand only in the file."""
+        """Return `sbatch` of a user's own script. --export cannot pass commas: such values are only in the file."""
         carried = [f"{key}={value}" for key, value in exports.items() if _CARRIED.fullmatch(value)]
         return (
             "sbatch",
@@ -92,7 +92,7 @@ class SlurmScheduler(Scheduler):
         )
 
     def parse_submit(self, answer: CommandResult) -> str:
-        """The job id of `12`, `12;cluster` or `Submitted batch job 12`; see `Scheduler.parse_submit`."""
+        """Return the job id of `12`, `12;cluster` or `Submitted batch job 12`; see `Scheduler.parse_submit`."""
         _raise_if_unreachable(answer, "sbatch")
         ids = {match[1] for line in answer.stdout.splitlines() if (match := _SUBMITTED.fullmatch(line.strip()))}
         evidence = f"{answer.stdout}\n{answer.stderr}\n{' '.join(answer.argv)} (exit code {answer.exit_code})"
@@ -100,37 +100,40 @@ class SlurmScheduler(Scheduler):
             text = refusal(answer.stderr)
             if authentication_failed(answer.stderr):
                 raise SchedulerError(
-                    f"Slurm could not authenticate this machine, so nothing was submitted: {text}",
+                    f"nothing was submitted: Slurm could not authenticate this machine: {text}",
+                    code="slurm_authentication",
                     detail=evidence,
-                    hint="nothing is wrong with the job: munge is not running here, or has another key or clock than "
-                    "the cluster; submit from another login node, or report it to the site",
+                    hint="munge is not running here, or its key or clock differs from the cluster's; submit from "
+                    "another login node, or report it to the site",
                 )
             raise SchedulerError(
                 f"sbatch refused the job: {text or f'exit code {answer.exit_code}'}",
+                code="submit_refused",
                 detail=evidence,
                 hint=refusal_hint(answer.stderr),
             )
         if answer.exit_code != 0 or len(ids) != 1:
-            # The job may be in the queue: it is looked for by its comment, and its folder stays.
+            # The job may be in the queue. It is searched for by its comment, and its folder is kept.
             raise SchedulerUnreachable(
                 f"sbatch exited with {answer.exit_code} and printed {len(ids) or 'no'} job id(s): {answer.stdout!r}",
+                code="submit_result_unknown",
                 detail=evidence,
-                hint="does a wrapper around sbatch print text of its own? squeue --me lists your jobs",
+                hint="check whether a wrapper around sbatch prints additional text; squeue --me lists your jobs",
             )
         return ids.pop()
 
     def cancel_argv(self, job_id: str, indexes: Sequence[int] | None) -> tuple[str, ...]:
-        """One `scancel`, of the whole job or of `12_[1,3-5]`."""
+        """Return one `scancel`, of the whole job or of `12_[1,3-5]`."""
         return ("scancel", job_id if indexes is None else f"{job_id}_[{fold_indexes(indexes)}]")
 
     def cancel_error(self, answer: CommandResult) -> str:
-        """Why scancel failed; it is silent, with exit code 0, about jobs that are over or unknown."""
+        """Return why scancel failed. For jobs that are over or unknown it prints nothing and exits with 0."""
         if answer.exit_code is None:
             return "scancel did not answer in time"
         lines = [line for line in answer.stderr.splitlines() if not any(words in line for words in _GONE)]
         if answer.exit_code == 0 or (answer.stderr and not lines):
             return ""
-        return _last_line("\n".join(lines)) or f"scancel ended with exit code {answer.exit_code}"
+        return _last_line("\n".join(lines)) or f"scancel exited with code {answer.exit_code}"
 
     def queries(self, job_ids: Sequence[str], user: str) -> Sequence[Query[QueueSnapshot]]:
         """Return one squeue, which lists a job until MinJobAge after its end, and one sacct."""
@@ -154,11 +157,11 @@ class SlurmScheduler(Scheduler):
         return Query(argv, lambda answer: read_own_state(answer.stdout, restarts) if answer.exit_code == 0 else "")
 
     def probes(self) -> Sequence[tuple[str, ...]]:
-        """The configuration, and the partitions with their nodes."""
+        """Return the commands for the configuration, and the partitions with their nodes."""
         return (CONFIG_ARGV, PARTITIONS_ARGV)
 
     def parse_probes(self, answers: Sequence[CommandResult]) -> ClusterFacts:
-        """What the cluster is; see `Scheduler.parse_probes`."""
+        """Return the facts of the cluster; see `Scheduler.parse_probes`."""
         return parse_facts(*answers)
 
 
@@ -209,15 +212,19 @@ def submitted_from(job_dir: str, answer: CommandResult) -> list[str]:
 def _raise_if_unreachable(answer: CommandResult, command: str) -> None:
     if answer.exit_code is None:
         raise SchedulerUnreachable(
-            f"{command} did not answer within {answer.wall_s:.0f} s", hint="`scontrol ping` says whether Slurm is up"
+            f"{command} did not answer within {answer.wall_s:.0f} s",
+            code="scheduler_timed_out",
+            hint="`scontrol ping` shows whether Slurm is up",
         )
     if answer.exit_code != 0 and unreachable(answer.stderr):
         raise SchedulerUnreachable(
-            f"{command}: {_last_line(answer.stderr)}", hint="`scontrol ping` says whether Slurm is up"
+            f"{command}: {_last_line(answer.stderr)}",
+            code="scheduler_unreachable",
+            hint="`scontrol ping` shows whether Slurm is up",
         )
 
 
 def _last_line(text: str) -> str:
-    """The last line of a command's stderr, without the name of the command before it."""
+    """Return the last line on stderr, without the leading name of the command."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return re.sub(r"^\w+: (error: |fatal: )?", "", lines[-1]) if lines else ""

@@ -1,7 +1,7 @@
-"""A user's own Slurm script: its `#SBATCH` options as sbatch reads them. Pure.
+"""Read the `#SBATCH` options of a user's own Slurm script as sbatch does. Pure.
 
-sbatch hands the words of each line to getopt_long: `-a1-4`, `-a 1-4`, `--array=1-4`, `--array 1-4` and `--arr=1-4` are
-one option. Lines after the first command, and lines that do not begin with `#SBATCH`, are not read.
+sbatch passes the words of each line to getopt_long: `-a1-4`, `-a 1-4`, `--array=1-4`, `--array 1-4` and `--arr=1-4` are
+the same option. Lines after the first command, and lines that do not begin with `#SBATCH`, are not read.
 """
 
 import math
@@ -38,7 +38,7 @@ _FLAGS = frozenset({
     "nice", "no-requeue", "parsable", "propagate", "reboot", "requeue", "resv-ports", "spread-job", "stepmgr",
     "test-only", "use-min-nodes",
 })  # fmt: skip
-"""Long options without a value, or with one that only `=` can give."""
+"""Long options without a value, or with a value that must follow `=`."""
 
 _VALUES = frozenset({
     *_SHORT.values(), "acctg-freq", "batch", "bb", "bbf", "cluster-constraint", "comment", "consolidate-segments",
@@ -57,20 +57,21 @@ _DIRECTIVE = re.compile(rf"\s*{PREFIX}\b")
 
 
 def user_request(text: str, *, array_allowed: bool = False) -> ScriptRequest:
-    """Return what the script requests. Raises SpecError for a job array or a time that Slurm would not take."""
+    """Return what the script requests. Raises SpecError for a job array or an invalid time."""
     given: dict[str, str] = {}
     for number, option, value in directive_options(text):
         if option == "array" and not array_allowed:
             line = text.split("\n")[number - 1].strip()
             raise SpecError(
                 f"line {number} of the script makes it a job array: {line!r}",
-                hint="hpcsweep submits the script once per run: leave out --array",
+                code="own_script_array",
+                hint="hpcsweep submits the script once per run: remove --array",
             )
         if option == "time":
             try:
                 slurm_seconds(value)
             except ValueError as exc:
-                raise SpecError(f"line {number} of the script: --time={value}: {exc}") from exc
+                raise SpecError(f"line {number} of the script: --time={value}: {exc}", code="walltime_syntax") from exc
         given[option] = value
     seconds = slurm_seconds(given["time"]) if "time" in given else None
     nodes = _number(given.get("nodes", "")) or (None if "nodes" in given or "ntasks" in given else 1)
@@ -93,7 +94,7 @@ def user_request(text: str, *, array_allowed: bool = False) -> ScriptRequest:
 def directive_options(text: str) -> Iterator[tuple[int, str, str]]:
     """Yield (line, long name, value) of the options that sbatch reads; a flag has an empty value.
 
-    Options of a second heterogeneous component are left out. An option that is not known is passed as it is written.
+    Options of a second heterogeneous component are left out. Unknown options are returned as written.
     """
     lines, _ = until_first_command(text)
     for number, line in lines:
@@ -103,7 +104,7 @@ def directive_options(text: str) -> Iterator[tuple[int, str, str]]:
         try:
             words = shlex.split(options)
         except ValueError as exc:
-            raise SpecError(f"line {number} of the script: {exc}: {line.strip()!r}") from exc
+            raise SpecError(f"line {number} of the script: {exc}: {line.strip()!r}", code="directive_syntax") from exc
         if words[:1] in (["hetjob"], ["packjob"]):
             return
         for option, value in _read(words):
@@ -132,7 +133,7 @@ def _read(words: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _long(name: str) -> str:
-    """The whole name of an abbreviated long option; as it is when it is none, or means several."""
+    """Return the full name of an abbreviated long option; an unknown or ambiguous one is returned unchanged."""
     known = _FLAGS | _VALUES
     if name in known:
         return name
@@ -145,7 +146,7 @@ def _number(text: str) -> int | None:
 
 
 def _tasks(given: dict[str, str], nodes: int | None) -> int | None:
-    """Tasks that srun starts by default. None: variables, ranges."""
+    """Return the number of tasks that srun starts by default. None: unknown (variables, ranges)."""
     if "ntasks" in given:
         return _number(given["ntasks"])
     per_node = _number(given.get("ntasks-per-node", "1"))
@@ -155,7 +156,7 @@ def _tasks(given: dict[str, str], nodes: int | None) -> int | None:
 
 
 def _gpus(given: dict[str, str], nodes: int | None, tasks: int | None) -> tuple[int | None, int | None, str | None]:
-    """(GPUs per node, GPUs of the job, their type); None: not said."""
+    """Return (GPUs per node, GPUs of the job, their type). None: not stated."""
     per_node: int | None = None
     total: int | None = None
     kind: str | None = None
@@ -164,10 +165,10 @@ def _gpus(given: dict[str, str], nodes: int | None, tasks: int | None) -> tuple[
         if match is not None:
             per_node, kind = int(match["count"] or 1) + (per_node or 0), match["type"] or kind
     for name in ("gpus-per-node", "gpus", "gpus-per-task"):
-        found = [match for item in given.get(name, "").split(",") if (match := _GPUS.fullmatch(item)) is not None]
-        if not found:
+        matches = [match for item in given.get(name, "").split(",") if (match := _GPUS.fullmatch(item)) is not None]
+        if not matches:
             continue
-        count, kind = sum(int(match["count"]) for match in found), found[0]["type"] or kind
+        count, kind = sum(int(match["count"]) for match in matches), matches[0]["type"] or kind
         if name == "gpus-per-node":
             per_node = count
         elif name == "gpus":

@@ -43,7 +43,7 @@ def ingest_sweep(store: Store, sweep_dir: Path, count: IngestCount | None = None
     sweep_id = _definition(store, folder)
     count.sweeps += 1
     with store.reading() as connection:
-        query = select(RUN.c.label, RUN.c.id, RUN.c.not_run).where(RUN.c.sweep_id == sweep_id, ~RUN.c.planned_only)
+        query = select(RUN.c.label, RUN.c.id, RUN.c.not_run).where(RUN.c.sweep_id == sweep_id, ~RUN.c.not_submitted)
         runs = {label: (run_id, not_run) for label, run_id, not_run in connection.execute(query)}
         known = known_attempts(connection, sweep_id)
     attempts: list[Found] = []

@@ -1,35 +1,35 @@
-"""The local dispatcher: one detached process per sweep that runs the elements of its jobs, a few at a time.
+"""The local dispatcher: one detached process per sweep that runs the array tasks of its jobs, a few at a time.
 
-It owns `SWEEP_DIR/dispatcher/`: a lock held for its life, `state.json` (what each element does), and `cancel/J_K`,
-which other processes make to have element K of job J stopped.
+It owns `SWEEP_DIR/dispatcher/`: a lock that it holds while it runs, `state.json` (see `state.py`), and the folder
+`cancel/`, in which other processes create a file `J_K` to stop array task K of job J.
 """
 
 import contextlib
 import fcntl
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import psutil
 
-from hpcsweep.errors import HpcsweepError, SchedulerError
-from hpcsweep.foreign_files import integer_or_none, number_or_none, text_or_none
+from hpcsweep.errors import SchedulerError
+from hpcsweep.spec.file_names import SCRIPT_FILE
 from hpcsweep.submit.backends import own_script_exports
-from hpcsweep.submit.local.gpu_slots import GpuSlots
-from hpcsweep.sweep.layout import SweepFolder, read_json, write_json
+from hpcsweep.submit.local.gpu_slots import GpuSlots, Taken
+from hpcsweep.submit.local.state import DISPATCHER_DIR, TaskRecord, TaskState, read_state, task_key, write_state
+from hpcsweep.sweep.layout import SweepFolder
 
-QUEUED_FILE = "queued"  # in a job folder: the dispatcher is to run it
+QUEUED_FILE = "queued"
+"""In a job folder: the dispatcher has to run the job."""
+
 _POLL_S = 0.1
 _CANCEL_GRACE_S = 90.0
 _LOCK_WAIT_S = 2.0
-_KEY = re.compile(r"[0-9]{1,9}_[0-9]{1,9}")
 
 
 @dataclass
@@ -39,70 +39,70 @@ class _Running:
 
 
 class Dispatcher:
-    """Runs every queued element of a sweep, at most `parallel` at once."""
+    """Run every queued array task of a sweep, at most `parallel` at the same time."""
 
     def __init__(self, sweep: SweepFolder, parallel: int, gpus: GpuSlots) -> None:
         self._sweep, self._parallel, self._gpus = sweep, parallel, gpus
-        self._folder = sweep.path / "dispatcher"
-        self._elements: dict[str, dict[str, Any]] = {}
+        self._folder = sweep.path / DISPATCHER_DIR
+        self._tasks: dict[str, TaskRecord] = {}
         self._needs: dict[str, int] = {}
         self._running: dict[str, _Running] = {}
         self._jobs: set[int] = set()
 
     def run(self) -> None:
-        """Until nothing is left to do. The caller holds the lock."""
+        """Run until no array task is pending or running. The caller holds the lock."""
         self._take_over()
         while True:
             self._take_new_jobs()
             self._reap()
             self._cancel()
             self._start()
-            if not self._running and all(e["state"] not in ("pending", "running") for e in self._elements.values()):
+            if not self._running and not any(task.state.active for task in self._tasks.values()):
                 return
             time.sleep(_POLL_S)
 
     def _take_over(self) -> None:
-        """Go on from the state of a dispatcher that was killed: what it had not begun is left to `hpcsweep retry`."""
-        for key, element in read_state(self._sweep).get("elements", {}).items():
-            if element["state"] == "pending":
-                element["state"] = "abandoned"
-            self._elements[key] = element
-            self._jobs.add(int(key.split("_")[0]))
+        """Continue from the state of a dispatcher that was killed; `hpcsweep retry` submits what it had not started."""
+        for key, task in read_state(self._sweep).tasks.items():
+            if task.state is TaskState.PENDING:
+                task.state = TaskState.ABANDONED
+            self._tasks[key] = task
+            self._jobs.add(_job_of(key))
 
     def _take_new_jobs(self) -> None:
-        new = [n for n in self._sweep.job_numbers() if n not in self._jobs]
-        queued = [n for n in new if (self._sweep.job_dir(n) / QUEUED_FILE).exists()]
+        new = [number for number in self._sweep.job_numbers() if number not in self._jobs]
+        queued = [number for number in new if (self._sweep.job_dir(number) / QUEUED_FILE).exists()]
         for number in queued:
-            job = self._sweep.read_job(number)
-            for element in job.array_tasks:
-                key = f"{number}_{element.index}"
-                self._elements[key] = {"state": "pending"}
-                self._needs[key] = max((run.gpus for run in element.runs if run.simulation is None), default=0)
+            for array_task in self._sweep.read_job(number).array_tasks:
+                key = task_key(number, array_task.index)
+                self._tasks[key] = TaskRecord(TaskState.PENDING)
+                self._needs[key] = max((run.gpus for run in array_task.runs if run.simulation is None), default=0)
             self._jobs.add(number)
         if queued:
             self._write()
 
     def _start(self) -> None:
-        for key, element in self._elements.items():
-            if sum(e["state"] == "running" for e in self._elements.values()) >= self._parallel:
+        for key, task in self._tasks.items():
+            if sum(other.state is TaskState.RUNNING for other in self._tasks.values()) >= self._parallel:
                 return
-            if element["state"] != "pending":
+            if task.state is not TaskState.PENDING:
                 continue
             needs = self._needs[key]
             if self._gpus.count and needs > self._gpus.count:
-                element.update(state="never", reason=f"needs {needs} GPUs; this machine has {self._gpus.count}")
+                task.state = TaskState.UNSCHEDULABLE
+                task.reason = f"needs {needs} GPUs; this machine has {self._gpus.count}"
                 self._write()
                 continue
             taken = self._gpus.take(needs) if self._gpus.count and needs else None
             if taken is None and self._gpus.count and needs:
-                continue  # other sweeps hold the GPUs: a smaller element may still fit
+                continue  # other sweeps use the GPUs; a smaller array task may still fit
             self._launch(key, taken)
 
-    def _launch(self, key: str, taken: Any) -> None:
-        number, index = key.split("_")
-        job_dir = self._sweep.job_dir(int(number))
+    def _launch(self, key: str, taken: Taken | None) -> None:
+        number, index = _job_of(key), key.split("_")[1]
+        job_dir = self._sweep.job_dir(number)
         environment = {**os.environ, "HPCSWEEP_ARRAY_INDEX": index}
-        job = self._sweep.read_job(int(number))
+        job = self._sweep.read_job(number)
         if job.own_script:
             environment |= own_script_exports(job, str(job_dir))
         if taken is not None:
@@ -110,7 +110,7 @@ class Dispatcher:
         (job_dir / "logs").mkdir(exist_ok=True)
         with (job_dir / "logs" / f"{index}.log").open("ab") as log:
             process = subprocess.Popen(
-                ["bash", str(job_dir / "job.sh")],
+                ["bash", str(job_dir / SCRIPT_FILE)],
                 cwd=job_dir,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -119,9 +119,9 @@ class Dispatcher:
                 start_new_session=True,
             )
         self._running[key] = _Running(process, taken.files if taken is not None else [])
-        self._elements[key].update(
-            state="running", pid=process.pid, created=created_at(process.pid), started_at=time.time()
-        )
+        task = self._tasks[key]
+        task.state, task.pid, task.created = TaskState.RUNNING, process.pid, created_at(process.pid)
+        task.started_at = time.time()
         self._write()
 
     def _reap(self) -> None:
@@ -132,73 +132,76 @@ class Dispatcher:
             for slot in running.slots:
                 slot.close()
             del self._running[key]
-            self._elements[key].update(state="ended", exit_code=code, ended_at=time.time())
+            task = self._tasks[key]
+            task.state, task.exit_code, task.ended_at = TaskState.ENDED, code, time.time()
             self._write()
-        for key, element in self._elements.items():
-            inherited = element["state"] == "running" and key not in self._running
-            if inherited and not alive(element.get("pid", 0), element.get("created")):
-                element.update(state="ended", ended_at=time.time())  # whose child it was is gone: no exit code
+        for key, task in self._tasks.items():
+            inherited = task.state is TaskState.RUNNING and key not in self._running
+            if inherited and not alive(task.pid, task.created):
+                task.state, task.ended_at = TaskState.ENDED, time.time()  # not our child: its exit code is unknown
                 self._write()
 
     def _cancel(self) -> None:
-        for key, element in self._elements.items():
-            if element["state"] not in ("pending", "running") or not (self._folder / "cancel" / key).exists():
+        for key, task in self._tasks.items():
+            if not task.state.active or not (self._folder / "cancel" / key).exists():
                 continue
-            if element["state"] == "pending":
-                element.update(state="cancelled", ended_at=time.time())
+            if task.state is TaskState.PENDING:
+                task.state, task.ended_at = TaskState.CANCELLED, time.time()
                 self._write()
-            elif not element.get("cancelled_at"):
-                element["cancelled_at"] = time.time()
+            elif not task.cancelled_at:
+                task.cancelled_at = time.time()
                 self._write()
                 self._signal(key, signal.SIGTERM)
-            elif time.time() - element["cancelled_at"] > _CANCEL_GRACE_S:
+            elif time.time() - task.cancelled_at > _CANCEL_GRACE_S:
                 self._signal(key, signal.SIGKILL)
 
     def _signal(self, key: str, signum: signal.Signals) -> None:
-        """Signal an element: a child of ours, or one that a dispatcher before this one started."""
+        """Signal the process of an array task: a child, or one that an earlier dispatcher started."""
         running = self._running.get(key)
         if running is not None:
             running.process.send_signal(signum)
         else:
-            tell(self._elements[key], signum, self._sweep.job_dir(int(key.split("_")[0])))
+            signal_task(self._tasks[key], signum, self._sweep.job_dir(_job_of(key)))
 
     def _write(self) -> None:
-        state = {"pid": os.getpid(), "created": created_at(os.getpid()), "elements": self._elements}
         try:
-            write_json(self._folder / "state.json", state)
+            write_state(self._sweep, created_at(os.getpid()), self._tasks)
         except OSError as exc:  # a full disk must not end the sweep; the next change is written again
             print(f"dispatcher: state.json: {exc}", file=sys.stderr)  # noqa: T201
 
 
+def _job_of(key: str) -> int:
+    return int(key.split("_")[0])
+
+
 def created_at(pid: int) -> float | None:
-    """When the process began, Unix seconds; with the pid it names a process for ever. None: it is gone."""
+    """Return when a process started, in Unix seconds; None when it does not exist. With the pid it is unique."""
     try:
         return float(psutil.Process(pid).create_time())
     except psutil.Error:
         return None
 
 
-def alive(pid: int, created: float | None) -> bool:
-    """Whether the very process that had this pid then is still there (and no zombie). `created` None: not known."""
-    return created is not None and _process(pid, created) is not None
+def alive(pid: int | None, created: float | None) -> bool:
+    """Return whether the process with this pid and start time still runs (and is not a zombie)."""
+    return _process(pid, created) is not None
 
 
-def tell(element: Mapping[str, Any], signum: signal.Signals, job_dir: Path) -> None:
-    """Send a signal to the process of an element, if it is still the same one, ours, and at work in this job's folder.
+def signal_task(task: TaskRecord, signum: signal.Signals, job_dir: Path) -> None:
+    """Signal the process of an array task, if it is the same process, of this user, and runs this job's script.
 
-    state.json may have come with a folder from somebody else, and name any process of ours.
+    These checks are needed because state.json may come from another user and contain the pid of any process.
     """
-    created = element.get("created")
-    process = _process(element.get("pid"), created) if created is not None else None
+    process = _process(task.pid, task.created)
     if process is None or not _works_in(process, job_dir):
         return
     with contextlib.suppress(ProcessLookupError):
         os.kill(process.pid, signum)
 
 
-def _process(pid: object, created: float) -> psutil.Process | None:
-    """The living process of this user with this pid that began then; None: there is none."""
-    if not isinstance(pid, int) or pid <= 1:
+def _process(pid: int | None, created: float | None) -> psutil.Process | None:
+    """Return this user's process with this pid and start time; None when it does not run, or a value is unknown."""
+    if pid is None or created is None or pid <= 1:
         return None
     try:
         process = psutil.Process(pid)
@@ -209,11 +212,11 @@ def _process(pid: object, created: float) -> psutil.Process | None:
 
 
 def _works_in(process: psutil.Process, job_dir: Path) -> bool:
-    """Whether a process runs job.sh of this job, or what that has become: its agent names the folder."""
+    """Return whether a process runs job.sh of this job, or is the agent that job.sh became."""
     folder = str(job_dir)
     try:
-        words = process.cmdline()
-        return any(word in (folder, f"{folder}/job.sh") for word in words) or (
+        argv = process.cmdline()
+        return any(argument in (folder, f"{folder}/{SCRIPT_FILE}") for argument in argv) or (
             process.environ().get("HPCSWEEP_JOB_DIR") == folder
         )
     except psutil.Error:
@@ -221,66 +224,41 @@ def _works_in(process: psutil.Process, job_dir: Path) -> bool:
 
 
 def lock(folder: Path) -> IO[str] | None:
-    """Take the dispatcher's lock of a sweep; None: somebody holds it. Held until the file is closed.
+    """Take the lock of a sweep's dispatcher, until the file is closed; None: another process holds it.
 
-    Raises SchedulerError: its file system has no locks.
+    Raises SchedulerError when the file cannot be opened, or its file system does not support locks.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         stream = (folder / "lock").open("a")
     except OSError as exc:
-        raise SchedulerError(f"{folder / 'lock'} cannot be opened: {exc.strerror}") from exc
+        raise SchedulerError(
+            f"{folder / 'lock'} cannot be opened: {exc.strerror}", code="dispatcher_lock_unusable"
+        ) from exc
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         stream.close()
         return None
-    except OSError as exc:  # ENOLCK, ENOTSUP: a file system without locks
+    except OSError as exc:  # ENOLCK, ENOTSUP
         stream.close()
         raise SchedulerError(
             f"{folder / 'lock'} cannot be locked: {exc.strerror}",
-            hint="choose a --home on a file system that has locks, such as a local disk; schedulers need none",
+            code="dispatcher_lock_unusable",
+            hint="choose a --home on a file system that supports locks, such as a local disk",
         ) from exc
     return stream
 
 
-def read_state(sweep: SweepFolder) -> Mapping[str, Any]:
-    """state.json of the dispatcher, its `elements` by J_K; empty when none was ever started, or it cannot be read."""
-    try:
-        found = read_json(sweep.path / "dispatcher" / "state.json")
-    except HpcsweepError:
-        return {}
-    if not isinstance(found, dict) or integer_or_none(found.get("pid")) is None:
-        return {}
-    elements = found.get("elements")
-    known = elements.items() if isinstance(elements, dict) else ()
-    return {
-        "pid": found["pid"],
-        "created": number_or_none(found.get("created")),
-        "elements": {key: _element(one) for key, one in known if _KEY.fullmatch(key) and isinstance(one, dict)},
-    }
-
-
-def _element(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What state.json says of an element; a field of another form is not known."""
-    element: dict[str, Any] = {"state": str(found.get("state"))}
-    for name in ("pid", "exit_code"):
-        element[name] = integer_or_none(found.get(name))
-    for name in ("created", "started_at", "ended_at", "cancelled_at"):
-        element[name] = number_or_none(found.get(name))
-    element["reason"] = text_or_none(found.get("reason"))
-    return {name: value for name, value in element.items() if value is not None}
-
-
 def main() -> None:
-    """`python -m hpcsweep.submit.local.dispatcher SWEEP_DIR PARALLEL HOME`: returns at once when another is alive."""
+    """Run `python -m hpcsweep.submit.local.dispatcher SWEEP_DIR PARALLEL HOME`; return when another one runs."""
     sweep_dir, parallel, home = sys.argv[1:4]
     sweep = SweepFolder(Path(sweep_dir))
-    held = lock(sweep.path / "dispatcher")
+    held = lock(sweep.path / DISPATCHER_DIR)
     deadline = time.monotonic() + _LOCK_WAIT_S
     while held is None and time.monotonic() < deadline:
-        time.sleep(0.05)  # somebody may just be looking whether the lock is free
-        held = lock(sweep.path / "dispatcher")
+        time.sleep(0.05)  # another process may hold the lock briefly, to test whether it is free
+        held = lock(sweep.path / DISPATCHER_DIR)
     if held is None:
         return
     with held:

@@ -129,9 +129,9 @@ class PbsExecutor(ArrayExecutor):
 
     def _submit_command(self, command: str) -> core.Job[Any]:
         """Write the file and hand it over. Raises SchedulerError with the words of PBS and what to change."""
-        return self.job_class(self.folder, self._hand_over(command))
+        return self.job_class(self.folder, self._submit_to_pbs(command))
 
-    def _hand_over(self, command: str) -> str:
+    def _submit_to_pbs(self, command: str) -> str:
         """Number of the PBS job that was submitted."""
         path = self._plain_folder() / f".submission_file_{uuid.uuid4().hex}.sh"
         path.write_text(self._make_submission_file_text(command, str(path)))

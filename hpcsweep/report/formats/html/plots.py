@@ -13,7 +13,7 @@ from hpcsweep.analysis.compared.variants import level_name
 from hpcsweep.analysis.findings import Findings, RunFinding
 from hpcsweep.analysis.findings.compared import AxisFinding, LevelFinding
 from hpcsweep.analysis.findings.measured import Cell, Figure, StartupFinding
-from hpcsweep.analysis.measured.curves import cumulative, marked_places, peaks, thin
+from hpcsweep.analysis.measured.curves import cumulative, marked_indexes, peaks, thin
 from hpcsweep.analysis.measured.metrics import METRICS, SAMPLE_METRICS
 from hpcsweep.analysis.measured.samples import measure
 from hpcsweep.report import wording
@@ -95,7 +95,7 @@ def _cell(cell: Cell, run: int, workloads: list[str], cells: int) -> dict[str, A
         measured = measure(cell.samples)
         cold = measured.good & ~measured.warm
         failed = ~measured.good & ~cell.samples.warmup
-        places = thin(len(cell.samples), _share(MAX_SAMPLES, cells), marked_places(cold, failed))
+        places = thin(len(cell.samples), _share(MAX_SAMPLES, cells), marked_indexes(cold, failed))
         body["samples"] = {
             "sent_s": _numbers(cell.samples.sent_s[places], _TIME_DIGITS),
             **{name: _numbers(measured.matrix[SAMPLE_METRICS.index(name)][places]) for name in SAMPLE_METRICS},
