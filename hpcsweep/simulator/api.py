@@ -15,7 +15,7 @@ from hpcsweep.simulator.faults import (
     Exit,
     Fault,
     Hang,
-    HttpError,
+    HttpErrorFault,
     RequestFault,
     StreamError,
     WrongModel,
@@ -110,7 +110,7 @@ class Api:
             self._numbered += 1
             number = self._numbered
         fault = next((fault for fault in self._faults if fault.applies_to(number)), None)
-        if isinstance(fault, HttpError):
+        if isinstance(fault, HttpErrorFault):
             connection.respond(fault.status, error_body(fault.status, "InternalServerError", fault.message))
             return
         self._answered += 1

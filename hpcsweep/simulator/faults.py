@@ -133,7 +133,7 @@ class Hang(RequestFault):
 
 
 @dataclass(frozen=True)
-class HttpError(RequestFault):
+class HttpErrorFault(RequestFault):
     """The request is answered with an HTTP error."""
 
     kind = "error"
@@ -183,6 +183,6 @@ STARTUP_FAULTS = (Stall, RankStuck, Slow, Crash, OutOfMemory)
 FAULTS: dict[str, type[Fault]] = {
     kind.kind: kind
     for kind in (
-        *STARTUP_FAULTS, Children, IgnoreSigterm, WrongModel, Hang, HttpError, StreamError, Cut, EarlyEnd, Exit
+        *STARTUP_FAULTS, Children, IgnoreSigterm, WrongModel, Hang, HttpErrorFault, StreamError, Cut, EarlyEnd, Exit
     )
 }  # fmt: skip

@@ -171,7 +171,7 @@ def test_a_requeued_job_skips_what_it_has_done_and_goes_on(job: Job):
     job.write(job.run_spec("first"), job.run_spec("second"), job.run_spec("third"))
     code, err = job.execute({"SLURM_JOB_ID": "77", "SLURM_RESTART_COUNT": "1"})
     assert code == 0
-    assert "first: ended as completed before" in err
+    assert "first: skipped, because it ended as completed" in err
     assert not job.attempt_dir("first", 2).exists()
     assert job.ended("second", 1)["outcome"] == "preempted"
     assert job.ended("second", 2)["outcome"] == "completed"

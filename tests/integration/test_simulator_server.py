@@ -582,7 +582,7 @@ def test_children_outlive_the_server(start, options, own_session, orphan, deaf):
     server = start(QUICK + f"faults: [{{kind: children, {options}}}]", env={"SIMULATOR_TEST": marker})
     children = []
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.HttpError):
+        with contextlib.suppress(psutil.Error):
             if process.pid != server.process.pid and process.environ().get("SIMULATOR_TEST") == marker:
                 children.append(process)
     try:
@@ -599,7 +599,7 @@ def test_children_outlive_the_server(start, options, own_session, orphan, deaf):
         assert len(alive) == (len(children) if deaf else 0)
     finally:
         for child in children:
-            with contextlib.suppress(psutil.HttpError):
+            with contextlib.suppress(psutil.Error):
                 child.kill()
 
 
@@ -608,8 +608,8 @@ def test_children_outlive_the_server(start, options, own_session, orphan, deaf):
 
 BAD = [
     pytest.param(["--variant", "{"], 2, "is not JSON", id="variant"),
-    pytest.param(["--variant", '{"ep": 1}'], 2, "not a JSON object of texts", id="level"),
-    pytest.param(["--time-scale", "0"], 2, "0 is not above 0", id="time scale"),
+    pytest.param(["--variant", '{"ep": 1}'], 2, "not a JSON object of strings", id="level"),
+    pytest.param(["--time-scale", "0"], 2, "expected a number above 0", id="time scale"),
     pytest.param(["--profile", "/nothing.yaml"], 1, "/nothing.yaml: No such file", id="profile"),
     pytest.param(["--no-such-flag"], 2, "unrecognized arguments: --no-such-flag", id="flag"),
 ]
