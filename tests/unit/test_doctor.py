@@ -253,7 +253,7 @@ def test_init_print_writes_nothing(here):
 def test_init_where_it_cannot_write(here):
     (here / "file").write_text("")
     done = hpcsweep("init", "file/hpcsweep.yaml")
-    assert done.exit_code == 1 and "cannot be written" in done.output
+    assert done.exit_code == 1 and "cannot write" in done.output
 
 
 def test_init_from_a_scheduler(here, monkeypatch):
