@@ -5,9 +5,12 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+
+from hpcsweep import registry
 
 SUBMITTERS = (
     "sbatch",
@@ -28,6 +31,19 @@ SUBMITTERS = (
 _NOWHERE = {"SLURM_CONF": "/nonexistent/slurm.conf", "PBS_CONF_FILE": "/nonexistent/pbs.conf"}
 """With these a real client finds no server, should it be reached by another way than PATH."""
 
+
+def _hide_installed_plugins() -> None:
+    """Hide the plugins that are installed in this environment: a test sees the built-in ones and those that it adds."""
+    find = registry.entry_points
+
+    def key(point: EntryPoint) -> tuple[str, str, str, str]:
+        return point.group, point.name, point.value, str(point.dist.locate_file("")) if point.dist else ""
+
+    installed = {key(point) for kind in _KINDS for point in find(group=f"hpcsweep.{kind}")}
+    registry.entry_points = lambda *, group: [point for point in find(group=group) if key(point) not in installed]
+
+
+_KINDS = ("engines", "schedulers", "datasets", "clients", "reports")
 _REAL = "HPCSWEEP_TESTS_REAL_"
 _GUARD = pytest.StashKey[Path]()
 
@@ -40,6 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    _hide_installed_plugins()
     for name in ("HOME", "PATH"):
         os.environ.setdefault(_REAL + name, os.environ.get(name, ""))  # a worker of xdist finds those of its master
     folder = Path(tempfile.mkdtemp(prefix="hpcsweep-tests-"))

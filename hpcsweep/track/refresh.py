@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from hpcsweep.errors import HpcsweepError, StoreConflict, StoreDiskError, StoreError
 from hpcsweep.schedulers.base import QueueSnapshot
 from hpcsweep.schedulers.listings import every_array_task
-from hpcsweep.spec.base import validation_text
 from hpcsweep.store.ingest.incomplete import record_incomplete
 from hpcsweep.store.ingest.sweeps import ingest_sweep
 from hpcsweep.store.open import Store
@@ -81,6 +80,7 @@ class Session:
         """
         from pydantic import ValidationError
 
+        from hpcsweep.spec.base import validation_text
         from hpcsweep.sweep.inputs import own_connection
 
         definition = self.document(sweep)

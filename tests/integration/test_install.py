@@ -35,6 +35,10 @@ def test_the_code_is_that_of_the_wheel(installed, tmp_path):
     assert run(installed, tmp_path, "import hpcsweep; print(hpcsweep.__file__)").startswith(str(installed))
 
 
+def test_the_types_of_the_public_functions_are_in_it(installed):
+    assert {"py.typed", "__init__.pyi"} <= {path.name for path in (installed / "hpcsweep").iterdir()}
+
+
 def test_templates_experiments_and_migrations_are_in_it(installed, tmp_path):
     names = "from hpcsweep.sweep.inputs import shipped_experiments as e\n"
     names += "from hpcsweep.render.environment import shipped_templates as t\nprint(*e(), *t())"

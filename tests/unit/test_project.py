@@ -99,7 +99,7 @@ def test_links_lead_somewhere(page):
 
 def test_commands_in_the_readme_are_commands():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name in re.findall(r"^\s*\$?\s*hpcsweep (?!-)([a-z]+)", text, flags=re.MULTILINE):
+    for name in re.findall(r"^ {4}hpcsweep (?!-)([a-z]+)", text, flags=re.MULTILINE):
         assert name in COMMANDS, name
-    for target in re.findall(r"^\s*make (\w+)", text, flags=re.MULTILINE):
+    for target in re.findall(r"^ {4}make (\w+)", text, flags=re.MULTILINE):
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.MULTILINE), target
