@@ -54,10 +54,7 @@ def adopt(text: str, name: str) -> AdoptedFiles:
     plain = _NAME.sub("-", directives.job_name or name).lstrip("-._").rstrip("-.") or "adopted"
     experiment, more = _experiment(script, directives, plain[:80])
     template = _template(script, directives, unclear)
-    sentences = [
-        f"line {line}: {sentence}" if line and not sentence.startswith("line") else sentence
-        for line, sentence in sorted([*unclear, *more])
-    ]
+    sentences = [f"line {line}: {sentence}" if line else sentence for line, sentence in sorted([*unclear, *more])]
     remarks = list(dict.fromkeys(sentences))
     head = [f"# Made by `hpcsweep adopt` from {name}. Edit it, then: hpcsweep submit {plain[:80]}.yaml --dry-run"]
     head += ["#", "# Not adopted, please check:", *(f"#   {remark}" for remark in remarks)] if remarks else []

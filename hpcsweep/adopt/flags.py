@@ -1,4 +1,4 @@
-"""Convert the arguments of a server to flags of `serve:`, without those that hpcsweep sets itself."""
+"""Convert the arguments of a server to flags of `engine_args`, without those that hpcsweep sets itself."""
 
 import re
 from collections.abc import Iterable

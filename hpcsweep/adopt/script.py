@@ -281,8 +281,8 @@ class _ScriptReader:
         summary.setup = [texts[number] for number in sorted(numbers)]
         if self._after:
             first, last = self._after[0], self._after[-1]
-            where = f"line {first} follows" if first == last else f"lines {first}-{last} follow"
-            summary.unclear.append((first, f"{where} the server's start (waiting, load, teardown)"))
+            until = "" if first == last else f", up to line {last}"
+            summary.unclear.append((first, f"not adopted{until}: commands after the server's start"))
 
 
 def _short(text: str) -> str:

@@ -370,7 +370,7 @@ def _repeat_command(screen: FirstScreen, variants: Sequence[Variant], repeats: i
         return ""
     every = [axis for axis in screen.axes if len(levels[axis]) < len(screen.findings.sweep.axes[axis])]
     options = [
-        f"--fix {axis}={levels[axis][0]}" if len(levels[axis]) == 1 else f"--levels {axis}={','.join(levels[axis])}"
+        f"--set {axis}={levels[axis][0]}" if len(levels[axis]) == 1 else f"--levels {axis}={','.join(levels[axis])}"
         for axis in every
     ]
     return " ".join(["hpcsweep submit", screen.findings.sweep.experiment, *options, f"--repeats {repeats}"])

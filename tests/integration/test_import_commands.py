@@ -35,7 +35,7 @@ def test_import_shows_every_block_of_every_study():
     assert done.returncode == 0, done.stderr
     for label in ("Exp 1A", "Exp 3A", "Exp 3C", "TP+EP", "16384", "Expected Output"):
         assert label in done.stdout
-    assert "Not taken" not in done.stdout
+    assert "Not imported" not in done.stdout
 
 
 def test_import_as_json():
@@ -52,7 +52,7 @@ def test_import_reads_standard_input():
 
 CHECKS = [
     pytest.param(H200, 3, "loses 6 flags", id="H200"),
-    pytest.param(A100, 0, "which this command lacks; one run each", id="A100: all of it is noise"),
+    pytest.param(A100, 0, "which this command lacks; single runs", id="A100: all of it is noise"),
     pytest.param(AUDIT / "17-check-ok-total-wrong.md", 3, "WRONG BY 700", id="a total"),
     pytest.param(AUDIT / "07-check-percent-unrelated-number.md", 0, "1 cannot be checked", id="not checkable"),
     pytest.param(GUIDE, 0, "4 confirmed", id="guide"),

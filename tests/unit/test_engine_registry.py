@@ -2,18 +2,22 @@
 
 import re
 import sys
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from hpcsweep.engines import registry
+from hpcsweep.engines.access import Access, access
 from hpcsweep.engines.base import LaunchContext
 from hpcsweep.engines.registry import GROUP
 from hpcsweep.errors import EngineError
+from hpcsweep.node.setup.engine_install import find_executable
 from hpcsweep.registry import Registry
 from hpcsweep.spec.axes import BUILTIN_AXES
+from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.phases import STARTUP_PHASES
 from hpcsweep.spec.server import EngineSettings, ServerConfig
+from hpcsweep.sweep.inputs import find_engine
 
 PLUGIN = """
 from hpcsweep.engines.vllm import Vllm
@@ -143,3 +147,35 @@ class TestEveryEngine:
 
     def test_an_unreadable_version_is_none(self, engine):
         assert engine.parse_version("") is None and engine.parse_version("command not found\n") is None
+
+
+def test_the_example_in_the_docs_is_an_engine(plugin):
+    docs = Path(__file__).parents[2] / "docs" / "engines.md"
+    (code,) = re.findall(r"```python\n(.*?)```", docs.read_text(encoding="utf-8"), re.DOTALL)
+    plugin("mine", code, "plugin_mine:MyEngine")
+    engine = registry.get_engine("mine")
+    config = ServerConfig(engine="mine", model="m", settings=EngineSettings(tensor_parallel_size=2), flags={"--x": 1})
+    launch = engine.launch(config, LaunchContext("/bin/mine", 8123))
+    assert launch.argv == ("/bin/mine", "m", "--host", "127.0.0.1", "--port", "8123", "--tp", "2", "--x", "1")
+    assert engine.settings(config).gpus == 2 and access(engine, config) is Access.OPEN
+
+
+def test_constants_are_on_the_adapter():
+    sglang, trtllm, vllm = (registry.get_engine(name) for name in ("sglang", "trtllm", "vllm"))
+    assert [engine.executable for engine in (sglang, trtllm, vllm)] == ["sglang", "trtllm-serve", "vllm"]
+    assert sglang.version_argv("/bin/sglang") == ("version",) and sglang.version_argv("/bin/python3")[0] == "-c"
+    assert sglang.help_argv("/bin/python3") == ("-m", "sglang.launch_server", "--help")
+    assert {engine.memory.default_utilization for engine in (sglang, trtllm, vllm)} == {0.9}
+    assert vllm.fp8.fallback and sglang.fp8.refusal and not trtllm.fp8.fallback
+
+
+def test_login_and_compute_nodes_look_for_the_same_executable(tmp_path, monkeypatch):
+    (tmp_path / "python3").write_text("#!/bin/sh\n")
+    (tmp_path / "sglang").write_text("#!/bin/sh\n")
+    (tmp_path / "python3").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_engine("sglang", Cluster(), {}) is None
+    assert find_executable("sglang", {}, {"PATH": str(tmp_path)}) is None, "a Python alone is not an SGLang"
+    (tmp_path / "sglang").chmod(0o755)
+    assert find_engine("sglang", Cluster(), {}) == str(tmp_path / "sglang")
+    assert find_executable("sglang", {}, {"PATH": str(tmp_path)}) == str(tmp_path / "sglang")

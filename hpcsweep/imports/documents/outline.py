@@ -102,7 +102,7 @@ def _command(lines: Sequence[str], number: int, state: _OutlineState, result: Ou
 
 
 def _command_lines(lines: Sequence[str], start: int) -> Iterator[str]:
-    """Yield the lines of the command at index `start`, including lines cut off by a comment after the backslash."""
+    """Yield the lines of the command at index `start`, also past a comment after the backslash."""
     for index in range(start, len(lines)):
         line = lines[index]
         yield line
