@@ -81,7 +81,7 @@ def test_bad_input_is_a_short_error(run, args, code, text):
 def test_no_sweep_at_all(tmp_path):
     result = CliRunner().invoke(main, ["--home", str(tmp_path), "report"], env={"HPCSWEEP_STORE": ""})
     assert result.exit_code == 1
-    assert "holds no sweep yet" in result.stderr
+    assert "has no sweeps yet" in result.stderr
 
 
 def test_compare_equal_sweeps(run):

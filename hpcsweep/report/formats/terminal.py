@@ -28,8 +28,8 @@ KEPT_WHOLE = 13
 NARROW = 100
 """... on a terminal with at least this many columns."""
 
-STACKED_FROM = 1.5
-"""On a narrower one, a table that would need this many times its width is printed row by row."""
+STACKED_FROM = 1.25
+"""A table that needs this many times the width of the terminal is printed row by row."""
 
 EMPTY = ("", NOTHING)
 
@@ -97,7 +97,7 @@ def _print_block(console: Console, block: Block) -> None:
 
 def _print_table(console: Console, block: Table) -> None:
     block = _without_empty_columns(block)
-    if console.width < NARROW and _natural_width(block) > STACKED_FROM * console.width:
+    if _natural_width(block) > STACKED_FROM * console.width:
         _print_stacked(console, block)
     else:
         _print_columns(console, block)
