@@ -621,7 +621,7 @@ def test_a_field_that_a_newer_agent_added_is_ignored(store, sweep):
 
 
 def test_an_unwritable_path_is_an_error_of_ours(tmp_path):
-    with pytest.raises(StoreError, match=r"holds no sweep\.json"):
+    with pytest.raises(StoreError, match=r"has no sweep\.json"):
         ingest_sweep(open_store(tmp_path / "x.db"), Path(tmp_path / "nowhere"))
 
 
