@@ -37,7 +37,7 @@ class Backend(Protocol):
         ...
 
     def queue_snapshot(self, names: Mapping[str, str]) -> QueueSnapshot:
-        """What is known now of these jobs (id -> name): a constant number of calls, each under a time-out.
+        """Return the states of these jobs (id -> name) with a constant number of calls, each under a time-out.
 
         Never raises.
         """

@@ -157,7 +157,7 @@ class PbsExecutor(ArrayExecutor):
         return number
 
     def _make_submission_file_text(self, command: str, uid: str) -> str:
-        """The template with this executor's parameters; `uid` marks the job. Raises SpecError, TemplateError."""
+        """Render the template with this executor's parameters; `uid` marks the job. Raises SpecError, TemplateError."""
         given, cluster = self._checked, self._profile()
         return render(
             self._environment,
@@ -186,7 +186,7 @@ class PbsExecutor(ArrayExecutor):
         return split_id(string.decode() if isinstance(string, bytes) else string)[0]
 
     def _profile(self) -> Cluster:
-        """The cluster profile under the parameters. A job that submitit checkpoints must be allowed to run again."""
+        """Merge the profile under the parameters. A job that submitit checkpoints must be allowed to run again."""
         given = self._checked
         document = self.cluster.model_dump()
         document.update({name: getattr(given, name) for name in _PROFILE if getattr(given, name) is not None})
@@ -217,7 +217,7 @@ class PbsExecutor(ArrayExecutor):
         )
 
     def _log_dir(self, script: Path) -> str:
-        """A folder of the submission's own for the words of PBS: by it a lost submission is ids again."""
+        """Return a folder of the submission's own for the words of PBS: by it a lost submission is ids again."""
         return str(utils.JobPaths.get_first_id_independent_folder(self.folder) / "pbs" / script.stem.lstrip("."))
 
 

@@ -147,10 +147,10 @@ class PbsJob(core.Job[core.R]):
         if not trouble:
             self.watcher.cancelled.add(str(self.job_id))
         elif check:
-            raise SchedulerError(f"cancelling {self.job_id}: {trouble}")
+            raise SchedulerError(f"cancelling {self.job_id}: {trouble}", code="cancel_failed")
 
     def _interrupt(self, timeout: bool = False) -> None:
-        """The signal by which the job checkpoints itself (qsig reaches the function: no login shell is above it)."""
+        """Send the signal that makes the job checkpoint (qsig reaches the function: no login shell is above it)."""
         job_id = read_continuation(self.paths) or pbs_id(self.job_id)
         answer = LocalHost().run(("qsig", "-s", "SIGUSR2", job_id), timeout_s=SUBMIT_TIMEOUT_S)
         if answer.exit_code != 0:

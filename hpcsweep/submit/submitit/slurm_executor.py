@@ -114,7 +114,7 @@ class SlurmExecutor(ArrayExecutor, submitit.SlurmExecutor):
         return job
 
     def _make_submission_file_text(self, command: str, uid: str) -> str:
-        """The template with this executor's parameters; `uid` marks the job. Raises SpecError, TemplateError."""
+        """Render the template with this executor's parameters; `uid` marks the job. Raises SpecError, TemplateError."""
         given = self.parameters
         array, tasks = self._array_size > 1, self._num_tasks()
         paths = utils.JobPaths(self.folder)
@@ -142,7 +142,7 @@ class SlurmExecutor(ArrayExecutor, submitit.SlurmExecutor):
         )
 
     def _profile(self) -> Cluster:
-        """The cluster profile under the parameters. A job that submitit checkpoints must be allowed to be requeued."""
+        """Merge the profile under the parameters. A job that submitit checkpoints must be allowed to be requeued."""
         given = self.parameters
         document = self.cluster.model_dump()
         document.update({field: given[name] for name, field in _PROFILE.items() if given.get(name) is not None})
