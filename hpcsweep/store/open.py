@@ -1,4 +1,4 @@
-"""Opening a store: where it is, how SQLite is set up on its file system, migrations, stores that are read-only."""
+"""Open a store: its location, SQLite settings for its file system, migrations, read-only stores."""
 
 import os
 import sqlite3
@@ -29,9 +29,9 @@ _MEMORY = ":memory:"
 
 @dataclass
 class Store:
-    """An open store. `read_only`: nothing can be ingested into it; `notice` says why, for the user.
+    """An open store. `read_only`: nothing can be ingested; `notice`: the reason, for the user.
 
-    `unmade`: the file that the first use makes.
+    `unmade`: the file that is created on first use.
     """
 
     engine: Engine
@@ -42,17 +42,17 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection that sees one state of the store throughout. Raises StoreError when it cannot be read."""
+        """Yield a connection with a consistent view of the store. Raises StoreError when it cannot be read."""
         self._make()
         try:
             with self.engine.connect() as connection, connection.begin():
                 yield connection
         except DBAPIError as exc:
-            raise _kind(exc)(f"{self.url}: cannot be read: {exc.orig}") from exc
+            raise _kind(exc)(f"{self.url}: cannot be read: {exc.orig}", code="store_unreadable") from exc
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that holds the write lock from its beginning. Raises StoreError when it cannot be had."""
+        """Yield a transaction that holds the write lock from its start. Raises StoreError when it cannot be taken."""
         self._make()
         try:
             with self.engine.connect().execution_options(**{_WRITING: True}) as connection, connection.begin():
@@ -60,50 +60,55 @@ class Store:
         except DBAPIError as exc:
             raise _kind(exc)(
                 f"{self.url}: cannot be written: {exc.orig}",
-                hint="another process may hold it for long, or the disk is full; nothing in the run folders is lost",
+                code="store_not_writable",
+                hint="another process may lock it, or the disk is full; the run folders still have all data",
             ) from exc
         except (StatementError, OverflowError, UnicodeEncodeError) as exc:  # a value that no database takes
-            raise StoreError(f"{self.url}: what was read from the run folders cannot be stored: {exc}") from exc
+            raise StoreError(
+                f"{self.url}: data of the run folders cannot be stored: {exc}", code="value_not_storable"
+            ) from exc
 
     def _make(self) -> None:
-        """Make the file of a new store: not before it is used, so that a dry run leaves nothing behind."""
+        """Create the file of a new store on first use, so that a dry run does not create it."""
         while self.unmade:
             path = self.unmade.pop()
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as exc:
-                raise StoreError(f"{path}: the folder cannot be made: {exc.strerror}") from exc
+                raise StoreError(
+                    f"{path}: the folder cannot be created: {exc.strerror}", code="store_not_writable"
+                ) from exc
             try:
                 _migrate_file(self.engine, path)
             except StoreDiskError as exc:
                 self.move_into_memory(exc)
 
     def move_into_memory(self, exc: StoreDiskError) -> None:
-        """Go on with an empty store in memory: what the run folders say can be shown all the same."""
+        """Continue with an empty store in memory, which is filled from the run folders."""
         self.engine.dispose()
-        stand_in = _memory_store(f"{exc.message}: what is read now from the run folders is not kept")
+        stand_in = _memory_store(f"{exc.message}: the data of the run folders is read into memory only")
         self.engine, self.url, self.notice = stand_in.engine, stand_in.url, stand_in.notice
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections."""
         self.engine.dispose()
 
 
 def default_home() -> Path:
-    """$HPCSWEEP_HOME, else `.hpcsweep` in the current folder."""
+    """Return $HPCSWEEP_HOME, else `.hpcsweep` in the current folder."""
     return Path(os.environ.get(HOME_VARIABLE) or ".hpcsweep")
 
 
 def default_store(home: Path) -> str:
-    """$HPCSWEEP_STORE, else the SQLite file in `home`."""
+    """Return $HPCSWEEP_STORE, else the SQLite file in `home`."""
     return os.environ.get(STORE_VARIABLE) or str(home / STORE_FILE)
 
 
 def open_store(where: str | Path) -> Store:
-    """The store at a SQLAlchemy URL, or in a SQLite file at a path; made or migrated when needed.
+    """Open the store at a SQLAlchemy URL or in a SQLite file; create or migrate it when needed. Raises StoreError.
 
-    A SQLite file that cannot be written is opened for reading. Where there is none and none can be made, or the disk is
-    full, the store lives in memory: what the run folders say can be shown all the same. Raises StoreError.
+    A SQLite file that is not writable is opened for reading. If the file cannot be created, or the disk is full, the
+    store is in memory, and is filled from the run folders.
     """
     url = _url(str(where))
     if url.get_backend_name() != "sqlite":
@@ -114,11 +119,11 @@ def open_store(where: str | Path) -> Store:
     if not path.exists():
         above = next(parent for parent in path.parents if parent.exists())
         if not (above.is_dir() and os.access(above, os.W_OK)):
-            return _memory_store(f"no store can be made at {path}: what is read now is not kept")
+            return _memory_store(f"no store can be created at {path}; the data is read into memory only")
         return Store(_file_engine(path), str(path), unmade=[path])
     if not os.access(path, os.W_OK):
         return _read_only_store(path)
-    if path.name == STORE_FILE and (path.parent / "sweeps").is_dir():  # of a home; any other one is the user's own
+    if path.name == STORE_FILE and (path.parent / "sweeps").is_dir():  # only in a home: other files belong to the user
         privacy.restrict(path.parent.glob(f"{STORE_FILE}*"))
     store = Store(_file_engine(path), str(path))
     try:
@@ -136,11 +141,15 @@ def _url(where: str) -> URL:
         url.get_dialect()
     except (ArgumentError, NoSuchModuleError, ValueError) as exc:
         raise StoreError(
-            f"--store {masked(where)!r}: {masked(str(exc))}", hint="a path, or a URL such as postgresql+psycopg://…"
+            f"--store {masked(where)!r}: {masked(str(exc))}",
+            code="store_url_invalid",
+            hint="a path, or a URL such as postgresql+psycopg://…",
         ) from exc
     if url.get_backend_name() not in ("sqlite", "postgresql"):
         raise StoreError(
-            f"--store: {url.get_backend_name()} is no database that a store can live in", hint="sqlite or postgresql"
+            f"--store: {url.get_backend_name()} is not a supported database",
+            code="store_database_unsupported",
+            hint="use sqlite or postgresql",
         )
     return url
 
@@ -151,9 +160,13 @@ def _server_store(url: URL) -> Store:
         engine = create_engine(url)
         _migrate(engine, shown)
     except ModuleNotFoundError as exc:
-        raise StoreError(f"{shown}: its driver is not installed: {exc.name}", hint=f"pip install {exc.name}") from exc
+        raise StoreError(
+            f"{shown}: its driver is not installed: {exc.name}",
+            code="store_driver_missing",
+            hint=f"pip install {exc.name}",
+        ) from exc
     except SQLAlchemyError as exc:
-        raise StoreError(f"{shown} cannot be opened", detail=masked(str(exc))) from exc
+        raise StoreError(f"{shown} cannot be opened", code="store_unreadable", detail=masked(str(exc))) from exc
     return Store(engine, shown)
 
 
@@ -168,20 +181,21 @@ def _migrate_file(engine: Engine, path: Path) -> None:
         engine.dispose()
         raise _kind(exc)(
             f"{path} cannot be opened as a store: {exc.orig}",
-            hint="is it a SQLite file of hpcsweep? move it away: the next command reads all run folders again",
+            code="store_unreadable",
+            hint="if it is not a SQLite file of hpcsweep, move it away: the next command reads all run folders again",
         ) from exc
 
 
 def _kind(exc: DBAPIError) -> type[StoreError]:
-    """SQLite's words for a disk that takes no more: in WAL mode reading needs room as well."""
-    told = str(exc.orig)
-    return StoreDiskError if "disk is full" in told or "disk I/O error" in told else StoreError
+    """Return StoreDiskError for a full or failing disk: in WAL mode reading needs disk space as well."""
+    message = str(exc.orig)
+    return StoreDiskError if "disk is full" in message or "disk I/O error" in message else StoreError
 
 
 def _read_only_store(path: Path) -> Store:
-    notice = f"{path} cannot be written: showing what was read into it before"
+    notice = f"{path} is not writable: showing the data that it has"
     trouble: Exception | None = None
-    # In WAL mode reading takes a writable folder, or a promise that nobody writes meanwhile.
+    # In WAL mode reading needs a writable folder, or `immutable`: no process writes meanwhile.
     for option in ("mode=ro", "mode=ro&immutable=1"):
         engine = _sqlite_engine(f"file:{quote(str(path))}?{option}", wal=False)
         try:
@@ -194,11 +208,12 @@ def _read_only_store(path: Path) -> Store:
         _refuse_unknown(revision, str(path))
         if revision != SCHEMA_REVISION:
             raise StoreError(
-                f"{path} is of an older hpcsweep (revision {revision}) and cannot be written, so not migrated",
-                hint="let its owner run `hpcsweep status` once, or name another store with --store",
+                f"{path} is of an older hpcsweep (revision {revision}) and is not writable, so it cannot be migrated",
+                code="store_outdated",
+                hint="ask its owner to run `hpcsweep status` once, or use another store with --store",
             )
         return Store(engine, str(path), True, notice)
-    raise StoreError(f"{path} cannot be read", detail=str(trouble))
+    raise StoreError(f"{path} cannot be read", code="store_unreadable", detail=str(trouble))
 
 
 def _memory_store(notice: str) -> Store:
@@ -217,12 +232,12 @@ def _sqlite_engine(name: str, *, wal: bool) -> Engine:
         engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
 
     def on_connect(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # the driver's own BEGIN comes too late, and never before DDL
+        connection.isolation_level = None  # the driver's own BEGIN is too late, and missing before DDL
         cursor = connection.cursor()
         cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.execute("PRAGMA trusted_schema=OFF")  # the file may come with a folder from somebody else
+        cursor.execute("PRAGMA trusted_schema=OFF")  # the file may come from another user
         if wal and _write_ahead(cursor):
-            cursor.execute("PRAGMA synchronous=NORMAL")  # the run folders are the truth: a lost commit is read again
+            cursor.execute("PRAGMA synchronous=NORMAL")  # a lost commit is ingested again
         cursor.close()
 
     def on_begin(connection: Connection) -> None:
@@ -238,7 +253,7 @@ def _write_ahead(cursor: sqlite3.Cursor) -> bool:
     try:
         return bool(cursor.execute("PRAGMA journal_mode=WAL").fetchone()[0] == "wal")
     except sqlite3.OperationalError:
-        return False  # another process works in the older mode just now, which is as safe
+        return False  # another process uses the rollback journal, which is as safe
 
 
 def _migrate(engine: Engine, shown: str) -> None:
@@ -269,7 +284,7 @@ def _refuse_unknown(revision: str | None, shown: str) -> None:
 
     if revision not in revisions():
         raise StoreError(
-            f"{shown} was written by a newer hpcsweep: its revision {revision} is unknown to this one, "
-            f"which knows up to {SCHEMA_REVISION}",
-            hint="upgrade hpcsweep, or name another store with --store: it is filled from the run folders again",
+            f"{shown} was written by a newer hpcsweep: its revision {revision} is later than {SCHEMA_REVISION}",
+            code="store_too_new",
+            hint="upgrade hpcsweep, or use another store with --store: it is filled from the run folders",
         )

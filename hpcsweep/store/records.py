@@ -30,7 +30,7 @@ def read_record(path: Path, troubles: list[str]) -> Mapping[str, Any] | None:
 
 
 def read_end(path: Path, troubles: list[str]) -> dict[str, Any] | None:
-    """Return the columns of `attempt` from exit.json. None: there is no file, or its outcome is unknown."""
+    """Return the columns of `attempt` from exit.json. None: no file, or an unknown outcome."""
     content = read_record(path, troubles)
     if content is None:
         return None
@@ -51,7 +51,7 @@ def read_owner(path: Path, troubles: list[str]) -> dict[str, Any]:
 
 
 def read_not_run(path: Path, troubles: list[str]) -> str | None:
-    """Return why the agent did not start a run. None: there is no file that can be read."""
+    """Return why the agent did not start a run. None: no readable file."""
     content = read_record(path, troubles)
     if content is None:
         return None

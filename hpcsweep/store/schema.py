@@ -109,7 +109,7 @@ RUN = Table(
     Column("documented_only", Boolean, nullable=False),  # listed in the experiment with a reason, not part of the plan
     Column("outcome", Text),  # known before anything was queued: unsupported, not_run
     Column("reason", Text, nullable=False),
-    Column("not_run", Text),  # the agent's own word that it did not get to this run
+    Column("not_run", Text),  # why the agent did not start this run; NULL: it has not recorded that
     Column("known_attempts", Integer, nullable=False),  # that were there when its latest job was submitted
     Column("submission_id", ForeignKey("submission.id", ondelete="SET NULL")),
     Column("array_index", Integer),

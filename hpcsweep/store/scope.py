@@ -1,4 +1,4 @@
-"""What belongs to what: a sweep to its home, an event to its run and attempt."""
+"""Determine the home of a sweep, and the run of an event."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ _HEAD_BYTES = 4096
 
 
 def home_id_of(folder: SweepFolder) -> str | None:
-    """Return the UUID of the home that a sweep's folder is in; None: it is in none, or in one without a UUID."""
+    """Return the UUID of the home of a sweep's folder; None: it has no home, or a home without a UUID."""
     sweeps = folder.path.absolute().parent
     return Home(sweeps.parent).identity() if sweeps.name == "sweeps" else None
 
@@ -22,11 +22,12 @@ def home_id_of(folder: SweepFolder) -> str | None:
 def refuse_other_home(folder: SweepFolder, home_id: str | None, row: Row[Any]) -> None:
     """Raise StoreConflict when `row`, another sweep of this name, belongs to another home.
 
-    A sweep that was submitted at the same moment is the same one, in a folder that was moved or copied.
+    A sweep with the same submission time is the same sweep, in a folder that was moved or copied.
     """
     if home_id is not None and row.home_id is not None and row.home_id != home_id:
         raise StoreConflict(
-            f"{folder.path}: the store has another sweep {folder.name}, of the home that was at {row.sweep_dir}",
+            f"{folder.path}: the store has another sweep {folder.name}, of the home at {row.sweep_dir}",
+            code="sweep_name_conflict",
             hint="give each HPCSWEEP_HOME its own store (--store, HPCSWEEP_STORE): it is filled from the run folders",
         )
 
@@ -34,12 +35,12 @@ def refuse_other_home(folder: SweepFolder, home_id: str | None, row: Row[Any]) -
 def run_id_of(attempt_dir: Path) -> str:
     """Return the run id that the events of SWEEP/runs/LABEL/attempt-N have: `SWEEP/LABEL`.
 
-    SWEEP is the name in sweep.json: the folder may have been renamed. It stands at the beginning of the file.
+    SWEEP is the name at the start of sweep.json, because the folder may have been renamed.
     """
     sweep_dir = attempt_dir.parents[2]
     try:
         with (sweep_dir / SWEEP_FILE).open("rb") as file:
-            found = _NAME.search(file.read(_HEAD_BYTES))
+            match = _NAME.search(file.read(_HEAD_BYTES))
     except OSError:
-        found = None
-    return f"{found[1].decode() if found else sweep_dir.name}/{attempt_dir.parent.name}"
+        match = None
+    return f"{match[1].decode() if match else sweep_dir.name}/{attempt_dir.parent.name}"

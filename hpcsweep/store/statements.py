@@ -1,4 +1,4 @@
-"""Statements that SQLite and PostgreSQL write alike, but SQLAlchemy names by dialect."""
+"""Statements that are the same in SQLite and PostgreSQL, but that SQLAlchemy defines per dialect."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -11,18 +11,18 @@ _MOST_PARAMETERS = 500  # SQLite before 3.32 takes 999 in one statement
 
 
 def batched(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    """`values` in pieces that fit into one `IN (...)`."""
+    """Yield `values` in pieces that fit into one `IN (...)`."""
     for start in range(0, len(values), _MOST_PARAMETERS):
         yield values[start : start + _MOST_PARAMETERS]
 
 
 def pairs(connection: Connection, query: Select[Any]) -> dict[Any, Any]:
-    """The first column of the rows -> the second."""
+    """Return first column -> second column of the rows."""
     return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows; one whose primary key or other unique key is there already is left out."""
+    """Insert rows, except those whose primary or unique key exists."""
     if not rows:
         return
     if connection.dialect.name == "postgresql":
@@ -44,11 +44,11 @@ def update_rows(connection: Connection, table: Table, key: str, rows: Sequence[M
 
 
 def save(connection: Connection, table: Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> int:
-    """Insert or update the one row with this unique key; its id."""
+    """Insert or update the row with this unique key; return its id."""
     where = [table.c[name] == value for name, value in key.items()]
-    found = connection.execute(select(table.c.id).where(*where)).scalar_one_or_none()
-    if found is None:
+    row_id = connection.execute(select(table.c.id).where(*where)).scalar_one_or_none()
+    if row_id is None:
         insert_new(connection, table, [{**key, **values}])
         return int(connection.execute(select(table.c.id).where(*where)).scalar_one())
-    connection.execute(table.update().where(table.c.id == found).values(**values))
-    return int(found)
+    connection.execute(table.update().where(table.c.id == row_id).values(**values))
+    return int(row_id)

@@ -1,4 +1,4 @@
-"""Column types that hold a whole array or a JSON value in one cell."""
+"""Column types for an array or a JSON value in one cell."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Json(TypeDecorator[Any]):
 
 
 class _Packed(TypeDecorator[Any]):
-    """Arrays. numpy is imported where one is met: a status meets none, and is to be quick."""
+    """Arrays. numpy is imported on use: `status` reads no arrays, and has to be fast."""
 
     impl = LargeBinary
     cache_ok = True

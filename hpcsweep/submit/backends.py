@@ -1,4 +1,4 @@
-"""Backends: how jobs are handed over, cancelled and asked about. One for this machine, one for all schedulers."""
+"""Backends submit, cancel and query jobs: `SchedulerBackend` for all schedulers; `LocalBackend` for this machine."""
 
 import getpass
 from collections.abc import Mapping, Sequence
@@ -15,43 +15,43 @@ from hpcsweep.sweep.layout import logs_into
 
 SUBMIT_TIMEOUT_S = 60.0
 PROBE_TIMEOUT_S = 8.0
-"""For what is asked once, before a submission: better late than no answer."""
+"""For queries that run once, before a submission."""
 
 
 class Backend(Protocol):
-    """Where jobs of a cluster go."""
+    """Submits, cancels and queries the jobs of a cluster."""
 
     template: str
     host: Host
 
     def submit(self, job: JobSpec, job_dir: str, script: str) -> str:
-        """Hand a job over whose files are in `job_dir`, `script` being the text of job.sh; the scheduler's id.
+        """Submit the job in `job_dir`; return the scheduler's id. `script`: the text of job.sh.
 
-        A script that a user brought (`job.own_script`) is submitted as it is, with its values in the environment.
-        Raises SchedulerError: it was refused, and no job exists. SchedulerUnreachable: nobody knows.
+        A user's own script (`job.own_script`) is submitted unchanged, with the values of its run in the environment.
+        Raises SchedulerError: the job was refused and does not exist. SchedulerUnreachable: it may or may not exist.
         """
         ...
 
     def cancel(self, job_id: str, indexes: Sequence[int] | None) -> None:
-        """Cancel a job, or elements of it, in one call; what is over already is fine. Raises SchedulerError."""
+        """Cancel a job, or array tasks of it, in one call. Ended jobs are not an error. Raises SchedulerError."""
         ...
 
     def queue_snapshot(self, names: Mapping[str, str]) -> QueueSnapshot:
-        """What is known now of these jobs (id -> name): a constant number of calls, each under a time-out.
+        """Return the states of these jobs (id -> name) with a constant number of calls, each under a time-out.
 
         Never raises.
         """
         ...
 
     def find(self, name: str, job_dir: str) -> list[str] | None:
-        """Ids of jobs that were submitted from this folder, the oldest first; None: the scheduler does not answer.
+        """Return ids of the jobs submitted from this folder, the oldest first; None: the scheduler did not respond.
 
         Raises SchedulerError.
         """
         ...
 
     def max_array_size(self) -> int | None:
-        """Elements that one submission may have; None: no limit is known."""
+        """Return the largest number of array tasks of one submission; None: no limit is known."""
         ...
 
 
@@ -65,7 +65,7 @@ class SchedulerBackend:
         self.calls: list[CommandResult] = []
 
     def submit(self, job: JobSpec, job_dir: str, script: str) -> str:
-        """One call of sbatch or qsub for all elements; when its answer is lost, one more that looks for the job."""
+        """Submit with one call of sbatch or qsub; if it times out, search for the job. See `Backend.submit`."""
         if job.own_script:
             argv = self._scheduler.submit_user_script_argv(
                 f"{job_dir}/job.sh",
@@ -83,78 +83,83 @@ class SchedulerBackend:
             except LinkLost as exc:
                 raise SchedulerUnreachable(
                     f"{exc.message}: the connection broke after {argv[0]} was sent, so the job may have been submitted",
-                    hint="the connection is made anew by the next command",
+                    code="submission_connection_lost",
+                    hint="the next command connects again",
                 ) from exc
         except SchedulerUnreachable:
-            found = self._find_lost(job.name, job_dir)
-            if not found:
+            ids = self._find_lost(job.name, job_dir)
+            if not ids:
                 raise
-            return found[-1]
+            return ids[-1]
 
     def _find_lost(self, name: str, job_dir: str) -> list[str]:
-        """As `find`; empty also where nobody can be asked just now."""
+        """Return the result of `find`; empty also when the host cannot be reached."""
         try:
             return self.find(name, job_dir) or []
         except HostError:
             return []
 
     def find(self, name: str, job_dir: str) -> list[str] | None:
-        """Ids of the jobs whose comment or name says this folder; see `Backend.find`."""
+        """Return ids of the jobs whose comment or log path has this folder. See `Backend.find`."""
         query = self._scheduler.find_query(name, self._user, job_dir)
         if query is None:
             return None
         answer = self._run(query.argv, self._patience_s())
         try:
             return query.parse(answer)
-        except SchedulerError:  # whatever it says now, it is no word about the submission whose answer was lost
+        except SchedulerError:  # this error is not about the unconfirmed submission
             return None
 
     def cancel(self, job_id: str, indexes: Sequence[int] | None) -> None:
-        """One call of scancel or qdel."""
+        """Cancel with one call of scancel or qdel. See `Backend.cancel`."""
         answer = self._run(self._scheduler.cancel_argv(job_id, indexes), SUBMIT_TIMEOUT_S)
         trouble = self._scheduler.cancel_error(answer)
         if trouble:
             raise SchedulerError(
-                f"cancelling {job_id}: {trouble}",
+                f"cancelling {job_id} failed: {trouble}",
+                code="cancel_failed",
                 detail=answer.stderr,
-                hint="its jobs may still run: `hpcsweep status` tells; cancel again later",
+                hint="its jobs may still run: check with `hpcsweep status`, and cancel again later",
             )
 
     def queue_snapshot(self, names: Mapping[str, str]) -> QueueSnapshot:
-        """All witnesses of the scheduler, merged; a job of somebody else that has got the id is left out."""
+        """Return the merged results of all queries, without jobs of other users that reuse an id."""
         if not names:
             return QueueSnapshot()
         queries = self._scheduler.queries(list(names), self._user)
         timeout_s = self._scheduler.query_timeout_s + self._scheduler.query_timeout_per_job_s * len(names)
-        with ThreadPoolExecutor(max_workers=max(1, len(queries))) as pool:  # silence of one is not added to another's
+        with ThreadPoolExecutor(
+            max_workers=max(1, len(queries))
+        ) as pool:  # in parallel, so that time-outs do not add up
             merged = merge_snapshots(list(pool.map(lambda query: self._ask(query, timeout_s), queries)))
         ours = {key: status for key, status in merged.statuses.items() if _is_ours(status, names.get(status.job_id))}
         return replace(merged, statuses=ours)
 
     def _ask(self, query: Query[QueueSnapshot], timeout_s: float) -> QueueSnapshot:
-        """What one witness told; a host that cannot be reached is a witness that does not answer."""
+        """Run one query; if the host cannot be reached, return an incomplete snapshot."""
         try:
             return query.parse(self._run(query.argv, timeout_s))
         except HostError as exc:
             return QueueSnapshot(complete=False, error=exc.message)
 
     def facts(self) -> ClusterFacts:
-        """What this cluster is."""
+        """Return the facts about this cluster."""
         return self._scheduler.parse_probes(self._probe())
 
     def max_array_size(self) -> int | None:
-        """As the cluster says it. Raises SchedulerUnreachable: a submission would wait for nothing."""
+        """Return the cluster's limit. Raises SchedulerUnreachable when the scheduler does not respond."""
         answers = self._probe()
         silent = next((answer for answer in answers if answer.exit_code is None), None)
         if silent is not None:
             raise SchedulerUnreachable(
-                f"{silent.argv[0]} did not answer within {silent.wall_s:.0f} s: nothing was submitted",
-                hint="submit again when the scheduler is back; `hpcsweep doctor` says whether it is",
+                f"{silent.argv[0]} did not respond within {silent.wall_s:.0f} s; nothing was submitted",
+                code="scheduler_timeout",
+                hint="submit again when the scheduler responds; `hpcsweep doctor` checks it",
             )
         return self._scheduler.parse_probes(answers).max_array_size
 
     def _probe(self) -> list[CommandResult]:
-        """The answers to all probes; once one is missing, nothing more is asked."""
+        """Run the probes; after one that times out, skip the others."""
         answers: list[CommandResult] = []
         for argv in self._scheduler.probes():
             silent = answers and answers[-1].exit_code is None
@@ -173,12 +178,12 @@ class SchedulerBackend:
 
 
 def _is_ours(status: JobStatus, name: str | None) -> bool:
-    """Whether a status is about the job that was submitted under `name`: ids are reused, and jobs can be renamed."""
+    """Return whether a status is about the job submitted as `name`: ids are reused, and jobs can be renamed."""
     return status.name is None or name in (None, status.name) or logs_into(status.log_path or "", str(name))
 
 
 def own_script_exports(job: JobSpec, job_dir: str) -> dict[str, str]:
-    """What the environment of a user's own script says of the one run of its job."""
+    """Return the environment variables of the one run of a job with the user's own script."""
     (task,) = job.array_tasks
-    place = {"HPCSWEEP_JOB_DIR": job_dir, "HPCSWEEP_ARRAY_INDEX": str(task.index)}
-    return place | dict(task.runs[0].exports)
+    variables = {"HPCSWEEP_JOB_DIR": job_dir, "HPCSWEEP_ARRAY_INDEX": str(task.index)}
+    return variables | dict(task.runs[0].exports)

@@ -206,7 +206,7 @@ def cancel(
     manual = [text for label in wanted if (text := _manual_process(sweep, label)) is not None] if not asked else []
     if manual:
         raise SpecError(
-            f"{', '.join(manual)} was started manually, so there is no job to cancel",
+            f"{', '.join(manual)} was started manually and has no job to cancel",
             code="no_job_to_cancel",
             hint="end the process yourself: it records its runs as cancelled when it receives SIGTERM",
         )

@@ -1,4 +1,4 @@
-"""From a cluster profile to the backend that serves it."""
+"""Create the backend of a cluster profile."""
 
 from functools import cache
 
@@ -12,28 +12,35 @@ from hpcsweep.sweep.layout import Home
 
 
 def make_backend(cluster: Cluster, home: Home, parallel: int | None = None) -> Backend:
-    """The backend of a profile. `parallel`: elements at once on this machine. Raises SpecError, EngineError."""
+    """Return the backend of a profile. `parallel`: array tasks that run at the same time on this machine.
+
+    Raises SpecError, EngineError.
+    """
     if cluster.scheduler == "local":
         if cluster.ssh is not None:
-            raise SpecError("a cluster profile with `ssh` needs a scheduler", hint="set scheduler: slurm or pbs")
-        from hpcsweep.submit.local.backend import LocalBackend  # submitit is a heavy import that schedulers do without
+            raise SpecError(
+                "a cluster profile with `ssh` needs a scheduler",
+                code="ssh_without_scheduler",
+                hint="set scheduler: slurm or pbs",
+            )
+        from hpcsweep.submit.local.backend import LocalBackend  # submitit is slow to import
 
         return LocalBackend(home, parallel or cluster.parallel)
     host = make_host(cluster)
-    user = getattr(host, "user", None)  # who is logged in over there owns the jobs
+    user = getattr(host, "user", None)  # the remote user owns the jobs
     return SchedulerBackend(get_scheduler(cluster.scheduler), host, user)
 
 
 def make_host(cluster: Cluster) -> Host:
-    """Where the profile's commands run: for one login one connection, however many ask. Raises HostError.
+    """Return the host of a profile; sessions with the same SSH settings share one connection. Raises HostError.
 
-    A profile from a project folder must have passed `inputs.require_own_connection` before.
+    The caller must have checked a profile of a project folder with `inputs.require_own_connection`.
     """
     return LocalHost() if cluster.ssh is None else _ssh_host(cluster.ssh)
 
 
 @cache
 def _ssh_host(ssh: Ssh) -> Host:
-    from hpcsweep.hosts.ssh import SshHost  # paramiko is imported only by those who need it
+    from hpcsweep.hosts.ssh import SshHost  # paramiko is slow to import
 
     return SshHost(ssh)

@@ -1,8 +1,8 @@
-"""The git revision of a folder, without running anything that the repository asks for.
+"""Read the git revision of a folder, without running programs that the repository configures.
 
-`git status` runs what a repository's own configuration names: a file-system monitor, hooks, clean filters, and those
-of its submodules. Here it works on a git folder of ours, which has none of that configuration: only the objects, a
-copy of the index, and settings that say how files are compared.
+`git status` runs programs from the repository's configuration: a file-system monitor, hooks and clean filters, also of
+its submodules. This module uses a temporary git folder without that configuration: it refers to the objects, and has a
+copy of the index and the settings for comparing files.
 """
 
 import shutil
@@ -17,7 +17,7 @@ _TIMEOUT_S = 10.0
 _EXCLUDE_LIMIT_BYTES = 1 << 20
 _INDEX_LIMIT_BYTES = 512 << 20
 _HARMLESS = r"^core\.(filemode|ignorecase|symlinks|autocrlf|eol|precomposeunicode)$"
-"""Settings of the repository that say how its files are compared, and name no program."""
+"""Settings of the repository for comparing files; none of them is a program."""
 
 _NOTHING_RUN = (
     "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.untrackedCache=false",
@@ -26,26 +26,26 @@ _NOTHING_RUN = (
 
 
 def git_revision(folder: Path) -> dict[str, str]:
-    """`git_revision` (commit) and `git_changes` (yes, no) of the repository around a folder, as far as known."""
+    """Return `git_revision` (commit) and `git_changes` (yes, no) of the repository of a folder, as far as known."""
     head = _git(folder, "rev-parse", "--verify", "HEAD")
     if head.exit_code != 0:
         return {}
-    found = {"git_revision": head.stdout.strip()}
+    revision = {"git_revision": head.stdout.strip()}
     with tempfile.TemporaryDirectory(prefix="hpcsweep-git-") as scratch:
         changed = _is_changed(folder, head.stdout.strip(), Path(scratch))
     if changed is not None:
-        found["git_changes"] = "yes" if changed else "no"
-    return found
+        revision["git_changes"] = "yes" if changed else "no"
+    return revision
 
 
 def _is_changed(folder: Path, commit: str, scratch: Path) -> bool | None:
-    """Whether the work tree differs from the commit; None: not known."""
-    places = _git(
+    """Return whether the work tree differs from the commit; None: not known."""
+    paths = _git(
         folder, "rev-parse", "--path-format=absolute", "--show-toplevel", "--git-path", "objects",
         "--git-path", "index", "--git-path", "info/exclude", "--show-object-format",
     )  # fmt: skip
-    lines = places.stdout.splitlines()
-    if places.exit_code != 0 or len(lines) != 5:
+    lines = paths.stdout.splitlines()
+    if paths.exit_code != 0 or len(lines) != 5:
         return None
     top, objects, index, exclude, object_format = lines
     settings = {"core.repositoryformatversion": "1", "extensions.objectformat": object_format, "core.bare": "false"}
@@ -70,12 +70,12 @@ def _is_changed(folder: Path, commit: str, scratch: Path) -> bool | None:
 
 
 def _git(folder: Path, *words: str) -> CommandResult:
-    """Ask git for a fact; of these commands none runs a hook, a filter or a monitor."""
+    """Run a git command that runs no hook, filter or monitor."""
     return LocalHost().run(["git", *_NOTHING_RUN, "-C", str(folder), *words], timeout_s=_TIMEOUT_S)
 
 
 def _copy(source: Path, target: Path, limit_bytes: int) -> None:
-    """Copy a file with its time, by which git sees which entries of an index may be stale."""
+    """Copy a file with its mtime, which git compares with the entries of an index."""
     try:
         target.write_bytes(read_regular(source, limit_bytes))
         shutil.copystat(source, target)

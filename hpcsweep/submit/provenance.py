@@ -1,4 +1,4 @@
-"""Where a sweep comes from: git revision, command line."""
+"""Record where a sweep comes from: git revision and command line."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,5 @@ from hpcsweep.submit.git_revision import git_revision
 
 
 def provenance(experiment_file: Path) -> dict[str, str]:
-    """Git revision of the folder that holds the experiment, where it is one; and the command line."""
-    found = {"command": masked(" ".join(sys.argv[1:]))}
-    found |= git_revision(experiment_file.resolve().parent)
-    return found
+    """Return the command line, and the git revision of the experiment's folder if it is in a repository."""
+    return {"command": masked(" ".join(sys.argv[1:]))} | git_revision(experiment_file.resolve().parent)

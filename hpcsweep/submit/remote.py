@@ -1,8 +1,8 @@
-"""Sweeps on a host over SSH: the folder is written here, staged there, and what the nodes write is fetched back.
+"""Sweeps on a remote host: copy the sweep's folder to the host, and fetch the files that the nodes write.
 
-The copy here stays the truth for the login side; the copy there is what the nodes read and write. The other side is
-not trusted with this one: what it lists is fetched only where a sweep has such a file, into folders that are really
-below the sweep's, and never through a link.
+The local copy is authoritative for the login side; the nodes read and write the remote copy. The remote host is not
+trusted: a listed file is fetched only if a sweep has such a file, into folders below the sweep's, and never through a
+symbolic link.
 """
 
 import errno
@@ -20,25 +20,25 @@ from hpcsweep.hosts.ssh import SshHost
 from hpcsweep.sweep.layout import SweepFolder
 
 APPEND_ONLY = frozenset({"events.jsonl", "server.log", "client.log"})
-"""Files that only grow: of these, only the new bytes are fetched."""
+"""Append-only files: only the new bytes are fetched."""
 
 RECORDS = frozenset({"events.jsonl", "exit.json", "owner.json", "not_run.json"})
-"""What a verdict rests on: without one that is there, nothing may be concluded."""
+"""Files that determine a run's state: if one of them cannot be fetched, the state is unknown."""
 
 _LAST = ("exit.json", "not_run.json")
-"""Names, or ends of names, of files that say that something is over: fetched after all that was before."""
+"""Names, or ends of names, of end records: they are fetched last."""
 
 _FETCHED = ("runs", "jobs")
 _RECORD_MAX_BYTES = 4 << 20
 _WHOLE_FILE_MAX_BYTES = 64 << 20
 _LOG_MAX_BYTES = 256 << 20
-"""The agent caps a log well below this."""
+"""The agent limits a log well below this."""
 _EVENTS_MAX_BYTES = 16 << 30
 
 
 @dataclass(frozen=True)
 class RemoteSweep:
-    """A sweep folder here, and the same below `home` on the host."""
+    """A local sweep folder, and its copy below `home` on the host."""
 
     folder: SweepFolder
     host: SshHost
@@ -46,16 +46,16 @@ class RemoteSweep:
 
     @property
     def path(self) -> str:
-        """The folder as the nodes see it."""
+        """The path of the folder on the nodes."""
         return remote_sweep_dir(self.home, self.folder.name)
 
     def claim(self) -> None:
-        """Make the folder there. Raises FileExistsError when the name is taken on that side."""
+        """Create the remote folder. Raises FileExistsError when the name is used there."""
         self.host.make_folder(self.path, exist_ok=False)
 
     def stage(self) -> None:
-        """Copy everything that is here and not there; links are left out. Raises HostError."""
-        there = {file.path: file.size_bytes for file in self.host.files_below(self.path)}
+        """Copy local files that the remote folder does not have; skip links. Raises HostError."""
+        sizes = {file.path: file.size_bytes for file in self.host.files_below(self.path)}
         for source in sorted(p for p in self.folder.path.rglob("*") if not p.name.startswith(".")):
             relative = source.relative_to(self.folder.path).as_posix()
             target = posixpath.join(self.path, relative)
@@ -63,13 +63,13 @@ class RemoteSweep:
                 continue
             if source.is_dir():
                 self.host.make_folder(target)
-            elif source.is_file() and there.get(relative) != source.stat().st_size and not _written_there(relative):
+            elif source.is_file() and sizes.get(relative) != source.stat().st_size and not _written_there(relative):
                 self.host.put_file(source, target)
 
     def fetch(self) -> int:
-        """Bring what the nodes have written since the last time; bytes that came.
+        """Fetch what the nodes have written since the last call; return the number of bytes.
 
-        Raises HostError when something is missing: then no conclusion may be drawn from what is not here.
+        Raises HostError when a file cannot be fetched: the absence of a file then proves nothing.
         """
         listed = [
             (f"{part}/{file.path}", file)
@@ -79,14 +79,16 @@ class RemoteSweep:
         labels = {path.name for path in self.folder.path.glob("runs/*")}
         numbers = {str(number) for number in self.folder.job_numbers()}
         wanted = [(relative, file) for relative, file in listed if _belongs(relative, labels, numbers)]
-        wanted.sort(key=lambda one: one[0].endswith(_LAST))
+        wanted.sort(key=lambda entry: entry[0].endswith(_LAST))
         return sum(self._fetch_file(relative, file) for relative, file in wanted)
 
     def _fetch_file(self, relative: str, file: RemoteFile) -> int:
         *folders, name = PurePosixPath(relative).parts
         if not file.regular:
             if name in RECORDS:
-                raise HostError(f"{self.host.name}: {self.path}/{relative} is not a regular file: refused")
+                raise HostError(
+                    f"{self.host.name}: {self.path}/{relative} is not a regular file", code="remote_file_refused"
+                )
             return 0
         with _folder_below(self.folder.path, folders) as folder:
             have_bytes = _size(folder, name, relative)
@@ -97,35 +99,41 @@ class RemoteSweep:
             limit_bytes = _limit_bytes(name)
             if file.size_bytes > limit_bytes and name not in APPEND_ONLY:
                 if name in RECORDS or name.endswith(_LAST):
-                    raise HostError(f"{self.host.name}: {self.path}/{relative} has {file.size_bytes} bytes: refused")
-                return 0  # a dump of an engine, say: it stays there
+                    raise HostError(
+                        f"{self.host.name}: {self.path}/{relative} has {file.size_bytes} bytes",
+                        code="remote_file_refused",
+                    )
+                return 0  # for example a dump of an engine
             if offset >= limit_bytes:
                 if name in RECORDS:
-                    raise HostError(f"{self.host.name}: {self.path}/{relative} has more than {limit_bytes} bytes")
+                    raise HostError(
+                        f"{self.host.name}: {self.path}/{relative} has more than {limit_bytes} bytes",
+                        code="remote_file_refused",
+                    )
                 return 0
             return self._copy(relative, folder, name, offset, limit_bytes - offset, append=grows)
 
     def _copy(self, relative: str, folder: int, name: str, offset: int, limit_bytes: int, *, append: bool) -> int:
-        """Bring a file in pieces: what came of a log before the link broke is kept, anything else is whole or not."""
+        """Fetch a file. If the connection breaks, a log keeps its fetched part; other files are complete or absent."""
         written = name if append else f".{name}.fetched"
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_APPEND if append else os.O_TRUNC)
         try:
             with os.fdopen(os.open(written, flags, 0o666, dir_fd=folder), "ab" if append else "wb") as target:
-                came = self.host.copy_from(posixpath.join(self.path, relative), offset, target, limit_bytes)
+                received = self.host.copy_from(posixpath.join(self.path, relative), offset, target, limit_bytes)
             if not append:
                 os.replace(written, name, src_dir_fd=folder, dst_dir_fd=folder)
         except OSError as exc:
-            raise HostError(f"{self.folder.path / relative} cannot be written: {exc}") from exc
-        return came
+            raise HostError(f"{self.folder.path / relative} cannot be written: {exc}", code="fetch_failed") from exc
+        return received
 
 
 def remote_sweep_dir(home: str, name: str) -> str:
-    """Path of a sweep below HPCSWEEP_HOME of the other side."""
+    """Return the path of a sweep below the remote HPCSWEEP_HOME."""
     return posixpath.join(home, "sweeps", name)
 
 
 def _belongs(relative: str, labels: set[str], numbers: set[str]) -> bool:
-    """Whether a sweep with these runs and jobs has such a file, and the nodes write it."""
+    """Return whether the nodes write such a file for a sweep with these runs and jobs."""
     parts = PurePosixPath(relative).parts
     if any(part.startswith(".") for part in parts) or not _written_there(relative):
         return False
@@ -133,7 +141,7 @@ def _belongs(relative: str, labels: set[str], numbers: set[str]) -> bool:
 
 
 def _written_there(relative: str) -> bool:
-    """Whether the node writes this file (run folders, logs, the ends of elements), and not the login side."""
+    """Return whether the nodes write this file (run folders, logs, end records of array tasks)."""
     parts = PurePosixPath(relative).parts
     if parts[0] == "runs":
         return len(parts) > 2
@@ -150,7 +158,7 @@ def _limit_bytes(name: str) -> int:
 
 @contextmanager
 def _folder_below(root: Path, folders: Sequence[str]) -> Iterator[int]:
-    """A descriptor of a folder below `root`, which is made; a link on the way is refused. Raises HostError."""
+    """Open a folder below `root`, creating it, and yield its descriptor. Raises HostError for a symbolic link."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     fd = -1
     try:
@@ -164,9 +172,11 @@ def _folder_below(root: Path, folders: Sequence[str]) -> Iterator[int]:
     except OSError as exc:
         if fd >= 0:
             os.close(fd)
-        link = "leads out of the sweep's folder through a link, or is no folder"
+        link = "is a symbolic link, or not a folder"
         why = link if exc.errno in (errno.ELOOP, errno.ENOTDIR) else str(exc)
-        raise HostError(f"{root.joinpath(*folders)}: {why}: nothing was fetched into it") from exc
+        raise HostError(
+            f"{root.joinpath(*folders)}: {why}; nothing was fetched into it", code="fetch_target_refused"
+        ) from exc
     try:
         yield fd
     finally:
@@ -174,11 +184,11 @@ def _folder_below(root: Path, folders: Sequence[str]) -> Iterator[int]:
 
 
 def _size(folder: int, name: str, relative: str) -> int | None:
-    """Bytes of a file in a folder; None: there is none. Raises HostError for what is no regular file."""
+    """Return the size of a file; None when it does not exist. Raises HostError when it is not a regular file."""
     try:
-        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return None
-    if not stat.S_ISREG(found.st_mode):
-        raise HostError(f"{relative} here is not a regular file: nothing was fetched into it")
-    return found.st_size
+    if not stat.S_ISREG(status.st_mode):
+        raise HostError(f"the local {relative} is not a regular file; nothing was fetched", code="fetch_target_refused")
+    return status.st_size

@@ -1,1 +1,1 @@
-"""L5b: a sweep before it is handed over: its folder, its inputs, its plan. Used by the login side and by the node."""
+"""A sweep's folder, inputs and plan, up to its submission. Used by the login side and the node."""

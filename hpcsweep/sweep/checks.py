@@ -1,4 +1,4 @@
-"""What the login side can know against a variant before anything is queued."""
+"""Check variants on the login side, before submission."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,7 +21,10 @@ from hpcsweep.units import counted
 
 
 def login_checks(server: ServerConfig, resources: Resources) -> tuple[list[str], list[str]]:
-    """(reasons why the variant cannot be served with these resources, warnings). Raises EngineError, SpecError."""
+    """Return (reasons why the variant cannot be served with these resources, warnings).
+
+    Raises EngineError, SpecError.
+    """
     problems = check(server, resources, get_engine(server.engine), model_facts(server))
     warnings = [problem.text for problem in problems if problem.severity == "warning"]
     return refusals(problems), warnings
@@ -36,25 +39,25 @@ def exposure_errors(server: ServerConfig, cluster: Cluster) -> list[str]:
 
 
 def cpu_warnings(resources: Resources, cluster: Cluster) -> list[str]:
-    """What is to be said of a job that asks a scheduler for GPUs, and for no CPUs; empty: nothing."""
+    """Return a warning for a job that requests GPUs from a scheduler without requesting CPUs."""
     if cluster.scheduler == "local" or not resources.gpus or resources.cpus is not None or cluster.exclusive:
         return []
     return [
-        f"no `cpus` are asked for beside {counted(resources.gpus, 'GPU')}: unless the site decides otherwise a job "
-        "gets one CPU, on which engines start and serve slowly (cpus: 8 for each GPU, in the profile or resources)"
+        f"the job requests {counted(resources.gpus, 'GPU')} without `cpus`: by default it gets one CPU, with which "
+        "engines are slow (set cpus: 8 per GPU, in the profile or in resources)"
     ]
 
 
 def check_simulation(profile: Path, runs: Iterable[PlannedRun]) -> None:
-    """Raises SpecError for a profile that is damaged, or has a rule on an axis that none of `runs` knows."""
-    found = read_profile(profile)
+    """Raise SpecError when a simulation profile is invalid, or has a rule on an axis that no run has."""
+    behaviour = read_profile(profile)
     for run in runs:
         engine = SimulatedEngine(get_engine(run.server.engine), str(profile), 1.0, run.axes, run.repeat)
-        found.resolve(engine.variant(run.server), run.repeat)
+        behaviour.resolve(engine.variant(run.server), run.repeat)
 
 
 def model_facts(server: ServerConfig) -> ModelFacts | None:
-    """Size and shape of the model: from its folder where that lies here, else of a known name. None: not known."""
+    """Return size and shape of the model, from its folder or from its name. None: not known."""
     folder = Path(server.model)
     if not (folder / "config.json").is_file():
         return known_model(server.model) or known_model(server.served_name)
@@ -66,4 +69,8 @@ def _read(path: Path) -> Any:
     try:
         return parse_json(read_regular(path, DOCUMENT_LIMIT_BYTES, follow=True))
     except (OSError, ValueError) as exc:
-        raise SpecError(f"{path}: cannot be read: {exc}", hint="is the model's download complete?") from exc
+        raise SpecError(
+            f"{path} cannot be read: {exc}",
+            code="model_file_unreadable",
+            hint="check that the download of the model is complete",
+        ) from exc

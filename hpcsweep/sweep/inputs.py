@@ -1,4 +1,4 @@
-"""Finding and reading what the user names: experiments, cluster profiles, simulation profiles, data files."""
+"""Find and read the user's inputs: experiments, cluster profiles, simulation profiles, data files."""
 
 import importlib.resources
 import os
@@ -36,38 +36,44 @@ def read_text(path: Path) -> str:
 
 
 def shipped_dir() -> Path:
-    """The folder of the experiments that ship with hpcsweep."""
+    """Return the folder of the experiments that ship with hpcsweep."""
     return Path(str(importlib.resources.files("hpcsweep.experiments")))
 
 
 def shipped_experiments() -> list[str]:
-    """Names of the experiments that ship with hpcsweep."""
+    """Return the names of the experiments that ship with hpcsweep."""
     return sorted(path.stem for path in shipped_dir().glob("*.yaml"))
 
 
 def find_experiment(name: str) -> Path:
-    """The file of an experiment: a path, then ./experiments/NAME.yaml, then a shipped one. Raises SpecError."""
+    """Return the file of an experiment: a path, ./experiments/NAME.yaml, or a shipped one. Raises SpecError."""
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         if path.is_file():
             return path
-        raise SpecError(f"experiment file {name} is not there", hint=nearest(path.stem, known_experiments()))
+        raise SpecError(
+            f"experiment file not found: {name}",
+            code="experiment_not_found",
+            hint=nearest(path.stem, known_experiments()),
+        )
     for candidate in (path, Path("experiments") / f"{name}.yaml", shipped_dir() / f"{name}.yaml"):
         if candidate.is_file():
             return candidate
-    raise SpecError(f"unknown experiment {name!r}", hint=nearest(name, known_experiments()))
+    raise SpecError(
+        f"unknown experiment {name!r}", code="experiment_not_found", hint=nearest(name, known_experiments())
+    )
 
 
 def known_experiments() -> list[str]:
-    """Names that `find_experiment` knows without a path."""
+    """Return the names that `find_experiment` finds without a path."""
     own = {path.stem for path in Path("experiments").glob("*.yaml")}
     return sorted(own | set(shipped_experiments()))
 
 
 def read_experiment(path: Path) -> Experiment:
-    """The experiment in a file, with `$NAME` in `model.path` taken from the environment. Raises SpecError.
+    """Read an experiment; replace `$NAME` in `model.path` from the environment. Raises SpecError.
 
-    A variable that is not set stays as it is: the node then names it as the path that it cannot read.
+    An unset variable stays in the path; the node then reports that it cannot read the path.
     """
     experiment = parse_experiment(read_text(path), str(path), path.stem)
     model = experiment.model
@@ -77,9 +83,9 @@ def read_experiment(path: Path) -> Experiment:
 
 
 def read_cluster(name: str | None) -> tuple[str, Cluster]:
-    """The cluster profile of this name (None: the default one), and its name. Raises SpecError.
+    """Return name and cluster profile; `name` None: the default profile. Raises SpecError.
 
-    A profile that connects over SSH must be the user's own: see `own_settings`.
+    A profile with an SSH connection must be in the user's own configuration: see `own_settings`.
     """
     name, cluster = choose_cluster(name, read_settings())
     require_own_connection(name, cluster)
@@ -87,14 +93,14 @@ def read_cluster(name: str | None) -> tuple[str, Cluster]:
 
 
 def read_settings() -> list[tuple[str, ConfigFile]]:
-    """(file, its settings) of every configuration file that is there, the one that wins first."""
+    """Return (file, its settings) of every configuration file, in order of precedence."""
     return [(str(path), _settings(path)) for path in config_files() if path.exists()]
 
 
 def own_settings() -> list[tuple[str, ConfigFile]]:
-    """As `read_settings`, without the file of a project folder that the user has not trusted.
+    """Return `read_settings` without the file of a project folder that the user has not trusted.
 
-    Only these say where a connection goes, with which key, and whose host key is believed.
+    Only these settings determine the host, key and known host keys of an SSH connection.
     """
     files = config_files()
     if not os.environ.get(CONFIG_VARIABLE) and not is_trusted(look_at(Path(), CONFIG_FILE)):
@@ -106,57 +112,60 @@ def require_own_connection(name: str, cluster: Cluster) -> None:
     """Raise SpecError unless the profile's SSH connection, if it has one, is of the user's own configuration."""
     if cluster.ssh is None:
         return
-    own = [found.clusters[name].ssh for _, found in own_settings() if name in found.clusters]
+    own = [config.clusters[name].ssh for _, config in own_settings() if name in config.clusters]
     if cluster.ssh not in own:
         raise SpecError(
             f"./{CONFIG_FILE} has the cluster profile {name}, which connects to {_shown(cluster.ssh)}: "
-            "a folder does not say to whom hpcsweep connects until you trust it",
+            "hpcsweep does not connect to a host of a folder that you have not trusted",
+            code="connection_not_trusted",
             hint=f"`hpcsweep trust` shows and accepts it; or put the profile into {config_dir() / CONFIG_FILE}",
         )
 
 
 def own_connection(name: str, ssh: Ssh, sweep: str) -> Ssh:
-    """How to reach the cluster `name` of a sweep, by the user's own configuration, never by the sweep's folder.
+    """Return the SSH connection of a sweep's cluster `name` from the user's configuration, not from the sweep's folder.
 
-    `ssh`: what the sweep's folder says. Raises SpecError: no profile of that name, or one that leads elsewhere.
+    `ssh`: that of the sweep's folder. Raises SpecError: no profile of that name, or one for another host or home.
     """
-    for _, found in own_settings():
-        if name not in found.clusters:
+    for _, config in own_settings():
+        if name not in config.clusters:
             continue
-        own = found.clusters[name].ssh
+        own = config.clusters[name].ssh
         if own is not None and (own.host, own.home) == (ssh.host, ssh.home):
             return own
-        leads = f"{own.host}:{own.home}" if own is not None else "this machine"
+        target = f"{own.host}:{own.home}" if own is not None else "this machine"
         raise SpecError(
-            f"{sweep} says that it was submitted to {ssh.host}:{ssh.home}; your profile {name} leads to {leads}",
-            hint="nothing was asked or fetched over SSH; is the folder yours, or was the profile changed since?",
+            f"{sweep} was submitted to {ssh.host}:{ssh.home}, but your profile {name} is for {target}",
+            code="connection_differs",
+            hint="nothing was fetched over SSH; check whether the folder is yours, and whether the profile was changed",
         )
     raise SpecError(
-        f"{sweep} says that it was submitted to {_shown(ssh)}, by a profile {name} that is not in your configuration",
-        hint=f"nothing was asked or fetched over SSH; if the sweep is yours, put {name} into "
-        f"{config_dir() / CONFIG_FILE}, or trust ./{CONFIG_FILE} by `hpcsweep trust`",
+        f"{sweep} was submitted to {_shown(ssh)} with the profile {name}, which is not in your configuration",
+        code="connection_unknown",
+        hint=f"nothing was fetched over SSH; if the sweep is yours, put {name} into "
+        f"{config_dir() / CONFIG_FILE}, or trust ./{CONFIG_FILE} with `hpcsweep trust`",
     )
 
 
 def configured_templates() -> list[Path]:
-    """Folders of templates that the user's own configuration names. Raises SpecError."""
-    found = []
+    """Return the template folders in the user's own configuration. Raises SpecError."""
+    folders = []
     for path, settings in own_settings():
         if settings.templates is not None:
             folder = Path(path).absolute().parent / Path(settings.templates).expanduser()
             if not folder.is_dir():
-                raise SpecError(f"{path}: templates: there is no folder {folder}")
-            found.append(folder)
-    return found
+                raise SpecError(f"{path}: templates: folder not found: {folder}", code="template_folder_not_found")
+            folders.append(folder)
+    return folders
 
 
 def config_files() -> list[Path]:
-    """Where profiles are looked for: $HPCSWEEP_CONFIG alone, or ./hpcsweep.yaml and the user's config folder."""
+    """Return the configuration files: $HPCSWEEP_CONFIG, or ./hpcsweep.yaml and that of the user's config folder."""
     given = os.environ.get(CONFIG_VARIABLE)
     if given:
         path = Path(given)
         if not path.is_file():
-            raise SpecError(f"{CONFIG_VARIABLE}={given}: there is no such file")
+            raise SpecError(f"{CONFIG_VARIABLE}={given}: file not found", code="config_file_not_found")
         return [path]
     return [Path(CONFIG_FILE), config_dir() / CONFIG_FILE]
 
@@ -170,18 +179,18 @@ def _shown(ssh: Ssh) -> str:
 
 
 def read_facts(experiment: Experiment, experiment_file: Path) -> dict[str, DatasetFacts]:
-    """Workload name -> what is known of its dataset. Files are looked for beside the experiment, then shipped ones.
+    """Return workload name -> facts about its dataset. Files are searched next to the experiment, then shipped ones.
 
-    Raises DatasetError: a file that is missing or damaged; SpecError: an unknown kind or option.
+    Raises DatasetError: a file is missing or corrupt; SpecError: an unknown kind or option.
     """
-    found: dict[str, DatasetFacts] = {}
+    facts: dict[str, DatasetFacts] = {}
     for workload in experiment.workloads:
         try:
-            found[workload.name] = _facts(workload, experiment_file.resolve().parent)
+            facts[workload.name] = _facts(workload, experiment_file.resolve().parent)
         except (DatasetError, SpecError) as exc:
-            place = f"{experiment_file}: workload {workload.name}"
-            raise type(exc)(f"{place}: {exc.message}", hint=exc.hint, detail=exc.detail) from exc
-    return found
+            where = f"{experiment_file}: workload {workload.name}"
+            raise type(exc)(f"{where}: {exc.message}", code=exc.code, hint=exc.hint, detail=exc.detail) from exc
+    return facts
 
 
 def _facts(workload: Workload, folder: Path) -> DatasetFacts:
@@ -193,23 +202,27 @@ def _facts(workload: Workload, folder: Path) -> DatasetFacts:
         try:
             return facts_of(dataset, options, shipped_dir(), workload.max_tokens, count)
         except DatasetError:
-            pass  # the user's own folder is what the error must name
+            pass  # the error has to name the user's own folder
         raise
 
 
 def read_own_script(path: Path, pack: int) -> str:
-    """The text of a user's own batch script. Raises SpecError when it cannot do the job."""
+    """Return the text of a user's own batch script. Raises SpecError when it cannot be submitted."""
     text = read_text(path)
     if pack != 1:
-        raise SpecError(f"--script {path} is submitted once per run, so --runs-per-job {pack} cannot hold")
+        raise SpecError(
+            f"--script {path} is submitted once per run; --runs-per-job {pack} cannot be used with it",
+            code="own_script_packed",
+        )
     if not text.startswith("#!"):
-        raise SpecError(f"--script {path}: no batch script: its first line is no #!")
+        raise SpecError(f"--script {path} is not a batch script: missing #! line", code="not_a_batch_script")
     if not starts_agent(text):
         starts = server_starts(text) or [start for start in [read_script(text).start] if start is not None]
         raise SpecError(
-            f"--script {path} never starts hpcsweep-node: nothing would be measured",
+            f"--script {path} does not run hpcsweep-node",
+            code="script_without_agent",
             hint=(
-                f"{replacement(starts, text)}; `hpcsweep adopt {path}` makes an experiment of the script"
+                f"{replacement(starts, text)}; `hpcsweep adopt {path}` converts the script to an experiment"
                 if starts
                 else "end the script with the line: exec hpcsweep-node"
             ),
@@ -218,18 +231,20 @@ def read_own_script(path: Path, pack: int) -> str:
 
 
 def find_simulation_profile(experiment: Experiment, experiment_file: Path) -> Path:
-    """The profile that the simulated engine plays; the default one when the experiment names none. Raises SpecError."""
+    """Return the profile of the simulated engine: of the experiment, or the default one. Raises SpecError."""
     name = experiment.simulated.profile if experiment.simulated else DEFAULT_PROFILE
     folders = [experiment_file.resolve().parent, shipped_dir(), shipped_dir() / "simulated"]
     for folder in folders:
         if (folder / name).is_file():
             return folder / name
     shipped = sorted(path.name for path in (shipped_dir() / "simulated").glob("*.yaml"))
-    raise SpecError(f"simulated.profile {name!r} is not there", hint=nearest(name, shipped))
+    raise SpecError(
+        f"simulated.profile not found: {name!r}", code="simulation_profile_not_found", hint=nearest(name, shipped)
+    )
 
 
 def find_engine(engine: str, cluster: Cluster, variables: Mapping[str, str] = os.environ) -> str | None:
-    """The engine's executable on this machine: profile, $HPCSWEEP_<ENGINE>, PATH. None: not installed."""
+    """Return the engine's executable on this machine: profile, $HPCSWEEP_<ENGINE>, PATH. None: not installed."""
     named = cluster.engines.get(engine) or variables.get(f"HPCSWEEP_{engine.upper()}")
     if named:
         return shutil.which(named)

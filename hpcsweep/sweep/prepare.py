@@ -1,4 +1,4 @@
-"""From what the user typed to a sweep in memory: read, expand, check, pack, render. Nothing is written."""
+"""Prepare a sweep in memory: read, expand, check, pack, render. Nothing is written."""
 
 import contextlib
 import importlib.metadata
@@ -45,7 +45,7 @@ from hpcsweep.sweep.trust import template_folders
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line of `submit` says."""
+    """The options of `submit`."""
 
     experiment: str
     cluster: str | None = None
@@ -58,7 +58,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A sweep that is planned and checked, but has no name and no folder yet."""
+    """A sweep that is planned and checked, without a name and a folder."""
 
     experiment_file: Path
     experiment: Experiment
@@ -67,13 +67,13 @@ class Prepared:
     grid: Grid
     runs: tuple[PlannedRun, ...]
     facts: Mapping[str, DatasetFacts]
-    simulated: Mapping[str, Path]  # engine -> profile that is played in its place
+    simulated: Mapping[str, Path]  # engine -> profile of the simulated engine that replaces it
     pack: int
     parallel: int | None
     environment: TemplateEnvironment
     warnings: tuple[str, ...] = ()
     script: str | None = None  # text of the user's own script, which is submitted once per run
-    script_request: ScriptRequest | None = None  # what its directives say; None: no script, or no scheduler
+    script_request: ScriptRequest | None = None  # its directives; None: no script, or no scheduler
     group: str | None = None  # Unix group that shares the home folder
 
     @property
@@ -90,7 +90,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Rendered:
-    """All files of a sweep, ready to be written, by the path that the nodes see."""
+    """All files of a sweep, ready to be written. `sweep_dir`: the path on the nodes."""
 
     name: str
     sweep_dir: str
@@ -100,20 +100,20 @@ class Rendered:
 
     @property
     def gpu_hours(self) -> float:
-        """GPU-hours asked for at most."""
+        """Upper bound of the GPU-hours."""
         return gpu_hours(self.jobs)
 
 
 def prepare(request: Request) -> Prepared:
-    """Read and check everything that can be known here. Raises HpcsweepError; nothing has been written then."""
+    """Read and check all inputs. Raises HpcsweepError before anything is written."""
     script = read_own_script(request.script, request.pack) if request.script is not None else None
     return prepare_on(request, read_cluster(request.cluster), script)
 
 
 def prepare_on(request: Request, target: tuple[str, Cluster], script: str | None, *, running: bool = False) -> Prepared:
-    """As `prepare`, on a named cluster profile that is not looked up. `script`: the text of a user's own script.
+    """Prepare a sweep on the given cluster profile. `script`: the text of a user's own script.
 
-    `running`: it is the script of the job that we are in, so it may be an array, and nothing is submitted.
+    `running`: it is the script of the current job, so it may be an array, and nothing is submitted.
     """
     cluster_name, cluster = target
     path = find_experiment(request.experiment)
@@ -164,7 +164,7 @@ def prepare_on(request: Request, target: tuple[str, Cluster], script: str | None
         tuple(warnings),
         script,
         request_of_script,
-        next((found.group for _, found in read_settings() if found.group), None),
+        next((config.group for _, config in read_settings() if config.group), None),
     )
 
 
@@ -178,7 +178,7 @@ def render_sweep(
     max_array_size: int | None = None,
     provenance: Mapping[str, str] | None = None,
 ) -> Rendered:
-    """The jobs of a sweep under a name and a folder. `provenance`: git revision and command line, for sweep.json."""
+    """Return the files of a sweep with this name and folder. `provenance`: git revision and command line."""
     jobs = plan_jobs(prepared, name, sweep_dir, cache_dir, max_array_size)
     files = render_jobs(prepared.environment, template, jobs, prepared.cluster, prepared.parallel, prepared.script)
     return Rendered(name, sweep_dir, tuple(jobs), tuple(files), sweep_document(prepared, name, jobs, provenance or {}))
@@ -187,7 +187,7 @@ def render_sweep(
 def plan_jobs(
     prepared: Prepared, name: str, sweep_dir: str, cache_dir: str, max_array_size: int | None = None
 ) -> list[JobSpec]:
-    """Return the jobs of a sweep under a name and a folder."""
+    """Return the jobs of a sweep with this name and folder."""
     data = {str(path): f"{sweep_dir}/data/{target}" for path, target in prepared.data_files}
     scale = prepared.experiment.simulated.time_scale if prepared.experiment.simulated else 1.0
     packing = Packing(
@@ -204,7 +204,7 @@ def plan_jobs(
         data_files=data,
     )
     jobs = pack_jobs(prepared.experiment, prepared.runs, prepared.cluster, packing)
-    if prepared.script_request is not None:  # the scheduler holds the job to what the script says
+    if prepared.script_request is not None:  # the directives of the script determine the resources
         request = prepared.script_request
         jobs = [job.model_copy(update={"resources": request.resources(job.resources)}) for job in jobs]
     return jobs
@@ -218,7 +218,7 @@ def render_jobs(
     parallel: int | None,
     script: str | None = None,
 ) -> list[RenderedJob]:
-    """The files of each job. `script`: a user's own, in place of the template."""
+    """Return the files of each job. `script`: a user's own, in place of the template."""
     python = cluster.python or sys.executable
     if script is not None:
         return [job_files(job, with_values(script), own_environment(python)) for job in jobs]
@@ -292,16 +292,16 @@ def _run_entry(prepared: Prepared, run: PlannedRun, task: tuple[int, int] | None
 
 
 def versions() -> dict[str, str]:
-    """Versions of what planned and rendered the sweep; packages that a node does without are left out."""
-    found = {"hpcsweep": hpcsweep.__version__, "python": platform.python_version()}
+    """Return the versions of hpcsweep, Python and installed packages that planned and rendered the sweep."""
+    installed = {"hpcsweep": hpcsweep.__version__, "python": platform.python_version()}
     for package in ("jinja2", "pydantic", "submitit"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found
+            installed[package] = importlib.metadata.version(package)
+    return installed
 
 
 def user_request(cluster: Cluster, script: str, running: bool = False) -> ScriptRequest | None:
-    """Return what a user's own script requests; None: there is no scheduler to read it.
+    """Return what a user's own script requests; None: `local` has no directives.
 
     Raises SpecError when the script cannot be submitted once per run; not of one that is `running`.
     """
@@ -310,7 +310,7 @@ def user_request(cluster: Cluster, script: str, running: bool = False) -> Script
         try:
             request = get_scheduler(cluster.scheduler).read_user_script(script, array_allowed=running)
         except SpecError:
-            if not running:  # a job that runs has been accepted, whatever we make of its script
+            if not running:  # the scheduler has accepted the script of a running job
                 raise
     if not running:
         check_agents(script, request.tasks if request is not None else None)
@@ -322,13 +322,13 @@ def _simulated(
 ) -> dict[str, Path]:
     if cluster.simulate == "never":
         return {}
-    found: dict[str, Path] = {}
+    profiles: dict[str, Path] = {}
     for engine in engines:
         if cluster.simulate == "always" or find_engine(engine, cluster) is None:
-            found[engine] = find_simulation_profile(experiment, path)
-    return found
+            profiles[engine] = find_simulation_profile(experiment, path)
+    return profiles
 
 
 def own_templates(given: Path | None) -> list[Path]:
-    """Folders whose templates come before the shipped ones; see `trust.template_folders`. Raises SpecError."""
+    """Return the folders whose templates precede the shipped ones; see `trust.template_folders`. Raises SpecError."""
     return template_folders(given, [] if given is not None else configured_templates(), CONFIG_FILE)

@@ -1,4 +1,4 @@
-"""jobs/N/submission.json: what became of a job that was handed over."""
+"""jobs/N/submission.json: the record of one submission."""
 
 from typing import Literal
 
@@ -8,14 +8,13 @@ from hpcsweep.spec.base import Record
 
 
 class Submission(Record):
-    """What the scheduler answered, and what we asked of it since.
+    """The scheduler's answer to a submission, and the requests since.
 
-    `job_id` None: the submission was begun, and nobody knows whether it arrived. `cancelled`: indexes that we
-    cancelled ourselves: a scheduler may forget an element that is cancelled while it is pending. `searched_in_vain`:
-    the scheduler reported long after the submission that it has no such job; no status looks for it any more. `plain`:
-    the user submitted the job or array with sbatch or qsub, and it joined the sweep as it started, at `submitted_at`;
-    elements of a plain job are runs that it executes one after the other. `name`: that of the job, where it is not
-    SWEEP-N.
+    `job_id` None: unconfirmed, the job may or may not exist. `cancelled`: indexes that hpcsweep cancelled, because a
+    scheduler may forget an array task that is cancelled while it is pending. `searched_in_vain`: the scheduler reported
+    long after the submission that it has no such job, so `status` stopped the search. `plain`: the user submitted
+    the job or array with sbatch or qsub, and it joined the sweep when it started, at `submitted_at`; the array tasks of
+    a plain job are runs that it executes one after the other. `name`: of the job, if it is not SWEEP-N.
     """
 
     job_id: str | None = Field(

@@ -1,1 +1,1 @@
-"""Decide where each run stands: refresh, evidence, merge, verdict."""
+"""Determine the state of each run: refresh, evidence, decision, rows for the analysis."""

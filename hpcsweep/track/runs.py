@@ -1,4 +1,4 @@
-"""Sweeps and their runs with where each stands now: what `status` shows and everything else begins with."""
+"""Read sweeps from the store, with the current state of each run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,10 +24,10 @@ from hpcsweep.track.verdict import Row, run_verdict, with_missing_files
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the latest attempt of a run is. Warm-up requests are not counted.
+    """Progress of the latest attempt of a run, without warm-up requests.
 
     `phase_start_s`, `last_t_s`: on the attempt's clock, which runs `time_scale` times faster than `last_at`, Unix
-    seconds of the last sign of life. `output_tps`: completion tokens of the good samples / (last end - first sent),
+    seconds of the last progress signal. `output_tps`: completion tokens of the good samples / (last end - first sent),
     summed over workloads; None: no sample has ended.
     """
 
@@ -49,7 +49,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One run and where it stands."""
+    """A run and its state."""
 
     run_id: int
     run: str
@@ -69,7 +69,7 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class SweepStatus:
-    """One sweep and where its runs stand, in the order of the plan. `ideas`: told in the experiment, never planned."""
+    """A sweep and its runs, in the order of the plan. `documented`: variants that the experiment lists as not run."""
 
     sweep_id: int
     name: str
@@ -85,7 +85,7 @@ class SweepStatus:
 
 
 def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> list[SweepStatus]:
-    """These sweeps or all of them, the oldest first; a constant number of queries."""
+    """Return these sweeps, or all of them, the oldest first, with a constant number of queries."""
     query = select(*_light(SWEEP)).order_by(SWEEP.c.submitted_at, SWEEP.c.id)
     if sweeps is not None:
         query = query.where(SWEEP.c.name.in_(list(sweeps)))
@@ -150,7 +150,7 @@ def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> li
 
 
 def _of_sweeps(connection: Connection, query: Select[Any], ids: Sequence[int]) -> list[dict[str, Any]]:
-    """Rows of `query`, which has a column sweep_id, that belong to these sweeps."""
+    """Return the rows of `query`, which has a column sweep_id, that belong to these sweeps."""
     if not ids:
         return []
     column = query.selected_columns["sweep_id"]
@@ -162,7 +162,7 @@ def _of_sweeps(connection: Connection, query: Select[Any], ids: Sequence[int]) -
 
 
 def _light(table: Table) -> list[Column[Any]]:
-    """Its columns without those that hold lists and objects, `axes` apart: most of the time goes into those."""
+    """Return the columns without lists and objects, which are slow to read; `axes` is included."""
     return [column for column in table.c if column.name == "axes" or not isinstance(column.type, Json)]
 
 
@@ -247,7 +247,7 @@ def _job(attempt: Row | None, submission: Row | None, index: int | None, schedul
 
 
 def _queued_s(attempt: Row | None, submission: Row | None) -> float | None:
-    """Submission to the attempt's begin, by two clocks; None: one of them is not known."""
+    """Return the seconds from submission to the start of the attempt; None: one of the times is not known."""
     if attempt is None or submission is None or not attempt["started_at"] or not submission["submitted_at"]:
         return None
     return max(0.0, float(attempt["started_at"] - submission["submitted_at"]))

@@ -1,4 +1,4 @@
-"""The schedulers' last word about each element: written by whoever asked, read with every status."""
+"""The schedulers' last report about each array task, as rows of the store."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,9 +15,9 @@ from hpcsweep.track.evidence import RunVerdict
 from hpcsweep.track.runs import read_runs
 
 _ANSWER_S = 300.0
-"""A word that is older by less than this was asked for earlier, and came late. By more: the clock was set back."""
+"""A report that is older by less than this was queried earlier and arrived late; by more: the clock was set back."""
 
-_SAID = ("native", "reason", "hint", "exit_code", "signal", "node", "restarts")
+_REPORTED = ("native", "reason", "hint", "exit_code", "signal", "node", "restarts")
 
 
 def highest_number(connection: Connection, experiment: str, home_id: str | None) -> int:
@@ -30,12 +30,12 @@ def highest_number(connection: Connection, experiment: str, home_id: str | None)
 
 
 def record_status(connection: Connection, sweep: str, job: int, index: int, status: JobStatus, at: float) -> bool:
-    """Keep what a scheduler said at Unix time `at` of element `index` of a job of a sweep; True: it was news.
+    """Store the scheduler's report at Unix time `at` about array task `index` of a job; return whether it was new.
 
-    What is known stays where the new word is `unknown` or a few minutes older at most, and where a witness that trails
-    the others says less: while slurmctld is down, the accounting may still call a job pending that squeue showed
-    running. A final word stays too, unless the scheduler has started the element again since. `gone` is no last word:
-    whoever shows the element again knows more.
+    The stored state stays if the new state is `unknown`, if the report is up to a few minutes older, or if it comes
+    from a source that lags: while slurmctld is down, the accounting may report a job as pending that squeue showed
+    running. A final state also stays, unless the scheduler has started the array task again. `gone` is not
+    final in this sense: a later report of the array task replaces it.
     """
     submission_id, known = _known(connection, sweep, job, index)
     if submission_id is None or (known is not None and not _news(known, status, at)):
@@ -45,15 +45,15 @@ def record_status(connection: Connection, sweep: str, job: int, index: int, stat
 
 
 def record_absence(connection: Connection, sweep: str, job: int, index: int, at: float) -> None:
-    """Keep that a scheduler, which forgets jobs as they end, did not know this element at Unix time `at`.
+    """Store that a scheduler without history did not have this array task at Unix time `at`.
 
-    At first the element is unknown: the end record of its agent may still be on its way through a shared file system.
-    `ABSENCE_GRACE_S` after the first such answer the element is gone. How it ended stays if it was known before.
+    The state is first `unknown`, because the agent's end record may be delayed by a shared file system, and `gone`
+    `ABSENCE_GRACE_S` after the first such report. A known end stays.
     """
     submission_id, known = _known(connection, sweep, job, index)
     if submission_id is None:
         return
-    status = JobStatus("", index, JobState.UNKNOWN, ABSENT, "the scheduler does not list the job any more")
+    status = JobStatus("", index, JobState.UNKNOWN, ABSENT, "the scheduler no longer lists the job")
     if known is not None:
         state = JobState(known["state"])
         if state.final and state is not JobState.GONE:
@@ -69,7 +69,7 @@ def record_absence(connection: Connection, sweep: str, job: int, index: int, at:
 
 
 def ended_tasks(connection: Connection, sweep: str) -> set[tuple[int, int]]:
-    """(job, array index) of the elements of a sweep of which a scheduler said how they ended."""
+    """Return (job, array index) of the array tasks of a sweep whose end a scheduler reported."""
     table = SCHEDULER_STATUS
     query = select(SUBMISSION.c.job, table.c.array_index, table.c.state)
     query = query.join(SUBMISSION, SUBMISSION.c.id == table.c.submission_id)
@@ -78,7 +78,7 @@ def ended_tasks(connection: Connection, sweep: str) -> set[tuple[int, int]]:
 
 
 def _known(connection: Connection, sweep: str, job: int, index: int) -> tuple[int | None, RowMapping | None]:
-    """Id of a submission (None: it is not in the store), and what is kept of one of its elements."""
+    """Return the id of a submission (None: not in the store), and the stored state of one of its array tasks."""
     query = select(SUBMISSION.c.id).join(SWEEP, SWEEP.c.id == SUBMISSION.c.sweep_id)
     submission_id = connection.execute(query.where(SWEEP.c.name == sweep, SUBMISSION.c.job == job)).scalar_one_or_none()
     if submission_id is None:
@@ -90,7 +90,7 @@ def _known(connection: Connection, sweep: str, job: int, index: int) -> tuple[in
 
 def _write(connection: Connection, submission_id: int, index: int, status: JobStatus, at: float) -> None:
     table = SCHEDULER_STATUS
-    row = {name: getattr(status, name) for name in _SAID} | {
+    row = {name: getattr(status, name) for name in _REPORTED} | {
         "submission_id": submission_id,
         "array_index": index,
         "at": at,
@@ -103,16 +103,16 @@ def _write(connection: Connection, submission_id: int, index: int, status: JobSt
 
 
 def last_reported_at(connection: Connection, sweeps: Sequence[str]) -> float | None:
-    """Unix time at which a scheduler last said something of these sweeps; None: it never did."""
+    """Return the Unix time of the last report about these sweeps; None: there is none."""
     table = SCHEDULER_STATUS
     query = select(func.max(table.c.at)).join(SUBMISSION, SUBMISSION.c.id == table.c.submission_id)
-    found = connection.execute(query.join(SWEEP, SWEEP.c.id == SUBMISSION.c.sweep_id).where(SWEEP.c.name.in_(sweeps)))
-    at = found.scalar_one()
+    query = query.join(SWEEP, SWEEP.c.id == SUBMISSION.c.sweep_id).where(SWEEP.c.name.in_(sweeps))
+    at = connection.execute(query).scalar_one()
     return None if at is None else float(at)
 
 
 def unfinished_sweeps(connection: Connection) -> list[str]:
-    """Names of the sweeps that have a run which has not ended, the oldest first."""
+    """Return the names of the sweeps with a run that has not ended, the oldest first."""
     perhaps = _perhaps_unfinished(connection)
     sweeps = read_runs(connection, perhaps) if perhaps else []
     return [sweep.name for sweep in sweeps if any(_is_open(run.verdict) for run in sweep.runs)]
@@ -123,13 +123,13 @@ def _is_open(verdict: RunVerdict) -> bool:
 
 
 def _perhaps_unfinished(connection: Connection) -> list[str]:
-    """Names of the sweeps with a run whose folder alone does not settle it: the others need no second look."""
+    """Return the names of the sweeps with a run whose folder alone does not determine its state."""
     fresh = select(ATTEMPT.c.id).where(ATTEMPT.c.run_id == RUN.c.id, ATTEMPT.c.attempt > RUN.c.known_attempts)
     # A crash too: the scheduler may report that the job was over its memory limit.
     again = [outcome.value for outcome in (*PERHAPS_AGAIN, OutcomeKind.CRASHED)]
     ended = fresh.where(ATTEMPT.c.outcome.not_in(again)).exists()
-    goes_on = fresh.where(ATTEMPT.c.outcome.is_(None)).exists()
-    query = select(SWEEP.c.name).join(RUN, RUN.c.sweep_id == SWEEP.c.id).where(~RUN.c.not_submitted, ~ended | goes_on)
+    continues = fresh.where(ATTEMPT.c.outcome.is_(None)).exists()
+    query = select(SWEEP.c.name).join(RUN, RUN.c.sweep_id == SWEEP.c.id).where(~RUN.c.not_submitted, ~ended | continues)
     return list(connection.scalars(query.distinct()))
 
 

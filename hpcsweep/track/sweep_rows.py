@@ -1,4 +1,4 @@
-"""A sweep from the store as the typed rows that the analysis reads: a constant number of queries."""
+"""Read a sweep from the store as the typed rows of the analysis, with a constant number of queries."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -37,16 +37,16 @@ def load_sweep(
     itl: bool = False,
     telemetry: bool = False,
 ) -> SweepRow:
-    """The sweep of this name with its runs and all their attempts.
+    """Return the sweep of this name with its runs and all their attempts.
 
-    `runs`: labels, None: all. `samples`: fill `WorkloadRow.columns`; `itl`: with the gaps between chunks; else both
-    stay empty. Raises StoreError when the store has no such sweep.
+    `runs`: labels, None: all. `samples`: fill `WorkloadRow.columns`; `itl`: with the gaps between chunks; otherwise
+    they stay empty. Raises StoreError when the store has no such sweep.
     """
-    found = read_runs(connection, [name])
-    if not found:
+    statuses = read_runs(connection, [name])
+    if not statuses:
         known = list(connection.scalars(select(SWEEP.c.name).order_by(SWEEP.c.submitted_at.desc()).limit(20)))
-        raise StoreError(f"the store has no sweep {name!r}", hint=nearest(name, known))
-    status = found[0]
+        raise StoreError(f"the store has no sweep {name!r}", code="unknown_sweep", hint=nearest(name, known))
+    status = statuses[0]
     sweep = connection.execute(select(SWEEP).where(SWEEP.c.id == status.sweep_id)).mappings().one()
     chosen = [run for run in (*status.runs, *status.documented) if runs is None or run.run in runs]
     mine = RUN.c.sweep_id == status.sweep_id
@@ -78,7 +78,7 @@ def load_sweep(
 
 
 def file_troubles(connection: Connection, sweep: str, run: str) -> list[str]:
-    """Lines of a run's event files that could not be read, a sentence each."""
+    """Return a sentence for each line of a run's event files that could not be read."""
     query = (
         select(ATTEMPT.c.attempt, INGEST_TROUBLE.c.offset, INGEST_TROUBLE.c.message)
         .join(ATTEMPT, ATTEMPT.c.id == INGEST_TROUBLE.c.attempt_id)
@@ -91,7 +91,7 @@ def file_troubles(connection: Connection, sweep: str, run: str) -> list[str]:
 
 
 class _Parts:
-    """Everything that belongs to the attempts of some runs, fetched at once and grouped by what it belongs to."""
+    """All rows of the attempts of some runs, grouped by the row that they belong to."""
 
     def __init__(
         self, connection: Connection, mine: ColumnElement[bool], *, samples: bool, itl: bool, telemetry: bool
@@ -124,7 +124,7 @@ class _Parts:
 
 
 def _below_runs(table: Table, wanted: Sequence[Any] = ()) -> Select[Any]:
-    """The rows of a table whose rows belong to attempts."""
+    """Return a query of the rows of a table that belong to attempts."""
     query = select(*(wanted or table.c)).join(ATTEMPT, ATTEMPT.c.id == table.c.attempt_id)
     return query.join(RUN, RUN.c.id == ATTEMPT.c.run_id)
 
@@ -192,7 +192,7 @@ def _attempt(run: Any, attempt: Any, parts: _Parts) -> AttemptRow:
 
 
 def _phases(rows: Sequence[Any], duration_s: float | None) -> tuple[PhaseRow, ...]:
-    """A phase ends where the next one begins; the last one with the attempt."""
+    """Return the phases; each ends when the next one starts, the last one with the attempt."""
     ends = [row.start_s for row in rows[1:]] + [duration_s]
     return tuple(
         PhaseRow(Phase(row.phase), row.start_s, end, row.budget_s, row.evidence)
@@ -211,7 +211,7 @@ def _sentence(warning: Any) -> str:
 
 
 def _workloads(planned: Sequence[Row], attempt_id: int, parts: _Parts) -> tuple[WorkloadRow, ...]:
-    """In the order of the experiment: those that began, and those that were never to be sent."""
+    """Return the workloads in the order of the experiment: those that started, and those that are left out."""
     results: dict[str, list[Any]] = {}
     for result in parts.results.get(attempt_id, ()):
         results.setdefault(result.workload, []).append(result)
@@ -253,7 +253,7 @@ def _energy_j(results: Sequence[Any]) -> tuple[float, ...]:
 
 
 def _merged(results: Sequence[Any], column: str) -> dict[str, float]:
-    """Figures of the last repeat that has them."""
+    """Return each figure from the last repeat that has it."""
     merged: dict[str, float] = {}
     for result in results:
         merged |= getattr(result, column) or {}

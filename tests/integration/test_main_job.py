@@ -113,7 +113,7 @@ def test_dry_run_writes_nothing(cli):
 
 BAD = [  # (arguments, exit code, what is said)
     pytest.param(("submit", "smal"), 1, "unknown experiment 'smal'", id="experiment"),
-    pytest.param(("submit", "nosuch.yaml"), 1, "nosuch.yaml is not there", id="file"),
+    pytest.param(("submit", "nosuch.yaml"), 1, "experiment file not found: nosuch.yaml", id="file"),
     pytest.param(("submit", "small.yaml", "--cluster", "h200"), 1, "unknown cluster 'h200'", id="cluster"),
     pytest.param(("submit", "small.yaml", "--grid", "eagre"), 1, "did you mean 'eager'", id="axis"),
     pytest.param(("submit", "small.yaml", "--levels", "len=8q"), 1, "'8q'", id="level"),

@@ -358,7 +358,7 @@ def test_on_a_full_disk_the_status_tells_what_the_run_folders_say(home, sweep, r
     assert len(sweeps) == (2 if there == "an old store" else 1)
     assert all(one["outcome"] == "completed" and one["samples_done"] == 3 for s in sweeps for one in s["runs"])
     if there != "a store that knows this sweep":
-        assert "is not kept" in done.stderr
+        assert "into memory only" in done.stderr
     assert json.loads(run("status", "--json").stdout)["sweeps"][0]["runs"]  # once there is room again
 
 

@@ -372,11 +372,12 @@ def test_which_word_of_a_scheduler_stays(store, sweep, known, told, news):
 
 
 @pytest.mark.parametrize(
-    ("job_id", "shown"), [("12", "12_1"), ("12[].server", "12[1].server"), ("study-0001:0", "study-0001:0[1]")]
+    ("scheduler", "job_id", "shown"),
+    [("slurm", "12", "12_1"), ("pbs", "12[].server", "12[1].server"), ("local", "study-0001:0", "study-0001:0[1]")],
 )
-def test_an_element_has_the_id_that_its_scheduler_gives_it(job_id, shown):
-    assert _job(None, {"job_id": job_id, "is_array": True}, 1) == shown
-    assert _job(None, {"job_id": job_id, "is_array": False}, 0) == job_id
+def test_an_array_task_has_the_id_that_its_scheduler_gives_it(scheduler, job_id, shown):
+    assert _job(None, {"job_id": job_id, "is_array": True}, 1, scheduler) == shown
+    assert _job(None, {"job_id": job_id, "is_array": False}, 0, scheduler) == job_id
 
 
 def test_a_word_about_a_job_that_nobody_knows_is_left_out(store, sweep):
@@ -621,7 +622,7 @@ def test_a_field_that_a_newer_agent_added_is_ignored(store, sweep):
 
 
 def test_an_unwritable_path_is_an_error_of_ours(tmp_path):
-    with pytest.raises(StoreError, match=r"holds no sweep\.json"):
+    with pytest.raises(StoreError, match=r"has no sweep\.json"):
         ingest_sweep(open_store(tmp_path / "x.db"), Path(tmp_path / "nowhere"))
 
 

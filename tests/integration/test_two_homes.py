@@ -41,7 +41,7 @@ def test_a_sweep_of_the_same_name_from_another_home_is_a_conflict_even_when_that
     store = open_store(tmp_path / "shared.db")
     ingest_sweep(store, first.folder.path)
     shutil.move(tmp_path / "one", tmp_path / "elsewhere")
-    with pytest.raises(StoreConflict, match=r"another sweep exp_runner-0001, of the home that was at .*one"):
+    with pytest.raises(StoreConflict, match=r"another sweep exp_runner-0001, of the home at .*one"):
         ingest_sweep(store, second.folder.path)
     with store.reading() as connection:
         assert all(run.attempts for run in load_sweep(connection, NAME).runs if not run.not_submitted)

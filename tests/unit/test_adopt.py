@@ -167,7 +167,7 @@ def test_the_refusal_of_an_own_script_names_the_lines(tmp_path):
     path.write_text("#!/usr/bin/env python3\nimport os; os.execvp('hpcsweep-node', ['hpcsweep-node'])\n")
     assert read_own_script(path, 1)
     path.write_text("#!/bin/bash\n# hpcsweep-node would go here\ndate\n")
-    with pytest.raises(SpecError, match="never starts hpcsweep-node"):
+    with pytest.raises(SpecError, match="does not run hpcsweep-node"):
         read_own_script(path, 1)
 
 

@@ -229,6 +229,6 @@ def test_where_no_file_can_be_made_the_store_is_in_memory(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     store = open_store(blocked / "x.db")
-    assert "not kept" in store.notice
+    assert "into memory only" in store.notice
     assert not store.read_only
     assert "sweep" in _tables(store)

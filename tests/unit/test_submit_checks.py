@@ -22,4 +22,4 @@ from hpcsweep.sweep.checks import cpu_warnings
 def test_gpus_without_cpus(resources, cluster, warned):
     told = cpu_warnings(resources, cluster)
     assert len(told) == warned
-    assert not told or "cpus: 8 for each GPU" in told[0]
+    assert not told or "cpus: 8 per GPU" in told[0]

@@ -1,4 +1,4 @@
-"""What a sweep's run folders hold that the store does not have yet."""
+"""Find the attempts in a sweep's run folders, and compare them with the store."""
 
 import os
 import re
@@ -21,8 +21,8 @@ _ATTEMPT = re.compile(r"attempt-([1-9]\d{0,8})")
 
 
 @dataclass(frozen=True)
-class Known:
-    """An attempt as the store has it. `offset`: bytes of its events that are read."""
+class StoredAttempt:
+    """An attempt in the store. `offset`: bytes of its events that were read."""
 
     attempt_id: int
     last_seq: int
@@ -31,15 +31,15 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Found:
-    """An attempt's folder. `known` None: the store has none of it. `size_bytes`: of its events, 0: none yet."""
+class AttemptFolder:
+    """The folder of an attempt. `known` None: the store does not have it. `size_bytes`: of its events."""
 
     run_id: int
     attempt: int
     folder: str
     cursor: str
     size_bytes: int
-    known: Known | None
+    known: StoredAttempt | None
 
     @property
     def path(self) -> Path:
@@ -48,25 +48,25 @@ class Found:
 
     @property
     def grew(self) -> bool:
-        """There are events that were not read."""
+        """Whether there are events that were not read."""
         return self.size_bytes > (self.known.offset if self.known else 0)
 
     @property
     def shrank(self) -> bool:
-        """The file is not the one that was read before."""
+        """Whether the file is shorter than what was read: it is another file."""
         return self.known is not None and self.size_bytes < self.known.offset
 
     def ended(self, troubles: list[str]) -> dict[str, Any] | None:
-        """exit.json, the agent's or its guardian's last word; None: there is none that can be used."""
+        """Return the columns from exit.json, the end record; None: it is missing or not usable."""
         return read_end(self.path / EXIT_FILE, troubles)
 
     def owner(self, troubles: list[str]) -> dict[str, Any]:
-        """owner.json; all None: the agent died before it wrote it."""
+        """Return the columns from owner.json; all None: the agent was killed before it wrote the file."""
         return read_owner(self.path / OWNER_FILE, troubles)
 
 
-def known_attempts(connection: Connection, sweep_id: int) -> dict[tuple[int, int], Known]:
-    """(run id, attempt number) -> what the store has."""
+def known_attempts(connection: Connection, sweep_id: int) -> dict[tuple[int, int], StoredAttempt]:
+    """Return (run id, attempt number) -> the attempt in the store."""
     offsets = cursor_offsets(connection, sweep_id)
     rows = connection.execute(
         select(ATTEMPT.c.id, ATTEMPT.c.run_id, ATTEMPT.c.attempt, ATTEMPT.c.last_seq, ATTEMPT.c.outcome, RUN.c.label)
@@ -74,7 +74,7 @@ def known_attempts(connection: Connection, sweep_id: int) -> dict[tuple[int, int
         .where(RUN.c.sweep_id == sweep_id)
     )
     return {
-        (row.run_id, row.attempt): Known(
+        (row.run_id, row.attempt): StoredAttempt(
             row.id, row.last_seq, row.outcome is not None, offsets.get(cursor_path(row.label, row.attempt), 0)
         )
         for row in rows
@@ -82,25 +82,25 @@ def known_attempts(connection: Connection, sweep_id: int) -> dict[tuple[int, int
 
 
 def cursor_offsets(connection: Connection, sweep_id: int) -> dict[str, int]:
-    """Path below the sweep's folder -> bytes that are read."""
+    """Return path below the sweep's folder -> number of bytes that were read."""
     query = select(INGEST_CURSOR.c.path, INGEST_CURSOR.c.offset).where(INGEST_CURSOR.c.sweep_id == sweep_id)
     return pairs(connection, query)
 
 
 def cursor_path(label: str, attempt: int) -> str:
-    """Where the events of an attempt lie below the sweep's folder."""
+    """Return the path of an attempt's events below the sweep's folder."""
     return f"runs/{label}/attempt-{attempt}/{EVENTS_FILE}"
 
 
 def find_attempts(
-    sweep_dir: Path, runs: Mapping[str, int], known: Mapping[tuple[int, int], Known], count: IngestCount
-) -> Iterator[Found | tuple[int, str | None]]:
-    """Every attempt folder of the runs (label -> id), and (run id, reason or None) for the not_run.json of each run.
+    sweep_dir: Path, runs: Mapping[str, int], known: Mapping[tuple[int, int], StoredAttempt], count: IngestCount
+) -> Iterator[AttemptFolder | tuple[int, str | None]]:
+    """Yield every attempt folder of the runs (label -> id), and (run id, reason in not_run.json or None) of each run.
 
-    A folder that is not there counts as empty: it may be on its way from another host. One that is there and cannot be
-    read is added to `count.unreadable`.
+    A missing folder counts as empty: another host may not have written it yet. A folder that cannot be read is added to
+    `count.unreadable`.
     """
-    runs_dir = str(sweep_dir / "runs")  # plain text: a Path for each of a thousand runs would be felt in a status
+    runs_dir = str(sweep_dir / "runs")  # a string: a Path for each of a thousand runs is slow
     for label, run_id in runs.items():
         run_dir = f"{runs_dir}/{label}"
         not_run: str | None = None
@@ -118,7 +118,7 @@ def find_attempts(
                 folder = f"{run_dir}/{name}"
                 size_bytes = _size(Path(folder, EVENTS_FILE), count)
                 cursor = cursor_path(label, number)
-                yield Found(run_id, number, folder, cursor, size_bytes, known.get((run_id, number)))
+                yield AttemptFolder(run_id, number, folder, cursor, size_bytes, known.get((run_id, number)))
             elif name == NOT_RUN_FILE:
                 not_run = read_not_run(Path(run_dir, name), count.troubles)
         yield run_id, not_run
@@ -126,13 +126,13 @@ def find_attempts(
 
 def _size(path: Path, count: IngestCount) -> int:
     try:
-        found = path.lstat()
+        status = path.lstat()
     except FileNotFoundError:
         return 0
     except OSError as exc:
         count.unreadable.append(f"{path} cannot be read: {exc.strerror}")
         return 0
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         count.unreadable.append(f"{path} is not a regular file")
         return 0
-    return found.st_size
+    return status.st_size

@@ -69,11 +69,11 @@ class Samples:
         return Samples({**kept, **words, "itl_s": gaps})
 
     def block(self) -> dict[str, Any]:
-        """The columns of a row of `sample_block`."""
+        """Return the columns of a row of `sample_block`."""
         return self.columns | {"first_seq": int(self.columns["seq"].min()), "samples": len(self)}
 
     def sums(self) -> dict[str, int | float | None]:
-        """What a status needs without opening a block, warm-up apart; times on the attempt's clock."""
+        """Return the sums of a block for a status, without warm-up; times on the attempt's clock."""
         counted = ~self.columns["warmup"]
         good = counted & np.array([error is None for error in self.columns["error"]], np.bool_)
         sent_s = self.columns["sent_s"][counted]
@@ -88,7 +88,7 @@ class Samples:
 
 
 def gather(rows: Sequence[tuple[Any, ...]]) -> Samples:
-    """The columns of rows in the order of FIELDS. Raises ValueError when a value is not what the field holds."""
+    """Return the columns of rows in the order of FIELDS. Raises ValueError when a value is not what the field holds."""
     columns: dict[str, Any] = dict(zip(FIELDS, zip(*rows, strict=True), strict=True))
     for name, types in _TYPES.items():
         if not types.issuperset(map(type, columns[name])):
@@ -110,7 +110,7 @@ def gather(rows: Sequence[tuple[Any, ...]]) -> Samples:
 
 
 def mend(row: tuple[Any, ...], workload: object) -> tuple[tuple[Any, ...] | None, str]:
-    """A row as its record gives it back (6100.0 tokens are 6100); or None, and why it is not a sample."""
+    """Return a row as its record gives it back (6100.0 tokens are 6100); or None, and why it is not a sample."""
     stamp = {"run_id": "", "attempt": 1, "at": 0.0, "t_s": 0.0, "workload": workload}
     try:
         record = SampleDone.model_validate(stamp | dict(zip(FIELDS, row, strict=True)))
@@ -124,7 +124,7 @@ def mend(row: tuple[Any, ...], workload: object) -> tuple[tuple[Any, ...] | None
 
 
 def columns(blocks: Sequence[tuple[int, Any]], *, itl: bool) -> SampleColumns:
-    """The samples of (repeat, row of `sample_block`) pairs, in the order of sending within each repeat.
+    """Return the samples of (repeat, row of `sample_block`) pairs, in the order of sending within each repeat.
 
     `itl`: the rows have the columns `itl_count` and `itl_s`.
     """

@@ -1,13 +1,13 @@
-"""What an ingest found."""
+"""Counts and problems of an ingest."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class IngestCount:
-    """What was new. `troubles`: sweeps and files that could not be read, a sentence each.
+    """Counts of new data. `troubles`: a sentence for each sweep and line that could not be read.
 
-    `unreadable`: folders and files that are there and could not be read: what they hold is not known.
+    `unreadable`: a sentence for each existing folder or file that could not be read, so that its content is unknown.
     """
 
     sweeps: int = 0

@@ -1,4 +1,4 @@
-"""Sweeps whose files could not all be read: what is missing may be there, so nothing may be concluded from it."""
+"""Record sweeps whose files could not all be read: the absence of a file then proves nothing."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from hpcsweep.store.schema import SWEEP
 
 
 def record_incomplete(store: Store, sweep: str, reasons: Sequence[str]) -> None:
-    """Remember why files of a sweep could not be read (empty: all were), until the next time. Raises StoreError."""
+    """Store why files of a sweep could not be read (empty: all were read), until the next ingest. Raises StoreError."""
     if store.read_only:
         return
     reason = "; ".join(dict.fromkeys(reasons)) or None

@@ -1,11 +1,11 @@
-"""New lines of event files into the store: read and parsed without a lock, written a batch of files at a time."""
+"""Read new lines of event files into the store: parse without a lock, write in batches of files."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hpcsweep.events.log import EVENTS_FILE
 from hpcsweep.foreign_files import open_regular
-from hpcsweep.store.ingest.attempts import Found, Known
+from hpcsweep.store.ingest.attempts import AttemptFolder, StoredAttempt
 from hpcsweep.store.ingest.counts import IngestCount
 from hpcsweep.store.ingest.parse_events import Parsed, parse
 from hpcsweep.store.ingest.write import write_events
@@ -16,13 +16,13 @@ from hpcsweep.store.scope import run_id_of
 _PIECE_BYTES = 8 << 20
 _BATCH_LINES = 30_000
 _LONGEST_LINE_BYTES = 32 << 20
-"""A sample with a million gaps between chunks is a third of it. What is longer is no event, but zeros after a crash."""
-_TOO_LONG = f"a line of more than {_LONGEST_LINE_BYTES} bytes is no event, and is left out"
+"""Three times the length of a sample with a million chunks. Longer lines are zeros after a crash, not events."""
+_TOO_LONG = f"a line of more than {_LONGEST_LINE_BYTES} bytes is not an event, and was skipped"
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """Parsed lines of one file that begin at byte `start`."""
+    """Parsed lines of stored file that begin at byte `start`."""
 
     attempt_id: int
     cursor: str
@@ -31,14 +31,18 @@ class _Piece:
 
 
 def ingest_events(
-    store: Store, sweep_id: int, attempts: Sequence[Found], known: Mapping[tuple[int, int], Known], count: IngestCount
+    store: Store,
+    sweep_id: int,
+    attempts: Sequence[AttemptFolder],
+    known: Mapping[tuple[int, int], StoredAttempt],
+    count: IngestCount,
 ) -> None:
-    """Read what these files have that the store has not; adds to `count`. Raises StoreError."""
+    """Read the new lines of these files into the store, and add to `count`. Raises StoreError."""
     waiting: list[_Piece] = []
     lines = 0
-    for found in attempts:
-        one = known[found.run_id, found.attempt]
-        for piece in _pieces(found, one.attempt_id, one.offset, count):
+    for attempt in attempts:
+        stored = known[attempt.run_id, attempt.attempt]
+        for piece in _pieces(attempt, stored.attempt_id, stored.offset, count):
             if waiting and (lines >= _BATCH_LINES or waiting[-1].attempt_id == piece.attempt_id):
                 _write(store, sweep_id, waiting, count)
                 waiting, lines = [], 0
@@ -49,12 +53,12 @@ def ingest_events(
         _write(store, sweep_id, waiting, count)
 
 
-def _pieces(found: Found, attempt_id: int, start: int, count: IngestCount) -> Iterator[_Piece]:
-    """The new lines of a file, some megabytes at a time; what cannot be an event is skipped, and said once."""
+def _pieces(attempt: AttemptFolder, attempt_id: int, start: int, count: IngestCount) -> Iterator[_Piece]:
+    """Yield the new lines of a file, some megabytes at a time; a line that is too long is skipped and reported once."""
     piece_bytes = _PIECE_BYTES
-    path = found.path / EVENTS_FILE
+    path = attempt.path / EVENTS_FILE
     skipped_from: int | None = None
-    run_id = run_id_of(found.path)
+    run_id = run_id_of(attempt.path)
     try:
         with open_regular(path) as file:
             while True:
@@ -66,20 +70,20 @@ def _pieces(found: Found, attempt_id: int, start: int, count: IngestCount) -> It
                 elif skipped_from is not None and data:
                     parsed = Parsed(start + len(data))
                 elif skipped_from is not None:
-                    yield _Piece(attempt_id, found.cursor, start, Parsed(start, troubles=[(skipped_from, _TOO_LONG)]))
+                    yield _Piece(attempt_id, attempt.cursor, start, Parsed(start, troubles=[(skipped_from, _TOO_LONG)]))
                     return
                 else:
-                    parsed = parse(data, start, run_id, found.attempt)
+                    parsed = parse(data, start, run_id, attempt.attempt)
                 if parsed.end == start:
                     if len(data) < piece_bytes:
                         return
                     if piece_bytes >= _LONGEST_LINE_BYTES:
                         skipped_from, piece_bytes = start, _PIECE_BYTES
                     else:
-                        piece_bytes *= 2  # one line is longer than a piece
+                        piece_bytes *= 2  # stored line is longer than a piece
                     continue
                 piece_bytes = _PIECE_BYTES
-                yield _Piece(attempt_id, found.cursor, start, parsed)
+                yield _Piece(attempt_id, attempt.cursor, start, parsed)
                 start = parsed.end
     except OSError as exc:
         count.unreadable.append(f"{path} cannot be read: {exc.strerror}")

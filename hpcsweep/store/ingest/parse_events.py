@@ -1,7 +1,7 @@
-"""Bytes of events.jsonl to events and columns of samples. Pure.
+"""Parse the bytes of events.jsonl to events and columns of samples. Pure.
 
-Of a million samples nothing is made that is not kept: their lines become tuples, the tuples columns, and the columns
-are checked as a whole. A line that does not fit goes the long way through the records of `hpcsweep.events`.
+For speed, lines of samples become tuples, the tuples become columns, and the columns are checked as a whole. Any other
+line is validated with the records of `hpcsweep.events`.
 """
 
 import math
@@ -23,7 +23,7 @@ except ImportError:  # the extra `fast` is not installed
 
 _loads: Callable[[bytes], Any] = from_json if orjson is None else orjson.loads
 _LARGEST = 2**63 - 1  # of SQLite and PostgreSQL
-_LATEST_S = 1e11  # Unix seconds of the year 5138: a clock that is wrong by more gives no time at all
+_LATEST_S = 1e11  # Unix seconds of the year 5138: later times are invalid
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Parsed:
     """The events in some whole lines of one file.
 
     `end`: offset of the first byte that was not read. `samples`: by workload and repeat. `last`: the last event of
-    all, whatever its kind. `troubles`: offset and reason of each line that is no event.
+    any kind. `troubles`: offset and reason of each line that is not an event.
     """
 
     end: int
@@ -53,10 +53,10 @@ class _Rows:
 
 
 def parse(data: bytes, start: int, run_id: str, attempt: int) -> Parsed:
-    """The events in `data`, which begins at byte `start` of its file; a torn last line is left for the next time.
+    """Parse the events in `data`, which starts at byte `start` of its file; a torn last line is left for the next time.
 
-    An event of another run or attempt is rejected, with a trouble: it says nothing of this one.
-    An event whose seq stood before in `data` is left out: after a full disk the agent writes lines again.
+    An event of another run or attempt is rejected, with a trouble. An event whose seq occurred before in `data` is
+    skipped: after a full disk the agent writes lines again.
     """
     end = data.rfind(b"\n") + 1
     parsed = Parsed(start + end)
@@ -76,7 +76,7 @@ def parse(data: bytes, start: int, run_id: str, attempt: int) -> Parsed:
             if type(workload) is not str or type(repeat) is not int:
                 raise TypeError(workload)
         except (ValueError, KeyError, TypeError):
-            event = _long_way(line, here, parsed, run_id, attempt)
+            event = _validate(line, here, parsed, run_id, attempt)
             if event is None:
                 continue
             if not isinstance(event, SampleDone):
@@ -121,7 +121,7 @@ def _gather(key: tuple[str, int], group: _Rows, parsed: Parsed) -> None:
 
 
 def _last(lines: list[bytes], run_id: str, attempt: int) -> Event | None:
-    """The last of these lines that is an event with a time."""
+    """Return the last event with a valid time in these lines."""
     for line in reversed(lines):
         try:
             event = EVENT.validate_json(line)
@@ -132,8 +132,8 @@ def _last(lines: list[bytes], run_id: str, attempt: int) -> Event | None:
     return None
 
 
-def _long_way(line: bytes, offset: int, parsed: Parsed, run_id: str, attempt: int) -> Event | None:
-    """The event in a line; None: it is none that can be stored, and `parsed.troubles` says why."""
+def _validate(line: bytes, offset: int, parsed: Parsed, run_id: str, attempt: int) -> Event | None:
+    """Return the event in a line; None: it cannot be stored, and the reason is in `parsed.troubles`."""
     try:
         event = EVENT.validate_json(line)
     except ValidationError as exc:
@@ -153,23 +153,23 @@ def _long_way(line: bytes, offset: int, parsed: Parsed, run_id: str, attempt: in
 
 
 def _unstorable(event: Event) -> str:
-    """Why a field keeps an event out of the store; empty: none does."""
+    """Return why a field of an event cannot be stored; empty: all can."""
     for name, value in vars(event).items():
         if isinstance(value, int) and abs(value) > _LARGEST:
             return f"{name}: a number does not fit into 64 bits"
         if isinstance(value, float) and not math.isfinite(value):
             return f"{name} is not finite"
         if name in ("at", "t_s") and abs(value) > _LATEST_S:
-            return f"{name} is no time: {value}"
+            return f"{name} is not a valid time: {value}"
     return ""
 
 
 def _finite_figures(event: Event, offset: int, parsed: Parsed) -> Event:
-    """The event without figures that are not finite: the rest of it stands."""
+    """Return the event without figures that are not finite."""
     changes: dict[str, dict[str, float]] = {}
     for name, value in vars(event).items():
         if isinstance(value, dict):
-            kept = {key: one for key, one in value.items() if not isinstance(one, float) or math.isfinite(one)}
+            kept = {key: item for key, item in value.items() if not isinstance(item, float) or math.isfinite(item)}
             if len(kept) != len(value):
                 changes[name] = kept
                 left_out = ", ".join(sorted(value.keys() - kept.keys()))

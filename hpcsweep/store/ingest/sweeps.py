@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, select
 
 from hpcsweep.errors import StoreError
-from hpcsweep.store.ingest.attempts import Found, Known, find_attempts, known_attempts
+from hpcsweep.store.ingest.attempts import AttemptFolder, StoredAttempt, find_attempts, known_attempts
 from hpcsweep.store.ingest.counts import IngestCount
 from hpcsweep.store.open import Store
 from hpcsweep.store.schema import ATTEMPT, INGEST_CURSOR, RUN, SWEEP
@@ -17,7 +17,7 @@ from hpcsweep.sweep.layout import SWEEP_FILE, Home, SweepFolder
 
 
 def ingest_home(store: Store, home: Path, sweeps: Sequence[str] | None = None) -> IngestCount:
-    """Ingest these sweeps of a home, or all of them; one that cannot be read is told of in `troubles`."""
+    """Ingest these sweeps of a home, or all of them; one that cannot be read is reported in `troubles`."""
     count = IngestCount()
     folder = Home(home)
     for name in folder.sweep_names():
@@ -46,29 +46,29 @@ def ingest_sweep(store: Store, sweep_dir: Path, count: IngestCount | None = None
         query = select(RUN.c.label, RUN.c.id, RUN.c.not_run).where(RUN.c.sweep_id == sweep_id, ~RUN.c.not_submitted)
         runs = {label: (run_id, not_run) for label, run_id, not_run in connection.execute(query)}
         known = known_attempts(connection, sweep_id)
-    attempts: list[Found] = []
+    attempts: list[AttemptFolder] = []
     not_run: list[dict[str, Any]] = []
     remembered = dict(runs.values())
-    for found in find_attempts(sweep_dir, {label: run_id for label, (run_id, _) in runs.items()}, known, count):
-        if isinstance(found, Found):
-            attempts.append(found)
-        elif remembered[found[0]] != found[1]:
-            not_run.append({"id": found[0], "not_run": found[1]})
-    new = [found for found in attempts if found.known is None or found.shrank]
+    for attempt in find_attempts(sweep_dir, {label: run_id for label, (run_id, _) in runs.items()}, known, count):
+        if isinstance(attempt, AttemptFolder):
+            attempts.append(attempt)
+        elif remembered[attempt[0]] != attempt[1]:
+            not_run.append({"id": attempt[0], "not_run": attempt[1]})
+    new = [attempt for attempt in attempts if attempt.known is None or attempt.shrank]
     if new or not_run:
         with store.writing() as connection:
             update_rows(connection, RUN, "id", not_run)
             _begin_attempts(connection, sweep_id, new, count.troubles)
         with store.reading() as connection:
             known = known_attempts(connection, sweep_id)
-    changed = [found for found in attempts if found.grew or found.shrank]
+    changed = [attempt for attempt in attempts if attempt.grew or attempt.shrank]
     if changed:
         from hpcsweep.store.ingest.ingest_events import (
             ingest_events,  # and with it numpy: not for a status without news
         )
 
         ingest_events(store, sweep_id, changed, known, count)
-    open_ones = [found for found in attempts if found.known is None or not found.known.ended]
+    open_ones = [attempt for attempt in attempts if attempt.known is None or not attempt.known.ended]
     _close_attempts(store, open_ones, known, count.troubles)
     return count
 
@@ -76,17 +76,20 @@ def ingest_sweep(store: Store, sweep_dir: Path, count: IngestCount | None = None
 def _definition(store: Store, folder: SweepFolder) -> int:
     stamps = folder.definition_stamps()
     if SWEEP_FILE not in stamps:
-        raise StoreError(f"{folder.path} holds no {SWEEP_FILE}: it is no sweep, or its submission was interrupted")
+        raise StoreError(
+            f"{folder.path} has no {SWEEP_FILE}: it is not a sweep, or its submission was interrupted",
+            code="not_a_sweep",
+        )
     with store.reading() as connection:
-        found = connection.execute(
+        row = connection.execute(
             select(SWEEP.c.id, SWEEP.c.sweep_dir, SWEEP.c.home_id).where(SWEEP.c.name == folder.name)
         ).one_or_none()
         home_id = home_id_of(folder)
-        if found is not None and home_id in (None, found.home_id) and found.sweep_dir == str(folder.path.absolute()):
-            query = select(INGEST_CURSOR.c.path, INGEST_CURSOR.c.stamp).where(INGEST_CURSOR.c.sweep_id == found.id)
+        if row is not None and home_id in (None, row.home_id) and row.sweep_dir == str(folder.path.absolute()):
+            query = select(INGEST_CURSOR.c.path, INGEST_CURSOR.c.stamp).where(INGEST_CURSOR.c.sweep_id == row.id)
             known = pairs(connection, query)
             if all(known.get(path) == stamp for path, stamp in stamps.items()):
-                return int(found.id)
+                return int(row.id)
     from hpcsweep.store.ingest.definition import (
         ingest_definition,  # and with it pydantic: not for a status without news
     )
@@ -95,30 +98,32 @@ def _definition(store: Store, folder: SweepFolder) -> int:
         return ingest_definition(connection, folder, stamps, home_id)
 
 
-def _begin_attempts(connection: Connection, sweep_id: int, attempts: Sequence[Found], troubles: list[str]) -> None:
-    for found in attempts:
-        if found.shrank and found.known is not None:  # the folder was made anew: what stands there now holds
-            connection.execute(delete(ATTEMPT).where(ATTEMPT.c.id == found.known.attempt_id))
-            where = (INGEST_CURSOR.c.sweep_id == sweep_id, INGEST_CURSOR.c.path == found.cursor)
+def _begin_attempts(
+    connection: Connection, sweep_id: int, attempts: Sequence[AttemptFolder], troubles: list[str]
+) -> None:
+    for attempt in attempts:
+        if attempt.shrank and attempt.known is not None:  # the folder was deleted and created again
+            connection.execute(delete(ATTEMPT).where(ATTEMPT.c.id == attempt.known.attempt_id))
+            where = (INGEST_CURSOR.c.sweep_id == sweep_id, INGEST_CURSOR.c.path == attempt.cursor)
             connection.execute(delete(INGEST_CURSOR).where(*where))
     rows = [
-        {"run_id": found.run_id, "attempt": found.attempt, "last_seq": -1, **found.owner(troubles)}
-        for found in attempts
+        {"run_id": attempt.run_id, "attempt": attempt.attempt, "last_seq": -1, **attempt.owner(troubles)}
+        for attempt in attempts
     ]
     insert_new(connection, ATTEMPT, rows)
-    cursors = [{"sweep_id": sweep_id, "path": found.cursor, "offset": 0, "stamp": ""} for found in attempts]
+    cursors = [{"sweep_id": sweep_id, "path": attempt.cursor, "offset": 0, "stamp": ""} for attempt in attempts]
     insert_new(connection, INGEST_CURSOR, cursors)
 
 
 def _close_attempts(
-    store: Store, attempts: Sequence[Found], known: Mapping[tuple[int, int], Known], troubles: list[str]
+    store: Store, attempts: Sequence[AttemptFolder], known: Mapping[tuple[int, int], StoredAttempt], troubles: list[str]
 ) -> None:
-    """Take exit.json as the end of attempts whose events tell of none: a killed agent, a full disk."""
+    """Use exit.json as the end of attempts whose events have none, because of a killed agent or a full disk."""
     ends: list[dict[str, Any]] = []
-    for found in attempts:
-        end = found.ended(troubles)
+    for attempt in attempts:
+        end = attempt.ended(troubles)
         if end is not None:
-            ends.append({"id": known[found.run_id, found.attempt].attempt_id} | end)
+            ends.append({"id": known[attempt.run_id, attempt.attempt].attempt_id} | end)
     if not ends:
         return
     with store.writing() as connection:

@@ -1,4 +1,4 @@
-"""Parsed events of several attempts into the store, in one transaction."""
+"""Write the parsed events of several attempts into the store, in one transaction."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,22 +56,22 @@ class _Rows:
 
 
 def write_events(connection: Connection, parsed: Mapping[int, Parsed]) -> int:
-    """Write what was parsed, attempt id -> its events; the number of new samples.
+    """Write parsed events (attempt id -> events); return the number of new samples.
 
-    Idempotent: an event whose (attempt, seq) is there already changes nothing.
+    Idempotent: an event whose (attempt, seq) is stored changes nothing.
     """
     rows = _Rows()
     last_seqs = _last_seqs(connection, list(parsed))
-    for attempt_id, one in parsed.items():
-        for event in one.events:
+    for attempt_id, lines in parsed.items():
+        for event in lines.events:
             _take(rows, attempt_id, event)
-        if one.last is not None:
-            newest_seq = max(one.largest_seq, last_seqs[attempt_id])
-            newest = {"last_at": one.last.at, "last_t_s": one.last.t_s, "last_seq": newest_seq}
+        if lines.last is not None:
+            newest_seq = max(lines.largest_seq, last_seqs[attempt_id])
+            newest = {"last_at": lines.last.at, "last_t_s": lines.last.t_s, "last_seq": newest_seq}
             rows.newest.append({"id": attempt_id, **newest})
-        if one.progress is not None:
-            rows.idle.append({"id": attempt_id, "idle_s": one.progress.idle_s})
-        rows.trouble += [{"attempt_id": attempt_id, "offset": at, "message": why} for at, why in one.troubles]
+        if lines.progress is not None:
+            rows.idle.append({"id": attempt_id, "idle_s": lines.progress.idle_s})
+        rows.trouble += [{"attempt_id": attempt_id, "offset": at, "message": why} for at, why in lines.troubles]
     samples = _new_samples(connection, parsed, last_seqs)
     insert_new(connection, PHASE, rows.phase)
     insert_new(connection, FACT, rows.fact)
@@ -121,7 +121,7 @@ _STAMP = {"run_id", "attempt", "seq", "at", "t_s"}
 
 
 def _fields(event: Event, table: Table) -> dict[str, Any]:
-    """The event's own fields that the table has a column for; enums as their words."""
+    """Return the event's fields that the table has columns for; enums as their values."""
     return event.model_dump(mode="json", include=set(table.c.keys()) - _STAMP)
 
 
@@ -135,24 +135,24 @@ def _fact_value(value: float | str | bool) -> dict[str, float | str | bool | Non
 
 
 def _last_seqs(connection: Connection, attempt_ids: Sequence[int]) -> dict[int, int]:
-    found: dict[int, int] = {}
+    last_seqs: dict[int, int] = {}
     for some in batched(attempt_ids):
         query = select(ATTEMPT.c.id, ATTEMPT.c.last_seq).where(ATTEMPT.c.id.in_(some))
-        found |= pairs(connection, query)
-    return found
+        last_seqs |= pairs(connection, query)
+    return last_seqs
 
 
 def _new_samples(
     connection: Connection, parsed: Mapping[int, Parsed], last_seqs: Mapping[int, int]
 ) -> dict[tuple[int, str, int], Samples]:
-    found: dict[tuple[int, str, int], Samples] = {}
-    for attempt_id, one in parsed.items():
-        for (workload, repeat), samples in one.samples.items():
+    new: dict[tuple[int, str, int], Samples] = {}
+    for attempt_id, lines in parsed.items():
+        for (workload, repeat), samples in lines.samples.items():
             if int(samples.columns["seq"].min()) <= last_seqs[attempt_id]:
                 samples = samples.without(_stored_seqs(connection, attempt_id))
             if samples:
-                found[attempt_id, workload, repeat] = samples
-    return found
+                new[attempt_id, workload, repeat] = samples
+    return new
 
 
 def _stored_seqs(connection: Connection, attempt_id: int) -> set[int]:
@@ -183,14 +183,14 @@ def _result_ids(connection: Connection, keys: Iterable[tuple[int, str, int]]) ->
     empty = {"client": "builtin", "samples_total": 0, "samples_done": 0, "samples_failed": 0, "completion_tokens": 0}
     new = [{"attempt_id": a, "workload": w, "repeat": r, **empty} for a, w, r in wanted]
     insert_new(connection, WORKLOAD_RESULT, new)
-    found: dict[tuple[int, str, int], int] = {}
+    ids: dict[tuple[int, str, int], int] = {}
     attempts = sorted({attempt_id for attempt_id, _, _ in wanted})
     table = WORKLOAD_RESULT.c
     for some in batched(attempts):
         query = select(table.attempt_id, table.workload, table.repeat, table.id)
         for row in connection.execute(query.where(table.attempt_id.in_(some))):
-            found[row.attempt_id, row.workload, row.repeat] = row.id
-    return found
+            ids[row.attempt_id, row.workload, row.repeat] = row.id
+    return ids
 
 
 def _add_sums(connection: Connection, increments: Rows) -> None:

@@ -86,7 +86,7 @@ class LocalBackend:
                     signal_task(tasks[index], signal.SIGTERM, sweep.job_dir(number))  # its agent cleans up
 
     def max_array_size(self) -> int | None:
-        """Return None: there is no limit."""
+        """Return None: arrays have no limit."""
         return None
 
     def find(self, name: str, job_dir: str) -> list[str]:

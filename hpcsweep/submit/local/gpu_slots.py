@@ -1,4 +1,4 @@
-"""GPUs of this machine, handed out to one element at a time, across all sweeps and users of one HPCSWEEP_HOME."""
+"""Assign the GPUs of this machine to array tasks, across all sweeps and users of one HPCSWEEP_HOME."""
 
 import fcntl
 import os
@@ -15,30 +15,30 @@ _NVIDIA_SMI_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True)
 class Taken:
-    """GPUs that belong to us until their files are closed."""
+    """GPUs that are assigned until their files are closed."""
 
     names: list[str]
     files: list[IO[str]]
 
 
 class GpuSlots:
-    """One lock file a GPU. No GPUs: `count` is 0, and nothing is handed out."""
+    """One lock file per GPU. Without GPUs, `count` is 0 and nothing is assigned."""
 
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self._folder, self._names = folder, list(names)
 
     @classmethod
     def of_this_machine(cls, home: Path) -> "GpuSlots":
-        """The GPUs that this process may use: those of CUDA_VISIBLE_DEVICES, else all that nvidia-smi lists."""
+        """Return the GPUs that this process may use: CUDA_VISIBLE_DEVICES, else all that nvidia-smi lists."""
         return cls(home / "gpu-slots", visible_gpus())
 
     @property
     def count(self) -> int:
-        """How many GPUs there are in all."""
+        """Number of GPUs."""
         return len(self._names)
 
     def take(self, number: int) -> Taken | None:
-        """`number` free GPUs; None: not as many are free now, and none was taken."""
+        """Take `number` free GPUs; None: fewer are free, and none was taken. Raises SchedulerError."""
         self._folder.mkdir(parents=True, exist_ok=True)
         names: list[str] = []
         files: list[IO[str]] = []
@@ -52,7 +52,9 @@ class GpuSlots:
                 stream.close()
                 continue
             except OSError as exc:
-                raise SchedulerError(f"{self._folder / name}.lock cannot be locked: {exc.strerror}") from exc
+                raise SchedulerError(
+                    f"{self._folder / name}.lock cannot be locked: {exc.strerror}", code="gpu_lock_unusable"
+                ) from exc
             names.append(name)
             files.append(stream)
         if len(files) == number:
@@ -63,7 +65,7 @@ class GpuSlots:
 
 
 def visible_gpus() -> list[str]:
-    """Names for CUDA_VISIBLE_DEVICES of the GPUs that this process may use; empty: none."""
+    """Return names for CUDA_VISIBLE_DEVICES of the GPUs that this process may use."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         return [name for name in (part.strip() for part in given.split(",")) if name and name != "-1"]

@@ -1,4 +1,4 @@
-"""hpcsweep.yaml for a machine: a commented profile for each kind of GPU node that its schedulers tell of. Pure."""
+"""Propose hpcsweep.yaml for a machine: a commented profile for each kind of GPU node of its schedulers. Pure."""
 
 import json
 import re
@@ -18,7 +18,7 @@ _NOT_TEXT = frozenset({"yes", "no", "on", "off", "true", "false", "null", "y", "
 
 @dataclass(frozen=True)
 class Profile:
-    """One profile to propose. `gpus`: of one node, 0: none. `gpu_type` empty: the cluster gives its GPUs no type."""
+    """A proposed profile. `gpus`: of one node. `gpu_type` empty: the cluster defines no GPU types."""
 
     name: str
     scheduler: str
@@ -29,7 +29,7 @@ class Profile:
 
 
 def propose(machine: Machine) -> str:
-    """The text of hpcsweep.yaml. Without a scheduler it holds no profile, and an example in comments."""
+    """Return the text of hpcsweep.yaml. Without a scheduler it has only an example in comments."""
     profiles = [p for name, facts in machine.schedulers.items() for p in _profiles(name, facts)]
     env = make_environment()
     env.filters["yaml"] = yaml_text
@@ -44,7 +44,7 @@ def propose(machine: Machine) -> str:
 
 
 def yaml_text(value: object) -> str:
-    """A value that YAML reads as this very text."""
+    """Return a value quoted so that YAML reads it as a string."""
     text = str(value)
     if _PLAIN.fullmatch(text) and text.lower() not in _NOT_TEXT:
         return text
@@ -52,7 +52,7 @@ def yaml_text(value: object) -> str:
 
 
 def _profiles(scheduler: str, facts: ClusterFacts) -> Iterator[Profile]:
-    """A profile for each partition and GPU type; of partitions without GPUs only the default one, if none has any."""
+    """Yield a profile per partition and GPU type; without any GPU partition, only the default partition."""
     open_ones = [partition for partition in facts.partitions if not partition.only_routed]
     with_gpus = [partition for partition in open_ones if partition.gpus]
     for partition in with_gpus or [p for p in open_ones if p.default] or open_ones[:1]:
@@ -78,11 +78,11 @@ def _note(partition: Partition, kind: str) -> str:
     if partition.default:
         words.append("the cluster's default")
     if not partition.usable:
-        words.append("takes no jobs at present")
+        words.append("does not accept jobs at present")
     return "; ".join(words)
 
 
 def _default(profiles: list[Profile]) -> str:
-    """The name of the profile to use: of the cluster's default partition, else of the first that takes jobs."""
+    """Return the default profile: of the cluster's default partition, else of the first that accepts jobs."""
     ranked = sorted(profiles, key=lambda p: (not p.partition.usable, not p.partition.default))
     return ranked[0].name if ranked else ""

@@ -22,14 +22,14 @@ class ArrayExecutor(core.PicklingExecutor):
 
     @abc.abstractmethod
     def _profile(self) -> Cluster:
-        """What every job asks for, submitit's parameters over the cluster profile."""
+        """Return the resources of every job, submitit's parameters over the cluster profile."""
 
     @abc.abstractmethod
     def _timeout_min(self) -> int:
         """Minutes that submitit gives a call before it counts as timed out."""
 
     def _plain_folder(self) -> Path:
-        """The part of the folder before `%j` and its like; it is there afterwards."""
+        """Return the part of the folder before `%j` and its like; it is there afterwards."""
         folder = utils.JobPaths.get_first_id_independent_folder(self.folder)
         folder.mkdir(parents=True, exist_ok=True)
         return folder

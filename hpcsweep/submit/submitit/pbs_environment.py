@@ -1,4 +1,4 @@
-"""Inside a submitit job under PBS: who we are, when the walltime ends, how to go on after it."""
+"""Environment of a submitit job under PBS: its ids, the end of its walltime, how it continues after that."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from hpcsweep.schedulers.pbs.status import split_id
 from hpcsweep.submit.backends import SUBMIT_TIMEOUT_S
 
 CONTINUES = "SUBMITIT_PBS_CONTINUES"
-"""Set for a job that goes on with the work of another: the id of that one's files."""
+"""Set for a job that continues the work of another one: the id of that job's files."""
 
 
 class PbsJobEnvironment(job_environment.JobEnvironment):
@@ -42,7 +42,7 @@ class PbsJobEnvironment(job_environment.JobEnvironment):
 
     @property
     def job_id(self) -> str:
-        """`12` or `12_3`, as the executor names its files; of a continuation the id it goes on with."""
+        """`12` or `12_3`, as the executor names its files; for a continuation, the id of the original job."""
         return os.environ.get(CONTINUES) or super().job_id
 
     @property
@@ -82,7 +82,7 @@ class PbsJobEnvironment(job_environment.JobEnvironment):
         clock.start()
 
     def _requeue(self, countdown: int) -> None:
-        """Run this job again: `qrerun`, or where that is for operators only, a new job that goes on under our id."""
+        """Run this job again: `qrerun`, or where that is for operators only, a new job that continues under our id."""
         scheduler, host = PbsScheduler(), LocalHost()
         job_id = os.environ["PBS_JOBID"]
         answer = host.run(("qrerun", job_id), timeout_s=SUBMIT_TIMEOUT_S)
@@ -94,16 +94,16 @@ class PbsJobEnvironment(job_environment.JobEnvironment):
         argv = scheduler.continue_argv(str(script), script.read_text(), job_id, {CONTINUES: self.job_id})
         new_id = scheduler.parse_submit(host.run(argv, timeout_s=SUBMIT_TIMEOUT_S))
         note_continuation(self.paths, new_id)
-        logger.get_logger().info(f"{new_id} goes on for {job_id} ({countdown} remaining timeouts)")
+        logger.get_logger().info(f"{new_id} continues for {job_id} ({countdown} remaining timeouts)")
 
 
 def continuation_file(paths: utils.JobPaths) -> Path:
-    """Where a job says which PBS job goes on with its work."""
+    """Return the file in which a job records the PBS job that continues its work."""
     return paths.folder / f"{paths.job_id}_continued.json"
 
 
 def note_continuation(paths: utils.JobPaths, pbs_id: str) -> None:
-    """Write down that the PBS job `pbs_id` goes on with this work."""
+    """Record that the PBS job `pbs_id` continues this work."""
     path = continuation_file(paths)
     beside = path.with_suffix(".new")
     beside.write_text(json.dumps({"pbs_id": pbs_id}))
@@ -111,7 +111,7 @@ def note_continuation(paths: utils.JobPaths, pbs_id: str) -> None:
 
 
 def read_continuation(paths: utils.JobPaths) -> str | None:
-    """Id of the PBS job that goes on with this work; None: the first one still does.
+    """Return the id of the PBS job that continues this work; None: there is no other job.
 
     Raises SchedulerError when the note is damaged.
     """

@@ -1,4 +1,4 @@
-"""A submitit plugin for PBS: `submitit.AutoExecutor(folder, cluster="pbs")` for whoever has hpcsweep installed.
+"""A submitit plugin for PBS: `submitit.AutoExecutor(folder, cluster="pbs")` for users has hpcsweep installed.
 
 Found by the entry points `executor` and `job_environment` of the group `submitit`. Over the same template, parsers
 and profiles as hpcsweep's own jobs.
@@ -55,7 +55,9 @@ class PbsParameters(Model):
     constraint: str | None = Field(None, description="appended to every chunk of select, such as gpu_type=h200")
     gpu_type: str | None = Field(None, description="asked for by the profile's gpu_resource")
     array_parallelism: int | None = Field(None, ge=1)
-    signal_delay_s: int = Field(90, ge=1, description="the function is told this long before its walltime ends")
+    signal_delay_s: int = Field(
+        90, ge=1, description="seconds before the end of the walltime at which the function is asked to checkpoint"
+    )
     max_array_size: int | None = Field(None, ge=2, description="longer arrays become several; None: asked of PBS")
     setup: list[str] = []
     env: dict[str, str] = {}
@@ -68,7 +70,7 @@ _PROFILE = ("queue", "account", "place", "constraint", "max_array_size")
 class PbsExecutor(ArrayExecutor):
     """submitit over PBS: `submit`, `map_array` (one `qsub -J`), state, result, cancel, checkpoint.
 
-    `cluster`: the profile that says what every job asks for; submitit's parameters go over it. `template_dirs`:
+    `cluster`: the profile with the resources of every job; submitit's parameters go over it. `template_dirs`:
     folders of your own templates. `folder` must be seen by the nodes under the same path. Jobs get the login
     environment of their user, not that of this process: what they need stands in `env` or `setup`.
     """
@@ -128,11 +130,11 @@ class PbsExecutor(ArrayExecutor):
         return self._checked.timeout_min
 
     def _submit_command(self, command: str) -> core.Job[Any]:
-        """Write the file and hand it over. Raises SchedulerError with the words of PBS and what to change."""
+        """Write the file and submit it. Raises SchedulerError with the message of PBS and what to change."""
         return self.job_class(self.folder, self._submit_to_pbs(command))
 
     def _submit_to_pbs(self, command: str) -> str:
-        """Number of the PBS job that was submitted."""
+        """Submit the file; return the number of the PBS job."""
         path = self._plain_folder() / f".submission_file_{uuid.uuid4().hex}.sh"
         path.write_text(self._make_submission_file_text(command, str(path)))
         Path(self._log_dir(path)).mkdir(parents=True)
@@ -141,21 +143,21 @@ class PbsExecutor(ArrayExecutor):
             job_id = self._scheduler.parse_submit(answer)
         except SchedulerUnreachable:
             find = self._scheduler.find_query(self._checked.name, getpass.getuser(), self._log_dir(path))
-            found: list[str] = []
+            ids: list[str] = []
             if find is None:
                 raise
-            with contextlib.suppress(SchedulerError):  # it is no word about the submission whose answer was lost
-                found = find.parse(self._host.run(find.argv, timeout_s=self._scheduler.query_timeout_s))
-            if not found:
+            with contextlib.suppress(SchedulerError):  # this error is not about the unconfirmed submission
+                ids = find.parse(self._host.run(find.argv, timeout_s=self._scheduler.query_timeout_s))
+            if not ids:
                 raise
-            job_id = found[-1]
+            job_id = ids[-1]
         number = self._get_job_id_from_submission_command(job_id)
         first = f"{number}_0" if self._array_size > 1 else number
         utils.JobPaths(self.folder, first).move_temporary_file(path, "submission_file", keep_as_symlink=True)
         return number
 
     def _make_submission_file_text(self, command: str, uid: str) -> str:
-        """The template with this executor's parameters; `uid` marks the job. Raises SpecError, TemplateError."""
+        """Render the template with this executor's parameters; `uid` marks the job. Raises SpecError, TemplateError."""
         given, cluster = self._checked, self._profile()
         return render(
             self._environment,
@@ -184,7 +186,7 @@ class PbsExecutor(ArrayExecutor):
         return split_id(string.decode() if isinstance(string, bytes) else string)[0]
 
     def _profile(self) -> Cluster:
-        """The cluster profile under the parameters. A job that submitit checkpoints must be allowed to run again."""
+        """Merge the profile under the parameters. A job that submitit checkpoints must be allowed to run again."""
         given = self._checked
         document = self.cluster.model_dump()
         document.update({name: getattr(given, name) for name in _PROFILE if getattr(given, name) is not None})
@@ -215,7 +217,7 @@ class PbsExecutor(ArrayExecutor):
         )
 
     def _log_dir(self, script: Path) -> str:
-        """A folder of the submission's own for the words of PBS: by it a lost submission is found again."""
+        """Return a folder of the submission's own for the words of PBS: by it a lost submission is ids again."""
         return str(utils.JobPaths.get_first_id_independent_folder(self.folder) / "pbs" / script.stem.lstrip("."))
 
 

@@ -1,4 +1,4 @@
-"""What submitit's PBS jobs are: the word of PBS, and where it keeps none, that of the job's own folder."""
+"""States of submitit's PBS jobs: from PBS, or from the job's own record if PBS has none."""
 
 import getpass
 import time
@@ -21,7 +21,7 @@ from hpcsweep.submit.submitit.pbs_environment import read_continuation
 GONE = "GONE"
 """State of a job that the server does not know (any more) and that left no end of its own: it died unseen."""
 
-_WAITS = {  # words for which submitit goes on waiting
+_WAITS = {  # states in which submitit keeps waiting
     JobState.PENDING: "PENDING",
     JobState.HELD: "PENDING",
     JobState.UNSCHEDULABLE: "PENDING",
@@ -69,15 +69,15 @@ class PbsWatcher(core.InfoWatcher):
         waiting = sorted(self._registered - self._finished)
         if waiting:
             self._num_calls += 1
-            places = {job_id: self._place(job_id) for job_id in waiting}
-            listing = self._ask(sorted({submission for submission, _ in places.values()}))
-            for job_id, place in places.items():
-                self._note(job_id, place, listing)
+            submissions = {job_id: self._place(job_id) for job_id in waiting}
+            listing = self._ask(sorted({submission for submission, _ in submissions.values()}))
+            for job_id, key in submissions.items():
+                self._note(job_id, key, listing)
         self._last_status_check = time.time()
         self._finished |= {job_id for job_id in waiting if self.is_done(job_id, mode="cache")}
 
     def _place(self, job_id: str) -> tuple[str, int | None]:
-        """The submission that PBS knows the job by, and its index in it; of a continued job the latest one."""
+        """Return the submission in PBS, and the index in it; of a continued job the latest one."""
         paths = self._paths.get(job_id)
         later = read_continuation(paths) if paths is not None else None
         number, index, is_array, _ = split_id(later or pbs_id(job_id))
@@ -94,13 +94,13 @@ class PbsWatcher(core.InfoWatcher):
             logger.get_logger().warning(f"Call #{self.num_calls} - {listing.error}; states may be old")
         return listing
 
-    def _note(self, job_id: str, place: tuple[str, int | None], listing: QueueSnapshot) -> None:
-        status = listing.statuses.get(place)
+    def _note(self, job_id: str, key: tuple[str, int | None], listing: QueueSnapshot) -> None:
+        status = listing.statuses.get(key)
         if status is not None and status.state is not JobState.GONE:
             self._absent_since.pop(job_id, None)
             self._info_dict[job_id] = _info(job_id, status)
             return
-        absent = listing.absent.intersection({place, (place[0], None)})
+        absent = listing.absent.intersection({key, (key[0], None)})
         if status is None and not absent and not listing.complete:
             return  # the server did not answer, or said nothing about this job
         end = _end_code(self._paths.get(job_id))
@@ -147,10 +147,10 @@ class PbsJob(core.Job[core.R]):
         if not trouble:
             self.watcher.cancelled.add(str(self.job_id))
         elif check:
-            raise SchedulerError(f"cancelling {self.job_id}: {trouble}")
+            raise SchedulerError(f"cancelling {self.job_id}: {trouble}", code="cancel_failed")
 
     def _interrupt(self, timeout: bool = False) -> None:
-        """The signal by which the job checkpoints itself (qsig reaches the function: no login shell is above it)."""
+        """Send the signal that makes the job checkpoint (qsig reaches the function: no login shell is above it)."""
         job_id = read_continuation(self.paths) or pbs_id(self.job_id)
         answer = LocalHost().run(("qsig", "-s", "SIGUSR2", job_id), timeout_s=SUBMIT_TIMEOUT_S)
         if answer.exit_code != 0:

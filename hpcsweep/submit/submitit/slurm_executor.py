@@ -42,7 +42,7 @@ _OWN = ("job_name", "time", "nodes", "ntasks_per_node", "cpus_per_task", "mem", 
 class SlurmExecutor(ArrayExecutor, submitit.SlurmExecutor):
     """submitit's SlurmExecutor, with `slurm.sh.j2` as its submission file, for single jobs and for arrays.
 
-    `cluster`: the profile that says what every job asks for; submitit's parameters (`timeout_min`, `mem_gb`,
+    `cluster`: the profile with the resources of every job; submitit's parameters (`timeout_min`, `mem_gb`,
     `gpus_per_node` ...) go over it. `template_dirs`: folders of your own templates. Jobs get the login environment of
     their user, not that of this process: what they need stands in `cluster.env` (PYTHONPATH, for example).
     An array that is longer than the cluster allows becomes several.
@@ -97,7 +97,7 @@ class SlurmExecutor(ArrayExecutor, submitit.SlurmExecutor):
         return int(self.parameters.get("time", _DEFAULT_TIME_MIN))
 
     def _submit_command(self, command: str) -> core.Job[Any]:
-        """Write the file and hand it over. Raises SchedulerError with Slurm's words and what to change."""
+        """Write the file and submit it. Raises SchedulerError with Slurm's message and what to change."""
         path = self._plain_folder() / f".submission_file_{uuid.uuid4().hex}.sh"
         path.write_text(self._make_submission_file_text(command, str(path)))
         answer = self._host.run(self._scheduler.submit_argv(str(path), str(Path.cwd())), timeout_s=SUBMIT_TIMEOUT_S)
@@ -114,7 +114,7 @@ class SlurmExecutor(ArrayExecutor, submitit.SlurmExecutor):
         return job
 
     def _make_submission_file_text(self, command: str, uid: str) -> str:
-        """The template with this executor's parameters; `uid` marks the job. Raises SpecError, TemplateError."""
+        """Render the template with this executor's parameters; `uid` marks the job. Raises SpecError, TemplateError."""
         given = self.parameters
         array, tasks = self._array_size > 1, self._num_tasks()
         paths = utils.JobPaths(self.folder)
@@ -142,7 +142,7 @@ class SlurmExecutor(ArrayExecutor, submitit.SlurmExecutor):
         )
 
     def _profile(self) -> Cluster:
-        """The cluster profile under the parameters. A job that submitit checkpoints must be allowed to be requeued."""
+        """Merge the profile under the parameters. A job that submitit checkpoints must be allowed to be requeued."""
         given = self.parameters
         document = self.cluster.model_dump()
         document.update({field: given[name] for name, field in _PROFILE.items() if given.get(name) is not None})

@@ -1,4 +1,4 @@
-"""What submitit's Slurm jobs are: told by two witnesses, so that they end where accounting is off or a job vanishes."""
+"""States of submitit's Slurm jobs, from squeue and sacct: jobs also end where the accounting is disabled."""
 
 import getpass
 import time
@@ -94,7 +94,7 @@ def _info(job_id: str, status: JobStatus) -> dict[str, Any]:
 
 
 class SlurmJob(submitit.SlurmJob[core.R]):
-    """A submitit job that also knows why it waits or how it ended."""
+    """A submitit job that also has the reason why it waits, or how it ended."""
 
     watcher = SlurmWatcher()
 
