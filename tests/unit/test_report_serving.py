@@ -105,7 +105,8 @@ def test_files_are_written_beside_the_server(fake_vllm):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_simulated_choice_says_so(kind):
     text = export_text(service(marked=True), kind)
-    assert ("simulated: true" if kind == "yaml" else "# SIMULATED: the figures of this variant come from the simulated engine") in text
+    comment = "# SIMULATED: the figures of this variant come from the simulated engine"
+    assert ("simulated: true" if kind == "yaml" else comment) in text
     assert "SIMULATED" not in export_text(service(), kind)
 
 
@@ -141,7 +142,7 @@ def test_no_command_and_no_directive_are_errors():
     silent = service(command=serve_command(run({"a": "1"}, [attempt([], simulated=True)])))
     with pytest.raises(ReportError, match="only the simulated engine's command"):
         export_text(silent, "slurm")
-    with pytest.raises(SpecError, match="cannot stand in a scheduler's directive"):
+    with pytest.raises(SpecError, match="cannot be used in a directive line"):
         export_text(
             service(Cluster.model_construct(**Cluster(scheduler="slurm").model_dump() | {"partition": "a b"})), "slurm"
         )
