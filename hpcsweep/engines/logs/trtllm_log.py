@@ -1,7 +1,7 @@
 """The lines of TensorRT-LLM's log that show a phase or a fact.
 
 Sources: its source code and a published log of 1.1.0rc3; TensorRT-LLM itself was not run. It starts up twice: first
-with a small KV cache, autotuning and graphs to measure the remaining memory (the phase `profile`), then with the final one.
+with a small KV cache, autotuning and graphs, to measure the remaining memory (the phase `profile`), then fully.
 """
 
 from hpcsweep.engines.base import FactPattern, PhasePattern, rx

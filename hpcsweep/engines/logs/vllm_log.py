@@ -159,4 +159,4 @@ NOISE = (
     rx(r"Avg prompt throughput: [\d.]+ tokens/s, Avg generation throughput: "),
 )
 """Lines that are also written when the engine is stuck: waiting, responses to probes, statistics. The front end
-averages over the last 10 s, so it reports a throughput once more after the engine has stopped in the middle of a request."""
+averages over the last 10 s, so it reports a throughput once more after the engine has stopped during a request."""
