@@ -23,13 +23,13 @@ class Plot {
   }
 
   makeSelect({ name, title, options }) {
-    const select = element("select", { name });
+    const select = make("select", { name });
     for (const option of options) {
       const [value, text] = Array.isArray(option) ? option : [option, option];
-      select.append(element("option", { value }, String(text)));
+      select.append(make("option", { value }, String(text)));
     }
     select.addEventListener("change", () => this.draw());
-    if (options.length > 1) this.figure.querySelector(".tools").append(element("label", {}, `${title} `, select));
+    if (options.length > 1) this.figure.querySelector(".tools").append(make("label", {}, `${title} `, select));
     return select;
   }
 
@@ -70,18 +70,18 @@ class Plot {
   say(text) {
     if (window.Plotly) Plotly.purge(this.place);
     this.place.classList.add("drawn");
-    this.place.replaceChildren(element("p", { className: "waiting empty" }, text));
+    this.place.replaceChildren(make("p", { className: "waiting empty" }, text));
   }
 
   fillTable() {
     if (!this.details.open) return;
     const { columns, rows, shown } = this.drawn ?? this.build(false);
     const caption = rows.length > ROWS_OF_DATA ? `${count(ROWS_OF_DATA)} of ${count(rows.length)} rows. ${shown}` : shown;
-    const head = element("tr", {}, ...columns.map((text) => element("th", { scope: "col" }, text)));
+    const head = make("tr", {}, ...columns.map((text) => make("th", { scope: "col" }, text)));
     const body = rows.slice(0, ROWS_OF_DATA).map(([first, ...rest]) =>
-      element("tr", {}, element("th", { scope: "row" }, String(first)), ...rest.map((value) => element("td", {}, String(value)))),
+      make("tr", {}, make("th", { scope: "row" }, String(first)), ...rest.map((value) => make("td", {}, String(value)))),
     );
-    const table = element("table", {}, element("caption", {}, caption), element("thead", {}, head), element("tbody", {}, ...body));
+    const table = make("table", {}, make("caption", {}, caption), make("thead", {}, head), make("tbody", {}, ...body));
     this.details.querySelector(".scroll").replaceChildren(table);
   }
 }
@@ -133,7 +133,7 @@ let loading = null;
 /** The plotting library, unpacked and run once. */
 function plotly() {
   loading ??= unpack("packed-plotly").then((source) => {
-    document.head.append(element("script", { textContent: source }));
+    document.head.append(make("script", { textContent: source }));
     if (!window.Plotly) throw new Error("the plotting library did not start");
   });
   return loading;
@@ -197,7 +197,7 @@ async function start() {
 function complain(error) {
   const text = `This browser cannot unpack the rest of this report (${error.message}). Tables show their first rows only.`;
   document.body.classList.remove("scripted");
-  document.getElementById("main").prepend(element("p", { className: "strong trouble", role: "alert" }, text));
+  document.getElementById("main").prepend(make("p", { className: "strong trouble", role: "alert" }, text));
 }
 
 addEventListener("DOMContentLoaded", () => start().catch(complain));

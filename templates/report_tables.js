@@ -6,13 +6,13 @@ const WHOLE_UP_TO = 36;
 const collator = new Intl.Collator("en", { numeric: true });
 const count = (n) => n.toLocaleString("en-US");
 
-function element(tag, properties = {}, ...children) {
+function make(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
   made.append(...children);
   return made;
 }
 
-/** The text of a packed element: base64 of gzip. */
+/** Return the text of a packed script tag: base64 of gzip. */
 async function unpack(id) {
   const letters = atob(document.getElementById(id).textContent.trim());
   const bytes = new Uint8Array(letters.length);
@@ -50,7 +50,7 @@ class SortableTable {
     this.visible = this.items;
     this.onchange = null;
     this.heads.slice(0, this.columns).forEach((head, column) => {
-      const button = element("button", { type: "button" }, ...head.childNodes);
+      const button = make("button", { type: "button" }, ...head.childNodes);
       head.replaceChildren(button);
       head.setAttribute("aria-sort", "none");
       button.addEventListener("click", () => this.sortBy(column));
@@ -135,7 +135,7 @@ class SortableTable {
     if (rest === 0) return;
     const next = Math.min(ROWS_MORE, rest);
     const button = (text, limit) => {
-      const made = element("button", { type: "button" }, text);
+      const made = make("button", { type: "button" }, text);
       made.addEventListener("click", () => {
         this.limit = limit;
         this.show();
@@ -150,11 +150,11 @@ class SortableTable {
 
   makeRow(item) {
     const [first, ...rest] = item.cells;
-    const tds = rest.map((cell) => element("td", { className: keptWhole(cell) ? "n" : "" }, cell.text));
-    const row = element("tr", {}, element("th", { scope: "row" }, first.text), ...tds);
+    const tds = rest.map((cell) => make("td", { className: keptWhole(cell) ? "n" : "" }, cell.text));
+    const row = make("tr", {}, make("th", { scope: "row" }, first.text), ...tds);
     if (this.hasFiles) {
-      const links = item.files.flatMap(([name, href]) => [element("a", { href }, name), " "]);
-      row.append(element("td", { className: "files" }, ...links));
+      const links = item.files.flatMap(([name, href]) => [make("a", { href }, name), " "]);
+      row.append(make("td", { className: "files" }, ...links));
     }
     return row;
   }

@@ -24,7 +24,8 @@ class Cli:
 
     def environment(self) -> dict[str, str]:
         kept = ("PATH", "HOME", "LANG", "TMPDIR", "SLURM_CONF", "VIRTUAL_ENV")
-        return {name: os.environ[name] for name in kept if name in os.environ} | {"NO_COLOR": "1"} | self.env
+        names = [name for name in os.environ if name in kept or name.startswith("COVERAGE")]
+        return {name: os.environ[name] for name in names} | {"NO_COLOR": "1"} | self.env
 
     def start(self, *args: str, **more: Any) -> subprocess.Popen[str]:
         more = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | more

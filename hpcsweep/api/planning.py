@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from hpcsweep.api.session import open_session
 from hpcsweep.errors import SpecError
@@ -17,6 +17,23 @@ from hpcsweep.sweep.prepare import Prepared, Rendered, Request, prepare, render_
 
 Level = str | int | float | bool
 """A level of an axis, as an experiment file has it: `True` and `"on"` are the same level of a switch."""
+
+
+class PlanOptions(TypedDict, total=False):
+    """The keyword arguments of `plan`."""
+
+    cluster: str | None
+    grid: Sequence[str] | None
+    levels: Mapping[str, Iterable[Level]] | None
+    set: Mapping[str, Level] | None
+    one_at_a_time: bool
+    repeats: int | None
+    runs_per_job: int
+    max_parallel: int | None
+    template_dir: str | Path | None
+    script: str | Path | None
+    home: str | Path | None
+    store: str | None
 
 
 @dataclass(frozen=True)

@@ -40,9 +40,9 @@ def report(
 ) -> str:
     """Return the report of a sweep (None: of the latest one) as text, and write it to the file `output` if given.
 
-    `full`: every chapter (True), or the first screen only (False); None: the default of the format.
     `format`: markdown, html, json, csv, csv-runs, terminal or the format of a plugin; None: by the ending of `output`,
-    else markdown. Raises ReportError for an unknown format, SpecError or StoreError for a sweep that does not exist.
+    else markdown. `full`: every chapter (True), or the first screen only (False); None: the format's default. Raises
+    ReportError for an unknown format, SpecError or StoreError for a sweep that does not exist.
     """
     path = None if output is None else Path(output)
     chosen = choose_format(format, path, default="markdown")

@@ -3,14 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from hpcsweep.api.planning import Plan, plan
+from hpcsweep.api.planning import Plan, PlanOptions, plan
 from hpcsweep.api.session import open_session, warn
 from hpcsweep.errors import SpecError
 from hpcsweep.submit.client import SubmittedJob
 from hpcsweep.submit.client import submit as submit_sweep
 from hpcsweep.submit.factory import make_backend
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class SubmittedSweep:
     simulated: tuple[str, ...]
 
 
-def submit(experiment: str | Path | Plan, **options: Any) -> SubmittedSweep:
+def submit(experiment: str | Path | Plan, **options: "Unpack[PlanOptions]") -> SubmittedSweep:
     """Submit an experiment, or a plan that was made before. `options`: those of `plan`.
 
     Nothing is left behind when the first job is refused. When a later one is, the jobs before it run and the error

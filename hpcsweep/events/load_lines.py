@@ -68,6 +68,7 @@ class WarningLine(TypedDict):
     """A warning (`Warned`)."""
 
     kind: Literal["warning"]
+    code: str
     message: str
     detail: str
 
@@ -86,6 +87,6 @@ class TrafficLine(TypedDict):
     received_ns: int
 
 
-def warning_line(message: str, detail: str = "") -> WarningLine:
-    """Return the record of a warning."""
-    return {"kind": "warning", "message": message, "detail": detail}
+def warning_line(code: str, message: str, detail: str = "") -> WarningLine:
+    """Return the record of a warning. `code`: the stable name of this kind of warning."""
+    return {"kind": "warning", "code": code, "message": message, "detail": detail}

@@ -132,7 +132,7 @@ def _log_in(transport: paramiko.Transport, options: SshOptions, name: str) -> No
     if "keyboard-interactive" in allowed or "password" in allowed:
         if not sys.stdin.isatty():
             raise HostError(
-                f"{name}: the login requires {' or '.join(allowed)}, but there is no terminal for the prompt",
+                f"{name}: the login requires {' or '.join(allowed)}, but the prompt needs a terminal",
                 code="ssh_needs_terminal",
                 hint="run the command in a terminal, or set up a key for this login",
             )
@@ -232,5 +232,5 @@ def _read_key(path: Path) -> paramiko.PKey | None:
             return None
     if not sys.stdin.isatty():
         return None
-    passphrase: Any = _ask(f"passphrase for {path}: ", echo=False).encode()  # bytes, whatever its type hint says
+    passphrase: Any = _ask(f"passphrase for {path}: ", echo=False).encode()  # bytes, despite its type hint
     return paramiko.PKey.from_path(path, passphrase)

@@ -11,6 +11,7 @@ from hpcsweep.spec.axes import BUILTIN_AXES, CustomAxis, Level, builtin_level, c
 from hpcsweep.spec.axis_names import axis_name
 from hpcsweep.spec.base import nearest
 from hpcsweep.spec.experiment import Experiment
+from hpcsweep.spec.renamed import DeprecationNote
 from hpcsweep.units import counted
 
 MOST_RUNS = 10_000
@@ -42,6 +43,12 @@ class Selection:
             levels={axis_name(axis): levels for axis, levels in self.levels.items()},
             fix={axis_name(axis): level for axis, level in self.fix.items()},
         )
+
+    @property
+    def deprecation_notes(self) -> tuple[DeprecationNote, ...]:
+        """Return a note for each old name of an axis."""
+        names = dict.fromkeys((*(self.grid or ()), *self.levels, *self.fix))
+        return tuple(DeprecationNote(name, axis_name(name)) for name in names if axis_name(name) != name)
 
 
 @dataclass(frozen=True)

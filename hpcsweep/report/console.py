@@ -1,4 +1,4 @@
-"""The terminal: colours only on one, NO_COLOR honoured, lines wide enough for tables where there is none."""
+"""Output to a terminal or a pipe: colours only on a terminal and without NO_COLOR; wide lines in a pipe."""
 
 import shutil
 from io import TextIOWrapper
@@ -10,16 +10,16 @@ from rich.text import Text
 from hpcsweep.terminal_text import printable
 
 PIPE_WIDTH = 160
-"""Columns where the output is no terminal: tables are read with grep and less -S, not squeezed into 80."""
+"""Columns in a pipe or a file, where tables are read with grep and less -S."""
 
 
 def safe_text(text: str, style: str = "") -> Text:
-    """Text from outside, such as a log line: no markup is read in it, and it cannot steer the terminal."""
+    """Return text from outside, such as a log line, without markup and control characters."""
     return Text(printable(text), style=style)
 
 
 def make_console(stream: IO[str]) -> Console:
-    """A console over `stream`. COLUMNS, where set, is the width of a pipe too."""
+    """Return a console over `stream`. COLUMNS, if set, is also the width of a pipe."""
     if isinstance(stream, TextIOWrapper):
         stream.reconfigure(errors="replace")  # an engine's log lines in a C locale
     if stream.isatty():

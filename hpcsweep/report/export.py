@@ -1,4 +1,4 @@
-"""A variant as something to run in production: a command, a batch script, or YAML."""
+"""Export of a variant for production: a command, a batch script, or YAML."""
 
 import shlex
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ KINDS = ("command", "slurm", "pbs", "yaml")
 
 @dataclass(frozen=True)
 class Service:
-    """A variant to be served. `resources`: what its measurement asked for; `cluster`: the profile it ran under."""
+    """A variant to be served. `resources`: those of its measurement; `cluster`: the profile of its measurement."""
 
     findings: Findings
     variant: Variant
@@ -33,7 +33,7 @@ class Service:
 
     @property
     def remarks(self) -> list[str]:
-        """What a reader of the exported text must know, a line each."""
+        """Remarks for the head of the exported text, one per line."""
         sweep, advice = self.findings.sweep, self.findings.recommendation
         lines = [f"{self.variant.short_name} of {sweep.sweep}: {self.variant.name}"]
         if self.variant.variant == advice.chosen:
@@ -41,9 +41,11 @@ class Service:
             lines += advice.why
         secrets = self.command.secrets
         if secrets and self.variant.variant != advice.chosen:
-            lines.append(f"set {', '.join(secrets)} in the environment: what the measurement had is not written here")
+            lines.append(
+                f"set {', '.join(secrets)} in the environment; the value used in the measurement is not exported"
+            )
         if self.variant.simulated:
-            lines.append(f"{wording.SIMULATED}: this choice rests on the simulated engine, not on a measurement")
+            lines.append(f"{wording.SIMULATED}: the figures of this variant come from the simulated engine")
         return lines
 
     @property
@@ -54,16 +56,22 @@ class Service:
 
 
 def find_variant(findings: Findings, name: str) -> Variant:
-    """`best`, or a variant by its short name, label or id. Raises ReportError."""
+    """Return the recommended variant for `best`, else the one with this short name, label or id. Raises ReportError."""
     advice = findings.recommendation
     if name == "best":
         if advice.chosen is None:
-            raise ReportError(f"{findings.sweep.sweep}: {'; '.join(advice.why)}", hint="name a variant, such as E01")
+            raise ReportError(
+                f"{findings.sweep.sweep}: {'; '.join(advice.why)}",
+                code="no_recommendation",
+                hint="name a variant, such as E01",
+            )
         return findings.variant(advice.chosen)
     for variant in findings.variants:
         if name in (variant.short_name, variant.label, variant.variant):
             return variant
-    raise ReportError(f"{findings.sweep.sweep} has no variant {name!r}", hint=nearest(name, _names(findings)))
+    raise ReportError(
+        f"{findings.sweep.sweep} has no variant {name!r}", code="unknown_variant", hint=nearest(name, _names(findings))
+    )
 
 
 def _names(findings: Findings) -> list[str]:
@@ -71,12 +79,12 @@ def _names(findings: Findings) -> list[str]:
 
 
 def export_text(service: Service, kind: str, *, walltime_s: float | None = None) -> str:
-    """The text of one of `KINDS`. `walltime_s` None: as the measurement asked for.
+    """Return the text of one of `KINDS`. `walltime_s` None: the walltime of the measurement.
 
-    Raises ReportError when there is no command, and SpecError for a value that no directive line can carry.
+    Raises ReportError without a command, and SpecError for a value that does not fit a directive line.
     """
     if service.command.trouble:
-        raise ReportError(f"{service.variant.short_name}: {service.command.trouble}")
+        raise ReportError(f"{service.variant.short_name}: {service.command.trouble}", code="no_serve_command")
     if kind == "yaml":
         return _yaml(service)
     if kind == "command":
@@ -90,7 +98,7 @@ def _one_line(text: str) -> str:
 
 
 def files_text(files: Mapping[str, str]) -> str:
-    """Shell text that writes the files, letter by letter."""
+    """Return shell text that writes the files verbatim."""
     parts = []
     for name, text in files.items():
         end = "END_OF_FILE"

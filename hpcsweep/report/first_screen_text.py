@@ -270,7 +270,7 @@ def legend(screen: FirstScreen, columns: Collection[str]) -> Iterator[str]:
     parts += [f"n/a: {kind}" for kind in kinds]
     parts += [f"{letter}: {wording.caveat(code)}" for letter, code in footnotes(screen).items()]
     if any(isinstance(value, Figure) and value.low is not None for row in screen.rows for value in row.speeds):
-        parts.append("±: 95 % CI")
+        parts.append("±: 95 % CI" if "speed" in columns else "brackets: 95 % CI")
     yield f"{metric_title(screen)}. {'; '.join(parts)}."
     if screen.common_caveats:
         yield f"In every row: {', '.join(wording.caveat(code) for code in screen.common_caveats)}."
@@ -287,9 +287,9 @@ def failure_sentences(group: FailureGroup, screen: FirstScreen) -> list[str]:
     lines = [f"{head} {_sentence(reason)}" if reason else head]
     line = informative_line(group.first)
     if line:
-        lines.append(f"log: {_cut(line, MAX_REASON)}")
+        lines.append(f"Log: {_cut(line, MAX_REASON)}")
     if group.first.hint:
-        lines.append(f"next: {group.first.hint}")
+        lines.append(f"Next: {_sentence(group.first.hint)}")
     return lines
 
 
@@ -370,7 +370,7 @@ def _repeat_command(screen: FirstScreen, variants: Sequence[Variant], repeats: i
         return ""
     every = [axis for axis in screen.axes if len(levels[axis]) < len(screen.findings.sweep.axes[axis])]
     options = [
-        f"--fix {axis}={levels[axis][0]}" if len(levels[axis]) == 1 else f"--levels {axis}={','.join(levels[axis])}"
+        f"--set {axis}={levels[axis][0]}" if len(levels[axis]) == 1 else f"--levels {axis}={','.join(levels[axis])}"
         for axis in every
     ]
     return " ".join(["hpcsweep submit", screen.findings.sweep.experiment, *options, f"--repeats {repeats}"])

@@ -9,6 +9,7 @@ from hpcsweep.analysis.findings.compared import Comparison, Effect, Verdict
 from hpcsweep.analysis.findings.measured import Figure, SampleSet, Validity
 from hpcsweep.analysis.measured.validity import MIN_WARM_SAMPLES
 from hpcsweep.report.document import Quantity
+from hpcsweep.report.outcomes import outcome_text
 
 SIMULATED = "SIMULATED"
 NO_OBJECTIVE = "none, because no workload was measured"
@@ -184,7 +185,7 @@ def seconds(value: float | None) -> str:
 def marked(findings: Findings, text: str, simulated: bool) -> str:
     """Return the text with a mark if a simulated run is behind it and others of the sweep are real.
 
-    Where the whole sweep is simulated, the banner of the report says so once.
+    If the whole sweep is simulated, the report has one banner instead.
     """
     return f"{text} {SIMULATED}" if simulated and not findings.sweep.all_simulated else text
 
@@ -201,11 +202,8 @@ def config(variant: Variant) -> str:
 
 
 def outcome(run: RunFinding) -> str:
-    """Return `completed`, `stalled in compile`, `queued`: the only wording of what became of a run."""
-    if run.outcome is None:
-        return run.state.value
-    ended = run.outcome.value.replace("_", " ")
-    return ended if run.measured or run.phase is None else f"{ended} in {run.phase.value}"
+    """Return `completed`, `stalled in compile`, `queued`."""
+    return outcome_text(run.outcome, run.state, run.phase)
 
 
 def status(runs: Sequence[RunFinding]) -> str:
@@ -235,7 +233,7 @@ def validity_in_short(of: Validity) -> str:
 def comparison(given: Comparison, *, provisional: bool = True) -> str:
     """Return `-0.9% [-6.3, +4.8]: not significantly different (provisional)`.
 
-    `provisional` False: a note below the table says that of all rows.
+    `provisional` False: a note below the table covers all rows.
     """
     if given.percent.value is None or given.p_value is None:
         return f"{verdict(given.verdict)}: {given.reason}"

@@ -256,7 +256,7 @@ class Scheduler(ABC):
     def find_query(self, name: str, user: str, job_dir: str) -> Query[list[str]] | None:
         """Return the query for jobs of this name that were submitted from `job_dir`: their ids, the oldest first.
 
-        It is used after a submission timed out. Its parser raises SchedulerError. None: there is no such query.
+        It is used after a submission timed out. Its parser raises SchedulerError. None: no such query exists.
         """
         return None
 

@@ -18,7 +18,7 @@ It is longer than the 60 s for which NFS may hide a new file from the login node
 def merge_snapshots(snapshots: Sequence[QueueSnapshot]) -> QueueSnapshot:
     """Return one snapshot from several, given with the most reliable source last.
 
-    A later source knows more about how a job ended: the accounting records who cancelled it. For a job that the queue
+    A later source is more precise about how a job ended: the accounting records who cancelled it. For a job that the queue
     lists as active the queue is more current: the accounting does not record why a job waits, and may still have the
     end of an earlier start, after which the job was requeued. Fields that the chosen status lacks are taken from the
     other one. The result is complete if all snapshots are.
@@ -42,7 +42,7 @@ def every_array_task(snapshot: QueueSnapshot, sizes: Mapping[str, int]) -> dict[
     """Return (job id, array index) -> status for all array tasks of these jobs (id -> number of tasks).
 
     When the waiting tasks of an array were cancelled, the scheduler lists them as one job without an index. A task that
-    is missing from a complete snapshot is GONE; from an incomplete one, nothing is known about it.
+    is missing from a complete snapshot gets GONE; one missing from an incomplete snapshot gets no status.
     """
     statuses: dict[tuple[str, int], JobStatus] = {}
     for job_id, size in sizes.items():

@@ -1,1 +1,1 @@
-"""The simulated engine: a server process of its own that behaves like vLLM, as a profile says."""
+"""The simulated engine: a server process that behaves like vLLM, configured by a profile."""

@@ -16,33 +16,35 @@ def _variant(text: str) -> dict[str, str]:
     except ValueError as exc:
         raise argparse.ArgumentTypeError(f"{text!r} is not JSON: {exc}") from exc
     if not isinstance(value, dict) or not all(isinstance(level, str) for level in value.values()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object of texts")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object of strings")
     return value
 
 
 def _positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
     return value
 
 
 def main() -> int:
-    """Serve until told to end. 1: the profile is wrong or the port is taken; 2: the arguments are wrong."""
-    parser = argparse.ArgumentParser(prog="hpcsweep.simulator", description="A server that behaves as a profile says.")
+    """Serve until SIGTERM. Return 1 when the profile is invalid or the port is in use, 2 for a usage error."""
+    parser = argparse.ArgumentParser(
+        prog="hpcsweep.simulator", description="A simulated vLLM server, configured by a profile."
+    )
     parser.add_argument("--version", action="version", version=f"hpcsweep.simulator {__version__}")
-    parser.add_argument("--model", required=True, help="name of the model; nothing of it is read")
-    parser.add_argument("--served-model-name", help="default: the same as --model")
+    parser.add_argument("--model", required=True, help="name of the model, which is not loaded")
+    parser.add_argument("--served-model-name", help="[default: --model]")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--uds", help="listen on this Unix socket, and on no port")
+    parser.add_argument("--uds", help="listen on this Unix socket instead of a port")
     parser.add_argument("--profile", required=True, help="YAML file with durations, speeds and faults")
-    parser.add_argument("--time-scale", type=_positive, default=1.0, help="simulated seconds in one real second")
-    parser.add_argument("--variant", type=_variant, default={}, help='JSON: axis -> level, such as {"ep": "on"}')
-    parser.add_argument("--repeat", type=int, default=1, help="of the run; the jitter differs from one to the next")
+    parser.add_argument("--time-scale", type=_positive, default=1.0, help="simulated seconds per real second")
+    parser.add_argument("--variant", type=_variant, default={}, help='levels as JSON, such as {"ep": "on"}')
+    parser.add_argument("--repeat", type=int, default=1, help="repeat of the run, a part of the jitter's seed")
     parser.add_argument("--max-model-len", type=int, default=131072, help="tokens")
-    parser.add_argument("--max-num-seqs", type=int, help="default: as the profile says")
-    parser.add_argument("--max-num-batched-tokens", type=int, help="default: as the profile says")
+    parser.add_argument("--max-num-seqs", type=int, help="[default: from the profile]")
+    parser.add_argument("--max-num-batched-tokens", type=int, help="[default: from the profile]")
     parser.add_argument("--no-enable-prefix-caching", action="store_true")
     options = parser.parse_args()
     try:

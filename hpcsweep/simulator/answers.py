@@ -1,4 +1,4 @@
-"""The bytes of answers, in the form of vLLM's OpenAI API: whole ones, and streams of events."""
+"""Encode answers in the format of vLLM's OpenAI API, complete or as a stream of events."""
 
 import json
 import time
@@ -12,12 +12,12 @@ _VOCABULARY = _TEXT.split()
 
 
 def token_text(number: int) -> str:
-    """The text of the number-th token of an answer, from 1: a word and the blank before it."""
+    """Return the text of a token of an answer, counted from 1: a word with the space before it."""
     return ("" if number == 1 else " ") + _VOCABULARY[(number - 1) % len(_VOCABULARY)]
 
 
 def usage(prompt_tokens: int, completion_tokens: int, cached_tokens: int) -> dict[str, Any]:
-    """The `usage` object of an answer."""
+    """Return the `usage` object of an answer."""
     return {
         "prompt_tokens": prompt_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
@@ -31,7 +31,7 @@ def _text(first: int, last: int) -> str:
 
 
 class AnswerEncoder:
-    """One answer of the chat or the completions endpoint."""
+    """Encodes one answer of the chat or the completions endpoint."""
 
     def __init__(self, chat: bool, model: str, number: int) -> None:
         self.chat = chat
@@ -39,34 +39,34 @@ class AnswerEncoder:
         self._id = f"{'chatcmpl' if chat else 'cmpl'}-simulated-{number}"
         self._model = model
         self._created = int(time.time())
-        # A token event differs from the next only in its text: the rest is made once.
+        # Token events differ only in their text, so the rest is encoded once.
         marker = "\0"
         head, _, tail = self._event(marker, None).partition(json.dumps(marker)[1:-1].encode())
         self._head, self._tail = head, tail
 
     def role(self) -> bytes:
-        """The first event of a chat stream; it carries no token."""
+        """Return the first event of a chat stream, which has no token."""
         return self._data({"choices": [self._choice({"role": "assistant", "content": ""}, None)]})
 
     def tokens(self, first: int, last: int) -> bytes:
-        """The event of some tokens."""
+        """Return the event of some tokens."""
         return self._head + _text(first, last).encode() + self._tail
 
     def last_tokens(self, first: int, last: int, reason: str) -> bytes:
-        """The event of the last tokens, with the reason why the answer ends."""
+        """Return the event of the last tokens, with the finish reason."""
         return self._event(_text(first, last), reason)
 
     def usage(self, figures: dict[str, Any]) -> bytes:
-        """The event with the numbers of tokens, which comes last when the client asked for it."""
+        """Return the event with the numbers of tokens, which is the last one when the client has requested it."""
         return self._data({"choices": [], "usage": figures})
 
     @staticmethod
     def error(message: str) -> bytes:
-        """An error in the middle of a stream."""
+        """Return an error event inside a stream."""
         return b"data: " + json.dumps(error_body(500, "InternalServerError", message)).encode() + b"\n\n"
 
     def whole(self, tokens: int, reason: str, figures: dict[str, Any]) -> dict[str, Any]:
-        """The body of an answer that is not streamed."""
+        """Return the body of an answer that is not streamed."""
         text = _text(1, tokens)
         choice: dict[str, Any] = {"index": 0, "logprobs": None, "finish_reason": reason, "stop_reason": None}
         choice |= {"message": {"role": "assistant", "content": text}} if self.chat else {"text": text}
@@ -88,5 +88,5 @@ class AnswerEncoder:
 
 
 def error_body(status: int, kind: str, message: str, param: str | None = None) -> dict[str, Any]:
-    """The body of an error."""
+    """Return the body of an error."""
     return {"error": {"message": message, "type": kind, "param": param, "code": status}}

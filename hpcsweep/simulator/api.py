@@ -31,7 +31,7 @@ from hpcsweep.simulator.prompts import GenerationRequest, PromptError, read_requ
 
 @dataclass(frozen=True)
 class ServedModel:
-    """What one server serves. `api_key`: None: everybody may ask."""
+    """The model of a server. `api_key` None: requests need no key."""
 
     model: str
     max_model_len: int
@@ -39,7 +39,7 @@ class ServedModel:
 
 
 class Api:
-    """Answers requests, with the faults that befall them."""
+    """Answers requests, with the faults that apply to them."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Api:
         self._answered = 0
 
     def handle(self, request: HttpRequest, connection: HttpConnection) -> None:
-        """AnswerEncoder one request, now or token by token."""
+        """Answer one request, at once or token by token."""
         path = request.path.partition("?")[0]
         if path.startswith("/v1") and not self._allowed(request):
             connection.respond(401, {"error": "Unauthorized"})
@@ -98,66 +98,68 @@ class Api:
 
     def _generate(self, request: HttpRequest, connection: HttpConnection, chat: bool) -> None:
         try:
-            wanted = read_request(request.body, chat, self._served.model, self._served.max_model_len, self._speed)
+            generation_request = read_request(
+                request.body, chat, self._served.model, self._served.max_model_len, self._speed
+            )
         except PromptError as exc:
             connection.respond(exc.status, error_body(exc.status, exc.kind, exc.message, exc.param))
             return
-        # A request for one token is a probe: it is not numbered, so that faults and the cold start meet real ones.
+        # A request for one token is a probe. It has no number: faults and the cold start apply to real requests.
         number = None
-        if wanted.max_tokens > 1:
+        if generation_request.max_tokens > 1:
             self._numbered += 1
             number = self._numbered
-        fault = next((fault for fault in self._faults if fault.befalls(number)), None)
+        fault = next((fault for fault in self._faults if fault.applies_to(number)), None)
         if isinstance(fault, HttpError):
             connection.respond(fault.status, error_body(fault.status, "InternalServerError", fault.message))
             return
         self._answered += 1
         answer = AnswerEncoder(chat, self._served.model, self._answered)
-        reply = _Reply(connection, answer, wanted, fault, self._speed.stream_interval, self._log)
+        reply = _Reply(connection, answer, generation_request, fault, self._speed.stream_interval, self._log)
         reply.begin(self._engine, number, self._pace.now_s(request.received_s))
 
 
 class _Reply:
-    """One answer on its way: writes the engine's tokens to the connection until the end, or until its fault."""
+    """Writes the engine's tokens to the connection until the answer ends or its fault occurs."""
 
     def __init__(
         self,
         connection: HttpConnection,
         answer: AnswerEncoder,
-        wanted: GenerationRequest,
+        request: GenerationRequest,
         fault: RequestFault | None,
         interval: int,
         log: ServerLog,
     ) -> None:
-        self._connection, self._answer, self._wanted, self._fault, self._log = connection, answer, wanted, fault, log
-        after = getattr(fault, "after_tokens", wanted.tokens)
-        self._befallen = after < wanted.tokens
-        self._target = min(after, wanted.tokens)
+        self._connection, self._answer, self._request, self._fault, self._log = connection, answer, request, fault, log
+        after = getattr(fault, "after_tokens", request.tokens)
+        self._cut_short = after < request.tokens
+        self._target = min(after, request.tokens)
         self._interval, self._sent = interval, 0
 
     def begin(self, engine: BatchingEngine, number: int | None, arrival_s: float) -> None:
-        """Hand the request to the engine."""
-        wanted = self._wanted
+        """Submit the request to the engine."""
+        request = self._request
         self._generation = Generation(
-            wanted.prompt,
-            wanted.max_tokens,
+            request.prompt,
+            request.max_tokens,
             self._target,
             number,
             self._token,
             self._end,
             arrival_s=arrival_s,
-            image_tokens=wanted.image_tokens,
-            cache_salt=wanted.cache_salt,
+            image_tokens=request.image_tokens,
+            cache_salt=request.cache_salt,
         )
         self._connection.on_lost = lambda: engine.abort(self._generation)
         engine.submit(self._generation)
 
     def _token(self, number: int) -> None:
-        if not self._wanted.stream:
+        if not self._request.stream:
             return
         if number == 1:
             self._open_stream()
-        ends = number == self._target and (not self._befallen or isinstance(self._fault, EarlyEnd))
+        ends = number == self._target and (not self._cut_short or isinstance(self._fault, EarlyEnd))
         first = self._sent + 1
         if ends:
             self._connection.send(self._answer.last_tokens(first, number, self._reason()))
@@ -173,38 +175,38 @@ class _Reply:
             self._connection.send(self._answer.role())
 
     def _reason(self) -> str:
-        return "stop" if self._target < self._wanted.max_tokens else "length"
+        return "stop" if self._target < self._request.max_tokens else "length"
 
     def _end(self) -> None:
-        if not self._befallen:
+        if not self._cut_short:
             self._finish(done=True)
         elif isinstance(self._fault, EarlyEnd):
             self._finish(done=self._fault.done)
         elif isinstance(self._fault, StreamError):
-            self._break_off(self._fault)
+            self._send_error(self._fault)
         elif isinstance(self._fault, Cut):
             self._connection.reset()
         elif isinstance(self._fault, Exit):
-            self._leave(self._fault)
-        elif isinstance(self._fault, Hang) and self._wanted.stream and self._target == 0:
+            self._exit(self._fault)
+        elif isinstance(self._fault, Hang) and self._request.stream and self._target == 0:
             self._open_stream()
 
     def _finish(self, done: bool) -> None:
-        generation, wanted = self._generation, self._wanted
+        generation, request = self._generation, self._request
         figures = usage(generation.prompt_tokens, generation.given, generation.cached_tokens)
-        if not wanted.stream:
+        if not request.stream:
             self._connection.respond(200, self._answer.whole(generation.given, self._reason(), figures))
             return
         if generation.given == 0:
             self._open_stream()
-        if done and wanted.include_usage:
+        if done and request.include_usage:
             self._connection.send(self._answer.usage(figures))
         if done:
             self._connection.send(b"data: [DONE]\n\n")
         self._connection.end_stream()
 
-    def _break_off(self, fault: StreamError) -> None:
-        if not self._wanted.stream:
+    def _send_error(self, fault: StreamError) -> None:
+        if not self._request.stream:
             self._connection.respond(500, error_body(500, "InternalServerError", fault.message))
             return
         if self._generation.given == 0:
@@ -213,7 +215,7 @@ class _Reply:
         self._connection.send(b"data: [DONE]\n\n")
         self._connection.end_stream()
 
-    def _leave(self, fault: Exit) -> None:
+    def _exit(self, fault: Exit) -> None:
         self._log.raw(fault.message)
         sys.stdout.flush()
         if fault.exit_code < 0:

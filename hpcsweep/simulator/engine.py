@@ -1,4 +1,4 @@
-"""Continuous batching in steps, as in vLLM: each step gives one token to every running request."""
+"""Continuous batching in steps, as in vLLM: each step generates one token for every running request."""
 
 import asyncio
 from collections import deque
@@ -11,7 +11,7 @@ from hpcsweep.simulator.profile import Behaviour
 
 
 class BatchingEngine:
-    """Takes generations in, and gives their tokens out at the pace of the profile."""
+    """Generates the tokens of requests at the speed of the profile."""
 
     def __init__(self, behaviour: Behaviour, pace: Pace, metrics: Metrics) -> None:
         self._speed, self._memory = behaviour.speed, behaviour.memory
@@ -28,29 +28,29 @@ class BatchingEngine:
         self._wake.set()
 
     def abort(self, generation: Generation) -> None:
-        """Drop a request whose client has gone; its tokens stop at the next step."""
+        """Drop a request whose client has disconnected. It ends at the next step."""
         generation.aborted = True
 
     @property
     def kv_cache_usage(self) -> float:
-        """The used fraction of the KV cache."""
+        """Used fraction of the KV cache."""
         used = sum(g.prompt_tokens + g.given for g in self.running)
         return min(1.0, used / max(1, self._memory.kv_cache_tokens))
 
     async def run(self) -> None:
-        """Do one step after the other, for ever."""
+        """Execute steps forever."""
         while True:
             if not self.running and not self.waiting:
                 self._wake.clear()
                 await self._wake.wait()
-                # The server's own work on a request, such as reading it, is no time of the engine that it plays.
+                # The time in which the server itself reads a request is not part of the simulated time.
                 self._pace.restart(self.waiting[0].arrival_s)
             step_s = self._admit() + self._schedule()
             await self._pace.sleep(self._pace.varied(step_s))
             self._emit()
 
     def _admit(self) -> float:
-        """Take waiting requests in while there is room. Seconds that this costs beyond the step itself."""
+        """Admit waiting requests while slots are free. Return the seconds that this adds to the step."""
         extra_s = 0.0
         while self.waiting and len(self.running) < self._speed.max_num_seqs:
             generation = self.waiting.popleft()
@@ -70,7 +70,7 @@ class BatchingEngine:
         return extra_s
 
     def _schedule(self) -> float:
-        """Share one step's budget of tokens: decodes first, then prompts in their order. The step's seconds."""
+        """Distribute the token budget of a step: decodes first, then prompts. Return its duration in seconds."""
         speed = self._speed
         decoding = sum(1 for g in self.running if g.to_compute == 0)
         budget = max(1, speed.max_num_batched_tokens - decoding)
@@ -88,16 +88,16 @@ class BatchingEngine:
 
     def _emit(self) -> None:
         now_s = self._pace.now_s()
-        going: list[Generation] = []
+        remaining: list[Generation] = []
         for generation in self.running:
             if generation.aborted:
                 self._metrics.finished(generation, "abort", now_s)
             elif generation.to_compute or self._give(generation, now_s):
-                going.append(generation)
-        self.running = going
+                remaining.append(generation)
+        self.running = remaining
 
     def _give(self, generation: Generation, now_s: float) -> bool:
-        """Give out one token. Whether the request goes on."""
+        """Emit one token. Return whether the request continues."""
         if generation.given < generation.target:
             if generation.given:
                 self._metrics.gap(now_s - generation.last_token_s)

@@ -1,4 +1,4 @@
-"""The faults that a profile can ask for, one class a kind."""
+"""The faults that a profile can request, one class per kind."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,7 +8,7 @@ from typing import ClassVar
 class Fault:
     """Base of all faults.
 
-    `times`: only the first so many servers that share a cache directory (VLLM_CACHE_ROOT) have it; 0: all have.
+    `times`: number of servers sharing a cache directory (VLLM_CACHE_ROOT) that have the fault, the first ones; 0: all.
     """
 
     kind: ClassVar[str] = ""
@@ -17,10 +17,10 @@ class Fault:
 
 @dataclass(frozen=True)
 class Stall(Fault):
-    """The server makes no more progress in `phase`, and is idle.
+    """The server stops making progress in `phase`, and is idle.
 
-    `noise`: a front end goes on writing that it waits. `busy`: it keeps a core busy while it waits, as a rank does
-    whose peer does not answer.
+    `noise`: the front end continues to log that it is waiting. `busy`: it uses a core while it waits, like a rank whose
+    peer does not answer.
     """
 
     kind = "stall"
@@ -45,10 +45,9 @@ class RankStuck(Fault):
 
 @dataclass(frozen=True)
 class Slow(Fault):
-    """`phase` takes `extra_s` longer.
+    """`phase` takes `extra_s` longer, with progress signals.
 
-    It shows that it is alive: `cpu`: it computes and takes memory, as a compiler does; `log`: it writes lines;
-    `cache`: its compile cache grows.
+    `cpu`: it computes and allocates memory like a compiler. `log`: it writes log lines. `cache`: its cache grows.
     """
 
     kind = "slow"
@@ -61,7 +60,7 @@ class Slow(Fault):
 
 @dataclass(frozen=True)
 class Crash(Fault):
-    """The server writes `message` in the middle of `phase` and ends with `exit_code`."""
+    """The server logs `message` in the middle of `phase` and exits with `exit_code`."""
 
     kind = "crash"
     phase: str = "load_weights"
@@ -71,7 +70,7 @@ class Crash(Fault):
 
 @dataclass(frozen=True)
 class OutOfMemory(Fault):
-    """The server dies in `phase` with PyTorch's words for a full GPU."""
+    """The server exits in `phase` with PyTorch's error for a full GPU."""
 
     kind = "out_of_memory"
     phase: str = "kv_cache"
@@ -80,7 +79,7 @@ class OutOfMemory(Fault):
 
 @dataclass(frozen=True)
 class Children(Fault):
-    """Processes that outlive the server: in a session of their own, re-parented, or deaf to SIGTERM."""
+    """Processes that outlive the server: in their own session, re-parented, or ignoring SIGTERM."""
 
     kind = "children"
     count: int = 2
@@ -91,14 +90,14 @@ class Children(Fault):
 
 @dataclass(frozen=True)
 class IgnoreSigterm(Fault):
-    """The server goes on when it is asked to end."""
+    """The server ignores SIGTERM."""
 
     kind = "ignore_sigterm"
 
 
 @dataclass(frozen=True)
 class WrongModel(Fault):
-    """`/v1/models` names another model than the one that was asked for."""
+    """`/v1/models` lists another model than the requested one."""
 
     kind = "wrong_model"
     name: str = "another-model"
@@ -106,18 +105,18 @@ class WrongModel(Fault):
 
 @dataclass(frozen=True)
 class RequestFault(Fault):
-    """Base of what befalls single requests.
+    """Base of faults of single requests.
 
-    `every`: the k-th, 2k-th ... request. `only`: the requests of these numbers, from 1. Neither: all.
-    `probes`: it befalls requests for one token too, which are not numbered.
+    `every`: the k-th, 2k-th ... request. `only`: the requests with these numbers, from 1. Neither: all.
+    `probes`: it also applies to requests for one token, which have no number.
     """
 
     every: int = 0
     only: tuple[int, ...] = ()
     probes: bool = False
 
-    def befalls(self, number: int | None) -> bool:
-        """Whether the request of this number has it; None: a probe."""
+    def applies_to(self, number: int | None) -> bool:
+        """Return whether the request with this number has the fault; None: a probe."""
         if number is None:
             return self.probes
         if self.only:
@@ -127,7 +126,7 @@ class RequestFault(Fault):
 
 @dataclass(frozen=True)
 class Hang(RequestFault):
-    """The answer stops after `after_tokens` and the connection stays open."""
+    """The answer stops after `after_tokens`, and the connection remains open."""
 
     kind = "hang"
     after_tokens: int = 10
@@ -144,7 +143,7 @@ class HttpError(RequestFault):
 
 @dataclass(frozen=True)
 class StreamError(RequestFault):
-    """The stream carries an error event after `after_tokens`, under HTTP status 200."""
+    """The stream contains an error event after `after_tokens`, with HTTP status 200."""
 
     kind = "stream_error"
     after_tokens: int = 10
@@ -161,7 +160,7 @@ class Cut(RequestFault):
 
 @dataclass(frozen=True)
 class EarlyEnd(RequestFault):
-    """The answer ends after `after_tokens`, as if it had been complete. `done`: with its last event, `[DONE]`."""
+    """The answer ends after `after_tokens` as if it were complete. `done`: with its last event, `[DONE]`."""
 
     kind = "early_end"
     after_tokens: int = 10
@@ -170,7 +169,7 @@ class EarlyEnd(RequestFault):
 
 @dataclass(frozen=True)
 class Exit(RequestFault):
-    """The whole server ends in the middle of the answer, after `after_tokens`. `exit_code` below 0: by that signal."""
+    """The server exits in the middle of an answer, after `after_tokens`. `exit_code` below 0: by that signal."""
 
     kind = "exit"
     after_tokens: int = 10
@@ -179,7 +178,7 @@ class Exit(RequestFault):
 
 
 RANK_SHAPES = ("stopped", "sleeping", "looping")
-"""How a rank may be stuck."""
+"""The ways in which a rank can be stuck."""
 STARTUP_FAULTS = (Stall, RankStuck, Slow, Crash, OutOfMemory)
 FAULTS: dict[str, type[Fault]] = {
     kind.kind: kind

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(eq=False)
 class Generation:
-    """One request inside the engine. Times are simulated seconds since the server began.
+    """One request inside the engine. Times are simulated seconds since the start of the server.
 
-    `target`: tokens to give out before `on_end` is called. `number`: of the request, from 1; None: a probe.
-    `slowness`: what the jitter makes of this request: its steps take so many times as long.
+    `target`: tokens to generate before `on_end` is called. `number`: of the request, from 1; None: a probe.
+    `slowness`: factor of the duration of its steps, from the jitter.
     """
 
     prompt: Sequence[object]
@@ -32,5 +32,5 @@ class Generation:
 
     @property
     def prompt_tokens(self) -> int:
-        """Tokens of the prompt: its words, and those of its images."""
+        """Number of tokens of the prompt, including its images."""
         return len(self.prompt) + self.image_tokens

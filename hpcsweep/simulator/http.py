@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server on asyncio protocols: keep-alive, bodies with a length, chunked answers."""
+"""A small HTTP/1.1 server on asyncio protocols: keep-alive, bodies with a length, chunked responses."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ _BODY_LIMIT = 64 << 20
 
 @dataclass(frozen=True)
 class HttpRequest:
-    """One request; names of headers in small letters. `received_s`: monotonic time at which it was complete."""
+    """One request, with header names in lower case. `received_s`: monotonic time at which it was complete."""
 
     method: str
     path: str
@@ -26,9 +26,9 @@ class HttpRequest:
 
 
 class HttpConnection(asyncio.Protocol):
-    """One connection of a client. Requests are handled one after the other, in the order in which they came.
+    """One connection of a client. Requests are handled one after another, in order of arrival.
 
-    `on_lost` is called once when the client goes away while an answer is under way.
+    `on_lost` is called once when the client disconnects before its answer is complete.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class HttpConnection(asyncio.Protocol):
         self.on_lost: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has connected."""
+        """Handle a new connection of a client."""
         self._transport = cast(asyncio.Transport, transport)
         raw = transport.get_extra_info("socket")
         if raw.family == socket.AF_UNIX:
@@ -57,20 +57,20 @@ class HttpConnection(asyncio.Protocol):
         self._peer = f"{host}:{port}"
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone, or we have."""
+        """Handle the end of the connection."""
         lost, self.on_lost = self.on_lost, None
         self._transport = None
         if lost is not None:
             lost()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of a request."""
+        """Handle bytes of a request."""
         self._buffer += data
         self._received_s = time.monotonic()
         self._next()
 
     def _next(self) -> None:
-        """Handle the next whole request in the buffer, unless an answer is still under way."""
+        """Handle the next complete request in the buffer, unless an answer is not complete yet."""
         while not self._answering and self._transport is not None:
             end = self._buffer.find(b"\r\n\r\n")
             if end < 0:
@@ -103,31 +103,31 @@ class HttpConnection(asyncio.Protocol):
             self._handle(self._request, self)
 
     def respond(self, status: int, body: Any, content_type: str = "application/json") -> None:
-        """Send a whole answer: text as it is, anything else as JSON."""
+        """Send a complete response: a string as it is, anything else as JSON."""
         data = (body if isinstance(body, str) else json.dumps(body)).encode()
         self._head(status, f"content-type: {content_type}\r\ncontent-length: {len(data)}\r\n", data)
         self._done()
 
     def start_stream(self) -> None:
-        """Begin an answer of server-sent events."""
+        """Begin a stream of server-sent events."""
         self._head(200, "content-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n")
 
     def send(self, event: bytes) -> None:
-        """One chunk of the stream."""
+        """Send one chunk of the stream."""
         if self._transport is not None:
             self._transport.write(b"%x\r\n%b\r\n" % (len(event), event))
 
     def end_stream(self) -> None:
-        """End the stream; the connection may be used again."""
+        """End the stream. The connection can be used again."""
         if self._transport is not None:
             self._transport.write(b"0\r\n\r\n")
         self._done()
 
     def reset(self) -> None:
-        """Cut the connection, so that the client sees a reset."""
+        """Reset the connection."""
         transport, self.on_lost = self._transport, None
         if transport is not None and transport.get_extra_info("socket").family == socket.AF_UNIX:
-            transport.abort()  # the client reads an end of file: a Unix socket has no reset
+            transport.abort()  # a Unix socket has no reset: the client reads an end of file
         elif transport is not None:
             linger = struct.pack("ii", 1, 0)
             transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

@@ -1,32 +1,32 @@
-"""What the server writes: log lines in the form of vLLM 0.32."""
+"""Write log lines in the format of vLLM 0.32."""
 
 import os
 import sys
 import time
 
 VERSION = "0.32.0"
-"""The version of vLLM whose words are used."""
+"""The version of vLLM whose log format is used."""
 
 
 class ServerLog:
-    """Writes lines to standard output, each flushed at once, with the prefix of a process of vLLM."""
+    """Writes lines to standard output with the prefix of a vLLM process, and flushes each of them."""
 
     def __init__(self) -> None:
         self._pid = os.getpid()
 
-    def line(self, text: str, place: str, process: str = "APIServer", level: str = "INFO") -> None:
-        """One line as `(EngineCore pid=7) INFO 11-21 01:19:00 [core.py:134] text`, and so for every line of `text`."""
+    def line(self, text: str, location: str, process: str = "APIServer", level: str = "INFO") -> None:
+        """Write each line of `text` as `(EngineCore pid=7) INFO 11-21 01:19:00 [core.py:134] text`."""
         stamp = time.strftime("%m-%d %H:%M:%S")
         for part in text.split("\n"):
-            self.raw(f"({process} pid={self._pid}) {level} {stamp} [{place}] {part}")
+            self.raw(f"({process} pid={self._pid}) {level} {stamp} [{location}] {part}")
 
     def raw(self, text: str) -> None:
-        """One line without a prefix: progress bars, tracebacks, the lines of uvicorn."""
+        """Write a line without a prefix: progress bars, tracebacks, lines of uvicorn."""
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
     def banner(self, model: str, arguments: dict[str, object]) -> None:
-        """The first lines: the version, the model, and the arguments that differ from the defaults."""
+        """Write the first lines: version, model, and arguments that differ from the defaults."""
         logo = (
             "",
             "       █     █     █▄   ▄█",
@@ -40,5 +40,5 @@ class ServerLog:
         self.line(f"non-default args: {arguments}", "api_utils.py:286")
 
     def access(self, peer: str, request: str, status: str) -> None:
-        """The line of one HTTP request."""
+        """Write the line of one HTTP request."""
         self.raw(f'INFO:     {peer} - "{request} HTTP/1.1" {status}')

@@ -1,4 +1,4 @@
-"""The page `/metrics`: Prometheus text with the names that vLLM 0.32 uses. Durations in simulated seconds."""
+"""Generate `/metrics`: Prometheus text with the names of vLLM 0.32. Durations are simulated seconds."""
 
 from bisect import bisect_left
 from collections import Counter
@@ -50,7 +50,7 @@ class Histogram:
         self._sum += value
 
     def lines(self, name: str, labels: str) -> list[str]:
-        """The lines of one histogram; `labels` without braces."""
+        """Return the lines of the histogram. `labels`: without braces."""
         text, below = [], 0
         for bound, count in zip((*map(float, self._bounds), "+Inf"), self._counts, strict=True):
             below += count
@@ -59,7 +59,7 @@ class Histogram:
 
 
 class Metrics:
-    """What the server counts. `max_model_len`: tokens; the longest request that can be counted."""
+    """The counters of a server. `max_model_len`: tokens of the longest request."""
 
     def __init__(self, model: str, max_model_len: int) -> None:
         tokens = [m * 10**e for e in range(len(str(max_model_len))) for m in (1, 2, 5) if m * 10**e <= max_model_len]
@@ -108,7 +108,7 @@ class Metrics:
         self._histograms[name].observe(value)
 
     def page(self, running: int, waiting: int, kv_cache_usage: float, cache: PrefixCache) -> str:
-        """The whole page. `kv_cache_usage`: a fraction."""
+        """Return the page. `kv_cache_usage`: a fraction."""
         labels = f'engine="0",{self._model_label}'
         lines: list[str] = []
 

@@ -1,6 +1,6 @@
-"""The profile of a simulated engine: read from YAML, checked, and resolved for one variant.
+"""Read the profile of a simulated engine from YAML, check it, and resolve it for one variant.
 
-Pydantic is left out on purpose: importing it takes longer than the rest of the server's start.
+Pydantic is not used, because importing it takes longer than the rest of the server's start.
 """
 
 import difflib
@@ -24,7 +24,7 @@ MATCHABLE = (
     "ep", "eager", "len", "tp", "pp", "dp", "max_num_batched_tokens", "max_num_seqs", "kv_dtype", "quantization",
     "gpu_memory", "prefix_cache", "chunked_prefill", "model", "engine",
 )  # fmt: skip
-"""What a rule may ask for besides the axes of the variant and flags (`--name`): the built-in axes."""
+"""The built-in axes, which a rule may use besides the axes of the variant and flags (`--name`)."""
 
 _WORDS = dict.fromkeys(TRUE_WORDS, True) | dict.fromkeys(FALSE_WORDS, False)
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class StartupDurations:
-    """How long each phase of the start takes, simulated seconds. 0: the phase does not take place."""
+    """Duration of each phase of the startup in simulated seconds. 0: the phase is skipped."""
 
     launch: float = 2.0
     engine_init: float = 5.0
@@ -47,7 +47,7 @@ class StartupDurations:
 
 @dataclass(frozen=True)
 class Compile:
-    """What happens inside the compile phase. `warm_s`: its length with a filled cache; None: the cache never helps."""
+    """The compile phase. `warm_s`: its duration with a warm cache; None: the cache has no effect."""
 
     dynamo_s: float = 5.0
     warm_s: float | None = None
@@ -55,7 +55,7 @@ class Compile:
 
 @dataclass(frozen=True)
 class Memory:
-    """What the log says of GPU memory; figures of one GPU. `block_tokens`: tokens of one block of the KV cache."""
+    """GPU memory as logged, per GPU. `block_tokens`: tokens per block of the KV cache."""
 
     weights_gib: float = 10.0
     kv_cache_gib: float = 40.0
@@ -66,12 +66,12 @@ class Memory:
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast answers come, in simulated seconds.
+    """Speed of answers, in simulated seconds.
 
-    One engine step gives one token to every running request. It takes 1 / `decode_tps`, `per_request_s` more for each
-    further request, and the time of the prompt tokens it takes in at `prefill_tps`. `answer_tokens`: length of an
-    answer whose request does not say `ignore_eos`; None: as long as allowed. `image_tokens`: of one image.
-    `stream_interval`: tokens of one event after the first, as vLLM's flag of this name.
+    One engine step generates one token for every running request. It takes 1 / `decode_tps`, plus `per_request_s` for
+    each further request, plus the time of its prompt tokens at `prefill_tps`. `answer_tokens`: length of an answer to a
+    request without `ignore_eos`; None: the maximum. `image_tokens`: per image. `stream_interval`: tokens per event
+    after the first, as in vLLM's flag.
     """
 
     decode_tps: float = 50.0
@@ -88,7 +88,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """All that a server needs to know, for one variant. `jitter`: relative half-width of every duration."""
+    """The behaviour of a server, for one variant. `jitter`: relative half-width of all durations."""
 
     startup: StartupDurations = StartupDurations()
     compile: Compile = Compile()
@@ -100,13 +100,13 @@ class Behaviour:
     fingerprint: str = ""
 
     def having(self, kind: type[T]) -> list[T]:
-        """The faults of one kind, in the order of the profile."""
+        """Return the faults of one kind, in the order of the profile."""
         return [fault for fault in self.faults if isinstance(fault, kind)]
 
 
 @dataclass(frozen=True)
 class ProfileRule:
-    """An overlay for the variants that agree with `when` on every key."""
+    """An overlay for the variants that match `when` in every key."""
 
     when: Mapping[str, Any]
     overlay: Mapping[str, Any]
@@ -115,7 +115,7 @@ class ProfileRule:
 
 @dataclass(frozen=True)
 class SimulationProfile:
-    """A profile as it stands in its file: `base` for all variants, then the rules; later rules win."""
+    """A profile file: `base` for all variants, then the rules. Later rules take precedence."""
 
     path: str
     base: Mapping[str, Any]
@@ -124,13 +124,13 @@ class SimulationProfile:
     seed: int = 0
 
     def resolve(self, variant: Mapping[str, str], repeat: int = 1) -> Behaviour:
-        """The behaviour for a variant: axis or flag -> label of its level. SpecError for a rule on an unknown axis."""
+        """Return the behaviour of a variant (axis or flag -> label). Raises SpecError for a rule on an unknown axis."""
         merged = dict(self.base)
         for rule in self.rules:
             for key in rule.when:
                 if key not in variant and key not in MATCHABLE and not key.startswith("--"):
                     raise _unknown(f"{rule.where}.when", key, [*variant, *MATCHABLE])
-            if all(key in variant and _agrees(variant[key], wanted) for key, wanted in rule.when.items()):
+            if all(key in variant and _matches(variant[key], wanted) for key, wanted in rule.when.items()):
                 merged = _overlaid(merged, rule.overlay)
         fingerprint = hashlib.sha256(json.dumps(dict(variant), sort_keys=True).encode()).hexdigest()[:10]
         return _behaviour(merged, self.path, seed=f"{self.seed}/{fingerprint}/{repeat}", fingerprint=fingerprint)
@@ -141,21 +141,23 @@ _OVERLAY = (*_SECTIONS, "faults", "jitter")
 
 
 def read_profile(path: str | Path) -> SimulationProfile:
-    """The profile in a YAML 1.2 file. SpecError names file and key of whatever is wrong."""
+    """Read a profile from a YAML 1.2 file. Raises SpecError with file and key."""
     where = str(path)
     try:
         text = read_regular(path, RECORD_LIMIT_BYTES, follow=True).decode("utf-8")
     except OSError as exc:
-        raise SpecError(f"the profile of the simulated engine cannot be read: {where}: {exc.strerror}") from exc
+        message = f"profile of the simulated engine cannot be read: {where}: {exc.strerror}"
+        raise SpecError(message, code="profile_unreadable") from exc
     except UnicodeDecodeError as exc:
-        raise SpecError(f"{where} is not YAML", detail=str(exc)) from exc
+        raise SpecError(f"{where} is not YAML", code="profile_not_yaml", detail=str(exc)) from exc
     document, _ = parse_yaml(text, where)
     if not isinstance(document, dict):
-        raise SpecError(f"{where}: a profile is a mapping, not {type(document).__name__}")
+        message = f"{where}: expected a mapping, got {type(document).__name__}"
+        raise SpecError(message, code="profile_not_a_mapping")
     _check_keys(document, ("about", "seed", "rules", *_OVERLAY), where)
     rules = document.get("rules") or []
     if not isinstance(rules, list):
-        raise SpecError(f"{where}: rules: a list of mappings, each with `when`")
+        raise SpecError(f"{where}: rules: expected a list of mappings with `when`", code="profile_rules")
     base = {key: document[key] for key in _OVERLAY if key in document}
     profile = SimulationProfile(
         where,
@@ -170,7 +172,8 @@ def read_profile(path: str | Path) -> SimulationProfile:
 
 def _rule(raw: Any, where: str) -> ProfileRule:
     if not isinstance(raw, dict) or not isinstance(raw.get("when"), dict) or not raw["when"]:
-        raise SpecError(f"{where}: a rule is a mapping with `when: {{axis: level}}` and what changes then")
+        message = f"{where}: expected a mapping with `when: {{axis: level}}` and the keys to change"
+        raise SpecError(message, code="profile_rules")
     overlay = {key: value for key, value in raw.items() if key != "when"}
     _check_keys(overlay, _OVERLAY, where)
     _behaviour(overlay, where)
@@ -188,16 +191,16 @@ def _behaviour(raw: Mapping[str, Any], where: str, seed: str = "", fingerprint: 
     parts = {name: _section(kind, raw.get(name), f"{where}: {name}") for name, kind in _SECTIONS.items()}
     faults = raw.get("faults") or []
     if not isinstance(faults, list):
-        raise SpecError(f"{where}: faults: a list of mappings, each with `kind`")
+        raise SpecError(f"{where}: faults: expected a list of mappings with `kind`", code="profile_faults")
     jitter = _typed(raw.get("jitter", 0.0), float, f"{where}: jitter")
     if jitter >= 1:
-        raise SpecError(f"{where}: jitter: {jitter:g} is not below 1")
+        raise SpecError(f"{where}: jitter: expected a number below 1, got {jitter:g}", code="profile_value")
     speed = parts["speed"]
     for name in ("decode_tps", "prefill_tps", "max_num_seqs", "max_num_batched_tokens", "stream_interval"):
         if getattr(speed, name) <= 0:
-            raise SpecError(f"{where}: speed.{name}: must be above 0")
+            raise SpecError(f"{where}: speed.{name}: expected a number above 0", code="profile_value")
     if parts["memory"].block_tokens < 1:
-        raise SpecError(f"{where}: memory.block_tokens: at least 1")
+        raise SpecError(f"{where}: memory.block_tokens: expected at least 1", code="profile_value")
     return Behaviour(
         **parts,
         faults=tuple(_fault(item, f"{where}: faults[{number}]") for number, item in enumerate(faults)),
@@ -209,7 +212,8 @@ def _behaviour(raw: Mapping[str, Any], where: str, seed: str = "", fingerprint: 
 
 def _fault(raw: Any, where: str) -> Fault:
     if not isinstance(raw, dict) or "kind" not in raw:
-        raise SpecError(f"{where}: a fault is a mapping with `kind`", hint=f"known: {', '.join(FAULTS)}")
+        message, hint = f"{where}: expected a mapping with `kind`", f"known: {', '.join(FAULTS)}"
+        raise SpecError(message, code="profile_faults", hint=hint)
     kind = FAULTS.get(str(raw["kind"]))
     if kind is None:
         raise _unknown(where, str(raw["kind"]), FAULTS, "kind of fault")
@@ -227,14 +231,14 @@ def _section(kind: type, raw: Any, where: str) -> Any:
     if raw is None:
         raw = {}
     if not isinstance(raw, dict):
-        raise SpecError(f"{where}: a mapping, not {raw!r}")
+        raise SpecError(f"{where}: expected a mapping, got {raw!r}", code="profile_not_a_mapping")
     types = {item.name: item.type for item in fields(kind)}
     _check_keys(raw, types, where)
     return kind(**{key: _typed(value, types[key], f"{where}.{key}") for key, value in raw.items()})
 
 
 def _typed(value: Any, kind: Any, where: str) -> Any:
-    """`value` as the type of a field. YAML 1.2 leaves on, off, yes and no as words."""
+    """Return `value` as the type of a field. In YAML 1.2 on, off, yes and no are strings."""
     if kind in (float | None, int | None):
         if value is None:
             return None
@@ -250,14 +254,15 @@ def _typed(value: Any, kind: Any, where: str) -> Any:
         return value
     if kind == tuple[int, ...] and isinstance(value, list):
         return tuple(_typed(item, int, where) for item in value)
-    wanted = {float: "a number of at least 0", int: "a whole number of at least 0", bool: "yes or no", str: "text"}
-    raise SpecError(f"{where}: {value!r} is not {wanted.get(kind, 'a list of whole numbers')}")
+    wanted = {float: "a number of at least 0", int: "an integer of at least 0", bool: "yes or no", str: "text"}
+    message = f"{where}: expected {wanted.get(kind, 'a list of integers')}, got {value!r}"
+    raise SpecError(message, code="profile_value")
 
 
-def _agrees(label: str, wanted: Any) -> bool:
-    """Whether the label of a level is what a rule asks for: a value, or one of a list. `8k` is 8192, `no` is false."""
+def _matches(label: str, wanted: Any) -> bool:
+    """Return whether a level's label matches a value of a rule, or one of a list. `8k` is 8192, `no` is false."""
     if isinstance(wanted, list):
-        return any(_agrees(label, one) for one in wanted)
+        return any(_matches(label, value) for value in wanted)
     return bool(_plain(label) == _plain(wanted))
 
 
@@ -281,4 +286,5 @@ def _unknown(where: str, word: str, known: Iterable[str], what: str = "key") -> 
     names = list(dict.fromkeys(known))
     close = difflib.get_close_matches(word, names, n=1)
     meant = f"did you mean {close[0]!r}? " if close else ""
-    return SpecError(f"{where}: unknown {what} {word!r}", hint=f"{meant}known: {', '.join(names)}")
+    hint = f"{meant}known: {', '.join(names)}"
+    return SpecError(f"{where}: unknown {what} {word!r}", code="profile_unknown_name", hint=hint)

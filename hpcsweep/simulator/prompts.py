@@ -1,4 +1,4 @@
-"""Bodies of requests: the prompt as tokens, and what is asked for. A token is a word between white space."""
+"""Read the bodies of requests. A token is a word between white space."""
 
 import json
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from hpcsweep.simulator.profile import Speed
 
 
 class PromptError(Exception):
-    """A request that vLLM would refuse: HTTP status, kind, message and the parameter at fault."""
+    """A request that vLLM would reject: HTTP status, kind, message and the invalid parameter."""
 
     def __init__(
         self, message: str, status: int = 400, kind: str = "BadRequestError", param: str | None = None
@@ -20,7 +20,7 @@ class PromptError(Exception):
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """What a request asks for. `tokens`: that the answer will have, at most `max_tokens`."""
+    """A request. `tokens`: length of the answer, at most `max_tokens`."""
 
     prompt: Sequence[object]
     image_tokens: int
@@ -32,7 +32,7 @@ class GenerationRequest:
 
 
 def read_request(body: bytes, chat: bool, model: str, max_model_len: int, speed: Speed) -> GenerationRequest:
-    """The request in a JSON body. PromptError for all that vLLM refuses."""
+    """Read the request in a JSON body. Raises PromptError for everything that vLLM rejects."""
     try:
         raw = json.loads(body)
     except (ValueError, RecursionError) as exc:
@@ -42,7 +42,7 @@ def read_request(body: bytes, chat: bool, model: str, max_model_len: int, speed:
     if raw.get("model") not in (None, model):
         raise PromptError(f"The model `{raw['model']}` does not exist.", 404, "NotFoundError", "model")
     if raw.get("n") not in (None, 1):
-        raise PromptError("the simulated engine gives one answer a request: n must be 1", param="n")
+        raise PromptError("the simulated engine returns one answer per request: n must be 1", param="n")
     prompt, images = _chat_prompt(raw.get("messages")) if chat else (_prompt(raw.get("prompt")), 0)
     image_tokens = images * speed.image_tokens
     room = max_model_len - len(prompt) - image_tokens
@@ -80,7 +80,7 @@ def read_request(body: bytes, chat: bool, model: str, max_model_len: int, speed:
 
 
 def _prompt(raw: Any) -> Sequence[object]:
-    """Words of a text, or the token ids of a list; a list with one of them is that one."""
+    """Return the words of a text or the token ids of a list; a list with a single prompt is unpacked."""
     if isinstance(raw, list) and len(raw) == 1 and isinstance(raw[0], (str, list)):
         raw = raw[0]
     if isinstance(raw, str):
@@ -91,7 +91,7 @@ def _prompt(raw: Any) -> Sequence[object]:
 
 
 def _chat_prompt(raw: Any) -> tuple[list[str], int]:
-    """Words of all messages, and the number of images. Roles and templates count nothing."""
+    """Return the words of all messages, and the number of images. Roles and templates are not counted."""
     if not isinstance(raw, list) or not raw:
         raise PromptError("messages must be a list of at least one message", param="messages")
     words: list[str] = []
@@ -107,5 +107,5 @@ def _chat_prompt(raw: Any) -> tuple[list[str], int]:
             elif kind in ("image_url", "input_image"):
                 images += 1
             else:
-                raise PromptError(f"content part of unknown form: {str(part)[:80]}", param="messages")
+                raise PromptError(f"unknown type of content part: {str(part)[:80]}", param="messages")
     return words, images

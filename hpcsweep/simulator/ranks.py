@@ -1,4 +1,4 @@
-"""Worker processes of a simulated server, of which one is stuck while the others busy-wait for it."""
+"""Start worker processes of a simulated server: one is stuck, and the others busy-wait for it."""
 
 import subprocess
 import sys
@@ -21,13 +21,13 @@ _STUCK = {
 
 
 def start_ranks(fault: RankStuck) -> None:
-    """Start the ranks of the fault, with the titles that vLLM gives its workers."""
+    """Start the ranks of the fault, with the titles of vLLM's workers."""
     for rank in range(fault.ranks):
         code = _STUCK[fault.how] if rank == fault.rank else _BUSY
         subprocess.Popen([f"VLLM::Worker_TP{rank}", "-S", "-c", code], executable=sys.executable)
 
 
 def busy_wait() -> NoReturn:
-    """Keep one core busy, and do nothing."""
+    """Use one core without doing anything."""
     while True:
         pass

@@ -1,4 +1,4 @@
-"""The server process: play the start, listen, answer, and end when asked to."""
+"""The server process: simulate the startup, listen, answer, and exit on SIGTERM."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ _STATS_EVERY_S = 10.0  # simulated: vLLM's VLLM_LOG_STATS_INTERVAL
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """What the command line says. None: as the profile says."""
+    """The options of the command line. None: from the profile."""
 
     model: str
     served_name: str
@@ -38,7 +38,7 @@ class ServerOptions:
 
 
 def serve(settings: ServerOptions, behaviour: Behaviour) -> int:
-    """Run the server until it ends. The exit code: 0 after SIGTERM or SIGINT, 1 if the port is taken."""
+    """Run the server. Return its exit code: 0 after SIGTERM or SIGINT, 1 if the port is in use."""
     speed = behaviour.speed
     behaviour = replace(
         behaviour,
@@ -50,7 +50,7 @@ def serve(settings: ServerOptions, behaviour: Behaviour) -> int:
         ),
     )
     for children in behaviour.having(Children):
-        _leave_children(children)
+        _start_children(children)
     if behaviour.having(IgnoreSigterm):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     return asyncio.run(_serve(settings, behaviour))
@@ -61,11 +61,11 @@ async def _serve(settings: ServerOptions, behaviour: Behaviour) -> int:
     pace = Pace(settings.time_scale, behaviour.jitter, behaviour.seed)
     startup = StartupSequence(behaviour, pace, log, settings.model, settings.max_model_len)
     await startup.launch()
-    place = {"uds": settings.uds} if settings.uds else {"host": settings.host, "port": settings.port}
-    arguments: dict[str, object] = {"model_tag": settings.model, **place}
+    address = {"uds": settings.uds} if settings.uds else {"host": settings.host, "port": settings.port}
+    arguments: dict[str, object] = {"model_tag": settings.model, **address}
     arguments |= {"model": settings.model, "max_model_len": settings.max_model_len}
     log.banner(settings.model, {**arguments, "served_model_name": [settings.served_name]})
-    # vLLM binds its port before it loads the model, and listens after: until then connections are refused.
+    # vLLM binds its port before it loads the model, and listens after that: until then connections are refused.
     ip_family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     with socket.socket(socket.AF_UNIX if settings.uds else ip_family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -89,11 +89,11 @@ async def _run(
     metrics = Metrics(settings.served_name, settings.max_model_len)
     engine = BatchingEngine(behaviour, pace, metrics)
     served = ServedModel(settings.served_name, settings.max_model_len, os.environ.get("VLLM_API_KEY"))
-    faults = [fault for fault in behaviour.faults if startup.befalls(fault)]
+    faults = [fault for fault in behaviour.faults if startup.has(fault)]
     api = Api(served, behaviour.speed, faults, engine, metrics, pace, log)
 
-    place = f"unix:{settings.uds}" if settings.uds else f"http://{settings.host}:{settings.port}"
-    log.line(f"Starting vLLM server on {place}", "entry.py:140")
+    address = f"unix:{settings.uds}" if settings.uds else f"http://{settings.host}:{settings.port}"
+    log.line(f"Starting vLLM server on {address}", "entry.py:140")
     log.raw(f"INFO:     Started server process [{os.getpid()}]")
     log.raw("INFO:     Waiting for application startup.")
     loop = asyncio.get_running_loop()
@@ -109,7 +109,7 @@ async def _run(
     await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
         if task.done():
-            task.result()  # a fault of the simulator itself: its traceback belongs into the log
+            task.result()  # a bug of the simulator itself: the log gets its traceback
         task.cancel()
     log.raw("INFO:     Shutting down")
     server.close()
@@ -118,7 +118,7 @@ async def _run(
 
 
 async def _report(engine: BatchingEngine, metrics: Metrics, pace: Pace, log: ServerLog) -> None:
-    """Write vLLM's line of statistics for every interval in which something was done."""
+    """Write vLLM's line of statistics for every interval with activity."""
     before = (0, 0)
     while True:
         await asyncio.sleep(_STATS_EVERY_S / pace.scale)
@@ -138,8 +138,8 @@ async def _report(engine: BatchingEngine, metrics: Metrics, pace: Pace, log: Ser
         )
 
 
-def _leave_children(fault: Children) -> None:
-    """Start the processes of the fault. They hold the log open, as the workers of a killed vLLM do."""
+def _start_children(fault: Children) -> None:
+    """Start the processes of the fault. They keep the log open, like the workers of a killed vLLM."""
     sys.stdout.flush()
     for _ in range(fault.count):
         if os.fork():

@@ -1,4 +1,4 @@
-"""Plays the start of a server: its phases, their log lines, and the faults in them."""
+"""Simulate the startup of a server: its phases, their log lines, and their faults."""
 
 import asyncio
 import mmap
@@ -17,9 +17,9 @@ from hpcsweep.spec.phases import STARTUP_PHASES
 
 _OPTIONAL = ("compile", "capture_graphs")
 _SHARDS = 8
-_CHORE_S = 0.05  # real seconds between two progress signals of a slow phase
-_BUSY_S = 0.01  # of CPU time at each: one tick of the kernel's accounting
-_MEMORY_BYTES = 1 << 20  # taken at each, and given back
+_SIGNAL_EVERY_S = 0.05  # real seconds between two progress signals of a slow phase
+_BUSY_S = 0.01  # of CPU time per signal: one tick of the kernel's accounting
+_MEMORY_BYTES = 1 << 20  # allocated and freed per signal
 _WAITING = "Waiting for 1 local, 0 remote core engine proc(s) to start."
 _NO_BLOCK = (
     "No available shared memory broadcast block found in 60 seconds. This typically happens when some processes are "
@@ -28,7 +28,7 @@ _NO_BLOCK = (
 
 
 class StartupSequence:
-    """The start of one server. `play` returns when it may listen; a fault may end the process before that."""
+    """The startup of one server. `play` returns when it may listen; a fault may end the process before that."""
 
     def __init__(self, behaviour: Behaviour, pace: Pace, log: ServerLog, model: str, max_model_len: int) -> None:
         self._behaviour, self._pace, self._log = behaviour, pace, log
@@ -36,16 +36,16 @@ class StartupSequence:
         self._compile_s = 0.0
         root = os.environ.get("VLLM_CACHE_ROOT")
         self._cache = Path(root) / "torch_compile_cache" / f"simulated-{behaviour.fingerprint}" if root else None
-        # A file in the cache would make it look warm, so there is one only where a fault asks for the count.
+        # A file in the cache would make it look warm, so starts are counted only where a fault needs it.
         counted = self._cache if any(fault.times for fault in behaviour.faults) else None
         self._starts = _count_start(counted)
 
     async def launch(self) -> None:
-        """Wait until the first line is due: the time that imports take."""
+        """Wait until the first log line is due, which corresponds to the time of imports."""
         await self._middle("launch", self._pace.varied(self._behaviour.startup.launch))
 
     async def play(self) -> None:
-        """Go through all later phases that take place, in their order."""
+        """Simulate all later phases of this profile, in order."""
         steps: dict[str, Callable[[float], Awaitable[None]]] = {
             "engine_init": self._engine_init,
             "load_weights": self._load_weights,
@@ -78,7 +78,7 @@ class StartupSequence:
             self._log.raw(f"Loading safetensors checkpoint shards: {percent:3d}% Completed | {shard}/{_SHARDS}")
             if shard == _SHARDS // 2:
                 for fault in faults:
-                    await self._suffer(fault)
+                    await self._play_fault(fault)
             if shard < _SHARDS:
                 await self._pace.sleep(duration_s / _SHARDS)
         took_s = max(duration_s, self._pace.now_s() - begun_s) if faults else duration_s
@@ -97,8 +97,8 @@ class StartupSequence:
         begun_s = pace.now_s()
         dynamo_s = min(compile_.dynamo_s, duration_s)
         self._worker("Starting torch.compile", "monitor.py:48")
-        place = self._cache or Path.home() / ".cache/vllm/torch_compile_cache/simulated"
-        self._worker(f"Using cache directory: {place} for vLLM's torch.compile", "backends.py:1118")
+        folder = self._cache or Path.home() / ".cache/vllm/torch_compile_cache/simulated"
+        self._worker(f"Using cache directory: {folder} for vLLM's torch.compile", "backends.py:1118")
         await pace.sleep(dynamo_s)
         self._worker(f"Dynamo bytecode transform time: {dynamo_s:.2f} s", "backends.py:1178")
         rest_s = duration_s - dynamo_s
@@ -154,24 +154,24 @@ class StartupSequence:
         await self._middle("warmup", duration_s)
 
     async def _middle(self, phase: str, duration_s: float, before: float = 0.5) -> None:
-        """Wait `duration_s`, with the faults of `phase` after a fraction of it."""
+        """Wait `duration_s`, with the faults of `phase` after the fraction `before` of it."""
         await self._pace.sleep(duration_s * before)
         for fault in self._faults(phase):
-            await self._suffer(fault)
+            await self._play_fault(fault)
         await self._pace.sleep(duration_s * (1 - before))
 
     def _faults(self, phase: str) -> list[Fault]:
         return [
             fault
             for fault in self._behaviour.faults
-            if isinstance(fault, STARTUP_FAULTS) and fault.phase == phase and self.befalls(fault)
+            if isinstance(fault, STARTUP_FAULTS) and fault.phase == phase and self.has(fault)
         ]
 
-    def befalls(self, fault: Fault) -> bool:
-        """Whether this server is among the first `times` that have the fault."""
+    def has(self, fault: Fault) -> bool:
+        """Return whether this server is among the first `times` servers, which have the fault."""
         return fault.times == 0 or self._starts <= fault.times
 
-    async def _suffer(self, fault: Fault) -> None:
+    async def _play_fault(self, fault: Fault) -> None:
         if isinstance(fault, Stall):
             await self._stall(fault)
         elif isinstance(fault, RankStuck):
@@ -195,20 +195,20 @@ class StartupSequence:
 
     async def _slow(self, fault: Slow) -> None:
         end = time.monotonic() + fault.extra_s / self._pace.scale
-        told = time.monotonic()
+        logged_s = time.monotonic()
         while (left := end - time.monotonic()) > 0:
-            await asyncio.sleep(min(_CHORE_S, left))
+            await asyncio.sleep(min(_SIGNAL_EVERY_S, left))
             if fault.cpu:
                 busy_until = time.process_time() + _BUSY_S
                 while time.process_time() < busy_until:
                     pass
-                _take_memory()
+                _allocate_memory()
             if fault.cache and self._cache is not None:
                 self._cache.mkdir(parents=True, exist_ok=True)
                 with (self._cache / "kernels.bin").open("ab") as stream:
                     stream.write(bytes(4096))
-            if fault.log and time.monotonic() - told >= 60 / self._pace.scale:
-                told = time.monotonic()
+            if fault.log and time.monotonic() - logged_s >= 60 / self._pace.scale:
+                logged_s = time.monotonic()
                 self._core(_NO_BLOCK, "shm_broadcast.py:871")
         self._pace.restart(self._pace.now_s())
 
@@ -224,22 +224,22 @@ class StartupSequence:
         self._log.raw("RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}")
         sys.exit(1)
 
-    def _core(self, text: str, place: str, level: str = "INFO") -> None:
-        self._log.line(text, place, "EngineCore", level)
+    def _core(self, text: str, location: str, level: str = "INFO") -> None:
+        self._log.line(text, location, "EngineCore", level)
 
-    def _worker(self, text: str, place: str) -> None:
-        self._log.line(text, place, "Worker")
+    def _worker(self, text: str, location: str) -> None:
+        self._log.line(text, location, "Worker")
 
 
-def _take_memory() -> None:
-    """Touch fresh pages, as a compiler does: that is how it differs from a loop that waits."""
+def _allocate_memory() -> None:
+    """Touch new pages like a compiler, which distinguishes it from a loop that waits."""
     with mmap.mmap(-1, _MEMORY_BYTES) as memory:
         for page in range(0, _MEMORY_BYTES, mmap.PAGESIZE):
             memory[page] = 1
 
 
 def _count_start(cache: Path | None) -> int:
-    """The number of this start among those that share `cache`, from 1; 1 without a cache."""
+    """Return the number of this start among those that share `cache`, from 1; 1 without a cache."""
     if cache is None:
         return 1
     cache.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,7 @@ __all__ = [
     "line_of",
     "nearest",
     "spec_error",
+    "unknown_key",
     "validation_text",
 ]
 
@@ -71,6 +72,12 @@ def validation_text(exc: ValidationError) -> str:
     path, message = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
     more = exc.error_count() - 1
     return (f"{path}: {message}" if path else message) + (f" (and {more} more)" if more else "")
+
+
+def unknown_key(exc: ValidationError) -> str | None:
+    """Return the dotted path of the key if the first error of `exc` is an unknown key; None: another error."""
+    first = exc.errors()[0]
+    return ".".join(map(str, first["loc"])) if first["type"] == "extra_forbidden" else None
 
 
 def line_of(lines: Mapping[tuple[Any, ...], int], path: tuple[Any, ...]) -> int | None:

@@ -125,7 +125,9 @@ def prepare_on(request: Request, target: tuple[str, Cluster], script: str | None
     }
     simulated = _simulated(experiment, path, cluster_name, cluster, sorted(engines))
     request_of_script = None if script is None else user_request(cluster, script, running)
-    warnings: list[str] = [] if request_of_script is None else list(request_of_script.warnings)
+    notes = dict.fromkeys((*experiment.deprecation_notes, *request.selection.deprecation_notes))
+    warnings = [str(note) for note in notes]
+    warnings += [] if request_of_script is None else request_of_script.warnings
     if script is not None:
         warnings += [
             f"line {start.line.first} of the script starts a server; hpcsweep-node starts its own on the same GPUs"

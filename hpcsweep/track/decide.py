@@ -1,11 +1,12 @@
 """Decide the state of a run from its folder and the scheduler's report: pure, with a table of cases in the tests.
 
-Order of trust: our own end record in the run folder, then the scheduler. States only move forward within one attempt.
+Order of trust: the agent's end record in the run folder, then the scheduler. The states of one attempt only move
+forward.
 """
 
 from hpcsweep.schedulers.base import JobState, JobStatus
 from hpcsweep.spec.phases import OutcomeKind, RunState
-from hpcsweep.track.evidence import RunEvidence, RunVerdict
+from hpcsweep.track.evidence import RunEvidence, RunVerdict, VerdictCode, VerdictSource
 
 _SIGKILL = 9
 
@@ -14,13 +15,18 @@ _EXPLAINS = {
     OutcomeKind.LOST: (*_KILLED, OutcomeKind.CANCELLED),
     OutcomeKind.CANCELLED: (*_KILLED, OutcomeKind.LOST),
 }
-"""An outcome in the run folder that is a guess -> what a scheduler may know better.
+"""Uncertain outcome in the run folder -> outcomes of the scheduler that explain it.
 
-`lost` only says that the agent is gone, `cancelled` only that a signal came which the agent could not explain.
+`lost`: the agent disappeared. `cancelled`: the agent received a signal whose reason it could not determine.
 """
 
 PERHAPS_AGAIN = frozenset({OutcomeKind.PREEMPTED, OutcomeKind.LOST, OutcomeKind.CANCELLED})
-"""Outcomes of an attempt after which a scheduler may start the job again: not final before it has been asked."""
+"""Outcomes of an attempt after which a scheduler may start the job again: not final before the scheduler is queried."""
+
+_NEVER_STARTED_HINT = (
+    "more walltime does not help: check whether a login file waits for something on the node; Slurm: `login_shell: "
+    "false` in the cluster profile skips the login files"
+)
 
 
 def decide(
@@ -31,61 +37,106 @@ def decide(
     submitted: bool | None,
     run_manually: bool = False,
 ) -> RunVerdict:
-    """Where a run stands, from its folder and the scheduler's word about its element.
+    """Return the state of a run, from its folder and the scheduler's report about its array task.
 
-    `job` None: the scheduler says nothing of it (not asked yet, or it does not answer). `cancelled_by_us`: we cancelled
-    the element. `submitted`: the scheduler took the job; None: its answer was lost. `by_hand`: no scheduler was given
-    the job, so that none can start it again.
+    `job` None: the scheduler was not queried, or did not respond. `cancelled_by_us`: hpcsweep cancelled the array task.
+    `submitted`: the scheduler accepted the job; None: unconfirmed. `run_manually`: no scheduler has the job, so none
+    can start it again.
     """
     fresh = run.attempt > run.known_attempts
     if fresh and job is not None and job.state.final and _explained(run, job, cancelled_by_us):
         return _ended(job, fresh, cancelled_by_us)
     if fresh and job is not None and _killed_for_memory(run, job):
         reason = f"{run.reason}; its job {job.reason or job.native}"
-        return RunVerdict(RunState.FINISHED, OutcomeKind.OUT_OF_MEMORY, reason, job.hint or run.hint, "scheduler")
+        return RunVerdict(
+            RunState.FINISHED,
+            OutcomeKind.OUT_OF_MEMORY,
+            reason,
+            job.hint or run.hint,
+            VerdictSource.SCHEDULER.value,
+            code=VerdictCode.OUT_OF_MEMORY,
+        )
     over = run_manually or (job is not None and (job.state.final or job.absent))
     if fresh and run.outcome is not None and (over or not _perhaps_again(run.outcome, cancelled_by_us)):
         awaited = _by_sigkill(run) and (job is None or not job.state.final)
-        return RunVerdict(RunState.FINISHED, run.outcome, run.reason, run.hint, "run folder", awaited)
+        return RunVerdict(
+            RunState.FINISHED,
+            run.outcome,
+            run.reason,
+            run.hint,
+            VerdictSource.RUN_FOLDER.value,
+            awaited,
+            VerdictCode.END_RECORD,
+        )
     if not fresh and run.not_run is not None and (cancelled_by_us or over):
-        return RunVerdict(RunState.FINISHED, OutcomeKind.NOT_RUN, run.not_run, source="run folder")
+        return _finished(OutcomeKind.NOT_RUN, run.not_run, VerdictCode.NOT_RUN_RECORD, VerdictSource.RUN_FOLDER)
     if submitted is None:
-        reason = "the scheduler's answer to its submission was lost: nobody knows whether it took the job"
-        hint = "status looks for the job each time; naming the run to `hpcsweep retry` submits it again all the same"
-        return RunVerdict(RunState.UNKNOWN, reason=reason, hint=hint, source="nobody")
+        return _open(
+            RunState.UNKNOWN,
+            "the submission timed out; the job may or may not have been created",
+            VerdictCode.SUBMISSION_UNCONFIRMED,
+            VerdictSource.NONE,
+            hint="every `hpcsweep status` searches for the job; `hpcsweep retry` with the run's name submits it again",
+        )
     if not submitted:
-        return RunVerdict(RunState.PLANNED, reason="not handed over to the scheduler", source="submission")
+        return _open(RunState.PLANNED, "not submitted", VerdictCode.PLANNED, VerdictSource.SUBMISSION)
     if job is None or job.state is JobState.UNKNOWN:
         return _without_scheduler(run, job, fresh, cancelled_by_us)
     if job.state is JobState.GONE:
         return _gone(run, job, fresh, cancelled_by_us)
     if job.state.final:
         return _ended(job, fresh, cancelled_by_us, run.silent)
+    return _active(run, job, fresh)
+
+
+def _active(run: RunEvidence, job: JobStatus, fresh: bool) -> RunVerdict:
+    """Return the state of a run whose job is pending, held or running."""
     if job.state is JobState.UNSCHEDULABLE:
-        return RunVerdict(RunState.HELD, reason=job.reason, hint=job.hint, source="scheduler")
+        return _open(RunState.HELD, job.reason, VerdictCode.UNSCHEDULABLE, hint=job.hint)
     if job.state is JobState.HELD:
-        return RunVerdict(RunState.HELD, reason=job.reason, hint=job.hint, source="scheduler")
+        return _open(RunState.HELD, job.reason, VerdictCode.HELD, hint=job.hint)
     if job.state is JobState.PENDING:
         again = f"requeued after attempt {run.attempt}" if fresh else ""
-        return RunVerdict(RunState.QUEUED, reason=job.reason or again, hint=job.hint, source="scheduler")
+        code = VerdictCode.REQUEUED if fresh else VerdictCode.PENDING
+        return _open(RunState.QUEUED, job.reason or again, code, hint=job.hint)
     if fresh:
-        return RunVerdict(RunState.RUNNING, reason=job.reason, source="run folder")
+        return _open(RunState.RUNNING, job.reason, VerdictCode.RUNNING, VerdictSource.RUN_FOLDER)
     if run.silent and job.hint:
         reason = f"its job is running{f' on {job.node}' if job.node else ''}, but its script has not started"
-        return RunVerdict(RunState.QUEUED, reason=reason, hint=job.hint, source="scheduler")
-    return RunVerdict(RunState.QUEUED, reason="its job is running, this run has not begun", source="scheduler")
+        return _open(RunState.QUEUED, reason, VerdictCode.SCRIPT_NOT_STARTED, hint=job.hint)
+    return _open(RunState.QUEUED, "its job is running, this run has not started", VerdictCode.WAITING_IN_JOB)
+
+
+def _open(
+    state: RunState,
+    reason: str,
+    code: VerdictCode,
+    source: VerdictSource = VerdictSource.SCHEDULER,
+    hint: str = "",
+) -> RunVerdict:
+    return RunVerdict(state, reason=reason, hint=hint, source=source.value, code=code)
+
+
+def _finished(
+    outcome: OutcomeKind,
+    reason: str,
+    code: VerdictCode,
+    source: VerdictSource = VerdictSource.SCHEDULER,
+    hint: str = "",
+) -> RunVerdict:
+    return RunVerdict(RunState.FINISHED, outcome, reason, hint, source.value, code=code)
 
 
 def _perhaps_again(outcome: OutcomeKind, cancelled_by_us: bool) -> bool:
-    """Whether an attempt was ended from outside, so that the scheduler may start its job again."""
+    """Return whether an attempt was ended from outside, so that the scheduler may start its job again."""
     return outcome in PERHAPS_AGAIN and not (cancelled_by_us and outcome is OutcomeKind.CANCELLED)
 
 
 def _explained(run: RunEvidence, job: JobStatus, cancelled_by_us: bool) -> bool:
-    """The scheduler knows better than the run folder why the attempt ended."""
+    """Return whether the scheduler's outcome explains the uncertain outcome in the run folder."""
     if run.outcome not in _EXPLAINS or (cancelled_by_us and run.outcome is OutcomeKind.CANCELLED):
         return False
-    if job.state is JobState.GONE:  # it has no record of this job: what it says is of the array
+    if job.state is JobState.GONE:  # the scheduler has no record of this array task: its outcome is that of the array
         return False
     return job.outcome in _EXPLAINS[run.outcome]
 
@@ -95,67 +146,62 @@ def _by_sigkill(run: RunEvidence) -> bool:
 
 
 def _killed_for_memory(run: RunEvidence, job: JobStatus) -> bool:
-    """The server was killed by SIGKILL, and the scheduler reports that the job's memory limit killed processes."""
+    """Return whether SIGKILL ended the server, and the scheduler reports an exceeded memory limit."""
     return _by_sigkill(run) and job.state.final and job.outcome is OutcomeKind.OUT_OF_MEMORY
 
 
 def _without_scheduler(run: RunEvidence, job: JobStatus | None, fresh: bool, cancelled_by_us: bool) -> RunVerdict:
     if cancelled_by_us and not fresh:
-        return RunVerdict(
-            RunState.FINISHED, OutcomeKind.CANCELLED, "cancelled before it started", source="our own cancellation"
+        return _finished(
+            OutcomeKind.CANCELLED, "cancelled before it started", VerdictCode.CANCELLED, VerdictSource.CANCELLATION
         )
     if fresh and run.owner_alive:
-        return RunVerdict(RunState.RUNNING, source="run folder")
-    reason = job.reason if job is not None and job.reason else "the scheduler does not know the job (any more)"
+        return _open(RunState.RUNNING, "", VerdictCode.RUNNING, VerdictSource.RUN_FOLDER)
+    reason = job.reason if job is not None and job.reason else "job not found in the queue or the accounting"
+    code = VerdictCode.JOB_NOT_FOUND
     ended = run.outcome if fresh else OutcomeKind.NOT_RUN if run.not_run is not None else None
     if ended is not None:
         what = f"attempt {run.attempt} ended as {ended.value}" if fresh else f"not run ({run.not_run})"
-        asked = (
-            f"the scheduler did not say whether it starts the job again ({reason})"
-            if job is not None
-            else ("the scheduler has not answered yet whether it starts the job again")
-        )
-        reason = f"{what}; {asked}"
-    return RunVerdict(RunState.UNKNOWN, reason=reason, hint=job.hint if job else "", source="nobody")
-
-
-_NEVER_STARTED = (
-    "more walltime does not help: did a login file wait for something on the node? Slurm: login_shell: false in the "
-    "cluster profile leaves the login files out"
-)
+        if job is None:
+            reason = f"{what}; the scheduler has not reported yet whether it starts the job again"
+        else:
+            reason = f"{what}; the scheduler did not report whether it starts the job again ({reason})"
+        code = VerdictCode.AWAITING_SCHEDULER
+    return _open(RunState.UNKNOWN, reason, code, VerdictSource.NONE, job.hint if job else "")
 
 
 def _ended(job: JobStatus, fresh: bool, cancelled_by_us: bool, silent: bool = False) -> RunVerdict:
-    """The allocation is over, but the agent left no word about this run."""
-    where = f" on {job.node}" if job.node else ""
+    """Return the verdict when the allocation has ended, and the agent left no end record of this run."""
+    node = f" on {job.node}" if job.node else ""
     if job.outcome is OutcomeKind.WALLTIME and not fresh and silent:
-        reason = f"its job {job.reason or job.native}{where}, and its script never started"
-        return RunVerdict(RunState.FINISHED, OutcomeKind.NOT_RUN, reason, _NEVER_STARTED, "scheduler")
+        reason = f"its job {job.reason or job.native}{node}, and its script never started"
+        return _finished(OutcomeKind.NOT_RUN, reason, VerdictCode.SCRIPT_NEVER_STARTED, hint=_NEVER_STARTED_HINT)
     if job.outcome is not None and job.outcome is not OutcomeKind.COMPLETED:
-        return RunVerdict(RunState.FINISHED, job.outcome, f"{job.reason or job.native}{where}", job.hint, "scheduler")
+        reason = f"{job.reason or job.native}{node}"
+        return _finished(job.outcome, reason, VerdictCode.SCHEDULER_EXPLAINS, hint=job.hint)
     if cancelled_by_us:
-        return RunVerdict(RunState.FINISHED, OutcomeKind.CANCELLED, f"cancelled{where}", source="our cancellation")
-    told = job.reason or (job.native if job.exit_code is None else f"{job.native}, exit code {job.exit_code}")
+        return _finished(OutcomeKind.CANCELLED, f"cancelled{node}", VerdictCode.CANCELLED, VerdictSource.CANCELLATION)
+    end = job.reason or (job.native if job.exit_code is None else f"{job.native}, exit code {job.exit_code}")
     if fresh:
-        reason = f"the agent left no end of this attempt, its job is over: {told}{where}"
-        return RunVerdict(RunState.FINISHED, OutcomeKind.LOST, reason, job.hint, "scheduler")
-    reason = f"its job is over without having begun this run: {told}{where}"
-    return RunVerdict(RunState.FINISHED, OutcomeKind.NOT_RUN, reason, job.hint, "scheduler")
+        reason = f"job ended without a final record from the agent: {end}{node}"
+        return _finished(OutcomeKind.LOST, reason, VerdictCode.NO_END_RECORD, hint=job.hint)
+    reason = f"job ended before this run started: {end}{node}"
+    return _finished(OutcomeKind.NOT_RUN, reason, VerdictCode.NEVER_BEGAN, hint=job.hint)
 
 
 def _gone(run: RunEvidence, job: JobStatus, fresh: bool, cancelled_by_us: bool) -> RunVerdict:
-    """The scheduler answers, and has no record of the job any more. `job.outcome`: what it says of the whole array."""
+    """Return the verdict when the scheduler responds, and has no record of the job. `job.outcome`: of the array."""
     if fresh and run.owner_alive:
-        return RunVerdict(RunState.RUNNING, source="run folder")
+        return _open(RunState.RUNNING, "", VerdictCode.RUNNING, VerdictSource.RUN_FOLDER)
     if cancelled_by_us:
         reason = "cancelled" if fresh else "cancelled before it started"
-        return RunVerdict(RunState.FINISHED, OutcomeKind.CANCELLED, reason, source="our own cancellation")
+        return _finished(OutcomeKind.CANCELLED, reason, VerdictCode.CANCELLED, VerdictSource.CANCELLATION)
     if fresh:
         why = f": {job.reason}" if job.outcome is not None else ""
-        reason = f"the agent left no end of this attempt, and the scheduler does not know its job any more{why}"
-        return RunVerdict(RunState.FINISHED, OutcomeKind.LOST, reason, source="scheduler")
+        reason = f"the agent left no final record, and the scheduler no longer has its job{why}"
+        return _finished(OutcomeKind.LOST, reason, VerdictCode.NO_END_RECORD)
     if job.outcome is not None:
-        reason = f"{job.outcome.value} before it began: {job.reason}"
-        return RunVerdict(RunState.FINISHED, job.outcome, reason, source="scheduler")
-    reason = "it had not begun when its job vanished: cancelled by somebody while it waited, or forgotten since"
-    return RunVerdict(RunState.FINISHED, OutcomeKind.NOT_RUN, reason, source="scheduler")
+        reason = f"{job.outcome.value} before this run started: {job.reason}"
+        return _finished(job.outcome, reason, VerdictCode.SCHEDULER_EXPLAINS)
+    reason = "the job disappeared before this run started (cancelled, or purged from the queue)"
+    return _finished(OutcomeKind.NOT_RUN, reason, VerdictCode.JOB_DISAPPEARED)

@@ -1,19 +1,20 @@
-"""What is known of a run, and the verdict on it."""
+"""Records of the evidence for a run's state, and of the verdict."""
 
 from dataclasses import dataclass
+from enum import Enum
 
 from hpcsweep.spec.phases import OutcomeKind, RunState
 
 
 @dataclass(frozen=True)
 class RunEvidence:
-    """What the run folder says of a run, for its latest attempt.
+    """What the run folder has for the latest attempt of a run.
 
-    `began`: an attempt was taken. `outcome`: the agent's own word of how it ended, None: no word. `not_run`: the
-    agent said that it did not get to this run, with the reason. `attempt`: number of the latest attempt, 0: none.
-    `known_attempts`: attempts that were there when the latest job was submitted; a new one must be above it. `hint`:
-    the agent's own. `exit_code`: of the server; negative: that signal ended it. `silent`: its job has
-    not printed anything, so that its script has not started.
+    `attempt`: number of the latest attempt, 0: none began. `outcome`: from the agent's end record; None: it has none.
+    `not_run`: why the agent did not start the run; None: no such record. `known_attempts`: attempts before the latest
+    submission; a new one has a higher number. `owner_alive`: whether the agent's process runs; None: not known.
+    `hint`: the agent's. `exit_code`: of the server; negative: the signal that ended it. `silent`: the job has not
+    printed anything, so its script has not started.
     """
 
     attempt: int = 0
@@ -27,9 +28,54 @@ class RunEvidence:
     silent: bool = False
 
 
+class VerdictSource(str, Enum):
+    """What a state was determined from, as `hpcsweep status --json` prints it."""
+
+    RUN_FOLDER = "run folder"
+    SCHEDULER = "scheduler"
+    SUBMISSION = "submission"
+    PLAN = "plan"
+    CANCELLATION = "cancellation"
+    NONE = "none"
+
+
+class VerdictCode(str, Enum):
+    """The rule of `track.decide` that determined a state."""
+
+    NOT_SUBMITTED = "not_submitted"
+    """The run is part of the plan only."""
+    PLANNED = "planned"
+    SUBMISSION_UNCONFIRMED = "submission_unconfirmed"
+    PENDING = "pending"
+    REQUEUED = "requeued"
+    HELD = "held"
+    UNSCHEDULABLE = "unschedulable"
+    WAITING_IN_JOB = "waiting_in_job"
+    """Its job runs, this run has not started."""
+    SCRIPT_NOT_STARTED = "script_not_started"
+    RUNNING = "running"
+    END_RECORD = "end_record"
+    """The agent recorded how the attempt ended."""
+    NOT_RUN_RECORD = "not_run_record"
+    """The agent recorded that it did not start the run."""
+    SCHEDULER_EXPLAINS = "scheduler_explains"
+    """The scheduler reported how the job ended."""
+    OUT_OF_MEMORY = "out_of_memory"
+    SCRIPT_NEVER_STARTED = "script_never_started"
+    CANCELLED = "cancelled"
+    NO_END_RECORD = "no_end_record"
+    """The job ended, and the agent left no end record."""
+    NEVER_BEGAN = "never_began"
+    """The job ended before this run started."""
+    JOB_DISAPPEARED = "job_disappeared"
+    AWAITING_SCHEDULER = "awaiting_scheduler"
+    JOB_NOT_FOUND = "job_not_found"
+    FILES_MISSING = "files_missing"
+
+
 @dataclass(frozen=True)
 class RunVerdict:
-    """Where a run stands. `settled_by`: the witness that decided, for `hpcsweep status`.
+    """State of a run. `source`: what it was determined from.
 
     `awaits_scheduler`: the scheduler may still report a better reason when the job has ended.
     """
@@ -40,3 +86,4 @@ class RunVerdict:
     hint: str = ""
     source: str = ""
     awaits_scheduler: bool = False
+    code: VerdictCode | None = None

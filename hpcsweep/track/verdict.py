@@ -1,4 +1,4 @@
-"""Where a run stands: rows of the store laid before the rule of `submit.merge`."""
+"""Compute a run's state from stored rows; see `track.decide`."""
 
 import socket
 from collections.abc import Mapping
@@ -14,37 +14,43 @@ from hpcsweep.schedulers.listings import ABSENCE_GRACE_S
 from hpcsweep.spec.phases import OutcomeKind, RunState
 from hpcsweep.spec.records import OwnerRecord
 from hpcsweep.track.decide import decide
-from hpcsweep.track.evidence import RunEvidence, RunVerdict
+from hpcsweep.track.evidence import RunEvidence, RunVerdict, VerdictCode, VerdictSource
 
 Row = Mapping[str, Any]
-_FROM_FILES = ("run folder", "plan")
-"""Witnesses whose word stands although other files are missing."""
+_FROM_FILES = (VerdictSource.RUN_FOLDER.value, VerdictSource.PLAN.value)
+"""Sources whose verdict holds although other files are missing."""
 
 
 def run_verdict(
     run: Row, attempt: Row | None, submission: Row | None, status: Row | None, sweep_dir: Path
 ) -> RunVerdict:
-    """Where a run stands, by its folder first, then by the scheduler.
+    """Return the state of a run, from its folder first, then from the scheduler.
 
-    `attempt`: its latest; `submission`, `status`: of the latest job that carries it. None: there is none.
+    `attempt`: the latest; `submission`, `status`: of the latest job of the run. None: there is none.
     """
     if run["not_submitted"]:
         outcome = OutcomeKind(run["outcome"] or OutcomeKind.NOT_RUN)
-        return RunVerdict(RunState.FINISHED, outcome, run["reason"], source="plan")
+        return RunVerdict(
+            RunState.FINISHED,
+            outcome,
+            run["reason"],
+            source=VerdictSource.PLAN.value,
+            code=VerdictCode.NOT_SUBMITTED,
+        )
     job_id = submission["job_id"] if submission else None
     job = _job_status(status, job_id or "") if status else None
-    number, outcome_word, reason, hint = 0, None, "", ""
+    number, outcome_name, reason, hint = 0, None, "", ""
     alive: bool | None = None
     if attempt is not None:
-        number, outcome_word = attempt["attempt"], attempt["outcome"]
+        number, outcome_name = attempt["attempt"], attempt["outcome"]
         reason, hint = attempt["reason"] or "", attempt["hint"] or ""
-        if outcome_word is None and job is not None and job.state is JobState.GONE and _later_sign(attempt, status):
-            job = None  # it wrote something after the scheduler said so: that word was wrong, and is asked for again
-        if outcome_word is None and (job is None or job.state in (JobState.GONE, JobState.UNKNOWN)):
+        if outcome_name is None and job is not None and job.state is JobState.GONE and _alive_after(attempt, status):
+            job = None  # it wrote after the scheduler's report, which was wrong
+        if outcome_name is None and (job is None or job.state in (JobState.GONE, JobState.UNKNOWN)):
             alive = owner_alive(sweep_dir / "runs" / run["label"] / f"attempt-{number}")
     evidence = RunEvidence(
         attempt=number,
-        outcome=OutcomeKind(outcome_word) if outcome_word else None,
+        outcome=OutcomeKind(outcome_name) if outcome_name else None,
         reason=reason,
         not_run=run["not_run"],
         known_attempts=run["known_attempts"],
@@ -63,10 +69,10 @@ def run_verdict(
     return decide(evidence, job, cancelled_by_us=cancelled, submitted=submitted, run_manually=run_manually)
 
 
-def _later_sign(attempt: Row, status: Row | None) -> bool:
-    """Whether an attempt wrote something after the scheduler's last word about it.
+def _alive_after(attempt: Row, status: Row | None) -> bool:
+    """Return whether an attempt wrote something after the scheduler's last report about it.
 
-    Absence is reported again and again, so that the attempt must have been silent for as long as absence is endured.
+    A scheduler reports absence repeatedly, so the report counts from `ABSENCE_GRACE_S` after its time.
     """
     if status is None or attempt["last_at"] is None:
         return False
@@ -75,7 +81,7 @@ def _later_sign(attempt: Row, status: Row | None) -> bool:
 
 
 def _silent(job: JobStatus | None, job_dir: Path, index: int) -> bool:
-    """Whether an element that has started, or is over, printed nothing: the agent prints a line as it begins."""
+    """Return whether an array task that has started or ended printed nothing: the agent prints a line at its start."""
     if job is None or not (job.state.started or job.state.final):
         return False
     logs = job_dir / "logs"
@@ -86,7 +92,7 @@ def _silent(job: JobStatus | None, job_dir: Path, index: int) -> bool:
 
 
 def owner_alive(attempt_dir: Path) -> bool | None:
-    """True while the agent that took this attempt lives on this host; None: it is on another, or nobody knows."""
+    """Return whether the agent of this attempt runs on this host; None: it is on another host, or not known."""
     owner = read_record(attempt_dir / OWNER_FILE, OwnerRecord)
     if owner is None or owner.host != socket.gethostname():
         return None
@@ -110,14 +116,15 @@ def _job_status(row: Row, job_id: str) -> JobStatus:
 
 
 def with_missing_files(verdict: RunVerdict, incomplete: str | None) -> RunVerdict:
-    """The verdict, or `unknown` where it rests on the absence of files that could not be read."""
+    """Return the verdict, or `unknown` when it depends on the absence of files that could not be read."""
     if incomplete is None or not verdict.state.final or verdict.source in _FROM_FILES:
         return verdict
     return replace(
         verdict,
         state=RunState.UNKNOWN,
         outcome=None,
-        reason=f"its files could not all be read ({incomplete}); the scheduler says: {verdict.reason}",
-        hint="the next status reads them again; until then it is not submitted again",
-        source="nobody",
+        reason=f"not all of its files could be read ({incomplete}); the scheduler reports: {verdict.reason}",
+        hint="the next `hpcsweep status` reads them again; until then the run is not submitted again",
+        source=VerdictSource.NONE.value,
+        code=VerdictCode.FILES_MISSING,
     )

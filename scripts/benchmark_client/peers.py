@@ -91,7 +91,7 @@ PEERS = {
 
 
 def tokenizer_folder(folder: Path) -> Path:
-    """A model folder as far as other tools' clients need one: a tokenizer that knows four words."""
+    """Return a model folder with what other clients need of one: a tokenizer with four words."""
     model = folder / "model"
     model.mkdir()
     vocabulary = {word: number for number, word in enumerate(WORDS)}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from cli import Cli
 
+from hpcsweep.plan.grid import Selection
 from hpcsweep.sweep.inputs import shipped_dir, shipped_experiments
 from hpcsweep.sweep.prepare import Request, prepare, render_sweep
 
@@ -57,3 +58,24 @@ def test_its_baseline_runs_on_the_simulated_engine(name: str, folder: Path) -> N
     assert (run["outcome"], run["simulated"]) == ("completed", True)
     assert run["samples_done"] == run["samples_total"] > 0
     assert "SIMULATED" in cli.run("report", "--format", "markdown").stdout
+
+
+def test_old_names_are_warnings_of_submit(folder: Path) -> None:
+    """Each is shown once; old names in the file and on the command line give the plan of the new ones."""
+    text = (shipped_dir() / "cpu_smoke.yaml").read_text()
+    old = text.replace("engine_args:", "serve:").replace("walltime_margin:", "margin:")
+    assert old != text
+    for name, content in (("new", text), ("old", old)):
+        (folder / f"{name}.yaml").write_text(content)
+    (folder / "samples").symlink_to(shipped_dir() / "samples")
+    (folder / "simulated").symlink_to(shipped_dir() / "simulated")
+    was = prepare(Request(str(folder / "old.yaml"), "slurm", Selection(fix={"seqs": "64"})))
+    now = prepare(Request(str(folder / "new.yaml"), "slurm", Selection(fix={"max_num_seqs": "64"})))
+    notes = [warning for warning in was.warnings if "deprecated" in warning]
+    assert notes == [
+        "`serve` is deprecated; use `engine_args`",
+        "`margin` is deprecated; use `walltime_margin`",
+        "`seqs` is deprecated; use `max_num_seqs`",
+    ]
+    assert list(now.warnings) == [warning for warning in was.warnings if warning not in notes]
+    assert [run.label for run in was.runs] == [run.label for run in now.runs]

@@ -135,7 +135,7 @@ def test_data_is_fetched_into_the_folder_under_one_plain_name(tmp_path):
 
 @pytest.mark.parametrize(
     ("home", "told"),
-    [("/tmp/x%a", "has a % in its path"), ("/proc/x", "cannot be made"), (b"/tmp/x\xff", "has a character")],
+    [("/tmp/x%a", "has a % in its path"), ("/proc/x", "cannot create folder"), (b"/tmp/x\xff", "has a character")],
 )
 def test_a_home_that_cannot_be_used_is_said_before_anything_is_written(tmp_path, home, told):
     cli = Cli(tmp_path)

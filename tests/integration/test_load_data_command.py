@@ -82,6 +82,6 @@ def test_shapes_are_listed_and_printed_as_yaml():
 
 
 def test_a_source_that_is_no_url():
-    with pytest.raises(SpecError, match="no URL") as caught:
+    with pytest.raises(SpecError, match="not a URL") as caught:
         run("fetch", "sharegtp")
     assert "'sharegpt'" in caught.value.hint

@@ -144,7 +144,7 @@ def test_a_dependency_holds_and_then_lets_go(sweep):
     sweep.write(lengths=("1k",), directives=[f"-W depend=afterok:{first}"])
     sweep.submit()
     (run,) = sweep.runs().values()
-    assert (run["state"], run["reason"]) == ("held", f"waits for afterok:{first}@pbshost")
+    assert (run["state"], run["reason"]) == ("held", f"waiting for afterok:{first}@pbshost")
     sweep.pbs.out(f"qrls {first}")
     assert set(outcomes(sweep.wait_until_ended()).values()) == {"completed"}
 
@@ -156,7 +156,7 @@ def test_a_dependency_that_can_no_longer_come_true(sweep):
     sweep.pbs.out(f"qrls {first}")
     (run,) = sweep.wait_until_ended().values()
     assert run["outcome"] == "not_run"
-    assert "can no longer come true" in run["reason"]
+    assert "can no longer be satisfied" in run["reason"]
 
 
 def test_the_agents_own_clock_ends_the_attempt_before_the_walltime(sweep):
@@ -248,7 +248,7 @@ def test_without_history_jobs_that_live_are_seen(sweep):
     number = sweep.submit()
     runs = sweep.wait(lambda runs: runs["len-1k"]["state"] == "running")
     assert {run["state"] for run in runs.values()} == {"running", "queued"}
-    assert runs["len-2k"]["reason"] == "waits for its turn: at most 1 of the array run at once"
+    assert runs["len-2k"]["reason"] == "waiting for a slot: the array runs at most 1 at a time"
     assert "maintain job history" not in sweep.cli.run("status", SWEEP).stdout
     query = PbsScheduler().find_query(f"{SWEEP}-0", "hpcuser", str(sweep.sweep_dir / "jobs/0"))
     assert query.parse(LocalHost().run(query.argv, timeout_s=20)) == [f"{number}[].pbshost"]
@@ -317,8 +317,8 @@ def test_what_can_never_run_says_so(sweep):
 REFUSED = [
     pytest.param({"queue": "nosuch"}, "Unknown queue", "qstat -Q", id="queue"),
     pytest.param({"constraint": "nosuch=1"}, "Unknown resource: nosuch", "pbsnodes", id="resource"),
-    pytest.param({"exclude": "gpunode1"}, "which PBS cannot do", "constraint", id="exclude"),
-    pytest.param({"directives": ["-l walltime=1-00:00:00"]}, "does not take -l walltime", "48:00:00", id="walltime"),
+    pytest.param({"exclude": "gpunode1"}, "which PBS does not support", "constraint", id="exclude"),
+    pytest.param({"directives": ["-l walltime=1-00:00:00"]}, "does not accept -l walltime", "48:00:00", id="walltime"),
 ]
 
 

@@ -264,7 +264,7 @@ def test_refusals_say_what_to_change(executor, site):
         ({"tasks_per_node": 2}, "tasks_per_node"),
         ({"name": "two words"}, "directive"),
         ({"pbs_signal_delay_s": 0}, "signal_delay_s"),
-        ({"pbs_directives": ["-l walltime=1-00:00:00"]}, "does not take -l walltime"),
+        ({"pbs_directives": ["-l walltime=1-00:00:00"]}, "does not accept -l walltime"),
         ({"pbs_directives": ["nodash"]}, "must start with a dash"),
     ],
     ids=str,

@@ -32,8 +32,8 @@ def run(home):
 
 def test_report_on_the_terminal_is_the_latest_sweep(run):
     text = run("report").stdout
-    assert f"Sweep {SECOND}" in text
-    assert "4 variants in 4 runs, of which 4 completed" in text
+    assert f"{SECOND} · cluster" in text
+    assert "4 runs: 4 completed" in text
     assert "\x1b" not in text
 
 
@@ -85,7 +85,7 @@ def test_no_sweep_at_all(tmp_path):
 
 
 def test_compare_equal_sweeps(run):
-    assert "No regression seen" in run("compare", FIRST, SECOND).stdout
+    assert "No regression in exp_runner-0002" in run("compare", FIRST, SECOND).stdout
     document = json.loads(run("compare", FIRST, SECOND, "--json").stdout)
     assert (document["schema"], document["regressions"], len(document["pairs"])) == ("hpcsweep.comparison/1", [], 4)
 

@@ -114,7 +114,7 @@ def test_the_table_shows_every_run_and_marks_the_simulated_ones(run, sweep):
     (stalled,) = [line for line in text.splitlines() if "stalled" in line and "│" in line]
     assert "SIMULATED" in stalled
     assert text.count("SIMULATED") == 1
-    assert "4 runs: 3 completed, 1 stalled; 1 more" in text
+    assert "4 runs: 3 completed, 1 stalled; plus 1 variant documented as not run" in text
     assert "\x1b" not in text
 
 
@@ -200,13 +200,13 @@ def test_show_tells_why_a_run_failed(run, sweep):
     _fail(sweep, label)
     text = run("show", f"{NAME}/{label}").stdout
     assert f"{NAME}/{label} SIMULATED" in text
-    assert "never ready, on a clock 100 times faster" in text
+    assert "not ready, on a clock 100 times faster" in text
     assert "stalled in compile: no sign of life for 10m" in text
     assert "decided by: budget stall" in text and "cause: rank_stuck" in text
     assert "last [line]" in text
     assert "[bold]Start[/] compiling" in text
     assert "warning: odd: [red]very[/]" in text
-    assert "killed in the teardown: vllm (4712)" in text
+    assert "killed during teardown: vllm (4712)" in text
     assert "hint: look into diagnostics/" in text
     assert "\x1b" not in text
 
@@ -233,7 +233,7 @@ def test_show_of_a_run_that_never_began_says_why(run, home):
     made = make_sweep(home, scheduler="local")
     write_json(made.folder.path / "runs" / made.labels[0] / "not_run.json", {"reason": "walltime: no time left"})
     text = run("show", made.labels[0]).stdout
-    assert "not_run: walltime: no time left" in text
+    assert "not run: walltime: no time left" in text
 
 
 BAD_NAMES = [

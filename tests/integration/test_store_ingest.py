@@ -175,6 +175,37 @@ def test_lines_that_the_agent_wrote_twice_after_a_full_disk_count_once(store, sw
     assert "not a whole line" in trouble
 
 
+def test_exactly_the_last_event_written_again_counts_once(store, sweep):
+    """Its number equals the last one that is stored: the edge of the rule by which known events are recognised."""
+    label = sweep.labels[0]
+    lines = sweep.lines(label).started().startup().workload("8k", 6)
+    lines.sample("8k", 6, 900.0, rng=random.Random(1))
+    path = sweep.write(label, lines) / "events.jsonl"
+    ingest_sweep(store, sweep.folder.path)
+    with path.open("a") as file:
+        file.write(lines.lines[-1] + "\n")
+    ingest_sweep(store, sweep.folder.path)
+    assert _run(store, label).progress.samples_done == 7
+    columns = _load(store).runs[0].attempts[0].workloads[0].columns
+    assert columns is not None and columns.index.tolist() == list(range(7))
+
+
+def test_a_sweep_with_the_names_before_version_0_2_is_read(store, sweep):
+    sweep_file = sweep.folder.path / "sweep.json"
+    document = json.loads(sweep_file.read_text())
+    document["runs"][3] |= {"planned_only": True, "outcome": "unsupported"}
+    del document["runs"][3]["not_submitted"]
+    sweep_file.write_text(json.dumps(document))
+    for name in ("job.json", "submission.json"):
+        path = sweep.folder.job_dir(0) / name
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps({("elements" if key == "array_tasks" else key): content[key] for key in content}))
+    ingest_sweep(store, sweep.folder.path)
+    runs = {run.run: run for run in _load(store).runs}
+    assert [runs[label].not_submitted for label in sweep.labels] == [False, False, False, True]
+    assert len(sweep.folder.read_job(0).array_tasks) == sweep.folder.read_submission(0).array_tasks == 4
+
+
 INGESTER = """
 import sys, time
 from pathlib import Path

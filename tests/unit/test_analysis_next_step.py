@@ -8,6 +8,7 @@ from study_rows import attempt, run, samples, sweep, workload
 from hpcsweep.analysis.decision.next_step import further_repeats
 from hpcsweep.analysis.stats.distribution import power_of_t_test
 from hpcsweep.analysis.summary import analyse
+from hpcsweep.spec.phases import OutcomeKind
 
 # Runs per group of a two-sided, two-sample t test with 80 % power at the 5 % level, by the effect size d:
 # Cohen, Statistical Power Analysis for the Behavioral Sciences, 2nd ed., 1988, table 2.4.1.
@@ -116,3 +117,10 @@ def test_variants_without_a_result_lower_the_confidence():
     confidence = analysed(group("1", 2.0, 3), group("2", 1.5, 3), dead).recommendation.confidence
     assert (confidence.level, confidence.reasons[0].values) == ("medium", {"variants": ["a-3"]})
     assert confidence.text == "Medium confidence: 1 of 3 variants has no result."
+
+
+def test_gpu_hours_are_those_of_completed_runs_times_the_repeats():
+    crashed = run({"a": "1"}, [attempt([], outcome=OutcomeKind.CRASHED, duration_s=9000.0)], repeat=2)
+    (step,) = analysed([*group("1", 2.0, 1), crashed], group("2", 2.005, 1)).next_steps
+    assert (step.code, step.repeats) == ("measure_spread", 2)
+    assert step.gpu_hours == pytest.approx(2 * 8 * (1000 + 1000) / 3600)

@@ -67,6 +67,7 @@ def test_warm_leaves_out_every_kind_of_cold_sample():
     assert cell.summary("e2e_s", "warm").mean == 3.0
     assert [one.kind for one in cell.cold] == list(kinds[:3])
     assert cell.cold[0].slower_by == pytest.approx(3.0)
+    assert cell.cold_share == pytest.approx(3 * (9 - 3) / 36)
 
 
 COLD_CASES = [  # (workloads as lists of (prompt, seconds), marks expected)
@@ -81,6 +82,11 @@ COLD_CASES = [  # (workloads as lists of (prompt, seconds), marks expected)
 def test_cold_marks_by_place_where_nobody_marked(shapes, expected):
     rows = [workload(f"w{n}", samples(shape)) for n, shape in enumerate(shapes)]
     assert [list(columns.cold) for columns in with_cold_marks(attempt(rows))] == expected
+
+
+def test_a_cold_request_as_quick_as_the_warm_ones_lowers_no_throughput():
+    assert cell_of(workload("w", samples([(10, 1.0), (10, 2.0), (10, 2.0)]))).cold_share == 0.0
+    assert cell_of(workload("w", samples([(10, 2.0)]))).cold_share == 0.0  # no warm sample to compare with
 
 
 def test_marks_and_warm_ups_of_the_client_are_left_alone():

@@ -9,12 +9,13 @@ from click.testing import CliRunner
 
 from hpcsweep.cli.main import main
 from hpcsweep.errors import HostError
+from hpcsweep.hosts.mounts import file_system_of, is_shared
 from hpcsweep.schedulers.base import ClusterFacts, CommandResult, Partition
 from hpcsweep.schedulers.profile_check import profile_problems
 from hpcsweep.spec.cluster import Cluster, ConfigFile
 from hpcsweep.spec.load import choose_cluster, parse_model
 from hpcsweep.submit.local import machine as machine_module
-from hpcsweep.submit.local.machine import EngineCheck, HomeCheck, Machine, check_home, file_system_of, is_shared
+from hpcsweep.submit.local.machine import EngineCheck, HomeCheck, Machine, check_home
 from hpcsweep.submit.local.proposal import propose, yaml_text
 
 H200 = Partition("h200", True, True, 4, 86400.0, 64, 512 << 30, {"h200": 8})
@@ -67,6 +68,7 @@ fs1:/scratch /scratch/with\\040blank nfs4 rw 0 0
 lustre@tcp:/l /lustre lustre rw 0 0
 sshfs /home/me/far fuse.sshfs rw 0 0
 beegfs_nodev /bee fuse.beegfs rw 0 0
+fs1:/tab /mnt/a\\011b nfs4 rw 0 0
 short
 """
 
@@ -80,6 +82,7 @@ short
         ("/lustre", "lustre", True),
         ("/home/me/far/away", "fuse.sshfs", False),
         ("/bee/u", "fuse.beegfs", True),
+        ("/mnt/a\tb/u", "nfs4", True),
     ],
 )
 def test_file_systems(path, kind, shared):
@@ -187,7 +190,7 @@ def test_doctor_as_json(here):
     (here / "hpcsweep.yaml").write_text("clusters: {far: {scheduler: slurm}, own: {scheduler: local}}\n")
     document = json.loads(hpcsweep("doctor", "--json").output)
     assert document["schedulers"] == {}
-    assert document["profiles"] == {"far": ["scheduler 'slurm' is not on this machine"], "own": []}
+    assert document["profiles"] == {"far": ["scheduler 'slurm' is not installed on this machine"], "own": []}
 
 
 class Far:
@@ -209,7 +212,7 @@ FAR = [
     pytest.param({"scontrol": (255, "", "timed out")}, ["login: no SSH connection: timed out"], id="no connection"),
     pytest.param(
         {"sinfo": SINFO, "/far/python": (1, "", "Traceback\nModuleNotFoundError: No module named 'hpcsweep'\n")},
-        ["/far/python over there cannot import hpcsweep: ModuleNotFoundError: No module named 'hpcsweep'"],
+        ["/far/python on the remote host cannot import hpcsweep: ModuleNotFoundError: No module named 'hpcsweep'"],
         id="not installed there",
     ),
 ]
@@ -253,7 +256,7 @@ def test_init_print_writes_nothing(here):
 def test_init_where_it_cannot_write(here):
     (here / "file").write_text("")
     done = hpcsweep("init", "file/hpcsweep.yaml")
-    assert done.exit_code == 1 and "cannot be written" in done.output
+    assert done.exit_code == 1 and "cannot write" in done.output
 
 
 def test_init_from_a_scheduler(here, monkeypatch):

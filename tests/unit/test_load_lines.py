@@ -39,5 +39,5 @@ def test_the_words_of_samples_are_those_of_the_enums():
 
 def test_a_line_with_the_fields_of_the_agent_is_an_event():
     common = {"run_id": "s/r", "attempt": 1, "seq": 0, "at": 0.0, "t_s": 0.0}
-    event = EVENT.validate_python({**warning_line("careful", "why"), **common})
-    assert isinstance(event, Warned) and (event.message, event.detail) == ("careful", "why")
+    event = EVENT.validate_python({**warning_line("some_code", "careful", "why"), **common})
+    assert isinstance(event, Warned) and (event.code, event.message, event.detail) == ("some_code", "careful", "why")

@@ -1,4 +1,4 @@
-"""Where a run stands, from three witnesses: a table of cases."""
+"""The state of a run, from its folder, the accounting and the queue: a table of cases."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from hpcsweep.schedulers.base import JobState, JobStatus, QueueSnapshot
 from hpcsweep.schedulers.listings import every_array_task, merge_snapshots
 from hpcsweep.spec.phases import OutcomeKind, RunState
 from hpcsweep.track.decide import decide
-from hpcsweep.track.evidence import RunEvidence
+from hpcsweep.track.evidence import RunEvidence, VerdictCode
 
 
 def job(state, **more):
@@ -18,288 +18,341 @@ def folder(**more):
 
 
 TIMEOUT = OutcomeKind.WALLTIME
-CASES = [  # (run folder, scheduler's word, cancelled by us, handed over) -> (state, outcome, part of the reason)
-    pytest.param(folder(), None, False, False, "planned", None, "not handed over", id="never handed over"),
-    pytest.param(folder(), None, False, None, "unknown", None, "answer to its submission was lost", id="lost answer"),
-    pytest.param(folder(), job("pending", reason="Priority"), False, True, "queued", None, "Priority", id="queued"),
-    pytest.param(folder(), job("never", reason="over MaxTime"), False, True, "held", None, "MaxTime", id="never runs"),
-    pytest.param(folder(), None, False, True, "unknown", None, "does not know", id="gone from every tool is unknown"),
-    pytest.param(folder(), job("unknown", reason="no answer"), False, True, "unknown", None, "no answer", id="mute"),
-    pytest.param(folder(), None, True, True, "finished", "cancelled", "before it started", id="own cancel, pending"),
-    pytest.param(
-        folder(), job("gone"), False, True, "finished", "not_run", "had not begun", id="vanished while waiting"
-    ),
-    pytest.param(folder(), job("gone"), True, True, "finished", "cancelled", "before it", id="vanished by our cancel"),
-    pytest.param(folder(attempt=1), job("gone"), False, True, "finished", "lost", "left no end", id="began, then gone"),
-    pytest.param(
-        folder(attempt=1, owner_alive=True), job("gone"), False, True, "running", None, "", id="gone, agent lives"
-    ),
-    pytest.param(
-        folder(attempt=1, outcome=OutcomeKind.LOST, reason="the agent was killed"),
-        job("failed", outcome=TIMEOUT, reason="killed at its walltime"),
-        False,
-        True,
-        "finished",
-        "walltime",
-        "killed at its walltime",
-        id="the scheduler knows why the agent was lost",
-    ),
-    pytest.param(
-        folder(attempt=1, outcome=OutcomeKind.LOST, reason="the agent was killed"),
-        job("failed", outcome=OutcomeKind.FAILED, reason="exit code 137"),
-        False,
-        True,
-        "finished",
-        "lost",
-        "the agent was killed",
-        id="the scheduler knows no better",
-    ),
-    pytest.param(
-        folder(attempt=1, outcome=OutcomeKind.CANCELLED),
-        job("failed", outcome=OutcomeKind.PREEMPTED, reason="was preempted"),
-        False,
-        True,
-        "finished",
-        "preempted",
-        "was preempted",
-        id="the scheduler explains the signal",
-    ),
-    pytest.param(
-        folder(attempt=1, outcome=OutcomeKind.CANCELLED, reason="asked to"),
-        job("failed", outcome=OutcomeKind.PREEMPTED),
-        True,
-        True,
-        "finished",
-        "cancelled",
-        "asked to",
-        id="we cancelled it, whatever else happened",
-    ),
-    pytest.param(
-        folder(not_run="preempted"),
-        job("pending", reason="BeginTime"),
-        False,
-        True,
+
+
+def case(name, *, run, state, code, status=None, cancelled_by_us=False, submitted=True, outcome=None, reason=""):
+    """Return one row of the table: the evidence, and the verdict that it must give."""
+    given = {"run": run, "job": status, "cancelled_by_us": cancelled_by_us, "submitted": submitted}
+    return pytest.param(given, state, outcome, code, reason, id=name)
+
+
+CASES = [
+    case("never handed over", run=folder(), submitted=False, state=RunState.PLANNED, code=VerdictCode.PLANNED),
+    case("lost answer", run=folder(), submitted=None, state=RunState.UNKNOWN, code=VerdictCode.SUBMISSION_UNCONFIRMED),
+    case(
         "queued",
-        None,
-        "BeginTime",
-        id="not run in the first life of a requeued job",
+        run=folder(),
+        status=job("pending", reason="Priority"),
+        state=RunState.QUEUED,
+        code=VerdictCode.PENDING,
+        reason="Priority",
     ),
-    pytest.param(folder(not_run="walltime"), job("failed"), False, True, "finished", "not_run", "", id="not run"),
-    pytest.param(
-        folder(attempt=1, outcome=OutcomeKind.PREEMPTED),
-        job("ending"),
-        False,
-        True,
-        "running",
-        None,
-        "",
-        id="preempted, and it may be started again",
+    case(
+        "never runs",
+        run=folder(),
+        status=job("never", reason="over MaxTime"),
+        state=RunState.HELD,
+        code=VerdictCode.UNSCHEDULABLE,
+        reason="MaxTime",
     ),
-    pytest.param(folder(attempt=1), job("running"), False, True, "running", None, "", id="running"),
-    pytest.param(folder(attempt=1, owner_alive=True), None, False, True, "running", None, "", id="only its own sign"),
-    pytest.param(folder(attempt=1), None, False, True, "unknown", None, "", id="began, then silence"),
-    pytest.param(
-        folder(attempt=1, outcome=OutcomeKind.COMPLETED),
-        job("running"),
-        False,
-        True,
-        "finished",
-        "completed",
-        "",
-        id="ours",
+    case("gone from every tool is unknown", run=folder(), state=RunState.UNKNOWN, code=VerdictCode.JOB_NOT_FOUND),
+    case(
+        "mute",
+        run=folder(),
+        status=job("unknown", reason="no answer"),
+        state=RunState.UNKNOWN,
+        code=VerdictCode.JOB_NOT_FOUND,
+        reason="no answer",
     ),
-    pytest.param(
-        folder(attempt=1, outcome=OutcomeKind.STALLED, reason="silent in compile"),
-        job("failed", outcome=TIMEOUT),
-        False,
-        True,
-        "finished",
-        "stalled",
-        "silent",
-        id="our own word is above the accounting",
+    case(
+        "own cancel, pending",
+        run=folder(),
+        cancelled_by_us=True,
+        state=RunState.FINISHED,
+        outcome=OutcomeKind.CANCELLED,
+        code=VerdictCode.CANCELLED,
     ),
-    pytest.param(
-        folder(attempt=1),
-        job("failed", outcome=TIMEOUT, native="TIMEOUT", node="hopper-1"),
-        False,
-        True,
-        "finished",
-        "walltime",
-        "TIMEOUT on hopper-1",
-        id="time limit, agent mute",
+    case(
+        "vanished while waiting",
+        run=folder(),
+        status=job("gone"),
+        state=RunState.FINISHED,
+        outcome=OutcomeKind.NOT_RUN,
+        code=VerdictCode.JOB_DISAPPEARED,
     ),
-    pytest.param(
-        folder(attempt=1),
-        job("completed", exit_code=0),
-        False,
-        True,
-        "finished",
-        "lost",
-        "left no end",
-        id="never completed",
+    case(
+        "vanished by our cancel",
+        run=folder(),
+        status=job("gone"),
+        cancelled_by_us=True,
+        state=RunState.FINISHED,
+        outcome=OutcomeKind.CANCELLED,
+        code=VerdictCode.CANCELLED,
     ),
-    pytest.param(
-        folder(),
-        job("completed", exit_code=0),
-        False,
-        True,
-        "finished",
-        "not_run",
-        "without having begun",
-        id="not begun",
+    case(
+        "began, then gone",
+        run=folder(attempt=1),
+        status=job("gone"),
+        state=RunState.FINISHED,
+        outcome=OutcomeKind.LOST,
+        code=VerdictCode.NO_END_RECORD,
     ),
-    pytest.param(
-        folder(attempt=1), job("pending"), False, True, "queued", None, "requeued after attempt 1", id="requeue"
+    case(
+        "gone, agent lives",
+        run=folder(attempt=1, owner_alive=True),
+        status=job("gone"),
+        state=RunState.RUNNING,
+        code=VerdictCode.RUNNING,
     ),
-    pytest.param(
-        folder(attempt=1, outcome=OutcomeKind.PREEMPTED),
-        job("pending"),
-        False,
-        True,
-        "queued",
-        None,
-        "",
-        id="preempted and waiting again",
+    case(
+        "the scheduler knows why the agent was lost",
+        run=folder(attempt=1, outcome=OutcomeKind.LOST, reason="the agent was killed"),
+        status=job("failed", outcome=TIMEOUT, reason="killed at its walltime"),
+        state=RunState.FINISHED,
+        outcome=OutcomeKind.WALLTIME,
+        code=VerdictCode.SCHEDULER_EXPLAINS,
+        reason="killed at its walltime",
+    ),
+    case(
+        "the scheduler knows no better",
+        run=folder(attempt=1, outcome=OutcomeKind.LOST, reason="the agent was killed"),
+        status=job("failed", outcome=OutcomeKind.FAILED, reason="exit code 137"),
+        state=RunState.FINISHED,
+        outcome=OutcomeKind.LOST,
+        code=VerdictCode.END_RECORD,
+        reason="the agent was killed",
+    ),
+    case(
+        "the scheduler explains the signal",
+        run=folder(attempt=1, outcome=OutcomeKind.CANCELLED),
+        status=job("failed", outcome=OutcomeKind.PREEMPTED, reason="was preempted"),
+        state=RunState.FINISHED,
+        outcome=OutcomeKind.PREEMPTED,
+        code=VerdictCode.SCHEDULER_EXPLAINS,
+        reason="was preempted",
+    ),
+    case(
+        "we cancelled it, whatever else happened",
+        run=folder(attempt=1, outcome=OutcomeKind.CANCELLED, reason="asked to"),
+        status=job("failed", outcome=OutcomeKind.PREEMPTED),
+        cancelled_by_us=True,
+        state=RunState.FINISHED,
+        outcome=OutcomeKind.CANCELLED,
+        code=VerdictCode.END_RECORD,
+        reason="asked to",
+    ),
+    case(
+        "not run in the first life of a requeued job",
+        run=folder(not_run="preempted"),
+        status=job("pending", reason="BeginTime"),
+        state=RunState.QUEUED,
+        code=VerdictCode.PENDING,
+        reason="BeginTime",
+    ),
+    case(
+        "not run",
+        run=folder(not_run="walltime"),
+        status=job("failed"),
+        state=RunState.FINISHED,
+        outcome=OutcomeKind.NOT_RUN,
+        code=VerdictCode.NOT_RUN_RECORD,
+    ),
+    case(
+        "preempted, and it may be started again",
+        run=folder(attempt=1, outcome=OutcomeKind.PREEMPTED),
+        status=job("ending"),
+        state=RunState.RUNNING,
+        code=VerdictCode.RUNNING,
+    ),
+    case("running", run=folder(attempt=1), status=job("running"), state=RunState.RUNNING, code=VerdictCode.RUNNING),
+    case(
+        "only its own sign", run=folder(attempt=1, owner_alive=True), state=RunState.RUNNING, code=VerdictCode.RUNNING
+    ),
+    case("began, then silence", run=folder(attempt=1), state=RunState.UNKNOWN, code=VerdictCode.JOB_NOT_FOUND),
+    case(
+        "ours",
+        run=folder(attempt=1, outcome=OutcomeKind.COMPLETED),
+        status=job("running"),
+        state=RunState.FINISHED,
+        outcome=OutcomeKind.COMPLETED,
+        code=VerdictCode.END_RECORD,
+    ),
+    case(
+        "our own word is above the accounting",
+        run=folder(attempt=1, outcome=OutcomeKind.STALLED, reason="silent in compile"),
+        status=job("failed", outcome=TIMEOUT),
+        state=RunState.FINISHED,
+        outcome=OutcomeKind.STALLED,
+        code=VerdictCode.END_RECORD,
+        reason="silent",
+    ),
+    case(
+        "time limit, agent mute",
+        run=folder(attempt=1),
+        status=job("failed", outcome=TIMEOUT, native="TIMEOUT", node="hopper-1"),
+        state=RunState.FINISHED,
+        outcome=OutcomeKind.WALLTIME,
+        code=VerdictCode.SCHEDULER_EXPLAINS,
+    ),
+    case(
+        "never completed",
+        run=folder(attempt=1),
+        status=job("completed", exit_code=0),
+        state=RunState.FINISHED,
+        outcome=OutcomeKind.LOST,
+        code=VerdictCode.NO_END_RECORD,
+    ),
+    case(
+        "not begun",
+        run=folder(),
+        status=job("completed", exit_code=0),
+        state=RunState.FINISHED,
+        outcome=OutcomeKind.NOT_RUN,
+        code=VerdictCode.NEVER_BEGAN,
+    ),
+    case("requeue", run=folder(attempt=1), status=job("pending"), state=RunState.QUEUED, code=VerdictCode.REQUEUED),
+    case(
+        "preempted and waiting again",
+        run=folder(attempt=1, outcome=OutcomeKind.PREEMPTED),
+        status=job("pending"),
+        state=RunState.QUEUED,
+        code=VerdictCode.REQUEUED,
     ),
     *(
-        pytest.param(
-            folder(attempt=1, outcome=OutcomeKind(word)),
-            None,
-            False,
-            True,
-            "unknown",
-            None,
-            f"ended as {word}",
-            id=f"{word}: not final before the scheduler was asked",
+        case(
+            f"{word}: not final before the scheduler was asked",
+            run=folder(attempt=1, outcome=OutcomeKind(word)),
+            state=RunState.UNKNOWN,
+            code=VerdictCode.AWAITING_SCHEDULER,
         )
         for word in ("preempted", "lost", "cancelled")
     ),
-    pytest.param(
-        folder(not_run="preempted"),
-        None,
-        False,
-        True,
-        "unknown",
-        None,
-        "not run (preempted)",
-        id="not run: not final before the scheduler was asked",
+    case(
+        "not run: not final before the scheduler was asked",
+        run=folder(not_run="preempted"),
+        state=RunState.UNKNOWN,
+        code=VerdictCode.AWAITING_SCHEDULER,
     ),
-    pytest.param(
-        folder(attempt=1, outcome=OutcomeKind.CANCELLED),
-        None,
-        True,
-        True,
-        "finished",
-        "cancelled",
-        "",
-        id="cancelled by us",
+    case(
+        "cancelled by us",
+        run=folder(attempt=1, outcome=OutcomeKind.CANCELLED),
+        cancelled_by_us=True,
+        state=RunState.FINISHED,
+        outcome=OutcomeKind.CANCELLED,
+        code=VerdictCode.END_RECORD,
     ),
-    pytest.param(
-        folder(attempt=1, outcome=OutcomeKind.LOST, reason="killed"),
-        job("unknown", native="absent"),
-        False,
-        True,
-        "finished",
-        "lost",
-        "killed",
-        id="lost, and a scheduler without history does not know the job",
+    case(
+        "lost, and a scheduler without history does not know the job",
+        run=folder(attempt=1, outcome=OutcomeKind.LOST, reason="killed"),
+        status=job("unknown", native="absent"),
+        state=RunState.FINISHED,
+        outcome=OutcomeKind.LOST,
+        code=VerdictCode.END_RECORD,
+        reason="killed",
     ),
-    pytest.param(
-        folder(attempt=1),
-        job("unknown", native="absent", reason="not listed"),
-        False,
-        True,
-        "unknown",
-        None,
-        "not listed",
-        id="absent, and no end record yet",
+    case(
+        "absent, and no end record yet",
+        run=folder(attempt=1),
+        status=job("unknown", native="absent", reason="not listed"),
+        state=RunState.UNKNOWN,
+        code=VerdictCode.JOB_NOT_FOUND,
+        reason="not listed",
     ),
-    pytest.param(
-        folder(attempt=1, outcome=OutcomeKind.CANCELLED),
-        job("failed", outcome=OutcomeKind.OUT_OF_MEMORY),
-        False,
-        True,
-        "finished",
-        "out_of_memory",
-        "",
-        id="the scheduler killed it for its memory",
+    case(
+        "the scheduler killed it for its memory",
+        run=folder(attempt=1, outcome=OutcomeKind.CANCELLED),
+        status=job("failed", outcome=OutcomeKind.OUT_OF_MEMORY),
+        state=RunState.FINISHED,
+        outcome=OutcomeKind.OUT_OF_MEMORY,
+        code=VerdictCode.SCHEDULER_EXPLAINS,
     ),
-    pytest.param(
-        folder(),
-        job("gone", outcome=OutcomeKind.CANCELLED, reason="its array was deleted"),
-        False,
-        True,
-        "finished",
-        "cancelled",
-        "its array was deleted",
-        id="a waiting subjob of a deleted array",
+    case(
+        "a waiting subjob of a deleted array",
+        run=folder(),
+        status=job("gone", outcome=OutcomeKind.CANCELLED, reason="its array was deleted"),
+        state=RunState.FINISHED,
+        outcome=OutcomeKind.CANCELLED,
+        code=VerdictCode.SCHEDULER_EXPLAINS,
+        reason="its array was deleted",
     ),
-    pytest.param(
-        folder(attempt=1, outcome=OutcomeKind.LOST, reason="killed"),
-        job("gone", outcome=OutcomeKind.CANCELLED),
-        False,
-        True,
-        "finished",
-        "lost",
-        "killed",
-        id="what is said of the whole array explains no attempt",
+    case(
+        "what is said of the whole array explains no attempt",
+        run=folder(attempt=1, outcome=OutcomeKind.LOST, reason="killed"),
+        status=job("gone", outcome=OutcomeKind.CANCELLED),
+        state=RunState.FINISHED,
+        outcome=OutcomeKind.LOST,
+        code=VerdictCode.END_RECORD,
+        reason="killed",
     ),
-    pytest.param(
-        folder(attempt=1),
-        job("gone", outcome=OutcomeKind.CANCELLED, reason="its array was deleted"),
-        False,
-        True,
-        "finished",
-        "lost",
-        "its array was deleted",
-        id="began, and its record went with its array",
+    case(
+        "began, and its record went with its array",
+        run=folder(attempt=1),
+        status=job("gone", outcome=OutcomeKind.CANCELLED, reason="its array was deleted"),
+        state=RunState.FINISHED,
+        outcome=OutcomeKind.LOST,
+        code=VerdictCode.NO_END_RECORD,
+        reason="its array was deleted",
     ),
-    pytest.param(
-        folder(attempt=2, outcome=OutcomeKind.FAILED, known_attempts=2),
-        job("pending"),
-        False,
-        True,
-        "queued",
-        None,
-        "",
-        id="a retry waits: the old attempt does not count",
+    case(
+        "a retry waits: the old attempt does not count",
+        run=folder(attempt=2, outcome=OutcomeKind.FAILED, known_attempts=2),
+        status=job("pending"),
+        state=RunState.QUEUED,
+        code=VerdictCode.PENDING,
     ),
-    pytest.param(
-        folder(not_run="walltime was near"),
-        job("failed"),
-        False,
-        True,
-        "finished",
-        "not_run",
-        "walltime",
-        id="not reached",
+    case(
+        "not reached",
+        run=folder(not_run="walltime was near"),
+        status=job("failed"),
+        state=RunState.FINISHED,
+        outcome=OutcomeKind.NOT_RUN,
+        code=VerdictCode.NOT_RUN_RECORD,
+        reason="walltime",
     ),
-    pytest.param(folder(), job("running"), False, True, "queued", None, "has not begun", id="packed, its turn comes"),
-    pytest.param(folder(), job("failed"), True, True, "finished", "cancelled", "cancelled", id="own cancel, listed"),
+    case(
+        "packed, its turn comes",
+        run=folder(),
+        status=job("running"),
+        state=RunState.QUEUED,
+        code=VerdictCode.WAITING_IN_JOB,
+    ),
+    case(
+        "own cancel, listed",
+        run=folder(),
+        status=job("failed"),
+        cancelled_by_us=True,
+        state=RunState.FINISHED,
+        outcome=OutcomeKind.CANCELLED,
+        code=VerdictCode.CANCELLED,
+    ),
 ]
 
 
-@pytest.mark.parametrize(("run", "status", "ours", "handed", "state", "outcome", "reason"), CASES)
-def test_where_a_run_stands(run, status, ours, handed, state, outcome, reason):
-    verdict = decide(run, status, cancelled_by_us=ours, submitted=handed)
-    assert verdict.state is RunState(state)
-    assert verdict.outcome == (OutcomeKind(outcome) if outcome else None)
+@pytest.mark.parametrize(("given", "state", "outcome", "code", "reason"), CASES)
+def test_the_state_of_a_run(given, state, outcome, code, reason):
+    verdict = decide(**given)
+    assert (verdict.state, verdict.outcome, verdict.code) == (state, outcome, code)
     assert reason in verdict.reason
+
+
+def test_every_rule_has_a_case():
+    """`not_submitted` and `files_missing` are decided in `verdict.py`; the others in `decide`."""
+    covered = {parameters.values[3] for parameters in CASES}
+    rest = {VerdictCode.NOT_SUBMITTED, VerdictCode.FILES_MISSING, *OTHER_TESTS}
+    assert covered | rest == set(VerdictCode)
+
+
+OTHER_TESTS = {
+    VerdictCode.SCRIPT_NOT_STARTED,
+    VerdictCode.SCRIPT_NEVER_STARTED,
+    VerdictCode.OUT_OF_MEMORY,
+    VerdictCode.HELD,
+}
 
 
 def test_a_script_that_never_started_is_not_told_to_ask_for_more_time():
     hint = "does a login file wait? login_shell: false"
     running = decide(folder(silent=True), job("running", hint=hint), cancelled_by_us=False, submitted=True)
-    assert running.state is RunState.QUEUED and "script has not started" in running.reason and running.hint == hint
+    assert running.code is VerdictCode.SCRIPT_NOT_STARTED and running.hint == hint
     fresh = decide(folder(silent=True), job("running"), cancelled_by_us=False, submitted=True)
-    assert "has not begun" in fresh.reason and not fresh.hint  # it has run for less than five minutes
+    assert fresh.code is VerdictCode.WAITING_IN_JOB and not fresh.hint  # it has run for less than five minutes
     printed = decide(folder(), job("running", hint=hint), cancelled_by_us=False, submitted=True)
     assert not printed.hint  # a run that waits behind others in its allocation
 
     over = job("failed", outcome=TIMEOUT, reason="reached its time limit", hint="retry --walltime")
     ended = decide(folder(silent=True), over, cancelled_by_us=False, submitted=True)
     assert (ended.state, ended.outcome) == (RunState.FINISHED, OutcomeKind.NOT_RUN)
-    assert "script never started" in ended.reason and "login_shell: false" in ended.hint
+    assert ended.code is VerdictCode.SCRIPT_NEVER_STARTED and "login_shell: false" in ended.hint
     packed = decide(folder(), over, cancelled_by_us=False, submitted=True)
     assert (packed.outcome, packed.hint) == (OutcomeKind.WALLTIME, "retry --walltime")
 

@@ -362,9 +362,7 @@ def test_elements_that_an_older_client_leaves_out_wait():
     listing = qstat_snapshot(CommandResult(PBS.queries(["7[].h"], "u")[0].argv, 0, text, ""))
     waiting = {index: status for (_, index), status in listing.statuses.items() if status.state is JobState.PENDING}
     assert sorted(waiting) == [2, 4, 6, 8]
-    assert {status.reason for status in waiting.values()} == {
-        "waiting for a slot: at most 2 tasks of the array run at once"
-    }
+    assert {status.reason for status in waiting.values()} == {"waiting for a slot: the array runs at most 2 at a time"}
     assert {status.name for status in waiting.values()} == {"n"}
 
 

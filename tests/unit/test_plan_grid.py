@@ -9,6 +9,7 @@ from hpcsweep.plan.runs import build_server, plan_runs, run_label
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.left_out import LeftOut, LeftOutKind
+from hpcsweep.spec.renamed import DeprecationNote
 from hpcsweep.spec.workload import DatasetFacts
 from hpcsweep.sweep.layout import current_jobs
 
@@ -71,6 +72,19 @@ def test_selection(selection, expected):
     assert (found if isinstance(expected, list) else len(found)) == expected
 
 
+def test_old_names_of_axes_are_read_and_noted():
+    old = Selection(grid=("seqs", "ep"), levels={"seqs": ("64", "128")}, fix={"batched_tokens": "8k"})
+    new = Selection(
+        grid=("max_num_seqs", "ep"), levels={"max_num_seqs": ("64", "128")}, fix={"max_num_batched_tokens": "8k"}
+    )
+    assert expand(study(), old) == expand(study(), new)
+    assert new.deprecation_notes == ()
+    assert old.deprecation_notes == (
+        DeprecationNote("seqs", "max_num_seqs"),
+        DeprecationNote("batched_tokens", "max_num_batched_tokens"),
+    )
+
+
 def test_one_at_a_time_differs_from_the_baseline_in_one_axis():
     grid = expand(study(), Selection(one_at_a_time=True))
     for point in grid.points[1:]:
@@ -86,7 +100,7 @@ BAD = [
     pytest.param({"grid": ("eagr",)}, "--grid: unknown axis 'eagr'", "'eager'", id="axis"),
     pytest.param({"grid": ("tp",)}, "has no levels for axis 'tp'", "--levels tp=", id="no levels"),
     pytest.param({"levels": {"len": ("8q",)}}, "axis len .*'8q'", "", id="level"),
-    pytest.param({"levels": {"eager": ("maybe",)}}, "axis eager .*'maybe' is no switch", "", id="switch"),
+    pytest.param({"levels": {"eager": ("maybe",)}}, "axis eager .*got 'maybe'", "", id="switch"),
     pytest.param({"fix": {"ep": "on"}, "grid": ("ep",)}, "--set ep=on", "", id="fixed and varied"),
     pytest.param({"levels": {"tp": ("0",)}}, "axis tp", "", id="count"),
 ]

@@ -13,7 +13,7 @@ from sweep_folders import make_sweep
 from hpcsweep.cli.main import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_every_package_is_in_setup_cfg():
@@ -83,6 +83,11 @@ def test_the_page_of_the_command_line_is_up_to_date():
         [sys.executable, ROOT / "scripts" / "make-cli-docs", "--check"], capture_output=True, text=True
     )
     assert done.returncode == 0, "run scripts/make-cli-docs" + done.stderr
+
+
+def test_every_page_is_in_the_navigation_of_the_site():
+    listed = set(re.findall(r"([\w/-]+\.md)", (ROOT / "mkdocs.yml").read_text()))
+    assert listed == {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -226,7 +226,7 @@ def test_five_questions_are_answered_by_the_first_screen():
 def test_failed_variants_share_a_row_and_name_what_they_have_in_common():
     text = written("terminal", grid(4, 3, failed_from=2))
     assert "(every variant with b=2): stalled in compile" in text
-    assert "next: wait longer" in text
+    assert "Next: Wait longer." in text
     assert sum("stalled in compile" in line for line in text.splitlines()) == 5  # four rows, one group
 
 

@@ -105,7 +105,7 @@ def test_files_are_written_beside_the_server(fake_vllm):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_simulated_choice_says_so(kind):
     text = export_text(service(marked=True), kind)
-    assert ("simulated: true" if kind == "yaml" else "# SIMULATED: this choice rests on the simulated engine") in text
+    assert ("simulated: true" if kind == "yaml" else "# SIMULATED: the figures of this variant come from the simulated engine") in text
     assert "SIMULATED" not in export_text(service(), kind)
 
 

@@ -66,6 +66,7 @@ REFUSED = [
     ("env: {MY_PASS: 1234}", "env.MY_PASS", "MY_PASS"),
     ("env: {https_proxy: 'http://u:pw@p:1'}", "env.https_proxy", "env_from: [https_proxy]"),
     ("engine_args: {hf-token: abc}", "engine_args.hf-token", "secrets_file"),
+    ("serve: {hf-token: abc}", "serve.hf-token", "secrets_file"),  # the old name
     ("engine_args: {admin-api-key: abc}", "engine_args.admin-api-key", "secrets_file"),
     (f"notes: ['see {HF}']", "notes.0", "secrets_file"),
     ("title: 'ghp_0123456789abcdefghijklmn'", "title", "secrets_file"),
@@ -74,8 +75,9 @@ REFUSED = [
 
 @pytest.mark.parametrize(("line", "path", "hint"), REFUSED, ids=[line for line, _, _ in REFUSED])
 def test_a_secret_in_an_experiment_is_refused_with_its_line_and_without_its_value(line, path, hint):
-    with pytest.raises(SpecError, match="looks like a secret") as caught:
+    with pytest.raises(SpecError) as caught:
         parse_experiment(EXPERIMENT + line, "x.yaml", "x")
+    assert caught.value.code == "secret_in_file"
     assert f"x.yaml, line 4: {path}:" in caught.value.message
     assert hint in caught.value.hint
     for value in ("abc", "1234", "u:pw", HF, "ghp_"):
@@ -85,11 +87,13 @@ def test_a_secret_in_an_experiment_is_refused_with_its_line_and_without_its_valu
 @pytest.mark.parametrize(
     "axis",
     ["{env: HF_TOKEN, levels: [abc]}", "{flag: --hf-token, levels: [abc]}",
-     "{levels: {one: {env: {HF_TOKEN: abc}}}}", "{levels: {one: {flags: {--api-key: abc}}}}"],
+     "{levels: {one: {env: {HF_TOKEN: abc}}}}", "{levels: {one: {flags: {--api-key: abc}}}}",
+     "{levels: {one: {engine_args: {--api-key: abc}}}}"],
 )  # fmt: skip
 def test_a_secret_in_an_axis_is_refused(axis):
-    with pytest.raises(SpecError, match="looks like a secret"):
+    with pytest.raises(SpecError) as caught:
         parse_experiment(EXPERIMENT.replace("axes: {", f"axes: {{own: {axis}, "), "x.yaml", "x")
+    assert caught.value.code == "secret_in_file"
 
 
 @pytest.mark.parametrize(
@@ -98,8 +102,9 @@ def test_a_secret_in_an_axis_is_refused(axis):
      "directives: ['--export=HF_TOKEN=abc']", f"python: /{HF}/bin/python"],
 )  # fmt: skip
 def test_a_secret_in_a_profile_is_refused(line):
-    with pytest.raises(SpecError, match=r"line 1: clusters\.c\..*looks like a secret"):
+    with pytest.raises(SpecError, match=r"line 1: clusters\.c\.") as caught:
         parse_model(ConfigFile, f"clusters: {{c: {{{line}}}}}", "hpcsweep.yaml")
+    assert caught.value.code == "secret_in_file"
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from hpcsweep.simulator.answers import AnswerEncoder, token_text
+from hpcsweep.simulator.api import Api, ServedModel
 from hpcsweep.simulator.engine import BatchingEngine
+from hpcsweep.simulator.faults import EarlyEnd
 from hpcsweep.simulator.generation import Generation
+from hpcsweep.simulator.http import HttpRequest
+from hpcsweep.simulator.log import ServerLog
 from hpcsweep.simulator.metrics import Histogram, Metrics
 from hpcsweep.simulator.pace import Pace
 from hpcsweep.simulator.prefix_cache import PrefixCache
@@ -182,3 +186,46 @@ def test_a_token_event_is_the_same_as_one_made_from_scratch(chat, model):
     assert event["model"] == model
     text = event["choices"][0]["delta"]["content"] if chat else event["choices"][0]["text"]
     assert text == token_text(7)
+
+
+class RecordedConnection:
+    """Collects what an answer sends."""
+
+    def __init__(self):
+        self.sent, self.ended, self.on_lost = b"", False, None
+
+    def start_stream(self):
+        pass
+
+    def send(self, event):
+        self.sent += event
+
+    def end_stream(self):
+        self.ended = True
+
+    def respond(self, status, body, content_type=""):
+        self.sent += json.dumps(body).encode()
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_an_answer_that_is_cut_short_has_usage_and_end_only_if_it_looks_complete(done):
+    """Without `done` neither the usage, which the client requested, nor `[DONE]` may be sent."""
+
+    async def play():
+        pace, metrics = StepPace(), Metrics("m", 512)
+        engine = BatchingEngine(Behaviour(), pace, metrics)
+        faults = [EarlyEnd(after_tokens=2, done=done)]
+        api = Api(ServedModel("m", 512, None), Speed(), faults, engine, metrics, pace, ServerLog())
+        body = {"model": "m", "prompt": "a b", "max_tokens": 5, "stream": True}
+        body["stream_options"] = {"include_usage": True}
+        connection = RecordedConnection()
+        api.handle(HttpRequest("POST", "/v1/completions", {}, json.dumps(body).encode(), 0.0), connection)
+        task = asyncio.create_task(engine.run())
+        while not connection.ended:
+            await asyncio.sleep(0)
+        task.cancel()
+        return connection.sent
+
+    sent = asyncio.run(play())
+    assert sent.count(b'"finish_reason": "stop"') == 1
+    assert (b'"usage"' in sent, b"[DONE]" in sent) == (done, done)

@@ -26,18 +26,20 @@ REFUSED = [
     pytest.param("speeds: {}", "unknown key 'speeds'", "did you mean 'speed'", id="unknown section"),
     pytest.param("speed: {decode_tsp: 3}", "speed: unknown key 'decode_tsp'", "'decode_tps'", id="unknown key"),
     pytest.param("startup: {load: 3}", "startup: unknown key 'load'", "load_weights", id="unknown phase"),
-    pytest.param("startup: {compile: -1}", "startup.compile: -1 is not a number of at least 0", "", id="negative"),
-    pytest.param("startup: {compile: .inf}", "startup.compile: inf is not", "", id="infinite"),
-    pytest.param("startup: {compile: soon}", "'soon' is not a number", "", id="a word for a number"),
-    pytest.param("startup: {compile: true}", "True is not a number", "", id="a switch for a number"),
-    pytest.param("startup: 3", "startup: a mapping, not 3", "", id="a number for a section"),
-    pytest.param("memory: {kv_cache_tokens: 1.5}", "1.5 is not a whole number", "", id="half a token"),
-    pytest.param("memory: {block_tokens: 0}", "memory.block_tokens: at least 1", "", id="blocks of nothing"),
-    pytest.param("speed: {decode_tps: 0}", "speed.decode_tps: must be above 0", "", id="no speed"),
-    pytest.param("speed: {prefix_caching: 3}", "3 is not yes or no", "", id="a number for a switch"),
-    pytest.param("jitter: 1", "jitter: 1 is not below 1", "", id="jitter of everything"),
-    pytest.param("faults: {kind: stall}", "faults: a list of mappings", "", id="faults as one mapping"),
-    pytest.param("faults: [stall]", r"faults\[0\]: a fault is a mapping with `kind`", "hang", id="fault without kind"),
+    pytest.param(
+        "startup: {compile: -1}", "startup.compile: expected a number of at least 0, got -1", "", id="negative"
+    ),
+    pytest.param("startup: {compile: .inf}", "startup.compile: .*got inf", "", id="infinite"),
+    pytest.param("startup: {compile: soon}", "got 'soon'", "", id="a word for a number"),
+    pytest.param("startup: {compile: true}", "got True", "", id="a switch for a number"),
+    pytest.param("startup: 3", "startup: .*got 3", "", id="a number for a section"),
+    pytest.param("memory: {kv_cache_tokens: 1.5}", "kv_cache_tokens: .*got 1.5", "", id="half a token"),
+    pytest.param("memory: {block_tokens: 0}", "memory.block_tokens: ", "", id="blocks of nothing"),
+    pytest.param("speed: {decode_tps: 0}", "speed.decode_tps: ", "", id="no speed"),
+    pytest.param("speed: {prefix_caching: 3}", "prefix_caching: .*got 3", "", id="a number for a switch"),
+    pytest.param("jitter: 1", "jitter: .*got 1", "", id="jitter of everything"),
+    pytest.param("faults: {kind: stall}", "faults: expected a list", "", id="faults as one mapping"),
+    pytest.param("faults: [stall]", r"faults\[0\]: expected a mapping", "hang", id="fault without kind"),
     pytest.param("faults: [{kind: stal}]", "unknown kind of fault 'stal'", "did you mean 'stall'", id="kind of fault"),
     pytest.param(
         "faults: [{kind: hang}, {kind: stall, phase: lunch}]",
@@ -47,18 +49,18 @@ REFUSED = [
     ),
     pytest.param("faults: [{kind: stall, phase: ready}]", "unknown phase 'ready'", "", id="a phase after the start"),
     pytest.param("faults: [{kind: hang, after: 3}]", "unknown key 'after'", "after_tokens", id="option of fault"),
-    pytest.param("faults: [{kind: hang, only: 3}]", "only: 3 is not a list", "", id="not a list"),
-    pytest.param("rules: {when: {ep: on}}", "rules: a list of mappings", "", id="rules as one mapping"),
-    pytest.param("rules: [{startup: {}}]", r"rules\[0\]: a rule is a mapping with `when", "", id="rule without when"),
-    pytest.param("rules: [{when: {}}]", r"rules\[0\]: a rule is a mapping with `when", "", id="empty when"),
+    pytest.param("faults: [{kind: hang, only: 3}]", "only: .*got 3", "", id="not a list"),
+    pytest.param("rules: {when: {ep: on}}", "rules: expected a list", "", id="rules as one mapping"),
+    pytest.param("rules: [{startup: {}}]", r"rules\[0\]: expected a mapping", "", id="rule without when"),
+    pytest.param("rules: [{when: {}}]", r"rules\[0\]: expected a mapping", "", id="empty when"),
     pytest.param(
         "rules: [{when: {ep: on}, seed: 3}]", r"rules\[0\]: unknown key 'seed'", "", id="key that no rule may change"
     ),
     pytest.param(
         "rules: [{when: {ep: on}, speed: {decode_tps: f}}]", r"rules\[0\]: speed.decode_tps", "", id="value in a rule"
     ),
-    pytest.param("[1, 2]", "a profile is a mapping, not list", "", id="a list"),
-    pytest.param("", "a profile is a mapping, not NoneType", "", id="empty file"),
+    pytest.param("[1, 2]", "got list", "", id="a list"),
+    pytest.param("", "got NoneType", "", id="empty file"),
     pytest.param("a: {b", "line 1: expected", "", id="not YAML"),
     pytest.param("seed: 1\nseed: 2", "line 2: found duplicate key", "", id="a key twice"),
 ]
@@ -70,6 +72,8 @@ def test_what_is_wrong_is_named_with_file_and_key(tmp_path, text, message, hint)
         read_profile(write(tmp_path, text))
     assert "p.yaml" in caught.value.message
     assert hint in caught.value.hint
+    if not text.startswith(("a: {b", "seed: 1\n")):  # those are errors of the YAML reader
+        assert caught.value.code.startswith("profile_")
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -159,10 +163,10 @@ BEFALLS = [
 
 
 @pytest.mark.parametrize(("fault", "numbers"), BEFALLS)
-def test_which_requests_a_fault_befalls(fault, numbers):
-    assert [number for number in range(1, 7) if fault.befalls(number)][: len(numbers)] == numbers
-    assert not fault.befalls(None)
-    assert Hang(probes=True).befalls(None)
+def test_which_requests_a_fault_applies_to(fault, numbers):
+    assert [number for number in range(1, 7) if fault.applies_to(number)][: len(numbers)] == numbers
+    assert not fault.applies_to(None)
+    assert Hang(probes=True).applies_to(None)
 
 
 @pytest.mark.parametrize("path", sorted((EXPERIMENTS / "simulated").glob("*.yaml")), ids=lambda path: path.stem)

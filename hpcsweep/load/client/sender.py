@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     out = LineWriter(sys.stdout.fileno())
     for message in schedule.warnings:
-        out.add(warning_line(message))
+        out.add(warning_line("dataset", message))
     measured = [item for item in schedule.items if not item.warmup]
     started: WorkloadStartedLine = {
         "kind": "workload_started",
@@ -81,7 +81,7 @@ def _send(file: ScheduleFile, process: int, out: LineWriter, start: Callable[[],
     if warmups:
         client.run(warmups, time.monotonic_ns())
         if client.tally.failures:
-            out.add(warning_line(f"warm-up requests failed: {client.tally.failures}"))
+            out.add(warning_line("warmup_failed", f"warm-up requests failed: {client.tally.failures}"))
         client.tally, client.measured = Tally(), SelfMeasurement()
     start_ns = start()
     client.measured.begin()
@@ -191,7 +191,7 @@ class _Child:
         os.close(self._go_fd)
         code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         if code:
-            out.add(warning_line(f"a sending process exited with {code}; its samples are lost"))
+            out.add(warning_line("sender_died", f"a sending process exited with {code}; its samples are lost"))
 
 
 def _fork(file: ScheduleFile, process: int) -> _Child:

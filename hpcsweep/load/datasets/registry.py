@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from hpcsweep.errors import DatasetError, SpecError
 from hpcsweep.load.datasets.base import Dataset
 from hpcsweep.registry import Registry
-from hpcsweep.spec.base import Model, known_keys, nearest, validation_text
+from hpcsweep.spec.base import Model, known_keys, nearest, unknown_key, validation_text
 from hpcsweep.spec.workload import DatasetFacts, DatasetSpec
 
 DATASETS: Registry[Dataset] = Registry(
@@ -37,9 +37,8 @@ def read_options(spec: DatasetSpec) -> tuple[Dataset, Any]:
     try:
         return dataset, model.model_validate(spec.options)
     except ValidationError as exc:
-        first = exc.errors()[0]
-        if first["type"] == "extra_forbidden":
-            key = ".".join(map(str, first["loc"]))
+        key = unknown_key(exc)
+        if key is not None:
             raise SpecError(
                 f"dataset {spec.kind}: unknown option {key!r}",
                 code="unknown_dataset_option",

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from hpcsweep.errors import DatasetError
 from hpcsweep.foreign_files import DOCUMENT_LIMIT_BYTES, read_regular
 from hpcsweep.load.datasets.base import DatasetWarning, FileOptions, SampleRequest, Tokenizer, sha256
-from hpcsweep.spec.base import Model, known_keys, nearest, validation_text
+from hpcsweep.spec.base import Model, known_keys, nearest, unknown_key, validation_text
 from hpcsweep.spec.workload import DatasetFacts
 
 
@@ -104,9 +104,8 @@ def _read(path: Path) -> list[Sample]:
         try:
             sample = Sample.model_validate(_own_form(entry, location, unsent))
         except ValidationError as exc:
-            first = exc.errors()[0]
-            unknown = first["type"] == "extra_forbidden"
-            hint = nearest(".".join(map(str, first["loc"])), known_keys(Sample)) if unknown else ""
+            unknown = unknown_key(exc)
+            hint = "" if unknown is None else nearest(unknown, known_keys(Sample))
             raise DatasetError(f"{location}: {validation_text(exc)}", code="invalid_sample", hint=hint) from exc
         name = str(len(samples)) if sample.id is None else str(sample.id)
         if name in ids:

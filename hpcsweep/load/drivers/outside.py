@@ -113,7 +113,7 @@ class OutsideClient(ABC):
         command = self.command(work)
         out = LineWriter(sys.stdout.fileno())
         for message in work.warnings:
-            out.add(warning_line(message))
+            out.add(warning_line("dataset", message))
         started: WorkloadStartedLine = {
             "kind": "workload_started",
             "workload": workload.name,
@@ -131,7 +131,7 @@ class OutsideClient(ABC):
                 result = self.read(work)
             except DatasetError as exc:
                 cause = ErrorCause.CLIENT_ERROR
-                out.add(warning_line(exc.message, exc.detail))
+                out.add(warning_line(exc.code, exc.message, exc.detail))
         lines = [_line(work, index, sample) for index, sample in enumerate(result.samples)]
         if cause is not None:
             lost: ClientSample = {

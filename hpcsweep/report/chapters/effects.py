@@ -127,7 +127,7 @@ def _startup_rows(findings: Findings, axis: str, level: LevelFinding) -> Iterato
 
 
 def _interactions(findings: Findings) -> Section | None:
-    """Pairs of settings whose joint effect is not the product of their own."""
+    """Return the pairs of settings whose joint effect is not the product of their own."""
     seen = [interaction for interaction in findings.interactions if interaction.seen]
     if not findings.interactions:
         return None
@@ -156,7 +156,7 @@ def _interactions(findings: Findings) -> Section | None:
 
 
 def _waterfalls(findings: Findings) -> Section | None:
-    """Options added one after the other, and which of them change more than noise does."""
+    """Return the options added one after the other, and which of them change the metric significantly."""
     blocks: list[Block] = []
     for waterfall in findings.waterfalls:
         if any(step.comparison is not None for step in waterfall.steps):

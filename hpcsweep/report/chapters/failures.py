@@ -122,7 +122,7 @@ def _fact(name: str, value: float | str | bool, unit: str) -> str:
 
 
 def _not_run(findings: Findings) -> Section | None:
-    """What is part of the sweep and did not run, with the reason."""
+    """Return the runs that did not start, with the reason."""
     waiting = [run for run in findings.runs if not run.planned_only and run.outcome is None]
     rows = [("; ".join(labels), "not run", reason) for reason, labels in planned_only(findings.runs).items()]
     rows += [(run.label, wording.outcome(run), run.reason or NOTHING) for run in findings.runs if was_not_started(run)]

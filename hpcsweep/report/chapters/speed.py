@@ -38,7 +38,7 @@ class Caveats:
         self._common = [code for code in codes[0] if all(code in own for own in codes)] if len(codes) > 1 else []
 
     def of(self, validity: Validity) -> str:
-        """Return `provisional (limited by the load client)`, without what the note says of all rows."""
+        """Return `provisional (limited by the load client)`, without the caveats of the note."""
         if validity.status == "valid":
             return ""
         own = [wording.caveat(code) for code in _codes(validity) if code not in self._common]
@@ -68,7 +68,7 @@ def speed(findings: Findings) -> list[Section]:
 
 
 def _results(findings: Findings) -> Section:
-    """One row per variant and workload."""
+    """Return one row per variant and workload."""
     by_key = {(result.variant, result.workload): result for result in findings.results}
     against = {(c.variant, c.workload): c for c in findings.comparisons if (c.metric, c.condition) == ("tps", "warm")}
     runs: dict[str, list[RunFinding]] = {}
@@ -161,7 +161,7 @@ def _not_sent(findings: Findings) -> str:
 
 
 def _decision(findings: Findings) -> Section | None:
-    """The candidates of the objective, each workload by itself, and what was not measured."""
+    """Return the candidates of the objective, each workload by itself, and what was not measured."""
     advice = findings.recommendation
     blocks: list[Block] = [Paragraph(f"Objective: {advice.objective or NO_OBJECTIVE}."), Bullets(advice.why)]
     table = _candidates(findings)
@@ -221,7 +221,7 @@ def _against_best(candidate: Candidate) -> document.Cell:
 
 
 def _throughput(findings: Findings) -> Section | None:
-    """Throughputs by variant and workload, over all requests of the workload."""
+    """Return the throughputs by variant and workload, over all requests of the workload."""
     rows: list[tuple[document.Cell, ...]] = []
     caveats = Caveats(result.validity for result in findings.results if result.left_out is None)
     for result in findings.results:
@@ -250,7 +250,7 @@ def _throughput(findings: Findings) -> Section | None:
 
 
 def _percentiles(findings: Findings) -> Section | None:
-    """The distributions by run and workload, where there are enough samples for percentiles to mean something."""
+    """Return the distributions by run and workload, if there are enough samples for percentiles."""
     rows = tuple(row for cell in findings.cells for row in _percentile_rows(findings, cell))
     if not rows:
         return None
@@ -285,7 +285,7 @@ def _percentile_rows(findings: Findings, cell: Cell) -> Iterator[tuple[document.
 
 
 def _front(findings: Findings) -> Section | None:
-    """Speed for one user against throughput per GPU."""
+    """Return the speed for one user against the throughput per GPU."""
     if not findings.pareto:
         return None
     rows = tuple(
@@ -307,7 +307,7 @@ def _front(findings: Findings) -> Section | None:
 
 
 def _replicas(findings: Findings) -> Section | None:
-    """All variants on the same number of GPUs, as replicas."""
+    """Return all variants on the same number of GPUs, as replicas."""
     if not findings.scaling:
         return None
     rows = tuple(

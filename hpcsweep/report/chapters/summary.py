@@ -59,6 +59,11 @@ def _table(screen: FirstScreen) -> Table:
     return Table(columns, tuple(_row(row, screen, compared) for row in screen.rows), note)
 
 
+def _ttft(row: VariantRow) -> document.Quantity:
+    value_s = None if row.ttft is None else row.ttft.value
+    return wording.plain_number(value_s, wording.NOTHING if value_s is None else wording.latency(value_s), "s")
+
+
 def _row(row: VariantRow, screen: FirstScreen, compared: bool) -> tuple[document.Cell, ...]:
     started_s = row.ready_s or row.ended_s
     return (
@@ -66,7 +71,7 @@ def _row(row: VariantRow, screen: FirstScreen, compared: bool) -> tuple[document
         *(level or "all" for level in row.levels),
         *("n/a" if isinstance(value, NotSent) else wording.quantity(value) for value in row.speeds),
         *((words.against(row, screen),) if compared else ()),
-        wording.quantity(row.ttft),
+        _ttft(row),
         wording.plain_number(started_s, words.startup(row), "s"),
         words.result(row, screen),
     )

@@ -1,6 +1,6 @@
-"""The report as CSV, for spreadsheets and notebooks: seconds and tokens, full precision, empty for not known.
+"""The report as CSV, for spreadsheets and notebooks: seconds and tokens in full precision; empty: not known.
 
-Text that a spreadsheet would run as a formula is written with an apostrophe before it.
+Text that a spreadsheet would run as a formula gets an apostrophe in front.
 """
 
 import csv
@@ -54,7 +54,7 @@ class RunCsvFormat(Format):
 
 
 def write_samples(findings: Findings, stream: IO[str]) -> None:
-    """One row a sample; a run or workload without samples has one row with its outcome."""
+    """Write one row per sample; a run or workload without samples has one row with its outcome."""
     writer = csv.writer(stream, lineterminator="\n")
     axes = list(findings.sweep.axes)
     writer.writerow([*RUN_COLUMNS, *(f"axis_{axis}" for axis in axes), *SAMPLE_COLUMNS])
@@ -70,7 +70,7 @@ def write_samples(findings: Findings, stream: IO[str]) -> None:
 
 
 def write_runs(findings: Findings, stream: IO[str]) -> None:
-    """One row a run and workload; a run that came to no workload has one row."""
+    """Write one row per run and workload; a run without workloads has one row."""
     writer = csv.writer(stream, lineterminator="\n")
     axes = list(findings.sweep.axes)
     startups = {startup.run: startup for startup in findings.startups}
@@ -85,7 +85,7 @@ def write_runs(findings: Findings, stream: IO[str]) -> None:
 
 
 def safe(value: str | None) -> str:
-    """Text that no spreadsheet runs."""
+    """Return text that no spreadsheet runs as a formula."""
     if not value:
         return ""
     if not (value.isascii() and value.isprintable()):

@@ -1,6 +1,6 @@
-"""The report as one JSON object. The schema is documented in docs/report-json.md and kept stable.
+"""The report as one JSON object, by the stable schema of docs/report-json.md.
 
-Keys are only ever added. Numbers that are not known are null; times are seconds, sizes bytes.
+Keys are only ever added. Unknown numbers are null; times are seconds, sizes bytes.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ _OF_THE_RUN = {
     "run", "label", "variant", "repeat", "workload", "host", "gpu_name", "gpus", "summaries", "samples", "tps",
     "tpot_s",
 }  # fmt: skip
-"""Fields of a cell that the run says, or that stand elsewhere in the object."""
+"""Fields of a cell that are elsewhere in the object."""
 
 
 class JsonFormat(Format):
@@ -92,7 +92,7 @@ def _startup(startup: StartupFinding) -> dict[str, Any]:
 
 
 def _cell(cell: Cell) -> dict[str, Any]:
-    """A workload of a run: its metrics by name and condition, and its samples in the order of sending."""
+    """Return a workload of a run: its metrics by name and condition, and its samples in the order of sending."""
     body = {f.name: plain(getattr(cell, f.name)) for f in dataclasses.fields(cell) if f.name not in _OF_THE_RUN}
     metrics: dict[str, dict[str, Any]] = {}
     for summary in cell.summaries:

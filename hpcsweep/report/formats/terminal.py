@@ -140,7 +140,7 @@ def _print_stacked(console: Console, block: Table) -> None:
 
 
 def _text(text: str, style: str = "") -> Text:
-    """Plain text; the mark of simulated rows stands out."""
+    """Return plain text with the mark of simulated rows highlighted."""
     shown = safe_text(text, style)
     shown.highlight_words([SIMULATED], "bold yellow")
     return shown

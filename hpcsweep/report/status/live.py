@@ -1,4 +1,4 @@
-"""Where the runs of a sweep stand: a table for a terminal, a line a run for a log file."""
+"""The status of the runs of a sweep: a table for a terminal, one line per run for a log file."""
 
 import time
 from collections import Counter
@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hpcsweep.report.console import safe_text
+from hpcsweep.report.outcomes import outcome_text
 from hpcsweep.report.status.status_json import phase_elapsed_s
 from hpcsweep.spec.phases import OutcomeKind, RunState
 from hpcsweep.track.runs import RunStatus, SweepStatus
@@ -20,10 +21,9 @@ _INTEREST = [RunState(word) for word in ("running", "unknown", "held", "queued",
 
 
 def status_table(sweep: SweepStatus, now: float | None = None, rows: int | None = None) -> RenderableType:
-    """The runs of a sweep at Unix time `now` (None: this moment), with a line that counts them.
+    """Return the runs of a sweep at Unix time `now` (None: this moment), with a line that counts them.
 
-    `rows`: where there are more, only so many, without reasons, those first in which something happens; None: all, in
-    the order of the plan.
+    `rows`: show at most this many, active runs first and without reasons; None: show all, in the order of the plan.
     """
     now = time.time() if now is None else now
     table = Table(title=safe_text(f"{sweep.name} on {sweep.cluster}"), title_justify="left", title_style="bold")
@@ -54,8 +54,8 @@ def status_table(sweep: SweepStatus, now: float | None = None, rows: int | None 
 
 
 def run_line(run: RunStatus) -> str:
-    """One run in one line; it changes when the run gets somewhere, not with every second or sample."""
-    parts = [run.run, run.verdict.outcome.value if run.verdict.outcome else run.verdict.state.value]
+    """Return one run as one line, which changes with its phase or outcome, not with every second or sample."""
+    parts = [run.run, outcome_text(run.verdict.outcome, run.verdict.state)]
     if run.simulated:
         parts.insert(1, "SIMULATED")
     if run.verdict.state is RunState.RUNNING and run.progress.phase:
@@ -68,15 +68,15 @@ def run_line(run: RunStatus) -> str:
 
 
 def summary(sweep: SweepStatus) -> str:
-    """How many runs are where, in words."""
-    counts = Counter((run.verdict.outcome or run.verdict.state).value for run in sweep.runs)
-    told = ", ".join(f"{number} {word.replace('_', ' ')}" for word, number in sorted(counts.items()))
-    documented = f"; plus {len(sweep.documented)} documented as not run" if sweep.documented else ""
-    return f"{counted(len(sweep.runs), 'run')}: {told}{documented}" if sweep.runs else "no runs"
+    """Return the number of runs by outcome or state, in words."""
+    counts = Counter(outcome_text(run.verdict.outcome, run.verdict.state) for run in sweep.runs)
+    parts = ", ".join(f"{number} {word}" for word, number in sorted(counts.items()))
+    documented = f"; plus {counted(len(sweep.documented), 'variant')} documented as not run" if sweep.documented else ""
+    return f"{counted(len(sweep.runs), 'run')}: {parts}{documented}" if sweep.runs else "no runs"
 
 
 def phase_words(run: RunStatus, now: float) -> str:
-    """The phase that a run is in and for how long, on the attempt's clock; of an ended one, where it ended."""
+    """Return the phase of a run and for how long, on the attempt's clock; for an ended run, where it ended."""
     progress, state = run.progress, run.verdict.state
     if state is RunState.FINISHED:
         if run.verdict.outcome is OutcomeKind.COMPLETED and progress.startup_s is not None:
@@ -90,7 +90,7 @@ def phase_words(run: RunStatus, now: float) -> str:
 
 
 def samples_words(run: RunStatus) -> str:
-    """`3/5`, `3/5 (1 failed)`; a dash where none is to be sent."""
+    """Return `3/5`, `3/5 (1 failed)`; a dash if no samples are to be sent."""
     progress = run.progress
     if not progress.samples_total:
         return "-"
@@ -103,7 +103,7 @@ def _outcome(run: RunStatus, *, with_reason: bool) -> Text:
     reason, hint = (run.verdict.reason, run.verdict.hint) if with_reason else ("", "")
     if outcome is OutcomeKind.COMPLETED:
         return safe_text("completed", style="green")
-    word = outcome.value if outcome is not None else run.verdict.state.value
+    word = outcome_text(outcome, run.verdict.state)
     style = (
         _STYLES.get(run.verdict.state, "") if outcome is None else "dim" if outcome is OutcomeKind.NOT_RUN else "red"
     )

@@ -1,4 +1,4 @@
-"""A plan, before anything is submitted: the table of runs, reasons, GPU-hours, and the exact script."""
+"""A plan before it is submitted: the table of runs, reasons, GPU-hours, and the exact script."""
 
 from typing import IO, Any
 
@@ -11,7 +11,7 @@ from hpcsweep.units import counted
 
 
 def plan_document(prepared: Prepared, rendered: Rendered) -> dict[str, Any]:
-    """What `submit --dry-run --json` prints."""
+    """Return the JSON of `submit --dry-run --json`."""
     document = rendered.document.model_dump(mode="json")
     return {
         "sweep": rendered.name,
@@ -35,9 +35,9 @@ def plan_document(prepared: Prepared, rendered: Rendered) -> dict[str, Any]:
 
 
 def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
-    """The plan for a person."""
+    """Print the plan as text."""
     console = make_console(stream)
-    places = {
+    tasks_of = {
         run.label: f"{job.job}/{element.index}"
         for job in rendered.jobs
         for element in job.array_tasks
@@ -52,7 +52,7 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
         out = [f"{p.workload.name}: n/a: {p.left_out.kind.value}" for p in run.workloads if p.left_out]
         if run.refused is not None:
             sent, out = [], [f"NOT SUBMITTED: {run.refused}"]
-        cells = (run.label, places.get(run.label, "-"), str(run.gpus), ", ".join(sent) or "-", "; ".join(out))
+        cells = (run.label, tasks_of.get(run.label, "-"), str(run.gpus), ", ".join(sent) or "-", "; ".join(out))
         table.add_row(*map(safe_text, cells))
     console.print(table)
     for name, reason in _left_out(prepared):
@@ -60,17 +60,17 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
     for entry in rendered.document.not_run:
         console.print(safe_text(f"not run: {entry.title}: {entry.reason}"))
     for engine, profile in prepared.simulated.items():
-        console.print(safe_text(f"SIMULATED: {engine} is played by the simulated engine ({profile.name})"))
+        console.print(safe_text(f"SIMULATED: {engine} is replaced by the simulated engine ({profile.name})"))
     for warning in prepared.warnings:
         console.print(safe_text(f"warning: {warning}"))
-    elements = sum(len(job.array_tasks) for job in rendered.jobs)
-    what = f"{counted(len(rendered.jobs), 'submission')}, {counted(elements, 'array task')}"
+    tasks = sum(len(job.array_tasks) for job in rendered.jobs)
+    what = f"{counted(len(rendered.jobs), 'submission')}, {counted(tasks, 'array task')}"
     console.print(f"{what}, at most {rendered.gpu_hours:.1f} GPU-hours (GPUs x walltime)")
     for job, files in zip(rendered.jobs, rendered.files, strict=True):
         stream.write(f"\n--- jobs/{job.job}/job.sh\n{printable(files.script)}")
 
 
 def _left_out(prepared: Prepared) -> list[tuple[str, str]]:
-    """(workload, reason) of all that is not sent, each once."""
+    """Return each (workload, reason) that is not sent, once."""
     reasons = {(p.workload.name, p.left_out): None for run in prepared.runs for p in run.workloads if p.left_out}
     return [(name, str(reason)) for name, reason in reasons]

@@ -1,4 +1,4 @@
-"""One run in full, for `hpcsweep show`: startup timeline, facts, command, samples, and why it failed."""
+"""One run in full, for `hpcsweep show`: startup timeline, facts, command, samples, and the failure."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -11,21 +11,22 @@ from hpcsweep.analysis.columns import SampleColumns
 from hpcsweep.analysis.rows import AttemptRow, FactRow, PhaseRow, RunRow, WorkloadRow
 from hpcsweep.engines.logs.reader import FactSeen
 from hpcsweep.report.console import safe_text
+from hpcsweep.report.outcomes import outcome_text
 from hpcsweep.spec.phases import STARTUP_PHASES, OutcomeKind, Phase
 from hpcsweep.units import counted, format_bytes, format_duration
 
 _FIGURE_CELLS = 7
 _BAR_CELLS = (12, 48)
-_EVIDENCE_CELLS = 24  # that are left to it before the bars shrink
+_EVIDENCE_CELLS = 24  # reserved for it before the bars shrink
 
 
 def run_page(
     run: RunRow, *, samples: int, width: int, unicode: bool, troubles: Sequence[str] = ()
 ) -> Iterator[RenderableType]:
-    """The parts of the page, from top to bottom, for a terminal of `width` columns.
+    """Yield the parts of the page, from top to bottom, for a terminal of `width` columns.
 
-    `samples`: rows shown of each workload. `unicode`: bars of blocks. `troubles`: lines of the run's files that could
-    not be read.
+    `samples`: rows per workload. `unicode`: draw bars with block characters. `troubles`: unreadable lines of the run's
+    files.
     """
     mark = safe_text(" SIMULATED", style="magenta") if run.simulated else safe_text("")
     yield safe_text(f"{run.sweep}/{run.run}", style="bold") + mark
@@ -38,7 +39,7 @@ def run_page(
         yield from _failure_of_run(run)
         return
     if len(run.attempts) > 1:
-        yield safe_text(f"attempt {attempt.attempt}, the one that counts:")
+        yield safe_text(f"attempt {attempt.attempt} (the result of this run):")
     if attempt.phases:
         yield _timeline(attempt, width, "█" if unicode else "#")
     if attempt.facts:
@@ -54,7 +55,7 @@ def run_page(
 
 
 def _head(run: RunRow) -> str:
-    ended = run.outcome.value if run.outcome else run.state.value
+    ended = outcome_text(run.outcome, run.state)
     lines = [
         f"{ended}   variant {run.variant_id or '-'}   repeat {run.repeat}   {run.engine or '-'}   {run.model or '-'}",
         "   ".join(f"{axis}={level}" for axis, level in run.axes.items()),
@@ -67,18 +68,18 @@ def _head(run: RunRow) -> str:
 
 
 def _ending(attempt: AttemptRow) -> str:
-    outcome = attempt.outcome.value if attempt.outcome else "no end was recorded"
+    outcome = attempt.outcome.value.replace("_", " ") if attempt.outcome else "no end record"
     return f"{outcome}: {attempt.reason}" if attempt.reason else outcome
 
 
 def _timeline(attempt: AttemptRow, width: int, block: str) -> Table:
-    """A bar a phase, over the startup; the phases after it as durations."""
+    """Return a bar per startup phase; later phases have durations only."""
     startup = [phase for phase in attempt.phases if phase.phase.value in STARTUP_PHASES]
     begin_s = startup[0].start_s if startup else 0.0
     ends = [phase.start_s if phase.end_s is None else phase.end_s for phase in startup]
     span = (begin_s, max(ends, default=begin_s))
     clock = f", on a clock {attempt.time_scale:g} times faster" if attempt.time_scale != 1 else ""
-    ready = f"ready after {format_duration(attempt.startup_s)}" if attempt.startup_s is not None else "never ready"
+    ready = f"ready after {format_duration(attempt.startup_s)}" if attempt.startup_s is not None else "not ready"
     table = Table(title=f"Startup: {ready}{clock}", title_justify="left", box=None, pad_edge=False)
     names = max(len(row.phase.value) for row in attempt.phases)
     free = width - names - 3 * _FIGURE_CELLS - 5 * 2
@@ -87,7 +88,7 @@ def _timeline(attempt: AttemptRow, width: int, block: str) -> Table:
     for name in ("from", "took", "budget"):
         table.add_column(name, justify="right", no_wrap=True, width=_FIGURE_CELLS)
     table.add_column("", no_wrap=True, width=cells)
-    # Told its width: rich would shrink every column alike for the sake of a long line.
+    # A fixed width: for one long line, rich would shrink every column.
     table.add_column("evidence", overflow="ellipsis", no_wrap=True, width=max(0, free - cells), style="dim")
     failed = attempt.phase if attempt.outcome not in (None, OutcomeKind.COMPLETED) else None
     for row in attempt.phases:
@@ -104,7 +105,7 @@ def _timeline(attempt: AttemptRow, width: int, block: str) -> Table:
 
 
 def bar(phase: PhaseRow, span: tuple[float, float], cells: int, block: str) -> str:
-    """The phase as a piece of a line of `cells` cells that stands for the seconds of `span`; at least one cell."""
+    """Return the phase as a part of a line of `cells` cells for the seconds of `span`; at least one cell."""
     begin_s, end_s = span
     if end_s <= begin_s:
         return ""
@@ -127,7 +128,7 @@ def _facts(facts: Sequence[FactRow]) -> Table:
 
 
 def fact_words(fact: FactRow | FactSeen) -> str:
-    """The value for a person: `82.6 GiB`, `2m35s`, `yes`, `1,234,560 tokens`."""
+    """Return the value in words: `82.6 GiB`, `2m35s`, `yes`, `1,234,560 tokens`."""
     value = fact.value
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -199,7 +200,7 @@ def _failure(attempt: AttemptRow) -> Iterator[RenderableType]:
     if attempt.outcome in (None, OutcomeKind.COMPLETED):
         return
     phase = f" in {attempt.phase.value}" if isinstance(attempt.phase, Phase) else ""
-    yield safe_text(f"{attempt.outcome.value}{phase}: {attempt.reason}", style="bold red")
+    yield safe_text(f"{attempt.outcome.value.replace('_', ' ')}{phase}: {attempt.reason}", style="bold red")
     if attempt.cause is not None:
         yield safe_text(f"cause: {attempt.cause.value}")
     if attempt.decided_by:
@@ -208,12 +209,11 @@ def _failure(attempt: AttemptRow) -> Iterator[RenderableType]:
     for line in attempt.evidence:
         yield safe_text(f"  {line}", style="dim")
     if attempt.killed:
-        yield safe_text(f"killed in the teardown: {', '.join(attempt.killed)}")
+        yield safe_text(f"killed during teardown: {', '.join(attempt.killed)}")
     if attempt.hint:
         yield safe_text(f"hint: {attempt.hint}", style="bold")
 
 
 def _failure_of_run(run: RunRow) -> Iterator[RenderableType]:
     if run.reason:
-        word = run.outcome.value if run.outcome else run.state.value
-        yield safe_text(f"{word}: {run.reason}")
+        yield safe_text(f"{outcome_text(run.outcome, run.state)}: {run.reason}")

@@ -1,4 +1,4 @@
-"""`status --json`: where the runs stand, for scripts. Documented in docs/json.md and kept stable."""
+"""`status --json`: the status of the runs, for scripts. The keys are documented in docs/json.md and stable."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,12 +8,12 @@ from hpcsweep.track.runs import RunStatus, SweepStatus
 
 
 def status_json(sweeps: Iterable[SweepStatus], now: float) -> dict[str, Any]:
-    """Plain values only. `now`: Unix seconds, for the elapsed time of running phases."""
+    """Return the status of sweeps as JSON values. `now`: Unix seconds, for the elapsed time of running phases."""
     return {"sweeps": [_sweep(sweep, now) for sweep in sweeps]}
 
 
 def run_status_json(run: RunStatus, now: float) -> dict[str, Any]:
-    """One run: the promised keys first, then more."""
+    """Return the status of one run."""
     progress, verdict = run.progress, run.verdict
     return {
         "run": run.run,
@@ -45,7 +45,7 @@ def run_status_json(run: RunStatus, now: float) -> dict[str, Any]:
 
 
 def phase_elapsed_s(run: RunStatus, now: float) -> float | None:
-    """Attempt seconds in the current phase; None: no phase, or the attempt is over."""
+    """Return the attempt seconds in the current phase; None without a phase or after the end of the attempt."""
     progress = run.progress
     if run.verdict.state is not RunState.RUNNING or progress.phase_start_s is None or progress.last_t_s is None:
         return None

@@ -200,7 +200,7 @@ def _hold(attributes: Attributes) -> tuple[str, str]:
 def _limited(array: Attributes) -> str:
     """Return why a subjob of an array that has begun waits, if PBS gives no other reason."""
     most = array.get("max_run_subjobs")
-    return f"waiting for a slot: at most {most} tasks of the array run at once" if most else ""
+    return f"waiting for a slot: the array runs at most {most} at a time" if most else ""
 
 
 def _shared(array: Attributes) -> dict[str, str]:

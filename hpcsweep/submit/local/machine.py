@@ -1,4 +1,4 @@
-"""What this machine is, as far as submitting from it goes: for `hpcsweep doctor` and `hpcsweep init`."""
+"""Inspect this machine for `hpcsweep doctor` and `hpcsweep init`: schedulers, GPUs, engines, configuration."""
 
 import platform
 import shutil
@@ -12,6 +12,7 @@ import hpcsweep
 from hpcsweep.engines.registry import engines
 from hpcsweep.errors import HpcsweepError
 from hpcsweep.hosts.local import LocalHost
+from hpcsweep.hosts.mounts import file_system_of, is_shared
 from hpcsweep.node.setup.engine_install import installed_version
 from hpcsweep.schedulers.base import ClusterFacts
 from hpcsweep.schedulers.profile_check import profile_problems
@@ -23,16 +24,10 @@ from hpcsweep.submit.local.gpu_slots import visible_gpus
 from hpcsweep.sweep.inputs import find_engine, read_settings
 from hpcsweep.sweep.layout import Home
 
-SHARED_FILE_SYSTEMS = frozenset(
-    {"nfs", "nfs4", "lustre", "gpfs", "beegfs", "fhgfs", "ceph", "wekafs", "panfs", "pvfs2", "orangefs", "afs", "cifs",
-     "smb3", "glusterfs", "9p", "virtiofs", "daos", "quobyte", "ocfs2", "gfs2"}
-)  # fmt: skip
-"""Types in /proc/mounts of file systems that several machines see; the same with `fuse.` before them."""
-
 
 @dataclass(frozen=True)
 class HomeCheck:
-    """HPCSWEEP_HOME: `trouble` empty: it can be written. `shared`: its file system is one that other nodes can see."""
+    """State of HPCSWEEP_HOME. `trouble` empty: it is writable. `shared`: other nodes can mount its file system."""
 
     path: str
     trouble: str
@@ -43,7 +38,7 @@ class HomeCheck:
 
 @dataclass(frozen=True)
 class EngineCheck:
-    """An engine on this machine. `executable` None: not installed here. `version` None: it does not tell."""
+    """An engine on this machine. `executable` None: not installed. `version` None: not known."""
 
     name: str
     executable: str | None
@@ -52,7 +47,7 @@ class EngineCheck:
 
 @dataclass(frozen=True)
 class Machine:
-    """Everything that doctor and init know. `schedulers`: name -> what it says of its cluster."""
+    """All facts about this machine. `schedulers`: name -> facts about its cluster."""
 
     host: str
     system: str
@@ -62,14 +57,14 @@ class Machine:
     schedulers: Mapping[str, ClusterFacts]
     home: HomeCheck
     engines: tuple[EngineCheck, ...]
-    profiles: Mapping[str, tuple[str, ...]]  # name -> what is wrong with it on this machine
+    profiles: Mapping[str, tuple[str, ...]]  # name -> problems of the profile on this machine
 
 
 def look_around(home: Home, engine_versions: bool = True, profiles: bool = True) -> Machine:
-    """Ask this machine. `profiles`: read the configuration files too; raises SpecError when one is wrong."""
+    """Inspect this machine. `profiles`: also check the configuration files; raises SpecError when one is invalid."""
     schedulers = {name: facts for name in scheduler_names() if (facts := ask_scheduler(name)) is not None}
     settings = read_settings() if profiles else []
-    clusters = {name: cluster for _, found in reversed(settings) for name, cluster in found.clusters.items()}
+    clusters = {name: cluster for _, config in reversed(settings) for name, cluster in config.clusters.items()}
     return Machine(
         host=platform.node(),
         system=platform.platform(),
@@ -84,7 +79,7 @@ def look_around(home: Home, engine_versions: bool = True, profiles: bool = True)
 
 
 def ask_scheduler(name: str) -> ClusterFacts | None:
-    """What a scheduler on this machine says; None: its commands are not here."""
+    """Return the facts about a scheduler's cluster; None: its commands are not installed."""
     scheduler = get_scheduler(name)
     if not any(shutil.which(argv[0]) for argv in scheduler.probes()):
         return None
@@ -92,7 +87,7 @@ def ask_scheduler(name: str) -> ClusterFacts | None:
 
 
 def check_home(path: Path) -> HomeCheck:
-    """Whether a file can be written where HPCSWEEP_HOME is, or will be; the file is gone again afterwards."""
+    """Check HPCSWEEP_HOME, or its nearest existing parent, with a temporary file."""
     existing = next(folder for folder in (path, *path.parents) if folder.exists())
     trouble = ""
     try:
@@ -100,27 +95,8 @@ def check_home(path: Path) -> HomeCheck:
             pass
     except OSError as exc:
         trouble = f"{existing}: {exc.strerror or exc}"
-    mounts = Path("/proc/mounts")
-    file_system = file_system_of(existing.resolve(), mounts.read_text() if mounts.exists() else "")
+    file_system = file_system_of(existing)
     return HomeCheck(str(path), trouble, file_system, is_shared(file_system), shutil.disk_usage(existing).free)
-
-
-def file_system_of(path: Path, mounts: str) -> str:
-    """Type of the file system that `path` lies on, from the text of /proc/mounts; `unknown` where nothing matches."""
-    best, found = -1, "unknown"
-    for line in mounts.splitlines():
-        fields = line.split(" ")
-        if len(fields) < 3:
-            continue
-        point = Path(fields[1].replace("\\040", " "))
-        if (point == path or point in path.parents) and len(point.parts) >= best:
-            best, found = len(point.parts), fields[2]
-    return found
-
-
-def is_shared(file_system: str) -> bool:
-    """Whether file systems of this type are seen by several machines."""
-    return file_system.removeprefix("fuse.") in SHARED_FILE_SYSTEMS
 
 
 def _check_engine(name: str, home: Home, versions: bool) -> EngineCheck:
@@ -137,24 +113,24 @@ def _check_profile(cluster: Cluster, schedulers: Mapping[str, ClusterFacts]) -> 
         return _check_far(cluster)
     facts = schedulers.get(cluster.scheduler)
     if facts is None:
-        return [f"scheduler {cluster.scheduler!r} is not on this machine"]
-    if not facts.partitions:  # nothing is known to be wrong, nor to be right
-        return [f"not checked, {'; '.join(facts.warnings) or f'{cluster.scheduler} lists nothing that takes jobs'}"]
+        return [f"scheduler {cluster.scheduler!r} is not installed on this machine"]
+    if not facts.partitions:  # the profile cannot be checked
+        return [f"not checked, {'; '.join(facts.warnings) or f'{cluster.scheduler} lists no partition or queue'}"]
     return profile_problems(cluster, facts)
 
 
 def _check_far(cluster: Cluster) -> list[str]:
-    """What is wrong with a profile over SSH, asked over there: connection, python, scheduler, its partitions."""
+    """Return the problems of a profile over SSH: connection, Python, scheduler, partitions of the remote host."""
     if cluster.python is None:
-        return ["`python` is not set: the path of a python over there in which hpcsweep is installed"]
+        return ["`python` is not set; it must be the path of a remote Python in which hpcsweep is installed"]
     try:
         host = make_host(cluster)
-        found = host.run([cluster.python, "-c", "import hpcsweep.node.agent"], timeout_s=PROBE_TIMEOUT_S)
+        imported = host.run([cluster.python, "-c", "import hpcsweep.node.agent"], timeout_s=PROBE_TIMEOUT_S)
         facts = SchedulerBackend(get_scheduler(cluster.scheduler), host).facts()
     except HpcsweepError as exc:
         return [exc.message]
     problems = []
-    if found.exit_code != 0:
-        last = (found.stderr.strip().splitlines() or ["no answer in time"])[-1]
-        problems.append(f"{cluster.python} over there cannot import hpcsweep: {last}")
+    if imported.exit_code != 0:
+        last = (imported.stderr.strip().splitlines() or ["timed out"])[-1]
+        problems.append(f"{cluster.python} on the remote host cannot import hpcsweep: {last}")
     return [*problems, *facts.warnings, *profile_problems(cluster, facts)]

@@ -1,4 +1,4 @@
-"""Which plots an HTML report has, and the words that stand around each."""
+"""The plots of an HTML report, with their titles and captions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot. `caption`: what is drawn and how to read it. `follows_runs`: it draws what the table of runs lists."""
+    """A plot. `caption`: how to read it. `follows_runs`: it shows the runs that the table of runs lists."""
 
     id: str
     title: str
@@ -18,45 +18,45 @@ class Plot:
 _TIMELINES = Plot(
     "timelines",
     "Startup timelines",
-    "Seconds from the launch of each server, one bar a run, its phases side by side. A hatched phase was not finished: "
-    "the start ended in it, at the cross. The tick at the end of a bar: ready, the first answer.",
+    "Seconds from the launch of each server, one bar per run, divided into its phases. A start that failed ends with a "
+    "cross in a hatched phase. A tick at the end of a bar marks the first answer.",
 )
 _SAMPLES = Plot(
     "samples",
     "Single requests",
-    "One point a request, in the order of sending, on the clock of the attempt. Cold first requests are diamonds, "
-    "failed ones crosses on the axis, warm-up requests rings.",
+    "One point per request by the time it was sent, on the clock of the attempt. Diamonds: cold first requests; "
+    "crosses on the axis: failed requests; rings: warm-up requests.",
 )
 _CURVES = Plot(
     "curves",
     "Latency distributions",
-    "The share of the successful requests that took at most so long: empirical distributions. Cold first requests are "
-    "left out where there are warm ones.",
+    "Empirical distributions: the share of successful requests that took at most this long. Cold first requests are "
+    "left out if there are warm ones.",
 )
 _TELEMETRY = Plot(
     "telemetry",
     "KV cache and queue over time",
-    "Readings of the server while it was measured: the share of the KV cache in use, requests that wait (solid) and "
-    "requests that run (dotted).",
+    "Readings of the server while it was measured: used share of the KV cache, waiting requests (solid) and running "
+    "requests (dotted).",
 )
 _EFFECTS = Plot(
     "effects",
     "Effects of the settings",
-    "Change against the reference level with its 95% interval. Triangles: better (up) or worse (down) by more than "
-    "noise (Holm); open circles: no difference seen.",
+    "Change against the reference level with its 95 % CI. Triangles: significantly better (up) or worse (down), "
+    "after Holm's correction; open circles: not significantly different.",
     follows_runs=False,
 )
 _PARETO = Plot(
     "pareto",
-    "Speed for one user against throughput of a GPU",
-    "Means with their 95% intervals, where there are any. The line joins the variants that no other one beats in both "
-    "means; further to the right and further up is better.",
+    "Speed per user and throughput per GPU",
+    "Means with their 95 % CI. The line joins the variants that no other variant beats in both means. Higher and "
+    "further right is better.",
     follows_runs=False,
 )
 
 
 def plots_of(data: Mapping[str, Any]) -> tuple[Plot, ...]:
-    """The plots for which there is something to draw."""
+    """Return the plots that have something to show."""
     drawable = {
         "timelines": any(run["phases"] for run in data["runs"]),
         "effects": bool(data["effects"]),

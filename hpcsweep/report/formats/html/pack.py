@@ -1,4 +1,4 @@
-"""What a report carries inside itself: JSON and the plotting library, packed so that no browser reads it as HTML."""
+"""Packing of the data and the plotting library inside a report, so that no browser parses them as HTML."""
 
 import base64
 import gzip
@@ -10,24 +10,24 @@ _LEVEL = 6  # of gzip; level 9 takes three times as long for 1% less
 
 
 def pack(text: str) -> str:
-    """Text as base64 of gzip, for a browser's DecompressionStream. The same text gives the same letters."""
+    """Return text as base64 of gzip, for a browser's DecompressionStream. The result is reproducible."""
     return base64.b64encode(gzip.compress(text.encode("utf-8"), _LEVEL, mtime=0)).decode("ascii")
 
 
 def pack_json(value: Any) -> str:
-    """A JSON value, packed. Raises ValueError for NaN and infinities."""
+    """Pack a JSON value. Raises ValueError for NaN and infinities."""
     return pack(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
 
 
 def pack_plotly() -> str:
-    """plotly.js as the Python package ships it (MIT license), packed: about 2 MB in place of 4.8."""
+    """Pack plotly.js as the Python package ships it (MIT license): about 2 MB instead of 4.8."""
     from plotly.offline import get_plotlyjs  # slow to import, and needed by this format only
 
     return pack(get_plotlyjs())
 
 
 def rounded(value: float | None, digits: int = 4) -> float | None:
-    """A number to so many significant digits, finer than any screen; None for None, NaN and infinities."""
+    """Round to this many significant digits, finer than any screen; None for None, NaN and infinities."""
     if value is None or not math.isfinite(value):
         return None
     return float(f"{value:.{digits}g}")

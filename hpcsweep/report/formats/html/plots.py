@@ -1,6 +1,6 @@
-"""What the plots of the HTML report draw, as JSON values: the figures of the findings, rounded and thinned.
+"""The data of the plots of the HTML report as JSON values: figures of the findings, rounded and thinned.
 
-Nothing is averaged here. Where samples are thinned, their full number goes along and is shown.
+Nothing is averaged here. If samples are thinned, their full number is kept and shown.
 """
 
 from collections.abc import Iterator
@@ -23,10 +23,10 @@ from hpcsweep.spec.phases import STARTUP_PHASES
 MAX_SAMPLES = 40_000
 MAX_CURVE_POINTS = 60_000
 MAX_READINGS = 60_000
-"""Points of a kind that a report carries, over all runs: what keeps 1,000 runs x 1,000 samples in a few megabytes."""
+"""Upper bounds on the points of a report, over all runs: they keep 1,000 runs x 1,000 samples in a few megabytes."""
 
 FEWEST, MOST = 20, 400
-"""Points of one run and workload: a plot with fewer says nothing, with more it looks the same."""
+"""Bounds on the points of one run and workload; more points than the upper bound do not change the plot."""
 
 CURVES = ("ttft_s", "tpot_s", "e2e_s")
 SERIES = ("kv_cache_usage", "waiting", "running")
@@ -35,7 +35,7 @@ _TIME_DIGITS = 7  # a tenth of a second after a day
 
 
 def plot_data(findings: Findings) -> dict[str, Any]:
-    """Everything that is drawn, by plot."""
+    """Return the data of all plots."""
     startups = {startup.run: startup for startup in findings.startups}
     runs = {run.run: i for i, run in enumerate(findings.runs)}
     sent = sum(cell.left_out is None for cell in findings.cells) or 1
@@ -74,9 +74,9 @@ def _run(findings: Findings, run: RunFinding, startup: StartupFinding | None) ->
 
 
 def _phase(phase: Any) -> list[Any]:
-    """Place of the phase, start, length (null: not known), whether it came to its end."""
-    place = STARTUP_PHASES.index(phase.phase.value)
-    return [place, rounded(phase.start_s, _TIME_DIGITS), rounded(phase.duration_s, _TIME_DIGITS), phase.ended]
+    """Return the index of the phase, start, length (None: not known), and whether it was completed."""
+    index = STARTUP_PHASES.index(phase.phase.value)
+    return [index, rounded(phase.start_s, _TIME_DIGITS), rounded(phase.duration_s, _TIME_DIGITS), phase.ended]
 
 
 def _share(budget: int, cells: int) -> int:
@@ -111,7 +111,7 @@ def _cell(cell: Cell, run: int, workloads: list[str], cells: int) -> dict[str, A
 
 
 def _marks(cold: Any, failed: Any, warmup: Any) -> Iterator[str]:
-    """A letter a sample: w warm, c cold, f failed, u warm-up."""
+    """Yield a letter per sample: w warm, c cold, f failed, u warm-up."""
     for is_cold, is_failed, is_warmup in zip(cold.tolist(), failed.tolist(), warmup.tolist(), strict=True):
         yield "u" if is_warmup else "f" if is_failed else "c" if is_cold else "w"
 
@@ -140,7 +140,7 @@ def _figure(figure: Figure) -> list[float | None]:
 
 
 def _effects(findings: Findings) -> Iterator[dict[str, Any]]:
-    """Changes against the reference level: one a level, metric, condition and workload, as far as there is a number."""
+    """Yield the changes against the reference level by level, metric, condition and workload."""
     for axis in findings.axes:
         for level in axis.levels if len(axis.levels) > 1 else ():
             yield from _level_effects(findings, axis, level)

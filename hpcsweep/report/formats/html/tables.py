@@ -33,7 +33,7 @@ _SHOWN: tuple[tuple[str, SampleSet], ...] = (
 
 @dataclass(frozen=True)
 class HtmlTable:
-    """A table with a name for the page. `links`: of each row, in a last column; empty: there is no such column."""
+    """A table with a name for the page. `links`: of each row, for a last column; empty: without that column."""
 
     id: str
     caption: str
