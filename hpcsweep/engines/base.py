@@ -193,7 +193,7 @@ class Engine(ABC):
     fact_patterns: Sequence[FactPattern] = ()
     failure_patterns: Sequence[FailurePattern] = ()
     noise: Sequence[re.Pattern[str]] = ()
-    """Lines that it also writes when it is stuck, such as the answers to health checks."""
+    """Lines that it also writes when it is stuck, such as the responses to health checks."""
     log_banner: re.Pattern[str] | None = None
     """A line that only this engine prints: it identifies a log of unknown origin."""
     log_mentions: re.Pattern[str] | None = None

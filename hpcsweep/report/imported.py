@@ -9,6 +9,7 @@ from hpcsweep.imports.documents.model import Benchmark, ImportedDocument, Sample
 from hpcsweep.imports.documents.numbers import shown
 from hpcsweep.report.document import Block, Bullets, Document, Paragraph, Section, Table
 from hpcsweep.report.formats.terminal import MAX_ITEMS, MAX_ROWS
+from hpcsweep.units import counted
 
 IMPORT_SCHEMA = "hpcsweep.import/1"
 CHECK_SCHEMA = "hpcsweep.check/1"
@@ -60,21 +61,32 @@ def check_document(
     return Document(file, tuple(sections))
 
 
+_PLURAL = {ClaimVerdict.DOES_NOT_FOLLOW: "do not follow"}
+
+
 def summary(findings: Sequence[ClaimFinding]) -> str:
     """Return the number of findings of each verdict, in a sentence."""
     counts = [(verdict, sum(finding.verdict is verdict for finding in findings)) for verdict in ClaimVerdict]
-    parts = [f"{number} {verdict.value}" for verdict, number in counts if number]
-    return f"{len(findings)} claims: {', '.join(parts)}." if parts else "No claims that can be recomputed were found."
+    names = {
+        verdict: _PLURAL.get(verdict, verdict.value) if number > 1 else verdict.value for verdict, number in counts
+    }
+    parts = [f"{number} {names[verdict]}" for verdict, number in counts if number]
+    return (
+        f"{counted(len(findings), 'claim')}: {', '.join(parts)}."
+        if parts
+        else "No claims that can be recomputed were found."
+    )
 
 
 def _counts(document: ImportedDocument) -> str:
-    parts = [(len(document.benchmarks), "benchmarks"), (len(document.sample_tables), "sample tables")]
-    parts += [
-        (len(document.failures), "failed"),
-        (len(document.commands), "serve commands"),
-        (len(document.tables), "tables"),
+    parts = [
+        (len(document.benchmarks), "benchmark"),
+        (len(document.sample_tables), "sample table"),
+        (len(document.failures), "failed block"),
+        (len(document.commands), "serve command"),
+        (len(document.tables), "other table"),
     ]
-    return ", ".join(f"{number} {what}" for number, what in parts if number) or "no known content"
+    return ", ".join(counted(number, noun) for number, noun in parts if number) or "no known content"
 
 
 def _blocks(document: ImportedDocument) -> list[Block]:

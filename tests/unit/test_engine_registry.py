@@ -2,12 +2,11 @@
 
 import re
 import sys
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import pytest
 
 from hpcsweep.engines import registry
-from hpcsweep.engines.access import Access, access
 from hpcsweep.engines.base import LaunchContext
 from hpcsweep.engines.registry import GROUP
 from hpcsweep.errors import EngineError
@@ -147,17 +146,6 @@ class TestEveryEngine:
 
     def test_an_unreadable_version_is_none(self, engine):
         assert engine.parse_version("") is None and engine.parse_version("command not found\n") is None
-
-
-def test_the_example_in_the_docs_is_an_engine(plugin):
-    docs = Path(__file__).parents[2] / "docs" / "engines.md"
-    (code,) = re.findall(r"```python\n(.*?)```", docs.read_text(encoding="utf-8"), re.DOTALL)
-    plugin("mine", code, "plugin_mine:MyEngine")
-    engine = registry.get_engine("mine")
-    config = ServerConfig(engine="mine", model="m", settings=EngineSettings(tensor_parallel_size=2), flags={"--x": 1})
-    launch = engine.launch(config, LaunchContext("/bin/mine", 8123))
-    assert launch.argv == ("/bin/mine", "m", "--host", "127.0.0.1", "--port", "8123", "--tp", "2", "--x", "1")
-    assert engine.settings(config).gpus == 2 and access(engine, config) is Access.OPEN
 
 
 def test_constants_are_on_the_adapter():

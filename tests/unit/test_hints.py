@@ -146,7 +146,7 @@ def test_nothing_is_read_before_a_line_may_be_a_failure():
 def test_a_hint_is_shown_wherever_a_failure_is(tmp_path):
     sweep = make_sweep(tmp_path, axes={"ep": ["on"]}, samples=1)
     (label,) = sweep.labels
-    hint = "the GPU's memory is full: use more GPUs"
+    hint = "the GPU ran out of memory; use more GPUs"
     ended = sweep.lines(label).started(job_id="12").ended("out_of_memory", reason="CUDA out of memory", hint=hint)
     sweep.write(label, ended, end="out_of_memory")
     for command in (["status"], ["status", "--json"], ["show", label], ["report"], ["report", "--format", "markdown"]):

@@ -355,3 +355,20 @@ def test_numbers_that_are_none_are_no_crash(name):
         for base in (load(PLAIN), load(AIPERF), LLMPERF, INFERENCEX, load("inference-perf-stage.json"), GUIDELLM):
             for key in base:
                 read_text(json.dumps(base | {key: value}), name)
+
+
+@pytest.mark.parametrize(
+    ("times", "duration"),
+    [
+        ({"start_time": 100.0, "end_time": 112.5}, 12.5),
+        ({"start_time": 100.0}, None),
+        ({"end_time": 112.5}, None),
+        ({"start_time": 100.0, "end_time": 112.5, "duration": 10.0}, 10.0),
+    ],
+)
+def test_the_duration_of_a_guidellm_benchmark(times, duration):
+    value = copy.deepcopy(GUIDELLM)
+    for name in ("duration", "start_time", "end_time"):
+        value["benchmarks"][0].pop(name, None)
+    value["benchmarks"][0] |= times
+    assert figures(read(value).benchmarks[0]).get("duration") == (None if duration is None else pytest.approx(duration))

@@ -65,4 +65,4 @@ FACTS = (
 )  # fmt: skip
 
 NOISE = (rx(r'"(?:GET|POST) /(?:health|health_generate|metrics|v1/models|get_model_info|model_info)\b[^"]*" \d+'),)
-"""The answers to our own probes."""
+"""The responses to the agent's probes."""

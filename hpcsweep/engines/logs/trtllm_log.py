@@ -1,7 +1,7 @@
 """The lines of TensorRT-LLM's log that show a phase or a fact.
 
-Read in its source and in a published log of 1.1.0rc3; we ran none. It starts up twice: first with a small KV cache,
-autotuning and graphs included, to learn how much memory is left (that is the phase `profile`), then in earnest.
+Sources: its source code and a published log of 1.1.0rc3; TensorRT-LLM itself was not run. It starts up twice: first
+with a small KV cache, autotuning and graphs, to measure the remaining memory (the phase `profile`), then fully.
 """
 
 from hpcsweep.engines.base import FactPattern, PhasePattern, rx
@@ -54,4 +54,4 @@ FACTS = (
 )
 
 NOISE = (rx(r'"GET /(?:health|metrics|v1/models|version)\b[^"]*" \d+'),)
-"""The answers to our own probes."""
+"""The responses to the agent's probes."""

@@ -158,5 +158,5 @@ NOISE = (
     rx(r'"GET /(?:health|metrics|v1/models|ping)\b[^"]*" \d+'),
     rx(r"Avg prompt throughput: [\d.]+ tokens/s, Avg generation throughput: "),
 )
-"""Lines written beside a dead engine: waiting, the answers to our own probes, and statistics: the front end averages
-over the last 10 s, so an engine that stops in the middle of a request is praised once more after its death."""
+"""Lines that are also written when the engine is stuck: waiting, responses to probes, statistics. The front end
+averages over the last 10 s, so it reports a throughput once more after the engine has stopped during a request."""
