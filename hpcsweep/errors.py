@@ -48,13 +48,13 @@ class HostError(HpcsweepError):
 
 
 class Interrupted(HpcsweepError):
-    """The user interrupted something that had begun to change the world: the message says how far it came."""
+    """The user interrupted something that had begun to change the world: the message reports how far it came."""
 
     exit_code = 130
 
 
 class LinkLost(HostError):
-    """The connection to a host broke after a command was sent: nobody knows whether it ran."""
+    """The connection to a host broke after a command was sent; whether it ran is unknown."""
 
 
 class SchedulerError(HpcsweepError):
@@ -94,7 +94,7 @@ class ReportError(HpcsweepError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint: the nearest of `known`, or all of them. Numbers and names alike are compared as text."""
+    """Return a hint: the nearest of `known`, or all of them. Numbers and names alike are compared as text."""
     names = [str(name) for name in known]
     close = difflib.get_close_matches(str(word), names, n=1)
     listed = ", ".join(names)

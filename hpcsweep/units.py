@@ -22,7 +22,7 @@ def parse_tokens(text: str | int) -> int:
 
 
 def format_tokens(tokens: int) -> str:
-    """`32768` as `32k`; a number that is no multiple of 1024 as it is."""
+    """Return tokens as text: `32768` as `32k`, other than multiples of 1024 in full."""
     return f"{tokens >> 10}k" if tokens and tokens % 1024 == 0 else str(tokens)
 
 

@@ -14,7 +14,8 @@ GLM = "zai-org/GLM-4.6"
 GLM_CONFIG = {
     "model_type": "glm4_moe", "torch_dtype": "bfloat16", "hidden_size": 5120, "num_hidden_layers": 92,
     "num_attention_heads": 96, "num_key_value_heads": 8, "head_dim": 128, "intermediate_size": 12288,
-    "moe_intermediate_size": 1536, "n_routed_experts": 160, "num_experts_per_tok": 8, "n_shared_experts": 1, "first_k_dense_replace": 3,
+    "moe_intermediate_size": 1536, "n_routed_experts": 160, "num_experts_per_tok": 8,
+    "n_shared_experts": 1, "first_k_dense_replace": 3,
     "vocab_size": 151552, "max_position_embeddings": 202752, "tie_word_embeddings": False,
 }  # fmt: skip
 LLAMA_CONFIG = {
@@ -23,7 +24,8 @@ LLAMA_CONFIG = {
 }  # fmt: skip
 TINY_CONFIG = {
     **GLM_CONFIG, "hidden_size": 128, "intermediate_size": 256, "moe_intermediate_size": 128, "num_hidden_layers": 3,
-    "first_k_dense_replace": 1, "n_routed_experts": 8, "num_experts_per_tok": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+    "first_k_dense_replace": 1, "n_routed_experts": 8, "num_experts_per_tok": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2,
     "head_dim": 64, "vocab_size": 373, "max_position_embeddings": 4096,
 }  # fmt: skip
 

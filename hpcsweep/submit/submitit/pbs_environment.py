@@ -111,7 +111,7 @@ def note_continuation(paths: utils.JobPaths, pbs_id: str) -> None:
 
 
 def read_continuation(paths: utils.JobPaths) -> str | None:
-    """Return the id of the PBS job that continues this work; None: there is no other job.
+    """Return the id of the PBS job that continues this work, or None.
 
     Raises SchedulerError when the note is damaged.
     """

@@ -105,10 +105,10 @@ class SlurmExecutor(ArrayExecutor, submitit.SlurmExecutor):
             job_id = self._scheduler.parse_submit(answer)
         except SchedulerUnreachable:
             find = self._scheduler.find_query(self._job_name, getpass.getuser(), str(path))
-            found = find.parse(self._host.run(find.argv, timeout_s=PROBE_TIMEOUT_S)) if find is not None else []
-            if not found:
+            job_ids = find.parse(self._host.run(find.argv, timeout_s=PROBE_TIMEOUT_S)) if find is not None else []
+            if not job_ids:
                 raise
-            job_id = found[-1]
+            job_id = job_ids[-1]
         job: core.Job[Any] = self.job_class(self.folder, job_id, list(range(self._num_tasks())))
         job.paths.move_temporary_file(path, "submission_file", keep_as_symlink=True)
         return job
