@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hpcsweep.analysis.findings import Findings, RunFinding, Variant
 from hpcsweep.analysis.findings.compared import Candidate, Comparison
-from hpcsweep.analysis.findings.measured import Figure, Result, SampleSet, StartupFinding
+from hpcsweep.analysis.findings.measured import Bound, Figure, Result, SampleSet, StartupFinding
 from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.report import wording
 from hpcsweep.report.chapters.failures import FailureGroup, failure_groups
@@ -65,12 +65,14 @@ class VariantRow:
 class Answer:
     """The recommended variant with its figures by workload, and how it compares.
 
-    `baseline`: comparisons with the baseline; empty: it is the baseline, or the two do not compare. `runner_up`: the
-    next candidate with a score. `best`: the variant with the highest score, where another one is preferred.
+    `bounds`: of the figures by workload, where known. `baseline`: comparisons with the baseline; empty: it is the
+    baseline, or the two do not compare. `runner_up`: the next candidate with a score. `best`: the variant with the
+    highest score, where another one is preferred.
     """
 
     variant: Variant
     figures: tuple[tuple[str, Figure], ...]
+    bounds: dict[str, Bound]
     baseline: tuple[Comparison, ...]
     runner_up: Candidate | None
     best: Variant | None
@@ -169,6 +171,11 @@ def _answer(findings: Findings, workloads: Sequence[str], metric: str, condition
     return Answer(
         variant=findings.variant(advice.chosen),
         figures=tuple(figures),
+        bounds={
+            workload: result.bound
+            for workload, _ in figures
+            if (result := by_key.get((advice.chosen, workload))) is not None and result.bound is not None
+        },
         baseline=tuple(
             candidate
             for candidate in findings.comparisons

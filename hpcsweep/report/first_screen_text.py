@@ -90,6 +90,7 @@ def answer_sentences(screen: FirstScreen) -> list[str]:
     many = len(answer.figures) > 1
     figures = "; ".join(
         f"{wording.sentence_figure(figure)}{f' on {workload}' if many and workload else ''}"
+        f"{_share(screen, workload, figure)}"
         for workload, figure in answer.figures
     )
     baseline = " It is the baseline." if answer.variant.is_baseline else ""
@@ -97,6 +98,18 @@ def answer_sentences(screen: FirstScreen) -> list[str]:
     lines += [line for line in (_baseline(screen, answer), _best(screen, answer), _runner_up(screen, answer)) if line]
     lines += [line for line in (confidence(screen),) if line]
     return [*lines, *(f"On {line}" for line in by_workload(screen.findings))] if advice.per_workload else lines
+
+
+def _share(screen: FirstScreen, workload: str, figure: Figure) -> str:
+    """Return how far a figure of the answer is from its bound, in parentheses; empty: the bound is unknown."""
+    bound = None if screen.answer is None else screen.answer.bounds.get(workload)
+    share = None if bound is None or figure.value is None else bound.share(screen.metric, figure.value)
+    if bound is None or share is None or figure.value is None:
+        return ""
+    least = screen.metric in ("tpot_s", "ttft_s")  # a time cannot be shorter than its bound, a speed not higher
+    limit = figure.value * share if least else figure.value / share
+    text = wording.latency(limit) if least else f"{wording.number(limit)} {wording.unit(figure.unit)}"
+    return f" ({share * 100:.2g} % of the bound of {text} by {bound.limiter.value})"
 
 
 def _sentence(text: str) -> str:

@@ -71,6 +71,7 @@ class SweepFile(Record):
     parallel: int | None = Field(None, description="array tasks that run at the same time; None: no limit")
     own_script: bool = Field(False, description="the jobs run a batch script of the user")
     facts: dict[str, DatasetFacts] = Field({}, description="workload -> what is known of its dataset")
+    models: dict[str, Any] = Field({}, description="model -> what the bound of its speed needs, where it is known")
     runs: list[SweepRunEntry] = []
     not_run: list[NotRunEntry] = []
 

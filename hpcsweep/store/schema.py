@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from hpcsweep.store.types import Flags, Floats, Integers, Json, ShortFloats, Words
 
-SCHEMA_REVISION = "0005"
+SCHEMA_REVISION = "0006"
 """The revision of `migrations/versions` that these tables are."""
 
 METADATA = MetaData(
@@ -52,6 +52,7 @@ SWEEP = Table(
     Column("profile", Json, nullable=False),
     Column("definition", Json, nullable=False),  # the resolved experiment
     Column("incomplete", Text),  # why its files could not all be read the last time; NULL: they were
+    Column("models", Json),  # model -> plan.bound.deploy.BoundModel as JSON; NULL: read by an older version
     Column("home_id", Text),  # of the HPCSWEEP_HOME that the sweep is in; NULL: read by an older version
 )
 

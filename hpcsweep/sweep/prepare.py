@@ -8,10 +8,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import hpcsweep
 from hpcsweep.adopt.servers import server_starts
 from hpcsweep.errors import SpecError
+from hpcsweep.plan.bound.deploy import bound_model
 from hpcsweep.plan.grid import Grid, Selection, expand
 from hpcsweep.plan.jobs import Packing, gpu_hours, pack_jobs, parallel_shares, shape
 from hpcsweep.plan.runs import PlannedRun, plan_runs
@@ -27,7 +29,7 @@ from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.server import ServerConfig
 from hpcsweep.spec.sweep import NotRunEntry, SweepFile, SweepRunEntry
 from hpcsweep.spec.workload import DatasetFacts
-from hpcsweep.sweep.checks import check_simulation, cpu_warnings, exposure_errors, login_checks
+from hpcsweep.sweep.checks import check_simulation, cpu_warnings, exposure_errors, login_checks, model_facts
 from hpcsweep.sweep.inputs import (
     CONFIG_FILE,
     configured_templates,
@@ -250,6 +252,7 @@ def sweep_document(prepared: Prepared, name: str, jobs: Sequence[JobSpec], prove
         parallel=prepared.parallel,
         own_script=prepared.script is not None,
         facts=dict(prepared.facts),
+        models=_models(prepared.runs),
         runs=[_run_entry(prepared, run, tasks.get(run.label)) for run in prepared.runs],
         not_run=[
             NotRunEntry(
@@ -266,6 +269,16 @@ def sweep_document(prepared: Prepared, name: str, jobs: Sequence[JobSpec], prove
             for point, reason in prepared.grid.excluded
         ],
     )
+
+
+def _models(runs: Sequence[PlannedRun]) -> dict[str, Any]:
+    """Return what the bound of the speed needs of each model whose architecture is known."""
+    models = {}
+    for server in {run.server.model: run.server for run in runs}.values():
+        facts = model_facts(server)
+        if facts is not None and (model := bound_model(facts)) is not None:
+            models[server.model] = model.as_json()
+    return models
 
 
 def _run_entry(prepared: Prepared, run: PlannedRun, task: tuple[int, int] | None) -> SweepRunEntry:

@@ -7,6 +7,8 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, select
 
 from hpcsweep.analysis.rows import AttemptRow, FactRow, PhaseRow, RunRow, SweepRow, WorkloadRow
 from hpcsweep.errors import StoreError, nearest
+from hpcsweep.plan.bound.deploy import BoundModel, bound_model
+from hpcsweep.plan.known_models import known_model
 from hpcsweep.spec.phases import OutcomeKind, Phase, StallCause
 from hpcsweep.store.ingest.blocks import columns
 from hpcsweep.store.schema import (
@@ -57,6 +59,7 @@ def load_sweep(
         select(SUBMISSION.c.job, SUBMISSION.c.script).where(SUBMISSION.c.sweep_id == status.sweep_id)
     )
     definition = sweep["definition"]
+    rows = tuple(_run(status.name, run, parts) for run in chosen)
     return SweepRow(
         sweep=status.name,
         experiment=status.experiment,
@@ -71,10 +74,19 @@ def load_sweep(
         provenance={key: str(value) for key, value in sweep["provenance"].items()}
         | {f"{key}_version": value for key, value in sweep["versions"].items()},
         simulated=status.simulated or any(run.simulated for run in status.runs),
-        runs=tuple(_run(status.name, run, parts) for run in chosen),
+        runs=rows,
         scripts={f"jobs/{row.job}/job.sh": row.script for row in submissions if row.script},
         sweep_dir=status.sweep_dir,
+        models=_models(sweep["models"] or {}, rows),
     )
+
+
+def _models(stored: Mapping[str, Any], runs: Sequence[RunRow]) -> dict[str, BoundModel]:
+    """Return the models of a sweep whose bound can be computed, those of an older sweep by their well-known names."""
+    names = {str(run.server.get("model")) for run in runs if run.server}
+    known = {name: bound_model(facts) for name in names if (facts := known_model(name)) is not None}
+    read = known | {name: BoundModel.from_json(value) for name, value in stored.items()}
+    return {name: model for name, model in read.items() if model is not None}
 
 
 def file_troubles(connection: Connection, sweep: str, run: str) -> list[str]:

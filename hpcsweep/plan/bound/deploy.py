@@ -7,7 +7,7 @@ from typing import Any
 from hpcsweep.plan.bound.architecture import Architecture
 from hpcsweep.plan.bound.formulas import Deployment
 from hpcsweep.plan.bound.gpu_specs import GpuSpec
-from hpcsweep.plan.model_size import WIDTH_OF_METHOD
+from hpcsweep.plan.model_size import WIDTH_OF_METHOD, ModelFacts
 from hpcsweep.spec.server import EngineSettings
 
 
@@ -35,6 +35,13 @@ class BoundModel:
             return None
         method = value.get("quantization")
         return cls(Architecture(**parts), float(width or 0), method if isinstance(method, str) else None)
+
+
+def bound_model(facts: ModelFacts) -> BoundModel | None:
+    """Return what the bound needs of a model; None: its architecture is unknown."""
+    if facts.architecture is None:
+        return None
+    return BoundModel(facts.architecture, facts.bytes_per_parameter, facts.quantization)
 
 
 _FP8_METHODS = ("fp8", "modelopt", "mxfp8")

@@ -20,6 +20,8 @@ FEW_SAMPLES = 5
 
 _THROUGHPUTS = ("request_throughput", "output_throughput", "total_throughput", "output_tps_per_gpu", "goodput")
 
+_BOUNDED: tuple[tuple[str, SampleSet], ...] = (("tps", "warm"), ("tpot_s", "warm"), ("output_throughput", "all"))
+
 _DISTRIBUTIONS: tuple[tuple[str, SampleSet], ...] = (
     ("ttft_s", "warm"),
     ("tpot_s", "warm"),
@@ -60,6 +62,7 @@ def speed(findings: Findings) -> list[Section]:
         _results(findings),
         _decision(findings),
         _throughput(findings),
+        _bounds(findings),
         _percentiles(findings),
         _front(findings),
         _replicas(findings),
@@ -247,6 +250,41 @@ def _throughput(findings: Findings) -> Section | None:
     return Section(
         "Throughput", (Table(("Variant", "Configuration", "Workload", *titles, "Caveats"), tuple(rows), note),), 3
     )
+
+
+def _bounds(findings: Findings) -> Section | None:
+    """Return the share of the bound that each result reaches; None: no bound is known."""
+    rows: list[tuple[document.Cell, ...]] = []
+    gpus: list[str] = []
+    for result in findings.results:
+        bound = result.bound
+        if bound is None:
+            continue
+        shares = []
+        for metric, condition in _BOUNDED:
+            mean = result.mean(metric, condition)
+            share = None if mean is None or mean.value is None else bound.share(metric, mean.value)
+            text = NOTHING if share is None else f"{share * 100:.2g} %"
+            shares.append(wording.plain_number(share, text))
+        rows.append(
+            (
+                wording.short_name(findings, result.variant),
+                result.workload,
+                *shares,
+                wording.time_quantity(bound.tpot_s),
+                bound.limiter.value,
+            )
+        )
+        gpus.append(bound.gpu)
+    if not rows:
+        return None
+    note = (
+        "Share of the speed at which memory or arithmetic of the GPUs would be fully used "
+        f"({', '.join(dict.fromkeys(gpus))}, by data sheet); docs/bounds.md has the formulas. Communication, kernel "
+        "launches and the CPU are not counted."
+    )
+    titles = ("Variant", "Workload", "TPS", "TPOT", "Output throughput", "Least TPOT", "Decode limited by")
+    return Section("Share of the hardware bound", (Table(titles, tuple(rows), note),), 3)
 
 
 def _percentiles(findings: Findings) -> Section | None:

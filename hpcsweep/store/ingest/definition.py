@@ -91,6 +91,7 @@ def _save_sweep(connection: Connection, folder: SweepFolder, sweep: SweepFile, h
         "provenance": sweep.provenance,
         "profile": sweep.profile,
         "definition": sweep.experiment,
+        "models": sweep.models,
         "home_id": home_id or (there.home_id if there is not None else None),
     }
     return save(connection, SWEEP, {"name": folder.name}, values)
