@@ -152,4 +152,4 @@ def test_a_hint_is_shown_wherever_a_failure_is(tmp_path):
     for command in (["status"], ["status", "--json"], ["show", label], ["report"], ["report", "--format", "markdown"]):
         done = CliRunner().invoke(main, ["--home", str(tmp_path), *command], env={"COLUMNS": "200"})
         assert done.exit_code == 0, done.output
-        assert hint in " ".join(done.output.replace("│", " ").split()), command
+        assert hint.lower() in " ".join(done.output.replace("│", " ").split()).lower(), command
