@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hpcsweep.node.record.records import write_json
+from hpcsweep.node.records import write_json
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.job import ArrayTask, JobSpec, PlannedWorkload, Resources, RunSpec
 from hpcsweep.spec.server import EngineSettings, ServerConfig

@@ -2,17 +2,37 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from hpcsweep.analysis.rows import SampleRow
-
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRow:
+    """One request. `itl_s` is empty where the gaps between chunks were not requested."""
+
+    sample: str
+    index: int
+    sent_s: float
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    ttft_s: float | None
+    e2e_s: float | None
+    error: str | None = None
+    warmup: bool = False
+    cold: str | None = None
+    repeat: int = 1
+    tokens_from: str = "usage"
+    lateness_s: float = 0.0
+    finish_reason: str | None = None
+    cached_tokens: int | None = None
+    itl_s: tuple[float, ...] = ()
+    error_detail: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +64,7 @@ class SampleColumns:
         return len(self.index)
 
     @classmethod
-    def from_rows(cls, rows: Sequence["SampleRow"]) -> "SampleColumns":
+    def from_rows(cls, rows: Sequence[SampleRow]) -> "SampleColumns":
         """Return the columns of `rows`, in their order."""
         return cls.from_lists({field.name: [getattr(row, field.name) for row in rows] for field in fields(cls)})
 

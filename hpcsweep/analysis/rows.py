@@ -6,7 +6,7 @@ Plain frozen dataclasses, so that the analysis does not depend on the database. 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from hpcsweep.analysis.columns import SampleColumns
+from hpcsweep.analysis.columns import SampleColumns, SampleRow
 from hpcsweep.plan.bound.deploy import BoundModel
 from hpcsweep.spec.phases import OutcomeKind, Phase, RunState, StallCause
 
@@ -30,29 +30,6 @@ class FactRow:
     value: float | str | bool
     unit: str = ""
     source: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SampleRow:
-    """One request. `itl_s` is empty where the gaps between chunks were not requested."""
-
-    sample: str
-    index: int
-    sent_s: float
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    ttft_s: float | None
-    e2e_s: float | None
-    error: str | None = None
-    warmup: bool = False
-    cold: str | None = None
-    repeat: int = 1
-    tokens_from: str = "usage"
-    lateness_s: float = 0.0
-    finish_reason: str | None = None
-    cached_tokens: int | None = None
-    itl_s: tuple[float, ...] = ()
-    error_detail: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from hpcsweep.analysis.decision.commands import lost_flags
 from hpcsweep.check.findings import ClaimFinding, ClaimKind, ClaimVerdict
-from hpcsweep.check.measured_figures import NOISE_PERCENT, NOISE_REASON, same_work
+from hpcsweep.check.recomputed.measured_figures import NOISE_PERCENT, NOISE_REASON, same_work
 from hpcsweep.imports.documents.model import Benchmark, ImportedDocument, Location, WrittenCommand
 from hpcsweep.imports.documents.numbers import Number, percent_change, shown
 from hpcsweep.imports.documents.serve_settings import ServeSettings, serve_settings, settings_of

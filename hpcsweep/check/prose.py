@@ -7,7 +7,7 @@ from hpcsweep.check.findings import ClaimFinding, ClaimVerdict
 from hpcsweep.check.recomputed.log_windows import prompt_lengths, prompt_rates
 from hpcsweep.check.recomputed.tracing import Tracer
 from hpcsweep.imports.documents.model import ImportedDocument, Location
-from hpcsweep.imports.results.printed_blocks import is_part
+from hpcsweep.imports.documents.printed_blocks import is_part
 
 
 def check_text(document: ImportedDocument, tracer: Tracer, labelled: LabelledBlocks) -> list[ClaimFinding]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from hpcsweep.check.claims.claim import cell_claim
+from hpcsweep.check.claim import cell_claim
 from hpcsweep.check.claims.labelled_blocks import LabelledBlocks
 from hpcsweep.check.claims.table_changes import table_changes
 from hpcsweep.check.findings import ClaimFinding, ClaimKind, ClaimVerdict

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import PurePath
 from typing import Any
 
-from hpcsweep.analysis.rows import SampleRow
+from hpcsweep.analysis.columns import SampleRow
 from hpcsweep.events.records import (
     AttemptEnded,
     AttemptStarted,

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from hpcsweep.load.client.schedule import API_KEY_VARIABLE as API_KEY_VARIABLE
+from hpcsweep.load.schedule import API_KEY_VARIABLE as API_KEY_VARIABLE
 from hpcsweep.spec.base import Record
 from hpcsweep.spec.job import PlannedWorkload
 

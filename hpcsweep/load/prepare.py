@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 from hpcsweep.errors import DatasetError
 from hpcsweep.load.arrivals import due_times
 from hpcsweep.load.client.clock import Clock
-from hpcsweep.load.client.schedule import Schedule, ScheduledRequest
 from hpcsweep.load.config import LoadConfig
 from hpcsweep.load.datasets.base import DatasetWarning, SampleRequest, check_files, estimate_tokens
 from hpcsweep.load.datasets.registry import read_options
+from hpcsweep.load.schedule import Schedule, ScheduledRequest
 from hpcsweep.load.tokenizer import find_tokenizer
 from hpcsweep.spec.phases import ColdKind
 from hpcsweep.spec.workload import Workload

@@ -17,18 +17,18 @@ from pydantic import ValidationError
 from hpcsweep import privacy
 from hpcsweep.errors import HpcsweepError, SpecError
 from hpcsweep.node.attempt import Attempt, JobContext
-from hpcsweep.node.outcome import AttemptVerdict
-from hpcsweep.node.process.guardian import Guardian
+from hpcsweep.node.guardian import Guardian
+from hpcsweep.node.identity import array_index, counted_restarts, identify, process_started_at
+from hpcsweep.node.process.gpus import Gpus
 from hpcsweep.node.process.processes import become_subreaper, read_process
 from hpcsweep.node.process.siblings import AgentClaim, other_rank
 from hpcsweep.node.process.signals import Stop, catch
 from hpcsweep.node.process.stop_reasons import Stopper, own_job_state
 from hpcsweep.node.process.walltime import job_walltime
 from hpcsweep.node.record.folders import close_dead_attempts, create_attempt, ended_in_this_job
-from hpcsweep.node.record.identity import array_index, counted_restarts, identify, process_started_at
 from hpcsweep.node.record.notes import Note
-from hpcsweep.node.record.records import NOT_RUN_FILE, read_json, write_record
-from hpcsweep.node.watch.gpus import Gpus
+from hpcsweep.node.records import NOT_RUN_FILE, read_json, write_record
+from hpcsweep.node.watch.outcome import AttemptVerdict
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.job import ArrayTask, JobSpec, RunSpec
 from hpcsweep.spec.phases import OutcomeKind

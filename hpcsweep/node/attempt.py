@@ -10,27 +10,27 @@ from hpcsweep.engines.base import Engine
 from hpcsweep.errors import EngineError, SpecError
 from hpcsweep.events.records import OTHER_GPU
 from hpcsweep.load.client.clock import Clock
+from hpcsweep.node.attempt_record import AttemptRecord
+from hpcsweep.node.compile_cache import CompileCache, cache_key, cache_use, measure
+from hpcsweep.node.guardian import Guardian
+from hpcsweep.node.identity import Identity, tracked_by_session
 from hpcsweep.node.measuring import MeasurementContext, WorkloadRunner
-from hpcsweep.node.outcome import AttemptVerdict, Ended, out_of_host_memory
 from hpcsweep.node.process.family import leader_of_its_own
-from hpcsweep.node.process.guardian import Guardian
+from hpcsweep.node.process.gpus import Gpus, GpuState
 from hpcsweep.node.process.memory_limit import MemoryCgroup
+from hpcsweep.node.process.secrets_file import hidden_values, secret_environment
 from hpcsweep.node.process.server import Server
 from hpcsweep.node.process.stop_reasons import Stopper
-from hpcsweep.node.record.attempt_record import AttemptRecord
 from hpcsweep.node.record.folders import AttemptFolder, record_server
-from hpcsweep.node.record.identity import Identity, tracked_by_session
 from hpcsweep.node.record.journal import Journal
 from hpcsweep.node.record.notes import Note
 from hpcsweep.node.setup import preflight, preparation
 from hpcsweep.node.setup.api_key import key_for, random_key
-from hpcsweep.node.setup.compile_cache import CompileCache, cache_key, cache_use, measure
 from hpcsweep.node.setup.environment import HIDDEN, server_environment
 from hpcsweep.node.setup.preparation import PreparedLaunch
 from hpcsweep.node.setup.private_folder import make_private_folder, remove_private_folder, write_key_file
-from hpcsweep.node.setup.secrets_file import hidden_values, secret_environment
-from hpcsweep.node.watch.gpus import Gpus, GpuState
 from hpcsweep.node.watch.inbox import Inbox, ServerLine, SignalReceived
+from hpcsweep.node.watch.outcome import AttemptVerdict, Ended, out_of_host_memory
 from hpcsweep.node.watch.probe import Target
 from hpcsweep.node.watch.startup import wait_until_ready
 from hpcsweep.node.watch.supervisor import Supervisor

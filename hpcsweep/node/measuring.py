@@ -11,12 +11,12 @@ from typing import Any
 
 from hpcsweep.load.client.record import TRAFFIC
 from hpcsweep.load.config import LoadConfig
-from hpcsweep.node.outcome import TIMEOUT_CAUSES, AttemptVerdict, Ended, client_ended, workload_failed
+from hpcsweep.node.identity import tracked_by_session
+from hpcsweep.node.process.gpus import Gpus
 from hpcsweep.node.process.load_process import LoadProcess, load_log_tail
-from hpcsweep.node.record.identity import tracked_by_session
-from hpcsweep.node.watch.gpus import Gpus
 from hpcsweep.node.watch.inbox import LoadClosed, LoadLine, MetricsSample
 from hpcsweep.node.watch.metrics import Peaks, differences
+from hpcsweep.node.watch.outcome import TIMEOUT_CAUSES, AttemptVerdict, Ended, client_ended, workload_failed
 from hpcsweep.node.watch.probe import Target, ask
 from hpcsweep.node.watch.supervisor import Supervisor
 from hpcsweep.node.watch.telemetry import MetricsPoller, sample_metrics

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcsweep.errors import HpcsweepError, PlanError, SpecError
+from hpcsweep.node.identity import Identity, array_index
 from hpcsweep.node.process.file_lock import FileLock
-from hpcsweep.node.record.identity import Identity, array_index
 from hpcsweep.node.record.joining import Newcomer, join_sweep, record_failure
 from hpcsweep.plan.variables import run_name, selection_of
 from hpcsweep.schedulers.registry import scheduler_of

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpcsweep.plan.bound.architecture import Architecture, kv_shape, read_architecture
+from hpcsweep.plan.architecture import Architecture, kv_shape, read_architecture
 
 _DTYPE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "float8_e4m3fn": 1.0, "float8_e5m2": 1.0}
 WIDTH_OF_METHOD = {

@@ -11,7 +11,7 @@ from hpcsweep.analysis.findings.compared import Candidate, Comparison
 from hpcsweep.analysis.findings.measured import Bound, Figure, Result, SampleSet, StartupFinding
 from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.report import wording
-from hpcsweep.report.chapters.failures import FailureGroup, failure_groups
+from hpcsweep.report.failures import FailureGroup, failure_groups
 
 MAX_ROWS = 14
 """Rows of the table; the recommended variant and the baseline are always among them."""

@@ -9,7 +9,7 @@ from hpcsweep.analysis.findings.compared import AxisFinding, Comparison, Effect,
 from hpcsweep.analysis.findings.measured import Figure
 from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.report import wording
-from hpcsweep.report.chapters.failures import FailureGroup, has_failed, informative_line
+from hpcsweep.report.failures import FailureGroup, has_failed, informative_line
 from hpcsweep.report.first_screen import Answer, FirstScreen, NotSent, VariantRow, metric_title
 from hpcsweep.spec.phases import RunState
 from hpcsweep.units import counted, format_duration

@@ -14,7 +14,7 @@ from hpcsweep.errors import (
     SchedulerUnreachable,
     SpecError,
 )
-from hpcsweep.node.record.records import EXIT_FILE, OWNER_FILE, read_record
+from hpcsweep.node.records import EXIT_FILE, OWNER_FILE, read_record
 from hpcsweep.plan.jobs import repack, shape
 from hpcsweep.render.environment import TemplateEnvironment
 from hpcsweep.render.job import RenderedJob

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from hpcsweep.errors import HostError, HpcsweepError
+from hpcsweep.node.identity import identify
 from hpcsweep.node.process.file_lock import FileLock
 from hpcsweep.node.process.processes import read_process
-from hpcsweep.node.record.identity import identify
 from hpcsweep.sweep.layout import SweepFolder
 
 LOCK_FILE = ".lock"

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from hpcsweep.node.identity import boot_id
 from hpcsweep.node.process.processes import process_lives
-from hpcsweep.node.record.identity import boot_id
-from hpcsweep.node.record.records import OWNER_FILE, read_record
+from hpcsweep.node.records import OWNER_FILE, read_record
 from hpcsweep.schedulers.base import ABSENT, JobState, JobStatus
 from hpcsweep.schedulers.listings import ABSENCE_GRACE_S
 from hpcsweep.spec.phases import OutcomeKind, RunState

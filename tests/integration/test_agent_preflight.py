@@ -221,7 +221,7 @@ def test_workers_without_any_mark_are_gone_too(job: Job, engine: Engine, tmp_pat
     assert Path(f"/proc/{pid}").exists()
     if not guarded:
         rows = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(agent.pid)], capture_output=True, text=True)
-        guardian = next(row.split()[0] for row in rows.stdout.splitlines() if "hpcsweep.node.process.guardian" in row)
+        guardian = next(row.split()[0] for row in rows.stdout.splitlines() if "hpcsweep.node.guardian" in row)
         os.kill(int(guardian), 9)
     agent.kill()
     agent.communicate()
@@ -267,7 +267,7 @@ def test_the_agent_imports_nothing_of_the_login_side():
     code = (
         "import sys\n"
         f"for name in {heavy}: sys.modules[name] = None\n"
-        "import hpcsweep.node.agent, hpcsweep.node.process.guardian, hpcsweep.load.worker\n"
+        "import hpcsweep.node.agent, hpcsweep.node.guardian, hpcsweep.load.worker\n"
         f"assert not [m for m in sys.modules for l in {layers} if m == l or m.startswith(l + '.')]\n"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -131,7 +131,7 @@ def test_the_next_agent_closes_what_a_dead_one_left(job: Job):
     job.write(job.run_spec(profile={**FOR_EVER, "faults": []}, budgets=PATIENT))
     agent = job.start({"SLURM_JOB_ID": "77"})
     job.wait_for_phase("load_weights")
-    guardian = _child(agent.pid, "hpcsweep.node.process.guardian")
+    guardian = _child(agent.pid, "hpcsweep.node.guardian")
     os.kill(guardian, signal.SIGKILL)
     agent.kill()
     agent.communicate()

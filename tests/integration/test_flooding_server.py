@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep.node.record.capped_log import CappedLog
+from hpcsweep.node.process.capped_log import CappedLog
 from hpcsweep.node.watch.inbox import Inbox, ServerLine
 
 MIB = 1 << 20

@@ -154,7 +154,7 @@ def test_the_engine_stays_in_the_session_of_the_job_and_does_not_outlive_it(swee
     sweep.wait_until_measuring("len-1k")
     session = int(sweep.pbs.attributes(number)["session_id"])
     outside = [" ".join(p.cmdline()) for p in sweep.processes() if os.getsid(p.pid) != session]
-    assert ["hpcsweep.node.process.guardian" in command for command in outside] == [True]
+    assert ["hpcsweep.node.guardian" in command for command in outside] == [True]
     sweep.pbs.out(f"qdel {number}")
     assert outcomes(sweep.wait_until_ended()) == {"cancelled"}
     sweep.wait_until_nothing_runs()

@@ -13,7 +13,7 @@ from agent_job import Job
 from second_user import as_second_user
 
 from hpcsweep.load.client.gate import Gate
-from hpcsweep.node.setup.private_network import private_network_problem
+from hpcsweep.node.process.private_network import private_network_problem
 
 
 def listening_ports(pids: set[int]) -> set[int]:

@@ -14,7 +14,7 @@ from rich.console import Console
 from sweep_folders import finish, make_sweep
 
 from hpcsweep.cli.main import main
-from hpcsweep.node.record.records import write_json
+from hpcsweep.node.records import write_json
 from hpcsweep.report.status.live import status_table
 from hpcsweep.schedulers.base import JobState, JobStatus
 from hpcsweep.schedulers.registry import log_index

@@ -16,7 +16,7 @@ from sweep_folders import MadeSweep, finish, make_sweep, mark_submitted, retry
 
 from hpcsweep.analysis.rows import SweepRow
 from hpcsweep.errors import StoreError
-from hpcsweep.node.record.records import write_json
+from hpcsweep.node.records import write_json
 from hpcsweep.schedulers.base import JobState, JobStatus
 from hpcsweep.schedulers.listings import ABSENCE_GRACE_S
 from hpcsweep.spec.phases import OutcomeKind, Phase, RunState
@@ -470,8 +470,8 @@ def test_a_run_started_by_hand_runs_while_its_agent_lives(tmp_path, store):
     sweep = make_sweep(tmp_path / "home", submitted=False)
     label = sweep.labels[0]
     folder = sweep.write(label, sweep.lines(label).started(job_id=None).startup())
+    from hpcsweep.node.identity import identify
     from hpcsweep.node.process.processes import read_process
-    from hpcsweep.node.record.identity import identify
 
     agent = subprocess.Popen(["sleep", "60"])
     try:

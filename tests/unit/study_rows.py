@@ -2,15 +2,8 @@
 
 from dataclasses import replace
 
-from hpcsweep.analysis.rows import (
-    AttemptRow,
-    FactRow,
-    PhaseRow,
-    RunRow,
-    SampleRow,
-    SweepRow,
-    WorkloadRow,
-)
+from hpcsweep.analysis.columns import SampleRow
+from hpcsweep.analysis.rows import AttemptRow, FactRow, PhaseRow, RunRow, SweepRow, WorkloadRow
 from hpcsweep.spec.phases import OutcomeKind, Phase, RunState
 
 GIB = 2**30

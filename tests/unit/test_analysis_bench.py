@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from hpcsweep.analysis.columns import SampleRow
 from hpcsweep.analysis.measured.vllm_bench import bench_summary
-from hpcsweep.analysis.rows import SampleRow
 
 RECORDED = json.loads(
     (Path(__file__).parents[1] / "transcripts" / "vllm-bench" / "eager512-c4.json").read_text(encoding="utf-8")

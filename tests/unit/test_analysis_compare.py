@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from study_rows import attempt, run, samples, sweep, workload
 
 from hpcsweep.analysis.compared.pareto import _dominators
+from hpcsweep.analysis.compared.ratios import joint_df, percent_figure
 from hpcsweep.analysis.compared.regressions import compare_sweeps
 from hpcsweep.analysis.findings.compared import Verdict
 from hpcsweep.analysis.measured.results import Observation, estimate, pool
 from hpcsweep.analysis.rows import FactRow
-from hpcsweep.analysis.stats.ratios import joint_df, percent_figure
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.spec.phases import OutcomeKind, Phase
 

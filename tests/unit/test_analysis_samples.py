@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from study_rows import attempt, run, samples, sweep, workload
 
-from hpcsweep.analysis.columns import SampleColumns
+from hpcsweep.analysis.columns import SampleColumns, SampleRow
 from hpcsweep.analysis.measured.cells import build_cells
 from hpcsweep.analysis.measured.samples import measure, with_cold_marks
 from hpcsweep.analysis.measured.vllm_bench import bench_summary
-from hpcsweep.analysis.rows import SampleRow, WorkloadRow
+from hpcsweep.analysis.rows import WorkloadRow
 
 
 def mixed_samples():

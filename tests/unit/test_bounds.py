@@ -2,7 +2,7 @@
 
 import pytest
 
-from hpcsweep.plan.bound.architecture import Architecture, read_architecture
+from hpcsweep.plan.architecture import Architecture, read_architecture
 from hpcsweep.plan.bound.formulas import (
     Deployment,
     Limiter,

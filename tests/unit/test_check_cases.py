@@ -7,7 +7,7 @@ import pytest
 
 from hpcsweep.check.findings import BAD, ClaimVerdict
 from hpcsweep.check.report import check_report
-from hpcsweep.imports.documents.read_document import read_bytes, read_text
+from hpcsweep.imports.read_document import read_bytes, read_text
 
 CASES = Path(__file__).parents[1] / "transcripts" / "audit"
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from hpcsweep.check.report import check_report
-from hpcsweep.imports.documents.read_document import read_text
+from hpcsweep.imports.read_document import read_text
 
 PIECES = [
     pytest.param("=", id="ruler"),

@@ -6,8 +6,8 @@ import pytest
 
 from hpcsweep.check.findings import ClaimVerdict
 from hpcsweep.check.report import check_report
-from hpcsweep.imports.documents.read_document import read_bytes, read_text
 from hpcsweep.imports.documents.serve_settings import serve_settings
+from hpcsweep.imports.read_document import read_bytes, read_text
 
 STUDIES = Path(__file__).parents[1] / "transcripts" / "imports"
 

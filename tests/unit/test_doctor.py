@@ -14,9 +14,9 @@ from hpcsweep.schedulers.base import ClusterFacts, CommandResult, Partition
 from hpcsweep.schedulers.profile_check import profile_problems
 from hpcsweep.spec.cluster import Cluster, ConfigFile
 from hpcsweep.spec.load import choose_cluster, parse_model
-from hpcsweep.submit.local import machine as machine_module
-from hpcsweep.submit.local.machine import EngineCheck, HomeCheck, Machine, check_home
-from hpcsweep.submit.local.proposal import propose, yaml_text
+from hpcsweep.submit import machine as machine_module
+from hpcsweep.submit.machine import EngineCheck, HomeCheck, Machine, check_home
+from hpcsweep.submit.proposal import propose, yaml_text
 
 H200 = Partition("h200", True, True, 4, 86400.0, 64, 512 << 30, {"h200": 8})
 MIXED = Partition("mixed", False, True, 6, None, 64, 512 << 30, {"h200": 8, "a100": 4})

@@ -10,8 +10,8 @@ from sweep_folders import make_sweep
 
 from hpcsweep.errors import HpcsweepError, SpecError
 from hpcsweep.foreign_files import open_regular, parse_json, read_regular
-from hpcsweep.imports.documents.read_document import read_bytes
-from hpcsweep.node.record.records import read_json
+from hpcsweep.imports.read_document import read_bytes
+from hpcsweep.node.records import read_json
 from hpcsweep.spec.yaml_text import parse_yaml
 from hpcsweep.store.ingest.ingest_events import _LONGEST_LINE_BYTES
 from hpcsweep.store.ingest.sweeps import ingest_sweep

@@ -21,7 +21,7 @@ from hpcsweep.errors import HpcsweepError
 from hpcsweep.foreign_files import parse_json
 from hpcsweep.hosts.remote_files import check_name
 from hpcsweep.hosts.ssh_config import options_from
-from hpcsweep.imports.documents.read_document import read_bytes
+from hpcsweep.imports.read_document import read_bytes
 from hpcsweep.load.wire.answer import Failure, StreamedResponse
 from hpcsweep.load.wire.http1 import HttpError, ResponseReader
 from hpcsweep.node.watch.metrics import figures

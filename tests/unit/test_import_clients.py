@@ -8,7 +8,7 @@ import pytest
 
 from hpcsweep.check.findings import BAD
 from hpcsweep.check.recomputed.result_blocks import recompute
-from hpcsweep.imports.documents.read_document import read_bytes, read_text
+from hpcsweep.imports.read_document import read_bytes, read_text
 from hpcsweep.imports.results.bench_sweep import folder_parameters
 from hpcsweep.imports.results.vllm_serving import UNKNOWN_TOOL
 from hpcsweep.imports.sweep import imported_sweep

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hpcsweep.check.findings import ClaimVerdict
 from hpcsweep.check.recomputed.result_blocks import recompute
-from hpcsweep.imports.documents.read_document import read_bytes, read_text
+from hpcsweep.imports.read_document import read_bytes, read_text
 
 RULE = "=" * 50
 

@@ -7,7 +7,7 @@ import pytest
 
 from hpcsweep.check.findings import ClaimVerdict
 from hpcsweep.check.recomputed.result_blocks import recompute
-from hpcsweep.imports.documents.read_document import read_text
+from hpcsweep.imports.read_document import read_text
 
 TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
 VLLM = json.loads((TRANSCRIPTS / "vllm-bench" / "eager512-c4.json").read_text(encoding="utf-8"))

@@ -7,7 +7,7 @@ import pytest
 from hpcsweep.load.arrivals import due_times
 from hpcsweep.load.client.figures import Quantiles, client_warnings, merged
 from hpcsweep.load.client.lines import LineWriter
-from hpcsweep.load.client.schedule import Schedule, ScheduledRequest, ScheduleFile, write_schedule
+from hpcsweep.load.schedule import Schedule, ScheduledRequest, ScheduleFile, write_schedule
 from hpcsweep.spec.workload import Arrival
 
 

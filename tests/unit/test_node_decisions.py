@@ -7,7 +7,12 @@ import pytest
 
 from hpcsweep.engines.logs.reader import FailureSeen
 from hpcsweep.node.agent import EXIT_CODES, larger, retry_asked
-from hpcsweep.node.outcome import (
+from hpcsweep.node.process.gpu_work import GpuSample
+from hpcsweep.node.process.signals import meaning
+from hpcsweep.node.process.stop_reasons import Stopper
+from hpcsweep.node.process.walltime import Walltime, job_walltime
+from hpcsweep.node.watch.counters import Counters
+from hpcsweep.node.watch.outcome import (
     AttemptVerdict,
     client_ended,
     out_of_host_memory,
@@ -17,11 +22,6 @@ from hpcsweep.node.outcome import (
     unready,
     workload_failed,
 )
-from hpcsweep.node.process.signals import meaning
-from hpcsweep.node.process.stop_reasons import Stopper
-from hpcsweep.node.process.walltime import Walltime, job_walltime
-from hpcsweep.node.watch.counters import Counters
-from hpcsweep.node.watch.gpu_work import GpuSample
 from hpcsweep.node.watch.stall import Situation, Snapshot, StallWatch, signals
 from hpcsweep.node.watch.stall_cause import StallFinding
 from hpcsweep.node.watch.startup import over_budget

@@ -15,22 +15,22 @@ from hpcsweep.engines.vllm import Vllm
 from hpcsweep.events.log import read_events
 from hpcsweep.load.client.clock import Clock
 from hpcsweep.node.attempt import memory_still_used
+from hpcsweep.node.compile_cache import CacheSize, CompileCache, cache_key, cache_use, measure
+from hpcsweep.node.guardian import Guardian
+from hpcsweep.node.identity import Identity, array_index, boot_id, job_id, process_started_at, restart_count
 from hpcsweep.node.process.family import Family, kill_attempt, leader_of_its_own
 from hpcsweep.node.process.file_lock import STALE_S, FileLock
-from hpcsweep.node.process.guardian import Guardian
+from hpcsweep.node.process.gpu_work import GpuSignals, gpu_signals
+from hpcsweep.node.process.gpus import Gpus, GpuState, gpu_figures, gpu_samples
 from hpcsweep.node.process.processes import TOKEN_VARIABLE, Process, carries, read_process
 from hpcsweep.node.record.folders import attempt_numbers, close_dead_attempts, create_attempt, ended_in_this_job
-from hpcsweep.node.record.identity import Identity, array_index, boot_id, job_id, process_started_at, restart_count
 from hpcsweep.node.record.journal import Journal
-from hpcsweep.node.record.records import read_json, read_record, write_json, write_record
+from hpcsweep.node.records import read_json, read_record, write_json, write_record
 from hpcsweep.node.setup.api_key import key_for
-from hpcsweep.node.setup.compile_cache import CacheSize, CompileCache, cache_key, cache_use, measure
 from hpcsweep.node.setup.engine_install import find_executable, installed_version, parse_flags
 from hpcsweep.node.setup.environment import HIDDEN, command_text, server_environment
 from hpcsweep.node.setup.preflight import busy_gpus, gpus_verdict, unknown_flags, version_verdict
 from hpcsweep.node.watch.counters import read_counters
-from hpcsweep.node.watch.gpu_work import GpuSignals, gpu_signals
-from hpcsweep.node.watch.gpus import Gpus, GpuState, gpu_figures, gpu_samples
 from hpcsweep.node.watch.metrics import Peaks, differences, figures
 from hpcsweep.spec.phases import OutcomeKind, Phase
 from hpcsweep.spec.records import ExitRecord, NotRunRecord, OwnerRecord, TaskExitRecord

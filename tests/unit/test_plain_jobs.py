@@ -6,8 +6,8 @@ import time
 import pytest
 
 from hpcsweep.errors import SpecError
+from hpcsweep.node.identity import Identity
 from hpcsweep.node.plain_job import add_plain_job, find_profile, read_plain_job
-from hpcsweep.node.record.identity import Identity
 from hpcsweep.plan.grid import expand
 from hpcsweep.plan.variables import run_name, selection_of
 from hpcsweep.spec.load import parse_experiment

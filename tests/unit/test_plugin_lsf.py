@@ -9,7 +9,7 @@ from test_render import one_job
 
 from hpcsweep.errors import SchedulerError, SpecError
 from hpcsweep.hosts.local import LocalHost
-from hpcsweep.node.record.identity import job_id
+from hpcsweep.node.identity import job_id
 from hpcsweep.registry import Registry
 from hpcsweep.render.environment import make_environment
 from hpcsweep.render.job import render_job

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from hpcsweep.node.process.gpu_work import GpuSample, GpuSignals, gpu_signals
 from hpcsweep.node.process.processes import Process
 from hpcsweep.node.process.roles import ProcessKind, role_of
 from hpcsweep.node.watch.counters import Counters
-from hpcsweep.node.watch.gpu_work import GpuSample, GpuSignals, gpu_signals
 from hpcsweep.node.watch.stall import Situation, Snapshot, StallWatch, signals
 
 RECORDINGS = Path(__file__).parents[1] / "transcripts" / "counters"

@@ -59,7 +59,7 @@ def test_the_node_side_runs_without_the_login_side():
         "        if name.split('.')[0] in ('sqlalchemy', 'alembic', 'paramiko', 'submitit', 'click', 'rich'):\n"
         "            raise ImportError(name)\n"
         "sys.meta_path.insert(0, Refuse())\n"
-        "import hpcsweep.node.agent, hpcsweep.load.worker, hpcsweep.node.process.guardian, hpcsweep.simulator\n"
+        "import hpcsweep.node.agent, hpcsweep.load.worker, hpcsweep.node.guardian, hpcsweep.simulator\n"
         "import hpcsweep.node.plain_job\n"
         "login = ('hpcsweep.store', 'hpcsweep.submit', 'hpcsweep.report', 'hpcsweep.cli')\n"
         "bad = [m for m in sys.modules if m.startswith(login)]\n"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from study_rows import a100_study, attempt, h200_study, run, samples, sweep, workload
 
+from hpcsweep.analysis.columns import SampleRow
 from hpcsweep.analysis.measured.metrics import RUN_METRICS, SAMPLE_METRICS
-from hpcsweep.analysis.rows import SampleRow
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.errors import ReportError
 from hpcsweep.registry import Registry

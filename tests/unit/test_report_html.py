@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from study_rows import a100_study, attempt, h200_study, run, samples, sweep, workload
 
+from hpcsweep.analysis.columns import SampleRow
 from hpcsweep.analysis.measured.curves import cumulative, peaks, thin
-from hpcsweep.analysis.rows import SampleRow
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.report.document import Quantity
 from hpcsweep.report.formats.html import page as html

@@ -6,7 +6,7 @@ import pytest
 from second_user import second_user
 
 from hpcsweep.errors import SpecError
-from hpcsweep.node.setup.secrets_file import hidden_values, read_secrets_file, secret_environment, without
+from hpcsweep.node.process.secrets_file import hidden_values, read_secrets_file, secret_environment, without
 from hpcsweep.spec.cluster import ConfigFile
 from hpcsweep.spec.load import parse_experiment, parse_model
 from hpcsweep.spec.secret_values import has_secret, is_secret, masked

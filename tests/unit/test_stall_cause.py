@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcsweep.load.client.schedule import Schedule, ScheduledRequest
+from hpcsweep.load.schedule import Schedule, ScheduledRequest
 from hpcsweep.node.process.roles import ProcessKind, ProcessRole, logged_name, role_of
 from hpcsweep.node.watch.confirmation import judge
 from hpcsweep.node.watch.log_progress import FRESH_TIMES, LogProgress

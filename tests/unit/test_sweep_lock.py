@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from hpcsweep.errors import HpcsweepError
+from hpcsweep.node.identity import identify
 from hpcsweep.node.process.file_lock import FileLock
 from hpcsweep.node.process.processes import read_process
-from hpcsweep.node.record.identity import identify
 from hpcsweep.submit.sweep_lock import LOCK_FILE, STALE_S, SweepLock, changing, changing_if_free
 from hpcsweep.sweep.layout import SweepFolder
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from hpcsweep.analysis.compared.ratios import basis, joint_df, percent_figure, verdict_of
 from hpcsweep.analysis.findings.compared import Comparison, Verdict
 from hpcsweep.analysis.findings.measured import Cell, Figure, Result, SampleSet
 from hpcsweep.analysis.measured.metrics import METRICS
@@ -22,7 +23,6 @@ from hpcsweep.analysis.measured.results import (
     pool,
 )
 from hpcsweep.analysis.stats.distribution import holm
-from hpcsweep.analysis.stats.ratios import basis, joint_df, percent_figure, verdict_of
 
 COLD_SHARE = 0.01
 """A throughput that cold requests lower by a larger share yields no verdict."""

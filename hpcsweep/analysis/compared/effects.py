@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from hpcsweep.analysis.compared.compare import MetricTable, incomparable
+from hpcsweep.analysis.compared.ratios import basis, joint_df, percent_figure, verdict_of
 from hpcsweep.analysis.compared.variant_index import VariantIndex
 from hpcsweep.analysis.compared.variants import level_name
 from hpcsweep.analysis.findings import RunFinding
@@ -16,7 +17,6 @@ from hpcsweep.analysis.measured.results import ASSUMED_RUN_SPREAD, Estimate
 from hpcsweep.analysis.measured.startup import ASSUMED_STARTUP_SPREAD, StartupTimes
 from hpcsweep.analysis.outcomes import outcome_text
 from hpcsweep.analysis.stats.distribution import holm
-from hpcsweep.analysis.stats.ratios import basis, joint_df, percent_figure, verdict_of
 
 MIN_PAIRS = 2
 """A main effect is a mean over at least this many pairs; one pair is the comparison one level at a time."""

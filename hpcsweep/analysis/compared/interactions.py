@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hpcsweep.analysis.compared.compare import MetricTable, incomparable
+from hpcsweep.analysis.compared.ratios import SIGNIFICANCE, basis, joint_df, percent_figure
 from hpcsweep.analysis.compared.variant_index import VariantIndex
 from hpcsweep.analysis.findings.compared import Interaction
 from hpcsweep.analysis.measured.results import ASSUMED_RUN_SPREAD
 from hpcsweep.analysis.stats.distribution import holm
-from hpcsweep.analysis.stats.ratios import SIGNIFICANCE, basis, joint_df, percent_figure
 
 
 def build_interactions(index: VariantIndex, tables: Sequence[MetricTable]) -> tuple[Interaction, ...]:

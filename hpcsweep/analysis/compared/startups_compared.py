@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from hpcsweep.analysis.compared.ratios import basis, joint_df, percent_figure, verdict_of
 from hpcsweep.analysis.findings.compared import Verdict
 from hpcsweep.analysis.findings.measured import Figure, StartupFinding
 from hpcsweep.analysis.measured.metrics import STARTUP_METRICS
@@ -17,7 +18,6 @@ from hpcsweep.analysis.measured.startup import (
 )
 from hpcsweep.analysis.rows import RunRow
 from hpcsweep.analysis.stats.distribution import holm
-from hpcsweep.analysis.stats.ratios import basis, joint_df, percent_figure, verdict_of
 
 
 @dataclass(frozen=True)

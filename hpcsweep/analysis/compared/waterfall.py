@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hpcsweep.analysis.compared.compare import MetricTable, compare_family
+from hpcsweep.analysis.compared.ratios import basis, joint_df, percent_figure
 from hpcsweep.analysis.compared.variant_index import VariantIndex
 from hpcsweep.analysis.findings import Variant
 from hpcsweep.analysis.findings.compared import Comparison, Verdict, Waterfall, WaterfallStep
 from hpcsweep.analysis.findings.measured import Figure
 from hpcsweep.analysis.measured.results import ASSUMED_RUN_SPREAD
-from hpcsweep.analysis.stats.ratios import basis, joint_df, percent_figure
 
 
 def build_waterfall(table: MetricTable, index: VariantIndex, variants: Sequence[Variant]) -> Waterfall | None:

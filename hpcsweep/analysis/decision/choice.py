@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hpcsweep.analysis.compared.compare import MetricTables, incomparable
+from hpcsweep.analysis.compared.ratios import SIGNIFICANCE, basis, joint_df, percent_figure
 from hpcsweep.analysis.decision.objective import Goal, Score, score_of
 from hpcsweep.analysis.findings import Variant
 from hpcsweep.analysis.findings.compared import Candidate
@@ -13,7 +14,6 @@ from hpcsweep.analysis.measured.provenance import Problem
 from hpcsweep.analysis.measured.results import ASSUMED_RUN_SPREAD
 from hpcsweep.analysis.measured.startup import ASSUMED_STARTUP_SPREAD, StartupTimes
 from hpcsweep.analysis.stats.distribution import chances_to_be_best, holm
-from hpcsweep.analysis.stats.ratios import SIGNIFICANCE, basis, joint_df, percent_figure
 
 
 @dataclass(frozen=True)

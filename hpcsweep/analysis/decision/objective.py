@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hpcsweep.analysis.compared.compare import Arm, MetricTables
+from hpcsweep.analysis.compared.ratios import joint_df
 from hpcsweep.analysis.findings import Variant
 from hpcsweep.analysis.findings.measured import Figure, Reason, SampleSet, Validity, Values
 from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.analysis.measured.results import Estimate
 from hpcsweep.analysis.measured.startup import StartupTimes
 from hpcsweep.analysis.measured.validity import gate
-from hpcsweep.analysis.stats.ratios import joint_df
 
 _METRICS = {"ttft": "ttft_s", "startup": "startup_s", "tpot": "tpot_s", "e2e": "e2e_s", "latency": "e2e_s"}
 

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from hpcsweep.analysis.columns import Floats, SampleColumns
+from hpcsweep.analysis.columns import Floats, SampleColumns, SampleRow
 from hpcsweep.analysis.measured.samples import MeasuredSamples, measure, throughputs
-from hpcsweep.analysis.rows import SampleRow
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0)
 

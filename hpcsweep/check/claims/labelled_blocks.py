@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator, Sequence
 
 from hpcsweep.check.block_matching import words
-from hpcsweep.check.claims.claim import Claim
+from hpcsweep.check.claim import Claim
 from hpcsweep.check.findings import ClaimFinding, ClaimKind, ClaimVerdict
-from hpcsweep.check.measured_figures import NOISE_PERCENT, NOISE_REASON, gpus_of, same_work
 from hpcsweep.check.quantities import THROUGHPUTS, metrics_of
+from hpcsweep.check.recomputed.measured_figures import NOISE_PERCENT, NOISE_REASON, gpus_of, same_work
 from hpcsweep.imports.documents.model import Benchmark, ImportedDocument, Location
 from hpcsweep.imports.documents.numbers import Number, shown
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
-from hpcsweep.check.claims.claim import Claim, claims
+from hpcsweep.check.claim import Claim, claims
 from hpcsweep.check.findings import ClaimFinding, ClaimKind, ClaimVerdict
-from hpcsweep.check.measured_figures import NOISE_PERCENT, NOISE_REASON
 from hpcsweep.check.quantities import StatedNumber, comparable, in_one_unit, names_a_speed, quantities
+from hpcsweep.check.recomputed.measured_figures import NOISE_PERCENT, NOISE_REASON
 from hpcsweep.imports.documents.model import Location
 from hpcsweep.imports.documents.numbers import Number
 

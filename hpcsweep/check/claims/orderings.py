@@ -6,8 +6,8 @@ from itertools import pairwise
 
 from hpcsweep.check.claims.labelled_blocks import LabelledBlocks
 from hpcsweep.check.findings import ClaimFinding, ClaimKind, ClaimVerdict
-from hpcsweep.check.measured_figures import NOISE_PERCENT, NOISE_REASON
 from hpcsweep.check.quantities import THROUGHPUTS, StatedNumber, in_one_unit, quantities
+from hpcsweep.check.recomputed.measured_figures import NOISE_PERCENT, NOISE_REASON
 from hpcsweep.check.recomputed.tracing import Tracer, rounded
 from hpcsweep.imports.documents.model import Benchmark, Location
 from hpcsweep.imports.documents.numbers import Number, percent_change, shown

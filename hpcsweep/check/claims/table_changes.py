@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from hpcsweep.check.claims.claim import Claim, cell_claim, claims
+from hpcsweep.check.claim import Claim, cell_claim, claims
 from hpcsweep.check.claims.line_changes import judged, not_checked
 from hpcsweep.check.findings import ClaimFinding, ClaimKind
 from hpcsweep.check.quantities import StatedNumber, comparable, in_one_unit, metrics_of, names_a_speed, quantities

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from hpcsweep.check.findings import ClaimFinding, ClaimKind, ClaimVerdict
-from hpcsweep.check.measured_figures import NOISE_PERCENT, NOISE_REASON, KnownFigure, known_averages
+from hpcsweep.check.recomputed.measured_figures import NOISE_PERCENT, NOISE_REASON, KnownFigure, known_averages
 from hpcsweep.check.recomputed.sample_tables import WarmMean, warm_mean
 from hpcsweep.check.recomputed.tracing import rounded
 from hpcsweep.imports.documents.model import ImportedDocument, Location, ParsedTable, SampleTable

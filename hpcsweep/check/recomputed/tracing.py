@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from hpcsweep.check.block_matching import BlockIndex, BlockMatch
-from hpcsweep.check.claims.claim import claims
+from hpcsweep.check.claim import claims
 from hpcsweep.check.findings import ClaimFinding, ClaimKind, ClaimVerdict
-from hpcsweep.check.measured_figures import KnownFigure, figures_of
 from hpcsweep.check.quantities import StatedNumber, metrics_of, quantities, unit_of_times
+from hpcsweep.check.recomputed.measured_figures import KnownFigure, figures_of
 from hpcsweep.imports.documents.model import ImportedDocument, Location, ParsedTable
 from hpcsweep.imports.documents.numbers import Number, shown
 

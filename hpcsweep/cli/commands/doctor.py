@@ -10,7 +10,7 @@ import click
 from hpcsweep.cli.output import say, say_json
 from hpcsweep.schedulers.base import ClusterFacts, Partition
 from hpcsweep.store.open import default_home
-from hpcsweep.submit.local.machine import Machine, look_around
+from hpcsweep.submit.machine import Machine, look_around
 from hpcsweep.sweep.layout import Home
 from hpcsweep.units import format_bytes, format_duration
 

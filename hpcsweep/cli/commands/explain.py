@@ -13,7 +13,7 @@ import click
 from hpcsweep.errors import ReportError
 from hpcsweep.imports.explanation import LogExplanation, RecordedEnd
 from hpcsweep.imports.explanation import explain as explain_lines
-from hpcsweep.node.record.records import EXIT_FILE, read_json
+from hpcsweep.node.records import EXIT_FILE, read_json
 from hpcsweep.report.explanation import explanation_document, explanation_json
 from hpcsweep.report.formats.terminal import write_document
 

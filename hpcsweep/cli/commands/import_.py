@@ -16,7 +16,7 @@ from hpcsweep.errors import HostError, ReportError, SpecError
 from hpcsweep.events.log import EVENTS_FILE, EventLog
 from hpcsweep.foreign_files import read_regular
 from hpcsweep.imports.documents.model import ImportedDocument
-from hpcsweep.imports.documents.read_document import read_bytes
+from hpcsweep.imports.read_document import read_bytes
 from hpcsweep.imports.sweep import imported_sweep
 from hpcsweep.report.formats.terminal import write_document
 from hpcsweep.report.imported import import_document, import_json

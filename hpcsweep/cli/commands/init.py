@@ -10,8 +10,8 @@ from hpcsweep.hosts.local import LocalHost
 from hpcsweep.spec.cluster import ConfigFile
 from hpcsweep.spec.load import parse_model
 from hpcsweep.store.open import default_home
-from hpcsweep.submit.local.machine import look_around
-from hpcsweep.submit.local.proposal import propose
+from hpcsweep.submit.machine import look_around
+from hpcsweep.submit.proposal import propose
 from hpcsweep.sweep.inputs import CONFIG_FILE
 from hpcsweep.sweep.layout import Home
 

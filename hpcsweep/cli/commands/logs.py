@@ -14,7 +14,7 @@ from hpcsweep.cli.output import note
 from hpcsweep.cli.runs import choose_run
 from hpcsweep.errors import SpecError
 from hpcsweep.foreign_files import open_regular
-from hpcsweep.node.record.records import EXIT_FILE
+from hpcsweep.node.records import EXIT_FILE
 from hpcsweep.schedulers.registry import log_index
 from hpcsweep.sweep.layout import SweepFolder
 from hpcsweep.terminal_text import printable

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hpcsweep.analysis.rows import SampleRow
+from hpcsweep.analysis.columns import SampleRow
 from hpcsweep.imports.documents.numbers import Number
 
 RESULT_FILE = "result file"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from hpcsweep.imports.documents.model import BlockContext
-from hpcsweep.imports.results.printed_blocks import is_part
+from hpcsweep.imports.documents.printed_blocks import is_part
 
 _HEADING = re.compile(r"^ {0,3}(#{1,6})\s+(.+?)\s*#*\s*$")
 _NUMBERED = re.compile(r"^\s*\d+(?:\.\d+)*\.?\s+[A-Z][^.:;|]{2,70}$")

@@ -6,7 +6,7 @@ Its `time_per_output_token_ms` is e2e / n, which differs from the TPOT of other 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hpcsweep.analysis.rows import SampleRow
+from hpcsweep.analysis.columns import SampleRow
 from hpcsweep.imports.documents.model import Benchmark, Location, Skipped
 from hpcsweep.imports.documents.numbers import Number, stored
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from hpcsweep.imports.documents.model import Benchmark, Location, ParsedTable
-from hpcsweep.imports.results.printed_blocks import PrintedBlock, named_figure
+from hpcsweep.imports.documents.printed_blocks import PrintedBlock, named_figure
 
 _TOOL = "a table"
 

@@ -1,6 +1,6 @@
 """Convert a sample table to the rows that the analysis and the store use."""
 
-from hpcsweep.analysis.rows import SampleRow
+from hpcsweep.analysis.columns import SampleRow
 from hpcsweep.imports.documents.model import SampleTable
 from hpcsweep.imports.documents.numbers import Number
 

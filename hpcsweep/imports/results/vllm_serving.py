@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from hpcsweep.analysis.rows import SampleRow
+from hpcsweep.analysis.columns import SampleRow
 from hpcsweep.imports.documents.model import Benchmark, Location, Skipped
 from hpcsweep.imports.documents.numbers import Number, number_of, stored
 from hpcsweep.imports.results.bench_sweep import folder_parameters

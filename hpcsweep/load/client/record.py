@@ -7,7 +7,7 @@ from itertools import pairwise
 from hpcsweep.events.load_lines import TRAFFIC as TRAFFIC
 from hpcsweep.events.load_lines import MeasuredFields, SampleLine, TrafficLine
 from hpcsweep.load.client.clock import Clock
-from hpcsweep.load.client.schedule import Schedule, ScheduledRequest
+from hpcsweep.load.schedule import Schedule, ScheduledRequest
 from hpcsweep.load.wire.answer import Failure
 from hpcsweep.load.wire.connection import ServerConnection
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from hpcsweep.events.load_lines import SampleLine, TrafficLine
 from hpcsweep.load.client.figures import SelfMeasurement
 from hpcsweep.load.client.record import Recorder, Tally
-from hpcsweep.load.client.schedule import Schedule, ScheduledRequest, ScheduleFile
+from hpcsweep.load.schedule import Schedule, ScheduledRequest, ScheduleFile
 from hpcsweep.load.wire.answer import Failure
 from hpcsweep.load.wire.connection import CONTROL_BYTES, READ_BYTES, Address, ServerConnection
 from hpcsweep.load.wire.http1 import request_head

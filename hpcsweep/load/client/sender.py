@@ -22,8 +22,8 @@ from hpcsweep.events.load_lines import WorkloadEndedLine, WorkloadStartedLine, w
 from hpcsweep.load.client.figures import SelfMeasurement, client_warnings, merged
 from hpcsweep.load.client.lines import LineWriter
 from hpcsweep.load.client.record import Tally
-from hpcsweep.load.client.schedule import API_KEY_VARIABLE, Schedule, ScheduledRequest, ScheduleFile
 from hpcsweep.load.client.send_loop import Client
+from hpcsweep.load.schedule import API_KEY_VARIABLE, Schedule, ScheduledRequest, ScheduleFile
 
 _READY, _RESULT = b'{"kind":"ready"', b'{"kind":"result"'
 _START_DELAY_NS = 20_000_000  # enough for every process to read the common start

@@ -5,9 +5,9 @@ import signal
 import sys
 from typing import ClassVar
 
-from hpcsweep.load.client.schedule import write_schedule
 from hpcsweep.load.config import LoadConfig
 from hpcsweep.load.prepare import prepare
+from hpcsweep.load.schedule import write_schedule
 
 
 class BuiltinClient:

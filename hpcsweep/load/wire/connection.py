@@ -5,7 +5,7 @@ import socket
 import struct
 import time
 
-from hpcsweep.load.client.schedule import ScheduledRequest
+from hpcsweep.load.schedule import ScheduledRequest
 from hpcsweep.load.wire.answer import Failure, StreamedResponse, plain_end
 from hpcsweep.load.wire.http1 import HttpError, ResponseReader
 from hpcsweep.spec.phases import ErrorCause

@@ -12,9 +12,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from hpcsweep.node.identity import Identity, pid_namespace
 from hpcsweep.node.process.processes import recorded_process_lives
-from hpcsweep.node.record.identity import Identity, pid_namespace
-from hpcsweep.node.record.records import read_json
+from hpcsweep.node.records import read_json
 
 REFRESH_S = 30.0
 STALE_S = 20 * REFRESH_S

@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
+from hpcsweep.node.process.capped_log import CappedLog
 from hpcsweep.node.process.family import Family
+from hpcsweep.node.process.private_network import enter_private_network
 from hpcsweep.node.process.processes import TOKEN_VARIABLE, die_with_parent, lead_group, reap_orphans, send
-from hpcsweep.node.record.capped_log import CappedLog
-from hpcsweep.node.setup.private_network import enter_private_network
-from hpcsweep.node.setup.secrets_file import without
+from hpcsweep.node.process.secrets_file import without
 
 SERVER_LOG = "server.log"
 _CHUNK_BYTES = 1 << 16

@@ -12,9 +12,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from hpcsweep.node.identity import Identity, start_name
 from hpcsweep.node.process.processes import read_process
-from hpcsweep.node.record.identity import Identity, start_name
-from hpcsweep.node.record.records import read_json
+from hpcsweep.node.records import read_json
 
 _RANKS = (
     "SLURM_PROCID",

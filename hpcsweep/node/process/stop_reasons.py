@@ -4,9 +4,9 @@ import os
 import subprocess
 from collections.abc import Callable, Mapping
 
+from hpcsweep.node.identity import restart_count
 from hpcsweep.node.process.signals import Stop, meaning
 from hpcsweep.node.process.walltime import Walltime
-from hpcsweep.node.record.identity import restart_count
 from hpcsweep.schedulers.base import CommandResult
 from hpcsweep.schedulers.registry import scheduler_of
 from hpcsweep.spec.phases import OutcomeKind

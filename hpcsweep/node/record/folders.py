@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpcsweep.events.log import EVENTS_FILE
+from hpcsweep.node.identity import Identity, boot_id
 from hpcsweep.node.process.family import Member, kill_attempt
 from hpcsweep.node.process.processes import process_lives, send
-from hpcsweep.node.record.identity import Identity, boot_id
 from hpcsweep.node.record.notes import Note
-from hpcsweep.node.record.records import EXIT_FILE, NOT_RUN_FILE, OWNER_FILE, read_record, write_record
+from hpcsweep.node.records import EXIT_FILE, NOT_RUN_FILE, OWNER_FILE, read_record, write_record
 from hpcsweep.spec.phases import OutcomeKind, Phase
 from hpcsweep.spec.records import ExitRecord, OwnerRecord
 

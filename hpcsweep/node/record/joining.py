@@ -10,7 +10,7 @@ from typing import Any
 
 from hpcsweep.atomic_files import write_json, write_text
 from hpcsweep.errors import HpcsweepError, PlanError, SpecError
-from hpcsweep.node.record.records import read_record
+from hpcsweep.node.records import read_record
 from hpcsweep.plan.variables import baseline_of
 from hpcsweep.render.job import job_files
 from hpcsweep.render.own_script import own_environment, with_values

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hpcsweep.engines.base import Engine
 from hpcsweep.engines.registry import get_engine
-from hpcsweep.node.record.records import read_json, write_json
+from hpcsweep.node.records import read_json, write_json
 
 _VERSION_TIMEOUT_S = 300.0
 _HELP_TIMEOUT_S = 600.0

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from hpcsweep.engines.flags import advice
 from hpcsweep.engines.versions import satisfies
-from hpcsweep.node.outcome import AttemptVerdict
+from hpcsweep.node.process.gpus import GpuState
 from hpcsweep.node.process.processes import command_line
 from hpcsweep.node.record.notes import Note
-from hpcsweep.node.watch.gpus import GpuState
+from hpcsweep.node.watch.outcome import AttemptVerdict
 from hpcsweep.spec.gpu_types import is_other_gpu
 from hpcsweep.spec.job import JobSpec
 from hpcsweep.spec.phases import OutcomeKind

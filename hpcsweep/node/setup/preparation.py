@@ -13,14 +13,14 @@ from hpcsweep.engines.base import Engine, Launch, LaunchContext
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.engines.simulated import SimulatedEngine
 from hpcsweep.errors import EngineError
-from hpcsweep.node.outcome import AttemptVerdict, Ended
+from hpcsweep.node.process.gpus import SILENT_DRIVER, Gpus, visible_names
+from hpcsweep.node.process.private_network import private_network_problem
 from hpcsweep.node.process.server import free_port
 from hpcsweep.node.record.notes import Note
 from hpcsweep.node.setup import preflight
 from hpcsweep.node.setup.engine_install import find_executable, installed_version, known_flags
 from hpcsweep.node.setup.private_folder import KEY_FILE_NAME, SOCKET_NAME
-from hpcsweep.node.setup.private_network import private_network_problem
-from hpcsweep.node.watch.gpus import SILENT_DRIVER, Gpus, visible_names
+from hpcsweep.node.watch.outcome import AttemptVerdict, Ended
 from hpcsweep.spec.job import JobSpec, RunSpec
 from hpcsweep.spec.phases import OutcomeKind
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from hpcsweep.load.client.clock import Clock
+from hpcsweep.node.compile_cache import measure
+from hpcsweep.node.process.gpus import SILENT_DRIVER, Gpus, gpu_samples
 from hpcsweep.node.process.processes import Process, command_line, environment
 from hpcsweep.node.process.roles import ProcessKind, ProcessRole, logged_name, role_of
 from hpcsweep.node.record.notes import Note
-from hpcsweep.node.setup.compile_cache import measure
 from hpcsweep.node.watch.counters import read_counters
-from hpcsweep.node.watch.gpus import SILENT_DRIVER, Gpus, gpu_samples
 from hpcsweep.node.watch.log_progress import FRESH_TIMES, LogProgress
 from hpcsweep.node.watch.stacks import StackActivity
 from hpcsweep.node.watch.stall import Snapshot, StallWatch

@@ -10,8 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from hpcsweep.node.process.gpu_work import GpuSample, gpu_signals
 from hpcsweep.node.watch.counters import READY_STATE, Counters
-from hpcsweep.node.watch.gpu_work import GpuSample, gpu_signals
 
 
 class Situation(Enum):

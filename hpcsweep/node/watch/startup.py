@@ -1,7 +1,7 @@
 """Wait until a server is ready, within the budgets of the startup and of its phases."""
 
-from hpcsweep.node.outcome import Ended, startup_timeout, unready
 from hpcsweep.node.watch.inbox import ProbeResult
+from hpcsweep.node.watch.outcome import Ended, startup_timeout, unready
 from hpcsweep.node.watch.probe import Prober, Target, port_owner
 from hpcsweep.node.watch.supervisor import Supervisor
 from hpcsweep.spec.budgets import Budgets

@@ -9,16 +9,16 @@ from typing import TypeVar
 from hpcsweep.engines.base import Engine
 from hpcsweep.engines.logs.reader import FactSeen, LogReader, PhaseSeen
 from hpcsweep.load.client.clock import Clock
-from hpcsweep.node.outcome import AttemptVerdict, Ended, engine_died, server_exited, stalled, stopped
 from hpcsweep.node.process.family import Family, Member, mark_of
+from hpcsweep.node.process.gpus import Gpus
 from hpcsweep.node.process.processes import Process
 from hpcsweep.node.process.server import Server
 from hpcsweep.node.process.stop_reasons import Stopper
 from hpcsweep.node.record.journal import Journal
 from hpcsweep.node.watch import diagnostics
-from hpcsweep.node.watch.gpus import Gpus
 from hpcsweep.node.watch.inbox import Inbox, Message, MetricsSample, ServerLine, SignalReceived
 from hpcsweep.node.watch.observer import Observer
+from hpcsweep.node.watch.outcome import AttemptVerdict, Ended, engine_died, server_exited, stalled, stopped
 from hpcsweep.node.watch.stall import Situation, StallWatch
 from hpcsweep.node.watch.suspicion import Suspicion
 from hpcsweep.spec.budgets import Budgets

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from hpcsweep.node.watch.gpus import Gpus, gpu_figures
+from hpcsweep.node.process.gpus import Gpus, gpu_figures
 from hpcsweep.node.watch.inbox import MetricsSample
 from hpcsweep.node.watch.metrics import figures
 from hpcsweep.node.watch.probe import Target, ask

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from hpcsweep.plan.bound.architecture import Architecture
+from hpcsweep.plan.architecture import Architecture
 from hpcsweep.plan.bound.formulas import Deployment
 from hpcsweep.plan.bound.gpu_specs import GpuSpec
 from hpcsweep.plan.model_size import WIDTH_OF_METHOD, ModelFacts

@@ -9,7 +9,7 @@ formulas and worked examples.
 from dataclasses import dataclass
 from enum import Enum
 
-from hpcsweep.plan.bound.architecture import Architecture
+from hpcsweep.plan.architecture import Architecture
 from hpcsweep.plan.bound.gpu_specs import GpuSpec
 
 

@@ -1,8 +1,9 @@
 """The whole report as a document: the first screen, then the chapters."""
 
 from hpcsweep.analysis.findings import Findings
+from hpcsweep.report import failures
 from hpcsweep.report import first_screen_text as words
-from hpcsweep.report.chapters import effects, failures, method
+from hpcsweep.report.chapters import effects, method
 from hpcsweep.report.chapters.requests import requests
 from hpcsweep.report.chapters.speed import speed
 from hpcsweep.report.chapters.startup import startup

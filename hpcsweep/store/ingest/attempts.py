@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from hpcsweep.events.log import EVENTS_FILE
-from hpcsweep.node.record.records import EXIT_FILE, NOT_RUN_FILE, OWNER_FILE
+from hpcsweep.node.records import EXIT_FILE, NOT_RUN_FILE, OWNER_FILE
 from hpcsweep.store.ingest.counts import IngestCount
 from hpcsweep.store.records import read_end, read_not_run, read_owner
 from hpcsweep.store.schema import ATTEMPT, INGEST_CURSOR, RUN

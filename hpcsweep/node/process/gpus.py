@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from hpcsweep.node.watch.gpu_work import GpuSample
+from hpcsweep.node.process.gpu_work import GpuSample
 
 T = TypeVar("T")
 

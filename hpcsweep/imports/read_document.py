@@ -22,8 +22,8 @@ from hpcsweep.imports.documents.model import (
     WrittenCommand,
 )
 from hpcsweep.imports.documents.outline import Outline, outline
+from hpcsweep.imports.documents.printed_blocks import PrintedBlock, printed_blocks
 from hpcsweep.imports.results.metric_tables import results_in
-from hpcsweep.imports.results.printed_blocks import PrintedBlock, printed_blocks
 from hpcsweep.imports.results.result_files import json_objects, read_objects
 from hpcsweep.spec.yaml_text import parse_yaml
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcsweep.node.identity import Identity
 from hpcsweep.node.process.file_lock import FileLock
-from hpcsweep.node.record.identity import Identity
 from hpcsweep.spec.phases import CacheUse
 from hpcsweep.spec.server import EngineSettings, ServerConfig
 

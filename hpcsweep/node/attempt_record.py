@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpcsweep.load.client.clock import Clock
-from hpcsweep.node.outcome import AttemptVerdict
+from hpcsweep.node.identity import Identity
+from hpcsweep.node.process.gpus import Gpus, visible_names
 from hpcsweep.node.record.folders import AttemptFolder
-from hpcsweep.node.record.identity import Identity
 from hpcsweep.node.record.journal import Journal
-from hpcsweep.node.record.records import EXIT_FILE, write_json, write_record
+from hpcsweep.node.records import EXIT_FILE, write_json, write_record
 from hpcsweep.node.setup.environment import command_text
 from hpcsweep.node.setup.preparation import PreparedLaunch, versions
-from hpcsweep.node.watch.gpus import Gpus, visible_names
+from hpcsweep.node.watch.outcome import AttemptVerdict
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.job import RunSpec
 from hpcsweep.spec.phases import Phase

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hpcsweep.render.environment import make_environment, render
 from hpcsweep.schedulers.base import ClusterFacts, Partition
-from hpcsweep.submit.local.machine import Machine
+from hpcsweep.submit.machine import Machine
 from hpcsweep.units import format_bytes, format_duration
 
 TEMPLATE = "hpcsweep.yaml.j2"

@@ -36,7 +36,7 @@ def private_network_problem() -> str:
     """Return why users of this node cannot create a network namespace; empty: they can."""
     # In a new process, because this one has threads, so that a forked child could do little.
     done = subprocess.run(
-        [sys.executable, "-m", "hpcsweep.node.setup.private_network"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "hpcsweep.node.process.private_network"], capture_output=True, text=True, check=False
     )
     return done.stderr.strip()[-500:] if done.returncode else ""
 

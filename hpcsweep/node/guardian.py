@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcsweep.node.process.family import Member, kill_attempt
-from hpcsweep.node.record.records import EXIT_FILE, OWNER_FILE, read_json, read_record
+from hpcsweep.node.records import EXIT_FILE, OWNER_FILE, read_json, read_record
 from hpcsweep.spec.records import OwnerRecord
 
 
@@ -27,7 +27,7 @@ class Guardian:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "hpcsweep.node.process.guardian"],
+            [sys.executable, "-m", "hpcsweep.node.guardian"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
