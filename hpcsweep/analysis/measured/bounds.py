@@ -8,6 +8,8 @@ from pydantic import ValidationError
 
 from hpcsweep.analysis.findings.measured import Bound, Cell
 from hpcsweep.analysis.rows import RunRow
+from hpcsweep.engines.registry import get_engine
+from hpcsweep.errors import EngineError
 from hpcsweep.plan.bound.deploy import BoundModel, deployment
 from hpcsweep.plan.bound.formulas import decode_step, decode_tps, prefill_s
 from hpcsweep.plan.bound.gpu_specs import gpu_spec
@@ -28,10 +30,11 @@ def _bound(run: RunRow, cell: Cell, models: Mapping[str, BoundModel]) -> Bound |
         return None
     try:
         server = ServerConfig.model_validate(run.server)
-    except ValidationError:  # of an import, which has no settings
+        settings = get_engine(server.engine).settings(server)  # sizes may be flags in the engine's own names
+    except (ValidationError, EngineError):  # an import without settings; an engine of a plugin that is not installed
         return None
     model = models.get(server.model)
-    on = None if model is None else deployment(model, spec, server.settings)
+    on = None if model is None else deployment(model, spec, settings)
     if on is None:
         return None
     sequences = max(1.0, _under_way(cell) or 1.0)

@@ -271,7 +271,7 @@ def _bounds(findings: Findings) -> Section | None:
                 wording.short_name(findings, result.variant),
                 result.workload,
                 *shares,
-                wording.time_quantity(bound.tpot_s),
+                wording.plain_number(bound.tpot_s, f"{bound.tpot_s * 1000:.3g} ms", "s"),
                 bound.limiter.value,
             )
         )
