@@ -66,7 +66,7 @@ def submit(prepared: Prepared, home: Home, backend: Backend, above: int = 0) -> 
     """
     if all(run.refused for run in prepared.runs):
         raise PlanError(
-            f"none of the {len(prepared.runs)} variants can be served as requested",
+            f"0 of {len(prepared.runs)} variants can be served as requested",
             code="nothing_to_submit",
             detail="\n".join(f"{run.label}: {run.refused}" for run in prepared.runs[:5]),
             hint="`--dry-run` shows the reason for each variant",

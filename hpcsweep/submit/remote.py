@@ -172,7 +172,7 @@ def _folder_below(root: Path, folders: Sequence[str]) -> Iterator[int]:
     except OSError as exc:
         if fd >= 0:
             os.close(fd)
-        link = "is a symbolic link, or not a folder"
+        link = "the path contains a symbolic link or a file that is not a folder"
         why = link if exc.errno in (errno.ELOOP, errno.ENOTDIR) else str(exc)
         raise HostError(
             f"{root.joinpath(*folders)}: {why}; nothing was fetched into it", code="fetch_target_refused"

@@ -137,12 +137,12 @@ def own_connection(name: str, ssh: Ssh, sweep: str) -> Ssh:
         raise SpecError(
             f"{sweep} was submitted to {ssh.host}:{ssh.home}, but your profile {name} is for {target}",
             code="connection_differs",
-            hint="nothing was fetched over SSH; check whether the folder is yours, and whether the profile was changed",
+            hint="the host was not contacted; check whether the folder is yours, and whether the profile was changed",
         )
     raise SpecError(
         f"{sweep} was submitted to {_shown(ssh)} with the profile {name}, which is not in your configuration",
         code="connection_unknown",
-        hint=f"nothing was fetched over SSH; if the sweep is yours, put {name} into "
+        hint=f"the host was not contacted; if the sweep is yours, put {name} into "
         f"{config_dir() / CONFIG_FILE}, or trust ./{CONFIG_FILE} with `hpcsweep trust`",
     )
 

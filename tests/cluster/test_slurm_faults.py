@@ -64,7 +64,7 @@ REFUSALS = [
     pytest.param({"gpu_type": "b300"}, "Requested node configuration is not available", "gpu_type", id="GPU type"),
     pytest.param({"constraint": "nosuch"}, "Invalid feature specification", "constraint", id="feature"),
     pytest.param({"directives": ["--nosuch"]}, "unrecognized option '--nosuch'", "directives", id="unknown directive"),
-    pytest.param({"gpus_per_node": 0}, "this cluster's nodes have 0", "gpus_per_node", id="too many GPUs: told by us"),
+    pytest.param({"gpus_per_node": 0}, "nodes of this cluster have 0", "gpus_per_node", id="too many GPUs: told by us"),
 ]
 
 
@@ -79,8 +79,8 @@ def test_refused(sweep: Sweep, profile: dict[str, object], words: str, hint: str
 
 
 NEVER = [
-    pytest.param({"partition": "debug", "walltime": "10m"}, "over the partition's MaxTime", id="over MaxTime"),
-    pytest.param({"nodes": 5}, "more nodes than the partition gives", id="too many nodes"),
+    pytest.param({"partition": "debug", "walltime": "10m"}, "exceeds the partition's MaxTime", id="over MaxTime"),
+    pytest.param({"nodes": 5}, "more nodes than the partition allows", id="too many nodes"),
 ]
 
 
@@ -244,7 +244,7 @@ def test_slurmctld_down_for_a_while(sweep: Sweep) -> None:
     try:
         controller.wait(30)
         told = sweep.cli("status", SWEEP, "--json", timeout_s=15)  # alone it takes 4 s: query_timeout_s
-        assert "warning: squeue" in told and "its last word is" in told
+        assert "warning: squeue" in told and "its last report is" in told
         runs = {run["run"]: run for run in json.loads(told[told.index("{") :])["sweeps"][0]["runs"]}
         assert (runs["len-1k"]["state"], runs["len-2k"]["state"]) == ("running", "queued")
         refused = sweep.cli("submit", "study.yaml", "--cluster", "slurm", code=1, timeout_s=60)

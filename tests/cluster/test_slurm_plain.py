@@ -98,4 +98,4 @@ def test_srun_starts_one_agent_too_many(sweep: Sweep) -> None:
     runs = sweep.wait_until_ended(90)
     assert {label: (run["outcome"], run["attempt"]) for label, run in runs.items()} == {"len-1k": ("completed", 1)}
     log = "".join(path.read_text() for path in sweep.sweep_dir.glob("jobs/0/logs/*.log"))
-    assert log.count("nothing to do here: SLURM_PROCID=") == 3
+    assert log.count("nothing to do: SLURM_PROCID=") == 3

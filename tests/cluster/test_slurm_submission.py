@@ -82,7 +82,7 @@ def test_variables_of_the_shell_change_nothing(sweep: Sweep) -> None:
 def test_a_directive_after_which_the_job_would_be_lost_sight_of(sweep: Sweep) -> None:
     sweep.write(directives=["--array=0-9"])
     told = sweep.cli("submit", "study.yaml", "--cluster", "slurm", code=1)
-    assert "'--array=0-9' stands already in line" in told
+    assert "'--array=0-9' is already set by hpcsweep in line" in told
     assert not list(sweep.home.glob("sweeps/*"))
 
 

@@ -189,7 +189,7 @@ def test_cancel_signals_only_what_works_in_the_jobs_folder(cli, victim, created)
     made = make_sweep(cli.home, scheduler="local", axes={"ep": ["on"]}, submitted=False)
     path = made.folder.job_dir(0) / "submission.json"
     submission = {"job_id": f"{made.folder.name}:0", "cluster": "local", "scheduler": "local", "submitted_at": 1.0}
-    path.write_text(json.dumps(submission | {"tasks": 1}))
+    path.write_text(json.dumps(submission | {"array_tasks": 1}))
     state_of(made.folder.path, victim, created)
     cli.run("cancel", code=None)
     time.sleep(0.5)
@@ -201,7 +201,8 @@ def test_cancel_still_ends_an_element_whose_dispatcher_is_dead(cli):
     job_dir = made.folder.job_dir(0)
     (job_dir / "job.sh").write_text("#!/bin/bash\nsleep 300\n")
     submission = {"job_id": f"{made.folder.name}:0", "cluster": "local", "scheduler": "local", "submitted_at": 1.0}
-    (job_dir / "submission.json").write_text(json.dumps(submission | {"tasks": 1}))
+    old_key = {"elements": 1}  # the key before version 0.2
+    (job_dir / "submission.json").write_text(json.dumps(submission | old_key))
     process = subprocess.Popen(["bash", str(job_dir / "job.sh")], start_new_session=True)
     try:
         time.sleep(0.5)

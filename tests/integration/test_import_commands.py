@@ -179,4 +179,4 @@ def test_a_result_in_which_all_requests_failed_is_a_failed_run(tmp_path):
     text = words(hpcsweep("report", "x", home=tmp_path).stdout)
     assert "8 of 8 requests failed" in text
     assert "Objective: none" in text
-    assert "1 run, of which 0 completed" in text
+    assert "1 run: 1 failed" in text

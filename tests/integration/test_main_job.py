@@ -120,7 +120,12 @@ BAD = [  # (arguments, exit code, what is said)
     pytest.param(("submit", "small.yaml", "--levels", "len"), 2, "expected AXIS=LEVEL", id="no equals sign"),
     pytest.param(("submit", "small.yaml", "--repeats", "0"), 2, "0 is not in the range", id="repeats"),
     pytest.param(("submit", "small.yaml", "--grid", ","), 2, "no axis given", id="empty grid"),
-    pytest.param(("submit", "small.yaml", "--template-dir", "nosuch"), 1, "no such folder", id="templates"),
+    pytest.param(
+        ("submit", "small.yaml", "--template-dir", "nosuch"),
+        1,
+        "--template-dir nosuch: folder not found",
+        id="templates",
+    ),
     pytest.param(("stats",), 2, "did you mean 'status'", id="command"),
     pytest.param(("status", "nosuch-0001"), 1, "no sweep", id="sweep"),
     pytest.param(("report",), 1, "no sweep", id="nothing to report"),

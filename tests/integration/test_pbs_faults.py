@@ -190,7 +190,7 @@ def test_a_gpu_type_that_cannot_reach_pbs_is_refused(sweep):
     sweep.pbs.admin("nodes gpu1=h200 gpu2=a100")
     sweep.write(gpu_type="h200", gpu_resource=None)
     refused = sweep.cli.run("submit", "study.yaml", "--cluster", "pbs-test", code=1)
-    assert "gpu_type h200 is asked for" in refused.stderr and "gpu_resource" in refused.stderr
+    assert "gpu_type h200 is requested, but is not passed to PBS" in refused.stderr and "gpu_resource" in refused.stderr
     assert not sweep.sweep_dir.exists()
     assert "add gpu_resource: gpu_type" in sweep.cli.run("doctor", code=None).stdout
     sweep.write(gpu_type="b200", gpu_resource="gpu_type", lengths=("1k",))

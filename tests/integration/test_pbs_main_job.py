@@ -258,7 +258,7 @@ def test_an_old_client_that_shows_no_waiting_elements(sweep, monkeypatch):
     monkeypatch.setitem(sweep.cli.env, "FAKE_PBS_CLIENT", "20.0.1")
     sweep.write(slow=True, gpus=32, parallel=1)
     refused = sweep.cli.run("submit", "study.yaml", "--cluster", "pbs-test", code=1)
-    assert "take `parallel` out" in refused.stderr
+    assert "remove `parallel` from the profile" in refused.stderr
     sweep.write(slow=True, directives=["-W max_run_subjobs=1"])
     sweep.submit()
     runs = sweep.wait(lambda runs: runs["len-1k"]["state"] == "running")
@@ -311,7 +311,7 @@ def test_what_can_never_run_says_so(sweep):
     runs = sweep.runs()
     assert {run["state"] for run in runs.values()} == {"held"}
     assert all("ngpus (R: 64 A: 32 T: 32)" in run["reason"] for run in runs.values())
-    assert "less ngpus than one job asks for" in sweep.cli.run("status", SWEEP, "--json").stdout
+    assert "less ngpus than the job requests" in sweep.cli.run("status", SWEEP, "--json").stdout
 
 
 REFUSED = [

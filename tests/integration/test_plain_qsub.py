@@ -221,7 +221,7 @@ def test_a_sweep_of_another_experiment_is_not_joined(project):
     path.write_text(path.read_text().replace('"gpus": 8', '"gpus": 4'))
     second = project.qsub("HPCSWEEP_SWEEP=mine,EXP_NAME=b")
     project.ended(second)
-    assert "made from another experiment" in project.log(second)
+    assert "belongs to another experiment" in project.log(second)
     assert list(project.sweeps()["mine"]) == ["a"]
 
 

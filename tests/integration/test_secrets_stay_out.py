@@ -1,5 +1,6 @@
 """Values planted wherever a user can put a secret: no file, no argument and no report may contain one of them."""
 
+import json
 import re
 import sqlite3
 import time
@@ -104,7 +105,9 @@ def test_a_variable_that_is_missing_ends_the_run_before_a_server_starts(cli, tmp
     (tmp_path / "user" / "secrets").write_text("X=1\n")
     cli.run("submit", "e.yaml", "--wait", code=3)
     (exit_file, *_) = cli.home.glob("sweeps/*/runs/*/attempt-1/exit.json")
-    assert "env_from: HF_TOKEN" in exit_file.read_text()
+    ended = json.loads(exit_file.read_text())
+    assert (ended["outcome"], ended["code"]) == ("failed", "secret_missing")
+    assert ended["reason"].startswith("env_from: not set in ") and ended["reason"].endswith(": HF_TOKEN")
     assert not list(cli.home.rglob("server.log"))
 
 

@@ -337,7 +337,7 @@ def test_a_store_that_cannot_be_written_still_tells_the_status(home, sweep, run,
     run("status")
     monkeypatch.setattr(os, "access", lambda *_: False)
     result = run("status")
-    assert "cannot be written" in result.stderr
+    assert "hpcsweep.db is not writable: showing the data that it has" in result.stderr
     assert "4 runs: 4 completed" in result.stdout
 
 

@@ -61,5 +61,5 @@ def test_the_command_line_counts_on_in_a_shared_store_and_refuses_a_conflict(tmp
     assert "e-0002" in done and "e-0001" not in done
     (tmp_path / "two" / "sweeps" / "e-0002").rename(tmp_path / "two" / "sweeps" / "e-0001")
     refused = cli.run("--home", "two", "status", "e-0001", code=1)
-    assert "another sweep e-0001, of the home that was at" in refused.stderr
+    assert "another sweep e-0001, of the home at" in refused.stderr
     assert "--store" in refused.stderr

@@ -217,7 +217,7 @@ class PbsExecutor(ArrayExecutor):
         )
 
     def _log_dir(self, script: Path) -> str:
-        """Return a folder of the submission's own for the words of PBS: by it a lost submission is ids again."""
+        """Return a folder of the submission's own for the output of PBS, by which a lost submission is found."""
         return str(utils.JobPaths.get_first_id_independent_folder(self.folder) / "pbs" / script.stem.lstrip("."))
 
 
