@@ -284,7 +284,7 @@ def legend(screen: FirstScreen, columns: Collection[str]) -> Iterator[str]:
     parts += [f"{letter}: {wording.caveat(code)}" for letter, code in footnotes(screen).items()]
     if any(isinstance(value, Figure) and value.low is not None for row in screen.rows for value in row.speeds):
         parts.append("±: 95 % CI" if "speed" in columns else "brackets: 95 % CI")
-    yield f"{metric_title(screen)}. {'; '.join(parts)}."
+    yield f"{'. '.join([metric_title(screen), *(['; '.join(parts)] if parts else [])])}."
     if screen.common_caveats:
         yield f"In every row: {', '.join(wording.caveat(code) for code in screen.common_caveats)}."
 

@@ -112,7 +112,7 @@ def test_averages_alone_become_no_samples(tmp_path):
     assert argv["max-num-batched-tokens-4096"].count("--max-num-batched-tokens") == 1
     done = hpcsweep("report", "a100", home=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "Provisionally recommended" in words(done.stdout)
+    assert "Recommended (provisional): E01" in words(done.stdout)
 
 
 def test_two_imports_can_be_compared(tmp_path):
@@ -170,7 +170,7 @@ def test_a_folder_of_vllm_bench_sweep_is_compared_by_its_repeats(tmp_path):
         ("max_num_seqs=8", 2),
     ]
     done = hpcsweep("report", "x", home=tmp_path)
-    assert "+33.2%" in words(done.stdout)
+    assert "+33.2 %" in words(done.stdout)
 
 
 def test_a_result_in_which_all_requests_failed_is_a_failed_run(tmp_path):
@@ -180,3 +180,4 @@ def test_a_result_in_which_all_requests_failed_is_a_failed_run(tmp_path):
     assert "8 of 8 requests failed" in text
     assert "Objective: none" in text
     assert "1 run: 1 failed" in text
+    assert ". ." not in text, "a table without marks has no empty legend"

@@ -265,7 +265,7 @@ def test_refusals_say_what_to_change(executor, site):
         ({"name": "two words"}, "directive"),
         ({"pbs_signal_delay_s": 0}, "signal_delay_s"),
         ({"pbs_directives": ["-l walltime=1-00:00:00"]}, "does not accept -l walltime"),
-        ({"pbs_directives": ["nodash"]}, "must start with a dash"),
+        ({"pbs_directives": ["nodash"]}, "starts with a dash"),
     ],
     ids=str,
 )
