@@ -1,6 +1,6 @@
 """The first screen as blocks, for the formats that are documents."""
 
-from hpcsweep.report import document, wording
+from hpcsweep.report import document, first_screen_cells, wording
 from hpcsweep.report import first_screen_text as words
 from hpcsweep.report.document import Block, Bullets, Code, Paragraph, Section, Table
 from hpcsweep.report.first_screen import FirstScreen, NotSent, VariantRow
@@ -42,7 +42,7 @@ def _answer(screen: FirstScreen) -> list[Block]:
 
 
 def _table(screen: FirstScreen) -> Table:
-    speeds = tuple(f"{workload} ({words.speed_unit(screen)})" for workload in screen.workloads)
+    speeds = tuple(f"{workload} ({first_screen_cells.speed_unit(screen)})" for workload in screen.workloads)
     compared = any(row.against for row in screen.rows)
     columns = (
         "Variant",
@@ -53,7 +53,7 @@ def _table(screen: FirstScreen) -> Table:
         "Startup",
         "Outcome",
     )
-    note = " ".join(words.legend(screen, {"against"} if compared else set()))
+    note = " ".join(first_screen_cells.legend(screen, {"against"} if compared else set()))
     if screen.hidden:
         note = f"{screen.hidden:,} more variants are in the chapters below. {note}"
     return Table(columns, tuple(_row(row, screen, compared) for row in screen.rows), note)
@@ -67,11 +67,11 @@ def _ttft(row: VariantRow) -> document.Quantity:
 def _row(row: VariantRow, screen: FirstScreen, compared: bool) -> tuple[document.Cell, ...]:
     started_s = row.ready_s or row.ended_s
     return (
-        words.row_name(row, screen),
+        first_screen_cells.row_name(row, screen),
         *(level or "all" for level in row.levels),
         *("n/a" if isinstance(value, NotSent) else wording.quantity(value) for value in row.speeds),
-        *((words.against(row, screen),) if compared else ()),
+        *((first_screen_cells.against(row, screen),) if compared else ()),
         _ttft(row),
-        wording.plain_number(started_s, words.startup(row), "s"),
-        words.result(row, screen),
+        wording.plain_number(started_s, first_screen_cells.startup(row), "s"),
+        first_screen_cells.result(row, screen),
     )

@@ -8,8 +8,8 @@ from textwrap import wrap
 from rich.text import Text
 
 from hpcsweep.analysis.findings.measured import Figure
+from hpcsweep.report import first_screen_cells, wording
 from hpcsweep.report import first_screen_text as words
-from hpcsweep.report import wording
 from hpcsweep.report.console import safe_text
 from hpcsweep.report.first_screen import FirstScreen, NotSent, VariantRow
 
@@ -111,7 +111,7 @@ class _Writer:
             yield safe_text(line if len(line) <= self._width else line[: self._width - 1] + "…", style)
         if screen.hidden:
             yield safe_text(f"{screen.hidden:,} more: --full", "dim")
-        for sentence in words.legend(screen, {column.name for column in columns}):
+        for sentence in first_screen_cells.legend(screen, {column.name for column in columns}):
             yield from self._wrapped(sentence, style="dim", hang=INDENT)
 
     def _fitting_columns(self) -> list[_Column]:
@@ -131,7 +131,7 @@ class _Writer:
 
     def _columns(self, dropped: set[str]) -> list[_Column]:
         screen, rows = self._screen, self._screen.rows
-        columns = [_Column("variant", "Variant", tuple(words.row_name(row, screen) for row in rows))]
+        columns = [_Column("variant", "Variant", tuple(first_screen_cells.row_name(row, screen) for row in rows))]
         if screen.axes and ("axes" in dropped or len(screen.axes) > words.MAX_AXES):
             joined = tuple("/".join(level or "*" for level in row.levels) for row in rows)
             columns.append(_Column("axes", "/".join(screen.axes), joined))
@@ -139,18 +139,22 @@ class _Writer:
             for i, axis in enumerate(screen.axes):
                 columns.append(_Column("axes", axis, tuple(row.levels[i] or "all" for row in rows)))
         for i, workload in enumerate(screen.workloads):
-            title = f"{workload} {words.speed_unit(screen)}"
+            title = f"{workload} {first_screen_cells.speed_unit(screen)}"
             columns.append(_Column("speed", title, tuple(_speed(row.speeds[i], "ci" not in dropped) for row in rows)))
         if any(row.against for row in rows):
-            columns.append(_Column("against", "vs baseline", tuple(words.against(row, screen) for row in rows)))
+            columns.append(
+                _Column("against", "vs baseline", tuple(first_screen_cells.against(row, screen) for row in rows))
+            )
         if "ttft" not in dropped and any(row.ttft for row in rows):
             columns.append(_Column("ttft", "TTFT", tuple(_ttft(row.ttft) for row in rows), right=True))
         longest = max((_start_s(row) for row in rows), default=0.0)
         if "startup" not in dropped and longest > 0:
-            columns.append(_Column("startup", "Startup", tuple(words.startup(row) for row in rows), right=True))
+            columns.append(
+                _Column("startup", "Startup", tuple(first_screen_cells.startup(row) for row in rows), right=True)
+            )
             if "bar" not in dropped:
                 columns.append(_Column("bar", "", tuple(_bar(row, longest) for row in rows)))
-        columns.append(_Column("result", "Result", tuple(words.result(row, screen) for row in rows)))
+        columns.append(_Column("result", "Result", tuple(first_screen_cells.result(row, screen) for row in rows)))
         return columns
 
     def _failures(self) -> Iterator[Text]:
