@@ -59,7 +59,7 @@ class TestEveryEntry:
         begun = time.process_time()
         for text in HOSTILE:
             regex.search(text)
-        assert time.process_time() - begun < 10  # a pattern that backtracks without bound takes far longer
+        assert time.process_time() - begun < 1.0
 
 
 QUIET_LINES = [
