@@ -219,6 +219,7 @@ class Attempt:
         self._memory_kills_before = self._memory.kills()
         scratch = [*(self._cache.scratch() if self._cache else []), *([self._private] if self._private else [])]
         self._context.guardian.watch(self._folder.token, self._folder.path, scratch)
+        started_s = self._clock.t_s()  # what follows the start of the process here belongs to its startup time
         try:
             self._server = Server(
                 argv, self._environment, self._folder.path, self._folder.token,
@@ -234,7 +235,7 @@ class Attempt:
         if leader is not None:
             self._context.guardian.set_members(self._folder.token, [leader])
             record_server(self._folder, leader)
-        supervisor.watch_server(self._server)
+        supervisor.watch_server(self._server, started_s)
         return Target(
             prepared.port, prepared.engine.endpoints, self._run.server.served_name, self._key,
             socket_path=prepared.socket_path,

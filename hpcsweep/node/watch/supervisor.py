@@ -84,14 +84,17 @@ class Supervisor:
         self._set_members, self._members = set_members, frozenset[Member]()
         self._seen_facts: dict[str, float | str] = {}
 
-    def watch_server(self, server: Server) -> None:
-        """Watch a server that has been started: its exit, or the lack of progress, ends the attempt."""
+    def watch_server(self, server: Server, started_s: float) -> None:
+        """Watch a server that was started at `started_s` on the clock of the attempt.
+
+        Its exit, or the lack of progress, ends the attempt.
+        """
         self.server = server
         stall_s = self.clock.real(self._budgets.stall)
         self._check_every_s = min(max(stall_s / _CHECKS_PER_STALL, _CHECK_MIN_S), _CHECK_MAX_S)
         first = self.observer.snapshot(self.processes(), with_cache=True)
         self._watch = StallWatch(first, every_s=self._check_every_s, stall_s=stall_s)
-        self.enter(Phase.LAUNCH)
+        self.enter(Phase.LAUNCH, t_s=started_s)
 
     def enter(self, phase: Phase, evidence: str = "", t_s: float | None = None) -> None:
         """Enter a phase, now or at `t_s`."""
