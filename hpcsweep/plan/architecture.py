@@ -82,7 +82,7 @@ def read_architecture(config: Mapping[str, Any]) -> Architecture | None:
     gated = str(text.get("hidden_act", "silu")) in _GATED or str(text.get("model_type")).startswith("gemma")
     if any(text.get(key) for key in _UNKNOWN_PARTS) or not gated:
         return None
-    sizes = [_whole(text, key) for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")]
+    sizes = [whole(text, key) for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")]
     hidden, layers, heads, vocab = sizes
     if hidden is None or layers is None or heads is None or vocab is None:
         return None
@@ -117,12 +117,12 @@ def kv_shape(text: Mapping[str, Any]) -> tuple[int, int | None] | None:
     Keys and values of each KV head; latent attention keeps one compressed vector for all heads (DeepSeek-V2 report,
     section 2.1).
     """
-    rank, rope = _whole(text, "kv_lora_rank"), _whole(text, "qk_rope_head_dim")
+    rank, rope = whole(text, "kv_lora_rank"), whole(text, "qk_rope_head_dim")
     if rank is not None and rope is not None:
         return rank + rope, None
-    hidden, heads = _whole(text, "hidden_size"), _whole(text, "num_attention_heads")
-    kv_heads = _whole(text, "num_key_value_heads") or heads
-    dim = _whole(text, "head_dim") or (hidden // heads if hidden and heads else None)
+    hidden, heads = whole(text, "hidden_size"), whole(text, "num_attention_heads")
+    kv_heads = whole(text, "num_key_value_heads") or heads
+    dim = whole(text, "head_dim") or (hidden // heads if hidden and heads else None)
     return None if kv_heads is None or dim is None else (2 * kv_heads * dim, kv_heads)
 
 
@@ -138,10 +138,10 @@ def _attention(text: Mapping[str, Any], hidden: int, heads: int) -> tuple[float,
     kv_values, kv_heads = cache
     if kv_heads is None:
         rank, rope = text["kv_lora_rank"], text["qk_rope_head_dim"]
-        plain, value = _whole(text, "qk_nope_head_dim"), _whole(text, "v_head_dim")
+        plain, value = whole(text, "qk_nope_head_dim"), whole(text, "v_head_dim")
         if plain is None or value is None:
             return None
-        q_rank = _whole(text, "q_lora_rank")
+        q_rank = whole(text, "q_lora_rank")
         width = heads * (plain + rope)
         query = hidden * q_rank + q_rank * width if q_rank else hidden * width
         parameters = query + hidden * (rank + rope) + rank * heads * (plain + value) + heads * value * hidden
@@ -152,27 +152,33 @@ def _attention(text: Mapping[str, Any], hidden: int, heads: int) -> tuple[float,
 
 def _mlp(text: Mapping[str, Any], hidden: int, layers: int) -> tuple[float, int, int, int, float, float] | None:
     """Return (dense parameters, MoE layers, experts, experts per token, one expert, shared experts of one layer)."""
-    wide = _whole(text, "intermediate_size")
-    experts = _whole(text, "n_routed_experts", "num_experts", "num_local_experts") or 0
+    wide = whole(text, "intermediate_size")
+    experts = whole(text, "n_routed_experts", "num_experts", "num_local_experts") or 0
     if not experts:
         return None if wide is None else (float(layers * 3 * hidden * wide), 0, 0, 0, 0.0, 0.0)
-    per_token = _whole(text, "num_experts_per_tok", "num_experts_per_token", "moe_topk")
-    expert_wide = _whole(text, "moe_intermediate_size") or wide
+    per_token = whole(text, "num_experts_per_tok", "num_experts_per_token", "moe_topk")
+    expert_wide = whole(text, "moe_intermediate_size") or wide
     if per_token is None or expert_wide is None:
         return None
-    first = _whole(text, "first_k_dense_replace") or 0
-    step = _whole(text, "decoder_sparse_step", "moe_layer_freq") or 1
+    first = whole(text, "first_k_dense_replace") or 0
+    step = whole(text, "decoder_sparse_step", "moe_layer_freq") or 1
     dense_only = set(text.get("mlp_only_layers") or ())
     moe_layers = sum(1 for n in range(first, layers) if (n + 1) % step == 0 and n not in dense_only)
     if layers > moe_layers and wide is None:
         return None
     dense = float((layers - moe_layers) * 3 * hidden * (wide or 0))
-    shared_wide = _whole(text, "shared_expert_intermediate_size")
+    shared_wide = whole(text, "shared_expert_intermediate_size")
     shared = (
-        3 * hidden * shared_wide if shared_wide else (_whole(text, "n_shared_experts") or 0) * 3 * hidden * expert_wide
+        3 * hidden * shared_wide if shared_wide else (whole(text, "n_shared_experts") or 0) * 3 * hidden * expert_wide
     )
     return dense, moe_layers, experts, per_token, float(3 * hidden * expert_wide), float(shared)
 
 
-def _whole(config: Mapping[str, Any], *keys: str) -> int | None:
+def kv_share(kv_heads: int | None, tensor_parallel: int) -> float:
+    """Return the share of a token's KV values that one GPU keeps: at least one head; latent attention is not split."""
+    return 1.0 if kv_heads is None else max(1.0 / tensor_parallel, 1.0 / kv_heads)
+
+
+def whole(config: Mapping[str, Any], *keys: str) -> int | None:
+    """Return the positive whole number of the first of these keys that has one; None: none has."""
     return next((config[key] for key in keys if type(config.get(key)) is int and config[key] > 0), None)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hpcsweep.plan.architecture import Architecture, kv_shape, read_architecture
+from hpcsweep.plan.architecture import Architecture, kv_shape, kv_share, read_architecture, whole
 
 _DTYPE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "float8_e4m3fn": 1.0, "float8_e5m2": 1.0}
 WIDTH_OF_METHOD = {
@@ -66,8 +66,13 @@ class ModelFacts:
         """
         if self.layers is None or self.kv_values_per_token_layer is None:
             return None
-        share = 1.0 if self.kv_heads is None else max(1.0 / tensor_parallel, 1.0 / self.kv_heads)
-        return self.layers / pipeline_parallel * self.kv_values_per_token_layer * share * value_bytes
+        return (
+            self.layers
+            / pipeline_parallel
+            * self.kv_values_per_token_layer
+            * kv_share(self.kv_heads, tensor_parallel)
+            * value_bytes
+        )
 
 
 def read_facts(name: str, config: Mapping[str, Any], index: Mapping[str, Any] | None = None) -> ModelFacts:
@@ -86,13 +91,13 @@ def read_facts(name: str, config: Mapping[str, Any], index: Mapping[str, Any] | 
         parameters=None if architecture is None else architecture.parameters,
         bytes_per_parameter=width or _DTYPE_BYTES.get(dtype, 2.0),
         quantization=method,
-        layers=_whole(text, "num_hidden_layers"),
+        layers=whole(text, "num_hidden_layers"),
         kv_values_per_token_layer=kv_values,
         kv_heads=kv_heads,
         uniform_attention=not (
             text.get("sliding_window") or text.get("layer_types") or text.get("linear_num_key_heads")
         ),
-        max_position=_whole(text, "max_position_embeddings"),
+        max_position=whole(text, "max_position_embeddings"),
         architecture=architecture,
     )
     total = ((index or {}).get("metadata") or {}).get("total_size")
@@ -117,7 +122,3 @@ def _quantization(config: Mapping[str, Any]) -> tuple[str | None, float | None]:
             kind = "fp8" if weights.get("type") == "float" and weights["num_bits"] == 8 else method
             return kind, weights["num_bits"] / 8
     return method, WIDTH_OF_METHOD.get(method)
-
-
-def _whole(config: Mapping[str, Any], *keys: str) -> int | None:
-    return next((config[key] for key in keys if isinstance(config.get(key), int)), None)

@@ -13,28 +13,36 @@ from hpcsweep.errors import EngineError
 from hpcsweep.plan.bound.deploy import BoundModel, deployment
 from hpcsweep.plan.bound.formulas import decode_step, decode_tps, prefill_s
 from hpcsweep.plan.bound.gpu_specs import gpu_spec
-from hpcsweep.spec.server import ServerConfig
+from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 
 def with_bounds(cells: Iterable[Cell], runs: Iterable[RunRow], models: Mapping[str, BoundModel]) -> tuple[Cell, ...]:
     """Return the cells with their bounds. `models`: by the name or path that a server was started with."""
-    by_run = {run.run: run for run in runs}
-    return tuple(replace(cell, bound=_bound(by_run[cell.run], cell, models)) for cell in cells)
+    if not models:
+        return tuple(cells)
+    served = {run.run: _served(run, models) for run in runs}
+    return tuple(replace(cell, bound=_bound(cell, served[cell.run])) for cell in cells)
 
 
-def _bound(run: RunRow, cell: Cell, models: Mapping[str, BoundModel]) -> Bound | None:
-    """Return the bound of what a cell measured; None: model, GPU, lengths or settings are not known."""
-    spec = gpu_spec(cell.gpu_name) if cell.gpu_name else None
-    prompt, completion = cell.prompt_tokens, cell.completion_tokens
-    if not models or spec is None or not prompt or not completion or completion < 1:
-        return None
+def _served(run: RunRow, models: Mapping[str, BoundModel]) -> tuple[BoundModel, EngineSettings] | None:
+    """Return the model and the settings of a run's server; None: either is unknown."""
     try:
         server = ServerConfig.model_validate(run.server)
         settings = get_engine(server.engine).settings(server)  # sizes may be flags in the engine's own names
     except (ValidationError, EngineError):  # an import without settings; an engine of a plugin that is not installed
         return None
     model = models.get(server.model)
-    on = None if model is None else deployment(model, spec, settings)
+    return None if model is None else (model, settings)
+
+
+def _bound(cell: Cell, served: tuple[BoundModel, EngineSettings] | None) -> Bound | None:
+    """Return the bound of what a cell measured; None: model, GPU, lengths or settings are not known."""
+    spec = gpu_spec(cell.gpu_name) if cell.gpu_name else None
+    prompt, completion = cell.prompt_tokens, cell.completion_tokens
+    if served is None or spec is None or not prompt or not completion or completion < 1:
+        return None
+    model, settings = served
+    on = deployment(model, spec, settings)
     if on is None:
         return None
     sequences = max(1.0, _under_way(cell) or 1.0)

@@ -9,7 +9,7 @@ formulas and worked examples.
 from dataclasses import dataclass
 from enum import Enum
 
-from hpcsweep.plan.architecture import Architecture
+from hpcsweep.plan.architecture import Architecture, kv_share
 from hpcsweep.plan.bound.gpu_specs import GpuSpec
 
 
@@ -85,7 +85,7 @@ def decode_step(deployment: Deployment, sequences: float, context_tokens: float)
     routed = mine * dp if deployment.expert_parallel else mine
     experts = model.moe_layers * model.experts_read(routed) * model.expert
     weights = (model.always_used / tp + experts / experts_at) * deployment.weight_bytes
-    kv = mine * context_tokens * model.layers * model.kv_values * _kv_share(deployment) * deployment.kv_bytes
+    kv = mine * context_tokens * model.layers * model.kv_values * kv_share(model.kv_heads, tp) * deployment.kv_bytes
     arithmetic = mine * (2.0 * model.active_parameters + model.attention_flops * context_tokens) / tp
     return Step(weights / gpu.bandwidth, kv / gpu.bandwidth, arithmetic / deployment.flops)
 
@@ -131,7 +131,9 @@ def kv_capacity_tokens(deployment: Deployment, memory_utilization: float) -> flo
     """
     room = deployment.gpu.memory_bytes * memory_utilization - weights_per_gpu_bytes(deployment)
     values = deployment.model.layers / deployment.pipeline_parallel * deployment.model.kv_values
-    return max(0.0, room / (values * _kv_share(deployment) * deployment.kv_bytes))
+    return max(
+        0.0, room / (values * kv_share(deployment.model.kv_heads, deployment.tensor_parallel) * deployment.kv_bytes)
+    )
 
 
 def largest_batch(deployment: Deployment, memory_utilization: float, context_tokens: float) -> int:
@@ -142,9 +144,3 @@ def largest_batch(deployment: Deployment, memory_utilization: float, context_tok
 def load_s(deployment: Deployment, bytes_per_s: float) -> float:
     """Return the least seconds to read the weights once from a file system of this bandwidth."""
     return deployment.model.parameters * deployment.weight_bytes / bytes_per_s
-
-
-def _kv_share(deployment: Deployment) -> float:
-    """Return the share of a token's KV values that one GPU keeps: at least one head; latent attention is not split."""
-    heads = deployment.model.kv_heads
-    return 1.0 if heads is None else max(1.0 / deployment.tensor_parallel, 1.0 / heads)

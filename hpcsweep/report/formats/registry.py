@@ -1,5 +1,6 @@
 """Report formats: the built-in ones and those of plugins (entry points of the group `hpcsweep.reports`)."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import IO
 
@@ -23,7 +24,7 @@ class ReportOptions:
 DEFAULTS = ReportOptions()
 
 
-class Format:
+class Format(ABC):
     """Base class of a report format: subclass it, set the attributes and implement `write`.
 
     `meaning`: one line for `--help` and docs. `suffixes`: file names that end so are written in this format.
@@ -37,9 +38,9 @@ class Format:
     telemetry: bool = False
     options: frozenset[str] = frozenset()
 
+    @abstractmethod
     def write(self, findings: Findings, stream: IO[str], options: ReportOptions = DEFAULTS) -> None:
         """Write the report into a text stream. Format the figures of the findings; do not compute new ones."""
-        raise NotImplementedError
 
 
 FORMATS: Registry[Format] = Registry(
