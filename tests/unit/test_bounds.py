@@ -1,8 +1,15 @@
 """The bound model against published parameter counts and against examples computed by hand."""
 
-import pytest
+import io
+import json
+from dataclasses import replace
 
+import pytest
+from study_rows import h200_study
+
+from hpcsweep.analysis.summary import analyse
 from hpcsweep.plan.architecture import Architecture, read_architecture
+from hpcsweep.plan.bound.deploy import BoundModel, bound_model
 from hpcsweep.plan.bound.formulas import (
     Deployment,
     Limiter,
@@ -15,6 +22,8 @@ from hpcsweep.plan.bound.formulas import (
     weights_per_gpu_bytes,
 )
 from hpcsweep.plan.bound.gpu_specs import gpu_spec
+from hpcsweep.plan.known_models import known_model
+from hpcsweep.report.formats.registry import get_format
 
 # The keys of the models' config.json that count; published sizes from the model cards.
 LLAMA_8B = {
@@ -218,3 +227,73 @@ def test_prefill_and_load():
     assert prefill_s(on, 8192) == pytest.approx(by_hand) == pytest.approx(0.133, rel=0.01)
     assert prefill_s(on, 1) == pytest.approx(decode_step(on, 1, 0).weights_s, rel=0.01)
     assert load_s(on, 2e9) == pytest.approx(8.03, rel=0.01)
+
+
+def _study_with_models(**server):
+    """The H200 study with the server's configuration and the model's shape, as sweep.json has them."""
+    facts = known_model("zai-org/GLM-4.6")
+    assert facts is not None
+    model = BoundModel.from_json(json.loads(json.dumps(bound_model(facts).as_json())))
+    rows = h200_study()
+    config = {"engine": "vllm", "model": "zai-org/GLM-4.6", **server}
+    return replace(
+        rows,
+        runs=tuple(replace(run, server=config) for run in rows.runs),
+        models={"zai-org/GLM-4.6": model},
+    )
+
+
+@pytest.mark.parametrize(
+    "server",
+    [{"settings": {"tensor_parallel_size": 8}}, {"flags": {"--tensor-parallel-size": 8}}],
+    ids=["sizes as neutral settings", "sizes as flags of the engine"],
+)
+def test_a_result_has_the_share_of_its_bound(server):
+    """8.7 tok/s of about 550: the H200 study runs at 1.6 % of what the memory of its GPUs allows."""
+    findings = analyse(_study_with_models(**server))
+    result = next(r for r in findings.results if r.workload == "8k" and r.mean("tps", "warm"))
+    tps = result.mean("tps", "warm").value
+    assert result.bound.limiter is Limiter.WEIGHTS and result.bound.gpu == "H200 SXM"
+    assert result.bound.sequences == 1 and result.bound.context_tokens == pytest.approx(6101 + 256, abs=1)
+    assert result.bound.share("tps", tps) == pytest.approx(0.016, abs=0.001)
+    assert result.bound.share("tpot_s", 2 * result.bound.tpot_s) == 0.5
+    assert result.bound.share("goodput", 1.0) is None
+    stream = io.StringIO()
+    get_format("terminal").write(findings, stream)
+    assert "(1.7 % of the bound of 530 tok/s by reading weights)" in " ".join(stream.getvalue().split())
+    stream = io.StringIO()
+    get_format("markdown").write(findings, stream)
+    assert "Share of the hardware bound" in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"models": {}},
+        {"gpu": "TITAN V"},
+        {"server": {}},
+        {"server": {"engine": "not-installed", "model": "zai-org/GLM-4.6"}},
+        {"server": {"engine": "vllm", "model": "zai-org/GLM-4.6", "settings": {"quantization": "own-4bit"}}},
+    ],
+    ids=["model unknown", "GPU unknown", "no configuration", "engine unknown", "width of the weights unknown"],
+)
+def test_what_is_unknown_has_no_bound(change):
+    rows = _study_with_models()
+    runs = tuple(
+        replace(
+            run,
+            server=change.get("server", run.server),
+            attempts=tuple(replace(a, gpu_name=change.get("gpu", a.gpu_name)) for a in run.attempts),
+        )
+        for run in rows.runs
+    )
+    findings = analyse(replace(rows, runs=runs, models=change.get("models", rows.models)))
+    assert all(result.bound is None for result in findings.results)
+    stream = io.StringIO()
+    get_format("markdown").write(findings, stream)
+    assert "hardware bound" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("damaged", [None, {}, {"architecture": {}}, {"architecture": 1, "bytes_per_parameter": 2}])
+def test_a_stored_model_of_another_version_is_unknown(damaged):
+    assert BoundModel.from_json(damaged) is None
