@@ -54,7 +54,7 @@ def test_energy_is_what_the_gpus_own_counter_gained_over_the_tokens(report):
 
 def test_milliseconds_and_small_costs_are_not_rounded_away(report):
     text = report("report", "--format", "markdown")
-    sample = next(line for line in text.split("\n") if "tiny_4" in line and "0.013" in line)
+    sample = next(line for line in text.split("\n") if line.startswith("| tiny_4 |"))
     assert "0.013" in sample and "0.182" in sample
-    used = next(line for line in text.split("\n") if "0.013" in line and "GPU-hours" in line)
+    used = next(line for line in text.split("\n") if line.startswith("| Used |"))
     assert "0.013 GPU-hours" in used and "0.00 GPU-hours" not in text.partition("Without a result")[0]
