@@ -97,13 +97,12 @@ async def _run(
     log.raw(f"INFO:     Started server process [{os.getpid()}]")
     log.raw("INFO:     Waiting for application startup.")
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: HttpConnection(api.handle, log.access), sock=listener, backlog=_BACKLOG)
-    log.raw("INFO:     Application startup complete.")
-
-    stop = asyncio.Event()
+    stop = asyncio.Event()  # before the server says that it serves: whoever read that may end it
     loop.add_signal_handler(signal.SIGINT, stop.set)
     if not behaviour.having(IgnoreSigterm):
         loop.add_signal_handler(signal.SIGTERM, stop.set)
+    server = await loop.create_server(lambda: HttpConnection(api.handle, log.access), sock=listener, backlog=_BACKLOG)
+    log.raw("INFO:     Application startup complete.")
     tasks = [asyncio.create_task(engine.run()), asyncio.create_task(_report(engine, metrics, pace, log))]
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)

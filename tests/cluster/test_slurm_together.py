@@ -80,7 +80,7 @@ def check_nothing_is_doubled_or_lost(sweep: Sweep) -> None:
                     slurm("squeue", "-h", "-r", "-j", job_id, "-o", "%i|%T", check=False),
                 )
             )
-            for task in json.loads(path.read_text())["tasks"]:
+            for task in json.loads(path.read_text())["array_tasks"]:
                 for run in task["runs"]:
                     alive[run["label"]] = alive.get(run["label"], 0) + (str(task["index"]) in states)
         assert max(alive.values()) <= 1, alive

@@ -12,6 +12,8 @@ from cli import Cli
 TOKEN = "hf_" + "Pl4nt3dT0k3n" * 3
 OTHER = "pl4nted-0ther-value"
 PROXY = "pl4nted-pr0xy-pass"
+TYPED = "hf_" + "Typ3dT0k3n" * 3  # in an argument of ours: tests that run beside watch for the values above
+TYPED_PROXY = "typ3d-pr0xy-pass"
 PLANTED = [value.encode() for value in (TOKEN, OTHER, PROXY)]
 
 EXPERIMENT = """\
@@ -112,14 +114,16 @@ def test_a_variable_that_is_missing_ends_the_run_before_a_server_starts(cli, tmp
 
 
 def test_a_password_in_the_store_option_is_refused_and_one_in_the_environment_is_masked(cli):
-    url = f"postgresql+psycopg://me:{PROXY}@127.0.0.1:1/db"
+    url = f"postgresql+psycopg://me:{TYPED_PROXY}@127.0.0.1:1/db"
     refused = cli.run("--store", url, "status", code=1)
-    assert "every user of this machine can read" in refused.stderr and PROXY not in refused.stderr + refused.stdout
+    assert (
+        "every user of this machine can read" in refused.stderr and TYPED_PROXY not in refused.stderr + refused.stdout
+    )
     cli.env["HPCSWEEP_STORE"] = url
     failed = cli.run("status", code=1)
-    assert PROXY not in failed.stderr + failed.stdout and "me:***@127.0.0.1" in failed.stderr
+    assert TYPED_PROXY not in failed.stderr + failed.stdout and "me:***@127.0.0.1" in failed.stderr
 
 
 def test_a_secret_in_a_level_on_the_command_line_is_refused(cli):
-    refused = cli.run("submit", "e.yaml", "--set", f"eager={TOKEN}", code=2)
-    assert TOKEN not in refused.stderr
+    refused = cli.run("submit", "e.yaml", "--set", f"eager={TYPED}", code=2)
+    assert TYPED not in refused.stderr
