@@ -97,7 +97,8 @@ async def _run(
     log.raw(f"INFO:     Started server process [{os.getpid()}]")
     log.raw("INFO:     Waiting for application startup.")
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()  # before the server says that it serves: whoever read that may end it
+    # The handlers are set before the readiness line: a supervisor may stop the server as soon as it reads that line.
+    stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGINT, stop.set)
     if not behaviour.having(IgnoreSigterm):
         loop.add_signal_handler(signal.SIGTERM, stop.set)
