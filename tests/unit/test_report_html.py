@@ -178,7 +178,7 @@ def test_hostile_text_stays_text():
     ]
     rows = sweep(runs, {HOSTILE: (HOSTILE, "b")}, {HOSTILE: HOSTILE}, title=HOSTILE, notes=(HOSTILE,))
     page = Page(page_of(replace(rows, scripts={HOSTILE: HOSTILE}, experiment=HOSTILE, cluster=HOSTILE)))
-    assert page.scripts == 3
+    assert page.scripts == 4
     assert "img" not in {tag for tag, _ in page.tags}
     assert not [a for _, a in page.tags if any(name.startswith("on") for name in a)]
     assert HOSTILE in page.text
@@ -266,7 +266,8 @@ def test_the_same_findings_give_the_same_page():
 
 
 def test_a_template_of_ones_own_comes_first(tmp_path):
-    (tmp_path / "report.css").write_text("body { color: rebeccapurple }")
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "report.css").write_text("body { color: rebeccapurple }")
     stream = io.StringIO()
     html.write(analyse(h200_study()), stream, (tmp_path,))
     assert "rebeccapurple" in stream.getvalue()
@@ -283,7 +284,7 @@ def test_numbers_carry_their_value_for_sorting(study):
 
 
 def test_page_and_script_break_the_same_cells():
-    source = (files("hpcsweep.templates") / "report_tables.js").read_text("utf-8")
+    source = (files("hpcsweep.templates") / "web" / "report" / "tables.js").read_text("utf-8")
     assert f"WHOLE_UP_TO = {WHOLE_UP_TO};" in source
     assert f"ROWS_AT_ONCE = {ROWS_IN_PAGE};" in source
 

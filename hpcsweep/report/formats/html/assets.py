@@ -1,7 +1,7 @@
 """The scripts and styles of a page, as they lie in `templates/web`, put into one file.
 
-A page that is opened from disk cannot import modules from other files. An import map inside the page gives each module's
-name a `data:` URL, so that the browser gets the modules as they are in the repository, without a build step.
+A page that is opened from disk cannot import modules from other files. An import map inside the page gives the name of
+each module a `data:` URL, so that the browser gets the modules as they are in the repository, without a build step.
 """
 
 import base64
