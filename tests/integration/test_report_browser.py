@@ -285,7 +285,7 @@ def test_every_plot_has_its_data_as_a_table(open_page, small):
         rows = tab.wait("return document.querySelectorAll(`#plot-${arguments[0]} details.data tbody tr`).length", name)
         assert rows > 0
         assert tab.js("return document.querySelector(`#plot-${arguments[0]} details.data caption`).textContent", name)
-    names = tab.js("return [...document.querySelectorAll('[role=img]')].map((e) => e.getAttribute('aria-labelledby'))")
+    names = tab.js("return [...document.querySelectorAll('.plot')].map((e) => e.getAttribute('aria-labelledby'))")
     assert all(names)
 
 
@@ -357,3 +357,28 @@ def test_a_browser_that_cannot_unpack_says_so(driver, small):
     finally:
         driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
         driver.get_log("browser")
+
+
+AXE = Path(__file__).parents[2] / "templates/web/node_modules/axe-core/axe.min.js"
+
+
+def serious_faults(tab):
+    """What axe-core finds that keeps people from reading or operating the page: rule, then the elements."""
+    if not AXE.exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail("no axe-core: scripts/check-web installs it")
+        pytest.skip("no axe-core: scripts/check-web installs it")
+    tab.js(AXE.read_text())
+    found = tab.driver.execute_async_script("axe.run({resultTypes: ['violations']}).then(arguments[0])")
+    return {
+        rule["id"]: [node["html"][:160] for node in rule["nodes"][:3]]
+        for rule in found["violations"]
+        if rule["impact"] in ("serious", "critical")
+    }
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1400, False), (1400, True), (390, False)], ids=["light", "dark", "phone"])
+def test_axe_finds_nothing_serious(open_page, small, width, dark):
+    tab = open_page(small, width=width, dark=dark)
+    tab.draw_all()
+    assert serious_faults(tab) == {}
