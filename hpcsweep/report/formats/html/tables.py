@@ -93,8 +93,8 @@ def value_of(cell: Cell) -> float | None:
 
 
 def of_document(table: Table, number: int, caption: str) -> HtmlTable:
-    """Return a table of a chapter; its caption is the heading above it."""
-    return HtmlTable(f"t{number}", caption, table.columns, table.rows, table.note)
+    """Return a table of a chapter. The caption is its point; `caption`, the heading above it, if it has none."""
+    return HtmlTable(f"t{number}", table.point or caption, table.columns, table.rows, table.note)
 
 
 def run_table(findings: Findings, links: Links) -> RunTable:
