@@ -37,12 +37,12 @@ def listed(parts: Sequence[str]) -> str:
     shown = [*parts]
     while len(shown) > 1:
         left = len(parts) - len(shown)
-        text = "; ".join([*shown, *([f"{left} more"] if left else [])])
+        text = "; ".join([*shown, *([f"and {left} more"] if left else [])])
         if len(text) <= LONGEST:
             return text
         shown.pop()
     left = len(parts) - len(shown)
-    return fitting("; ".join([*shown, *([f"{left} more"] if left else [])])) if shown else ""
+    return fitting("; ".join([*shown, *([f"and {left} more"] if left else [])])) if shown else ""
 
 
 def span(values: Sequence[float], texts: Sequence[str]) -> str:
@@ -65,6 +65,8 @@ def results(findings: Findings) -> str:
         return against_baseline(findings, "output_throughput", "all")
     if advice.metric != "tps":
         return against_baseline(findings, "tps", "warm")
+    if len(advice.by_workload) > 1 and all(best.equal for best in advice.by_workload):
+        return fitting(f"{_NOT_DIFFERENT.capitalize()}: {_equals(findings)}")
     parts = [
         _best(findings, best.workload, best.best, best.equal, best.score, bool(best.not_measured))
         for best in advice.by_workload
@@ -75,6 +77,17 @@ def results(findings: Findings) -> str:
         alone = sum(c.score.value is not None for c in advice.candidates) == 1
         parts = [_best(findings, advice.workload, advice.best, equal, score, alone)]
     return listed(parts) if parts else against_baseline(findings, "tps", "warm")
+
+
+def _equals(findings: Findings) -> str:
+    """Return the best variant of each workload, and those that are not significantly different from it."""
+    return listed(
+        [
+            f"{wording.short_name(findings, best.best)} ({wording.number(best.score.value)} "
+            f"{wording.unit(best.score.unit)}) and {names(findings, best.equal)} on {best.workload}"
+            for best in findings.recommendation.by_workload
+        ]
+    )
 
 
 def _best(findings: Findings, workload: str, best: str, equal: Sequence[str], score: Figure, partial: bool) -> str:

@@ -45,6 +45,16 @@ def test_speed_names_the_best_and_what_is_not_different(study):
     )
 
 
+def test_workloads_without_a_clear_winner_have_one_sentence(study):
+    eight, long = study.recommendation.by_workload
+    both = (eight, replace(long, equal=(eight.best,)))
+    findings = replace(study, recommendation=replace(study.recommendation, by_workload=both))
+    assert points.results(findings) == (
+        f"Not significantly different: E01 ({number(eight.score.value)} tok/s) and E04, E03 on 8k; "
+        f"E04 ({number(long.score.value)} tok/s) and E01 on 64k"
+    )
+
+
 def test_a_withheld_verdict_is_not_a_verdict(study):
     text = points.against_baseline(study, "output_throughput", "all")
     assert text.startswith("Output throughput: no verdict; cold requests lower the throughput")
@@ -116,7 +126,7 @@ def test_failures_name_what_they_share(study):
 
 def test_long_points_are_cut_to_one_line():
     parts = [f"workload-{n}: variant E{n:02} is fastest" for n in range(9)]
-    assert points.listed(parts).endswith("; 7 more")
+    assert points.listed(parts).endswith("; and 7 more")
     assert len(points.listed(["x " * 200])) <= points.LONGEST
     assert points.listed([]) == ""
 

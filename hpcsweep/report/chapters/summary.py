@@ -80,7 +80,7 @@ def _row(row: VariantRow, screen: FirstScreen, compared: bool) -> tuple[document
         first_screen_cells.row_name(row, screen),
         *(level or "all" for level in row.levels),
         *(
-            "n/a" if isinstance(value, NotSent) else wording.quantity(value, metric=screen.metric)
+            "n/a" if isinstance(value, NotSent) else wording.quantity(value, metric=screen.metric, caveats=row.caveats)
             for value in row.speeds
         ),
         *((_against(row, screen),) if compared else ()),

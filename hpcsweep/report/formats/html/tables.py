@@ -25,7 +25,8 @@ ROWS_IN_PAGE = 40
 WHOLE_UP_TO = 36
 """Characters of the longest cell that stays on one line; report_tables.js has the same number."""
 
-_DIGITS = 7
+_DIGITS = 7  # sorting tells more digits apart than any text shows
+_INTERVAL_DIGITS = 5
 
 MAX_FACET_LEVELS = 40
 """An axis with more levels is searched by text, not chosen from a list."""
@@ -92,7 +93,7 @@ class HtmlTable:
         shared = self.shared[column]
         own: dict[str, Any] = {"n": cell.n} if cell.n else {}
         if cell.low is not None and cell.high is not None:
-            own |= {"low": _short(cell.low), "high": _short(cell.high)}
+            own |= {"low": _short(cell.low, _INTERVAL_DIGITS), "high": _short(cell.high, _INTERVAL_DIGITS)}
         return own | {name: value for name, value in _kind_of(cell).items() if value != shared.get(name, "")}
 
 
@@ -126,9 +127,9 @@ def _shared(cells: Sequence[Cell]) -> dict[str, Any]:
     return {name: value for name, value in first.items() if value and all(kind[name] == value for kind in kinds)}
 
 
-def _short(value: float) -> float:
+def _short(value: float, digits: int = _DIGITS) -> float:
     """Return a value for sorting and hovering: more digits than any text shows, in few bytes."""
-    rounded_value = rounded(value, _DIGITS)
+    rounded_value = rounded(value, digits)
     if rounded_value is None:
         return value
     return int(rounded_value) if rounded_value.is_integer() else rounded_value
