@@ -25,7 +25,7 @@ ROWS_IN_PAGE = 40
 WHOLE_UP_TO = 36
 """Characters of the longest cell that stays on one line; report_tables.js has the same number."""
 
-_DIGITS = 7  # sorting tells more digits apart than any text shows
+_DIGITS = 7  # of the number that a column is sorted by: more than any text shows
 _INTERVAL_DIGITS = 5
 
 MAX_FACET_LEVELS = 40
