@@ -11,6 +11,7 @@ export const { JSDOM } = createRequire(`${WEB}package.json`)("jsdom");
 /** Make `html` the document of this process. */
 export function open(html) {
   const { window } = new JSDOM(html);
+  window.HTMLElement.prototype.scrollIntoView = () => {}; // jsdom has no layout to scroll
   Object.assign(globalThis, { window, document: window.document, HTMLElement: window.HTMLElement });
   return window.document;
 }

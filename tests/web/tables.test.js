@@ -93,3 +93,13 @@ test("text of a log is text", () => {
   table.show(101);
   assert.equal(table.body.querySelector("img"), null);
 });
+
+test("a packed figure carries what hovering over it shows, as the figures of the page do", () => {
+  const table = runTable();
+  table.complete([["E101", ["8.7 tok/s", 8.7, { n: 3, low: 8.6, caveats: "few_samples" }], []]], null);
+  table.show(101);
+  assert.deepEqual(
+    { ...table.body.rows[100].cells[1].dataset },
+    { value: "8.7", n: "3", low: "8.6", caveats: "few_samples" },
+  );
+});

@@ -1,9 +1,6 @@
 // What a figure of a table means, on hover and on focus; and the keys that move through a table.
 
-/**
- * @typedef {{title: string, unit: string, meaning: string}} Measure
- * @typedef {{measures: Record<string, Measure>, caveats: Record<string, string>}} Meanings
- */
+/** @typedef {Pick<import("#web/report/types.d.ts").ReportData, "measures" | "caveats">} Meanings */
 
 const FIGURE = "tbody [data-value]";
 const GAP_PX = 6;
@@ -53,9 +50,9 @@ export function linesOf(own, column, meanings) {
 /**
  * Show one tooltip for all figures, and let the arrow keys move through the tables.
  * @param {Document} document
- * @param {Meanings} [meanings] of metrics and caveats; without them, figures show their numbers only
+ * @param {Meanings} meanings of metrics and caveats
  */
-export function startHover(document, meanings = { measures: {}, caveats: {} }) {
+export function startHover(document, meanings) {
   const tip = document.createElement("div");
   tip.id = "tip";
   tip.setAttribute("role", "tooltip");

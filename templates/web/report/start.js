@@ -1,6 +1,7 @@
 // The start of a report page: unpack its data, then bring tables, plots and printing to life.
 
 import { make, need, unpack } from "#web/report/dom.js";
+import { startHover } from "#web/report/hover.js";
 import { Plots } from "#web/report/plots.js";
 import { startPrinting } from "#web/report/printing.js";
 import { SortableTable } from "#web/report/tables.js";
@@ -18,6 +19,7 @@ async function start() {
   for (const table of tables) table.complete(data.tables[table.id] ?? [], table === runs ? data.keys : null);
   const plots = new Plots(data, () => runs.visible);
   runs.onchange = plots.redraw;
+  startHover(document, data);
   startPrinting(tables, plots);
   window.hpcsweepReport = { data, tables, runs, plots };
   document.documentElement.dataset.ready = "yes";

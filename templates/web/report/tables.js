@@ -5,8 +5,8 @@ import { count, make, need } from "#web/report/dom.js";
 /** @typedef {import("#web/report/types.d.ts").PackedCell} PackedCell */
 /** @typedef {import("#web/report/types.d.ts").PackedRow} PackedRow */
 /**
- * A cell: its text, and the number it is sorted by (null for text).
- * @typedef {{ text: string, value: number | null }} Cell
+ * A cell: its text, and the number it is sorted by (null for text). `facts`: of a packed figure, for hover.js.
+ * @typedef {{ text: string, value: number | null, facts?: import("#web/report/types.d.ts").FigureFacts }} Cell
  */
 /**
  * A row. `row`: its element, once it was shown. `files`: links of a packed row. `run`, `cell`: what it shows (-1: none).
@@ -24,7 +24,7 @@ const collator = new Intl.Collator("en", { numeric: true });
  * @returns {Cell}
  */
 const cellOf = (packed) =>
-  Array.isArray(packed) ? { text: packed[0], value: packed[1] } : { text: packed, value: null };
+  Array.isArray(packed) ? { text: packed[0], value: packed[1], facts: packed[2] } : { text: packed, value: null };
 
 /**
  * @param {HTMLTableCellElement} element
@@ -40,6 +40,16 @@ const cellIn = (element) => ({
  * @param {Cell} cell
  */
 export const keptWhole = (cell) => cell.text.length <= WHOLE_UP_TO && (!cell.text.includes(" ") || cell.value !== null);
+
+/**
+ * Give the element of a packed figure the attributes that figures of the page itself have.
+ * @param {HTMLTableCellElement} element
+ * @param {Cell} cell
+ */
+function withFacts(element, { value, facts }) {
+  if (value !== null) Object.assign(element.dataset, { value, ...facts });
+  return element;
+}
 
 /**
  * Return the rows in the order of a column: numbers by value, text as people sort it, missing values last both ways.
@@ -213,8 +223,8 @@ export class SortableTable {
   /** @param {Item} item */
   makeRow(item) {
     const [first, ...rest] = item.cells;
-    const cells = rest.map((cell) => make("td", { className: keptWhole(cell) ? "n" : "" }, cell.text));
-    const row = make("tr", {}, make("th", { scope: "row" }, first.text), ...cells);
+    const cells = rest.map((cell) => withFacts(make("td", { className: keptWhole(cell) ? "n" : "" }, cell.text), cell));
+    const row = make("tr", {}, withFacts(make("th", { scope: "row" }, first.text), first), ...cells);
     if (this.hasFiles) {
       const links = item.files.flatMap(([name, href]) => [make("a", { href }, name), " "]);
       row.append(make("td", { className: "files" }, ...links));

@@ -1,7 +1,17 @@
 // The packed data of a report: written by report/formats/html/plots.py and tables.py.
 
-/** A cell as it is packed: text, or text and the number that it is sorted by. */
-export type PackedCell = string | [string, number];
+/** What hovering over a figure shows beside its value, as far as its column does not have it. */
+export interface FigureFacts {
+  n?: number;
+  low?: number;
+  high?: number;
+  metric?: string;
+  unit?: string;
+  /** Codes, separated by blanks. */
+  caveats?: string;
+}
+/** A cell as it is packed: text; or text and the number that it is sorted by, with its facts if it has any. */
+export type PackedCell = string | [string, number, FigureFacts?];
 /** A row as it is packed; with links, its last item is a list of (name, href). */
 export type PackedRow = (PackedCell | [string, string][])[];
 
@@ -88,6 +98,8 @@ export interface ReportData {
   cells: Cell[];
   effects: EffectData[];
   pareto: FrontPoint[];
+  /** The words for a caveat's code. */
+  caveats: Record<string, string>;
   simulated: boolean;
   /** The rows of each table that are not in the page itself. */
   tables: Record<string, PackedRow[]>;

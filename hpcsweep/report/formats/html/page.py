@@ -21,7 +21,7 @@ from hpcsweep.report.formats.html.captions import plots_of
 from hpcsweep.report.formats.html.links import Links, folder_of
 from hpcsweep.report.formats.html.pack import pack, pack_json
 from hpcsweep.report.formats.html.plots import plot_data
-from hpcsweep.report.formats.html.tables import HtmlTable, kept_whole, of_document, run_table, value_of
+from hpcsweep.report.formats.html.tables import HtmlTable, kept_whole, of_document, run_table
 from hpcsweep.report.formats.registry import DEFAULTS, Format, ReportOptions
 from hpcsweep.terminal_text import printable
 
@@ -89,7 +89,7 @@ def write(findings: Findings, stream: IO[str], templates: Sequence[Path] = ()) -
         plots=plots_of(data),
         data=pack_json(data),
         plotly=pack(assets.text(PLOTLY)),
-        css=assets.styles("web/report.css"),
+        css=assets.styles("web/report.css", "web/report_hover.css"),
         modules=assets.import_map("report"),
         version=__version__,
         max_bullets=MAX_BULLETS,
@@ -106,7 +106,7 @@ def _environment(loader: BaseLoader) -> Environment:
         autoescape=True,
         finalize=_printable,
     )
-    env.filters.update(kind=_kind, table=_identity, heading=heading, text=text_of, value=value_of)
+    env.filters.update(kind=_kind, table=_identity, heading=heading, text=text_of)
     env.tests.update(whole=kept_whole)
     return env
 

@@ -23,7 +23,7 @@ ROWS_IN_PAGE = 40
 """Rows of a table that are in the page itself: more would delay the first paint, and move the answer out of sight."""
 
 WHOLE_UP_TO = 36
-"""Characters of the longest cell that stays on one line; report_tables.js has the same number."""
+"""Characters of the longest cell that stays on one line; tables.js has the same number."""
 
 _DIGITS = 7  # of the number that a column is sorted by: more than any text shows
 _INTERVAL_DIGITS = 5
@@ -143,11 +143,6 @@ def kept_whole(cell: Cell) -> bool:
     """Whether a cell stays on one line: a short quantity, or a short name without a space."""
     text = text_of(cell)
     return len(text) <= WHOLE_UP_TO and (" " not in text or isinstance(cell, Quantity))
-
-
-def value_of(cell: Cell) -> float | None:
-    """Return the number that a cell is sorted by; None for text."""
-    return cell.value if isinstance(cell, Quantity) else None
 
 
 def of_document(table: Table, number: int, caption: str) -> HtmlTable:
