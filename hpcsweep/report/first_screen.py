@@ -12,6 +12,7 @@ from hpcsweep.analysis.findings.measured import Bound, Figure, Result, SampleSet
 from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.report import wording
 from hpcsweep.report.failures import FailureGroup, failure_groups
+from hpcsweep.report.starts import mean_start
 
 MAX_ROWS = 14
 """Rows of the table; the recommended variant and the baseline are always among them."""
@@ -248,11 +249,7 @@ class _Rows:
         results = self._results.get(variant.variant, {})
         runs = self._runs.get(variant.variant, [])
         failed = bool(runs) and all(run.outcome is not None and not run.measured for run in runs)
-        startups = self._startups.get(variant.variant, [])
-        ready = [start.startup_s for start in startups if start.startup_s is not None]
-        cut = (
-            None if ready else next((start for start in startups if start.ended_in is not None and start.phases), None)
-        )
+        start = mean_start(self._startups.get(variant.variant, ()))
         sent = [result for result in results.values() if result.left_out is None]
         codes = dict.fromkeys(reason.code for result in sent for reason in result.validity.reasons)
         return VariantRow(
@@ -261,9 +258,9 @@ class _Rows:
             speeds=tuple(self._speed(results, workload) for workload in self._workloads),
             against=tuple(self._against.get(variant.variant, ())),
             ttft=None if self._metric == "ttft_s" else self._ttft(results),
-            ready_s=sum(ready) / len(ready) if ready else None,
-            reached_s=_reached_s(cut),
-            ended_s=_ended_s(cut),
+            ready_s=start.ready_s,
+            reached_s=start.reached_s,
+            ended_s=start.ended_s,
             outcome=wording.status(runs),
             failed=failed,
             recommended=variant.variant == self._findings.recommendation.chosen,
@@ -319,22 +316,6 @@ def _merge(rows: Sequence[VariantRow]) -> VariantRow:
         simulated=any(row.simulated for row in rows),
         caveats=(),
     )
-
-
-def _reached_s(startup: StartupFinding | None) -> float | None:
-    if startup is None:
-        return None
-    begin_s = startup.phases[0].start_s
-    return (
-        max((phase.start_s for phase in startup.phases if phase.phase is startup.ended_in), default=begin_s) - begin_s
-    )
-
-
-def _ended_s(startup: StartupFinding | None) -> float | None:
-    if startup is None:
-        return None
-    begin_s = startup.phases[0].start_s
-    return max(phase.start_s + (phase.duration_s or 0.0) for phase in startup.phases) - begin_s
 
 
 def metric_title(screen: FirstScreen) -> str:

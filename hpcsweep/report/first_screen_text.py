@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from hpcsweep.analysis.compared.variants import join_names
 from hpcsweep.analysis.findings import Findings, Variant
@@ -86,26 +87,38 @@ def answer_sentences(screen: FirstScreen) -> list[str]:
     many = len(answer.figures) > 1
     figures = "; ".join(
         f"{wording.sentence_figure(figure)}{f' on {workload}' if many and workload else ''}"
-        f"{_share(screen, workload, figure)}"
+        f"{f' ({bound})' if (bound := bound_text(screen, workload, figure)) else ''}"
         for workload, figure in answer.figures
     )
     baseline = " It is the baseline." if answer.variant.is_baseline else ""
     lines = [objective, f"Measured: {figures}.{baseline}"]
-    lines += [line for line in (_baseline(screen, answer), _best(screen, answer), _runner_up(screen, answer)) if line]
+    lines += compared_sentences(screen, answer)
     lines += [line for line in (confidence(screen),) if line]
     return [*lines, *(f"On {line}" for line in by_workload(screen.findings))] if advice.per_workload else lines
 
 
-def _share(screen: FirstScreen, workload: str, figure: Figure) -> str:
-    """Return how far a figure of the answer is from its bound, in parentheses; empty: the bound is unknown."""
+def compared_sentences(screen: FirstScreen, answer: Answer) -> list[str]:
+    """Return how the answer compares with the baseline, with the variant of the highest score, and the runner-up."""
+    sentences = (_baseline(screen, answer), _best(screen, answer), _runner_up(screen, answer))
+    return [sentence for sentence in sentences if sentence]
+
+
+def bound_share(screen: FirstScreen, workload: str, figure: Figure) -> float | None:
+    """Return the part of its bound that a figure of the answer reaches, 0 to about 1; None: the bound is unknown."""
     bound = None if screen.answer is None else screen.answer.bounds.get(workload)
-    share = None if bound is None or figure.value is None else bound.share(screen.metric, figure.value)
-    if bound is None or share is None or figure.value is None:
+    return None if bound is None or figure.value is None else bound.share(screen.metric, figure.value)
+
+
+def bound_text(screen: FirstScreen, workload: str, figure: Figure) -> str:
+    """Return `1.5 % of the bound of 600 tok/s by HBM bandwidth`; empty: the bound is unknown."""
+    share = bound_share(screen, workload, figure)
+    if share is None or figure.value is None or screen.answer is None:
         return ""
     least = screen.metric in ("tpot_s", "ttft_s")  # a time cannot be shorter than its bound, a speed not higher
     limit = figure.value * share if least else figure.value / share
     text = wording.latency(limit) if least else f"{wording.number(limit)} {wording.unit(figure.unit)}"
-    return f" ({wording.share(share)} of the bound of {text} by {bound.limiter.value})"
+    limiter = screen.answer.bounds[workload].limiter.value
+    return f"{wording.share(share)} of the bound of {text} by {limiter}"
 
 
 def _sentence(text: str) -> str:
@@ -263,16 +276,37 @@ def finding_sentences(screen: FirstScreen) -> list[str]:
     return sentences[:MAX_FINDINGS]
 
 
-def next_steps(screen: FirstScreen) -> list[str]:
-    """Return what to run next to make the answer surer, with the command where one command does exactly that."""
+@dataclass(frozen=True)
+class Step:
+    """What to run next. `command`: the command that does exactly that; empty: no single command does."""
+
+    text: str
+    command: str
+
+    @property
+    def line(self) -> str:
+        """The step in one line."""
+        return f"{self.text}: {self.command}" if self.command else _sentence(self.text)
+
+
+def steps(screen: FirstScreen) -> list[Step]:
+    """Return what to run next to make the answer surer."""
     findings = screen.findings
-    steps = []
-    for step in findings.next_steps:
-        command = _repeat_command(screen, [findings.variant(name) for name in step.variants], step.repeats)
-        steps.append(f"{step.text.rstrip('.')}: {command}" if command else _sentence(step.text))
+    wanted = [
+        Step(
+            step.text.rstrip("."),
+            _repeat_command(screen, [findings.variant(name) for name in step.variants], step.repeats),
+        )
+        for step in findings.next_steps
+    ]
     if any(has_failed(group.first) for group in screen.failures):
-        steps.append(f"To try the failed runs again: hpcsweep retry {findings.sweep.sweep}")
-    return steps[:MAX_STEPS]
+        wanted.append(Step("To try the failed runs again", f"hpcsweep retry {findings.sweep.sweep}"))
+    return wanted[:MAX_STEPS]
+
+
+def next_steps(screen: FirstScreen) -> list[str]:
+    """Return the same in one line per step."""
+    return [step.line for step in steps(screen)]
 
 
 def _repeat_command(screen: FirstScreen, variants: Sequence[Variant], repeats: int) -> str:

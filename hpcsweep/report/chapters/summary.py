@@ -11,10 +11,16 @@ def summary(screen: FirstScreen) -> list[Section]:
     banner = words.simulated_banner(screen)
     head: list[Block] = [Paragraph(banner, strong=True)] if banner else []
     head.append(Paragraph(f"{words.header_line(screen)}."))
-    parts = [
+    return [
         Section("Summary", tuple(head)),
         Section(words.answer_title(screen), tuple(_answer(screen)), 3),
+        *overview_parts(screen),
     ]
+
+
+def overview_parts(screen: FirstScreen) -> list[Section]:
+    """Return what follows the answer: the variants, what failed, findings, remarks, what would settle the rest."""
+    parts = []
     if screen.rows:
         parts.append(Section("Variants", (_table(screen),), 3))
     sentences = [" ".join(words.failure_sentences(group, screen)) for group in screen.failures]
