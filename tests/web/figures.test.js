@@ -84,6 +84,7 @@ const DATA = {
     },
     { run: 1, workload: 0, n: 0 },
   ],
+  slowest_user: {},
   effects: [
     {
       how: "alone",

@@ -1,4 +1,4 @@
-// What every part of the page needs: elements, counts, packed data.
+// What every part of the page needs: elements and counts.
 
 const numbers = new Intl.NumberFormat("en-US");
 
@@ -32,18 +32,6 @@ export function need(root, selector) {
   const found = root.querySelector(selector);
   if (!(found instanceof HTMLElement)) throw new Error(`this page has no ${selector}`);
   return found;
-}
-
-/**
- * Return the text of a packed script element: base64 of gzip.
- * @param {string} id
- * @returns {Promise<string>}
- */
-export async function unpack(id) {
-  const letters = atob((document.getElementById(id)?.textContent ?? "").trim());
-  const bytes = Uint8Array.from(letters, (letter) => letter.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).text();
 }
 
 /**

@@ -2,7 +2,7 @@
 
 /** @typedef {Pick<import("#web/report/types.d.ts").ReportData, "measures" | "caveats">} Meanings */
 
-const FIGURE = "tbody [data-value]";
+const FIGURE = "tbody :is([data-value], [data-detail])";
 const GAP_PX = 6;
 const DIGITS = 4;
 
@@ -32,6 +32,7 @@ function shared(cell) {
  * @returns {string[]}
  */
 export function linesOf(own, column, meanings) {
+  if (own.detail !== undefined) return [own.detail];
   const measure = meanings.measures[own.metric ?? column.metric ?? ""];
   const unit = own.unit ?? column.unit ?? "";
   const lines = measure ? [`${measure.title}: ${measure.meaning}`] : [];

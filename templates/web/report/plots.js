@@ -1,6 +1,6 @@
 // When plots are drawn: each when it is scrolled to, again when the table of runs or the colours change, all to print.
 
-import { count, debounced, make, need, unpack } from "#web/report/dom.js";
+import { count, debounced, make, need } from "#web/report/dom.js";
 import { figures } from "#web/report/figures/registry.js";
 import { finished, isNarrow, pageLook } from "#web/report/look.js";
 
@@ -13,16 +13,13 @@ const DRAWN_WITHIN = "400px"; // of the window
 const PRINT_WIDTH_PX = 980;
 const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
 
-/** @type {Promise<void> | null} */
-let loading = null;
-
-/** Unpack and run the plotting library, once. */
-function plotly() {
-  loading ??= unpack("packed-plotly").then((source) => {
-    document.head.append(make("script", { textContent: source }));
-    if (!window.Plotly) throw new Error("the plotting library did not start");
-  });
-  return loading;
+/**
+ * Run the plotting library.
+ * @param {string} source
+ */
+function run(source) {
+  document.head.append(make("script", { textContent: source }));
+  if (!window.Plotly) throw new Error("the plotting library did not start");
 }
 
 class Plot {
@@ -30,8 +27,10 @@ class Plot {
    * @param {HTMLElement} root the figure element
    * @param {ReportData} data
    * @param {() => import("#web/report/types.d.ts").Chosen[]} chosen the rows of the table of runs, as filtered and sorted
+   * @param {() => Promise<void>} library loads plotly
    */
-  constructor(root, data, chosen) {
+  constructor(root, data, chosen, library) {
+    this.library = library;
     this.root = root;
     this.data = data;
     this.chosen = chosen;
@@ -71,7 +70,7 @@ class Plot {
   async draw() {
     if (!this.near) return;
     try {
-      await plotly();
+      await this.library();
     } catch (error) {
       this.say(`The plot cannot be drawn in this browser: ${messageOf(error)}. The tables have its figures.`);
       return;
@@ -138,10 +137,14 @@ export class Plots {
   /**
    * @param {ReportData} data
    * @param {() => import("#web/report/types.d.ts").Chosen[]} chosen
+   * @param {(id: string) => Promise<string>} unpack
    */
-  constructor(data, chosen) {
+  constructor(data, chosen, unpack) {
+    /** @type {Promise<void> | null} */
+    let loading = null;
+    this.library = () => (loading ??= unpack("packed-plotly").then(run));
     const roots = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("[data-plot]")]);
-    this.plots = roots.map((root) => new Plot(root, data, chosen));
+    this.plots = roots.map((root) => new Plot(root, data, chosen, this.library));
     this.redraw = debounced(() => this.drawAll(), REDRAW_AFTER_MS);
     const observer = new IntersectionObserver((entries) => this.comeNear(entries), { rootMargin: DRAWN_WITHIN });
     for (const plot of this.plots) observer.observe(plot.place);
@@ -172,6 +175,6 @@ export class Plots {
   prepare() {
     if (!this.plots.length) return;
     const later = window.requestIdleCallback ?? setTimeout;
-    later(() => plotly().catch(() => {})); // the plot that needs it reports the error
+    later(() => this.library().catch(() => {})); // the plot that needs it reports the error
   }
 }

@@ -1,14 +1,19 @@
 // The start of a report page: unpack its data, then bring tables, plots and printing to life.
 
-import { make, need, unpack } from "#web/report/dom.js";
+import { startChapters } from "#web/report/chapters.js";
+import { startControls } from "#web/report/controls.js";
 import { startHover } from "#web/report/hover.js";
+import { startMap } from "#web/report/map.js";
 import { Plots } from "#web/report/plots.js";
 import { startPrinting } from "#web/report/printing.js";
 import { SortableTable } from "#web/report/tables.js";
 
 /** @typedef {import("#web/report/types.d.ts").ReportData} ReportData */
 
-async function start() {
+/**
+ * @param {(id: string) => Promise<string>} unpack returns the text of a packed script element
+ */
+export async function start(unpack) {
   document.body.classList.add("scripted");
   /** @type {ReportData} */
   const data = JSON.parse(await unpack("packed-data"));
@@ -17,24 +22,18 @@ async function start() {
   const runs = tables.find((table) => table.id === "runs");
   if (!runs) throw new Error("this page has no table of runs");
   for (const table of tables) table.complete(data.tables[table.id] ?? [], table === runs ? data.keys : null);
-  const plots = new Plots(data, () => runs.visible);
+  const plots = new Plots(data, () => runs.visible, unpack);
   runs.onchange = plots.redraw;
   startHover(document, data);
+  const showChapter = startChapters(document, "#chapter-overview");
+  startMap(document, (label) => {
+    history.replaceState(null, "", "#explore");
+    showChapter("#explore");
+    runs.open(label);
+  });
+  startControls(document);
   startPrinting(tables, plots);
   window.hpcsweepReport = { data, tables, runs, plots };
   document.documentElement.dataset.ready = "yes";
   plots.prepare();
 }
-
-/**
- * Say in the page what went wrong: rows and plots are missing, and a console is not what readers look at.
- * @param {unknown} error
- */
-function complain(error) {
-  const cause = error instanceof Error ? error.message : String(error);
-  const text = `This browser cannot unpack the rest of this report (${cause}). Tables show their first rows only.`;
-  document.body.classList.remove("scripted");
-  need(document, "#main").prepend(make("p", { className: "strong trouble", role: "alert" }, text));
-}
-
-start().catch(complain);

@@ -220,6 +220,27 @@ export class SortableTable {
     more.replaceChildren(`${count(shown)} of ${count(this.visible.length)} rows are shown. `, ...buttons);
   }
 
+  /**
+   * Show the rows of a run, mark them and go to the first one. Filters that hide them are lifted.
+   * @param {string} label as in the second column
+   */
+  open(label) {
+    /** @param {Item} item */
+    const isRun = (item) => item.cells[1].text === label;
+    if (!this.visible.some(isRun)) {
+      if (this.filter) this.filter.value = "";
+      for (const facet of this.facets) facet.value = "";
+      this.update(true);
+    }
+    this.limit = Math.max(this.limit, this.visible.findLastIndex(isRun) + 1);
+    this.show();
+    for (const { row } of this.items) row?.classList.remove("opened");
+    const rows = this.visible.filter(isRun).map((item) => item.row);
+    for (const row of rows) row?.classList.add("opened");
+    rows[0]?.scrollIntoView({ block: "center" });
+    rows[0]?.cells[0].focus();
+  }
+
   /** @param {Item} item */
   makeRow(item) {
     const [first, ...rest] = item.cells;

@@ -98,6 +98,8 @@ export interface ReportData {
   cells: Cell[];
   effects: EffectData[];
   pareto: FrontPoint[];
+  /** The fewest tokens/s for one user that keep the SLO, by workload. */
+  slowest_user: Record<string, number>;
   /** The words for a caveat's code. */
   caveats: Record<string, string>;
   simulated: boolean;

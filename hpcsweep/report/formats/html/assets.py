@@ -1,11 +1,10 @@
 """The scripts and styles of a page, as they lie in `templates/web`, put into one file.
 
-A page that is opened from disk cannot import modules from other files. An import map inside the page gives the name of
-each module a `data:` URL, so that the browser gets the modules as they are in the repository, without a build step.
+A page that is opened from disk cannot import modules from other files. `boot.js` unpacks the modules in the page and gives
+the name of each a `data:` URL in an import map, so that the browser gets them as they are in the repository, without a
+build step.
 """
 
-import base64
-import json
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
@@ -14,6 +13,8 @@ from markupsafe import Markup
 
 PREFIX = "#web/"
 """What the modules' names begin with; `templates/web/package.json` maps it to its folder for Node."""
+
+BOOT = "web/report/boot.js"
 
 PLOTLY = "web/vendor/plotly-basic.min.js"
 """plotly.js with scatter, bar and pie charts only (MIT license)."""
@@ -34,16 +35,12 @@ class Assets:
         """Return stylesheets one after the other."""
         return Markup("\n".join(self.text(path) for path in paths))
 
-    def import_map(self, folder: str) -> Markup:
-        """Return the import map of all modules below a folder of `web/`, as JSON."""
-        modules = {
-            PREFIX + name: f"data:text/javascript;base64,{base64.b64encode(self.text(f'web/{name}').encode()).decode()}"
-            for name in self._modules(folder)
-        }
-        return Markup(json.dumps({"imports": modules}, separators=(",", ":")))
+    def modules(self, folder: str) -> dict[str, str]:
+        """Return the name that each module below a folder of `web/` is imported by, and its text."""
+        return {PREFIX + name: self.text(f"web/{name}") for name in self._modules(folder)}
 
     def _modules(self, folder: str) -> Iterator[str]:
         for template in sorted(self._loader.list_templates()):
             path = PurePosixPath(template)
-            if path.suffix == ".js" and path.is_relative_to(f"web/{folder}"):
+            if path.suffix == ".js" and template != BOOT and path.is_relative_to(f"web/{folder}"):
                 yield str(path.relative_to("web"))

@@ -46,7 +46,7 @@ _EFFECTS = Plot(
     "after Holm's correction; open circles: not significantly different.",
     follows_runs=False,
 )
-_PARETO = Plot(
+FRONT = Plot(
     "pareto",
     "Speed per user and throughput per GPU",
     "Means with their 95 % CI. The line joins the variants that no other variant beats in both means. Higher and "
@@ -65,4 +65,4 @@ def plots_of(data: Mapping[str, Any]) -> tuple[Plot, ...]:
         "curves": any(any(cell.get("curves", {}).values()) for cell in data["cells"]),
         "telemetry": any(len(cell.get("telemetry", ())) > 2 for cell in data["cells"]),
     }
-    return tuple(plot for plot in (_TIMELINES, _EFFECTS, _PARETO, _SAMPLES, _CURVES, _TELEMETRY) if drawable[plot.id])
+    return tuple(plot for plot in (_TIMELINES, _EFFECTS, FRONT, _SAMPLES, _CURVES, _TELEMETRY) if drawable[plot.id])

@@ -34,10 +34,10 @@ class AnswerFigure:
 
 @dataclass(frozen=True)
 class BarPart:
-    """A phase of a start. `number`: of its colour; `percent`: its share of the longest start."""
+    """A phase of a start. `number`: of its colour (None: no phase); `percent`: its share of the longest start."""
 
     phase: str
-    number: int
+    number: int | None
     percent: float
     ended: bool
 
@@ -156,13 +156,16 @@ def _start(variants: Sequence[Variant], startups: dict[str, list[StartupFinding]
 
 
 def _parts(start: Start, longest_s: float) -> tuple[BarPart, ...]:
-    return tuple(
-        BarPart(
-            phase=part.phase.value,
-            number=STARTUP_PHASES.index(part.phase.value),
-            percent=round(100 * part.mean_s / longest_s, 2),
-            ended=part.ended,
-        )
+    parts = [
+        BarPart(part.phase.value, STARTUP_PHASES.index(part.phase.value), _percent(part.mean_s, longest_s), part.ended)
         for part in start.phases
         if part.mean_s > 0
-    )
+    ]
+    rest_s = (start.took_s or 0.0) - sum(part.mean_s for part in start.phases)
+    if rest_s > 0:
+        parts.append(BarPart("not attributed to a phase", None, _percent(rest_s, longest_s), start.ready_s is not None))
+    return tuple(parts)
+
+
+def _percent(part_s: float, whole_s: float) -> float:
+    return round(100 * part_s / whole_s, 2)

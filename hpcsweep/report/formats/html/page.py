@@ -14,10 +14,14 @@ from markupsafe import Markup
 
 from hpcsweep import __version__
 from hpcsweep.analysis.findings import Findings
-from hpcsweep.report.chapters.full_report import build_document
+from hpcsweep.report import first_screen_text as words
+from hpcsweep.report.chapters.full_report import build_chapters
+from hpcsweep.report.chapters.summary import overview_parts
 from hpcsweep.report.document import Block, Document, Section, Table, text_of
-from hpcsweep.report.formats.html.assets import PLOTLY, Assets
-from hpcsweep.report.formats.html.captions import plots_of
+from hpcsweep.report.first_screen import build_first_screen
+from hpcsweep.report.formats.html.assets import BOOT, PLOTLY, Assets
+from hpcsweep.report.formats.html.captions import FRONT, plots_of
+from hpcsweep.report.formats.html.first_view import first_view
 from hpcsweep.report.formats.html.links import Links, folder_of
 from hpcsweep.report.formats.html.pack import pack, pack_json
 from hpcsweep.report.formats.html.plots import plot_data
@@ -30,6 +34,9 @@ MAX_BULLETS = 40
 """Longer lists are folded after this many items."""
 
 MAX_HEADING = 160
+
+MAX_OVERVIEW_ROWS = 40
+"""Rows of the table of variants in the overview; the chapter on speed has every variant."""
 
 OPEN_PARTS = 6
 """A chapter with more parts shows only their headings; each opens by itself."""
@@ -64,7 +71,9 @@ class HtmlFormat(Format):
 
 def write(findings: Findings, stream: IO[str], templates: Sequence[Path] = ()) -> None:
     """Write the page. Folders in `templates` are searched first. Links start in the folder of the stream."""
-    document = build_document(findings)
+    screen = build_first_screen(findings, MAX_OVERVIEW_ROWS)
+    overview = Section("Overview", ()), *overview_parts(screen)
+    document = Document(words.title(screen), (*overview, *build_chapters(findings)))
     runs = run_table(findings, Links(findings, folder_of(stream)))
     tables = _tables(document)
     data = plot_data(findings) | {
@@ -79,18 +88,22 @@ def write(findings: Findings, stream: IO[str], templates: Sequence[Path] = ()) -
     )
     env = _environment(loader)
     assets = Assets(loader, env)
+    plots = plots_of(data)
     page = env.get_template(TEMPLATE).stream(
         title=document.title,
         chapters=_chapters(document),
-        explored_after=1,  # the runs and plots follow the summary
+        explored_after=1,  # the runs and plots follow the overview
+        first=first_view(screen),
+        front=FRONT if FRONT in plots else None,
         tables=tables,
         runs=runs,
         sweep=findings.sweep,
-        plots=plots_of(data),
+        plots=[plot for plot in plots if plot is not FRONT],
         data=pack_json(data),
         plotly=pack(assets.text(PLOTLY)),
-        css=assets.styles("web/report.css", "web/report_hover.css"),
-        modules=assets.import_map("report"),
+        css=assets.styles("web/report.css", "web/report_first.css", "web/report_hover.css"),
+        modules=pack_json(assets.modules("report")),
+        boot=Markup(assets.text(BOOT)),
         version=__version__,
         max_bullets=MAX_BULLETS,
     )
@@ -135,7 +148,7 @@ def _chapters(document: Document) -> list[Chapter]:
         if section.level == 2 or not groups:
             groups.append([])
         groups[-1].append(section)
-    return [Chapter(f"c{number}", group[0], tuple(group[1:])) for number, group in enumerate(groups, 1)]
+    return [Chapter(f"chapter-{group[0].title.lower()}", group[0], tuple(group[1:])) for group in groups]
 
 
 def _tables(document: Document) -> dict[int, HtmlTable]:

@@ -3,7 +3,7 @@
 Nothing is averaged here. If samples are thinned, their full number is kept and shown.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,7 @@ def plot_data(findings: Findings) -> dict[str, Any]:
         "cells": [_cell(cell, runs[cell.run], workloads, sent) for cell in findings.cells],
         "effects": list(_effects(findings)),
         "pareto": list(_pareto(findings)),
+        "slowest_user": _slowest_users(findings),
     }
 
 
@@ -181,6 +182,17 @@ def _level_effects(findings: Findings, axis: AxisFinding, level: LevelFinding) -
                 "verdict": effect.verdict.value,
                 "text": wording.effect(effect),
             }
+
+
+def _slowest_users(findings: Findings) -> dict[str, float]:
+    """Return the fewest tokens/s for one user that keep the SLO, by workload with a limit on TPOT."""
+    limits: dict[str, float] = {}
+    for cell in findings.cells:
+        slo = cell.settings.get("slo")
+        tpot_s = slo.get("tpot_s") if isinstance(slo, Mapping) else None
+        if isinstance(tpot_s, (int, float)) and tpot_s > 0:
+            limits[cell.workload] = 1 / tpot_s
+    return limits
 
 
 def _pareto(findings: Findings) -> Iterator[dict[str, Any]]:

@@ -13,7 +13,7 @@ export const front = {
   controls: (data) => [
     { name: "workload", title: "Workload", options: distinct(data.pareto.map((point) => point.workload)) },
   ],
-  draw(data, choice, _chosen, { look }) {
+  draw(data, choice, _chosen, { narrow, look }) {
     const points = data.pareto.filter((point) => point.workload === choice.workload);
     const best = points.filter((point) => point.better === "").sort((a, b) => a.user[0] - b.user[0]);
     const others = points.filter((point) => point.better !== "");
@@ -44,6 +44,20 @@ export const front = {
     });
     /** @param {string} mode @param {boolean} shown */
     const text = (mode, shown) => (shown ? `${mode}+text` : mode);
+    const slowest = data.slowest_user[choice.workload];
+    const region = {
+      type: "rect",
+      x0: slowest,
+      x1: 1.05 * Math.max(slowest ?? 0, ...points.map(({ user }) => user[2] ?? user[0])),
+      xref: "x",
+      yref: "paper",
+      y0: 0,
+      y1: 1,
+      fillcolor: look.better,
+      opacity: 0.12,
+      line: { width: 0 },
+      layer: "below",
+    };
     return {
       traces: [
         trace(others, "another one is better", {
@@ -57,11 +71,12 @@ export const front = {
         }),
       ].filter((part) => part.x.length),
       layout: {
-        height: 480,
+        height: narrow ? 320 : 480,
+        shapes: slowest === undefined ? [] : [region],
         xaxis: { title: { text: "tokens/s for one user (1 / TPOT)" } },
         yaxis: { title: { text: "output tokens/s of a GPU" } },
       },
-      shown: `${count(points.length)} variants, ${count(best.length)} of them on the front.${labelled ? "" : " Intervals are drawn for those on the front; the table has all."}`,
+      shown: `${count(points.length)} variants, ${count(best.length)} of them on the front.${labelled ? "" : " Intervals are drawn for those on the front; the table has all."}${slowest === undefined ? "" : ` Green: within the TPOT limit of the SLO, at least ${slowest.toPrecision(3)} tokens/s for one user.`}`,
       empty: points.length === 0,
       columns: ["Variant", "Configuration", "Figures", "On the front"],
       rows: points.map((point) => [

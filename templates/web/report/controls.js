@@ -1,0 +1,56 @@
+// The buttons of the page: copy a command, change between dark and light, print.
+
+/**
+ * @param {Document} document
+ */
+export function startControls(document) {
+  document.addEventListener("click", (event) => {
+    const button = event.target instanceof Element ? event.target.closest("button") : null;
+    if (!button) return;
+    if (button.dataset.copy || button.dataset.copyText) copy(document, button);
+    if (button.dataset.themeButton !== undefined) changeTheme(document);
+    if (button.dataset.printButton !== undefined) document.defaultView?.print();
+  });
+}
+
+/**
+ * Copy what the button names; where the browser does not allow it, select the text so that the keyboard can.
+ * @param {Document} document
+ * @param {HTMLButtonElement} button
+ */
+async function copy(document, button) {
+  const source = button.dataset.copy ? document.getElementById(button.dataset.copy) : null;
+  const text = source?.textContent ?? button.dataset.copyText ?? "";
+  try {
+    await navigator.clipboard.writeText(text);
+    say(button, "Copied.");
+  } catch {
+    if (source) document.defaultView?.getSelection()?.selectAllChildren(source);
+    say(button, source ? "Selected: press Ctrl+C." : `Copy it from here: ${text}`);
+  }
+}
+
+/**
+ * Say something next to a button, where a screen reader hears it too.
+ * @param {HTMLButtonElement} button
+ * @param {string} text
+ */
+function say(button, text) {
+  let place = button.parentElement?.querySelector(".copied");
+  if (!place) {
+    place = button.ownerDocument.createElement("span");
+    place.className = "copied";
+    place.setAttribute("role", "status");
+    button.after(place);
+  }
+  place.textContent = text;
+}
+
+/** @param {Document} document */
+function changeTheme(document) {
+  const root = document.documentElement;
+  const dark = root.dataset.theme
+    ? root.dataset.theme === "dark"
+    : document.defaultView?.matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark";
+}
