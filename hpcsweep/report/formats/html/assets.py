@@ -1,8 +1,8 @@
 """The scripts and styles of a page, as they lie in `templates/web`, put into one file.
 
-A page that is opened from disk cannot import modules from other files. `boot.js` unpacks the modules in the page and gives
-the name of each a `data:` URL in an import map, so that the browser gets them as they are in the repository, without a
-build step.
+A page that is opened from disk cannot import modules from other files. `boot.js` unpacks the modules in the page and
+gives the name of each a `data:` URL in an import map, so that the browser gets them as they are in the repository,
+without a build step.
 """
 
 from collections.abc import Iterator

@@ -71,7 +71,7 @@ export const front = {
         }),
       ].filter((part) => part.x.length),
       layout: {
-        height: narrow ? 320 : 480,
+        height: narrow ? 270 : 480,
         shapes: slowest === undefined ? [] : [region],
         xaxis: { title: { text: "tokens/s for one user (1 / TPOT)" } },
         yaxis: { title: { text: "output tokens/s of a GPU" } },
