@@ -111,17 +111,26 @@ def figure(given: Figure | None, *, digits: int = 3, with_unit: bool = False) ->
 
 def sentence_figure(given: Figure, digits: int = 3) -> str:
     """Return the same for a sentence: `8.69 tok/s (95 % CI 8.39–9.00, n = 3)`."""
+    value, spread = figure_parts(given, digits)
+    return f"{value} ({spread})" if spread else value
+
+
+def figure_parts(given: Figure, digits: int = 3) -> tuple[str, str]:
+    """Return `8.69 tok/s` and `95 % CI 8.39–9.00, n = 3`; the second is empty for a value that is not known."""
     if given.value is None:
-        return given.note or "not known"
+        return given.note or "not known", ""
     decimals = _decimals(given.value, digits)
     text = f"{fixed(given.value, decimals)} {unit(given.unit)}".rstrip()
     size = f"n = {given.n}" if given.of in ("samples", "values") else counted(given).replace("n=", "n = ", 1)
     if given.low is None or given.high is None:
-        return f"{text} ({size})"
+        return text, size
     factor = wide_factor(given)
-    if factor:
-        return f"{text} (95 % CI within a factor of {_factor(factor)}, {size})"
-    return f"{text} (95 % CI {fixed(given.low, decimals)}–{fixed(given.high, decimals)}, {size})"
+    span = (
+        f"within a factor of {_factor(factor)}"
+        if factor
+        else f"{fixed(given.low, decimals)}–{fixed(given.high, decimals)}"
+    )
+    return text, f"95 % CI {span}, {size}"
 
 
 def wide_factor(given: Figure) -> float | None:

@@ -1,6 +1,5 @@
 """The first screen in text: as wide as the terminal, in Unicode or ASCII, at most about 45 lines for 12 variants."""
 
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
@@ -10,6 +9,7 @@ from rich.text import Text
 from hpcsweep.analysis.findings.measured import Figure
 from hpcsweep.report import first_screen_cells, wording
 from hpcsweep.report import first_screen_text as words
+from hpcsweep.report.command_text import command_lines
 from hpcsweep.report.console import safe_text
 from hpcsweep.report.first_screen import FirstScreen, NotSent, VariantRow
 
@@ -176,26 +176,6 @@ class _Writer:
         yield safe_text(title, "bold")
         for sentence in sentences:
             yield from self._wrapped(f"- {sentence}", hang=INDENT)
-
-
-def command_lines(env: dict[str, str], argv: Sequence[str], width: int) -> list[str]:
-    """Break a command into lines of at most `width` columns where possible; an option stays with its values."""
-    if not argv:
-        return []
-    pieces = [f"{name}={shlex.quote(value)}" for name, value in env.items()]
-    for number, argument in enumerate(argv):
-        quoted = shlex.quote(argument)
-        if number and pieces and not argument.startswith("-") and pieces[-1].startswith("-"):
-            pieces[-1] += f" {quoted}"
-        else:
-            pieces.append(quoted)
-    lines: list[str] = []
-    for piece in pieces:
-        if lines and len(lines[-1]) + 1 + len(piece) <= width:
-            lines[-1] += f" {piece}"
-        else:
-            lines.append(piece)
-    return lines
 
 
 def _joined(cells: Sequence[str], columns: Sequence[_Column]) -> str:
