@@ -22,7 +22,8 @@ class Bullets:
 class Quantity:
     """A number in a table: what people read, and the number itself for sorting and for other programs.
 
-    `value` None: it is not known. `low`, `high`: the 95 % confidence interval, where there is one.
+    `value` None: it is not known. `low`, `high`: the 95 % confidence interval, where there is one. `metric`: its key
+    in METRICS, which has the definition; may be empty. `caveats`: codes of the reasons to use it with care.
     """
 
     text: str
@@ -31,6 +32,8 @@ class Quantity:
     low: float | None = None
     high: float | None = None
     n: int = 0
+    metric: str = ""
+    caveats: tuple[str, ...] = ()
 
 
 Cell = str | Quantity
@@ -43,11 +46,12 @@ def text_of(cell: Cell) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text and quantities. `note`, shown below it: how to read the figures."""
+    """A table of text and quantities. `note`, shown below it: how to read the figures. `point`: what it shows."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
+    point: str = ""
 
     def texts(self) -> list[tuple[str, ...]]:
         """Return the rows as people read them."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from hpcsweep.analysis.compared.variants import join_names
 from hpcsweep.analysis.decision.recommend import planned_only
 from hpcsweep.analysis.findings import Findings, RunFinding, Variant
-from hpcsweep.report import wording
-from hpcsweep.report.document import Block, Bullets, Code, Section, Table
+from hpcsweep.report import run_points, wording
+from hpcsweep.report.document import Block, Bullets, Cell, Code, Section, Table
 from hpcsweep.report.wording import NOTHING
 from hpcsweep.spec.phases import OutcomeKind
 
@@ -102,13 +102,16 @@ def _failure(findings: Findings, group: FailureGroup) -> Section:
     if run.evidence:
         blocks.append(Code("\n".join(evidence_lines(run.evidence))))
     columns = ("Run", "Attempt", "Host", "Exit code", "Reason")
-    blocks.append(Table(columns, tuple(_run_row(failed) for failed in group.runs)))
+    total = sum(not run.planned_only for run in findings.runs)
+    point = run_points.failed(group.runs, group.shared, total)
+    blocks.append(Table(columns, tuple(_run_row(failed) for failed in group.runs), point=point))
     return Section(f"{names}: {group.outcome}", tuple(blocks), 3)
 
 
-def _run_row(run: RunFinding) -> tuple[str, ...]:
-    exit_code = NOTHING if run.exit_code is None else str(run.exit_code)
-    return run.label, f"{run.counts} of {run.attempts}", run.host or NOTHING, exit_code, run.reason or NOTHING
+def _run_row(run: RunFinding) -> tuple[Cell, ...]:
+    exit_code = wording.plain_number(run.exit_code, NOTHING if run.exit_code is None else str(run.exit_code))
+    attempt = wording.plain_number(run.counts, f"{run.counts} of {run.attempts}")
+    return run.label, attempt, run.host or NOTHING, exit_code, run.reason or NOTHING
 
 
 def evidence_lines(lines: tuple[str, ...]) -> tuple[str, ...]:
@@ -127,4 +130,12 @@ def _not_run(findings: Findings) -> Section | None:
     rows = [("; ".join(labels), "not run", reason) for reason, labels in planned_only(findings.runs).items()]
     rows += [(run.label, wording.outcome(run), run.reason or NOTHING) for run in findings.runs if was_not_started(run)]
     rows += [(run.label, run.state.value, run.reason or "has not ended") for run in waiting]
-    return Section("Not run", (Table(("Run", "State", "Reason"), tuple(rows)),), 3) if rows else None
+    if not rows:
+        return None
+    kinds = (
+        (sum(run.planned_only for run in findings.runs), "documented as not run"),
+        (sum(was_not_started(run) for run in findings.runs), "ended before a server was started"),
+        (len(waiting), "not ended yet"),
+    )
+    point = ", ".join(f"{number} {what}" for number, what in kinds if number)
+    return Section("Not run", (Table(("Run", "State", "Reason"), tuple(rows), point=point),), 3)

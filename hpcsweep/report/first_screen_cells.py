@@ -14,8 +14,6 @@ MAX_RANGES = 3
 
 MARKS = {Verdict.BETTER: "▲", Verdict.WORSE: "▼", Verdict.NO_DIFFERENCE: "≈", Verdict.NOT_COMPARABLE: "?"}
 
-SIGNIFICANT = (Verdict.BETTER, Verdict.WORSE)
-
 
 def row_name(row: VariantRow, screen: FirstScreen) -> str:
     """Return `E03 *`, `E04-E06`, `E04-E06, E10`."""
@@ -53,7 +51,7 @@ def mark(comparison: Comparison) -> str:
     """Return `▲ +5.1 %`, `≈`."""
     sign = MARKS[comparison.verdict]
     value = comparison.percent.value
-    if comparison.verdict in SIGNIFICANT and value is not None:
+    if comparison.verdict in wording.SIGNIFICANT and value is not None:
         return f"{sign} {value:+.1f} %"
     return sign
 

@@ -12,7 +12,7 @@ from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.report import wording
 from hpcsweep.report.failures import FailureGroup, has_failed, informative_line
 from hpcsweep.report.first_screen import Answer, FirstScreen
-from hpcsweep.report.first_screen_cells import SIGNIFICANT, name_ranges
+from hpcsweep.report.first_screen_cells import name_ranges
 from hpcsweep.spec.phases import RunState
 from hpcsweep.units import counted
 
@@ -118,7 +118,7 @@ def bound_text(screen: FirstScreen, workload: str, figure: Figure) -> str:
     limit = figure.value * share if least else figure.value / share
     text = wording.latency(limit) if least else f"{wording.number(limit)} {wording.unit(figure.unit)}"
     limiter = screen.answer.bounds[workload].limiter.value
-    return f"{share * 100:.2g} % of the bound of {text} by {limiter}"
+    return f"{wording.share(share)} of the bound of {text} by {limiter}"
 
 
 def _sentence(text: str) -> str:
@@ -239,7 +239,7 @@ def axis_sentences(screen: FirstScreen) -> list[str]:
         changed = [sentence for level in levels if (sentence := _level_sentence(screen, axis, level))]
         sentences += changed
         on_metric = [effect for level in levels for effect in _metric_effects(screen, level)]
-        if on_metric and not any(effect.verdict in SIGNIFICANT for effect in on_metric):
+        if on_metric and not any(effect.verdict in wording.SIGNIFICANT for effect in on_metric):
             without.append(axis.axis)
     if without:
         sentences.append(f"No significant effect on {METRICS[screen.metric].title}: {join_names(without)}.")
@@ -258,21 +258,16 @@ def _level_sentence(screen: FirstScreen, axis: AxisFinding, level: LevelFinding)
         *_metric_effects(screen, level),
         *(effect for effect in level.startup if effect.percent.value is not None),
     ]
-    significant = [effect for effect in effects if effect.verdict in SIGNIFICANT]
+    significant = [effect for effect in effects if effect.verdict in wording.SIGNIFICANT]
     if not significant or axis.reference is None:
         return ""
     many = len(screen.findings.sweep.workloads) > 1
     changes = "; ".join(
-        f"{_inside(METRICS[effect.metric].title)}{f' on {effect.workload}' if many and effect.workload else ''} "
+        f"{wording.inside(METRICS[effect.metric].title)}{f' on {effect.workload}' if many and effect.workload else ''} "
         f"{wording.sentence_percent(effect.percent)}, {effect.verdict.value}"
         for effect in significant
     )
     return f"{axis.axis}={level.level} compared with {axis.axis}={axis.reference}: {changes}."
-
-
-def _inside(metric_name: str) -> str:
-    """Return a title for the inside of a sentence: `startup`, but `TPS`."""
-    return metric_name if metric_name[1:2].isupper() else metric_name[:1].lower() + metric_name[1:]
 
 
 def finding_sentences(screen: FirstScreen) -> list[str]:

@@ -51,9 +51,17 @@ _CAVEATS = {
 _VERDICTS = {Verdict.NO_DIFFERENCE: "not significantly different"}
 
 
+SIGNIFICANT = (Verdict.BETTER, Verdict.WORSE)
+
+
 def verdict(given: Verdict) -> str:
     """Return a verdict in words."""
     return _VERDICTS.get(given, given.value)
+
+
+def inside(title: str) -> str:
+    """Return a metric's title for the inside of a sentence: `startup`, but `TPS`."""
+    return title if title[1:2].isupper() else title[:1].lower() + title[1:]
 
 
 def unit(name: str) -> str:
@@ -81,6 +89,11 @@ def _decimals(value: float, digits: int) -> int:
 def fixed(value: float, decimals: int) -> str:
     """Return a number with so many decimals; `-` for NaN."""
     return f"{value:.{decimals}f}" if math.isfinite(value) else NOTHING
+
+
+def share(value: float) -> str:
+    """Return `1.5 %` for a share of 0.015."""
+    return f"{value * 100:.2g} %"
 
 
 def hours(value: float) -> str:
@@ -286,12 +299,19 @@ def day(unix_s: float) -> str:
     return time.strftime("%d %b %Y", time.gmtime(unix_s)).removeprefix("0")
 
 
-def quantity(given: Figure | None, *, with_unit: bool = False) -> Quantity:
-    """Return a figure as a cell of a table."""
+def quantity(
+    given: Figure | None, *, metric: str = "", caveats: tuple[str, ...] = (), with_unit: bool = False
+) -> Quantity:
+    """Return a figure as a cell of a table. `metric`: its key in METRICS; `caveats`: the codes of its result."""
     if given is None:
         return Quantity(NOTHING)
     text = figure(given, with_unit=with_unit)
-    return Quantity(text, given.value, given.unit, given.low, given.high, given.n)
+    return Quantity(text, given.value, given.unit, given.low, given.high, given.n, metric, caveats)
+
+
+def caveat_codes(of: Validity) -> tuple[str, ...]:
+    """Return the codes of the reasons of a result, each once."""
+    return tuple(dict.fromkeys(reason.code for reason in of.reasons))
 
 
 def change(given: Figure, text: str) -> Quantity:
@@ -299,12 +319,12 @@ def change(given: Figure, text: str) -> Quantity:
     return Quantity(text, given.value, "%", given.low, given.high, given.n)
 
 
-def time_quantity(value_s: float | None) -> Quantity:
+def time_quantity(value_s: float | None, metric: str = "") -> Quantity:
     """Return seconds as a cell."""
-    return Quantity(seconds(value_s), value_s, "s")
+    return Quantity(seconds(value_s), value_s, "s", metric=metric)
 
 
-def plain_number(value: float | None, text: str, of_unit: str = "") -> Quantity:
+def plain_number(value: float | None, text: str, of_unit: str = "", metric: str = "") -> Quantity:
     """Return a number as a cell, worded by the caller; NaN is not a value."""
     known = value is not None and math.isfinite(value)
-    return Quantity(text, value if known else None, of_unit)
+    return Quantity(text, value if known else None, of_unit, metric=metric)

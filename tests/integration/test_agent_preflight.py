@@ -262,7 +262,7 @@ def test_a_run_folder_that_cannot_be_written(job: Job):
 
 
 def test_the_agent_imports_nothing_of_the_login_side():
-    heavy = ["sqlalchemy", "alembic", "paramiko", "submitit", "jinja2", "click", "rich", "plotly", "numpy"]
+    heavy = ["sqlalchemy", "alembic", "paramiko", "submitit", "jinja2", "click", "rich", "numpy"]
     layers = ["hpcsweep.store", "hpcsweep.submit", "hpcsweep.report", "hpcsweep.cli", "hpcsweep.hosts"]
     code = (
         "import sys\n"

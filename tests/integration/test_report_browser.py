@@ -187,7 +187,7 @@ def test_filter_and_sort_over_a_thousand_runs(open_page, large, capsys):
     assert tab.find("[data-table=runs] .count").text == f"1 of {total:,} rows"
     box.clear()
     box.send_keys("8k")
-    ttft = tab.js("return report.runs.heads.findIndex((h) => h.textContent.startsWith('TTFT'))")
+    ttft = tab.js("return hpcsweepReport.runs.heads.findIndex((h) => h.textContent.startsWith('TTFT'))")
     head = f"#runs thead th:nth-child({ttft + 1})"
     for word, order in (("ascending", 1), ("descending", -1)):
         tab.find(f"{head} button").click()
@@ -198,7 +198,7 @@ def test_filter_and_sort_over_a_thousand_runs(open_page, large, capsys):
     assert tab.find(head).get_attribute("aria-sort") == "none"
     assert tab.column("runs", 1)[:2] == ["ep-on_seqs-1", "ep-on_seqs-2"]
     took = tab.js(
-        "const begun = performance.now(); report.runs.sortBy(arguments[0]); document.body.offsetHeight;"
+        "const begun = performance.now(); hpcsweepReport.runs.sortBy(arguments[0]); document.body.offsetHeight;"
         "return performance.now() - begun",
         ttft,
     )
@@ -234,7 +234,7 @@ def test_more_rows_on_demand(open_page, large):
     tab.find(buttons).click()
     assert len(tab.column("runs", 0)) == ROWS_IN_PAGE + 100
     tab.driver.find_elements("css selector", buttons)[1].click()
-    rows = tab.js("return report.runs.items.length")
+    rows = tab.js("return hpcsweepReport.runs.items.length")
     assert len(tab.column("runs", 0)) == rows
     assert not tab.find("[data-table=runs] .more").is_displayed()
     links = tab.driver.find_elements("css selector", "#runs tbody tr:nth-last-child(2) td.files a")
@@ -247,7 +247,7 @@ def test_simulated_rows_are_marked_in_tables_and_plots(open_page, small):
     tab = open_page(small)
     tab.draw_all()
     exps = dict(zip(tab.column("runs", 1), tab.column("runs", 0), strict=True))
-    marked = tab.js("return report.data.runs.filter((r) => r.sim).map((r) => r.label)")
+    marked = tab.js("return hpcsweepReport.data.runs.filter((r) => r.sim).map((r) => r.label)")
     assert 0 < len(marked) < len(exps)
     assert {label for label, exp in exps.items() if exp.endswith("SIMULATED")} == set(marked)
     titles = tab.js("return document.querySelector('#plot-timelines .plot').layout.yaxis.ticktext")
@@ -285,7 +285,7 @@ def test_every_plot_has_its_data_as_a_table(open_page, small):
         rows = tab.wait("return document.querySelectorAll(`#plot-${arguments[0]} details.data tbody tr`).length", name)
         assert rows > 0
         assert tab.js("return document.querySelector(`#plot-${arguments[0]} details.data caption`).textContent", name)
-    names = tab.js("return [...document.querySelectorAll('[role=img]')].map((e) => e.getAttribute('aria-labelledby'))")
+    names = tab.js("return [...document.querySelectorAll('.plot')].map((e) => e.getAttribute('aria-labelledby'))")
     assert all(names)
 
 
@@ -338,7 +338,7 @@ def test_on_paper_everything_is_open_and_drawn(open_page, small):
     tab.js("dispatchEvent(new Event('beforeprint'))")
     assert tab.js("return [...document.querySelectorAll('details.part')].every((d) => d.open)")
     assert tab.js("return document.querySelectorAll('.plot .main-svg').length") >= 6
-    assert len(tab.column("runs", 0)) == tab.js("return report.runs.items.length")
+    assert len(tab.column("runs", 0)) == tab.js("return hpcsweepReport.runs.items.length")
     tab.js("dispatchEvent(new Event('afterprint'))")
     assert not tab.js("return [...document.querySelectorAll('details.part')].every((d) => d.open)")
     paper = tab.driver.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
@@ -357,3 +357,28 @@ def test_a_browser_that_cannot_unpack_says_so(driver, small):
     finally:
         driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
         driver.get_log("browser")
+
+
+AXE = Path(__file__).parents[2] / "templates/web/node_modules/axe-core/axe.min.js"
+
+
+def serious_faults(tab):
+    """What axe-core finds that keeps people from reading or operating the page: rule, then the elements."""
+    if not AXE.exists():
+        if os.environ.get("CI") == "true":
+            pytest.fail("no axe-core: scripts/check-web installs it")
+        pytest.skip("no axe-core: scripts/check-web installs it")
+    tab.js(AXE.read_text())
+    found = tab.driver.execute_async_script("axe.run({resultTypes: ['violations']}).then(arguments[0])")
+    return {
+        rule["id"]: [node["html"][:160] for node in rule["nodes"][:3]]
+        for rule in found["violations"]
+        if rule["impact"] in ("serious", "critical")
+    }
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1400, False), (1400, True), (390, False)], ids=["light", "dark", "phone"])
+def test_axe_finds_nothing_serious(open_page, small, width, dark):
+    tab = open_page(small, width=width, dark=dark)
+    tab.draw_all()
+    assert serious_faults(tab) == {}

@@ -2,7 +2,6 @@
 
 import click
 import pytest
-from click.testing import CliRunner
 
 from hpcsweep.cli.commands.submit import submit
 from hpcsweep.cli.params import CommandWithOldOptions
@@ -15,15 +14,14 @@ def command(values: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("words", [("--fix", "a=1", "--set", "b=2"), ("--fix=a=1", "--set=b=2")])
-def test_a_former_name_of_an_option_is_accepted_and_reported(words):
-    result = CliRunner().invoke(command, words)
-    assert result.stdout == "a=1,b=2\n"
-    assert result.stderr == "warning: --fix is deprecated: use --set\n"
+def test_a_former_name_of_an_option_is_accepted_and_reported(words, capsys):
+    command.main(words, standalone_mode=False)
+    assert capsys.readouterr() == ("a=1,b=2\n", "warning: --fix is deprecated: use --set\n")
 
 
-def test_a_current_name_is_accepted_without_a_note():
-    result = CliRunner().invoke(command, ["--set", "a=1"])
-    assert (result.stdout, result.stderr) == ("a=1\n", "")
+def test_a_current_name_is_accepted_without_a_note(capsys):
+    command.main(["--set", "a=1"], standalone_mode=False)
+    assert capsys.readouterr() == ("a=1\n", "")
 
 
 def test_submit_accepts_its_former_options_and_its_help_does_not_list_them():

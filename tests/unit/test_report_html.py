@@ -178,7 +178,7 @@ def test_hostile_text_stays_text():
     ]
     rows = sweep(runs, {HOSTILE: (HOSTILE, "b")}, {HOSTILE: HOSTILE}, title=HOSTILE, notes=(HOSTILE,))
     page = Page(page_of(replace(rows, scripts={HOSTILE: HOSTILE}, experiment=HOSTILE, cluster=HOSTILE)))
-    assert page.scripts == 3
+    assert page.scripts == 4
     assert "img" not in {tag for tag, _ in page.tags}
     assert not [a for _, a in page.tags if any(name.startswith("on") for name in a)]
     assert HOSTILE in page.text
@@ -266,7 +266,8 @@ def test_the_same_findings_give_the_same_page():
 
 
 def test_a_template_of_ones_own_comes_first(tmp_path):
-    (tmp_path / "report.css").write_text("body { color: rebeccapurple }")
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "report.css").write_text("body { color: rebeccapurple }")
     stream = io.StringIO()
     html.write(analyse(h200_study()), stream, (tmp_path,))
     assert "rebeccapurple" in stream.getvalue()
@@ -279,11 +280,39 @@ def test_numbers_carry_their_value_for_sorting(study):
     assert len(values) > 50
     assert pytest.approx(max(values)) == 82.6 * 2**30
     packed = HtmlTable("t", "", ("a",), (*((str(n),) for n in range(ROWS_IN_PAGE)), (Quantity("8 s", 8.0),), ("-",)))
-    assert packed.packed_rows() == [[["8 s", 8.0]], ["-"]]
+    assert packed.packed_rows() == [[["8 s", 8]], ["-"]]
+
+
+def test_figures_carry_what_hovering_shows(study):
+    text, page = study
+    data = page.data()
+    heads = [a for tag, a in page.tags if tag == "th" and a.get("scope") == "col"]
+    assert {"tps", "e2e_s", "startup_s"} <= {a["data-metric"] for a in heads if "data-metric" in a}
+    assert {a["data-metric"] for _, a in page.tags if "data-metric" in a} <= set(data["measures"])
+    codes = {code for _, a in page.tags for code in a.get("data-caveats", "").split()}
+    assert codes == set(data["caveats"]) == {"too_few_samples", "one_run_only"}
+    shown = {
+        tuple(round(float(a[f"data-{name}"]), 2) for name in ("value", "low", "high", "n"))
+        for _, a in page.tags
+        if "data-low" in a
+    }
+    assert (8.68, 8.51, 8.86, 2) in shown
+    assert text.count(data["measures"]["tps"]["meaning"]) == 0
+
+
+def test_packed_figures_carry_what_their_column_does_not():
+    figures = [Quantity(f"{n} s", float(n), "s", n - 1.0, n + 1.0, 3, "e2e_s", ("a",)) for n in range(ROWS_IN_PAGE)]
+    other = Quantity("9 s", 9.0, "s", None, None, 2, "ttft_s", ("a",))
+    table = HtmlTable("t", "", ("a",), (*((figure,) for figure in figures), (other,)))
+    assert table.shared == ({"unit": "s", "caveats": "a"},)
+    assert table.packed_rows() == [[["9 s", 9, {"n": 2, "metric": "ttft_s"}]]]
+    assert (
+        table.attributes(figures[1], 0) == ' data-value="1" data-n="3" data-low="0" data-high="2" data-metric="e2e_s"'
+    )
 
 
 def test_page_and_script_break_the_same_cells():
-    source = (files("hpcsweep.templates") / "report_tables.js").read_text("utf-8")
+    source = (files("hpcsweep.templates") / "web" / "report" / "tables.js").read_text("utf-8")
     assert f"WHOLE_UP_TO = {WHOLE_UP_TO};" in source
     assert f"ROWS_AT_ONCE = {ROWS_IN_PAGE};" in source
 

@@ -8,8 +8,8 @@ from study_rows import a100_study, attempt, h200_study, run, samples, sweep, wor
 
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.report.first_screen import build_first_screen
-from hpcsweep.report.formats.html.scatter import LEFT, WIDTH, scatter
 from hpcsweep.report.formats.html.map_view import SHADES, map_view, shade
+from hpcsweep.report.formats.html.scatter import LEFT, WIDTH, scatter
 from hpcsweep.report.map_layout import MAX_CELLS, choose_axes
 from hpcsweep.report.sweep_map import STARTUP_LAYER, build_map, relative
 from hpcsweep.spec.phases import RunState

@@ -103,14 +103,17 @@ def median_ranks(n: int) -> tuple[int, int] | None:
 
 
 def t_cdf(t: float, df: float) -> float:
-    """Return the probability that Student's t with `df` > 0 degrees of freedom (may be infinite) is at most `t`."""
-    return float(special.ndtr(t) if math.isinf(df) else special.stdtr(df, t))
+    """Return the probability that Student's t with `df` > 0 degrees of freedom (may be infinite) is at most `t`.
+
+    SciPy takes no int of over 64 bits, so `df` is made a float here and below.
+    """
+    return float(special.ndtr(t) if math.isinf(df) else special.stdtr(float(df), t))
 
 
 @lru_cache(maxsize=4096)
 def t_quantile(p: float, df: float) -> float:
     """Return the t below which Student's distribution with `df` degrees of freedom has probability `p`."""
-    return float(special.ndtri(p) if math.isinf(df) else special.stdtrit(df, p))
+    return float(special.ndtri(p) if math.isinf(df) else special.stdtrit(float(df), p))
 
 
 def two_sided_p(t: float, df: float) -> float:
@@ -124,6 +127,7 @@ def power_of_t_test(shift: float, df: float, alpha: float) -> float:
     The test statistic then follows the noncentral t distribution (Cohen, Statistical Power Analysis, 2nd ed., 1988,
     chapter 12.4).
     """
+    df = float(df)
     critical = t_quantile(1 - alpha / 2, df)
     if math.isinf(df):
         return t_cdf(shift - critical, df) + t_cdf(-shift - critical, df)

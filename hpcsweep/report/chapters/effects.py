@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from hpcsweep.analysis.compared.variants import level_name
 from hpcsweep.analysis.findings import Findings
-from hpcsweep.analysis.findings.compared import AxisFinding, Comparison, LevelFinding, Waterfall
+from hpcsweep.analysis.findings.compared import AxisFinding, Comparison, Effect, LevelFinding, Waterfall
 from hpcsweep.analysis.findings.measured import SampleSet
 from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.analysis.measured.startup import SHORTEST_JUDGED_S
-from hpcsweep.report import document, wording
+from hpcsweep.report import document, run_points, wording
 from hpcsweep.report.document import Block, Bullets, Paragraph, Section, Table
 from hpcsweep.report.wording import ALL_REQUESTS, CONDITION, NOTHING
 
@@ -49,9 +49,8 @@ def _axis(findings: Findings, axis: AxisFinding) -> Section:
         )
         for level in axis.levels
     )
-    blocks.append(
-        Table((axis.axis, "Runs", "Completed", "Not completed"), tuple(counts), f"Reference level: {reference}.")
-    )
+    columns: tuple[str, ...] = (axis.axis, "Runs", "Completed", "Not completed")
+    blocks.append(Table(columns, tuple(counts), f"Reference level: {reference}.", run_points.levels(axis)))
     alone = [
         (level, comparison)
         for level in axis.levels
@@ -62,17 +61,23 @@ def _axis(findings: Findings, axis: AxisFinding) -> Section:
         columns = (axis.axis, "Variant", "Workload", "Metric", "Samples", "Baseline", "This level", "Change")
         every = all(comparison.provisional for _, comparison in alone)
         rows = tuple(_alone_row(findings, axis.axis, level.level, comparison, not every) for level, comparison in alone)
-        blocks.append(Table(columns, rows, _ONE_AT_A_TIME + (_ALL_PROVISIONAL if every else _PROVISIONAL)))
+        note = _ONE_AT_A_TIME + (_ALL_PROVISIONAL if every else _PROVISIONAL)
+        point = run_points.changes(axis.axis, [(level.level, comparison) for level, comparison in alone])
+        blocks.append(Table(columns, rows, note, point))
     main = tuple(row for level in axis.levels for row in _effect_rows(findings, axis.axis, level))
     if main:
-        blocks.append(Table((axis.axis, "Workload", "Metric", "Samples", "Mean change"), main, _MAIN))
+        columns = (axis.axis, "Workload", "Metric", "Samples", "Mean change")
+        point = run_points.changes(axis.axis, [(lv.level, e) for lv in axis.levels for e in _shown_effects(lv)])
+        blocks.append(Table(columns, main, _MAIN, point))
     startup = tuple(row for level in axis.levels for row in _startup_rows(findings, axis.axis, level))
     if startup:
         note = (
             "Pairs of starts that found the same state of the compile cache; a start that compiles nothing pairs with "
             f"any. Load times count even if the start failed. Times below {SHORTEST_JUDGED_S:g} s are not compared."
         )
-        blocks.append(Table((axis.axis, "Startup time", "Compile cache", "Mean change"), startup, note))
+        columns = (axis.axis, "Startup time", "Compile cache", "Mean change")
+        point = run_points.changes(axis.axis, [(lv.level, effect) for lv in axis.levels for effect in lv.startup])
+        blocks.append(Table(columns, startup, note, point))
     return Section(
         f"{axis.axis}: {', '.join(level_name(axis.axis, level.level) for level in axis.levels)}", tuple(blocks), 3
     )
@@ -101,22 +106,25 @@ def _alone_row(
         comparison.workload,
         f"{METRICS[comparison.metric].title} ({wording.unit(METRICS[comparison.metric].unit)})",
         _requests(comparison.metric, comparison.condition),
-        wording.quantity(comparison.reference_value),
-        wording.quantity(comparison.variant_value),
+        wording.quantity(comparison.reference_value, metric=comparison.metric),
+        wording.quantity(comparison.variant_value, metric=comparison.metric),
         wording.change(comparison.percent, wording.comparison(comparison, provisional=marks)),
     )
 
 
+def _shown_effects(level: LevelFinding) -> list[Effect]:
+    return [effect for effect in level.main_effects if effect.metric in _SHOWN]
+
+
 def _effect_rows(findings: Findings, axis: str, level: LevelFinding) -> Iterator[tuple[document.Cell, ...]]:
-    for effect in level.main_effects:
-        if effect.metric in _SHOWN:
-            yield (
-                wording.marked(findings, level_name(axis, level.level), effect.percent.simulated),
-                effect.workload or NOTHING,
-                METRICS[effect.metric].title,
-                _requests(effect.metric, effect.condition),
-                wording.change(effect.percent, wording.effect(effect)),
-            )
+    for effect in _shown_effects(level):
+        yield (
+            wording.marked(findings, level_name(axis, level.level), effect.percent.simulated),
+            effect.workload or NOTHING,
+            METRICS[effect.metric].title,
+            _requests(effect.metric, effect.condition),
+            wording.change(effect.percent, wording.effect(effect)),
+        )
 
 
 def _startup_rows(findings: Findings, axis: str, level: LevelFinding) -> Iterator[tuple[document.Cell, ...]]:
@@ -151,8 +159,9 @@ def _interactions(findings: Findings) -> Section | None:
         for interaction in seen
     )
     note = "Interaction: deviation of the joint change from the product of the two separate changes."
-    table = Table(("Levels", "Workload", "Interaction"), rows, note)
-    return Section("Interactions", (Paragraph(f"{pairs}; {len(seen)} interact significantly."), table), 3)
+    point = f"{len(seen)} of {len(findings.interactions)} pairs of levels interact significantly on {metric}"
+    table = Table(("Levels", "Workload", "Interaction"), rows, note, point)
+    return Section("Interactions", (Paragraph(f"{pairs}."), table), 3)
 
 
 def _waterfalls(findings: Findings) -> Section | None:
@@ -186,4 +195,5 @@ def _waterfall(findings: Findings, waterfall: Waterfall) -> list[Block]:
         f"{wording.percent(waterfall.total)}. All steps at their measured value: {wording.percent(waterfall.claimed)}."
     )
     note = "Each step takes the best level of an axis on top of the kept settings. It is kept if significantly better."
-    return [Paragraph(text), Table(("Axis", "Step", "Variant", "Change", "Kept", "Reason"), tuple(rows), note)]
+    columns = ("Axis", "Step", "Variant", "Change", "Kept", "Reason")
+    return [Paragraph(text), Table(columns, tuple(rows), note, run_points.waterfall(waterfall))]

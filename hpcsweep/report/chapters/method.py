@@ -5,7 +5,7 @@ import shlex
 from hpcsweep.analysis.compared.variants import join_names
 from hpcsweep.analysis.findings import Findings
 from hpcsweep.analysis.findings.measured import Figure
-from hpcsweep.report import document, wording
+from hpcsweep.report import document, run_points, wording
 from hpcsweep.report.document import Block, Bullets, Code, Paragraph, Section, Table
 from hpcsweep.report.wording import NO_OBJECTIVE
 from hpcsweep.spec.sweep import IMPORTED_FROM
@@ -34,7 +34,7 @@ def cost(findings: Findings) -> Section:
     ]
     rows.append(("Waiting in queues", _hours(costs.queued_hours), costs.queued_hours.note))
     note = "GPUs x duration of the attempts, on their own clock."
-    return Section("Cost", (Table(("Use", "Amount", "Note"), tuple(rows), note),))
+    return Section("Cost", (Table(("Use", "Amount", "Note"), tuple(rows), note, run_points.cost(findings)),))
 
 
 def _hours(hours: Figure) -> document.Quantity:

@@ -1,10 +1,11 @@
 """The chapter on requests: host, memory and single requests of every run that measured something."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from hpcsweep.analysis.findings import Findings, RunFinding
-from hpcsweep.analysis.findings.measured import Cell, SampleSet
-from hpcsweep.report import document, wording
+from hpcsweep.analysis.findings.measured import Cell, MetricSummary, SampleSet
+from hpcsweep.report import document, run_points, wording
 from hpcsweep.report.document import Block, Bullets, Paragraph, Section, Table
 from hpcsweep.report.wording import NOTHING
 from hpcsweep.units import format_bytes
@@ -62,7 +63,7 @@ def _workload(findings: Findings, cell: Cell) -> Iterator[Block]:
 
 def _samples(cell: Cell) -> Table:
     averages = (_average(cell, "all", "Mean, all"), _average(cell, "warm", "Mean, warm"))
-    return Table(SAMPLE_COLUMNS, (*_sample_rows(cell), *averages))
+    return Table(SAMPLE_COLUMNS, (*_sample_rows(cell), *averages), point=run_points.requests(cell))
 
 
 def _sample_rows(cell: Cell) -> Iterator[tuple[document.Cell, ...]]:
@@ -80,9 +81,9 @@ def _sample_rows(cell: Cell) -> Iterator[tuple[document.Cell, ...]]:
             columns.sample[i],
             _count(float(columns.prompt_tokens[i])),
             _count(float(columns.completion_tokens[i])),
-            wording.plain_number(ttft_s, wording.latency(ttft_s), "s"),
-            wording.plain_number(e2e_s, wording.latency(e2e_s), "s"),
-            wording.plain_number(tps, wording.fixed(tps, 2), "tokens/s"),
+            wording.plain_number(ttft_s, wording.latency(ttft_s), "s", "ttft_s"),
+            wording.plain_number(e2e_s, wording.latency(e2e_s), "s", "e2e_s"),
+            wording.plain_number(tps, wording.fixed(tps, 2), "tokens/s", "tps"),
             "; ".join(notes),
         )
 
@@ -96,6 +97,12 @@ def _average(cell: Cell, condition: SampleSet, title: str) -> tuple[document.Cel
     if not summaries:
         return (title, *(NOTHING,) * 5, "no such sample")
     n = max(s.n for s in summaries.values())
-    means = [summaries[metric].mean if metric in summaries else None for metric in ("ttft_s", "e2e_s", "tps")]
-    values = (wording.plain_number(mean, NOTHING if mean is None else wording.fixed(mean, 2)) for mean in means)
+    values = (_mean(summaries.get(metric)) for metric in ("ttft_s", "e2e_s", "tps"))
     return (title, NOTHING, NOTHING, *values, f"n = {n}")
+
+
+def _mean(summary: MetricSummary | None) -> document.Quantity:
+    if summary is None:
+        return document.Quantity(NOTHING)
+    quantity = wording.quantity(summary.figure(), metric=summary.metric)
+    return replace(quantity, text=wording.fixed(summary.mean, 2))

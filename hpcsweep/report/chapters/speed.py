@@ -7,7 +7,7 @@ from hpcsweep.analysis.findings import Findings, RunFinding, Variant
 from hpcsweep.analysis.findings.compared import Candidate, Comparison
 from hpcsweep.analysis.findings.measured import Cell, Result, SampleSet, Validity
 from hpcsweep.analysis.measured.metrics import METRICS
-from hpcsweep.report import document, wording
+from hpcsweep.report import document, points, wording
 from hpcsweep.report import first_screen_text as words
 from hpcsweep.report.document import Block, Bullets, Paragraph, Section, Table
 from hpcsweep.report.wording import NO_OBJECTIVE, NOTHING
@@ -19,8 +19,6 @@ FEW_SAMPLES = 5
 """With fewer samples than this, percentiles mean little; the chapter on requests lists the samples."""
 
 _THROUGHPUTS = ("request_throughput", "output_throughput", "total_throughput", "output_tps_per_gpu", "goodput")
-
-_BOUNDED: tuple[tuple[str, SampleSet], ...] = (("tps", "warm"), ("tpot_s", "warm"), ("output_throughput", "all"))
 
 _DISTRIBUTIONS: tuple[tuple[str, SampleSet], ...] = (
     ("ttft_s", "warm"),
@@ -36,24 +34,20 @@ class Caveats:
     """The caveats of all rows of a table: those that hold for every row are written once, below it."""
 
     def __init__(self, validities: Iterable[Validity]) -> None:
-        codes = [_codes(validity) for validity in validities]
+        codes = [wording.caveat_codes(validity) for validity in validities]
         self._common = [code for code in codes[0] if all(code in own for own in codes)] if len(codes) > 1 else []
 
     def of(self, validity: Validity) -> str:
         """Return `provisional (limited by the load client)`, without the caveats of the note."""
         if validity.status == "valid":
             return ""
-        own = [wording.caveat(code) for code in _codes(validity) if code not in self._common]
+        own = [wording.caveat(code) for code in wording.caveat_codes(validity) if code not in self._common]
         return f"{validity.status} ({', '.join(own)})" if own else validity.status
 
     @property
     def note(self) -> str:
         """A sentence for below the table; empty: no caveat holds for every row."""
         return f" In every row: {', '.join(wording.caveat(code) for code in self._common)}." if self._common else ""
-
-
-def _codes(validity: Validity) -> list[str]:
-    return list(dict.fromkeys(reason.code for reason in validity.reasons))
 
 
 def speed(findings: Findings) -> list[Section]:
@@ -102,7 +96,7 @@ def _results(findings: Findings) -> Section:
         "Outcome",
         "Caveats",
     )
-    return Section("Results by variant and workload", (Table(columns, tuple(rows), note),), 3)
+    return Section("Results by variant and workload", (Table(columns, tuple(rows), note, points.results(findings)),), 3)
 
 
 def _results_of(variant: Variant, findings: Findings, by_key: dict[tuple[str, str], Result]) -> list[Result | None]:
@@ -126,6 +120,7 @@ def _result_row(
         return (*head, *(NOTHING,) * 5, outcome, "; ".join(notes))
     if result.left_out is not None:
         return (*head, result.workload, *(NOTHING,) * 4, wording.not_applicable(result.left_out), "; ".join(notes))
+    codes = wording.caveat_codes(result.validity)
     warm = result.mean("tps", "warm")
     throughput = result.mean("output_throughput", "all")
     if warm is None and result.mean("tps", "all") is None and throughput is not None:
@@ -137,9 +132,9 @@ def _result_row(
     return (
         *head,
         result.workload,
-        wording.quantity(result.mean("tps", "all")),
-        wording.quantity(warm),
-        wording.quantity(result.mean("e2e_s", "warm")),
+        wording.quantity(result.mean("tps", "all"), metric="tps", caveats=codes),
+        wording.quantity(warm, metric="tps", caveats=codes),
+        wording.quantity(result.mean("e2e_s", "warm"), metric="e2e_s", caveats=codes),
         NOTHING if compared is None else wording.change(compared.percent, wording.comparison_in_short(compared)),
         outcome,
         "; ".join(notes),
@@ -191,7 +186,12 @@ def _candidates(findings: Findings) -> Table:
                 wording.plain_number(candidate.rank, rank),
                 wording.short_name(findings, variant) + mark,
                 wording.config(variant),
-                wording.quantity(candidate.score, with_unit=True),
+                wording.quantity(
+                    candidate.score,
+                    metric=advice.metric,
+                    caveats=wording.caveat_codes(candidate.validity),
+                    with_unit=True,
+                ),
                 "best" if candidate.variant == advice.best else _against_best(candidate),
                 wording.plain_number(candidate.chance_best, chance),
                 caveats.of(candidate.validity),
@@ -211,7 +211,12 @@ def _candidates(findings: Findings) -> Table:
     ]
     if absent:
         note += f" No score, because a workload failed or does not fit: {join_names(absent)}."
-    return Table(("Rank", "Variant", "Configuration", "Score", "vs best", "P(best)", "Caveats"), tuple(rows), note)
+    return Table(
+        ("Rank", "Variant", "Configuration", "Score", "vs best", "P(best)", "Caveats"),
+        tuple(rows),
+        note,
+        points.decision(findings),
+    )
 
 
 def _against_best(candidate: Candidate) -> document.Cell:
@@ -228,15 +233,16 @@ def _throughput(findings: Findings) -> Section | None:
     rows: list[tuple[document.Cell, ...]] = []
     caveats = Caveats(result.validity for result in findings.results if result.left_out is None)
     for result in findings.results:
-        figures = [result.mean(name, "all") for name in _THROUGHPUTS]
-        if any(figure is not None for figure in figures):
+        figures = {name: result.mean(name, "all") for name in _THROUGHPUTS}
+        if any(figure is not None for figure in figures.values()):
+            codes = wording.caveat_codes(result.validity)
             variant = findings.variant(result.variant)
             rows.append(
                 (
                     wording.short_name(findings, variant),
                     wording.config(variant),
                     result.workload,
-                    *(wording.quantity(figure) for figure in figures),
+                    *(wording.quantity(figure, metric=name, caveats=codes) for name, figure in figures.items()),
                     caveats.of(result.validity),
                 )
             )
@@ -247,9 +253,9 @@ def _throughput(findings: Findings) -> Section | None:
         "Tokens and requests of the successful requests, divided by the duration of the workload. Cold requests are "
         f"included.{caveats.note}"
     )
-    return Section(
-        "Throughput", (Table(("Variant", "Configuration", "Workload", *titles, "Caveats"), tuple(rows), note),), 3
-    )
+    point = points.against_baseline(findings, "output_throughput", "all")
+    columns = ("Variant", "Configuration", "Workload", *titles, "Caveats")
+    return Section("Throughput", (Table(columns, tuple(rows), note, point),), 3)
 
 
 def _bounds(findings: Findings) -> Section | None:
@@ -261,17 +267,17 @@ def _bounds(findings: Findings) -> Section | None:
         if bound is None:
             continue
         shares = []
-        for metric, condition in _BOUNDED:
+        for metric, condition in points.BOUNDED:
             mean = result.mean(metric, condition)
             share = None if mean is None or mean.value is None else bound.share(metric, mean.value)
-            text = NOTHING if share is None else f"{share * 100:.2g} %"
+            text = NOTHING if share is None else wording.share(share)
             shares.append(wording.plain_number(share, text))
         rows.append(
             (
                 wording.short_name(findings, result.variant),
                 result.workload,
                 *shares,
-                wording.plain_number(bound.tpot_s, f"{bound.tpot_s * 1000:.3g} ms", "s"),
+                wording.plain_number(bound.tpot_s, f"{bound.tpot_s * 1000:.3g} ms", "s", "tpot_s"),
                 bound.limiter.value,
             )
         )
@@ -284,7 +290,7 @@ def _bounds(findings: Findings) -> Section | None:
         "launches and the CPU are not counted."
     )
     titles = ("Variant", "Workload", "TPS", "TPOT", "Output throughput", "Least TPOT", "Decode limited by")
-    return Section("Share of the hardware bound", (Table(titles, tuple(rows), note),), 3)
+    return Section("Share of the hardware bound", (Table(titles, tuple(rows), note, points.bounds(findings)),), 3)
 
 
 def _percentiles(findings: Findings) -> Section | None:
@@ -299,7 +305,9 @@ def _percentiles(findings: Findings) -> Section | None:
         "Seconds, and tok/s for TPS. Percentiles are interpolated linearly, as in vllm bench serve. Spread: standard "
         f"deviation / mean. {formulas}"
     )
-    return Section("Percentiles of single samples", (Table(columns, rows, note),), 3)
+    return Section(
+        "Percentiles of single samples", (Table(columns, rows, note, points.percentiles(findings, FEW_SAMPLES)),), 3
+    )
 
 
 def _percentile_rows(findings: Findings, cell: Cell) -> Iterator[tuple[document.Cell, ...]]:
@@ -317,7 +325,7 @@ def _percentile_rows(findings: Findings, cell: Cell) -> Iterator[tuple[document.
                 METRICS[metric].title,
                 wording.CONDITION[condition],
                 wording.plain_number(s.n, str(s.n)),
-                *(wording.plain_number(value, wording.number(value), METRICS[metric].unit) for value in values),
+                *(wording.plain_number(v, wording.number(v), METRICS[metric].unit, metric) for v in values),
                 wording.plain_number(s.spread, spread),
             )
 
@@ -331,8 +339,8 @@ def _front(findings: Findings) -> Section | None:
             wording.short_name(findings, point.variant),
             wording.config(findings.variant(point.variant)),
             point.workload,
-            wording.quantity(point.tps_per_user),
-            wording.quantity(point.tps_per_gpu),
+            wording.quantity(point.tps_per_user, metric="decode_tps"),
+            wording.quantity(point.tps_per_gpu, metric="output_tps_per_gpu"),
             "yes"
             if point.dominated_by is None
             else f"no: {wording.short_name(findings, point.dominated_by)} is better in both",
@@ -341,7 +349,7 @@ def _front(findings: Findings) -> Section | None:
     )
     note = "tok/s/user: mean of 1 / TPOT. On the front: no variant is better in both means on this workload."
     columns = ("Variant", "Configuration", "Workload", "tok/s/user", "tok/s/GPU", "On the front")
-    return Section("Speed per user and throughput per GPU", (Table(columns, rows, note),), 3)
+    return Section("Speed per user and throughput per GPU", (Table(columns, rows, note, points.front(findings)),), 3)
 
 
 def _replicas(findings: Findings) -> Section | None:
@@ -353,10 +361,10 @@ def _replicas(findings: Findings) -> Section | None:
             wording.short_name(findings, result.variant),
             wording.config(findings.variant(result.variant)),
             result.workload,
-            f"{result.replicas} x {result.gpus}",
-            wording.quantity(result.output_throughput),
-            wording.quantity(result.total_throughput),
-            wording.quantity(result.per_gpu),
+            wording.plain_number(result.replicas, f"{result.replicas} x {result.gpus}"),
+            wording.quantity(result.output_throughput, metric="output_throughput"),
+            wording.quantity(result.total_throughput, metric="total_throughput"),
+            wording.quantity(result.per_gpu, metric="output_tps_per_gpu"),
         )
         for result in findings.scaling
     )
@@ -366,4 +374,4 @@ def _replicas(findings: Findings) -> Section | None:
         f"Each variant on {findings.scaling[0].gpus_total} GPUs. Computed, not measured: replicas are assumed to share "
         "nothing."
     )
-    return Section("On the same number of GPUs", (Table(columns, rows, note),), 3)
+    return Section("On the same number of GPUs", (Table(columns, rows, note, points.replicas(findings)),), 3)

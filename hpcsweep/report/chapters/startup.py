@@ -2,7 +2,7 @@
 
 from hpcsweep.analysis.findings import Findings
 from hpcsweep.analysis.findings.measured import StartupFinding
-from hpcsweep.report import document, wording
+from hpcsweep.report import document, run_points, wording
 from hpcsweep.report.document import Block, Section, Table
 from hpcsweep.report.wording import NOTHING
 from hpcsweep.units import format_bytes
@@ -13,19 +13,26 @@ def startup(findings: Findings) -> Section | None:
     if not findings.startups:
         return None
     named = len({start.variant for start in findings.startups}) < len(findings.startups)
-    columns = ("Load", "Compile", "Total", "GPU memory", "KV cache tokens", "Compile cache", "Result")
+    columns: tuple[str, ...] = ("Load", "Compile", "Total", "GPU memory", "KV cache tokens", "Compile cache", "Result")
     note = (
         "Load and compile: as the engine reports them, else the length of the phase. Total: launch to first token. "
         "GPU memory: weights on one GPU."
     )
     rows = tuple(_row(findings, start, named) for start in findings.startups)
-    blocks: list[Block] = [Table(("Variant", *(("Run",) if named else ()), *columns), rows, note)]
+    blocks: list[Block] = [
+        Table(("Variant", *(("Run",) if named else ()), *columns), rows, note, run_points.startup(findings))
+    ]
     if findings.cache_effects:
         pairs = tuple(
-            (wording.short_name(findings, start.variant), wording.quantity(start.cold), wording.quantity(start.warm))
+            (
+                wording.short_name(findings, start.variant),
+                wording.quantity(start.cold, metric="startup_s"),
+                wording.quantity(start.warm, metric="startup_s"),
+            )
             for start in findings.cache_effects
         )
-        blocks.append(Table(("Variant", "Startup, cold compile cache (s)", "Startup, warm compile cache (s)"), pairs))
+        columns = ("Variant", "Startup, cold compile cache (s)", "Startup, warm compile cache (s)")
+        blocks.append(Table(columns, pairs, point=run_points.cache(findings.cache_effects)))
     return Section("Startup", tuple(blocks))
 
 
@@ -34,9 +41,9 @@ def _row(findings: Findings, start: StartupFinding, named: bool) -> tuple[docume
     return (
         wording.short_name(findings, start.variant),
         *((start.label,) if named else ()),
-        wording.time_quantity(start.load_s),
-        wording.time_quantity(start.compile_s),
-        wording.time_quantity(start.startup_s),
+        wording.time_quantity(start.load_s, "load_s"),
+        wording.time_quantity(start.compile_s, "compile_s"),
+        wording.time_quantity(start.startup_s, "startup_s"),
         wording.plain_number(memory, NOTHING if memory is None else format_bytes(memory), "bytes"),
         wording.plain_number(tokens, NOTHING if tokens is None else f"{tokens:,.0f}", "tokens"),
         start.compile_cache or NOTHING,

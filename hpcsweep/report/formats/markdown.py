@@ -56,12 +56,12 @@ def _environment(templates: Sequence[Path]) -> Environment:
         lstrip_blocks=True,
         autoescape=False,  # Markdown, not HTML: every value goes through `inline` or `fence`
     )
-    env.filters.update(inline=inline, row=row, fence=fence, kind=kind)
+    env.filters.update(inline=inline, cell=cell, row=row, fence=fence, kind=kind)
     return env
 
 
 def cell(text: str) -> str:
-    """Return text that Markdown shows verbatim in a cell of a table: on one line, without markup."""
+    """Return text that Markdown shows verbatim inside a line, such as a cell of a table: without markup."""
     if not text.isprintable():
         text = "".join(c if c.isprintable() or c.isspace() else "?" for c in text)
     one_line = " ".join(text.split())

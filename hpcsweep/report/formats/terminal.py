@@ -1,6 +1,7 @@
 """The report on a terminal: the first screen, or with `--full` every chapter. NO_COLOR and pipes are honoured."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import IO
 
 from rich.console import Console
@@ -97,6 +98,8 @@ def _print_block(console: Console, block: Block) -> None:
 
 def _print_table(console: Console, block: Table) -> None:
     block = _without_empty_columns(block)
+    if block.point:
+        console.print(_text(block.point, "italic"))
     if _natural_width(block) > STACKED_FROM * console.width:
         _print_stacked(console, block)
     else:
@@ -111,7 +114,7 @@ def _without_empty_columns(block: Table) -> Table:
     texts = block.texts()
     kept = [i for i in range(len(block.columns)) if not texts or any(row[i] not in EMPTY for row in texts)]
     rows = tuple(tuple(row[i] for i in kept) for row in block.rows)
-    return Table(tuple(block.columns[i] for i in kept), rows, block.note)
+    return replace(block, columns=tuple(block.columns[i] for i in kept), rows=rows)
 
 
 def _natural_width(block: Table) -> int:

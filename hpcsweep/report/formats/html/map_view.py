@@ -72,9 +72,7 @@ def map_view(findings: Findings, given: SweepMap) -> MapView:
         layers=layers,
         corner=tuple(axis.name for axis in layout.rows),
         across=" / ".join(axis.name for axis in layout.columns),
-        heads=tuple(
-            tuple(head for head in row if head is not None) for row in zip(*_heads(layout.columns), strict=True)
-        ),
+        heads=tuple(zip(*_heads(layout.columns), strict=True)) if layout.columns else (),
         columns=columns,
         note=_note(layout),
         dense=columns > 8,

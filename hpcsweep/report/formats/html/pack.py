@@ -19,13 +19,6 @@ def pack_json(value: Any) -> str:
     return pack(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
 
 
-def pack_plotly() -> str:
-    """Pack plotly.js as the Python package ships it (MIT license): about 2 MB instead of 4.8."""
-    from plotly.offline import get_plotlyjs  # slow to import, and needed by this format only
-
-    return pack(get_plotlyjs())
-
-
 def rounded(value: float | None, digits: int = 4) -> float | None:
     """Round to this many significant digits, finer than any screen; None for None, NaN and infinities."""
     if value is None or not math.isfinite(value):

@@ -16,19 +16,18 @@ from hpcsweep import __version__
 from hpcsweep.analysis.findings import Findings
 from hpcsweep.report.chapters.full_report import build_document
 from hpcsweep.report.document import Block, Document, Section, Table, text_of
+from hpcsweep.report.formats.html.assets import PLOTLY, Assets
 from hpcsweep.report.formats.html.captions import plots_of
 from hpcsweep.report.formats.html.links import Links, folder_of
-from hpcsweep.report.formats.html.pack import pack_json, pack_plotly
+from hpcsweep.report.formats.html.pack import pack, pack_json
 from hpcsweep.report.formats.html.plots import plot_data
-from hpcsweep.report.formats.html.tables import HtmlTable, kept_whole, of_document, run_table, value_of
+from hpcsweep.report.formats.html.tables import HtmlTable, kept_whole, of_document, run_table
 from hpcsweep.report.formats.registry import DEFAULTS, Format, ReportOptions
 from hpcsweep.terminal_text import printable
 
 TEMPLATE = "report.html.j2"
 MAX_BULLETS = 40
 """Longer lists are folded after this many items."""
-
-SCRIPTS = ("report_tables.js", "report_figures.js", "report_requests.js", "report_plots.js")
 
 MAX_HEADING = 160
 
@@ -79,6 +78,7 @@ def write(findings: Findings, stream: IO[str], templates: Sequence[Path] = ()) -
         [*(FileSystemLoader(folder) for folder in templates), PackageLoader("hpcsweep.templates", ".")]
     )
     env = _environment(loader)
+    assets = Assets(loader, env)
     page = env.get_template(TEMPLATE).stream(
         title=document.title,
         chapters=_chapters(document),
@@ -88,9 +88,9 @@ def write(findings: Findings, stream: IO[str], templates: Sequence[Path] = ()) -
         sweep=findings.sweep,
         plots=plots_of(data),
         data=pack_json(data),
-        plotly=pack_plotly(),
-        css=Markup(loader.get_source(env, "report.css")[0]),
-        script=Markup("\n".join(loader.get_source(env, name)[0] for name in SCRIPTS)),
+        plotly=pack(assets.text(PLOTLY)),
+        css=assets.styles("web/report.css", "web/report_hover.css"),
+        modules=assets.import_map("report"),
         version=__version__,
         max_bullets=MAX_BULLETS,
     )
@@ -106,7 +106,7 @@ def _environment(loader: BaseLoader) -> Environment:
         autoescape=True,
         finalize=_printable,
     )
-    env.filters.update(kind=_kind, table=_identity, heading=heading, text=text_of, value=value_of)
+    env.filters.update(kind=_kind, table=_identity, heading=heading, text=text_of)
     env.tests.update(whole=kept_whole)
     return env
 

@@ -51,6 +51,11 @@ def plot_data(findings: Findings) -> dict[str, Any]:
             }
             for name in METRICS
         },
+        "caveats": {
+            reason.code: wording.caveat(reason.code)
+            for validity in (*(c.validity for c in findings.cells), *(r.validity for r in findings.results))
+            for reason in validity.reasons
+        },
         "runs": [_run(findings, run, startups.get(run.run)) for run in findings.runs],
         "cells": [_cell(cell, runs[cell.run], workloads, sent) for cell in findings.cells],
         "effects": list(_effects(findings)),
