@@ -60,7 +60,7 @@ def lay_out(findings: Findings, influence: Mapping[str, float]) -> Layout | None
     levels = _varied(findings)
     if not levels or any(axis not in variant.axes for axis in levels for variant in findings.variants):
         return None
-    rows, columns = choose_axes({axis: len(found) for axis, found in levels.items()})
+    rows, columns = choose_axes({axis: len(names) for axis, names in levels.items()})
     height, width = (math.prod(len(levels[axis]) for axis in side) for side in (rows, columns))
     if height * width > MAX_CELLS or width > WIDEST or height > TALLEST:
         rows, columns = _most_influential(levels, influence)
@@ -83,7 +83,7 @@ def _varied(findings: Findings) -> dict[str, tuple[str, ...]]:
     levels = {
         axis: tuple(level for level in levels if level in having[axis]) for axis, levels in findings.sweep.axes.items()
     }
-    return {axis: found for axis, found in levels.items() if len(found) > 1}
+    return {axis: names for axis, names in levels.items() if len(names) > 1}
 
 
 def choose_axes(sizes: Mapping[str, int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -106,7 +106,7 @@ def _most_influential(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the axes of rows and columns of a folded map."""
     shown = sorted(levels, key=lambda axis: -influence.get(axis, 0.0))[:2]
-    return choose_axes({axis: len(found) for axis, found in levels.items() if axis in shown})
+    return choose_axes({axis: len(names) for axis, names in levels.items() if axis in shown})
 
 
 def _merge(levels: Sequence[str], most: int) -> list[tuple[str, ...]]:
@@ -129,10 +129,10 @@ def _places(
         axis: {level: i for i, group in enumerate(groups) for level in group}
         for axis, groups in (*rows.items(), *columns.items())
     }
-    found: dict[tuple[int, ...], list[str]] = {}
+    by_key: dict[tuple[int, ...], list[str]] = {}
     for variant in findings.variants:
         key = tuple(number[axis][variant.axes[axis]] for axis in (*rows, *columns))
-        found.setdefault(key, []).append(variant.variant)
+        by_key.setdefault(key, []).append(variant.variant)
     row_keys = list(product(*(range(len(groups)) for groups in rows.values())))
     column_keys = list(product(*(range(len(groups)) for groups in columns.values())))
-    return tuple(tuple(tuple(found.get((*row, *column), ())) for column in column_keys) for row in row_keys)
+    return tuple(tuple(tuple(by_key.get((*row, *column), ())) for column in column_keys) for row in row_keys)

@@ -98,9 +98,8 @@ def influence_of(screen: FirstScreen) -> dict[str, float]:
 
 def _influence(screen: FirstScreen, axis: AxisFinding) -> float:
     completed = [level.completed / level.runs for level in axis.levels if level.runs]
-    effects: list[Effect | Comparison] = []
-    for level in axis.levels:
-        effects += [*level.main_effects, *level.one_at_a_time]
+    effects: list[Effect | Comparison] = [effect for level in axis.levels for effect in level.main_effects]
+    effects += [comparison for level in axis.levels for comparison in level.one_at_a_time]
     changes = [
         abs(effect.percent.value)
         for effect in effects
@@ -198,7 +197,7 @@ def _layer(layout: Layout | None, name: str, metric: str, condition: str, by_var
     ranked = tuple(sorted(by_variant.values(), key=_order)[:MAX_RANKED])
     if layout is None:
         return Layer(name, metric, condition, (), ranked)
-    rows = tuple(tuple(_of_place(place, by_variant) for place in row) for row in layout.places)
+    rows = tuple(tuple(_of_place(variants, by_variant) for variants in row) for row in layout.places)
     return Layer(name, metric, condition, rows, ranked)
 
 
@@ -206,9 +205,9 @@ def _order(cell: MapCell) -> tuple[bool, float]:
     return cell.relative is None, -(cell.relative or 0.0)
 
 
-def _of_place(place: Place, by_variant: Mapping[str, MapCell]) -> MapCell | None:
-    """Return the best cell of a place, which represents its other variants too; None: it is empty."""
-    cells = [by_variant[variant] for variant in place]
+def _of_place(variants: Place, by_variant: Mapping[str, MapCell]) -> MapCell | None:
+    """Return the best cell of a place, which stands for its other variants too; None: it is empty."""
+    cells = [by_variant[variant] for variant in variants]
     if not cells:
         return None
     best: Sequence[MapCell] = sorted(cells, key=_order)

@@ -17,11 +17,12 @@ from hpcsweep.analysis.measured.metrics import RUN_METRICS, SAMPLE_METRICS
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.errors import ReportError
 from hpcsweep.registry import Registry
+from hpcsweep.report.command_text import command_lines
 from hpcsweep.report.console import PIPE_WIDTH
 from hpcsweep.report.first_screen import build_first_screen
 from hpcsweep.report.formats import registry
 from hpcsweep.report.formats.registry import DEFAULTS, FORMATS, ReportOptions, format_of_file, get_format
-from hpcsweep.report.formats.terminal_screen import _Writer, command_lines, screen_lines
+from hpcsweep.report.formats.terminal_screen import _Writer, screen_lines
 from hpcsweep.spec.phases import OutcomeKind
 
 
