@@ -8,13 +8,9 @@ from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
-import hypothesis
 import pytest
 
 from hpcsweep import registry
-
-hypothesis.settings.register_profile("hpcsweep", deadline=None)  # a busy machine is slow, and that is not a fault
-hypothesis.settings.load_profile("hpcsweep")
 
 SUBMITTERS = (
     "sbatch",
