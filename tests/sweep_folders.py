@@ -72,24 +72,34 @@ class AttemptLines:
         self.add("phase_entered", READY_S, phase="ready")
         return self.add("phase_entered", READY_S + 1, phase="measure")
 
-    def workload(self, name: str, samples: int, *, repeat: int = 1, chunks: int = 16, seed: int = 0) -> "AttemptLines":
-        """A whole workload: one request at a time, every one good."""
+    def workload(
+        self, name: str, samples: int, *, repeat: int = 1, chunks: int = 16, seed: int = 0, slower: float = 1.0
+    ) -> "AttemptLines":
+        """A whole workload: one request at a time, every one good. `slower`: factor on every time."""
         rng = random.Random(seed)
         start_s = t_s = READY_S + 2 + 1000 * (repeat - 1)
         self.add("workload_started", t_s, workload=name, repeat=repeat, samples_total=samples, cache_reset=True)
         for index in range(samples):
-            t_s = self.sample(name, index, t_s, repeat=repeat, chunks=chunks, rng=rng)
+            t_s = self.sample(name, index, t_s, repeat=repeat, chunks=chunks, rng=rng, slower=slower)
         took_s = round(t_s - start_s, 6)
         return self.add(
             "workload_ended", t_s, workload=name, repeat=repeat, duration_s=took_s, completed=samples, failed=0
         )
 
     def sample(
-        self, workload: str, index: int, sent_s: float, *, rng: random.Random, chunks: int = 16, **fields: Any
+        self,
+        workload: str,
+        index: int,
+        sent_s: float,
+        *,
+        rng: random.Random,
+        chunks: int = 16,
+        slower: float = 1.0,
+        **fields: Any,
     ) -> float:
         """One sample; `t_s` of its end."""
-        ttft_s = round(0.2 + 0.1 * rng.random(), 6)
-        gaps = [round(0.01 + 0.002 * rng.random(), 6) for _ in range(chunks - 1)]
+        ttft_s = round(slower * (0.2 + 0.1 * rng.random()), 6)
+        gaps = [round(slower * (0.01 + 0.002 * rng.random()), 6) for _ in range(chunks - 1)]
         e2e_s = round(ttft_s + sum(gaps), 6)
         known = {
             "workload": workload,

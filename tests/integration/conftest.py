@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from agent_job import Job
 from pbs_fixture import pbs as pbs
+from report_pages import driver as driver
+from report_pages import open_page as open_page
+from report_pages import small as small
 
 
 @pytest.fixture

@@ -1,89 +1,19 @@
 """The HTML report in a real browser: nothing on its console, nothing fetched, tables and plots that work."""
 
-import json
-import os
-import time
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
-from selenium import webdriver
+from browser import serious_faults
+from report_pages import Tab, fill, write_report
 from selenium.webdriver.common.keys import Keys
 from sweep_folders import make_sweep
 
-from hpcsweep.cli.main import main
 from hpcsweep.report.formats.html.tables import ROWS_IN_PAGE
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = next(
-    (p for p in ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome") if Path(p).exists()), None
-)
-DRIVER = next((p for p in ("/usr/bin/chromedriver", "/usr/lib/chromium/chromedriver") if Path(p).exists()), None)
-FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-)  # fmt: skip
 FIRST_PAINT_MS = 3000
 LARGE = 1000
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    if CHROMIUM is None or DRIVER is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("no chromium and chromedriver: the HTML report cannot be tested")
-        pytest.skip("no chromium and chromedriver on this machine")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, "--window-size=1400,1000", f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    found.set_script_timeout(60)
-    yield found
-    found.quit()
-
-
-def write_report(folder, home):
-    target = folder / "report.html"
-    result = CliRunner().invoke(
-        main, ["--home", str(home), "report", "-o", str(target)], env={"HPCSWEEP_STORE": ""}, catch_exceptions=False
-    )
-    assert result.exit_code == 0, result.output
-    return target
-
-
-def fill(made, samples):
-    """Completed attempts, every tenth one failed in torch.compile; half of them simulated."""
-    for number, label in enumerate(made.labels):
-        lines = made.lines(label).started(job_id=f"12_{number}", simulated=number % 2 == 0).startup()
-        if number % 10 == 9:
-            lines = made.lines(label).started(simulated=number % 2 == 0)
-            for phase, t_s in (("launch", 0.0), ("load_weights", 20.0), ("compile", 175.0)):
-                lines.add("phase_entered", t_s, phase=phase)
-            folder = made.write(
-                label, lines.ended("stalled", 900.0, phase="compile", reason="no sign of life"), end="stalled"
-            )
-        else:
-            lines.workload("8k", samples, seed=number)
-            for reading in range(5):
-                figures = {"running": 1.0, "waiting": float(reading), "kv_cache_usage": reading / 10}
-                lines.add("telemetry", 252.0 + reading, workload="8k", figures=figures)
-            folder = made.write(label, lines.ended(), end="completed")
-        (folder / "server.log").write_text("a log\n")
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("small")
-    fill(
-        make_sweep(
-            folder / "home", axes={"ep": ["on", "off"], "len": ["8k", "32k", "64k"], "eager": ["yes", "no"]}, samples=8
-        ),
-        8,
-    )
-    return write_report(folder, folder / "home")
 
 
 @pytest.fixture(scope="module")
@@ -92,73 +22,6 @@ def large(tmp_path_factory):
     axes = {"ep": ["on", "off"], "seqs": [str(n) for n in range(1, LARGE // 2 + 1)]}
     fill(make_sweep(folder / "home", axes=axes, samples=20), 20)
     return write_report(folder, folder / "home")
-
-
-class Tab:
-    """A page that is open in the browser."""
-
-    def __init__(self, driver, path, until="return document.documentElement.dataset.ready === 'yes'"):
-        self.driver = driver
-        for kind in ("browser", "performance"):
-            driver.get_log(kind)  # what came before is not ours
-        driver.get(f"file://{path}")
-        self.wait(until)
-
-    def js(self, script, *args):
-        return self.driver.execute_script(script, *args)
-
-    def wait(self, script, *args, seconds=60):
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            value = self.js(script, *args)
-            if value:
-                return value
-            time.sleep(0.05)
-        pytest.fail(f"never true: {script}; console: {self.driver.get_log('browser')}")
-
-    def find(self, selector):
-        return self.driver.find_element("css selector", selector)
-
-    def column(self, table, number):
-        return self.js(
-            "return [...document.querySelectorAll(`#${arguments[0]} tbody tr`)]"
-            ".map((row) => row.cells[arguments[1]].textContent)",
-            table,
-            number,
-        )
-
-    def draw_all(self):
-        """Scroll to every plot and wait until it is drawn; their names."""
-        names = self.js("return [...document.querySelectorAll('[data-plot]')].map((f) => f.dataset.plot)")
-        for name in names:
-            self.js("document.querySelector(`#plot-${arguments[0]} .plot`).scrollIntoView({block: 'center'})", name)
-            self.wait("return document.querySelector(`#plot-${arguments[0]} .main-svg`) !== null", name)
-        return names
-
-    def check_clean(self):
-        """No word on the console, and no request but for the file itself."""
-        assert self.driver.get_log("browser") == []
-        messages = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
-        asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-        assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [self.driver.current_url]
-
-    def first_paint_ms(self):
-        return self.wait(
-            "return performance.getEntriesByName('first-contentful-paint').map((e) => Math.ceil(e.startTime))[0]"
-        )
-
-
-@pytest.fixture
-def open_page(driver):
-    def opened(path, width=1400, height=1000, dark=False):
-        media = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        return Tab(driver, path)
-
-    yield opened
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
 
 
 @pytest.mark.parametrize("which", ["small", "large"])
@@ -170,13 +33,14 @@ def test_first_paint_size_and_silence(open_page, request, which, capsys):
     tab.check_clean()
     with capsys.disabled():
         print(f"\n{which}: {path.stat().st_size / 1e6:.2f} MB, first contentful paint {paint_ms} ms")
-    assert drawn == ["timelines", "effects", "pareto", "samples", "curves", "telemetry"]
+    assert drawn == ["pareto", "timelines", "effects", "samples", "curves", "telemetry"]
     assert paint_ms < FIRST_PAINT_MS
     assert path.stat().st_size < 5e6
 
 
 def test_filter_and_sort_over_a_thousand_runs(open_page, large, capsys):
     tab = open_page(large)
+    tab.show("explore")
     assert len(tab.column("runs", 1)) == ROWS_IN_PAGE
     total = 2 * LARGE + 1  # two workloads each, one of them left out, and a variant that was not to be run
     total -= LARGE // 10  # a failed run has only the workload that was left out
@@ -230,6 +94,7 @@ def test_the_outcome_filter_reaches_the_plots(open_page, large):
 
 def test_more_rows_on_demand(open_page, large):
     tab = open_page(large)
+    tab.show("explore")
     buttons = "[data-table=runs] .more button"
     tab.find(buttons).click()
     assert len(tab.column("runs", 0)) == ROWS_IN_PAGE + 100
@@ -265,9 +130,14 @@ def test_the_keyboard_reaches_everything_in_order(open_page, small):
         return tab.js("const e = document.activeElement; return [e.tagName, e.className, e.textContent.trim()]")
 
     assert press(Keys.TAB)[1:] == ["skip", "Skip to the report"]
-    assert press(Keys.TAB)[2] == "Summary"
+    assert press(Keys.TAB)[2] == "Dark or light"
     tab.find(".skip").send_keys(Keys.ENTER)
-    seen = [press(Keys.TAB) for _ in range(60)]
+    seen = [press(Keys.TAB) for _ in range(80)]
+    names = [name for _, _, name in seen]
+    assert names.index("Copy the command") < names.index("8k") < names.index("Overview") < names.index("All")
+    tab.show("explore")
+    tab.find("nav.chapters [aria-current]").send_keys(Keys.TAB)
+    seen = [press(Keys.TAB) for _ in range(30)]
     assert "filter" in [name for _, name, _ in seen]
     assert ["BUTTON", "", "Variant"] in seen
     head = tab.find("#runs thead th")
@@ -279,6 +149,7 @@ def test_the_keyboard_reaches_everything_in_order(open_page, small):
 
 def test_every_plot_has_its_data_as_a_table(open_page, small):
     tab = open_page(small)
+    tab.show("all")
     for figure in tab.driver.find_elements("css selector", "[data-plot]"):
         figure.find_element("css selector", "details.data summary").click()
         name = figure.get_attribute("data-plot")
@@ -359,26 +230,8 @@ def test_a_browser_that_cannot_unpack_says_so(driver, small):
         driver.get_log("browser")
 
 
-AXE = Path(__file__).parents[2] / "templates/web/node_modules/axe-core/axe.min.js"
-
-
-def serious_faults(tab):
-    """What axe-core finds that keeps people from reading or operating the page: rule, then the elements."""
-    if not AXE.exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail("no axe-core: scripts/check-web installs it")
-        pytest.skip("no axe-core: scripts/check-web installs it")
-    tab.js(AXE.read_text())
-    found = tab.driver.execute_async_script("axe.run({resultTypes: ['violations']}).then(arguments[0])")
-    return {
-        rule["id"]: [node["html"][:160] for node in rule["nodes"][:3]]
-        for rule in found["violations"]
-        if rule["impact"] in ("serious", "critical")
-    }
-
-
 @pytest.mark.parametrize(("width", "dark"), [(1400, False), (1400, True), (390, False)], ids=["light", "dark", "phone"])
 def test_axe_finds_nothing_serious(open_page, small, width, dark):
     tab = open_page(small, width=width, dark=dark)
     tab.draw_all()
-    assert serious_faults(tab) == {}
+    assert serious_faults(tab.driver) == {}

@@ -1,6 +1,5 @@
 """The map of a sweep: which axes become rows and columns, what a cell shows, what is folded."""
 
-from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -9,7 +8,7 @@ from study_rows import a100_study, attempt, h200_study, run, samples, sweep, wor
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.report.first_screen import build_first_screen
 from hpcsweep.report.formats.html.map_view import SHADES, map_view, shade
-from hpcsweep.report.formats.html.scatter import LEFT, WIDTH, scatter
+from hpcsweep.report.formats.html.plots import plot_data
 from hpcsweep.report.map_layout import MAX_CELLS, choose_axes
 from hpcsweep.report.sweep_map import STARTUP_LAYER, build_map, relative
 from hpcsweep.spec.phases import RunState
@@ -123,23 +122,8 @@ def test_a_cell_in_words():
     assert view.layers[0].rows[1][1][1:] == (None, None, None)
 
 
-def test_the_small_plot_has_its_front_and_the_region_of_the_slo():
-    def point(level, seconds, ttft_s):
-        sent = tuple(replace(s, ttft_s=ttft_s) for s in samples([(10, seconds)] * 4))
-        given = workload("w", sent, settings={"slo": {"tpot_s": 0.01}})
-        return run({"a": level}, [attempt([given])])
-
-    rows = sweep([point("1", 5.0, 0.5), point("2", 9.0, 0.5)], {"a": ("1", "2")}, {"a": "1"})
-    found = scatter(analyse(rows))
-    fast, slow = found.dots
-    assert (fast.front, slow.front) == (True, False)
-    assert fast.x > slow.x and fast.y < slow.y  # y grows downwards
-    assert found.slo_x is not None and slow.x < found.slo_x < fast.x
-    assert found.slo == "TPOT of at most 0.010 s"
-    assert found.summary.endswith("no other variant beats E01 in both.")
-    assert all(LEFT <= x <= WIDTH for x, _ in found.x_ticks)
-    assert len({text for _, text in found.x_ticks}) == len(found.x_ticks)
-
-
-def test_no_small_plot_of_a_single_variant():
-    assert scatter(analyse(h200_study())) is None
+def test_the_front_has_the_region_of_the_slo():
+    given = workload("w", samples([(10, 5.0)] * 4), settings={"slo": {"tpot_s": 0.01}})
+    without = workload("v", samples([(10, 5.0)] * 4), settings={"slo": {"ttft_s": 2.0}})
+    rows = sweep([run({"a": "1"}, [attempt([given, without])])], {"a": ("1",)}, {"a": "1"})
+    assert plot_data(analyse(rows))["slowest_user"] == {"w": pytest.approx(100.0)}

@@ -92,7 +92,6 @@ export function startHover(document, meanings) {
 
   /** @param {Event} event */
   const enter = (event) => {
-    if (event.target instanceof Node && tip.contains(event.target)) return; // the pointer may rest on the tooltip
     const cell = figureOf(event);
     if (cell) show(cell);
     else hide();
@@ -147,10 +146,12 @@ function rove(table) {
   table.closest(".scroll")?.removeAttribute("tabindex"); // the cell is the tab stop now
   ensure();
   new MutationObserver(ensure).observe(body, { childList: true });
-  body.addEventListener("pointerdown", (event) => {
-    const cell = event.target instanceof Element ? event.target.closest("td, th") : null;
-    if (cell) move(/** @type {HTMLElement} */ (cell));
-  });
+  for (const kind of ["pointerdown", "focusin"]) {
+    body.addEventListener(kind, (event) => {
+      const cell = event.target instanceof Element ? event.target.closest("td, th") : null;
+      if (cell && cell !== current) move(/** @type {HTMLElement} */ (cell));
+    });
+  }
   body.addEventListener("keydown", (event) => {
     const cell = event.target;
     if (!(cell instanceof HTMLTableCellElement) || event.ctrlKey || event.metaKey || event.altKey) return;

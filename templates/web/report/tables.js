@@ -237,8 +237,11 @@ export class SortableTable {
     for (const { row } of this.items) row?.classList.remove("opened");
     const rows = this.visible.filter(isRun).map((item) => item.row);
     for (const row of rows) row?.classList.add("opened");
-    rows[0]?.scrollIntoView({ block: "center" });
-    rows[0]?.cells[0].focus();
+    const first = rows[0]?.cells[0];
+    if (!first) return;
+    first.scrollIntoView({ block: "center" });
+    first.tabIndex = 0; // hover.js makes it the tab stop of the table
+    first.focus({ preventScroll: true });
   }
 
   /** @param {Item} item */
