@@ -36,7 +36,7 @@ _UNKNOWN = ("unknown_sweep", "unknown_run", "unknown_variant", "no_sweeps")
 
 
 class Dashboard:
-    """The pages. Every method without `async` runs in a worker thread. `closing`: set when the server stops."""
+    """The pages; each is made in a worker thread. `closing`: set when the server stops."""
 
     def __init__(self, sources: Sources, pages: Pages, closing: asyncio.Event, actions: Actions | None) -> None:
         self.sources, self.pages, self.closing, self.actions = sources, pages, closing, actions
@@ -96,13 +96,16 @@ class Dashboard:
             return _json(run_json(run))
         _, view = self.sources.status(name)
         row = next(row for row in view.rows if row.key == label)
+        folder = self.sources.folder(name, label)
+        attempt = folder.attempts(label)
         logs = []
         for which, title in LOGS.items():
-            path = log_path(self.sources.folder(name, label), label, None, which)
+            path = log_path(folder, label, attempt, which)
             logs.append((which, title, None if path is None else read_piece(path, None)))
+        ends = {which: piece.end for which, _, piece in logs if piece is not None}
         return self._page(
             "run", sweep=sweep, run=run, view=run_view(run, troubles), live=view, row=row, logs=logs,
-            positions=",".join(f"{which}:{piece.end}" for which, _, piece in logs if piece is not None),
+            positions=streams.positions_text({streams.ATTEMPT: attempt, **ends}),
         )  # fmt: skip
 
     def report(self, request: Request) -> Response:
@@ -163,28 +166,26 @@ class Dashboard:
             raise HTTPException(HTTPStatus.NOT_FOUND)
         return Response(found[0], media_type=found[1])
 
-    async def index_events(self, request: Request) -> Response:
+    def index_events(self, request: Request) -> Response:
         """Stream the changes of the index."""
         changes = streams.Changes()
         return self._stream(lambda: _view_events(changes, self.sources.index()))
 
-    async def sweep_events(self, request: Request) -> Response:
+    def sweep_events(self, request: Request) -> Response:
         """Stream the changes of a sweep."""
         name = request.path_params["name"]
+        self.sources.status(name)  # an unknown sweep is an error, not a stream
         changes = streams.Changes()
         return self._stream(lambda: _view_events(changes, self.sources.status(name)[1]))
 
-    async def run_events(self, request: Request) -> Response:
+    def run_events(self, request: Request) -> Response:
         """Stream the changes of a run, and what its logs gain."""
         name, label = request.path_params["name"], request.path_params["label"]
         last = request.headers.get("last-event-id") or request.query_params.get("from", "")
         changes = streams.Changes()
-        follower: list[streams.LogFollower] = []
+        follower = streams.LogFollower(self.sources.folder(name, label), label, streams.positions_of(last))
 
         def read() -> list[bytes]:
-            folder = self.sources.folder(name, label)
-            if not follower:
-                follower.append(streams.LogFollower(folder, label, streams.positions_of(last)))
             _, view = self.sources.status(name)
             row = next(row for row in view.rows if row.key == label)
             own = LiveView(
@@ -193,7 +194,7 @@ class Dashboard:
                 [row],
                 view.span_s,
             )
-            return [*_view_events(changes, own), *follower[0].read()]
+            return [*_view_events(changes, own), *follower.read()]
 
         return self._stream(read)
 

@@ -16,6 +16,8 @@ SCHEMA = "hpcsweep.history/1"
 CHOICES = tuple(name for name in METRICS if name not in STARTUP_METRICS)
 DEFAULT_METRIC = "tps"
 _WIDTH, _HEIGHT, _MARGIN = 640.0, 150.0, 14.0
+_LEAST_ROOM = 0.1
+"""The plot shows at least this part of the largest value."""
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,14 @@ def _point(sweep: SweepRow, run: RunRow, cell: Cell, figure: Figure) -> Point:
 def plot(points: Sequence[Point]) -> Plot | None:
     """Return the drawing of a series; None: it has fewer than two values."""
     valued = [(point, point.figure.value) for point in points if point.figure.value is not None]
-    if len(valued) < 2:
+    if len(valued) < 2 or not any(value for _, value in valued):
         return None
     lows = [value if point.figure.low is None else point.figure.low for point, value in valued]
     highs = [value if point.figure.high is None else point.figure.high for point, value in valued]
     bottom, top = min(lows), max(highs)
-    if top <= bottom:
-        bottom, top = bottom - abs(bottom) * 0.05 - 1e-9, top + abs(top) * 0.05 + 1e-9
+    room = _LEAST_ROOM * max(abs(bottom), abs(top)) - (top - bottom)
+    if room > 0:  # noise must not fill the plot
+        bottom, top = bottom - room / 2, top + room / 2
 
     def y(value: float | None) -> float | None:
         if value is None:

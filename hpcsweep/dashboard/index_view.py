@@ -45,7 +45,7 @@ def _row(sweep: SweepStatus, models: tuple[list[str], list[str]], answers: Mappi
             "engine": ", ".join(models[1]) or wording.NOTHING,
             "cluster": sweep.cluster,
             **{f"n-{name}": str(groups[name]) for name in ("completed", "running", "waiting", "failed")},
-            "answer": answers.get(sweep.name, ""),
+            "answer": answers.get(sweep.name, "under way" if groups["running"] or groups["waiting"] else ""),
             "when": wording.moment(sweep.submitted_at),
         },
         simulated=sweep.simulated,

@@ -103,6 +103,7 @@ def _bound(host: str, port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        listening.listen(128)  # a browser that is quicker than the server waits
     except OSError as exc:
         listening.close()
         raise SpecError(

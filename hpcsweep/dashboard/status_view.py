@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hpcsweep.dashboard.links import Links
 from hpcsweep.dashboard.timeline import Segment, segments, span_s
 from hpcsweep.report import wording
+from hpcsweep.report.failures import without_numbers
 from hpcsweep.report.outcomes import outcome_text
 from hpcsweep.report.status.live import phase_words, samples_words, summary
 from hpcsweep.spec.phases import OutcomeKind, RunState
@@ -37,9 +38,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Item:
-    """A sentence with an optional address, and what to do next."""
+    """A sentence. `label`: its subject, in front of it, with the address `href`. `hint`: what to do next."""
 
     text: str
+    label: str = ""
     href: str = ""
     hint: str = ""
 
@@ -76,7 +78,8 @@ def status_view(
     empty = AttemptRows()
     bars = {run.run_id: segments(run, attempts.get(run.run_id, empty).phases, now) for run in sweep.runs}
     span = span_s(list(bars.values()))
-    rows = [_row(sweep, run, bars[run.run_id], links, now) for run in sweep.runs]
+    mixed = any(not run.simulated for run in sweep.runs)  # otherwise the title of the page says it once
+    rows = [_row(sweep, run, bars[run.run_id], links, now, marked=mixed and run.simulated) for run in sweep.runs]
     groups = counts(sweep)
     return LiveView(
         fields={
@@ -95,7 +98,9 @@ def status_view(
     )
 
 
-def _row(sweep: SweepStatus, run: RunStatus, bar: tuple[Segment, ...], links: Links, now: float) -> Row:
+def _row(
+    sweep: SweepStatus, run: RunStatus, bar: tuple[Segment, ...], links: Links, now: float, *, marked: bool
+) -> Row:
     return Row(
         key=run.run,
         href=links.to("sweeps", sweep.name, "runs", run.run),
@@ -111,7 +116,7 @@ def _row(sweep: SweepStatus, run: RunStatus, bar: tuple[Segment, ...], links: Li
             "reason": _reason(run),
         },
         bar=bar,
-        simulated=run.simulated,
+        simulated=marked,
     )
 
 
@@ -134,16 +139,18 @@ def _attention(sweep: SweepStatus, attempts: Mapping[int, AttemptRows], links: L
         group = group_of(run)
         if group == "running":
             warnings = attempts.get(run.run_id, AttemptRows()).warnings
-            items += [Item(f"{run.run}: {cut(text)}", href) for text in dict.fromkeys(warnings)]
+            items += [Item(cut(text), run.run, href) for text in dict.fromkeys(warnings)]
         elif group == "failed" or run.verdict.state in (RunState.UNKNOWN, RunState.HELD):
             word = outcome_text(run.verdict.outcome, run.verdict.state)
             where = f" in {run.progress.phase}" if group == "failed" and run.progress.phase else ""
-            alike.setdefault((word + where, cut(run.verdict.reason), cut(run.verdict.hint)), []).append(run)
-    for (word, reason, hint), runs in alike.items():
+            key = (word + where, without_numbers(run.verdict.reason), cut(run.verdict.hint))
+            alike.setdefault(key, []).append(run)
+    for (word, _, hint), runs in alike.items():
         first = runs[0]
+        reason = cut(first.verdict.reason)
         name = first.run if len(runs) == 1 else f"{first.run} and {len(runs) - 1} more"
-        text = f"{name}: {word}" + (f": {reason}" if reason else "")
-        items.append(Item(text, links.to("sweeps", sweep.name, "runs", first.run), hint))
+        text = f"{word}: {reason}" if reason else word
+        items.append(Item(text, name, links.to("sweeps", sweep.name, "runs", first.run), hint))
     hidden = len(items) - MAX_ATTENTION
     return items if hidden <= 0 else [*items[:MAX_ATTENTION], Item(f"and {hidden} more: see the rows below")]
 

@@ -10,10 +10,12 @@ from starlette.concurrency import run_in_threadpool
 
 from hpcsweep.dashboard.status_view import LiveView, Row
 from hpcsweep.dashboard.tails import LOGS, log_path, read_piece
+from hpcsweep.errors import HpcsweepError
 from hpcsweep.sweep.layout import SweepFolder
 
 TICK_S = 1.0
 _HEARTBEAT_TICKS = 15
+_LONGEST_ID = 200
 
 
 def event(kind: str, data: object, event_id: str = "") -> bytes:
@@ -58,20 +60,24 @@ class Changes:
         return {**rest, "rows": changed, "order": order}
 
 
+ATTEMPT = "attempt"
+
+
 class LogFollower:
-    """The logs of one run: where each was read to. `positions`: log -> byte, from the page or the last event."""
+    """The logs of one run: where each was read to. `positions`: log -> byte, from the page or the last event.
+
+    Its key `ATTEMPT` is the number of the attempt that they belong to.
+    """
 
     def __init__(self, folder: SweepFolder, label: str, positions: Mapping[str, int]) -> None:
         self._folder, self._label = folder, label
         self._positions = dict(positions)
-        self._attempt = folder.attempts(label)
 
     def read(self) -> list[bytes]:
         """Return an event for each log that grew, or that is new."""
         attempt = self._folder.attempts(self._label)
-        if attempt != self._attempt:
-            self._attempt = attempt
-            self._positions = {}
+        if attempt != self._positions.get(ATTEMPT):
+            self._positions = {ATTEMPT: attempt}
         events = []
         for which in LOGS:
             try:
@@ -83,21 +89,30 @@ class LogFollower:
                 continue
             self._positions[which] = piece.end
             data = {"log": which, "text": piece.text, "fresh": piece.fresh}
-            events.append(event("log", data, ",".join(f"{name}:{end}" for name, end in self._positions.items())))
+            events.append(event("log", data, positions_text(self._positions)))
         return events
 
 
+def positions_text(positions: Mapping[str, int]) -> str:
+    """Return positions as the id of an event: `attempt:1,server:120`."""
+    return ",".join(f"{name}:{end}" for name, end in positions.items())
+
+
 def positions_of(text: str) -> dict[str, int]:
-    """Return the positions that an event's id has, as `server:120,client:7`; what is not of this form is ignored."""
-    pairs = (part.partition(":") for part in text.split(","))
-    return {name: int(end) for name, _, end in pairs if name in LOGS and end.isascii() and end.isdigit()}
+    """Return the positions that an event's id has; what is not of its form is ignored."""
+    known = (*LOGS, ATTEMPT)
+    pairs = (part.partition(":") for part in text[:_LONGEST_ID].split(","))
+    return {name: int(end) for name, _, end in pairs if name in known and end.isascii() and end.isdigit()}
 
 
 async def ticks(closing: asyncio.Event, read: Callable[[], list[bytes]]) -> AsyncIterator[bytes]:
     """Yield the events that `read`, called in a worker thread, returns at each tick, until the server stops."""
     silent = 0
     while not closing.is_set():
-        events = await run_in_threadpool(read)
+        try:
+            events = await run_in_threadpool(read)
+        except HpcsweepError as exc:  # such as a store that is locked for a moment
+            events = [event("trouble", exc.message)]
         silent = 0 if events else silent + 1
         if silent == _HEARTBEAT_TICKS:
             silent = 0

@@ -3,7 +3,7 @@
 import { LiveTable, setText } from "./live_table.js";
 import { scrollToEnds, showPiece } from "./log_tail.js";
 
-/** @typedef {{text: string, href: string, hint: string}} Item */
+/** @typedef {{text: string, label: string, href: string, hint: string}} Item */
 
 /**
  * @typedef {object} View
@@ -22,6 +22,8 @@ const table = body === null ? null : new LiveTable(body);
 const live = document.querySelector("[data-live-state]");
 /** @type {EventSource | null} */
 let source = null;
+/** Id of the last event: the bytes to which the logs were read. */
+let lastId = "";
 /** Texts of the run that decide whether its other facts have changed. */
 let lastState = "";
 let refetching = 0;
@@ -41,13 +43,16 @@ function make(tag, attributes, ...children) {
 
 /** @param {Item} item */
 function listItem(item) {
-  const made = make("li", {}, item.href === "" ? item.text : make("a", { href: item.href }, item.text));
+  const made = make("li", {});
+  if (item.label !== "") made.append(make("a", { href: item.href }, item.label), ": ");
+  made.append(item.text);
   if (item.hint !== "") made.append(" ", make("span", { class: "hint" }, item.hint));
   return made;
 }
 
 /** @param {View} view */
 function show(view) {
+  live?.classList.remove("lost");
   for (const [name, text] of Object.entries(view.fields)) {
     for (const node of document.querySelectorAll(`[data-field="${CSS.escape(name)}"]`)) setText(node, text);
   }
@@ -84,17 +89,28 @@ function refetch() {
   }, REFETCH_MS);
 }
 
+/** @param {string} text */
+function showTrouble(text) {
+  live?.classList.add("lost");
+  const field = live?.querySelector("[data-field]");
+  if (field) setText(field, text);
+}
+
 function connect() {
-  const address = document.body.dataset.events;
-  if (address === undefined || source !== null) return;
+  const stream = document.body.dataset.events;
+  if (stream === undefined || source !== null) return;
+  const address = new URL(stream, location.href);
+  if (lastId !== "") address.searchParams.set("from", lastId);
   source = new EventSource(address);
   source.addEventListener("open", () => live?.classList.remove("lost"));
   source.addEventListener("view", (event) => show(JSON.parse(event.data)));
-  source.addEventListener("log", (event) => showPiece(JSON.parse(event.data)));
+  source.addEventListener("log", (event) => {
+    lastId = event.lastEventId;
+    showPiece(JSON.parse(event.data));
+  });
+  source.addEventListener("trouble", (event) => showTrouble(JSON.parse(event.data)));
   source.addEventListener("error", () => {
-    live?.classList.add("lost");
-    const field = live?.querySelector("[data-field]");
-    if (field) setText(field, LOST);
+    showTrouble(LOST);
     if (source?.readyState === EventSource.CLOSED) {
       source = null;
       window.setTimeout(connect, 5000);
@@ -110,7 +126,7 @@ function disconnect() {
 // A hidden page needs no stream: nobody looks, and a browser opens six connections to a server at most.
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) disconnect();
-  else if (source === null) location.reload();
+  else connect();
 });
 window.addEventListener("pagehide", disconnect);
 scrollToEnds();

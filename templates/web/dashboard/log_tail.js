@@ -25,7 +25,8 @@ export function showPiece(piece) {
   if (piece.fresh) code.textContent = piece.text;
   else code.append(piece.text);
   const text = code.textContent ?? "";
-  if (text.length > MOST_CHARACTERS) code.textContent = text.slice(text.indexOf("\n", text.length - MOST_CHARACTERS) + 1);
+  if (text.length > MOST_CHARACTERS)
+    code.textContent = text.slice(text.indexOf("\n", text.length - MOST_CHARACTERS) + 1);
   if (atEnd) box.scrollTop = box.scrollHeight;
 }
 
