@@ -36,6 +36,7 @@ class Dashboard:
     printed: list[str] = field(default_factory=list)
     cookie: str = ""
     port: int = 0
+    reader: threading.Thread = field(default_factory=threading.Thread)
 
     def link(self, number: int, seconds: float = 20.0) -> str:
         """Token of the n-th link that was printed."""
@@ -53,7 +54,7 @@ class Dashboard:
 
     def ask(self, path: str, method: str = "GET", body: str | None = None, **headers: str) -> Answer:
         """Send a request with the session's cookie. Underscores in names of headers are dashes."""
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = {"Connection": "close"} | {name.replace("_", "-"): value for name, value in headers.items()}
         if self.cookie and "Cookie" not in sent:
             sent["Cookie"] = self.cookie
         connection = self.connection()
@@ -77,6 +78,14 @@ class Dashboard:
     def events(self, path: str, **headers: str) -> "Events":
         return Events(self, path, headers)
 
+    def stop(self) -> None:
+        """Kill the process, if it has not ended, and close what the test has open of it."""
+        self.process.kill()
+        self.process.wait()
+        self.reader.join(5)
+        for pipe in (self.process.stdout, self.process.stderr):
+            pipe.close()
+
     def interrupt(self) -> tuple[int, float, str]:
         """Press Ctrl-C; exit code, seconds until the process ended, stderr."""
         begun = time.monotonic()
@@ -90,7 +99,7 @@ class Events:
 
     def __init__(self, dashboard: Dashboard, path: str, headers: dict[str, str]) -> None:
         self.connection = dashboard.connection()
-        self.connection.request("GET", path, headers={"Cookie": dashboard.cookie} | headers)
+        self.connection.request("GET", path, headers={"Cookie": dashboard.cookie, "Connection": "close"} | headers)
         self.response = self.connection.getresponse()
         assert self.response.status == 200, self.response.read()
 
@@ -121,6 +130,8 @@ class Events:
         raise AssertionError(f"the stream ended: {seen[-5:]}")
 
     def close(self) -> None:
+        if self.connection.sock is not None:
+            self.connection.sock.close()
         self.response.close()
         self.connection.close()
 
@@ -134,7 +145,8 @@ def start(cli: Cli, *options: str) -> Dashboard:
         for line in process.stdout:
             made.printed.append(line)
 
-    threading.Thread(target=read, daemon=True).start()
+    made.reader = threading.Thread(target=read, daemon=True)
+    made.reader.start()
     made.link(0)
     made.port = int(re.search(r"ssh -L (\d+):", "".join(made.printed))[1])
     return made

@@ -23,7 +23,7 @@ from hpcsweep.dashboard.refresher import Refresher
 from hpcsweep.dashboard.status_view import LiveView, status_view
 from hpcsweep.errors import HpcsweepError, StoreError, nearest
 from hpcsweep.report.formats.registry import get_format
-from hpcsweep.sweep.layout import SweepFolder, is_label
+from hpcsweep.sweep.layout import SWEEP_FILE, SweepFolder, is_label
 from hpcsweep.track.live_rows import latest_attempt_rows, models_and_engines, runs_of_variant
 from hpcsweep.track.refresh import Session
 from hpcsweep.track.runs import SweepStatus, read_runs
@@ -55,6 +55,14 @@ class _Shared:
             ended = time.monotonic()
             self._values[key] = (ended + max(FRESH_S, _LONGER * (ended - begun)), value)
             return value
+
+
+class _InFolder(StringIO):
+    """Text whose relative links start in the folder of a file: the dashboard has addresses of the same form."""
+
+    def __init__(self, neighbour: Path) -> None:
+        super().__init__()
+        self.name = str(neighbour)
 
 
 def _unknown_run(sweep: str, label: str) -> StoreError:
@@ -148,7 +156,7 @@ class Sources:
         key = (name, format_name, fingerprint(sweep))
         with self._rendering:
             if key not in self._reports:
-                chosen, stream = get_format(format_name), StringIO()
+                chosen, stream = get_format(format_name), _InFolder(Path(sweep.sweep_dir) / SWEEP_FILE)
                 with no_collection():
                     chosen.write(analyse(self._rows(name, telemetry=chosen.telemetry)), stream)
                 self._reports[key] = stream.getvalue()
