@@ -102,11 +102,12 @@ class Events:
         self.connection.request("GET", path, headers={"Cookie": dashboard.cookie, "Connection": "close"} | headers)
         self.response = self.connection.getresponse()
         assert self.response.status == 200, self.response.read()
+        self.deadline = float("inf")
 
     def __iter__(self) -> Iterator[tuple[str, Any, str]]:
         """Yield (kind, data, id)."""
         kind, data, event_id = "", "", ""
-        while line := self.response.readline().decode():
+        while (line := self.response.readline().decode()) and time.monotonic() < self.deadline:
             name, _, value = line.rstrip("\n").partition(": ")
             if name == "event":
                 kind = value
@@ -120,14 +121,13 @@ class Events:
 
     def until(self, wanted: Any, seconds: float = 40.0) -> Any:
         """The first event for which `wanted(kind, data)` is true."""
-        deadline = time.monotonic() + seconds
+        self.deadline = time.monotonic() + seconds
         seen = []
         for kind, data, event_id in self:
             if wanted(kind, data):
                 return kind, data, event_id
             seen.append((kind, str(data)[:300]))
-            assert time.monotonic() < deadline, seen[-5:]
-        raise AssertionError(f"the stream ended: {seen[-5:]}")
+        raise AssertionError(f"the stream ended, or nothing like it came in {seconds} s: {seen[-5:]}")
 
     def close(self) -> None:
         if self.connection.sock is not None:

@@ -1,4 +1,4 @@
-"""Cancel and retry in the browser: a page that asks, then the same steps as the commands. Off by default."""
+"""Cancel and retry in the browser: a page that asks, then the same steps as the commands."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -97,7 +97,7 @@ class Actions:
                 done = cancel_chosen(
                     opened, [(sweep, labels)], shared_too=True, on_note=notes.append, on_warning=notes.append
                 )
-                result = "; ".join(one.sentence() for one in done)
+                result = "; ".join(cancelled.sentence() for cancelled in done)
             else:
                 retried = retry_chosen(
                     opened, sweep, labels, RetryOptions(), on_note=notes.append, on_warning=notes.append

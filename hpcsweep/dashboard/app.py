@@ -142,7 +142,7 @@ class Dashboard:
         if _wants_json(request):
             return _json(history_json(variant, metric, series))
         title = f"{METRICS[metric].title} ({wording.unit(METRICS[metric].unit)})"
-        plotted = [(one, plot(one.points)) for one in series]
+        plotted = [(joined, plot(joined.points)) for joined in series]
         choices = [(name, METRICS[name].title) for name in CHOICES]
         return self._page(
             "history", variant=variant, metric=metric, title=title, series=plotted, choices=choices, wording=wording
@@ -161,10 +161,10 @@ class Dashboard:
 
     def static(self, request: Request) -> Response:
         """Answer with a script or a style sheet."""
-        found = self.pages.static(request.path_params["file"])
-        if found is None:
+        static = self.pages.static(request.path_params["file"])
+        if static is None:
             raise HTTPException(HTTPStatus.NOT_FOUND)
-        return Response(found[0], media_type=found[1])
+        return Response(static[0], media_type=static[1])
 
     def index_events(self, request: Request) -> Response:
         """Stream the changes of the index."""

@@ -91,7 +91,7 @@ def history(sweeps: Iterable[SweepRow], metric: str) -> list[Series]:
             )
             series.setdefault(key, []).append(_point(sweep, run, cell, figure))
     joined = [replace(key, points=tuple(sorted(points, key=lambda p: p.at))) for key, points in series.items()]
-    return sorted(joined, key=lambda one: -one.points[-1].at)
+    return sorted(joined, key=lambda item: -item.points[-1].at)
 
 
 def _figure(cell: Cell, metric: str) -> Figure | None:
@@ -150,10 +150,10 @@ def history_json(variant: str, metric: str, series: Sequence[Series]) -> dict[st
         "metric": metric,
         "series": [
             {
-                **plain_fields(one, "points", "settings"),
-                "settings": json.loads(one.settings),
-                "points": [plain_fields(point) for point in one.points],
+                **plain_fields(item, "points", "settings"),
+                "settings": json.loads(item.settings),
+                "points": [plain_fields(point) for point in item.points],
             }
-            for one in series
+            for item in series
         ],
     }

@@ -42,7 +42,7 @@ class Pages:
         return self._env.get_template(f"dashboard/{name}.html.j2").render(**values)
 
     def static(self, name: str) -> tuple[str, str] | None:
-        """Return the text and media type of a static file; None: there is no such file."""
+        """Return the text and media type of a static file; None: not a static file."""
         if name not in STATIC:
             return None
         template, media_type = STATIC[name]

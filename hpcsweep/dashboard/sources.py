@@ -123,11 +123,11 @@ class Sources:
         return sweep, status_view(sweep, attempts, self.refresher.notes, self.links, time.time())
 
     def _find(self, connection: Connection, name: str) -> SweepStatus:
-        found = read_runs(connection, [name])
-        if not found:
+        sweeps = read_runs(connection, [name])
+        if not sweeps:
             known = [sweep.name for sweep in read_runs(connection)][-20:]
             raise StoreError(f"the store has no sweep {name!r}", code="unknown_sweep", hint=nearest(name, known))
-        return found[0]
+        return sweeps[0]
 
     def run(self, name: str, label: str, *, itl: bool = False) -> tuple[SweepRow, RunRow, list[str]]:
         """Return a run with its sweep and the unreadable lines of its files. Raises StoreError."""

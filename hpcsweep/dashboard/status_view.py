@@ -78,7 +78,7 @@ def status_view(
     empty = AttemptRows()
     bars = {run.run_id: segments(run, attempts.get(run.run_id, empty).phases, now) for run in sweep.runs}
     span = span_s(list(bars.values()))
-    mixed = any(not run.simulated for run in sweep.runs)  # otherwise the title of the page says it once
+    mixed = any(not run.simulated for run in sweep.runs)  # otherwise the title of the page has it once
     rows = [_row(sweep, run, bars[run.run_id], links, now, marked=mixed and run.simulated) for run in sweep.runs]
     groups = counts(sweep)
     return LiveView(

@@ -117,8 +117,8 @@ async def ticks(closing: asyncio.Event, read: Callable[[], list[bytes]]) -> Asyn
         if silent == _HEARTBEAT_TICKS:
             silent = 0
             events = [b": still here\n\n"]  # so that a proxy does not close the connection
-        for one in events:
-            yield one
+        for data in events:
+            yield data
         try:
             await asyncio.wait_for(closing.wait(), TICK_S)
         except asyncio.TimeoutError:

@@ -30,7 +30,7 @@ def cancel(ctx: click.Context, names: tuple[str, ...], yes: bool, as_json: bool)
                 raise click.UsageError(f"{exc.message} Add --yes to cancel all of them.") from exc
             raise
         if as_json:
-            say_json(json.dumps({"cancelled": {one.sweep: list(one.runs) for one in done}}, indent=1))
+            say_json(json.dumps({"cancelled": {sweep.sweep: list(sweep.runs) for sweep in done}}, indent=1))
             return
         for cancelled in done:
             say(f"{cancelled.sentence()}; `hpcsweep status {cancelled.sweep}` shows their outcomes")
