@@ -80,11 +80,9 @@ class Refresher:
                     self._notes = tuple(session.refresh(None if wanted is None else names))
                     self.asked_at = time.time()
                     return
-                if wanted is None:
-                    with session.store.reading() as connection:
-                        unfinished = set(unfinished_sweeps(connection))
-                    names = [name for name in known if name in unfinished]
-                ingest_home(session.store, session.home.path, names)
+                with session.store.reading() as connection:
+                    unfinished = set(unfinished_sweeps(connection))
+                ingest_home(session.store, session.home.path, [name for name in names if name in unfinished])
         except HpcsweepError as exc:
             self._notes = (f"{exc.message}{f' ({exc.hint})' if exc.hint else ''}",)
         except OSError as exc:

@@ -24,7 +24,7 @@ from hpcsweep.dashboard.status_view import LiveView, status_view
 from hpcsweep.errors import HpcsweepError, StoreError, nearest
 from hpcsweep.report.formats.registry import get_format
 from hpcsweep.sweep.layout import SWEEP_FILE, SweepFolder, is_label
-from hpcsweep.track.live_rows import latest_attempt_rows, models_and_engines, runs_of_variant
+from hpcsweep.track.live_rows import latest_attempt_rows, models_and_engines, names_of_sweeps, runs_of_variant
 from hpcsweep.track.refresh import Session
 from hpcsweep.track.runs import SweepStatus, read_runs
 from hpcsweep.track.sweep_rows import file_troubles, load_sweep
@@ -125,7 +125,7 @@ class Sources:
     def _find(self, connection: Connection, name: str) -> SweepStatus:
         sweeps = read_runs(connection, [name])
         if not sweeps:
-            known = [sweep.name for sweep in read_runs(connection)][-20:]
+            known = names_of_sweeps(connection)[:20]
             raise StoreError(f"the store has no sweep {name!r}", code="unknown_sweep", hint=nearest(name, known))
         return sweeps[0]
 
@@ -182,7 +182,7 @@ class Sources:
     def sweep_names(self) -> list[str]:
         """Return the names of all sweeps, the latest first."""
         with self._reading() as connection:
-            return [sweep.name for sweep in reversed(read_runs(connection))]
+            return names_of_sweeps(connection)
 
     def _rows(self, name: str, *, telemetry: bool = False) -> SweepRow:
         with self._reading() as connection:

@@ -46,6 +46,11 @@ def _latest(sweep_id: int) -> ColumnElement[bool]:
     return ATTEMPT.c.run_id.in_(select(RUN.c.id).where(RUN.c.sweep_id == sweep_id)) & ~superseded.exists()
 
 
+def names_of_sweeps(connection: Connection) -> list[str]:
+    """Return the names of all sweeps, the latest first."""
+    return list(connection.scalars(select(SWEEP.c.name).order_by(SWEEP.c.submitted_at.desc(), SWEEP.c.id.desc())))
+
+
 def models_and_engines(connection: Connection) -> Mapping[int, tuple[list[str], list[str]]]:
     """Return sweep id -> the models and the engines of its runs, each once, in the order of the plan."""
     query = select(RUN.c.sweep_id, RUN.c.model, RUN.c.engine).where(~RUN.c.documented_only)
