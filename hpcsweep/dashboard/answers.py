@@ -9,6 +9,9 @@ from hpcsweep.report import wording
 from hpcsweep.track.runs import SweepStatus
 
 FAILED = "cannot be analysed"
+MAX_RUNS = 300
+"""The answer of a larger sweep takes seconds, which other pages would wait for; its report has it."""
+TOO_LARGE = "see its report"
 
 
 def fingerprint(sweep: SweepStatus) -> Hashable:
@@ -51,6 +54,9 @@ class Answers:
         texts = {}
         for sweep in reversed(sweeps):  # the latest first: it is at the top of the page
             if not all(run.verdict.state.final for run in sweep.runs):
+                continue
+            if len(sweep.runs) > MAX_RUNS:
+                texts[sweep.name] = TOO_LARGE
                 continue
             state = fingerprint(sweep)
             current = self._known.get(sweep.name)

@@ -32,6 +32,9 @@ from hpcsweep.report.status.status_json import status_json
 from hpcsweep.terminal_text import printable_json
 
 _POLICY = re.compile(r'http-equiv="Content-Security-Policy" content="([^"]*)"')
+MAX_ROWS = 200
+"""Rows in the page of a sweep itself; the stream adds the others, and without scripts a link shows them."""
+
 _UNKNOWN = ("unknown_sweep", "unknown_run", "unknown_variant", "no_sweeps")
 
 
@@ -81,9 +84,11 @@ class Dashboard:
             return _json(status_json([sweep], time.time()))
         words, group = request.query_params.get("filter", ""), request.query_params.get("group", "")
         rows = [row for row in view.rows if _matches(row.cells.values(), words) and group in ("", row.group)]
+        shown = len(rows) if request.query_params.get("rows") == "all" else MAX_ROWS
         others = [name for name in self.sources.sweep_names() if name != sweep.name]
         return self._page(
-            "sweep", sweep=sweep, view=view, rows=rows, words=words, group=group, groups=GROUPS, others=others,
+            "sweep", sweep=sweep, view=view, rows=rows[:shown], matching=len(rows), words=words,
+            group=group, groups=GROUPS, others=others,
             submitted=wording.moment(sweep.submitted_at),
         )  # fmt: skip
 

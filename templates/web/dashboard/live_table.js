@@ -108,6 +108,7 @@ export class LiveTable {
       if (this.body.children[place] !== node) this.body.insertBefore(node, this.body.children[place] ?? null);
     });
     if (this.region !== null) this.region.hidden = order.length === 0;
+    document.querySelector("[data-more]")?.remove();
   }
 
   applyFilter() {
