@@ -23,6 +23,7 @@ from hpcsweep.dashboard.refresher import Refresher
 from hpcsweep.dashboard.status_view import LiveView, status_view
 from hpcsweep.errors import HpcsweepError, StoreError, nearest
 from hpcsweep.report.formats.registry import get_format
+from hpcsweep.store.ingest.sweeps import ingest_home
 from hpcsweep.sweep.layout import SWEEP_FILE, SweepFolder, is_label
 from hpcsweep.track.live_rows import latest_attempt_rows, models_and_engines, names_of_sweeps, runs_of_variant
 from hpcsweep.track.refresh import Session
@@ -76,6 +77,7 @@ class Sources:
         self.session, self.refresher, self.links = session, refresher, links
         self.answers = Answers(self._answer)
         self._shared = _Shared()
+        self._seen: set[str] = set()
         self._reports: OrderedDict[Hashable, str] = OrderedDict()
         self._rendering = threading.Lock()
 
@@ -92,6 +94,11 @@ class Sources:
     def _look(self, sweep: str | None) -> None:
         self.refresher.want(sweep)
         self.refresher.wait_for_first(FIRST_REFRESH_S)
+        if sweep is None or sweep in self._seen or sweep not in self.session.home.sweep_names():
+            return
+        with self.refresher.lock:  # a sweep that was submitted a moment ago is not in the store yet
+            ingest_home(self.session.store, self.session.home.path, [sweep])
+        self._seen.add(sweep)
 
     def index(self) -> LiveView:
         """Return the sweeps of the store."""

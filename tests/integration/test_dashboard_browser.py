@@ -141,6 +141,8 @@ def test_a_running_sweep_is_followed_from_the_index_to_the_report(tab, cli):
     tab.js("window.opened = 'once'")
     length = "return document.querySelector('[data-log=server] code').textContent.length"
     begun = tab.wait(length)
+    with (cli.home / "sweeps" / name / "runs" / key / "attempt-1" / "server.log").open("a") as log:
+        log.write("a line that the test added\n")
     tab.wait(f"{length} > arguments[0]", begun)
     state = "return document.querySelector('[data-cell=state]').textContent"
     tab.wait(f"{state} !== 'running'")
