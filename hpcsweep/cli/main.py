@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cancel": ("Cancel a sweep, or some of its runs.", "hpcsweep.cli.commands.cancel"),
     "retry": ("Submit failed runs of a sweep again, as new attempts.", "hpcsweep.cli.commands.retry"),
     "report": ("Report a sweep: summary, recommendation, startup, effects, every run.", "hpcsweep.cli.commands.report"),
+    "dashboard": ("Show the sweeps of the store live in a browser.", "hpcsweep.cli.commands.dashboard"),
     "compare": ("Compare two sweeps, variant by variant: SECOND against FIRST.", "hpcsweep.cli.commands.compare"),
     "export": ("Write a configuration for production.", "hpcsweep.cli.commands.export"),
     "import": ("Import results of other tools and recompute them.", "hpcsweep.cli.commands.import_"),

@@ -49,12 +49,17 @@ def was_not_started(run: RunFinding) -> bool:
     return run.outcome is not None and not run.planned_only and not run.attempts and not run.measured
 
 
+def without_numbers(reason: str) -> str:
+    """Return a reason in the form in which runs that failed in the same way share it."""
+    return _DIGITS.sub("0", reason)
+
+
 def failure_groups(findings: Findings, *, not_started: bool = False) -> list[FailureGroup]:
     """Group the failed runs, in the order of the experiment. `not_started`: include runs that were never attempted."""
     groups: dict[tuple[object, ...], list[RunFinding]] = {}
     for run in findings.runs:
         if has_failed(run) or (not_started and was_not_started(run)):
-            key = (run.outcome, run.phase, run.cause, _DIGITS.sub("0", run.reason), run.hint)
+            key = (run.outcome, run.phase, run.cause, without_numbers(run.reason), run.hint)
             groups.setdefault(key, []).append(run)
     return [_group(findings, runs) for runs in groups.values()]
 

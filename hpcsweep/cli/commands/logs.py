@@ -9,13 +9,13 @@ from pathlib import Path
 
 import click
 
+from hpcsweep.api.log_files import job_log
 from hpcsweep.cli.context import refresh, session
 from hpcsweep.cli.output import note
 from hpcsweep.cli.runs import choose_run
 from hpcsweep.errors import SpecError
 from hpcsweep.foreign_files import open_regular
 from hpcsweep.node.records import EXIT_FILE
-from hpcsweep.schedulers.registry import log_index
 from hpcsweep.sweep.layout import SweepFolder
 from hpcsweep.terminal_text import printable
 from hpcsweep.track.refresh import Session
@@ -95,7 +95,7 @@ class _Log:
         return (self._attempt_dir / EXIT_FILE).exists()
 
     def _path(self) -> Path | None:
-        path = _job_log(self.sweep, self.label) if self.which == "job" else self._attempt_dir / f"{self.which}.log"
+        path = job_log(self.sweep, self.label) if self.which == "job" else self._attempt_dir / f"{self.which}.log"
         return path if path is not None and path.exists() else None
 
     def path_or_error(self) -> Path:
@@ -141,16 +141,6 @@ class _Log:
             return f"the run has no attempt {self._number}"
         names = sorted(path.name for path in self._attempt_dir.glob("*.log"))
         return f"attempt {self._number} has {', '.join(names)}" if names else f"attempt {self._number} left no log"
-
-
-def _job_log(sweep: SweepFolder, label: str) -> Path | None:
-    """Return the newest output file of the job; None: there is none yet."""
-    position = sweep.current_tasks().get(label)
-    if position is None:
-        return None
-    job, index = position
-    files = [path for path in (sweep.job_dir(job) / "logs").glob("*") if log_index(path.name) in (index, None)]
-    return max(files, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def _printable_pieces(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ from hpcsweep.units import counted, format_bytes, format_duration
 
 _FIGURE_CELLS = 7
 _BAR_CELLS = (12, 48)
+SAMPLE_COLUMNS = ("sample", "prompt", "completion", "TTFT s", "latency s", "tok/s", "ms/token")
 _EVIDENCE_CELLS = 24  # reserved for it before the bars shrink
 
 
@@ -30,11 +31,11 @@ def run_page(
     """
     mark = safe_text(" SIMULATED", style="magenta") if run.simulated else safe_text("")
     yield safe_text(f"{run.sweep}/{run.run}", style="bold") + mark
-    yield safe_text(_head(run))
+    yield safe_text(head_text(run))
     attempt = run.last
     for other in run.attempts:
         if other is not attempt:
-            yield safe_text(f"attempt {other.attempt}: {_ending(other)}", style="dim")
+            yield safe_text(f"attempt {other.attempt}: {ending(other)}", style="dim")
     if attempt is None:
         yield from _failure_of_run(run)
         return
@@ -49,12 +50,13 @@ def run_page(
         yield from _workload(workload, samples)
     for warning in (*attempt.warnings, *troubles):
         yield safe_text(f"warning: {warning}", style="yellow")
-    yield from _failure(attempt)
+    yield from failure_lines(attempt)
     if attempt.outcome is None:
         yield from _failure_of_run(run)
 
 
-def _head(run: RunRow) -> str:
+def head_text(run: RunRow) -> str:
+    """Return state, variant, model, levels, job, node and GPUs of a run, in up to three lines."""
     ended = outcome_text(run.outcome, run.state)
     lines = [
         f"{ended}   variant {run.variant_id or '-'}   repeat {run.repeat}   {run.engine or '-'}   {run.model or '-'}",
@@ -67,7 +69,8 @@ def _head(run: RunRow) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _ending(attempt: AttemptRow) -> str:
+def ending(attempt: AttemptRow) -> str:
+    """Return the outcome of an attempt and its reason."""
     outcome = attempt.outcome.value.replace("_", " ") if attempt.outcome else "no end record"
     return f"{outcome}: {attempt.reason}" if attempt.reason else outcome
 
@@ -145,11 +148,21 @@ def fact_words(fact: FactRow | FactSeen) -> str:
 def _command(attempt: AttemptRow) -> Iterator[RenderableType]:
     if not attempt.argv:
         return
-    versions = ", ".join(f"{name} {version}" for name, version in attempt.versions.items())
+    versions = versions_text(attempt)
     yield safe_text(f"Command ({versions})" if versions else "Command")
-    sets = " ".join(f"{name}={shlex.quote(value)}" for name, value in attempt.env.items())
-    yield safe_text(f"{sets} {shlex.join(attempt.argv)}".strip())
+    yield safe_text(command_text(attempt))
     yield safe_text(f"files: {attempt.attempt_dir}", style="dim")
+
+
+def versions_text(attempt: AttemptRow) -> str:
+    """Return the versions of the engine and its libraries: `engine 0.11.0, torch 2.8.0`."""
+    return ", ".join(f"{name} {version}" for name, version in attempt.versions.items())
+
+
+def command_text(attempt: AttemptRow) -> str:
+    """Return the server's command with its variables, as a shell reads it."""
+    sets = " ".join(f"{name}={shlex.quote(value)}" for name, value in attempt.env.items())
+    return f"{sets} {shlex.join(attempt.argv)}".strip()
 
 
 def _workload(workload: WorkloadRow, limit: int) -> Iterator[RenderableType]:
@@ -160,11 +173,11 @@ def _workload(workload: WorkloadRow, limit: int) -> Iterator[RenderableType]:
     took = ", ".join(format_duration(duration_s) for duration_s in workload.durations_s) or "not ended"
     title = f"Workload {workload.workload}: {len(columns)} of {workload.samples_total} samples, {took}"
     table = Table(title=safe_text(title), title_justify="left", box=None, pad_edge=False)
-    for name in ("sample", "prompt", "completion", "TTFT s", "latency s", "tok/s", "ms/token"):
+    for name in SAMPLE_COLUMNS:
         table.add_column(name, justify="left" if name == "sample" else "right", no_wrap=True)
     table.add_column("", overflow="fold")
     for i in range(min(limit, len(columns))):
-        table.add_row(*_sample(columns, i))
+        table.add_row(*sample_cells(columns, i))
     yield table
     if len(columns) > limit:
         yield safe_text(f"... and {len(columns) - limit} more: --samples {len(columns)} shows them", style="dim")
@@ -172,8 +185,11 @@ def _workload(workload: WorkloadRow, limit: int) -> Iterator[RenderableType]:
         yield safe_text(f"warning: {workload.workload}: {warning}", style="yellow")
 
 
-def _sample(columns: SampleColumns, i: int) -> list[str | Text]:
-    """tok/s = completion tokens / latency; ms/token = (latency - TTFT) / (completion tokens - 1)."""
+def sample_cells(columns: SampleColumns, i: int) -> list[str | Text]:
+    """Return the cells of `SAMPLE_COLUMNS` for sample `i`, then remarks.
+
+    tok/s = completion tokens / latency; ms/token = (latency - TTFT) / (completion tokens - 1).
+    """
     prompt, completion = columns.prompt_tokens[i], columns.completion_tokens[i]
     ttft_s, e2e_s = columns.ttft_s[i], columns.e2e_s[i]
     notes = [word for word in (columns.error[i], columns.cold[i], "warm-up" if columns.warmup[i] else None) if word]
@@ -196,7 +212,8 @@ def _number(value: float, form: str) -> str:
     return "-" if value != value else form.format(value)
 
 
-def _failure(attempt: AttemptRow) -> Iterator[RenderableType]:
+def failure_lines(attempt: AttemptRow) -> Iterator[Text]:
+    """Yield how an attempt failed, who decided it, the evidence and the hint; nothing for one that completed."""
     if attempt.outcome in (None, OutcomeKind.COMPLETED):
         return
     phase = f" in {attempt.phase.value}" if isinstance(attempt.phase, Phase) else ""

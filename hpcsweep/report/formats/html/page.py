@@ -33,6 +33,8 @@ TEMPLATE = "report.html.j2"
 MAX_BULLETS = 40
 """Longer lists are folded after this many items."""
 
+STYLES = ("web/palette.css", "web/report.css", "web/report_first.css", "web/report_hover.css")
+
 MAX_HEADING = 160
 
 MAX_OVERVIEW_ROWS = 40
@@ -101,7 +103,7 @@ def write(findings: Findings, stream: IO[str], templates: Sequence[Path] = ()) -
         plots=[plot for plot in plots if plot is not FRONT],
         data=pack_json(data),
         plotly=pack(assets.text(PLOTLY)),
-        css=assets.styles("web/report.css", "web/report_first.css", "web/report_hover.css"),
+        css=assets.styles(*STYLES),
         modules=pack_json(assets.modules("report")),
         boot=Markup(assets.text(BOOT)),
         version=__version__,
