@@ -1,31 +1,15 @@
 """The dashboard in a real browser: pages that change without a reload, logs that grow, a clean console."""
 
-import os
 import re
 import time
 from pathlib import Path
 
 import pytest
+from browser import missing, new_driver, serious_faults
 from cli import Cli
-from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
 
 pytestmark = pytest.mark.browser
-
-CHROMIUM = next(
-    (p for p in ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome") if Path(p).exists()), None
-)
-DRIVER = next((p for p in ("/usr/bin/chromedriver", "/usr/lib/chromium/chromedriver") if Path(p).exists()), None)
-FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-)  # fmt: skip
-
-
-def _missing(reason):
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{reason}: the dashboard cannot be tested")
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +18,7 @@ def dashboard(tmp_path_factory):
         import starlette  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError:
-        _missing("the extra hpcsweep[web] is not installed")
+        missing("the extra hpcsweep[web] is not installed")
     from dashboard_server import start
 
     made = start(Cli(tmp_path_factory.mktemp("browser")))
@@ -44,15 +28,7 @@ def dashboard(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory, dashboard):
-    if CHROMIUM is None or DRIVER is None:
-        _missing("no chromium and chromedriver on this machine")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, "--window-size=1400,1000", f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    found.set_script_timeout(60)
+    found = new_driver(tmp_path_factory.mktemp("profile"))
     found.get(f"http://127.0.0.1:{dashboard.port}/?token={dashboard.link(0)}")
     dashboard.cookie = "; ".join(f"{one['name']}={one['value']}" for one in found.get_cookies())
     yield found
@@ -236,6 +212,14 @@ def contrast(first, second):
 
     low, high = sorted((luminance(first), luminance(second)))
     return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_nothing_serious(tab, dashboard, sweep, dark):
+    _emulate(tab.driver, dark=dark)
+    for path in _paths(dashboard, sweep):
+        tab.open(path)
+        assert serious_faults(tab.driver) == {}, path
 
 
 def test_a_page_is_complete_without_scripts(tab, sweep):
