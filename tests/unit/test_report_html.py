@@ -1,7 +1,5 @@
 """The HTML page as text: hostile values, marks, packed parts, links. In a browser: test_report_browser."""
 
-import base64
-import gzip
 import io
 import json
 import re
@@ -19,6 +17,7 @@ from hpcsweep.analysis.measured.curves import cumulative, peaks, thin
 from hpcsweep.analysis.summary import analyse
 from hpcsweep.report.document import Quantity
 from hpcsweep.report.formats.html import page as html
+from hpcsweep.report.formats.html.pack import pack, unpack
 from hpcsweep.report.formats.html.plots import FEWEST, MAX_SAMPLES
 from hpcsweep.report.formats.html.tables import ROWS_IN_PAGE, WHOLE_UP_TO, HtmlTable
 from hpcsweep.report.formats.registry import format_of_file, get_format
@@ -59,7 +58,7 @@ class Page(HTMLParser):
             self.text.append(data)
 
     def data(self):
-        return json.loads(gzip.decompress(base64.b64decode(self.packed["packed-data"])))
+        return json.loads(unpack(self.packed["packed-data"]))
 
 
 def page_of(rows):
@@ -104,7 +103,7 @@ def test_nothing_can_be_fetched(study):
 
 def test_the_library_is_whole_and_the_only_large_part(study):
     text, page = study
-    source = gzip.decompress(base64.b64decode(page.packed["packed-plotly"])).decode()
+    source = unpack(page.packed["packed-plotly"])
     assert "plotly.js" in source[:200]
     assert "MIT license" in source[:400]
     assert len(text) - len(page.packed["packed-plotly"]) < 250_000
@@ -345,3 +344,16 @@ def test_no_peak_of_a_series_is_lost():
     values[500:600] = np.nan
     assert {13, 777} <= set(peaks(values, 10))
     assert peaks(np.full(4, np.nan), 2) == peaks(np.array([]), 3) == []
+
+
+@pytest.mark.parametrize("text", ["", "a", "ab", "abc", "abcd", "é<&,." * 1000, HOSTILE])
+def test_a_packed_part_has_nothing_that_html_gives_a_meaning(text):
+    packed = pack(text)
+    assert not set(packed) & set("<>&\"' \n") and unpack(packed) == text
+    digits = re.search(r'DIGITS = "(.*)";', (files("hpcsweep.templates") / "web/report/boot.js").read_text("utf-8"))[1]
+    assert set(packed) <= set(digits) and len(digits) == len(set(digits)) == 85
+
+
+def test_a_part_that_is_not_packed_is_refused():
+    with pytest.raises(ValueError, match="not a packed part"):
+        unpack(pack("abc")[:-5])

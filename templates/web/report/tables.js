@@ -247,7 +247,9 @@ export class SortableTable {
   /** @param {Item} item */
   makeRow(item) {
     const [first, ...rest] = item.cells;
-    const cells = rest.map((cell) => withFacts(make("td", { className: keptWhole(cell) ? "n" : "" }, cell.text), cell));
+    const cells = rest.map((cell) =>
+      withFacts(make("td", { className: keptWhole(cell) ? "" : "wrap" }, cell.text), cell),
+    );
     const row = make("tr", {}, withFacts(make("th", { scope: "row" }, first.text), first), ...cells);
     if (this.hasFiles) {
       const links = item.files.flatMap(([name, href]) => [make("a", { href }, name), " "]);

@@ -9,9 +9,26 @@ from typing import Any
 _LEVEL = 6  # of gzip; level 9 takes three times as long for 1% less
 
 
+_NOT_HTML = str.maketrans("<>&", ",/.")
+"""The digits of base 85 (RFC 1924) that HTML gives a meaning, and what is written in their place."""
+
+
 def pack(text: str) -> str:
-    """Return text as base64 of gzip, for a browser's DecompressionStream. The result is reproducible."""
-    return base64.b64encode(gzip.compress(text.encode("utf-8"), _LEVEL, mtime=0)).decode("ascii")
+    """Return text as gzip in base 85, for a browser's DecompressionStream. The result is reproducible.
+
+    Base 85 is 6 % shorter than base 64. `boot.js` has the same digits.
+    """
+    packed = gzip.compress(text.encode("utf-8"), _LEVEL, mtime=0)
+    return base64.b85encode(packed).decode("ascii").translate(_NOT_HTML)
+
+
+def unpack(packed: str) -> str:
+    """Return the text of a packed part, as `boot.js` does. Raises ValueError."""
+    digits = packed.translate({new: old for old, new in _NOT_HTML.items()})
+    try:
+        return gzip.decompress(base64.b85decode(digits)).decode("utf-8")
+    except (OSError, EOFError) as error:
+        raise ValueError(f"not a packed part of a report: {error}") from error
 
 
 def pack_json(value: Any) -> str:
