@@ -117,7 +117,7 @@ def test_a_cell_in_words():
     findings = analyse(a100_study())
     view = map_view(findings, build_map(build_first_screen(findings)))
     (_, cells) = view.layers[0].rows[0]
-    assert (view.corner, view.across, cells[0].text) == (("ep",), "batched_tokens", "349")
+    assert (view.corner, view.across, cells[0].text) == (("ep",), ("batched_tokens",), "349")
     assert cells[0].detail.endswith("349 tok/s/GPU (n = 1 benchmark), 98.7 % of the best, recommended, baseline")
     assert view.layers[0].rows[1][1][1:] == (None, None, None)
 

@@ -50,15 +50,19 @@ class LayerView:
 
 @dataclass(frozen=True)
 class MapView:
-    """The map. `corner`: names of the row axes; `across`: those of the column axes; `heads`: a row per column axis."""
+    """The map. `corner`: names of the row axes; `across`: those of the column axes, each with a row of `heads`.
+
+    `marked`: whether some cells, but not all, are simulated.
+    """
 
     layers: tuple[LayerView, ...]
     corner: tuple[str, ...]
-    across: str
+    across: tuple[str, ...]
     heads: tuple[tuple[Head, ...], ...]
     columns: int
     note: str
     dense: bool
+    marked: bool
 
 
 def map_view(findings: Findings, given: SweepMap) -> MapView:
@@ -66,17 +70,26 @@ def map_view(findings: Findings, given: SweepMap) -> MapView:
     layout = given.layout
     layers = tuple(_layer(findings, layout, layer, i) for i, layer in enumerate(given.layers, 1))
     if layout is None:
-        return MapView(layers, (), "", (), 1, "The variants have no axes in common; best first.", False)
+        return MapView(
+            layers, (), (), (), 1, "The variants have no axes in common; best first.", False, _is_marked(layers)
+        )
     columns = math.prod(len(axis.levels) for axis in layout.columns)
     return MapView(
         layers=layers,
         corner=tuple(axis.name for axis in layout.rows),
-        across=" / ".join(axis.name for axis in layout.columns),
+        across=tuple(axis.name for axis in layout.columns),
         heads=tuple(zip(*_heads(layout.columns), strict=True)) if layout.columns else (),
         columns=columns,
         note=_note(layout),
         dense=columns > 8,
+        marked=_is_marked(layers),
     )
+
+
+def _is_marked(layers: Sequence[LayerView]) -> bool:
+    cells = [cell for layer in layers for _, row in layer.rows for cell in row]
+    cells += [cell for layer in layers for _, cell in layer.ranked]
+    return any(cell is not None and cell.mark for cell in cells)
 
 
 def _note(layout: Layout) -> str:
