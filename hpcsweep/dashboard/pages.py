@@ -13,6 +13,7 @@ from hpcsweep.terminal_text import printable
 
 STATIC: Mapping[str, tuple[str, str]] = {
     "palette.css": ("web/palette.css", "text/css"),
+    "base.css": ("web/base.css", "text/css"),
     "dashboard.css": ("web/dashboard/dashboard.css", "text/css"),
     "dashboard.js": ("web/dashboard/dashboard.js", "text/javascript"),
     "live_table.js": ("web/dashboard/live_table.js", "text/javascript"),

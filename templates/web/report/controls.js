@@ -4,11 +4,12 @@
  * @param {Document} document
  */
 export function startControls(document) {
+  const dark = darkRule(document);
   document.addEventListener("click", (event) => {
     const button = event.target instanceof Element ? event.target.closest("button") : null;
     if (!button) return;
     if (button.dataset.copy || button.dataset.copyText) copy(document, button);
-    if (button.dataset.themeButton !== undefined) changeTheme(document);
+    if (button.dataset.themeButton !== undefined) changeTheme(document, dark);
     if (button.dataset.printButton !== undefined) document.defaultView?.print();
   });
 }
@@ -46,11 +47,29 @@ function say(button, text) {
   place.textContent = text;
 }
 
-/** @param {Document} document */
-function changeTheme(document) {
+/**
+ * Return the media rule of the stylesheet that has the dark colours.
+ * @param {Document} document
+ */
+function darkRule(document) {
+  for (const sheet of document.styleSheets) {
+    for (const rule of sheet.cssRules) {
+      if (rule instanceof CSSMediaRule && rule.conditionText.includes("prefers-color-scheme: dark")) return rule;
+    }
+  }
+  return null;
+}
+
+/**
+ * Change between dark and light, whatever the system prefers.
+ * @param {Document} document
+ * @param {CSSMediaRule | null} dark null: styles of the user's own have no dark colours
+ */
+function changeTheme(document, dark) {
   const root = document.documentElement;
-  const dark = root.dataset.theme
+  const isDark = root.dataset.theme
     ? root.dataset.theme === "dark"
     : document.defaultView?.matchMedia("(prefers-color-scheme: dark)").matches;
-  root.dataset.theme = dark ? "light" : "dark";
+  if (dark) dark.media.mediaText = isDark ? "not all" : "all";
+  root.dataset.theme = isDark ? "light" : "dark"; // last: the plots are drawn again when it changes
 }

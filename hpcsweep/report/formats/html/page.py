@@ -33,7 +33,7 @@ TEMPLATE = "report.html.j2"
 MAX_BULLETS = 40
 """Longer lists are folded after this many items."""
 
-STYLES = ("web/palette.css", "web/report.css", "web/report_first.css", "web/report_hover.css")
+STYLES = ("web/palette.css", "web/base.css", "web/report.css", "web/report_first.css", "web/report_hover.css")
 
 MAX_HEADING = 160
 
