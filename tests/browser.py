@@ -1,6 +1,7 @@
 """A real browser for tests: Chromium with its driver, and axe-core, the checker of accessibility."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,44 @@ def serious_faults(driver):
         for rule in found["violations"]
         if rule["impact"] in ("serious", "critical")
     }
+
+
+def contrast(first, second):
+    """Ratio of WCAG 2.2 of two colours, each (r, g, b) of 0 to 255."""
+
+    def luminance(colour):
+        parts = [c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    low, high = sorted((luminance(first), luminance(second)))
+    return (high + 0.05) / (low + 0.05)
+
+
+class Browser:
+    """What the pages of all tests can do."""
+
+    def __init__(self, driver):
+        self.driver = driver
+
+    def js(self, script, *args):
+        return self.driver.execute_script(script, *args)
+
+    def wait(self, script, *args, seconds=60):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            value = self.js(script, *args)
+            if value:
+                return value
+            time.sleep(0.05)
+        pytest.fail(f"never true: {script}; console: {self.driver.get_log('browser')}")
+
+    def colours(self, *names):
+        """The colours of these CSS variables, each (r, g, b) of 0 to 255."""
+        return self.js(
+            "const c = document.createElement('canvas').getContext('2d');"
+            "const style = getComputedStyle(document.documentElement);"
+            "return Object.fromEntries(arguments[0].map((name) => {"
+            "c.fillStyle = style.getPropertyValue(`--${name}`); c.fillRect(0, 0, 1, 1);"
+            "return [name, [...c.getImageData(0, 0, 1, 1).data].slice(0, 3)]; }))",
+            list(names),
+        )

@@ -1,10 +1,9 @@
 """Report pages of made-up sweeps in a real browser, for the tests of the HTML report."""
 
 import json
-import time
 
 import pytest
-from browser import new_driver
+from browser import Browser, new_driver
 from click.testing import CliRunner
 from sweep_folders import make_sweep
 
@@ -60,27 +59,15 @@ def small(tmp_path_factory):
     return write_report(folder, folder / "home")
 
 
-class Tab:
+class Tab(Browser):
     """A page that is open in the browser."""
 
     def __init__(self, driver, path, until="return document.documentElement.dataset.ready === 'yes'"):
-        self.driver = driver
+        super().__init__(driver)
         for kind in ("browser", "performance"):
             driver.get_log(kind)  # what came before is not ours
         driver.get(f"file://{path}")
         self.wait(until)
-
-    def js(self, script, *args):
-        return self.driver.execute_script(script, *args)
-
-    def wait(self, script, *args, seconds=60):
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            value = self.js(script, *args)
-            if value:
-                return value
-            time.sleep(0.05)
-        pytest.fail(f"never true: {script}; console: {self.driver.get_log('browser')}")
 
     def find(self, selector):
         return self.driver.find_element("css selector", selector)

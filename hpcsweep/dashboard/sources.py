@@ -143,18 +143,14 @@ class Sources:
             sweep = load_sweep(connection, name, runs=[label], itl=itl)
             troubles = file_troubles(connection, name, label)
         if not sweep.runs or not is_label(label):
-            raise StoreError(
-                f"{name} has no run {label!r}", code="unknown_run", hint="the page of the sweep lists them"
-            )
+            raise _unknown_run(name, label)
         return sweep, sweep.runs[0], troubles
 
     def folder(self, name: str, label: str) -> SweepFolder:
         """Return the folder of a sweep that has this run, as the store has it. Raises StoreError."""
         sweep, _ = self.status(name)
         if not is_label(label) or all(run.run != label for run in sweep.runs):
-            raise StoreError(
-                f"{name} has no run {label!r}", code="unknown_run", hint="the page of the sweep lists them"
-            )
+            raise _unknown_run(name, label)
         return SweepFolder(Path(sweep.sweep_dir))
 
     def report(self, name: str, format_name: str) -> str:

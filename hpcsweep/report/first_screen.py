@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from hpcsweep.analysis.findings import Findings, RunFinding, Variant
 from hpcsweep.analysis.findings.compared import Candidate, Comparison
-from hpcsweep.analysis.findings.measured import Bound, Figure, Result, SampleSet, StartupFinding
+from hpcsweep.analysis.findings.measured import Bound, Figure, Result, SampleSet
 from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.report import wording
 from hpcsweep.report.failures import FailureGroup, failure_groups
-from hpcsweep.report.starts import mean_start
+from hpcsweep.report.starts import NOT_STARTED, starts_by_variant
 
 MAX_ROWS = 14
 """Rows of the table; the recommended variant and the baseline are always among them."""
@@ -212,9 +212,7 @@ class _Rows:
         self._runs: dict[str, list[RunFinding]] = {}
         for run in findings.runs:
             self._runs.setdefault(run.variant, []).append(run)
-        self._startups: dict[str, list[StartupFinding]] = {}
-        for startup in findings.startups:
-            self._startups.setdefault(startup.variant, []).append(startup)
+        self._starts = starts_by_variant(findings.startups)
         self._against: dict[str, list[Comparison]] = {}
         for comparison in findings.comparisons:
             if comparison.metric == metric and comparison.condition == condition and comparison.workload in workloads:
@@ -249,7 +247,7 @@ class _Rows:
         results = self._results.get(variant.variant, {})
         runs = self._runs.get(variant.variant, [])
         failed = bool(runs) and all(run.outcome is not None and not run.measured for run in runs)
-        start = mean_start(self._startups.get(variant.variant, ()))
+        start = self._starts.get(variant.variant, NOT_STARTED)
         sent = [result for result in results.values() if result.left_out is None]
         codes = dict.fromkeys(reason.code for result in sent for reason in result.validity.reasons)
         return VariantRow(

@@ -36,6 +36,17 @@ class Start:
         return self.ended_s if self.ready_s is None else self.ready_s
 
 
+NOT_STARTED = Start(0, None, None, None, ())
+
+
+def starts_by_variant(startups: Sequence[StartupFinding]) -> dict[str, Start]:
+    """Return the starts of each variant that was started."""
+    grouped: dict[str, list[StartupFinding]] = {}
+    for startup in startups:
+        grouped.setdefault(startup.variant, []).append(startup)
+    return {variant: mean_start(own) for variant, own in grouped.items()}
+
+
 def mean_start(startups: Sequence[StartupFinding]) -> Start:
     """Return the starts of one variant as one."""
     ready = [start for start in startups if start.startup_s is not None]

@@ -9,12 +9,12 @@ from typing import Literal
 
 from hpcsweep.analysis.findings import RunFinding, Variant
 from hpcsweep.analysis.findings.compared import AxisFinding, Comparison, Effect
-from hpcsweep.analysis.findings.measured import Figure, Result, StartupFinding
+from hpcsweep.analysis.findings.measured import Figure, Result
 from hpcsweep.analysis.measured.metrics import METRICS
 from hpcsweep.report import wording
 from hpcsweep.report.first_screen import FirstScreen
 from hpcsweep.report.map_layout import Layout, Place, lay_out
-from hpcsweep.report.starts import mean_start
+from hpcsweep.report.starts import NOT_STARTED, starts_by_variant
 
 MAX_LAYERS = 6
 """Workloads with a layer of their own."""
@@ -124,9 +124,7 @@ class _Cells:
         for run in self._findings.runs:
             self._runs.setdefault(run.variant, []).append(run)
         self._results: dict[tuple[str, str], Result] = {(r.variant, r.workload): r for r in self._findings.results}
-        self._startups: dict[str, list[StartupFinding]] = {}
-        for startup in self._findings.startups:
-            self._startups.setdefault(startup.variant, []).append(startup)
+        self._starts = starts_by_variant(self._findings.startups)
 
     def speeds(self, workload: str) -> dict[str, MapCell]:
         """Return the cells of a workload by variant."""
@@ -142,7 +140,7 @@ class _Cells:
         """Return the cells of the startup time by variant: launch to the first token."""
         cells = {}
         for variant in self._findings.variants:
-            start = mean_start(self._startups.get(variant.variant, ()))
+            start = self._starts.get(variant.variant, NOT_STARTED)
             figure = None
             if start.ready_s is not None:
                 figure = Figure(start.ready_s, "s", start.starts, "starts", simulated=variant.simulated)
@@ -206,7 +204,7 @@ def _order(cell: MapCell) -> tuple[bool, float]:
 
 
 def _of_place(variants: Place, by_variant: Mapping[str, MapCell]) -> MapCell | None:
-    """Return the best cell of a place, which stands for its other variants too; None: it is empty."""
+    """Return the best cell of a place, in place of all of them; None: it is empty."""
     cells = [by_variant[variant] for variant in variants]
     if not cells:
         return None

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from browser import missing, new_driver, serious_faults
+from browser import Browser, contrast, missing, new_driver, serious_faults
 from cli import Cli
 from selenium.webdriver.common.keys import Keys
 
@@ -52,23 +52,12 @@ def _submit(cli, *options):
     return re.search(r"^(exp_runner-\d+): \d+ runs, ", done.stdout, flags=re.MULTILINE)[1]
 
 
-class Tab:
-    """A page that is open in the browser."""
+class Tab(Browser):
+    """A page of the dashboard that is open in the browser. `base`: its address without a path."""
 
     def __init__(self, driver, base):
-        self.driver, self.base = driver, base
-
-    def js(self, script, *args):
-        return self.driver.execute_script(script, *args)
-
-    def wait(self, script, *args, seconds=60):
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            value = self.js(script, *args)
-            if value:
-                return value
-            time.sleep(0.05)
-        pytest.fail(f"never true: {script}; console: {self.driver.get_log('browser')}")
+        super().__init__(driver)
+        self.base = base
 
     def open(self, path):
         self.driver.get(self.base + path)
@@ -206,30 +195,14 @@ def test_no_page_is_wider_than_the_window(tab, dashboard, sweep, width):
 def test_text_can_be_read_in_both_colour_schemes(tab, sweep, dark):
     _emulate(tab.driver, dark=dark)
     tab.open(f"/sweeps/{sweep}")
-    colours = tab.js(
-        "const c = document.createElement('canvas').getContext('2d');"
-        "const style = getComputedStyle(document.documentElement);"
-        "return Object.fromEntries(arguments[0].map((name) => {"
-        "c.fillStyle = style.getPropertyValue(`--${name}`); c.fillRect(0, 0, 1, 1);"
-        "return [name, [...c.getImageData(0, 0, 1, 1).data].slice(0, 3)]; }))",
-        ["paper", "raised", "ink", "quiet", "link", "mark", "mark-paper", "good", "bad", "busy", "wait"],
+    colours = tab.colours(
+        "paper", "raised", "ink", "quiet", "link", "mark", "mark-paper", "good", "bad", "busy", "wait"
     )
     assert (sum(colours["paper"]) < 200) == dark
     for text in ("ink", "quiet", "link", "good", "bad", "busy", "wait"):
         for ground in ("paper", "raised"):
             assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
     assert contrast(colours["mark"], colours["mark-paper"]) >= 4.5
-
-
-def contrast(first, second):
-    """Ratio of WCAG 2.2 of two colours, each (r, g, b) of 0 to 255."""
-
-    def luminance(colour):
-        parts = [c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
-        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
-
-    low, high = sorted((luminance(first), luminance(second)))
-    return (high + 0.05) / (low + 0.05)
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from browser import serious_faults
+from browser import contrast, serious_faults
 from report_pages import Tab, fill, write_report
 from selenium.webdriver.common.keys import Keys
 from sweep_folders import make_sweep
@@ -168,28 +168,11 @@ def test_the_page_is_no_wider_than_the_window(open_page, small, width):
     tab.check_clean()
 
 
-def contrast(first, second):
-    """Ratio of WCAG 2.2 of two colours, each (r, g, b) of 0 to 255."""
-
-    def luminance(colour):
-        parts = [c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
-        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
-
-    low, high = sorted((luminance(first), luminance(second)))
-    return (high + 0.05) / (low + 0.05)
-
-
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_text_can_be_read_in_both_colour_schemes(open_page, small, dark):
     tab = open_page(small, dark=dark)
     tab.draw_all()
-    colours = tab.js(
-        "const c = document.createElement('canvas').getContext('2d');"
-        "const style = getComputedStyle(document.documentElement);"
-        "return Object.fromEntries(['paper', 'raised', 'ink', 'quiet', 'link', 'mark', 'mark-paper'].map((name) => {"
-        "c.fillStyle = style.getPropertyValue(`--${name}`); c.fillRect(0, 0, 1, 1);"
-        "return [name, [...c.getImageData(0, 0, 1, 1).data].slice(0, 3)]; }))"
-    )
+    colours = tab.colours("paper", "raised", "ink", "quiet", "link", "mark", "mark-paper")
     assert (sum(colours["paper"]) < 200) == dark
     for text, ground in (
         ("ink", "paper"),

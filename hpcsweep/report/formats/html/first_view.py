@@ -1,17 +1,16 @@
 """The first screen of the page: the values of `report/first_screen.py` as its cards show them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hpcsweep.analysis.findings import Findings, Variant
-from hpcsweep.analysis.findings.measured import StartupFinding
 from hpcsweep.report import first_screen_text as words
 from hpcsweep.report import wording
 from hpcsweep.report.command_text import command_lines
 from hpcsweep.report.first_screen import FirstScreen
 from hpcsweep.report.first_screen_cells import name_ranges
 from hpcsweep.report.formats.html.map_view import MapView, map_view
-from hpcsweep.report.starts import Start, mean_start
+from hpcsweep.report.starts import Start, starts_by_variant
 from hpcsweep.report.sweep_map import build_map
 from hpcsweep.spec.phases import STARTUP_PHASES
 from hpcsweep.units import format_duration
@@ -131,10 +130,8 @@ def _exports(findings: Findings) -> tuple[tuple[str, str], ...]:
 
 def _bars(screen: FirstScreen) -> list[StartBar]:
     """Return a bar per row of the table of variants that was started, scaled to the longest start."""
-    startups: dict[str, list[StartupFinding]] = {}
-    for startup in screen.findings.startups:
-        startups.setdefault(startup.variant, []).append(startup)
-    starts = [(row, _start(row.variants, startups)) for row in screen.rows]
+    by_variant = starts_by_variant(screen.findings.startups)
+    starts = [(row, _start(row.variants, by_variant)) for row in screen.rows]
     longest_s = max((start.took_s or 0.0 for _, start in starts if start is not None), default=0.0)
     return [
         StartBar(
@@ -149,9 +146,9 @@ def _bars(screen: FirstScreen) -> list[StartBar]:
     ]
 
 
-def _start(variants: Sequence[Variant], startups: dict[str, list[StartupFinding]]) -> Start | None:
+def _start(variants: Sequence[Variant], by_variant: Mapping[str, Start]) -> Start | None:
     """Return the start of a row; of several variants that failed, the one that took longest."""
-    starts = [mean_start(startups[variant.variant]) for variant in variants if variant.variant in startups]
+    starts = [by_variant[variant.variant] for variant in variants if variant.variant in by_variant]
     return max(starts, key=lambda start: start.took_s or 0.0, default=None)
 
 

@@ -22,15 +22,6 @@ def pack(text: str) -> str:
     return base64.b85encode(packed).decode("ascii").translate(_NOT_HTML)
 
 
-def unpack(packed: str) -> str:
-    """Return the text of a packed part, as `boot.js` does. Raises ValueError."""
-    digits = packed.translate({new: old for old, new in _NOT_HTML.items()})
-    try:
-        return gzip.decompress(base64.b85decode(digits)).decode("utf-8")
-    except (OSError, EOFError) as error:
-        raise ValueError(f"not a packed part of a report: {error}") from error
-
-
 def pack_json(value: Any) -> str:
     """Pack a JSON value. Raises ValueError for NaN and infinities."""
     return pack(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")))
