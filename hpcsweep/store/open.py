@@ -158,7 +158,11 @@ def _server_store(url: URL) -> Store:
     shown = masked(url.render_as_string(hide_password=True))
     try:
         engine = create_engine(url)
-        _migrate(engine, shown)
+        try:
+            _migrate(engine, shown)
+        except SQLAlchemyError:
+            engine.dispose()
+            raise
     except ModuleNotFoundError as exc:
         raise StoreError(
             f"{shown}: its driver is not installed: {exc.name}",

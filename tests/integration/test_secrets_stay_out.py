@@ -1,5 +1,6 @@
 """Values planted wherever a user can put a secret: no file, no argument and no report may contain one of them."""
 
+import contextlib
 import json
 import re
 import sqlite3
@@ -77,7 +78,7 @@ def test_no_planted_value_is_in_any_file_or_argument(cli, tmp_path):
     for path in files:
         data = path.read_bytes()
         assert not [value for value in PLANTED if value in data], path
-    with sqlite3.connect(cli.home / "hpcsweep.db") as store:
+    with contextlib.closing(sqlite3.connect(cli.home / "hpcsweep.db")) as store:
         dump = "\n".join(store.iterdump()).encode()
     assert not [value for value in PLANTED if value in dump]
     assert b"not written down" in b"".join(p.read_bytes() for p in cli.home.rglob("events.jsonl"))

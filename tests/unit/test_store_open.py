@@ -1,5 +1,6 @@
 """Opening a store: where it is, file systems, migrations, stores of other versions, stores that cannot be written."""
 
+import contextlib
 import os
 import sqlite3
 from pathlib import Path
@@ -228,7 +229,7 @@ def test_a_read_only_store_is_read_and_never_written(tmp_path, monkeypatch):
 def test_where_no_file_can_be_made_the_store_is_in_memory(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    store = open_store(blocked / "x.db")
-    assert "into memory only" in store.notice
-    assert not store.read_only
-    assert "sweep" in _tables(store)
+    with contextlib.closing(open_store(blocked / "x.db")) as store:
+        assert "into memory only" in store.notice
+        assert not store.read_only
+        assert "sweep" in _tables(store)
