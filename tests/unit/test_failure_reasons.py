@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from hpcsweep.engines.logs import sglang_log
 from hpcsweep.engines.logs.reader import LogReader, PhaseSeen
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.spec.phases import Phase
@@ -213,6 +214,26 @@ def test_phases_of_a_real_sglang():
     assert reader.facts["load_s"].value == 0.02 and reader.facts["kv_cache_tokens"].value == 732_197
     assert reader.facts["init_engine_s"].value == 3.58
     assert "weights_bytes_per_gpu" not in reader.facts, "the difference of free main memory is no weight"
+
+
+def test_free_main_memory_is_never_taken_for_the_size_of_weights():
+    """A neighbour on the machine that allocates 3 GB while the tiny model loads."""
+    recorded = (SGLANG / "start-glm4moe.log").read_text()
+    lines = re.sub(r"mem usage=-?[\d.]+ GB", "mem usage=3.10 GB", recorded).split("\n")
+    assert "weights_bytes_per_gpu" not in read(lines, "sglang").facts
+    lines = [line.replace("'device': 'cpu'", "'device': 'cuda'") for line in lines]
+    assert read(lines, "sglang").facts["weights_bytes_per_gpu"].value == round(3.1 * 2**30)
+
+
+def test_patterns_of_sglang_0_5_23_occur_in_it():
+    """In the recorded starts on CPUs; what only GPUs print, in lines from its source."""
+    recorded = [line for path in SGLANG.glob("*.log") for line in path.read_text().split("\n")]
+    on_gpus = (PUBLIC.parent / "from-source" / "sglang-0.5.23.log").read_text().split("\n")
+    of_gpus = ("Entering DeepGEMM", "mem usage=", "graph end")
+    for pattern in (*sglang_log.PHASES, *sglang_log.FACTS):
+        if "0.5.23" in pattern.seen_in and not pattern.regex.pattern.startswith("Entering DeepGEMM"):
+            gpu_only = any(words in pattern.regex.pattern for words in of_gpus)
+            assert any(pattern.regex.search(line) for line in (on_gpus if gpu_only else recorded)), pattern
 
 
 def test_a_taken_port_is_the_end_of_sglang_though_its_process_hangs_on():

@@ -98,9 +98,7 @@ def server_exited(
     return AttemptVerdict(OutcomeKind.CRASHED, code, reason, exited_with, hint, evidence, exit_code)
 
 
-def engine_died(
-    phase: Phase, failure: FailureSeen, last_lines: Sequence[str], *, starting: bool
-) -> AttemptVerdict:
+def engine_died(phase: Phase, failure: FailureSeen, last_lines: Sequence[str], *, starting: bool) -> AttemptVerdict:
     """Return the verdict on a server that is running, but whose log reports that the engine has died.
 
     `starting`: it was not ready yet, and did not exit by itself.
