@@ -231,3 +231,10 @@ class Engine(ABC):
         None: the engine does not read such a file, or `config` already names another.
         """
         return None
+
+    def open_channels(self, config: ServerConfig) -> str:
+        """Return what a user of the node can reach without a key besides the HTTP server, a sentence; empty: nothing.
+
+        A port that only PyTorch's rendezvous uses does not count (docs/security.md).
+        """
+        return ""

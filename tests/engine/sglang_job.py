@@ -29,7 +29,7 @@ class SglangJob(EngineJob):
         **more: Any,
     ) -> RunSpec:
         given = {"max_model_len": 512, **(settings or {})}
-        all_flags = {**SMOKE["engine_args"], **(flags or {})}
+        all_flags = {f"--{name}": value for name, value in SMOKE["engine_args"].items()} | (flags or {})
         return self.engine_run(given, all_flags, model, budgets, {**SMOKE["env"], **(env or {})}, **more)
 
     def wait_for_process(self, name: str, within_s: float = 600) -> psutil.Process:

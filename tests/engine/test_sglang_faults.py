@@ -40,7 +40,7 @@ REFUSED_SLOWLY = {
         "bad_arguments", {"flags": {"--swap-space": 4}}, phase="launch", evidence="--swap-space", env=NO_CHECK
     ),
     "memory fraction too small": Refused(
-        "out_of_memory", {"flags": {"mem-fraction-static": 0.00001}}, evidence="--mem-fraction-static"
+        "out_of_memory", {"flags": {"--mem-fraction-static": 0.00001}}, evidence="--mem-fraction-static"
     ),
 }
 
