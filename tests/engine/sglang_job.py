@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from hpcsweep.spec.job import RunSpec
 
 SMOKE = YAML(typ="safe").load(Path(__file__).parents[2] / "experiments" / "sglang_smoke.yaml")
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # for this model two threads are slower, and beside other tests by far
 SCHEDULER, DETOKENIZER = "sglang::scheduler", "sglang::detokenizer"
 
 
@@ -30,7 +31,7 @@ class SglangJob(EngineJob):
     ) -> RunSpec:
         given = {"max_model_len": 512, **(settings or {})}
         all_flags = {f"--{name}": value for name, value in SMOKE["engine_args"].items()} | (flags or {})
-        return self.engine_run(given, all_flags, model, budgets, {**SMOKE["env"], **(env or {})}, **more)
+        return self.engine_run(given, all_flags, model, budgets, {**SMOKE["env"], **ONE_THREAD, **(env or {})}, **more)
 
     def wait_for_process(self, name: str, within_s: float = 600) -> psutil.Process:
         """The process that has this title. SGLang sets it when the imports of the process are done."""

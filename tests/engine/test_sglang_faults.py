@@ -78,15 +78,18 @@ def test_the_port_is_taken_while_it_starts(sglang_job, faults):
 
 @dataclass
 class Struck:
-    """What is done to a process of a server. `causes`: of a stall, any of these; `words`: pieces of the reason."""
+    """What is done to a process of a server. `words`: a piece of the reason or its evidence.
+    `run`: what is set in it.
+    """
 
     process: str
     signum: signal.Signals
     outcome: str
     words: str
-    settings: dict[str, Any] = field(default_factory=dict)
+    run: dict[str, Any] = field(default_factory=dict)
 
 
+TP2 = {"settings": {"tensor_parallel_size": 2}, "env": {"SGLANG_CPU_OMP_THREADS_BIND": "0|1"}}
 KILLED, STOPPED = signal.SIGKILL, signal.SIGSTOP
 STARTING = {
     "SIGSTOP of the scheduler while it starts": Struck(SCHEDULER, STOPPED, "stalled", "scheduler (pid"),
@@ -99,18 +102,14 @@ SERVING = {
     "kill -9 of the scheduler in a request": Struck(SCHEDULER, KILLED, "crashed", "scheduler"),
     "kill -9 of the detokenizer in a request": Struck(DETOKENIZER, KILLED, "crashed", "detokenizer"),
     "kill -9 of the parent in a request": Struck("", KILLED, "crashed", "SIGKILL"),
-    "SIGSTOP of rank 1 of 2 in a request": Struck(
-        f"{SCHEDULER}_TP1", STOPPED, "stalled", "TP1 (pid", {"tensor_parallel_size": 2}
-    ),
-    "kill -9 of rank 1 of 2 in a request": Struck(
-        f"{SCHEDULER}_TP1", KILLED, "crashed", "scheduler_1", {"tensor_parallel_size": 2}
-    ),
+    "SIGSTOP of rank 1 of 2 in a request": Struck(f"{SCHEDULER}_TP1", STOPPED, "stalled", "TP1 (pid", TP2),
+    "kill -9 of rank 1 of 2 in a request": Struck(f"{SCHEDULER}_TP1", KILLED, "crashed", "scheduler_1", TP2),
 }
 
 
 def strike(job: SglangJob, faults: dict[str, Any], fault: str, case: Struck, wait: Callable[[], Any]) -> None:
-    long_answers = job.workload(requests=200, max_tokens=100, arrival={"max_concurrency": 2})
-    run = job.sglang_run(workloads=[long_answers], budgets={"stall": STALL_S}, settings=case.settings)
+    answers = job.workload(requests=400, max_tokens=24, arrival={"max_concurrency": 2})
+    run = job.sglang_run(workloads=[answers], budgets={"stall": STALL_S}, **case.run)
     agent = job.begin(run, NO_CHECK)
     wait()
     process = job.wait_for_process(case.process or SCHEDULER)

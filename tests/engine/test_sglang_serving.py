@@ -30,7 +30,7 @@ CLOSED_POSTS = ("/generate", "/v1/completions", "/v1/chat/completions", "/flush_
 def test_one_server_from_launch_to_a_stopped_scheduler(sglang_job: SglangJob, faults: dict[str, Any]):
     job = sglang_job
     short = [job.workload(name, requests=2, max_tokens=TOKENS, words=70) for name in ("first", "again")]
-    endless = job.workload("endless", requests=400, max_tokens=100, arrival={"max_concurrency": 2})
+    endless = job.workload("endless", requests=400, max_tokens=TOKENS, arrival={"max_concurrency": 2})
     agent = job.begin(job.sglang_run(workloads=[*short, endless], budgets={"stall": STALL_S}))
     argv = job.wait_for_event("attempt_started", LABEL, within_s=600).argv
     key_file = Path(argv[argv.index("--config") + 1])

@@ -191,6 +191,9 @@ REAL_SGLANG = [  # (file, phase at the end, outcome, piece of the reason)
     ("fail-model-missing.log", "launch", "model_not_found", "Repo id must be in the form"),
     ("fail-context-too-large.log", "launch", "bad_arguments", "User-specified context_length (8192) is greater than"),
     ("fail-unknown-flag.log", "launch", "bad_arguments", "unrecognized arguments: --swap-space 4"),
+    ("fail-scheduler-killed-starting.log", "engine_init", "crashed",
+     "Rank 0 scheduler died during initialization (exit code: -9)"),
+    ("fail-detokenizer-killed-starting.log", "warmup", "crashed", "Subprocess detokenizer (pid="),
     ("cpu-default-backend-compile.log", "capture_graphs", "crashed", "no attribute 'init_cpu_graph_state'"),
 ]  # fmt: skip
 
@@ -236,11 +239,20 @@ def test_patterns_of_sglang_0_5_23_occur_in_it():
             assert any(pattern.regex.search(line) for line in (on_gpus if gpu_only else recorded)), pattern
 
 
-def test_a_taken_port_is_the_end_of_sglang_though_its_process_hangs_on():
-    lines = (SGLANG / "fail-port-taken-2.log").read_text().split("\n")
-    stop = next(n for n, line in enumerate(lines) if "Errno 98" in line)
-    reader = read(lines[: stop + 1], "sglang")
-    assert reader.death is not None and reader.death.outcome.value == "port_in_use"
+ENDS = [  # (file, piece of a line after which SGLang cannot recover, outcome)
+    ("fail-port-taken-2.log", "Errno 98", "port_in_use"),
+    ("fail-scheduler-killed-starting.log", "RuntimeError: Rank 0 scheduler died", "crashed"),
+    ("fail-detokenizer-killed-starting.log", "Subprocess detokenizer", "crashed"),
+]
+
+
+@pytest.mark.parametrize(("name", "words", "outcome"), ENDS)
+def test_the_line_is_the_end_of_sglang_though_its_process_may_hang_on(name, words, outcome):
+    lines = (SGLANG / name).read_text().split("\n")
+    stop = next(n for n, line in enumerate(lines) if words in line)
+    assert read(lines[:stop], "sglang").death is None
+    death = read(lines[: stop + 1], "sglang").death
+    assert death is not None and death.outcome.value == outcome
 
 
 HOSTILE = {
