@@ -29,7 +29,7 @@ def access(engine: Engine, config: ServerConfig) -> Access:
 def exposed(engine: Engine, config: ServerConfig) -> str | None:
     """Return why every user of the node could use this server, or None when they cannot."""
     if access(engine, config) is not Access.OPEN:
-        return None
+        return engine.open_channels(config) or None
     return (
         f"{config.engine} would listen on a TCP port without a key: every user of the node could send requests to it, "
         "read its state and call its control endpoints"

@@ -74,6 +74,7 @@ class FactPattern:
     first line of all (a draft model prints the same line later). Of several processes the largest number counts:
     workers do the same work in parallel. Where several patterns have one name, a later pattern in the list is more
     exact and replaces the value of an earlier one. `value`: the fact, for a line that carries no figure itself.
+    `unknown`: after such a line the figure is not known, and patterns of this name that precede it do not count.
     """
 
     regex: re.Pattern[str]
@@ -85,6 +86,7 @@ class FactPattern:
     first: bool = False
     group: int = 1
     value: float | str | None = None
+    unknown: bool = False
     seen_in: str = ""
 
 
@@ -229,3 +231,10 @@ class Engine(ABC):
         None: the engine does not read such a file, or `config` already names another.
         """
         return None
+
+    def open_channels(self, config: ServerConfig) -> str:
+        """Return what a user of the node can reach without a key besides the HTTP server, a sentence; empty: nothing.
+
+        A port that only PyTorch's rendezvous uses does not count (docs/security.md).
+        """
+        return ""

@@ -1,7 +1,8 @@
 """Flags that were added or removed in known versions of an engine, so that a wrong flag costs no GPU time. Pure data.
 
 Read from the argument parsers in the published wheels: vLLM 0.11.0, 0.12.0, 0.14.1, 0.16.0, 0.17.1, 0.18.0, 0.20.2,
-0.22.1, 0.25.1, 0.28.0, 0.32.0 and SGLang 0.5.3, 0.5.4.post2, 0.5.23. Versions between two of these were not read.
+0.22.1, 0.25.1, 0.28.0, 0.32.0 and SGLang 0.5.3, 0.5.4.post2; SGLang 0.5.23 was asked for its flags. Versions between
+two of these were not read.
 """
 
 from collections.abc import Mapping
@@ -100,21 +101,33 @@ VLLM = FlagHistory(
 
 SGLANG = FlagHistory(
     removed=(
-        FlagChange("--cuda-graph-bs", "0.5.4.post2", "0.5.23", "--cuda-graph-config '{...}'"),
-        FlagChange("--cuda-graph-max-bs", "0.5.4.post2", "0.5.23", "--cuda-graph-config '{...}'"),
+        FlagChange("--collect-tokens-histogram", "0.5.4.post2", "0.5.23", note="--enable-metrics includes it"),
+        FlagChange("--cuda-graph-bs", "0.5.4.post2", "0.5.23", "--cuda-graph-bs-decode"),
+        FlagChange("--cuda-graph-max-bs", "0.5.4.post2", "0.5.23", "--cuda-graph-max-bs-decode"),
+        FlagChange("--enable-double-sparsity", "0.5.4.post2", "0.5.23"),
         FlagChange("--enable-ep-moe", "0.5.3", "0.5.4.post2", "--ep-size N"),
         FlagChange("--enable-deepep-moe", "0.5.3", "0.5.4.post2", "--moe-a2a-backend deepep"),
         FlagChange("--enable-flashinfer-cutlass-moe", "0.5.3", "0.5.4.post2", "--moe-runner-backend"),
         FlagChange("--enable-flashinfer-trtllm-moe", "0.5.3", "0.5.4.post2", "--moe-runner-backend"),
         FlagChange("--enable-flashinfer-mxfp4-moe", "0.5.3", "0.5.4.post2", "--moe-runner-backend"),
         FlagChange("--enable-triton-kernel-moe", "0.5.3", "0.5.4.post2", "--moe-runner-backend"),
+        FlagChange("--enable-piecewise-cuda-graph", "0.5.4.post2", "0.5.23", "--cuda-graph-backend-prefill breakable"),
+        FlagChange("--enable-nan-detection", "0.5.4.post2", "0.5.23"),
         FlagChange("--max-micro-batch-size", "0.5.3", "0.5.4.post2", "--pp-max-micro-batch-size"),
+        FlagChange("--nsa-decode-backend", "0.5.4.post2", "0.5.23", "--dsa-decode-backend"),
+        FlagChange("--nsa-prefill-backend", "0.5.4.post2", "0.5.23", "--dsa-prefill-backend"),
+        FlagChange("--stream-output", "0.5.4.post2", "0.5.23", "--incremental-streaming-output"),
         FlagChange("--torchao-config", "0.5.4.post2", "0.5.23", "--quantization"),
     ),
     added={
         "--attn-dp-size": "0.5.23",
         "--cuda-graph-backend-decode": "0.5.23",
         "--cuda-graph-backend-prefill": "0.5.23",
+        "--cuda-graph-bs-decode": "0.5.23",
+        "--cuda-graph-config": "0.5.23",
+        "--cuda-graph-max-bs-decode": "0.5.23",
+        "--dsa-decode-backend": "0.5.23",
+        "--dsa-prefill-backend": "0.5.23",
     },
     releases=("0.5.3", "0.5.4.post2", *(f"0.5.{patch}" for patch in range(5, 24))),
 )

@@ -1,6 +1,7 @@
 """SGLang: `sglang serve`, or `python -m sglang.launch_server` where the executable is an interpreter.
 
-Flags and log lines were read in the wheels 0.5.3, 0.5.4.post2 and 0.5.23; SGLang was not run on a GPU.
+Flags and log lines were read in the wheels 0.5.3, 0.5.4.post2 and 0.5.23. 0.5.23 is run on CPUs in the tests; SGLang
+was not run on a GPU.
 """
 
 import json
@@ -41,6 +42,7 @@ _OWN_TIMEOUT_S = 7 * 86400
 """SGLang exits when one step takes longer than its watchdog allows (300 s). The watchdog is set to a week, so that the
 budgets of the sweep apply."""
 _CONFIG_FLAG = "--config"
+_DP_ATTENTION_FLAG, _ATTENTION_DP_FLAG = "--enable-dp-attention", "--attn-dp-size"
 _CHUNK_FLAG, _PREFILL_FLAG = "--chunked-prefill-size", "--max-prefill-tokens"
 _KV_DTYPES = {"fp8": "fp8_e4m3"}
 _OURS: Mapping[str, str] = {
@@ -91,6 +93,16 @@ class Sglang(Engine):
             return None
         return f"api-key: {json.dumps(key)}\n"
 
+    def open_channels(self, config: ServerConfig) -> str:
+        """Return a sentence for attention data parallelism, whose processes use TCP (server_args.py, PortArgs)."""
+        flags = {canonical(flag): value for flag, value in config.flags.items() if value not in (None, False)}
+        if _DP_ATTENTION_FLAG not in flags and str(flags.get(_ATTENTION_DP_FLAG, 1)) == "1":
+            return ""
+        return (
+            "with data parallel attention SGLang's processes send each other pickled objects over TCP ports of the "
+            "node without a key: every user of the node could run commands in the server"
+        )
+
     def settings(self, config: ServerConfig) -> EngineSettings:
         """Return the neutral settings; with DP attention the data parallel ranks share the tensor parallel GPUs."""
         flags = {canonical(flag): value for flag, value in config.flags.items() if value not in (None, False)}
@@ -104,7 +116,7 @@ class Sglang(Engine):
             values["chunked_prefill"] = str(chunk) != "-1"
         if values["max_num_batched_tokens"] is None and str(chunk).isdigit():
             values["max_num_batched_tokens"] = int(str(chunk))
-        if "--enable-dp-attention" in flags and config.settings.data_parallel_size is None:
+        if _DP_ATTENTION_FLAG in flags and config.settings.data_parallel_size is None:
             values["data_parallel_size"] = None
         return EngineSettings.model_validate(values)
 

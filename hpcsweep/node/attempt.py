@@ -249,9 +249,11 @@ class Attempt:
     def _cache_facts(self, supervisor: Supervisor) -> None:
         """Record how the compile cache was used, judged by its files: engines report little about lower caches."""
         cache, reader = self._cache, supervisor.reader
-        if cache is None or not reader.has_entered(Phase.COMPILE):
+        if cache is None:
             return
         before, now = cache.at_start, measure(cache.folder)
+        if not (reader.has_entered(Phase.COMPILE) or now.graphs):
+            return  # without such a phase functions may be compiled when they are first called, as by SGLang
         for name, first, last in (("kernels", before.kernels, now.kernels), ("graphs", before.graphs, now.graphs)):
             supervisor.fact(f"inductor_{name}_at_start", first, source="cache folder")
             supervisor.fact(f"inductor_{name}_added", max(last - first, 0), source="cache folder")

@@ -1,5 +1,6 @@
 """Run the workloads on a ready server: the load process sends the requests while the supervisor watches."""
 
+import http.client
 import json
 import os
 import secrets
@@ -93,7 +94,7 @@ class WorkloadRunner:
         def post() -> bool:
             try:
                 status, _ = ask(target, "POST", path, key=target.api_key, timeout_s=_RESET_TIMEOUT_S)
-            except OSError:
+            except (OSError, http.client.HTTPException):
                 return False
             return status == 200
 

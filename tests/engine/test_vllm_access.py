@@ -7,8 +7,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from engine_job import LABEL
 from second_user import as_second_user
-from vllm_job import LABEL, VllmJob
+from vllm_job import VllmJob
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800), pytest.mark.xdist_group("vllm")]
 

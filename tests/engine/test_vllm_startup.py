@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from engine_job import LABEL
 from ruamel.yaml import YAML
-from vllm_job import LABEL, VllmJob
+from vllm_job import VllmJob
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800), pytest.mark.xdist_group("vllm")]
 
@@ -14,25 +15,13 @@ STALL_S = 6.0
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
-def phases(job):
-    return [event.phase.value for event in job.of_kind("phase_entered", LABEL)]
-
-
-def facts(job):
-    return {event.name: event.value for event in job.of_kind("fact", LABEL)}
-
-
-def log_of(job):
-    return (job.attempt_dir(LABEL) / "server.log").read_text(errors="replace")
-
-
 def test_an_eager_server_answers_everything(job):
     run = job.vllm_run(
         settings={"expert_parallel": True}, workloads=[job.workload(requests=4, max_tokens=24, repeats=2)]
     )
     told = job.declared(job.begin(run), 0.0, WITHIN_S)
     assert told.outcome == "completed"
-    assert phases(job) == [
+    assert job.phases() == [
         "launch",
         "engine_init",
         "load_weights",
@@ -43,7 +32,7 @@ def test_an_eager_server_answers_everything(job):
         "teardown",
     ]
     assert job.of_kind("server_ready", LABEL)[0].unseen_phases == []
-    found = facts(job)
+    found = job.facts()
     assert found["engine_version"] == "0.32.0" and found["max_model_len_tokens"] == 512
     assert found["kv_cache_bytes"] == 2**30 and found["kv_cache_tokens"] > 100_000
     samples = job.of_kind("sample", LABEL)
@@ -74,13 +63,13 @@ def test_a_compile_that_is_silent_for_long_is_no_stall_and_a_warm_cache_makes_it
         )
         told = job.declared(job.begin(run), 0.0, WITHIN_S)
         assert told.outcome == "completed", told
-        assert phases(job)[:6] == ["launch", "engine_init", "load_weights", "compile", "kv_cache", "warmup"]
+        assert job.phases()[:6] == ["launch", "engine_init", "load_weights", "compile", "kv_cache", "warmup"]
         assert job.of_kind("server_ready", LABEL)[0].unseen_phases == []
-        printed = re.search(r"init engine .* took ([\d.]+) s", log_of(job))
-        assert facts(job)["init_engine_s"] == float(printed[1])
+        printed = re.search(r"init engine .* took ([\d.]+) s", job.server_log())
+        assert job.facts()["init_engine_s"] == float(printed[1])
         assert phase_s(job, "compile") + phase_s(job, "kv_cache") == pytest.approx(float(printed[1]), abs=3)
         compile_s.append(phase_s(job, "compile"))
-        seen.append(facts(job))
+        seen.append(job.facts())
     assert compile_s[0] >= 3 * STALL_S, "a compile that is silent for several stall budgets (24 s on two quiet cores)"
     cold, warm = seen
     assert (cold["compile_cache_at_start"], cold["compile_cache"]) == ("cold", "miss")

@@ -14,6 +14,7 @@ from agent_job import Job
 from hpcsweep.spec.job import ArrayTask
 from hpcsweep.spec.server import EngineSettings, ServerConfig
 
+TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
 STAND_IN = """#!{python}
 import os, sys
 with open({calls!r}, "a") as calls:
@@ -158,6 +159,28 @@ def test_the_port_asked_for_is_taken(job: Job, sglang: Path):
         taken.listen()
         job.execute({"HPCSWEEP_SERVER_PORT": str(taken.getsockname()[1])})
     assert job.ended()["outcome"] == "port_in_use"
+
+
+def test_a_server_that_cannot_bind_its_port_and_hangs_is_ended_at_once(job: Job, tmp_path: Path):
+    """As SGLang does: it has started completely, cannot listen, and waits for up to a minute before it exits."""
+    recorded = TRANSCRIPTS / "engines" / "sglang-0.5.23-cpu" / "fail-port-taken-2.log"
+    path = tmp_path / "sglang"
+    path.write_text(
+        f"#!{sys.executable}\nimport sys, time\n"
+        "if sys.argv[1:] == ['version']:\n    print('sglang version: 0.5.23')\n"
+        "elif '--help' in sys.argv:\n    sys.exit(1)\n"
+        f"else:\n    for line in open({str(recorded)!r}):\n        print(line, end='', flush=True)\n"
+        "        if 'Waiting for application shutdown' in line:\n            time.sleep(600)\n"
+    )
+    path.chmod(0o755)
+    run = job.run_spec(server=_server(engine="sglang"), simulation=None, budgets={"startup": 300, "stall": 2})
+    job.write(run, engines={"sglang": str(path)})
+    begun_s = time.monotonic()
+    job.execute()
+    ended = job.ended()
+    assert (ended["outcome"], ended["code"]) == ("port_in_use", "port-taken-while-serving"), ended
+    assert "[Errno 98] error while attempting to bind" in ended["reason"] and "does not exit" in ended["reason"]
+    assert time.monotonic() - begun_s < 60, "long before the startup budget"
 
 
 def test_another_server_on_the_port_is_never_taken_for_ours(job: Job, engine: Engine, sglang: Path, tmp_path: Path):

@@ -207,6 +207,21 @@ def test_how_other_users_are_kept_out(engine, flags, expected):
     assert (exposed(get_engine(engine), server) is not None) == (expected is Access.OPEN)
 
 
+@pytest.mark.parametrize(
+    ("flags", "open_to_others"),
+    [
+        ({"--enable-dp-attention": True, "--dp-size": 2}, True),
+        ({"--attn-dp-size": 2}, True),
+        ({"--attn-dp-size": 1, "--dp-size": 2}, False),
+    ],
+)
+def test_sglangs_attention_data_parallelism_listens_on_ports_without_a_key(flags, open_to_others):
+    server = config("sglang", flags=flags)
+    assert access(get_engine("sglang"), server) is Access.API_KEY
+    sentence = exposed(get_engine("sglang"), server)
+    assert (sentence is not None and "every user of the node" in sentence) == open_to_others
+
+
 def test_the_socket_of_vllm_is_in_the_parser_of_every_wheel():
     for version in ("0.11.0", "0.12.0", "0.14.1", "0.16.0", "0.18.0", "0.20.2", "0.22.1", "0.25.1", "0.28.0", "0.32.0"):
         assert "--uds" in flags_of(f"vllm-{version}")

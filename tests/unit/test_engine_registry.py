@@ -133,7 +133,8 @@ class TestEveryEngine:
 
     def test_patterns_have_the_groups_that_they_use_and_say_where_they_were_seen(self, engine):
         for pattern in engine.fact_patterns:
-            assert pattern.seen_in and (pattern.value is not None or pattern.regex.groups >= pattern.group)
+            has_value = pattern.value is not None or pattern.unknown or pattern.regex.groups >= pattern.group
+            assert pattern.seen_in and has_value
         for pattern in engine.phase_patterns:
             assert pattern.seen_in and pattern.phase.value in STARTUP_PHASES
 

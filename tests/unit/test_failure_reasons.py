@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from hpcsweep.engines.logs import sglang_log
 from hpcsweep.engines.logs.reader import LogReader, PhaseSeen
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.spec.phases import Phase
@@ -190,6 +191,9 @@ REAL_SGLANG = [  # (file, phase at the end, outcome, piece of the reason)
     ("fail-model-missing.log", "launch", "model_not_found", "Repo id must be in the form"),
     ("fail-context-too-large.log", "launch", "bad_arguments", "User-specified context_length (8192) is greater than"),
     ("fail-unknown-flag.log", "launch", "bad_arguments", "unrecognized arguments: --swap-space 4"),
+    ("fail-scheduler-killed-starting.log", "engine_init", "crashed",
+     "Rank 0 scheduler died during initialization (exit code: -9)"),
+    ("fail-detokenizer-killed-starting.log", "warmup", "crashed", "Subprocess detokenizer (pid="),
     ("cpu-default-backend-compile.log", "capture_graphs", "crashed", "no attribute 'init_cpu_graph_state'"),
 ]  # fmt: skip
 
@@ -215,11 +219,40 @@ def test_phases_of_a_real_sglang():
     assert "weights_bytes_per_gpu" not in reader.facts, "the difference of free main memory is no weight"
 
 
-def test_a_taken_port_is_the_end_of_sglang_though_its_process_hangs_on():
-    lines = (SGLANG / "fail-port-taken-2.log").read_text().split("\n")
-    stop = next(n for n, line in enumerate(lines) if "Errno 98" in line)
-    reader = read(lines[: stop + 1], "sglang")
-    assert reader.death is not None and reader.death.outcome.value == "port_in_use"
+def test_free_main_memory_is_never_taken_for_the_size_of_weights():
+    """A neighbour on the machine that allocates 3 GB while the tiny model loads."""
+    recorded = (SGLANG / "start-glm4moe.log").read_text()
+    lines = re.sub(r"mem usage=-?[\d.]+ GB", "mem usage=3.10 GB", recorded).split("\n")
+    assert "weights_bytes_per_gpu" not in read(lines, "sglang").facts
+    lines = [line.replace("'device': 'cpu'", "'device': 'cuda'") for line in lines]
+    assert read(lines, "sglang").facts["weights_bytes_per_gpu"].value == round(3.1 * 2**30)
+
+
+def test_patterns_of_sglang_0_5_23_occur_in_it():
+    """In the recorded starts on CPUs; what only GPUs print, in lines from its source."""
+    recorded = [line for path in SGLANG.glob("*.log") for line in path.read_text().split("\n")]
+    on_gpus = (PUBLIC.parent / "from-source" / "sglang-0.5.23.log").read_text().split("\n")
+    of_gpus = ("Entering DeepGEMM", "mem usage=", "graph end")
+    for pattern in (*sglang_log.PHASES, *sglang_log.FACTS):
+        if "0.5.23" in pattern.seen_in and not pattern.regex.pattern.startswith("Entering DeepGEMM"):
+            gpu_only = any(words in pattern.regex.pattern for words in of_gpus)
+            assert any(pattern.regex.search(line) for line in (on_gpus if gpu_only else recorded)), pattern
+
+
+ENDS = [  # (file, piece of a line after which SGLang cannot recover, outcome)
+    ("fail-port-taken-2.log", "Errno 98", "port_in_use"),
+    ("fail-scheduler-killed-starting.log", "RuntimeError: Rank 0 scheduler died", "crashed"),
+    ("fail-detokenizer-killed-starting.log", "Subprocess detokenizer", "crashed"),
+]
+
+
+@pytest.mark.parametrize(("name", "words", "outcome"), ENDS)
+def test_the_line_is_the_end_of_sglang_though_its_process_may_hang_on(name, words, outcome):
+    lines = (SGLANG / name).read_text().split("\n")
+    stop = next(n for n, line in enumerate(lines) if words in line)
+    assert read(lines[:stop], "sglang").death is None
+    death = read(lines[: stop + 1], "sglang").death
+    assert death is not None and death.outcome.value == outcome
 
 
 HOSTILE = {

@@ -326,6 +326,18 @@ def test_the_metrics_page_of_a_real_vllm():
     assert found["prefix_cache_queries"] >= found["prefix_cache_hits"] >= 0
 
 
+def test_the_metrics_page_of_a_real_sglang():
+    """37 prompt tokens in three requests, of which 4 were found in the cache; a health check computed one more."""
+    page = (Path(__file__).parents[1] / "transcripts/sglang-metrics/sglang-0.5.23-cpu.txt").read_text()
+    assert figures(page) == {
+        "running": 0.0, "waiting": 0.0, "kv_cache_usage": 0.0, "prompt_tokens": 37.0, "generation_tokens": 22.0,
+        "prefix_cache_queries": 37.0, "prefix_cache_hits": 4.0, "computed_tokens": 34.0 + 19.0 + 4.0,
+    }  # fmt: skip
+    without = "\n".join(line for line in page.splitlines() if "cached_tokens_total" not in line)
+    assert figures(without)["prefix_cache_hits"] == 0.0, "not listed before the first hit"
+    assert "prefix_cache_hits" not in figures("sglang:num_running_reqs 1.0"), "nothing is known of it"
+
+
 def test_differences_leave_out_a_counter_that_went_back():
     before = {"generation_tokens": 10.0, "preemptions": 5.0, "running": 1.0}
     assert differences(before, {"generation_tokens": 30.0, "preemptions": 0.0, "running": 9.0}) == {

@@ -59,6 +59,7 @@ def test_the_studies_are_there():
         "glm45v_vision",
         "glm46_a100_throughput",
         "gpu_smoke",
+        "sglang_smoke",
         "stuck_ranks",
     ]
 

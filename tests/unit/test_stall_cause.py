@@ -36,6 +36,8 @@ ROLES = {
     "VLLM::APIServer_0": (ProcessKind.FRONT_END, "APIServer_0"),
     "/env/bin/python /env/bin/vllm serve /models/glm --port 8000": (ProcessKind.FRONT_END, ""),
     "python -m sglang.launch_server --model-path x": (ProcessKind.FRONT_END, ""),
+    "/env/bin/python3.11 /env/bin/sglang serve --model-path x": (ProcessKind.FRONT_END, ""),
+    "sglang::scheduler": (ProcessKind.ENGINE_CORE, "scheduler"),
     "sglang::scheduler_TP0": (ProcessKind.RANK, "TP0"),
     "sglang::scheduler_DP1_TP0_EP0": (ProcessKind.RANK, "DP1_TP0_EP0"),
     "sglang::detokenizer": (ProcessKind.FRONT_END, "detokenizer"),

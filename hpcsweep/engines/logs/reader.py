@@ -154,6 +154,8 @@ class LogReader:
             if match is None:
                 continue
             value = _value(pattern, match)
+            if pattern.unknown:
+                self._ranks[pattern.name] = rank
             if value is None or not self._counts(pattern, rank):
                 continue
             if not isinstance(value, str):
@@ -205,7 +207,7 @@ class LogReader:
 
 
 def _value(pattern: FactPattern, match: re.Match[str]) -> float | str | None:
-    if pattern.value is not None:
+    if pattern.value is not None or pattern.unknown:
         return pattern.value
     raw = match[pattern.group]
     if raw is None:

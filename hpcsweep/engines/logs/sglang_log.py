@@ -1,6 +1,7 @@
 """The lines of SGLang's log that show a phase or a fact.
 
-Sources: the wheels 0.5.3, 0.5.4.post2 and 0.5.23; 0.5.23 was run on CPUs; lines of GPU starts are from bug reports.
+Sources: the wheels 0.5.3, 0.5.4.post2 and 0.5.23, starts of 0.5.23 on CPUs, and bug reports with starts on GPUs. A test
+compares the patterns of 0.5.23 with the recorded starts.
 Failures: `tracebacks.py` and the knowledge base in `hints/`.
 """
 
@@ -17,18 +18,27 @@ PHASES = (
     PhasePattern(rx(r"server_args=ServerArgs\("), Phase.ENGINE_INIT, seen_in=_OLD),
     PhasePattern(rx(r"server_args=\{'model_path'"), Phase.ENGINE_INIT, seen_in="0.5.23"),
     PhasePattern(rx(_INIT), Phase.ENGINE_INIT, seen_in=f"{_OLD}: torch distributed; 0.5.23: parallel"),
-    # Compilation is off unless --enable-torch-compile, and happens inside the capture of graphs: no line of its own.
+    # --enable-torch-compile compiles inside the capture of graphs. Without it single functions (the routing of experts,
+    # the sampler) are compiled when they are first called, on CPUs in the warm-up. Neither has a line of its own.
     PhasePattern(rx(_INIT), Phase.COMPILE, "absent", _ALL),
     PhasePattern(rx(_INIT), Phase.PROFILE, "absent", _ALL),
     PhasePattern(rx(r"server_args=.*\bdisable_cuda_graph=True"), Phase.CAPTURE_GRAPHS, "absent", _OLD),
-    PhasePattern(rx(r"Cuda graph is disabled because"), Phase.CAPTURE_GRAPHS, "absent", "0.5.23"),
+    PhasePattern(
+        rx(r"server_args=.*'cuda_graph_config': \{'decode': \{'backend': 'disabled'|Cuda graph is disabled because"),
+        Phase.CAPTURE_GRAPHS,
+        "absent",
+        "0.5.23",
+    ),
     PhasePattern(rx(r"Load weight begin\."), Phase.LOAD_WEIGHTS, seen_in=_ALL),
     PhasePattern(rx(r"Load weight end\."), Phase.KV_CACHE, seen_in=_ALL),
     PhasePattern(
-        rx(r"Entering DeepGEMM JIT Pre-Compile|DeepGEMM warmup|\[Autotuner\]: Autotuning process starts"),
+        rx(
+            r"Entering DeepGEMM JIT Pre-Compile|DeepGEMM warmup|\[Autotuner\]: Autotuning process starts|"
+            r"Running FlashInfer autotune"
+        ),
         Phase.WARMUP,
         "early",
-        "0.5.3 to 0.5.23",
+        "0.5.3, 0.5.23: their source",
         Phase.KV_CACHE,
     ),
     PhasePattern(rx(r"Capture (?:\w+ )*(?:cuda|cpu) graph begin"), Phase.CAPTURE_GRAPHS, seen_in=_ALL),
@@ -39,10 +49,15 @@ PHASES = (
 FACTS = (
     # A draft model is loaded after the model, by the same process: times and memory add up, names do not change.
     FactPattern(rx(r"Load weight end\. elapsed=([\d.]+) s"), "load_s", "s", total=True, seen_in="0.5.23"),
-    # The difference of free memory before and after: below 0.1 GB (and on CPUs always) it is the neighbours' use.
+    # The difference of the device's free memory before and after (model_runner.py). Below 0.1 GB it is the rounding of
+    # two figures. On CPUs it is the free memory of the machine, which its other processes change too.
     FactPattern(
         rx(r"Load weight end\. .*mem usage=(?!0\.0)(\d+\.\d+) GB"), "weights_bytes_per_gpu", "bytes", _GIB, total=True,
         seen_in=_ALL,
+    ),
+    FactPattern(
+        rx(r"server_args=.*\bdevice'?[=:] ?'cpu'"), "weights_bytes_per_gpu", unknown=True,
+        seen_in="0.5.23",
     ),
     FactPattern(rx(r"Load weight end\. .*\btype=(\w+)"), "architecture", words=True, first=True, seen_in=_ALL),
     FactPattern(

@@ -1,8 +1,9 @@
 """Determine the role of a process in a server from its title, command, environment and log lines. Pure.
 
 Sources: vLLM 0.11 to 0.32 (`VLLM::EngineCore_DP0`, `VLLM::Worker_PP0_TP1_EP1`, log prefix `(Worker_TP1 pid=7)`), Ray
-(`ray::RayWorkerWrapper.execute_method`), SGLang 0.5 (`sglang::scheduler_TP0`, `sglang::detokenizer`), TensorRT-LLM
-under MPI (`mpi4py.futures.server`, the rank in the environment), PyTorch's compile workers and the compilers.
+(`ray::RayWorkerWrapper.execute_method`), SGLang 0.5 (`sglang::scheduler_TP0`, `sglang::scheduler` where it is the only
+rank, `sglang::detokenizer`), TensorRT-LLM under MPI (`mpi4py.futures.server`, the rank in the environment), PyTorch's
+compile workers and the compilers.
 """
 
 import re
@@ -41,7 +42,8 @@ _PATTERNS: tuple[tuple[re.Pattern[str], ProcessKind], ...] = (
     (re.compile(r"^(?:VLLM::)?(?P<name>EngineCore(?:_(?:DP)?\d+)?)\b"), ProcessKind.ENGINE_CORE),
     (re.compile(r"^(?:VLLM::)?(?P<name>APIServer(?:_\d+)?)\b"), ProcessKind.FRONT_END),
     (re.compile(r"^(?:VLLM::)?(?P<name>DPCoordinator)\b"), ProcessKind.FRONT_END),
-    (re.compile(rf"^sglang::scheduler(?:_(?P<name>{_RANK_NAME}))?"), ProcessKind.RANK),
+    (re.compile(rf"^sglang::scheduler_(?P<name>{_RANK_NAME})"), ProcessKind.RANK),
+    (re.compile(r"^sglang::(?P<name>scheduler)\b"), ProcessKind.ENGINE_CORE),
     (re.compile(r"^sglang::(?P<name>detokenizer|data_parallel_controller|tokenizer_worker\S*|router)"),
      ProcessKind.FRONT_END),
     (re.compile(r"^ray::(?P<name>)RayWorkerWrapper|^ray::(?:\w+\.)?\w*[Ww]orker"), ProcessKind.RANK),
@@ -50,7 +52,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], ProcessKind], ...] = (
     (re.compile(r"^(?:\S*/)?(?:(?:[\w-]+-)?(?:g\+\+|gcc|cc|c\+\+)(?:-\d+)?|cc1plus|cicc|ptxas|ninja|collect2|ld|as)(?=\s|$)"),
      ProcessKind.COMPILER),
     (re.compile(r"mpi4py\.futures|tensorrt_llm\S*mpi|mgmn_worker_node"), ProcessKind.RANK),
-    (re.compile(r"(?:^|/|\s)(?:vllm|trtllm-serve)\s+serve\b|api_server|hpcsweep\.simulator|sglang\.launch_server|trtllm-serve\b"),
+    (re.compile(r"(?:^|/|\s)(?:vllm|sglang|trtllm-serve)\s+serve\b|api_server|hpcsweep\.simulator|sglang\.launch_server|trtllm-serve\b"),
      ProcessKind.FRONT_END),
 )  # fmt: skip
 

@@ -46,7 +46,8 @@ class Observer:
 
     def figures(self, figures: Mapping[str, float]) -> None:
         """Take a sample of /metrics."""
-        counted = [figures[name] for name in ("generation_tokens", "prompt_tokens") if name in figures]
+        names = ("generation_tokens", "prompt_tokens", "computed_tokens")
+        counted = [figures[name] for name in names if name in figures]
         self._tokens = sum(counted) if counted else None
         self._kv_cache_usage = figures.get("kv_cache_usage")
         self.traffic.gauges(figures)

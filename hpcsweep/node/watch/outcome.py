@@ -98,9 +98,13 @@ def server_exited(
     return AttemptVerdict(OutcomeKind.CRASHED, code, reason, exited_with, hint, evidence, exit_code)
 
 
-def engine_died(phase: Phase, failure: FailureSeen, last_lines: Sequence[str]) -> AttemptVerdict:
-    """Return the verdict on a server whose front end is running, but whose log reports that the engine has died."""
-    reason = f"the engine died in phase {phase.value}; its front end is running and returns errors: {failure.words}"
+def engine_died(phase: Phase, failure: FailureSeen, last_lines: Sequence[str], *, starting: bool) -> AttemptVerdict:
+    """Return the verdict on a server that is running, but whose log reports that the engine has died.
+
+    `starting`: it was not ready yet, and did not exit by itself.
+    """
+    state = "its process does not exit" if starting else "its front end is running and returns errors"
+    reason = f"the engine died in phase {phase.value}; {state}: {failure.words}"
     rest = tuple(line for line in last_lines[-EVIDENCE_LINES:] if line != failure.evidence)
     return AttemptVerdict(
         failure.outcome,

@@ -28,6 +28,7 @@ _TICK_S = 0.05
 _CHECK_MIN_S, _CHECK_MAX_S, _CHECKS_PER_STALL = 0.1, 5.0, 20
 _PROGRESS_EVERY_S = 2.0
 _SIGNAL_RACE_S = 1.0
+_EXIT_GRACE_S = 10.0  # SGLang waits five seconds before it exits
 
 T = TypeVar("T")
 
@@ -81,6 +82,7 @@ class Supervisor:
         self._signs: dict[str, None] = {}
         self._activity: dict[str, None] = {}
         self._held_up_reported_s = 0.0
+        self._dead_since_s: float | None = None
         self._set_members, self._members = set_members, frozenset[Member]()
         self._seen_facts: dict[str, float | str] = {}
 
@@ -144,10 +146,7 @@ class Supervisor:
             exit_code = self.server.exit_code()
             if exit_code is not None:
                 self._server_exited(self.server, exit_code)
-            death = self.reader.death
-            if death is not None and self.phase.value not in STARTUP_PHASES:
-                # The remaining requests would fail at full speed, and the workload would end as if it were complete.
-                raise Ended(engine_died(self.phase, death, self.reader.last_lines))
+            self._check_death()
             self._check_progress()
 
     def take(self, timeout_s: float = _TICK_S) -> None:
@@ -210,6 +209,21 @@ class Supervisor:
         if self.phase.value in STARTUP_PHASES:
             return Situation.PREFILL if self.probing else Situation.STARTING
         return self.observer.traffic.situation()
+
+    def _check_death(self) -> None:
+        """Raise Ended for an engine that cannot recover by its own log, although its process is still running.
+
+        At once while it serves: the remaining requests would fail at full speed, and the workload would end as if it
+        were complete. A server that starts gets a moment to exit by itself, with an exit code and the rest of its log.
+        """
+        death = self.reader.death
+        if death is None:
+            return
+        now_s, starting = time.monotonic(), self.phase.value in STARTUP_PHASES
+        self._dead_since_s = self._dead_since_s or now_s
+        grace_s = min(_EXIT_GRACE_S, self.clock.real(self._budgets.stall)) if starting else 0.0
+        if now_s - self._dead_since_s >= grace_s:
+            raise Ended(engine_died(self.phase, death, self.reader.last_lines, starting=starting))
 
     def _server_exited(self, server: Server, exit_code: int) -> None:
         server.drain()
