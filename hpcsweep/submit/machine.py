@@ -126,7 +126,7 @@ def _check_far(cluster: Cluster) -> list[str]:
     try:
         host = make_host(cluster)
         imported = host.run([cluster.python, "-c", "import hpcsweep.node.agent"], timeout_s=PROBE_TIMEOUT_S)
-        facts = SchedulerBackend(get_scheduler(cluster.scheduler), host).facts()
+        facts = SchedulerBackend(get_scheduler(cluster.scheduler), host, login_setup=cluster.login_setup).facts()
     except HpcsweepError as exc:
         return [exc.message]
     problems = []
