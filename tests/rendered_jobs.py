@@ -8,13 +8,14 @@ from hpcsweep.render.job import render_job
 from hpcsweep.schedulers.registry import get_scheduler
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
+from hpcsweep.spec.job import JobSpec
 from hpcsweep.spec.workload import DatasetFacts
 
 SWEEP_DIR = "/shared/sweeps/e-0001"
 
 
-def job_script(cluster: Cluster, runs: int = 1, **resources) -> str:
-    """Plan `runs` runs with these resources, render them, and check the script as a submission does."""
+def planned_job(cluster: Cluster, runs: int = 1, **resources) -> JobSpec:
+    """Plan `runs` runs with these resources as one submission."""
     experiment = Experiment.model_validate(
         {
             "name": "e",
@@ -26,7 +27,12 @@ def job_script(cluster: Cluster, runs: int = 1, **resources) -> str:
     )
     planned = plan_runs(experiment, expand(experiment, Selection()), {"w": DatasetFacts(requests=1)}, lambda server: [])
     (job,) = pack_jobs(experiment, planned, cluster, Packing("e-0001", SWEEP_DIR, "/shared/cache"))
-    scheduler = get_scheduler(cluster.scheduler)
+    return job
+
+
+def job_script(cluster: Cluster, runs: int = 1, **resources) -> str:
+    """Return the script of `planned_job`, after the checks that a submission makes."""
+    job, scheduler = planned_job(cluster, runs, **resources), get_scheduler(cluster.scheduler)
     script = render_job(make_environment(), scheduler.template, job, cluster, python="/usr/bin/python3").script
     scheduler.submit_argv(f"{SWEEP_DIR}/jobs/0/job.sh", f"{SWEEP_DIR}/jobs/0", script)
     return script

@@ -95,6 +95,8 @@ def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Clust
                     cache_dir=packing.cache_dir,
                     own_script=packing.own_script,
                     compile_cache=experiment.compile_cache,
+                    engine_setup=cluster.engine_setup,
+                    profile_variables=cluster.variables,
                     env_from=experiment.env_from,
                     secrets_file=experiment.secrets_file or cluster.secrets_file,
                     private_network=cluster.private_network,
@@ -134,6 +136,7 @@ def repack(
             changed |= {"resources": request, "engines": dict(cluster.engines)}
             changed |= {"unprotected_server_allowed": cluster.unprotected_server_allowed}
             changed |= {"private_network": cluster.private_network}
+            changed |= {"engine_setup": cluster.engine_setup, "profile_variables": cluster.variables}
             jobs.append(first.model_copy(update=changed))
     return jobs
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from hpcsweep.spec.base import Bytes, EnvironmentName, Misplaced, Model, Seconds
-from hpcsweep.spec.job_environment import NodeScratch, Proxy
+from hpcsweep.spec.job_environment import NodeScratch, Proxy, assigned_names
 from hpcsweep.spec.pbs_request import NO_SELECT, PbsRequest
 
 # Values in #SBATCH and #PBS lines are not parsed by a shell, so they cannot be quoted: a pattern restricts them.
@@ -115,6 +115,11 @@ class Cluster(Model):
     def job_environment(self) -> dict[str, str]:
         """Return the variables of a job: those of the proxy, and `env`, which has precedence."""
         return {**(self.proxy.environment if self.proxy else {}), **self.env}
+
+    @property
+    def variables(self) -> list[str]:
+        """Return the names of the variables that this profile sets for a server."""
+        return sorted({*self.job_environment, *assigned_names([*self.setup, *self.engine_setup])})
 
     @property
     def unprotected_server_allowed(self) -> bool:

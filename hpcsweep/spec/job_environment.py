@@ -1,5 +1,7 @@
 """What a profile sets in the environment of a job, apart from its `env`: proxies and the node's own disk."""
 
+import re
+from collections.abc import Iterable
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -7,6 +9,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from hpcsweep.spec.base import Model
 
+_ASSIGNED = re.compile(r"(?:^|[;&])\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=")
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -34,3 +37,8 @@ class Proxy(Model):
         values = dict.fromkeys(("http_proxy", "https_proxy", "ftp_proxy"), self.url)
         values["no_proxy"] = ",".join(dict.fromkeys([*_LOCAL, *self.no_proxy]))
         return values | {name.upper(): value for name, value in values.items()}
+
+
+def assigned_names(lines: Iterable[str]) -> list[str]:
+    """Return the variables that shell lines assign: `export NAME=...` and `NAME=...`."""
+    return [name for line in lines for name in _ASSIGNED.findall(line)]
