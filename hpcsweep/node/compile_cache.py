@@ -162,8 +162,8 @@ class CompileCache:
     @property
     def folders(self) -> tuple[Path, ...]:
         """Return the folders with the files of this cache, none of them inside another."""
-        found = dict.fromkeys([self.folder, *(Path(path).absolute() for path in self.kept.values())])
-        return tuple(folder for folder in found if not any(other in folder.parents for other in found))
+        paths = dict.fromkeys([self.folder, *(Path(path).absolute() for path in self.kept.values())])
+        return tuple(path for path in paths if not any(other in path.parents for other in paths))
 
     @property
     def warm(self) -> bool:
