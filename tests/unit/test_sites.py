@@ -36,8 +36,10 @@ def of_site(script: str) -> set[str]:
     return {option for option in directives(script) if not OF_EVERY_JOB.fullmatch(option)}
 
 
-def test_every_site_is_compared_with_its_documentation():
+def test_every_site_is_compared_with_its_documentation_and_documented():
     assert set(EXPECTED) == set(site_names())
+    page = (Path(__file__).parents[2] / "docs" / "sites.md").read_text()
+    assert re.findall(r"^\| `([a-z0-9-]+)` \|", page, re.MULTILINE)[: len(site_names())] == site_names()
     assert len(site_names()) >= 12
 
 
