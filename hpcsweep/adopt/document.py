@@ -1,13 +1,13 @@
 """Write the experiment file of a job script, and a template that extends the shipped one."""
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from hpcsweep.adopt.directives import ScriptDirectives, read_directives
-from hpcsweep.adopt.flags import ServerFlag, plain_value
+from hpcsweep.adopt.flags import ServerFlag
+from hpcsweep.adopt.plain_yaml import yaml_lines
 from hpcsweep.adopt.script import ConditionalFlags, ScriptSummary, read_script
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.errors import EngineError, SpecError
@@ -16,7 +16,6 @@ from hpcsweep.spec.axes import BUILTIN_AXES, builtin_level
 from hpcsweep.spec.server import FlagValue, ServerConfig
 from hpcsweep.units import hms
 
-_PLAIN = re.compile(r"[A-Za-z0-9_/$][A-Za-z0-9_./+$-]*(?: [A-Za-z0-9_./+$-]+)*")
 _NAME = re.compile(r"[^A-Za-z0-9._-]+")
 _WORDS = {"ep": ("on", "off"), "eager": ("yes", "no"), "prefix_cache": ("on", "off"), "chunked_prefill": ("on", "off")}
 _INPUT_LEN, _OUTPUT_LEN = 1024, 128
@@ -98,7 +97,7 @@ def _experiment(script: ScriptSummary, directives: ScriptDirectives, name: str) 
     }
     if not request.walltime_s:
         unclear.append((0, "the script does not set a walltime; the experiment uses 4 hours (resources.walltime)"))
-    return "\n".join(_yaml(document)) + "\n", unclear
+    return "\n".join(yaml_lines(document)) + "\n", unclear
 
 
 def _axes(script: ScriptSummary, engine: str, flags: dict[str, ServerFlag]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -217,10 +216,17 @@ def _workload(
         unclear.append((0, "the script's own load was not adopted; `workloads` has a placeholder (docs/load.md)"))
     elif load.dataset != "random":
         unclear.append((load.line, f"dataset {load.dataset} was not adopted; `workloads` has random prompts instead"))
+    return random_load(input_len, output_len, load.requests if load else None, load.concurrency if load else None)
+
+
+def random_load(
+    input_len: int = _INPUT_LEN, output_len: int = _OUTPUT_LEN, requests: int | None = None, limit: int | None = None
+) -> dict[str, Any]:
+    """Return a workload of random prompts, to be replaced by the user's own. `limit`: requests at the same time."""
     return {
         "dataset": {"kind": "random", "input_len": input_len, "output_len": output_len},
-        "num_requests": (load.requests if load else None) or 32,
-        "arrival": {"max_concurrency": (load.concurrency if load else None) or 8},
+        "num_requests": requests or 32,
+        "arrival": {"max_concurrency": limit or 8},
     }
 
 
@@ -294,32 +300,3 @@ def _wrapper(script: ScriptSummary, container: tuple[str, ...], unclear: list[tu
         'chmod +x "$wrapper"',
         f'export HPCSWEEP_{engine.upper()}="$wrapper"',
     ]
-
-
-def _yaml(value: Any, indent: int = 0) -> Iterator[str]:
-    """Yield lines of YAML 1.2 for plain values: objects in blocks, small objects and lists on one line."""
-    pad = " " * indent
-    for key, item in value.items():
-        if isinstance(item, dict) and item and (indent == 0 or any(isinstance(v, dict) for v in item.values())):
-            yield f"{pad}{_scalar(key)}:"
-            yield from _yaml(item, indent + 2)
-        else:
-            yield f"{pad}{_scalar(key)}: {_inline(item)}"
-
-
-def _inline(item: Any) -> str:
-    if isinstance(item, dict):
-        return "{" + ", ".join(f"{_scalar(key)}: {_inline(value)}" for key, value in item.items()) + "}"
-    if isinstance(item, list):
-        return "[" + ", ".join(_inline(value) for value in item) + "]"
-    return _scalar(item)
-
-
-def _scalar(item: Any) -> str:
-    if isinstance(item, bool):
-        return "true" if item else "false"
-    if item is None or isinstance(item, (int, float)):
-        return "null" if item is None else repr(item)
-    text = str(item)
-    as_word = _PLAIN.fullmatch(text) and text.lower() not in ("true", "false", "null")
-    return text if as_word and isinstance(plain_value(text), str) else json.dumps(text, ensure_ascii=False)

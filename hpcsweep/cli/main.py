@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("Fetch and check the data files of workloads.", "hpcsweep.cli.commands.data"),
     "doctor": ("Check this machine: scheduler, GPUs, engines, configuration.", "hpcsweep.cli.commands.doctor"),
     "init": ("Write a commented hpcsweep.yaml for this machine.", "hpcsweep.cli.commands.init"),
+    "sites": ("List the systems that hpcsweep has a cluster profile of.", "hpcsweep.cli.commands.sites"),
     "trust": ("Trust a folder's SSH connections and templates.", "hpcsweep.cli.commands.trust"),
 }
 """Name -> (first line of its help, its module). The command has the name of its module."""

@@ -11,7 +11,7 @@ from hpcsweep.errors import EngineError, SpecError
 from hpcsweep.events.records import OTHER_GPU
 from hpcsweep.load.client.clock import Clock
 from hpcsweep.node.attempt_record import AttemptRecord
-from hpcsweep.node.compile_cache import CompileCache, cache_key, cache_use, measure
+from hpcsweep.node.compile_cache import CompileCache, cache_key, cache_use, kept_folders, measure
 from hpcsweep.node.guardian import Guardian
 from hpcsweep.node.identity import Identity, tracked_by_session
 from hpcsweep.node.measuring import MeasurementContext, WorkloadRunner
@@ -27,6 +27,7 @@ from hpcsweep.node.record.notes import Note
 from hpcsweep.node.setup import preflight, preparation
 from hpcsweep.node.setup.api_key import key_for, random_key
 from hpcsweep.node.setup.environment import HIDDEN, server_environment
+from hpcsweep.node.setup.gpu_names import readable_names
 from hpcsweep.node.setup.preparation import PreparedLaunch
 from hpcsweep.node.setup.private_folder import make_private_folder, remove_private_folder, write_key_file
 from hpcsweep.node.watch.inbox import Inbox, ServerLine, SignalReceived
@@ -150,9 +151,12 @@ class Attempt:
             self._record.started(None, {}, context.gpus, context.env)
             self._record_notes(supervisor)
             raise
-        self._cache = self._open_cache(engine, prepared.version)
+        self._cache = self._open_cache(engine, prepared)
         cache_env = self._cache.env() if self._cache else {}
-        self._environment, recorded = server_environment(context.env, run.exports, prepared.launch.env, cache_env)
+        self._environment, recorded = server_environment(
+            prepared.environment, run.exports, prepared.launch.env, cache_env
+        )
+        self._name_gpus(prepared, recorded)
         self._give_key(engine, private)
         secrets = self._secrets()
         self._environment |= secrets
@@ -161,9 +165,10 @@ class Attempt:
         for name, text in prepared.launch.files.items():
             (self._folder.path / name).write_text(text, encoding="utf-8")
         if self._cache is not None:
-            supervisor.observer.cache_folder = self._cache.folder
+            supervisor.observer.cache_folders = self._cache.folders
             supervisor.fact("compile_cache_at_start", "warm" if self._cache.warm else "cold")
             self._notes += [Note("cache_locked", self._cache.note)] if self._cache.note else []
+            self._notes += [Note("cache_folder_kept", kept_note(self._cache.kept))] if self._cache.kept else []
         self._record_notes(supervisor)
         other = preflight.other_gpus(job, context.gpus.states())
         if other and run.simulation is None:
@@ -198,13 +203,25 @@ class Attempt:
         for note in self._notes:
             supervisor.warn(note.text, code=note.code)
 
-    def _open_cache(self, engine: Engine, version: str | None) -> CompileCache | None:
-        job, run = self._context.job, self._run
+    def _name_gpus(self, prepared: PreparedLaunch, recorded: dict[str, str]) -> None:
+        """Replace GPU UUIDs that the engine cannot read, in its environment and in the record of it."""
+        if self._run.simulation is None:
+            names, notes = readable_names(
+                self._run.server.engine, prepared.version, self._environment, self._context.gpus
+            )
+            self._environment |= names
+            recorded |= names
+            self._notes += notes
+
+    def _open_cache(self, engine: Engine, prepared: PreparedLaunch) -> CompileCache | None:
+        job, run, version = self._context.job, self._run, prepared.version
         states = self._context.gpus.states()
         gpu = states[0].name if states else job.resources.gpu_type or "cpu"
         name = f"{'simulated-' if run.simulation else ''}{version or 'unknown'}"
         key = cache_key(run.server, engine.settings(run.server), name, gpu)
-        cache = CompileCache(job.compile_cache, Path(job.cache_dir), key, self._context.identity)
+        of_server = {**prepared.environment, **prepared.launch.env}
+        kept = kept_folders(of_server, {*job.profile_variables, *prepared.launch.env})
+        cache = CompileCache(job.compile_cache, Path(job.cache_dir), key, self._context.identity, kept)
         try:
             cache.open()
         except OSError as exc:
@@ -251,7 +268,7 @@ class Attempt:
         cache, reader = self._cache, supervisor.reader
         if cache is None:
             return
-        before, now = cache.at_start, measure(cache.folder)
+        before, now = cache.at_start, measure(*cache.folders)
         if not (reader.has_entered(Phase.COMPILE) or now.graphs):
             return  # without such a phase functions may be compiled when they are first called, as by SGLang
         for name, first, last in (("kernels", before.kernels, now.kernels), ("graphs", before.graphs, now.graphs)):
@@ -319,6 +336,15 @@ class Attempt:
             self._cache.close(keep=warm_retry or verdict.kind not in _HALF_COMPILED)
         except OSError as exc:
             supervisor.warn(f"the compile cache could not be saved: {exc}", code="cache_not_saved")
+
+
+def kept_note(kept: Mapping[str, str]) -> str:
+    """Return the sentence about cache folders that the profile or the experiment chose."""
+    folders = ", ".join(f"{name}={folder}" for name, folder in kept.items())
+    return (
+        f"{folders}: set by the cluster profile or the experiment, so this compile cache is used as it is: variants "
+        "share it, and `compile_cache` of the experiment does not apply to it"
+    )
 
 
 def memory_still_used(before: Sequence[GpuState], now: Sequence[GpuState]) -> list[str]:

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,10 +71,18 @@ def _safe(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "none"
 
 
-def measure(folder: Path) -> CacheSize:
-    """Count files and bytes below `folder`, up to 20,000 files, because this is done every few seconds."""
+def kept_folders(env: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    """Return the cache folders that the profile or the experiment chose: they are used, and not moved.
+
+    `env`: environment of the server. `names`: variables that were set on purpose.
+    """
+    return {name: env[name] for name in VARIABLES if name in names and env.get(name)}
+
+
+def measure(*folders: Path) -> CacheSize:
+    """Count files and bytes below folders, up to 20,000 files, because this is done every few seconds."""
     entries = size = kernels = graphs = 0
-    pending = [(folder, False)]
+    pending = [(folder, False) for folder in folders]
     while pending and entries < _COUNT_LIMIT:
         current, of_graphs = pending.pop()
         try:
@@ -112,10 +120,16 @@ def cache_use(logged: str | None, before: CacheSize, after: CacheSize) -> str | 
 
 
 class CompileCache:
-    """The cache of one attempt. `at_start`: its size when the server was started."""
+    """The cache of one attempt. `at_start`: its size when the server was started.
 
-    def __init__(self, mode: str, root: Path, key: str, identity: Identity) -> None:
-        self.mode, self.key = mode, key
+    `kept`: variable -> folder that the profile or the experiment chose. Such a folder is counted, but neither locked,
+    copied nor emptied.
+    """
+
+    def __init__(
+        self, mode: str, root: Path, key: str, identity: Identity, kept: Mapping[str, str] | None = None
+    ) -> None:
+        self.mode, self.key, self.kept = mode, key, dict(kept or {})
         self._shared = root / key
         self._lock = FileLock(self._shared.with_name(self._shared.name + ".lock"), identity)
         self._private: Path | None = None
@@ -131,6 +145,7 @@ class CompileCache:
         """
         if self.mode == "off":
             self.folder = self._make_private()
+            self.at_start = measure(*self.folders)
             return
         holder = self._lock.take()
         if holder is not None:
@@ -142,7 +157,13 @@ class CompileCache:
                     shutil.copytree(self._shared, self.folder, symlinks=True, dirs_exist_ok=True)
         else:
             self._shared.mkdir(parents=True, exist_ok=True)
-        self.at_start = measure(self.folder)
+        self.at_start = measure(*self.folders)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Return the folders with the files of this cache, none of them inside another."""
+        paths = dict.fromkeys([self.folder, *(Path(path).absolute() for path in self.kept.values())])
+        return tuple(path for path in paths if not any(other in path.parents for other in paths))
 
     @property
     def warm(self) -> bool:
@@ -153,6 +174,8 @@ class CompileCache:
         """Create the folders, and return the variables that point the server to them."""
         variables = {}
         for name, below in VARIABLES.items():
+            if name in self.kept:
+                continue
             path = self.folder / below
             path.mkdir(parents=True, exist_ok=True)
             variables[name] = str(path)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.errors import PlanError
+from hpcsweep.plan.request_check import check_request, per_gpu
 from hpcsweep.plan.runs import PlannedRun
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment, ResourceRequest
@@ -54,15 +55,17 @@ def shape(server: ServerConfig, request: ResourceRequest, cluster: Cluster, pack
             if pack > 1
             else "lower the walltime, or raise that of the profile",
         )
-    return Resources(
+    resources = Resources(
         nodes=nodes,
         gpus=gpus,
         gpu_type=request.gpu_type or cluster.gpu_type,
         gpu_memory_bytes=request.gpu_memory or cluster.gpu_memory,
-        cpus=request.cpus or cluster.cpus,
-        memory_bytes=request.memory or cluster.memory,
+        cpus=request.cpus or per_gpu(gpus, cluster.cpus_per_gpu, cluster.cpus),
+        memory_bytes=request.memory or per_gpu(gpus, cluster.memory_per_gpu, cluster.memory),
         walltime_s=walltime_s,
     )
+    check_request(resources, cluster)
+    return resources
 
 
 def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Cluster, packing: Packing) -> list[JobSpec]:
@@ -92,6 +95,8 @@ def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Clust
                     cache_dir=packing.cache_dir,
                     own_script=packing.own_script,
                     compile_cache=experiment.compile_cache,
+                    engine_setup=cluster.engine_setup,
+                    profile_variables=cluster.variables,
                     env_from=experiment.env_from,
                     secrets_file=experiment.secrets_file or cluster.secrets_file,
                     private_network=cluster.private_network,
@@ -131,6 +136,7 @@ def repack(
             changed |= {"resources": request, "engines": dict(cluster.engines)}
             changed |= {"unprotected_server_allowed": cluster.unprotected_server_allowed}
             changed |= {"private_network": cluster.private_network}
+            changed |= {"engine_setup": cluster.engine_setup, "profile_variables": cluster.variables}
             jobs.append(first.model_copy(update=changed))
     return jobs
 

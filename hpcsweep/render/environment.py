@@ -23,6 +23,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel
 
 from hpcsweep.errors import SpecError, TemplateError
+from hpcsweep.spec.gpu_request import gpu_type_resource, names_gpu_type
+from hpcsweep.spec.pbs_request import fill
 from hpcsweep.units import hms
 
 BUILTIN = "hpcsweep/"
@@ -119,6 +121,7 @@ def make_environment(
     env.filters = {name: env.filters[name] for name in _PURE_FILTERS if name in env.filters}
     env.globals = {name: env.globals[name] for name in _GLOBALS}
     env.filters.update(sh=sh, sh_join=sh_join, hms=hms, directive=directive, comment=comment)
+    env.filters.update(fill=fill, names_gpu_type=names_gpu_type, gpu_type_resource=gpu_type_resource)
     return env
 
 

@@ -113,7 +113,8 @@ def _script(service: Service, scheduler: str, walltime_s: float | None) -> str:
     resources = service.resources.model_copy(update={"walltime_s": walltime_s or service.resources.walltime_s})
     cluster = service.cluster
     if cluster.scheduler != scheduler:  # its partition or queue, account and place mean nothing to another scheduler
-        cluster = Cluster(setup=cluster.setup, env=cluster.env, engines=cluster.engines)
+        own = ("setup", "engine_setup", "env", "engines", "proxy", "node_scratch")
+        cluster = Cluster(**{key: getattr(cluster, key) for key in own})
     env = {name: value for name, value in cluster.env.items() if not is_secret(name)}
     # A server has nothing to write down before the time limit, and USR1 would kill it.
     cluster = cluster.model_copy(update={"signal_margin": 0, "scheduler": scheduler, "env": env})

@@ -6,6 +6,7 @@ from hpcsweep.schedulers.base import ClusterFacts, Partition, Scheduler
 from hpcsweep.schedulers.registry import get_scheduler
 from hpcsweep.spec.base import nearest
 from hpcsweep.spec.cluster import Cluster
+from hpcsweep.spec.gpu_request import ONE_TYPE, names_gpu_type
 from hpcsweep.units import format_bytes, format_duration
 
 
@@ -62,11 +63,10 @@ def _compare(cluster: Cluster, partition: Partition, scheduler: Scheduler) -> It
 def _gpu_type_problems(cluster: Cluster, partition: Partition, name: str) -> Iterator[str]:
     """Yield what keeps the GPU type of a profile from reaching PBS, which has no notion of GPU types."""
     wanted, resource = cluster.gpu_type, cluster.gpu_resource
-    in_constraint = wanted is not None and wanted.lower() in (cluster.constraint or "").lower()
-    if wanted is not None and resource is None and not in_constraint:
+    if wanted is not None and not names_gpu_type(cluster, wanted):
         missing = f"gpu_resource: {partition.gpu_resource or 'queue'}"
         yield f"gpu_type {wanted} is not passed to PBS, so a job may get any GPUs of {name}: add {missing}"
-    elif resource not in (None, "queue", partition.gpu_resource) and partition.gpu_resource:
+    elif resource not in (None, ONE_TYPE, partition.gpu_resource) and partition.gpu_resource:
         yield f"gpu_resource {resource}: the nodes of {name} report their GPU type as {partition.gpu_resource}"
     elif resource is None and wanted is None and len(partition.gpus) > 1 and cluster.constraint is None:
         kinds = ", ".join(sorted(kind or "GPUs without a type" for kind in partition.gpus))

@@ -3,9 +3,11 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from hpcsweep.spec.base import Bytes, EnvironmentName, Model, Seconds
+from hpcsweep.spec.base import Bytes, EnvironmentName, Misplaced, Model, Seconds
+from hpcsweep.spec.job_environment import NodeScratch, Proxy, assigned_names
+from hpcsweep.spec.pbs_request import NO_SELECT, PbsRequest
 
 # Values in #SBATCH and #PBS lines are not parsed by a shell, so they cannot be quoted: a pattern restricts them.
 Directive = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,:@%+=/\[\]&|*()-]*$", max_length=400)]
@@ -13,6 +15,8 @@ Directive = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,
 
 _EXTRA = re.compile(r"-[^\n\r\0]*")
 _TWO_PARTS = re.compile(r"\s*\d+:\d\d\s*")
+_OWN_KEYS = {"project": "pbs", "pbs": "pbs", "hint": "slurm", "gpu_type_in_directive": "slurm"}
+"""Keys that the other scheduler would ignore -> the scheduler that they are for."""
 
 
 class Ssh(Model):
@@ -49,6 +53,8 @@ class Cluster(Model):
     partition: Directive | None = Field(None, description="Slurm")
     queue: Directive | None = Field(None, description="PBS")
     account: Directive | None = None
+    project: Directive | None = Field(None, description="PBS -P")
+    pbs: PbsRequest = Field(PbsRequest(), description="PBS: the form of its requests")
     qos: Directive | None = None
     constraint: Directive | None = None
     reservation: Directive | None = None
@@ -69,16 +75,30 @@ class Cluster(Model):
         description="PBS: the resource with a node's GPU type, such as gpu_type; `queue`: each queue has one GPU type",
     )
     gpu_memory: Bytes | None = Field(None, description="of one GPU")
-    gpu_directive: Literal["gres", "gpus-per-node"] = "gres"
-    cpus: int | None = Field(None, ge=1, description="per node")
-    memory: Bytes | None = Field(None, ge=1, description="per node")
+    gpu_directive: Literal["gres", "gpus-per-node", "none"] = Field(
+        "gres", description="Slurm; `none`: jobs get whole nodes, and with them all GPUs"
+    )
+    gpu_type_in_directive: bool = Field(
+        True, description="Slurm; False: the GPU option has no type; all GPUs of the partition and constraint have it"
+    )
+    hint: Directive | None = Field(None, description="Slurm --hint, such as nomultithread")
+    cpus: int | None = Field(None, ge=1, description="per node; with cpus_per_gpu: the most of a node")
+    cpus_per_gpu: int | None = Field(None, ge=1, description="CPUs of a job for each of its GPUs")
+    memory: Bytes | None = Field(None, ge=1, description="per node; with memory_per_gpu: the most of a node")
+    memory_per_gpu: Bytes | None = Field(None, ge=1, description="memory of a job for each of its GPUs")
     walltime: Seconds | None = Field(None, gt=0, description="the maximum of this cluster")
     place: Directive | None = Field(None, description="PBS -l place")
     requeue: bool = False
     signal_margin: Seconds = Field(120, ge=0, description="time between the warning signal and the time limit")
     directives: list[str] = Field([], description="extra directive lines, such as '--mail-type=END'")
     setup: list[str] = Field([], description="shell lines before the agent starts: module load ...")
+    login_setup: list[str] = Field([], description="shell lines before each command of the scheduler")
+    engine_setup: list[str] = Field([], description="shell lines whose environment only the engine gets")
     env: dict[EnvironmentName, str] = Field({}, description="environment of the job; never a secret")
+    proxy: Proxy | None = Field(None, description="by which compute nodes reach other networks")
+    node_scratch: NodeScratch | None = Field(
+        None, description="folder on the node's own disk, a path or a variable such as $JOBSCRATCH: TMPDIR of the job"
+    )
     secrets_file: str | None = Field(None, description="file on the nodes with NAME=VALUE lines, mode 0600")
     login_shell: bool = Field(True, description="Slurm; False: jobs do not read the login files of their user")
     parallel: int | None = Field(
@@ -90,6 +110,16 @@ class Cluster(Model):
     simulate: Literal["auto", "always", "never"] = Field(
         "never", description="auto: use the simulated engine where the real one is not installed"
     )
+
+    @property
+    def job_environment(self) -> dict[str, str]:
+        """Return the variables of a job: those of the proxy, and `env`, which has precedence."""
+        return {**(self.proxy.environment if self.proxy else {}), **self.env}
+
+    @property
+    def variables(self) -> list[str]:
+        """Return the names of the variables that this profile sets for a server."""
+        return sorted({*self.job_environment, *assigned_names([*self.setup, *self.engine_setup])})
 
     @property
     def unprotected_server_allowed(self) -> bool:
@@ -107,6 +137,23 @@ class Cluster(Model):
             if not _EXTRA.fullmatch(line):
                 raise ValueError(f"{line!r} must be one line that starts with a dash")
         return value
+
+    @model_validator(mode="after")
+    def _keys_of_its_scheduler(self) -> "Cluster":
+        for key, owner in _OWN_KEYS.items():
+            if key in self.model_fields_set and self.scheduler in ("slurm", "pbs") and self.scheduler != owner:
+                default = type(self).model_fields[key].default
+                if getattr(self, key) != default:
+                    raise Misplaced(
+                        f"{key} is a key for {owner}, not for {self.scheduler}", key, code="other_scheduler"
+                    )
+        if self.pbs.select == NO_SELECT and self.constraint is not None:
+            raise Misplaced(
+                "constraint is appended to the chunks of select, and pbs.select is none: add it to pbs.resources",
+                *("constraint",),
+                code="constraint_without_select",
+            )
+        return self
 
     @field_validator("walltime", mode="before")
     @classmethod

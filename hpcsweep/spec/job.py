@@ -84,6 +84,8 @@ class JobSpec(Record):
     cache_dir: str = Field(description="root folder of the compile caches")
     own_script: bool = Field(False, description="job.sh is a user's own script; the job then has one array task")
     compile_cache: str = Field("shared", description="shared, node_local or off")
+    engine_setup: list[str] = Field([], description="shell lines whose environment only the engine gets")
+    profile_variables: list[str] = Field([], description="variables that the cluster profile sets")
     env_from: list[str] = Field([], description="variables of the server, read on the node and never stored")
     secrets_file: str | None = Field(None, description="file on the node that is searched for them first")
     private_network: bool = Field(False, description="run the server in a network namespace of its own")

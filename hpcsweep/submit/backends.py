@@ -56,10 +56,12 @@ class Backend(Protocol):
 
 
 class SchedulerBackend:
-    """A scheduler on a host."""
+    """A scheduler on a host. `login_setup`: shell lines before each of its commands, such as `module load slurm`."""
 
-    def __init__(self, scheduler: Scheduler, host: Host, user: str | None = None) -> None:
-        self._scheduler, self.host = scheduler, host
+    def __init__(
+        self, scheduler: Scheduler, host: Host, user: str | None = None, login_setup: Sequence[str] = ()
+    ) -> None:
+        self._scheduler, self.host, self._login_setup = scheduler, host, tuple(login_setup)
         self._user = user or getpass.getuser()
         self.template = scheduler.template
         self.calls: list[CommandResult] = []
@@ -172,9 +174,21 @@ class SchedulerBackend:
         return max(PROBE_TIMEOUT_S, self._scheduler.query_timeout_s)
 
     def _run(self, argv: Sequence[str], timeout_s: float) -> CommandResult:
-        answer = self.host.run(argv, timeout_s=timeout_s)
+        answer = self.host.run(after_setup(argv, self._login_setup), timeout_s=timeout_s)
+        answer = replace(answer, argv=tuple(argv))
         self.calls.append(answer)
         return answer
+
+
+def after_setup(argv: Sequence[str], lines: Sequence[str]) -> Sequence[str]:
+    """Return the argv that runs `argv` after shell lines, in a login shell, so that `module` is defined.
+
+    The lines are the user's own shell text; `argv` reaches the shell as parameters. What the lines print goes to
+    standard error, because the output of the command is parsed.
+    """
+    if not lines:
+        return argv
+    return ["bash", "-lc", "\n".join(["{", *lines, "} >&2", 'exec "$@"']), "hpcsweep", *argv]
 
 
 def _is_ours(status: JobStatus, name: str | None) -> bool:

@@ -29,6 +29,7 @@ from hpcsweep.submit.sweep_lock import SweepLock
 from hpcsweep.sweep.layout import SUBMISSION_FILE, Home, SweepFolder
 from hpcsweep.sweep.prepare import Prepared, render_jobs, render_sweep, user_request
 from hpcsweep.sweep.submission import Submission
+from hpcsweep.sweep.unfilled import require_filled
 from hpcsweep.sweep.write import write_jobs, write_sweep
 
 
@@ -71,6 +72,7 @@ def submit(prepared: Prepared, home: Home, backend: Backend, above: int = 0) -> 
             detail="\n".join(f"{run.label}: {run.refused}" for run in prepared.runs[:5]),
             hint="`--dry-run` shows the reason for each variant",
         )
+    require_filled(prepared.cluster_name, prepared.cluster)
     limit = prepared.cluster.max_array_size or backend.max_array_size()
     home.make(prepared.group)
     location = claim(home, prepared.experiment.name, prepared.cluster, backend, above)

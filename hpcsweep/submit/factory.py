@@ -28,7 +28,7 @@ def make_backend(cluster: Cluster, home: Home, parallel: int | None = None) -> B
         return LocalBackend(home, parallel or cluster.parallel)
     host = make_host(cluster)
     user = getattr(host, "user", None)  # the remote user owns the jobs
-    return SchedulerBackend(get_scheduler(cluster.scheduler), host, user)
+    return SchedulerBackend(get_scheduler(cluster.scheduler), host, user, cluster.login_setup)
 
 
 def make_host(cluster: Cluster) -> Host:

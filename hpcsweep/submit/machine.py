@@ -18,6 +18,7 @@ from hpcsweep.schedulers.base import ClusterFacts
 from hpcsweep.schedulers.profile_check import profile_problems
 from hpcsweep.schedulers.registry import get_scheduler, scheduler_names
 from hpcsweep.spec.cluster import Cluster
+from hpcsweep.spec.unfilled import PLACEHOLDER, unfilled_keys
 from hpcsweep.submit.backends import PROBE_TIMEOUT_S, SchedulerBackend
 from hpcsweep.submit.factory import make_host
 from hpcsweep.submit.local.gpu_slots import visible_gpus
@@ -109,6 +110,9 @@ def _check_engine(name: str, home: Home, versions: bool) -> EngineCheck:
 def _check_profile(cluster: Cluster, schedulers: Mapping[str, ClusterFacts]) -> list[str]:
     if cluster.scheduler == "local":
         return []
+    unfilled = unfilled_keys(cluster)
+    if unfilled:
+        return [f"not checked, because {', '.join(unfilled)} is not filled in ({PLACEHOLDER} in the profile)"]
     if cluster.ssh is not None:
         return _check_far(cluster)
     facts = schedulers.get(cluster.scheduler)
@@ -126,7 +130,7 @@ def _check_far(cluster: Cluster) -> list[str]:
     try:
         host = make_host(cluster)
         imported = host.run([cluster.python, "-c", "import hpcsweep.node.agent"], timeout_s=PROBE_TIMEOUT_S)
-        facts = SchedulerBackend(get_scheduler(cluster.scheduler), host).facts()
+        facts = SchedulerBackend(get_scheduler(cluster.scheduler), host, login_setup=cluster.login_setup).facts()
     except HpcsweepError as exc:
         return [exc.message]
     problems = []

@@ -28,6 +28,7 @@ from hpcsweep.spec.job import JobSpec, Simulation
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.server import ServerConfig
 from hpcsweep.spec.sweep import NotRunEntry, SweepFile, SweepRunEntry
+from hpcsweep.spec.unfilled import unfilled_keys
 from hpcsweep.spec.workload import DatasetFacts
 from hpcsweep.sweep.checks import check_simulation, cpu_warnings, exposure_errors, login_checks, model_facts
 from hpcsweep.sweep.inputs import (
@@ -129,6 +130,7 @@ def prepare_on(request: Request, target: tuple[str, Cluster], script: str | None
     request_of_script = None if script is None else user_request(cluster, script, running)
     notes = dict.fromkeys((*experiment.deprecation_notes, *request.selection.deprecation_notes))
     warnings = [str(note) for note in notes]
+    warnings += [f"cluster profile {cluster_name}: {key} is not filled in" for key in unfilled_keys(cluster)]
     warnings += [] if request_of_script is None else request_of_script.warnings
     if script is not None:
         warnings += [

@@ -295,3 +295,36 @@ def test_the_agent_imports_nothing_of_the_login_side():
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert answer.returncode == 0, answer.stderr
+
+
+def test_engine_setup_makes_the_engine_known(job: Job, engine: Engine):
+    setup = ["echo noise", f"export PATH={engine.path.parent}:$PATH"]
+    job.write(job.run_spec(server=_server(), simulation=None), engine_setup=setup)
+    code, err = job.execute()
+    assert (code, job.ended()["outcome"]) == (0, "completed"), err
+    assert job.of_kind("attempt_started")[0].versions["vllm"] == "0.32.0"
+
+
+def test_engine_setup_that_fails_is_the_reason(job: Job, engine: Engine):
+    job.write(job.run_spec(server=_server(), simulation=None), engine_setup=["module-of-nowhere load vllm"])
+    job.execute(engine.on_path())
+    ended = job.ended()
+    assert (ended["outcome"], ended["code"]) == ("failed", "engine_setup_failed")
+    assert "module-of-nowhere" in ended["reason"]
+
+
+def test_cache_folders_of_the_profile_are_used_and_noted(job: Job, engine: Engine, tmp_path: Path):
+    mine = tmp_path / "mine"
+    (mine / "torch_compile_cache").mkdir(parents=True)
+    (mine / "torch_compile_cache" / "a.so").touch()
+    job.write(job.run_spec(server=_server(), simulation=None), profile_variables=["VLLM_CACHE_ROOT"])
+    variables = {"VLLM_CACHE_ROOT": str(mine), "TRITON_CACHE_DIR": "/of/the/login/shell"}
+    code, err = job.execute(engine.on_path() | variables)
+    assert (code, job.ended()["outcome"]) == (0, "completed"), err
+    (started,) = job.of_kind("attempt_started")
+    assert "VLLM_CACHE_ROOT" not in started.env
+    assert started.env["TRITON_CACHE_DIR"].startswith(str(job.cache_dir))
+    (warning,) = [event for event in job.of_kind("warning") if event.code == "cache_folder_kept"]
+    assert f"VLLM_CACHE_ROOT={mine}" in warning.message
+    facts = {event.name: event.value for event in job.of_kind("fact")}
+    assert facts["compile_cache_at_start"] == "warm"

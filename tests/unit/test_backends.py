@@ -8,10 +8,11 @@ import pytest
 
 from hpcsweep.errors import HostError
 from hpcsweep.hosts.base import leaks
+from hpcsweep.hosts.local import LocalHost
 from hpcsweep.hosts.ssh_config import jump_command
 from hpcsweep.schedulers.base import CommandResult
 from hpcsweep.schedulers.slurm.scheduler import SlurmScheduler
-from hpcsweep.submit.backends import SchedulerBackend
+from hpcsweep.submit.backends import SchedulerBackend, after_setup
 
 
 class Scripted:
@@ -45,6 +46,18 @@ def test_a_connection_that_is_lost_while_asking_is_no_word_about_the_jobs():
     assert (dict(found.statuses), found.complete, found.error) == ({}, False, "login: squeue: EOF")
     found = listing({"squeue": RUNNING, "sacct": lost})
     assert list(found.statuses) == [("7", 0)] and not found.complete
+
+
+def test_login_setup_runs_before_each_command_and_its_output_is_not_read(tmp_path):
+    squeue = tmp_path / "squeue"
+    squeue.write_text(f"#!/bin/sh\nprintf '%s' '{RUNNING}'\n")
+    squeue.chmod(0o755)
+    setup = ["echo loaded a module", f"export PATH='{tmp_path}':$PATH"]
+    backend = SchedulerBackend(SlurmScheduler(), LocalHost(), "me", setup)
+    assert ("7", 0) in backend.queue_snapshot({"7": "s-0001-0"}).statuses
+    assert not any("bash" in call.argv for call in backend.calls)
+    argv = after_setup(["printf", "%s|", "a b", "$(id)", "it's"], ["echo noise"])
+    assert LocalHost().run(argv, timeout_s=30).stdout == "a b|$(id)|it's|"
 
 
 JUMPS = [  # (ProxyJump of ~/.ssh/config, what is run)

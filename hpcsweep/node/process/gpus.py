@@ -10,6 +10,8 @@ from hpcsweep.node.process.gpu_work import GpuSample
 
 T = TypeVar("T")
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
 ANSWER_S = 5.0
 """Time limit after which the driver counts as hung: calls about a GPU that has fallen off the bus never return."""
 
@@ -40,7 +42,7 @@ class GpuState:
 
 def visible_names(env: Mapping[str, str]) -> list[str]:
     """Return the indexes or UUIDs in CUDA_VISIBLE_DEVICES; empty: none."""
-    return [word.strip() for word in env.get("CUDA_VISIBLE_DEVICES", "").split(",") if word.strip()]
+    return [word.strip() for word in env.get(VISIBLE, "").split(",") if word.strip()]
 
 
 class Gpus:
@@ -59,7 +61,7 @@ class Gpus:
         def begin() -> list[Any]:
             try:
                 pynvml.nvmlInit()
-                hidden = "CUDA_VISIBLE_DEVICES" in env and not visible_names(env)
+                hidden = VISIBLE in env and not visible_names(env)
                 return [] if hidden else self._chosen(pynvml, visible_names(env))
             except pynvml.NVMLError:
                 return []
@@ -89,6 +91,42 @@ class Gpus:
             return []
         return self._in_time(lambda: [self._state(handle) for handle in self._handles], [])
 
+    def index_of(self, name: str) -> int | None:
+        """Return the driver's index of a GPU by its index, UUID, or the start of its UUID; None: unknown.
+
+        A MIG instance has the index of its GPU if it is the only instance there that this job may use: CUDA then
+        selects it.
+        """
+        if self._nvml is None:
+            return None
+        return self._in_time(lambda: self._ask(lambda: self._index(name)), None)
+
+    def _index(self, name: str) -> int | None:
+        nvml, handle = self._nvml, self._handle(name)
+        if name.startswith("MIG-"):
+            handle = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)
+            instances = [
+                self._ask(lambda slot=slot: nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, slot))  # type: ignore[misc]
+                for slot in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle))
+            ]
+            if sum(instance is not None for instance in instances) != 1:
+                return None
+        return int(nvml.nvmlDeviceGetIndex(handle))
+
+    def _handle(self, name: str) -> Any:
+        """Return the driver's handle of a GPU. CUDA also accepts the start of a UUID. Raises NVMLError."""
+        nvml = self._nvml
+        if name.isdigit():
+            return nvml.nvmlDeviceGetHandleByIndex(int(name))
+        try:
+            return nvml.nvmlDeviceGetHandleByUUID(name)
+        except nvml.NVMLError:
+            handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+            matching = [handle for handle in handles if str(nvml.nvmlDeviceGetUUID(handle)).startswith(name)]
+            if len(matching) != 1:
+                raise
+            return matching[0]
+
     def _in_time(self, question: Callable[[], T], unknown: T) -> T:
         """Return the driver's answer; `unknown` when it does not come in time, or an earlier call has not returned."""
         if self.silent:
@@ -105,10 +143,7 @@ class Gpus:
     def _chosen(self, nvml: Any, names: list[str]) -> list[Any]:
         if not names:
             return [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
-        return [
-            nvml.nvmlDeviceGetHandleByIndex(int(name)) if name.isdigit() else nvml.nvmlDeviceGetHandleByUUID(name)
-            for name in names
-        ]
+        return [self._handle(name) for name in names]
 
     def _state(self, handle: Any) -> GpuState:
         nvml = self._nvml

@@ -36,22 +36,26 @@ def find_executable(engine: str, named: Mapping[str, str], env: Mapping[str, str
     return shutil.which(asked, path=env.get("PATH"))
 
 
-def installed_version(engine: Engine, executable: str, cache_dir: Path) -> str | None:
-    """Return the version of the engine behind `executable`; None: unknown.
+def installed_version(
+    engine: Engine, executable: str, cache_dir: Path, env: Mapping[str, str] | None = None
+) -> str | None:
+    """Return the version of the engine behind `executable`; None: unknown. `env`: of the engine; None: of this process.
 
     It is read from the metadata of the executable's Python, which takes a fraction of a second because the engine is
     not imported; else from the output of its version command, which can take minutes and is cached.
     """
-    version = _metadata_version(engine, executable)
+    version = _metadata_version(engine, executable, env)
     if version is not None:
         return version
-    text = _cached(executable, "version", engine.version_argv(executable), _VERSION_TIMEOUT_S, cache_dir)
+    text = _cached(executable, "version", engine.version_argv(executable), _VERSION_TIMEOUT_S, cache_dir, env)
     return engine.parse_version(text) if text is not None else None
 
 
-def known_flags(engine: Engine, executable: str, version: str | None, cache_dir: Path) -> frozenset[str] | None:
+def known_flags(
+    engine: Engine, executable: str, version: str | None, cache_dir: Path, env: Mapping[str, str] | None = None
+) -> frozenset[str] | None:
     """Return all long flags in the engine's help, as written there; None: no help."""
-    text = _cached(executable, f"help-{version}", engine.help_argv(executable), _HELP_TIMEOUT_S, cache_dir)
+    text = _cached(executable, f"help-{version}", engine.help_argv(executable), _HELP_TIMEOUT_S, cache_dir, env)
     return parse_flags(text) if text else None
 
 
@@ -61,7 +65,7 @@ def parse_flags(text: str) -> frozenset[str]:
     return frozenset(_FLAG.findall(plain))
 
 
-def _metadata_version(engine: Engine, executable: str) -> str | None:
+def _metadata_version(engine: Engine, executable: str, env: Mapping[str, str] | None) -> str | None:
     python = _python_of(executable)
     if python is None or not engine.distributions:
         return None
@@ -72,6 +76,7 @@ def _metadata_version(engine: Engine, executable: str) -> str | None:
             text=True,
             timeout=60,
             check=False,
+            env=env,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -95,7 +100,14 @@ def _python_of(executable: str) -> str | None:
     return program if Path(program).name.startswith("python") else None
 
 
-def _cached(executable: str, what: str, argv: tuple[str, ...], timeout_s: float, cache_dir: Path) -> str | None:
+def _cached(
+    executable: str,
+    what: str,
+    argv: tuple[str, ...],
+    timeout_s: float,
+    cache_dir: Path,
+    env: Mapping[str, str] | None = None,
+) -> str | None:
     """Return the output of the executable with `argv`, from the cache if the same file was executed before."""
     if not argv:
         return None
@@ -118,6 +130,7 @@ def _cached(executable: str, what: str, argv: tuple[str, ...], timeout_s: float,
             errors="replace",
             timeout=timeout_s,
             check=False,
+            env=env,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

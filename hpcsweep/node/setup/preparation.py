@@ -18,6 +18,7 @@ from hpcsweep.node.process.private_network import private_network_problem
 from hpcsweep.node.process.server import free_port
 from hpcsweep.node.record.notes import Note
 from hpcsweep.node.setup import preflight
+from hpcsweep.node.setup.engine_environment import engine_environment
 from hpcsweep.node.setup.engine_install import find_executable, installed_version, known_flags
 from hpcsweep.node.setup.private_folder import KEY_FILE_NAME, SOCKET_NAME
 from hpcsweep.node.watch.outcome import AttemptVerdict, Ended
@@ -32,7 +33,8 @@ FLAG_CHECK_VARIABLE = "HPCSWEEP_FLAG_CHECK"
 class PreparedLaunch:
     """The start of a server.
 
-    `version` None: unknown. `socket_path` None: the server listens on `port`.
+    `version` None: unknown. `environment`: of the engine, without what the agent adds. `socket_path` None: the server
+    listens on `port`.
     """
 
     engine: Engine
@@ -40,6 +42,7 @@ class PreparedLaunch:
     version: str | None
     port: int
     launch: Launch
+    environment: Mapping[str, str]
     socket_path: str | None = None
 
 
@@ -75,7 +78,7 @@ def locate(run: RunSpec, job: JobSpec, engine: Engine, env: Mapping[str, str]) -
                 OutcomeKind.FAILED, "engine_not_installed", reason, "preflight: executable of the engine", hint
             )
         )
-    version = installed_version(engine, executable, Path(job.cache_dir))
+    version = installed_version(engine, executable, Path(job.cache_dir), env)
     refused = preflight.version_verdict(name, version, run.server.engine_version)
     if refused is not None:
         raise Ended(refused)
@@ -128,14 +131,16 @@ def prepare(
         protected_by = access(engine, run.server)
         if job.private_network:
             _check_private_network(run, protected_by)
-        executable, version = locate(run, job, engine, env)
+        own = engine_environment(job.engine_setup, env)
+        executable, version = locate(run, job, engine, own)
         port = 0 if protected_by is Access.UNIX_SOCKET else choose_port(env)
         where = LaunchContext(
             executable, port, version, attempt_dir=str(folder), startup_budget_s=startup_s,
             socket_path=str(private / SOCKET_NAME) if protected_by is Access.UNIX_SOCKET else None,
             key_file=str(private / KEY_FILE_NAME) if protected_by is Access.API_KEY else None,
         )  # fmt: skip
-        return PreparedLaunch(engine, executable, version, port, engine.launch(run.server, where), where.socket_path)
+        launch = engine.launch(run.server, where)
+        return PreparedLaunch(engine, executable, version, port, launch, own, where.socket_path)
     except EngineError as exc:
         raise Ended(
             AttemptVerdict(
@@ -178,7 +183,9 @@ def check(run: RunSpec, job: JobSpec, prepared: PreparedLaunch, gpus: Gpus, env:
     if env.get(FLAG_CHECK_VARIABLE) == "off":
         text = f"flags were not checked against the help of {name} because {FLAG_CHECK_VARIABLE} is off"
         return [*notes, Note("flags_not_checked", text)]
-    known = known_flags(prepared.engine, prepared.executable, prepared.version, Path(job.cache_dir))
+    known = known_flags(
+        prepared.engine, prepared.executable, prepared.version, Path(job.cache_dir), prepared.environment
+    )
     if known is None:
         text = f"flags were not checked because {prepared.executable} does not print its help"
         return [*notes, Note("flags_not_checked", text)]

@@ -20,7 +20,7 @@ from hpcsweep.node.watch.traffic import Traffic
 
 
 class Observer:
-    """Takes snapshots of one server. `cache_folder`: its compile cache; None: it has none."""
+    """Takes snapshots of one server. `cache_folders`: its compile cache; empty: it has none."""
 
     def __init__(self, gpus: Gpus, warn: Callable[[Note], None]) -> None:
         self._gpus, self._warn = gpus, warn
@@ -34,7 +34,7 @@ class Observer:
         self._kv_cache_usage: float | None = None
         self.traffic = Traffic()
         self.samples = 0
-        self.cache_folder: Path | None = None
+        self.cache_folders: tuple[Path, ...] = ()
 
     def line(self, text: str, *, noise: bool) -> None:
         """Take a line of the log. `noise`: the engine writes such lines even when it is stuck."""
@@ -60,7 +60,7 @@ class Observer:
         if self._gpus.silent and not self._driver_was_silent:
             self._driver_was_silent = True
             self._warn(Note("driver_silent", SILENT_DRIVER))
-        cache = measure(self.cache_folder) if self.cache_folder and with_cache else None
+        cache = measure(*self.cache_folders) if self.cache_folders and with_cache else None
         return Snapshot(
             at_s=time.monotonic(),
             log_lines=self._lines,

@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Callable, Mapping
 
 from hpcsweep.errors import SpecError
+from hpcsweep.spec.gpu_request import PBS_HINT
 
 PREFIX = "#PBS"
 
@@ -27,9 +28,7 @@ _NOT_IN_PBS = {
     "qos": "PBS has no QOS: choose a queue, or add the directive of your site",
     "partition": "use `queue`",
     "reservation": "a reservation of PBS is a queue: use queue: R123",
-    "gpu_type": "PBS has no GPU types of its own: set gpu_resource in the profile to the resource by which your site "
-    "distinguishes its nodes (`hpcsweep doctor` shows it, `hpcsweep init` writes it), or to `queue` if all GPUs of the "
-    "queue are of this type",
+    "gpu_type": f"PBS has no GPU types of its own: {PBS_HINT}",
     "nodelist": "PBS accepts one host per chunk: use constraint: host=NAME",
 }
 """Options that templates/pbs.sh.j2 writes for profile keys that PBS has no equivalent of, so that they are errors."""

@@ -20,6 +20,7 @@ from submitit.core import core, utils
 import hpcsweep
 from hpcsweep.errors import SchedulerError, SchedulerUnreachable
 from hpcsweep.hosts.local import LocalHost
+from hpcsweep.plan.request_check import per_gpu
 from hpcsweep.render.environment import make_environment, render
 from hpcsweep.schedulers.pbs.scheduler import PbsScheduler
 from hpcsweep.schedulers.pbs.status import split_id
@@ -197,7 +198,8 @@ class PbsExecutor(ArrayExecutor):
         return _validated(Cluster, document)
 
     def _job(self, given: PbsParameters) -> JobSpec:
-        cluster = self.cluster
+        cluster, gpus = self.cluster, given.gpus_per_node
+        memory = int(given.mem_gb * (1 << 30)) if given.mem_gb else None
         return JobSpec(
             sweep=given.name,
             job=0,
@@ -206,10 +208,10 @@ class PbsExecutor(ArrayExecutor):
             scheduler="pbs",
             resources=Resources(
                 nodes=given.nodes,
-                gpus=given.gpus_per_node,
+                gpus=gpus,
                 gpu_type=given.gpu_type or cluster.gpu_type,
-                cpus=given.cpus_per_task or cluster.cpus,
-                memory_bytes=int(given.mem_gb * (1 << 30)) if given.mem_gb else cluster.memory,
+                cpus=given.cpus_per_task or per_gpu(gpus, cluster.cpus_per_gpu, cluster.cpus),
+                memory_bytes=memory or per_gpu(gpus, cluster.memory_per_gpu, cluster.memory),
                 walltime_s=60 * given.timeout_min,
             ),
             array_tasks=[ArrayTask(index=index, runs=[]) for index in range(self._array_size)],

@@ -13,6 +13,7 @@ from submitit.core import core, utils
 import hpcsweep
 from hpcsweep.errors import SchedulerUnreachable, SpecError
 from hpcsweep.hosts.local import LocalHost
+from hpcsweep.plan.request_check import check_request, per_gpu
 from hpcsweep.render.environment import make_environment, render
 from hpcsweep.schedulers.slurm.scheduler import SlurmScheduler
 from hpcsweep.spec.base import nearest, spec_error
@@ -154,21 +155,25 @@ class SlurmExecutor(ArrayExecutor, submitit.SlurmExecutor):
 
     def _job(self) -> JobSpec:
         given, cluster = self.parameters, self.cluster
-        resources = {
+        gpus = given.get("gpus_per_node") or 0
+        memory = parse_bytes(given["mem"]) if given.get("mem") else None
+        document = {
             "nodes": given.get("nodes", 1),
-            "gpus": given.get("gpus_per_node") or 0,
+            "gpus": gpus,
             "gpu_type": given.get("gpu_type") or cluster.gpu_type,
-            "cpus": given.get("cpus_per_task") or cluster.cpus,
-            "memory_bytes": parse_bytes(given["mem"]) if given.get("mem") else cluster.memory,
+            "cpus": given.get("cpus_per_task") or per_gpu(gpus, cluster.cpus_per_gpu, cluster.cpus),
+            "memory_bytes": memory or per_gpu(gpus, cluster.memory_per_gpu, cluster.memory),
             "walltime_s": 60 * given.get("time", _DEFAULT_TIME_MIN),
         }
+        resources = _validated(Resources, document)
+        check_request(resources, cluster)
         return JobSpec(
             sweep=self._job_name,
             job=0,
             sweep_dir=str(self.folder),
             name=self._job_name,
             scheduler="slurm",
-            resources=_validated(Resources, resources),
+            resources=resources,
             array_tasks=[ArrayTask(index=index, runs=[]) for index in range(self._array_size)],
             cache_dir="",
         )
