@@ -10,6 +10,7 @@ from hpcsweep.errors import SpecError
 from hpcsweep.spec.axes import BUILTIN_AXES, AxisLevels, CustomAxis, read_level
 from hpcsweep.spec.base import Bytes, EnvironmentName, Misplaced, Model, Seconds, nearest
 from hpcsweep.spec.budgets import Budgets
+from hpcsweep.spec.preparation import Preparation, read_preparations
 from hpcsweep.spec.renamed import DeprecationNote, RenamedModel, rename_axes
 from hpcsweep.spec.server import FlagValue
 from hpcsweep.spec.workload import Workload
@@ -89,6 +90,9 @@ class Experiment(RenamedModel):
     axes: Annotated[dict[str, list[Any] | CustomAxis], BeforeValidator(rename_axes)] = Field(min_length=1)
     baseline: AxisLevels = {}
     workloads: list[Workload] = Field(min_length=1)
+    prepare: Annotated[list[Preparation], BeforeValidator(read_preparations)] = Field(
+        [], description="steps that run once per sweep, as jobs before the runs that need them"
+    )
     resources: ResourceRequest = ResourceRequest()
     budgets: Budgets = Budgets()
     compile_cache: Literal["shared", "node_local", "off"] = "shared"
@@ -167,6 +171,7 @@ class Experiment(RenamedModel):
         points: list[tuple[tuple[str | int, ...], dict[str, Any]]] = [(("baseline",), self.baseline)]
         points += [(("exclude", index), point) for index, point in enumerate(self.exclude)]
         points += [(("only", index), point) for index, point in enumerate(self.only)]
+        points += [(("prepare", index, "needed_by"), step.needed_by) for index, step in enumerate(self.prepare)]
         for path, point in points:
             for axis, raws in point.items():
                 if axis not in known:
@@ -178,6 +183,14 @@ class Experiment(RenamedModel):
                     )
                 for raw in raws if isinstance(raws, list) and path[0] != "baseline" else [raws]:
                     self._read(axis, raw, *path, axis)
+        return self
+
+    @model_validator(mode="after")
+    def _preparations_have_names(self) -> "Experiment":
+        names = [step.name for step in self.prepare]
+        twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
+        if twice is not None:
+            raise Misplaced(f"duplicate preparation name {twice!r}", "prepare", code="duplicate_name")
         return self
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Select, Table, func, select
 
+from hpcsweep.schedulers.base import JobState
 from hpcsweep.schedulers.registry import array_task_id
 from hpcsweep.store.schema import (
     ATTEMPT,
@@ -19,6 +20,13 @@ from hpcsweep.store.schema import (
 )
 from hpcsweep.store.types import Json
 from hpcsweep.track.evidence import RunVerdict
+from hpcsweep.track.preparations import (
+    PreparationStatus,
+    latest_of_each,
+    preparation_rows,
+    preparation_status,
+    with_preparations,
+)
 from hpcsweep.track.verdict import Row, run_verdict, with_missing_files
 
 
@@ -69,7 +77,10 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class SweepStatus:
-    """A sweep and its runs, in the order of the plan. `documented`: variants that the experiment lists as not run."""
+    """A sweep and its runs, in the order of the plan. `documented`: variants that the experiment lists as not run.
+
+    `preparations`: the latest job of each.
+    """
 
     sweep_id: int
     name: str
@@ -82,6 +93,7 @@ class SweepStatus:
     sweep_dir: str
     runs: tuple[RunStatus, ...]
     documented: tuple[RunStatus, ...] = ()
+    preparations: tuple[PreparationStatus, ...] = ()
 
 
 def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> list[SweepStatus]:
@@ -103,12 +115,23 @@ def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> li
     folders = {row["id"]: Path(row["sweep_dir"]) for row in chosen}
     incomplete = {row["id"]: row["incomplete"] for row in chosen}
     schedulers = {row["id"]: row["scheduler"] for row in chosen}
+    preparations: dict[int, list[PreparationStatus]] = {}
+    for row in _of_sweeps(connection, preparation_rows(), ids):
+        status = statuses.get((row["submission_id"], 0))
+        step = preparation_status(row, status, folders[row["sweep_id"]], incomplete[row["sweep_id"]])
+        preparations.setdefault(row["sweep_id"], []).append(step)
     for run in _of_sweeps(connection, select(*_light(RUN)).order_by(RUN.c.sweep_id, RUN.c.position), ids):
         attempt = attempts.get(run["id"])
         submission = submissions.get(run["submission_id"])
         status = statuses.get((run["submission_id"], run["array_index"]))
         verdict = run_verdict(run, attempt, submission, status, folders[run["sweep_id"]])
         verdict = with_missing_files(verdict, incomplete[run["sweep_id"]])
+        if submission is not None and submission["needs"]:
+            numbers = set(submission["needs"].values())
+            needed = [step for step in preparations.get(run["sweep_id"], ()) if step.number in numbers]
+            begun = attempt is not None and attempt["attempt"] > run["known_attempts"]
+            job_state = JobState(status["state"]) if status else None
+            verdict = with_preparations(verdict, needed, begun=begun, job=job_state)
         fresh = attempt if attempt is not None and attempt["attempt"] > run["known_attempts"] else None
         attempt_id = attempt["id"] if attempt is not None else None
         runs.setdefault(run["sweep_id"], []).append(
@@ -144,6 +167,7 @@ def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> li
             sweep_dir=row["sweep_dir"],
             runs=tuple(run for run in runs.get(row["id"], ()) if not run.documented_only),
             documented=tuple(run for run in runs.get(row["id"], ()) if run.documented_only),
+            preparations=latest_of_each(preparations.get(row["id"], ())),
         )
         for row in chosen
     ]
@@ -169,7 +193,14 @@ def _light(table: Table) -> list[Column[Any]]:
 def _submissions() -> Select[Any]:
     table = SUBMISSION.c
     return select(
-        table.id, table.sweep_id, table.job, table.job_id, table.is_array, table.submitted_at, table.cancelled
+        table.id,
+        table.sweep_id,
+        table.job,
+        table.job_id,
+        table.is_array,
+        table.submitted_at,
+        table.cancelled,
+        table.needs,
     )
 
 
