@@ -122,7 +122,7 @@ def _preparations(opened: Session, sweep: SweepFolder) -> dict[str, PreparationU
         step.name: ended[step.completed]
         if step.verdict.state.final
         else uses.get(step.verdict.state, PreparationUse.WAIT)
-        for step in status.preparations
+        for step in status.current_preparations
     }
 
 

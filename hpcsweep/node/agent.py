@@ -169,12 +169,12 @@ class Agent:
         stop: Stop | None = None
         exit_code = 1
         try:
+            self._wait_for_preparations()
             if self._job.preparation is not None:
                 outcome = self._prepare(self._job.preparation, context)
                 exit_code = 0 if outcome is OutcomeKind.COMPLETED else EXIT_CODES.get(outcome, PREPARATION_FAILED)
                 stop = self._stopper.check()
                 return exit_code
-            self._wait_for_preparations()
             for run in self._task.runs:
                 stop = stop or self._stopper.check()
                 if stop is not None:

@@ -100,14 +100,12 @@ def pack_jobs(
                         ArrayTask(index=index, runs=[run_spec(experiment, run, packing) for run in task_runs])
                         for index, task_runs in enumerate(part)
                     ],
-                    engines=cluster.engines,
                     cache_dir=packing.cache_dir,
                     own_script=packing.own_script,
                     compile_cache=experiment.compile_cache,
                     env_from=experiment.env_from,
                     secrets_file=experiment.secrets_file or cluster.secrets_file,
-                    private_network=cluster.private_network,
-                    unprotected_server_allowed=cluster.unprotected_server_allowed,
+                    **of_profile(cluster),
                 )
             )
     return jobs
@@ -142,11 +140,18 @@ def repack(
             first = part[0][0]
             changed: dict[str, Any] = {"job": number, "name": f"{first.sweep}-{number}", "array_tasks": tasks}
             changed |= {"needs": {name: preparations[name] for name in needs}}
-            changed |= {"resources": request, "engines": dict(cluster.engines)}
-            changed |= {"unprotected_server_allowed": cluster.unprotected_server_allowed}
-            changed |= {"private_network": cluster.private_network}
+            changed |= {"resources": request, **of_profile(cluster)}
             jobs.append(first.model_copy(update=changed))
     return jobs
+
+
+def of_profile(cluster: Cluster) -> dict[str, Any]:
+    """Return the fields of a job that a retry takes from the current profile."""
+    return {
+        "engines": dict(cluster.engines),
+        "private_network": cluster.private_network,
+        "unprotected_server_allowed": cluster.unprotected_server_allowed,
+    }
 
 
 def gpu_hours(jobs: Sequence[JobSpec]) -> float:

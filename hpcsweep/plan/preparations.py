@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from hpcsweep.errors import PlanError
 from hpcsweep.plan.grid import read_rule
-from hpcsweep.plan.jobs import Packing, check_walltime, run_spec, shape
+from hpcsweep.plan.jobs import Packing, check_walltime, of_profile, run_spec, shape
 from hpcsweep.plan.runs import PlannedRun
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment
@@ -15,12 +15,17 @@ _WALLTIME_S = 3600.0
 
 
 def needed(experiment: Experiment, run: PlannedRun) -> tuple[str, ...]:
-    """Return the names of the preparations that a run needs, in the order of the file."""
-    return tuple(
-        step.name
-        for step in experiment.prepare
-        if all(run.axes.get(axis) in labels for axis, labels in read_rule(experiment, step.needed_by).items())
-    )
+    """Return the names of the preparations that a run needs, and those before them, in the order of the file."""
+    names = {step.name for step in experiment.prepare if _needs(experiment, step, run)}
+    for step in reversed(experiment.prepare):
+        if step.name in names:
+            names |= set(step.after or ())
+    return tuple(step.name for step in experiment.prepare if step.name in names)
+
+
+def _needs(experiment: Experiment, step: Preparation, run: PlannedRun) -> bool:
+    rule = read_rule(experiment, step.needed_by)
+    return all(run.axes.get(axis) in labels for axis, labels in rule.items())
 
 
 def unneeded(experiment: Experiment, runs: Sequence[PlannedRun]) -> list[str]:
@@ -34,6 +39,7 @@ def plan_preparations(
 ) -> list[JobSpec]:
     """Return a job for each preparation that a run needs, numbered from 0. Raises PlanError as `shape`."""
     jobs: list[JobSpec] = []
+    numbers: dict[str, int] = {}
     for step in experiment.prepare:
         users = [run for run in runs if run.refused is None and step.name in needed(experiment, run)]
         if not users:
@@ -41,7 +47,10 @@ def plan_preparations(
         first_of_variant = {run.variant_id: run for run in reversed(users)}
         variants = [run for run in users if first_of_variant[run.variant_id] is run]
         warm = variants if step.warm_compile_cache else []
-        number = len(jobs)
+        number = numbers[step.name] = len(jobs)
+        before = step.after
+        if before is None:
+            before = [name for run in warm for name in needed(experiment, run)]
         jobs.append(
             JobSpec(
                 sweep=packing.sweep,
@@ -59,14 +68,13 @@ def plan_preparations(
                     partition=step.partition,
                     queue=step.queue,
                 ),
+                needs={name: numbers[name] for name in numbers if name in before and name != step.name},
                 array_tasks=[ArrayTask(index=0, runs=[])],
-                engines=cluster.engines,
                 cache_dir=packing.cache_dir,
                 compile_cache=experiment.compile_cache,
                 env_from=experiment.env_from,
                 secrets_file=experiment.secrets_file or cluster.secrets_file,
-                private_network=cluster.private_network,
-                unprotected_server_allowed=cluster.unprotected_server_allowed,
+                **of_profile(cluster),
             )
         )
     return jobs

@@ -186,11 +186,25 @@ class Experiment(RenamedModel):
         return self
 
     @model_validator(mode="after")
-    def _preparations_have_names(self) -> "Experiment":
-        names = [step.name for step in self.prepare]
-        twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
-        if twice is not None:
-            raise Misplaced(f"duplicate preparation name {twice!r}", "prepare", code="duplicate_name")
+    def _preparations_fit(self) -> "Experiment":
+        names: list[str] = []
+        for index, step in enumerate(self.prepare):
+            if step.name in names:
+                raise Misplaced(f"duplicate preparation name {step.name!r}", "prepare", index, code="duplicate_name")
+            unknown = next((name for name in step.after or () if name not in names), None)
+            if unknown is not None:
+                raise Misplaced(
+                    f"preparation {step.name}: {unknown!r} is not an earlier preparation of this file",
+                    *("prepare", index, "after"),
+                    code="unknown_preparation",
+                )
+            if step.warm_compile_cache and self.compile_cache == "off":
+                raise Misplaced(
+                    f"preparation {step.name}: a warm-up has no effect with `compile_cache: off`",
+                    *("prepare", index, "warm_compile_cache"),
+                    code="warm_up_without_cache",
+                )
+            names.append(step.name)
         return self
 
     @model_validator(mode="after")

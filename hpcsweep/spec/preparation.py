@@ -27,6 +27,9 @@ class Preparation(Model):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)
     commands: list[str] = Field([], description="lines of bash; the first command that fails ends them")
     warm_compile_cache: bool = Field(False, description="start the server of each variant once, without a load")
+    after: list[str] | None = Field(
+        None, description="earlier preparations that must have completed; None: for a warm-up, those of its runs"
+    )
     needed_by: AxisLevels = Field({}, description="axis -> level or levels of the runs that need it; empty: all runs")
     resources: PreparationResources = PreparationResources()
     partition: Directive | None = Field(None, description="Slurm; None: that of the profile")

@@ -141,7 +141,7 @@ def retry(
     if walltime_s is not None:
         request = request.model_copy(update={"walltime": walltime_s})
     chosen = [(job, run) for label, (job, _, run) in sweep.current_jobs().items() if label in labels]
-    needs = preparations_again(sweep, [job for job, _ in chosen], preparations)
+    needs = preparations_again(sweep, [job for job, _ in chosen], preparations, cluster)
     jobs = needs.jobs + repack(
         [(job.model_copy(update={"needs": needs.open_of(job)}), run) for job, run in chosen],
         {label: sweep.attempts(label) for label in labels},

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hpcsweep.errors import SpecError
+from hpcsweep.plan.jobs import of_profile
+from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import JobSpec
 from hpcsweep.sweep.layout import SweepFolder
 
@@ -47,9 +49,9 @@ def preparation_jobs(sweep: SweepFolder) -> dict[str, JobSpec]:
 
 
 def preparations_again(
-    sweep: SweepFolder, jobs: Sequence[JobSpec], uses: Mapping[str, PreparationUse]
+    sweep: SweepFolder, jobs: Sequence[JobSpec], uses: Mapping[str, PreparationUse], cluster: Cluster
 ) -> PreparationsAgain:
-    """Return what the runs of `jobs` need when they are submitted again.
+    """Return what the runs of `jobs` need when they are submitted again, with the current profile.
 
     Raises SpecError when the state of a preparation is unknown.
     """
@@ -70,7 +72,9 @@ def preparations_again(
             numbers[name] = latest[name].job
         elif use is PreparationUse.AGAIN:
             numbers[name] = number = first + len(again)
-            again.append(latest[name].model_copy(update={"job": number, "name": f"{sweep.name}-{number}"}))
+            needs = {earlier: numbers[earlier] for earlier in latest[name].needs if earlier in numbers}
+            changed = {"job": number, "name": f"{sweep.name}-{number}", "needs": needs, **of_profile(cluster)}
+            again.append(latest[name].model_copy(update=changed))
     return PreparationsAgain(again, first + len(again), numbers)
 
 

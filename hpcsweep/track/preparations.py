@@ -45,18 +45,26 @@ class PreparationStatus:
 
     def failure(self) -> str:
         """Return how it failed, in a sentence."""
+        if self.verdict.code is VerdictCode.PREPARATION_FAILED:  # another one, which is the reason
+            return self.verdict.reason
         return failure_text(self.name, self.verdict.outcome, self.verdict.reason)
 
 
 def preparation_rows() -> Select[Any]:
     """Return the query for the preparations of sweeps, with their submissions."""
     table = SUBMISSION.c
-    columns = (table.sweep_id, table.job, table.job_id, table.submitted_at, table.cancelled)
-    return select(PREPARATION, *columns).join(SUBMISSION, SUBMISSION.c.id == PREPARATION.c.submission_id)
+    columns = (table.sweep_id, table.job, table.job_id, table.submitted_at, table.cancelled, table.needs)
+    query = select(PREPARATION, *columns).join(SUBMISSION, SUBMISSION.c.id == PREPARATION.c.submission_id)
+    return query.order_by(table.sweep_id, table.job)
 
 
-def preparation_status(row: Row, status: Row | None, sweep_dir: Path, incomplete: str | None) -> PreparationStatus:
-    """Return the state of a preparation, from its records first, then from the scheduler, as for a run."""
+def preparation_status(
+    row: Row, status: Row | None, sweep_dir: Path, incomplete: str | None, earlier: Sequence[PreparationStatus]
+) -> PreparationStatus:
+    """Return the state of a preparation, from its records first, then from the scheduler, as for a run.
+
+    `earlier`: the preparations of the sweep with lower numbers.
+    """
     job_dir = sweep_dir / "jobs" / str(row["job"])
     job = job_status(status, row["job_id"] or "") if status else None
     alive: bool | None = None
@@ -80,12 +88,16 @@ def preparation_status(row: Row, status: Row | None, sweep_dir: Path, incomplete
         submitted=submitted,
         run_manually=row["job_id"] is None and not unconfirmed,
     )
+    verdict = with_missing_files(verdict, incomplete)
+    verdict = with_preparations(
+        verdict, needed_of(row, earlier), begun=bool(row["attempt"]), job=job.state if job else None
+    )
     return PreparationStatus(
         name=row["name"],
         number=row["job"],
         job=row["job_id"],
         node=row["host"] or (status["node"] if status else None),
-        verdict=with_missing_files(verdict, incomplete),
+        verdict=verdict,
         started_at=row["started_at"],
         ended_at=row["ended_at"],
         walltime_s=row["walltime_s"],
@@ -102,6 +114,12 @@ def latest_of_each(preparations: Sequence[PreparationStatus]) -> tuple[Preparati
     for step in sorted(by_number, key=lambda step: step.verdict.state is not RunState.PLANNED):
         chosen[step.name] = step
     return tuple(chosen[name] for name in latest)
+
+
+def needed_of(submission: Row, preparations: Sequence[PreparationStatus]) -> list[PreparationStatus]:
+    """Return the preparations that a submission needs."""
+    numbers = set((submission["needs"] or {}).values())
+    return [step for step in preparations if step.number in numbers]
 
 
 def with_preparations(
@@ -121,20 +139,20 @@ def with_preparations(
             state=RunState.FINISHED,
             outcome=OutcomeKind.NOT_RUN,
             reason=failed.failure(),
-            hint=failed.verdict.hint or "`hpcsweep retry` runs the preparation again",
+            hint="`hpcsweep retry` submits the preparation again, and then the runs",
             awaits_scheduler=False,
             code=VerdictCode.PREPARATION_FAILED,
         )
     if verdict.state not in _IN_QUEUE:
         return verdict
     if failed is not None:
-        return replace(verdict, state=RunState.QUEUED, reason=f"{failed.failure()}; its job is about to be deleted")
+        return replace(verdict, state=RunState.QUEUED, reason=f"{failed.failure()}; its job is being deleted")
     waiting = next((step for step in needed if not step.completed), None)
     if waiting is None:
         return verdict
-    state = waiting.verdict.state.value
-    reason = f"waiting for preparation {waiting.name}, which is {state}"
+    state = waiting.verdict.state
+    reason = f"waiting for preparation {waiting.name}, which is {state.value}"
     hint = waiting.verdict.hint
-    if waiting.verdict.reason:
+    if state in (RunState.HELD, RunState.UNKNOWN) and waiting.verdict.reason:
         reason += f": {waiting.verdict.reason}"
     return replace(verdict, state=RunState.QUEUED, reason=reason, hint=hint, code=VerdictCode.WAITING_FOR_PREPARATION)

@@ -23,6 +23,7 @@ from hpcsweep.track.evidence import RunVerdict
 from hpcsweep.track.preparations import (
     PreparationStatus,
     latest_of_each,
+    needed_of,
     preparation_rows,
     preparation_status,
     with_preparations,
@@ -79,7 +80,7 @@ class RunStatus:
 class SweepStatus:
     """A sweep and its runs, in the order of the plan. `documented`: variants that the experiment lists as not run.
 
-    `preparations`: the latest job of each.
+    `preparations`: all their jobs, by number.
     """
 
     sweep_id: int
@@ -94,6 +95,11 @@ class SweepStatus:
     runs: tuple[RunStatus, ...]
     documented: tuple[RunStatus, ...] = ()
     preparations: tuple[PreparationStatus, ...] = ()
+
+    @property
+    def current_preparations(self) -> tuple[PreparationStatus, ...]:
+        """Return the latest job of each preparation."""
+        return latest_of_each(self.preparations)
 
 
 def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> list[SweepStatus]:
@@ -118,17 +124,16 @@ def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> li
     preparations: dict[int, list[PreparationStatus]] = {}
     for row in _of_sweeps(connection, preparation_rows(), ids):
         status = statuses.get((row["submission_id"], 0))
-        step = preparation_status(row, status, folders[row["sweep_id"]], incomplete[row["sweep_id"]])
-        preparations.setdefault(row["sweep_id"], []).append(step)
+        earlier = preparations.setdefault(row["sweep_id"], [])
+        earlier.append(preparation_status(row, status, folders[row["sweep_id"]], incomplete[row["sweep_id"]], earlier))
     for run in _of_sweeps(connection, select(*_light(RUN)).order_by(RUN.c.sweep_id, RUN.c.position), ids):
         attempt = attempts.get(run["id"])
         submission = submissions.get(run["submission_id"])
         status = statuses.get((run["submission_id"], run["array_index"]))
         verdict = run_verdict(run, attempt, submission, status, folders[run["sweep_id"]])
         verdict = with_missing_files(verdict, incomplete[run["sweep_id"]])
-        if submission is not None and submission["needs"]:
-            numbers = set(submission["needs"].values())
-            needed = [step for step in preparations.get(run["sweep_id"], ()) if step.number in numbers]
+        needed = needed_of(submission, preparations.get(run["sweep_id"], ())) if submission is not None else []
+        if needed:
             begun = attempt is not None and attempt["attempt"] > run["known_attempts"]
             job_state = JobState(status["state"]) if status else None
             verdict = with_preparations(verdict, needed, begun=begun, job=job_state)
@@ -148,7 +153,7 @@ def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> li
                 ),
                 verdict=verdict,
                 progress=_progress(run, attempt, phases.get(attempt_id or 0), sums.get(attempt_id or 0)),
-                queued_s=_queued_s(fresh, submission),
+                queued_s=_queued_s(fresh, submission, needed),
                 gpus=run["gpus"],
                 not_submitted=run["not_submitted"],
                 documented_only=run["documented_only"],
@@ -167,7 +172,7 @@ def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> li
             sweep_dir=row["sweep_dir"],
             runs=tuple(run for run in runs.get(row["id"], ()) if not run.documented_only),
             documented=tuple(run for run in runs.get(row["id"], ()) if run.documented_only),
-            preparations=latest_of_each(preparations.get(row["id"], ())),
+            preparations=tuple(preparations.get(row["id"], ())),
         )
         for row in chosen
     ]
@@ -277,8 +282,12 @@ def _job(attempt: Row | None, submission: Row | None, index: int | None, schedul
     return array_task_id(scheduler, job_id, index) if submission["is_array"] and index is not None else job_id
 
 
-def _queued_s(attempt: Row | None, submission: Row | None) -> float | None:
-    """Return the seconds from submission to the start of the attempt; None: one of the times is not known."""
+def _queued_s(attempt: Row | None, submission: Row | None, needed: Sequence[PreparationStatus]) -> float | None:
+    """Return the seconds from submission to the start of the attempt, without the time of the preparations.
+
+    None: one of the times is not known.
+    """
     if attempt is None or submission is None or not attempt["started_at"] or not submission["submitted_at"]:
         return None
-    return max(0.0, float(attempt["started_at"] - submission["submitted_at"]))
+    could_start_at = max([submission["submitted_at"], *(step.ended_at or 0.0 for step in needed)])
+    return max(0.0, float(attempt["started_at"] - could_start_at))

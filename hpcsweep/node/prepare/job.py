@@ -17,6 +17,7 @@ from hpcsweep.node.process.secrets_file import hidden_values, secret_environment
 from hpcsweep.node.process.signals import Stop
 from hpcsweep.node.process.stop_reasons import Stopper
 from hpcsweep.node.record.folders import AttemptFolder, close_dead_attempts, create_attempt, ended_in_this_job
+from hpcsweep.node.record.preparations import failed_preparation
 from hpcsweep.node.records import EXIT_FILE, write_record
 from hpcsweep.node.watch.outcome import AttemptVerdict
 from hpcsweep.spec.file_names import COMMANDS_FILE
@@ -70,6 +71,9 @@ class PreparationRun:
 
     def _prepare(self, folder: AttemptFolder) -> tuple[AttemptVerdict, list[str]]:
         """Return how the preparation ended, and the processes that were killed."""
+        earlier = failed_preparation(self._job)
+        if earlier is not None:
+            return AttemptVerdict(OutcomeKind.NOT_RUN, "preparation_failed", earlier, "the agent: preparations"), []
         try:
             creation = Creation(self._job, self._step, self._identity, {**self._env, **self._step.variables})
             found = creation.found()

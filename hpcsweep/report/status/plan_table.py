@@ -81,10 +81,10 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
 
 def _preparation_line(step: JobSpec, rendered: Rendered) -> str:
     name = step.preparation.name if step.preparation is not None else ""
-    waiting = [job for job in rendered.jobs if name in job.needs]
+    waiting = [job for job in rendered.jobs if name in job.needs and job.preparation is None]
     runs = counted(sum(len(task.runs) for job in waiting for task in job.array_tasks), "run")
     walltime = format_duration(step.resources.walltime_s)
-    return f"preparation {name}: jobs/{step.job}, {counted(step.resources.gpus, 'GPU')}, {walltime}; {runs} wait for it"
+    return f"preparation {name}: jobs/{step.job}, {counted(step.resources.gpus, 'GPU')}, {walltime}, before {runs}"
 
 
 def _left_out(prepared: Prepared) -> list[tuple[str, str]]:
