@@ -16,7 +16,7 @@ from hpcsweep.track.evidence import RunEvidence, RunVerdict, VerdictCode
 from hpcsweep.track.verdict import Row, job_status, owner_alive, silent, with_missing_files
 
 _IN_QUEUE = (RunState.QUEUED, RunState.HELD)
-_DECIDED_ALREADY = (VerdictCode.CANCELLED, VerdictCode.NOT_SUBMITTED, VerdictCode.NOT_RUN_RECORD)
+_DECIDED_ALREADY = (VerdictCode.NOT_SUBMITTED, VerdictCode.NOT_RUN_RECORD)
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,8 @@ def preparation_status(
         run_manually=row["job_id"] is None and not unconfirmed,
     )
     verdict = with_missing_files(verdict, incomplete)
-    verdict = with_preparations(
-        verdict, needed_of(row, earlier), begun=bool(row["attempt"]), job=job.state if job else None
-    )
+    if not row["attempt"] and 0 not in row["cancelled"]:
+        verdict = with_preparations(verdict, needed_of(row, earlier), job.state if job else None)
     return PreparationStatus(
         name=row["name"],
         number=row["job"],
@@ -122,15 +121,13 @@ def needed_of(submission: Row, preparations: Sequence[PreparationStatus]) -> lis
     return [step for step in preparations if step.number in numbers]
 
 
-def with_preparations(
-    verdict: RunVerdict, needed: Sequence[PreparationStatus], *, begun: bool, job: JobState | None
-) -> RunVerdict:
-    """Return the verdict of a run, explained by a preparation that it needs and that has not completed.
+def with_preparations(verdict: RunVerdict, needed: Sequence[PreparationStatus], job: JobState | None) -> RunVerdict:
+    """Return the verdict of a run without an attempt, explained by a preparation that has not completed.
 
-    `begun`: the run has an attempt since its latest submission. `job`: the last state of its job; None: not known. When
-    a preparation fails, the scheduler deletes the jobs that wait for it, and gives no reason.
+    `job`: the last state of its job; None: not known. When a preparation fails, the scheduler deletes the jobs that
+    wait for it, and gives no reason.
     """
-    if begun or verdict.code in _DECIDED_ALREADY or verdict.state is RunState.PLANNED:
+    if verdict.code in _DECIDED_ALREADY or verdict.state is RunState.PLANNED:
         return verdict
     failed = next((step for step in needed if step.verdict.state.final and not step.completed), None)
     if failed is not None and (verdict.state.final or job is JobState.UNSCHEDULABLE):

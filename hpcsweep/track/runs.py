@@ -133,11 +133,9 @@ def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> li
         verdict = run_verdict(run, attempt, submission, status, folders[run["sweep_id"]])
         verdict = with_missing_files(verdict, incomplete[run["sweep_id"]])
         needed = needed_of(submission, preparations.get(run["sweep_id"], ())) if submission is not None else []
-        if needed:
-            begun = attempt is not None and attempt["attempt"] > run["known_attempts"]
-            job_state = JobState(status["state"]) if status else None
-            verdict = with_preparations(verdict, needed, begun=begun, job=job_state)
         fresh = attempt if attempt is not None and attempt["attempt"] > run["known_attempts"] else None
+        if needed and fresh is None and submission and run["array_index"] not in submission["cancelled"]:
+            verdict = with_preparations(verdict, needed, JobState(status["state"]) if status else None)
         attempt_id = attempt["id"] if attempt is not None else None
         runs.setdefault(run["sweep_id"], []).append(
             RunStatus(
