@@ -171,7 +171,7 @@ def test_what_an_earlier_preparation_did_not_finish_is_not_taken_for_complete(lo
     assert (local.folder / "models" / "it's here" / "w").exists()
     (local.folder / "fixed").touch()
     local.cli.run("retry", SWEEP)
-    steps, runs = local.wait()
+    _steps, runs = local.wait()
     assert set(outcomes(runs).values()) == {"completed"}
     assert (local.folder / "count").read_text() == "once\nonce\n"
 
@@ -263,7 +263,7 @@ def test_secrets_reach_the_commands_and_not_their_log(local: Project) -> None:
 def test_pbs_deletes_the_jobs_whose_preparation_failed(on_pbs: Project, pbs: FakePbs) -> None:
     on_pbs.prepare(*by_two_steps(on_pbs.folder))
     on_pbs.submit()
-    steps, runs = on_pbs.wait()
+    _steps, runs = on_pbs.wait()
     assert outcomes(runs) == {"len-1k": "completed", "len-3k": "not_run"}
     assert runs["len-3k"]["reason"] == "preparation image failed: exit code 3: no such image"
     jobs = pbs.state()["jobs"]
