@@ -76,9 +76,9 @@ class PreparationRun:
             return AttemptVerdict(OutcomeKind.NOT_RUN, "preparation_failed", earlier, "the agent: preparations"), []
         try:
             creation = Creation(self._job, self._step, self._identity, {**self._env, **self._step.variables})
-            found = creation.found()
-            if found is not None and not self._step.warm_runs:
-                return _done(f"{found}; the commands were not run"), []
+            existing = creation.found()
+            if existing is not None and not self._step.warm_runs:
+                return _done(f"{existing}; the commands were not run"), []
             stop = self._take(creation)
             if stop is not None:
                 return self._stopped(stop), []
@@ -112,9 +112,9 @@ class PreparationRun:
     def _prepare_locked(self, folder: AttemptFolder, creation: Creation) -> tuple[AttemptVerdict, list[str]]:
         if self._step.warm_runs:
             return self._warm(folder), []
-        found = creation.found()  # another job may have created it while this one waited for the lock
-        if found is not None:
-            return _done(f"{found}; the commands were not run"), []
+        existing = creation.found()  # another job may have created it while this one waited for the lock
+        if existing is not None:
+            return _done(f"{existing}; the commands were not run"), []
         if creation.unfinished():
             self._say(f"{creation.path}: an earlier preparation did not finish it; running the commands again")
         creation.begin()
@@ -135,12 +135,12 @@ class PreparationRun:
         creation.finish()
         if creation.path is None:
             return _done("its commands ended with exit code 0", *end.last_lines), end.killed
-        found = creation.found()
-        if found is None:
+        existing = creation.found()
+        if existing is None:
             reason = f"its commands ended with exit code 0, but {creation.path} is missing or empty"
             hint = "correct `creates`, or the commands"
             return replace(_failed("preparation_created_nothing", reason, hint), evidence=end.last_lines), end.killed
-        return _done(found, *end.last_lines), end.killed
+        return _done(existing, *end.last_lines), end.killed
 
     def _warm(self, folder: AttemptFolder) -> AttemptVerdict:
         """Start the server of each variant once. Variants that do not start are reported to their runs only."""

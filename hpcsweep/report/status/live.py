@@ -56,7 +56,7 @@ def status_table(sweep: SweepStatus, now: float | None = None, rows: int | None 
 
 
 def preparation_text(step: PreparationStatus, now: float) -> Text:
-    """Return `preparing weights: 3m of 1h on cpu-07`, or how it ended, with what was found, the reason and a hint."""
+    """Return `preparing weights: 3m of 1h on cpu-07`, or how it ended, with its evidence, reason and hint."""
     verdict = step.verdict
     if verdict.state is RunState.RUNNING and step.started_at is not None:
         elapsed = f"{format_duration(max(0.0, now - step.started_at))} of {format_duration(step.walltime_s)}"
@@ -65,11 +65,11 @@ def preparation_text(step: PreparationStatus, now: float) -> Text:
     if step.started_at is not None and step.ended_at is not None:
         took = f" after {format_duration(max(0.0, step.ended_at - step.started_at))}"
     words = f"{preparation_line(step)}{took}"
-    found = step.evidence[0] if step.completed and step.evidence else verdict.reason
+    detail = step.evidence[0] if step.completed and step.evidence else verdict.reason
     style = "dim" if step.completed else "red" if verdict.state.final else ""
     hint = f"\nhint: {verdict.hint}" if verdict.hint and not step.completed else ""
     return Text.assemble(
-        safe_text(f"{words}{f': {found}' if found else ''}", style=style), safe_text(hint, style="dim")
+        safe_text(f"{words}{f': {detail}' if detail else ''}", style=style), safe_text(hint, style="dim")
     )
 
 
