@@ -131,6 +131,17 @@ class RunRow:
 
 
 @dataclass(frozen=True)
+class PreparationRow:
+    """One job that prepared a sweep. `gpus`: of the job. `duration_s` None: its end is not known."""
+
+    name: str
+    outcome: OutcomeKind | None
+    gpus: int
+    duration_s: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class SweepRow:
     """One submitted sweep of an experiment."""
 
@@ -149,4 +160,5 @@ class SweepRow:
     runs: tuple[RunRow, ...] = ()
     scripts: dict[str, str] = field(default_factory=dict)  # path -> text of what was submitted
     sweep_dir: str = ""
+    preparations: tuple[PreparationRow, ...] = ()
     models: dict[str, BoundModel] = field(default_factory=dict)  # by the name or path that servers were given

@@ -59,7 +59,7 @@ def analyse(sweep: SweepRow) -> Findings:
         pareto=pareto_front(results, variants),
         startups=startups,
         cache_effects=cache_effects(startups),
-        costs=build_costs(sweep.runs),
+        costs=build_costs(sweep.runs, sweep.preparations),
         recommendation=recommend(goal, decision, tables, variants, sweep.runs, runs, times, sweep.axes),
         remarks=build_remarks(variants, runs, cells, comparisons, scaling, startups),
         next_steps=next_steps(goal, decision, variants, sweep.runs),

@@ -13,11 +13,13 @@ from hpcsweep.spec.phases import OutcomeKind, RunState
 from hpcsweep.submit.client import SubmittedJob
 from hpcsweep.submit.client import retry as submit_again
 from hpcsweep.submit.factory import make_backend
+from hpcsweep.submit.preparations import PreparationUse
 from hpcsweep.submit.sweep_lock import SweepLock
 from hpcsweep.sweep.inputs import read_cluster
 from hpcsweep.sweep.layout import SweepFolder
 from hpcsweep.sweep.prepare import own_templates
 from hpcsweep.track.refresh import Session
+from hpcsweep.track.runs import read_runs
 from hpcsweep.track.sweep_rows import load_sweep
 from hpcsweep.units import counted
 
@@ -95,11 +97,33 @@ def retry_chosen(
         backend = make_backend(cluster, opened.home, opened.document(sweep).parallel)
         templates = make_environment(own_templates(options.template_dir), scheduler_templates(cluster.scheduler))
         submitted = submit_again(
-            sweep, cluster_name, cluster, templates, backend, labels, lock, walltime_s=options.walltime_s
+            sweep,
+            cluster_name,
+            cluster,
+            templates,
+            backend,
+            labels,
+            lock,
+            walltime_s=options.walltime_s,
+            preparations=_preparations(opened, sweep),
         )
     finally:
         lock.release()
     return Retried(sweep.name, tuple(sorted(labels)), tuple(submitted.jobs))
+
+
+def _preparations(opened: Session, sweep: SweepFolder) -> dict[str, PreparationUse]:
+    """Return what the submission does with each preparation of the sweep."""
+    with opened.store.reading() as connection:
+        (status,) = read_runs(connection, [sweep.name])
+    uses = {RunState.UNKNOWN: PreparationUse.UNKNOWN, RunState.PLANNED: PreparationUse.AGAIN}
+    ended = {True: PreparationUse.DONE, False: PreparationUse.AGAIN}
+    return {
+        step.name: ended[step.completed]
+        if step.verdict.state.final
+        else uses.get(step.verdict.state, PreparationUse.WAIT)
+        for step in status.current_preparations
+    }
 
 
 def _cluster(opened: Session, sweep: SweepFolder, name: str | None) -> tuple[str, Cluster]:

@@ -9,7 +9,7 @@ from rich.live import Live
 from hpcsweep.api.tracking import follow
 from hpcsweep.cli.output import note, say, warn
 from hpcsweep.report.console import make_console
-from hpcsweep.report.status.live import run_line, status_table
+from hpcsweep.report.status.live import preparation_line, run_line, status_table
 from hpcsweep.spec.phases import OutcomeKind, RunState
 from hpcsweep.track.refresh import Session
 from hpcsweep.track.runs import SweepStatus
@@ -70,10 +70,12 @@ def show_until_ended(opened: Session, names: Sequence[str]) -> list[SweepStatus]
     printed: dict[tuple[str, str], str] = {}
     for last in follow(opened, names, warn):
         for sweep in last:
-            for run in sweep.runs:
-                line = run_line(run) if len(names) == 1 else f"{sweep.name}  {run_line(run)}"
-                if printed.get((sweep.name, run.run)) != line:
-                    printed[sweep.name, run.run] = line
+            lines = {f"preparation {step.name}": preparation_line(step) for step in sweep.current_preparations}
+            lines |= {run.run: run_line(run) for run in sweep.runs}
+            for key, text in lines.items():
+                line = text if len(names) == 1 else f"{sweep.name}  {text}"
+                if printed.get((sweep.name, key)) != line:
+                    printed[sweep.name, key] = line
                     say(line)
     return last
 

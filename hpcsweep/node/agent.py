@@ -1,7 +1,7 @@
 """The node agent: `python -m hpcsweep.node.agent JOB_DIR [--index K]` executes the runs of one allocation in order.
 
 Exit codes: 0 every run ended by itself, whatever its outcome; 1 the job could not be executed (the reason is on
-standard error); 2 usage error; 10 the walltime ended it; 11 preempted; 12 cancelled.
+standard error); 2 usage error; 10 the walltime ended it; 11 preempted; 12 cancelled; 20 a preparation failed.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from hpcsweep.errors import HpcsweepError, SpecError
 from hpcsweep.node.attempt import Attempt, JobContext
 from hpcsweep.node.guardian import Guardian
 from hpcsweep.node.identity import array_index, counted_restarts, identify, process_started_at
+from hpcsweep.node.prepare.job import PreparationRun
 from hpcsweep.node.process.gpus import Gpus
 from hpcsweep.node.process.processes import become_subreaper, read_process
 from hpcsweep.node.process.siblings import AgentClaim, other_rank
@@ -27,10 +28,11 @@ from hpcsweep.node.process.stop_reasons import Stopper, own_job_state
 from hpcsweep.node.process.walltime import job_walltime
 from hpcsweep.node.record.folders import close_dead_attempts, create_attempt, ended_in_this_job
 from hpcsweep.node.record.notes import Note
+from hpcsweep.node.record.preparations import failed_preparation, failed_warm_up, recorded
 from hpcsweep.node.records import NOT_RUN_FILE, read_json, write_record
 from hpcsweep.node.watch.outcome import AttemptVerdict
 from hpcsweep.spec.budgets import Budgets
-from hpcsweep.spec.job import ArrayTask, JobSpec, RunSpec
+from hpcsweep.spec.job import ArrayTask, JobSpec, PreparationJob, RunSpec
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.records import NotRunRecord, TaskExitRecord
 
@@ -40,7 +42,11 @@ EXIT_CODES: Mapping[OutcomeKind, int] = {
     OutcomeKind.CANCELLED: 12,
 }
 """Exit codes of an array task that was ended from outside."""
+PREPARATION_FAILED = 20
+_RECORD_WITHIN_S = 60.0
+"""A shared file system may show the end record of a preparation on another node this much later."""
 
+_PREPARATION_MARGIN_S = 30.0
 _RETRY = "retry with the startup budgets x {:g}"
 
 
@@ -138,7 +144,7 @@ class Agent:
         self._job_dir, self._job, self._task, self._env = job_dir, job, task, env
         me = read_process(os.getpid())
         self._identity = identify(env, me.started if me else 0)
-        margin_s = max((run.budgets.walltime_margin for run in task.runs), default=0.0)
+        margin_s = max((run.budgets.walltime_margin for run in task.runs), default=_PREPARATION_MARGIN_S)
         walltime = job_walltime(env, job.resources.walltime_s, margin_s, process_started_at(os.getpid()))
         self._stopper = Stopper(walltime, self._cancel_asked, lambda: own_job_state(env))
 
@@ -163,18 +169,58 @@ class Agent:
         stop: Stop | None = None
         exit_code = 1
         try:
+            self._wait_for_preparations()
+            if self._job.preparation is not None:
+                outcome = self._prepare(self._job.preparation, context)
+                exit_code = 0 if outcome is OutcomeKind.COMPLETED else EXIT_CODES.get(outcome, PREPARATION_FAILED)
+                stop = self._stopper.check()
+                return exit_code
             for run in self._task.runs:
                 stop = stop or self._stopper.check()
                 if stop is not None:
                     self._not_run(run, stop)
-                    continue
-                self._run(run, context)
-                stop = self._stopper.check()
+                elif not self._unprepared(run):
+                    self._run(run, context)
+                    stop = self._stopper.check()
             exit_code = EXIT_CODES[stop.kind] if stop is not None else 0
         finally:
             guardian.close()
             self._record_end(exit_code, started_at, stop)
         return exit_code
+
+    def _prepare(self, step: PreparationJob, context: JobContext) -> OutcomeKind:
+        """Execute the preparation that this job is."""
+
+        def warm_up(run: RunSpec) -> AttemptVerdict:
+            return self._attempt(run, run.budgets, context, [])
+
+        preparation = PreparationRun(
+            self._job_dir, self._job, step, self._identity, self._stopper, context.guardian, self._env, warm_up
+        )
+        try:
+            return preparation.execute()
+        except OSError as exc:
+            raise HpcsweepError(
+                f"{self._job_dir} is not writable: {exc}",
+                code="job_folder_not_writable",
+                hint="is HPCSWEEP_HOME on a file system that this node shares, with free space?",
+            ) from exc
+
+    def _wait_for_preparations(self) -> None:
+        """Wait until this node sees the end records of the preparations, whose jobs have ended."""
+        deadline = time.monotonic() + _RECORD_WITHIN_S
+        while not recorded(self._job) and self._identity.job_id is not None and time.monotonic() < deadline:
+            if self._stopper.check() is not None:
+                return
+            time.sleep(1.0)
+
+    def _unprepared(self, run: RunSpec) -> bool:
+        """Return whether a preparation that the run needs failed; then record this in place of an attempt."""
+        reason = failed_preparation(self._job) or failed_warm_up(self._job, run)
+        if reason is not None:
+            stop = Stop(OutcomeKind.NOT_RUN, reason, "the agent: preparations", "preparation_failed")
+            self._not_run(run, stop, reason)
+        return reason is not None
 
     def _run(self, run: RunSpec, context: JobContext) -> None:
         run_dir = Path(run.run_dir)
@@ -206,7 +252,7 @@ class Agent:
         restarts = None if self._env.get("HPCSWEEP_JOB_ID") else counted_restarts(self._env)
         return ended_in_this_job(Path(run.run_dir), run.attempt_offset, self._identity.job_id, restarts)
 
-    def _not_run(self, run: RunSpec, stop: Stop) -> None:
+    def _not_run(self, run: RunSpec, stop: Stop, reason: str | None = None) -> None:
         run_dir = Path(run.run_dir)
         if self._ended_before(run) is not None:
             return
@@ -217,7 +263,7 @@ class Agent:
             axes=run.axes,
             outcome=OutcomeKind.NOT_RUN,
             code=stop.code,
-            reason=f"{stop.kind.value}: {stop.reason}",
+            reason=reason or f"{stop.kind.value}: {stop.reason}",
             decided_by=stop.decided_by,
             at=time.time(),
             host=self._identity.host,

@@ -175,8 +175,8 @@ def _one_at_a_time(axes: Mapping[str, tuple[Level, ...]], baseline: Point, varie
 
 
 def _apply_rules(experiment: Experiment, points: Sequence[Point]) -> tuple[list[Point], list[tuple[Point, str]]]:
-    exclude = [_read_rule(experiment, rule) for rule in experiment.exclude]
-    only = [_read_rule(experiment, rule) for rule in experiment.only]
+    exclude = [read_rule(experiment, rule) for rule in experiment.exclude]
+    only = [read_rule(experiment, rule) for rule in experiment.only]
     kept: list[Point] = []
     excluded: list[tuple[Point, str]] = []
     for point in points:
@@ -190,7 +190,8 @@ def _apply_rules(experiment: Experiment, points: Sequence[Point]) -> tuple[list[
     return kept, excluded
 
 
-def _read_rule(experiment: Experiment, rule: Mapping[str, Any]) -> dict[str, set[str]]:
+def read_rule(experiment: Experiment, rule: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Return axis -> labels of the levels that a rule of the file names, such as an entry of `exclude`."""
     read: dict[str, set[str]] = {}
     for axis, raws in rule.items():
         values = raws if isinstance(raws, list) else [raws]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from hpcsweep.engines.registry import get_engine
@@ -44,17 +45,9 @@ def shape(server: ServerConfig, request: ResourceRequest, cluster: Cluster, pack
             hint="lower tp, pp or dp, raise resources.nodes, or set gpus_per_node in the cluster profile",
         )
     walltime_s = request.walltime * pack
-    if cluster.walltime is not None and walltime_s > cluster.walltime:
-        request_text = f"a run requests {format_duration(walltime_s)}"
-        if pack > 1:
-            request_text = f"{pack} runs of {format_duration(request.walltime)} need {format_duration(walltime_s)}"
-        raise PlanError(
-            f"{request_text}; this cluster allows {format_duration(cluster.walltime)} (walltime in its profile)",
-            code="walltime_over_limit",
-            hint="lower --runs-per-job or the walltime"
-            if pack > 1
-            else "lower the walltime, or raise that of the profile",
-        )
+    asks = "a run requests" if pack == 1 else f"{pack} runs of {format_duration(request.walltime)} need"
+    hint = "lower --runs-per-job or the walltime" if pack > 1 else "lower the walltime, or raise that of the profile"
+    check_walltime(cluster, walltime_s, asks, hint)
     resources = Resources(
         nodes=nodes,
         gpus=gpus,
@@ -68,17 +61,35 @@ def shape(server: ServerConfig, request: ResourceRequest, cluster: Cluster, pack
     return resources
 
 
-def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Cluster, packing: Packing) -> list[JobSpec]:
-    """Return the submissions of all runs that are not refused: as few as possible, with the runs in order in each."""
-    groups: dict[Resources, list[PlannedRun]] = {}
+def check_walltime(cluster: Cluster, walltime_s: float, asks: str, hint: str) -> None:
+    """Raise PlanError when a walltime exceeds the maximum of the profile. `asks`: `a run requests`."""
+    if cluster.walltime is not None and walltime_s > cluster.walltime:
+        limit = f"this cluster allows {format_duration(cluster.walltime)} (walltime in its profile)"
+        raise PlanError(f"{asks} {format_duration(walltime_s)}; {limit}", code="walltime_over_limit", hint=hint)
+
+
+def pack_jobs(
+    experiment: Experiment,
+    runs: Sequence[PlannedRun],
+    cluster: Cluster,
+    packing: Packing,
+    needs_of: Callable[[PlannedRun], Mapping[str, int]] = lambda run: {},
+    first_job: int = 0,
+) -> list[JobSpec]:
+    """Return the submissions of all runs that are not refused: as few as possible, with the runs in order in each.
+
+    `needs_of`: the preparations of a run, with the numbers of their jobs; runs of one submission need the same.
+    """
+    groups: dict[tuple[Resources, tuple[tuple[str, int], ...]], list[PlannedRun]] = {}
     for run in runs:
         if run.refused is None:
-            groups.setdefault(shape(run.server, experiment.resources, cluster, packing.pack), []).append(run)
+            resources = shape(run.server, experiment.resources, cluster, packing.pack)
+            groups.setdefault((resources, tuple(needs_of(run).items())), []).append(run)
     jobs: list[JobSpec] = []
-    for resources, members in groups.items():
+    for (resources, needs), members in groups.items():
         tasks = list(_chunks(members, packing.pack))
         for part in _chunks(tasks, packing.max_array_size or len(tasks)):
-            number = len(jobs)
+            number = first_job + len(jobs)
             jobs.append(
                 JobSpec(
                     sweep=packing.sweep,
@@ -87,20 +98,17 @@ def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Clust
                     name=f"{packing.sweep}-{number}",
                     scheduler=cluster.scheduler,
                     resources=resources,
+                    needs=dict(needs),
                     array_tasks=[
-                        ArrayTask(index=index, runs=[_run_spec(experiment, run, packing) for run in task_runs])
+                        ArrayTask(index=index, runs=[run_spec(experiment, run, packing) for run in task_runs])
                         for index, task_runs in enumerate(part)
                     ],
-                    engines=cluster.engines,
                     cache_dir=packing.cache_dir,
                     own_script=packing.own_script,
                     compile_cache=experiment.compile_cache,
-                    engine_setup=cluster.engine_setup,
-                    profile_variables=cluster.variables,
                     env_from=experiment.env_from,
                     secrets_file=experiment.secrets_file or cluster.secrets_file,
-                    private_network=cluster.private_network,
-                    unprotected_server_allowed=cluster.unprotected_server_allowed,
+                    **of_profile(cluster),
                 )
             )
     return jobs
@@ -114,17 +122,18 @@ def repack(
     first_job: int,
     max_array_size: int | None,
     cluster: Cluster,
+    preparations: Mapping[str, int] = MappingProxyType({}),
 ) -> list[JobSpec]:
     """Return submissions that run runs of earlier ones again, one run per array task.
 
     `attempts`: run label -> number of known attempts. `resources`: the request of a job with this run alone.
-    `cluster`: the current profile.
+    `cluster`: the current profile. `preparations`: name -> number of the job that now prepares the runs.
     """
-    groups: dict[Resources, list[tuple[JobSpec, RunSpec]]] = {}
+    groups: dict[tuple[Resources, tuple[str, ...]], list[tuple[JobSpec, RunSpec]]] = {}
     for job, run in runs:
-        groups.setdefault(resources(job, run), []).append((job, run))
+        groups.setdefault((resources(job, run), tuple(job.needs)), []).append((job, run))
     jobs: list[JobSpec] = []
-    for request, members in groups.items():
+    for (request, needs), members in groups.items():
         for part in _chunks(members, max_array_size or len(members)):
             number = first_job + len(jobs)
             tasks = [
@@ -133,12 +142,21 @@ def repack(
             ]
             first = part[0][0]
             changed: dict[str, Any] = {"job": number, "name": f"{first.sweep}-{number}", "array_tasks": tasks}
-            changed |= {"resources": request, "engines": dict(cluster.engines)}
-            changed |= {"unprotected_server_allowed": cluster.unprotected_server_allowed}
-            changed |= {"private_network": cluster.private_network}
-            changed |= {"engine_setup": cluster.engine_setup, "profile_variables": cluster.variables}
+            changed |= {"needs": {name: preparations[name] for name in needs}}
+            changed |= {"resources": request, **of_profile(cluster)}
             jobs.append(first.model_copy(update=changed))
     return jobs
+
+
+def of_profile(cluster: Cluster) -> dict[str, Any]:
+    """Return the fields of a job that a retry takes from the current profile."""
+    return {
+        "engines": dict(cluster.engines),
+        "private_network": cluster.private_network,
+        "unprotected_server_allowed": cluster.unprotected_server_allowed,
+        "engine_setup": cluster.engine_setup,
+        "profile_variables": cluster.variables,
+    }
 
 
 def gpu_hours(jobs: Sequence[JobSpec]) -> float:
@@ -149,7 +167,8 @@ def gpu_hours(jobs: Sequence[JobSpec]) -> float:
     )
 
 
-def _run_spec(experiment: Experiment, run: PlannedRun, packing: Packing) -> RunSpec:
+def run_spec(experiment: Experiment, run: PlannedRun, packing: Packing) -> RunSpec:
+    """Return a run as job.json describes it."""
     workloads = [
         planned.model_copy(
             update={

@@ -7,7 +7,7 @@ import hpcsweep
 from hpcsweep.render.environment import TemplateEnvironment, render, sh
 from hpcsweep.render.own_script import OLD_SOURCED, SOURCED
 from hpcsweep.spec.cluster import Cluster
-from hpcsweep.spec.file_names import SCRIPT_FILE, SPEC_FILE, TASKS_DIR
+from hpcsweep.spec.file_names import COMMANDS_FILE, SCRIPT_FILE, SPEC_FILE, TASKS_DIR
 from hpcsweep.spec.job import ArrayTask, JobSpec
 
 
@@ -21,6 +21,11 @@ class RenderedJob:
     def script(self) -> str:
         """Return the text of job.sh."""
         return self.files[SCRIPT_FILE]
+
+    @property
+    def scripts(self) -> dict[str, str]:
+        """Return name -> text of job.sh and, for a preparation with commands, of prepare.sh."""
+        return {name: self.files[name] for name in (SCRIPT_FILE, COMMANDS_FILE) if name in self.files}
 
 
 def render_job(
@@ -44,7 +49,11 @@ def render_job(
         array=len(job.array_tasks) > 1,
         version=hpcsweep.__version__,
     )
-    return job_files(job, script.replace(OLD_SOURCED, SOURCED))
+    rendered = job_files(job, script.replace(OLD_SOURCED, SOURCED))
+    if job.preparation is None or not job.preparation.commands:
+        return rendered
+    commands = render(env, "prepare.sh.j2", job=job, cluster=cluster, version=hpcsweep.__version__)
+    return RenderedJob({**rendered.files, COMMANDS_FILE: commands})
 
 
 def job_files(job: JobSpec, script: str, before: str = "") -> RenderedJob:
@@ -58,5 +67,6 @@ def job_files(job: JobSpec, script: str, before: str = "") -> RenderedJob:
 def task_environment(task: ArrayTask) -> str:
     """Return the exports of an array task for the job's shell: those of its first run."""
     lines = [f"# {', '.join(run.label for run in task.runs)}"]
-    lines += [f"export {name}={sh(value)}" for name, value in sorted(task.runs[0].exports.items())]
+    exports = task.runs[0].exports if task.runs else {}
+    lines += [f"export {name}={sh(value)}" for name, value in sorted(exports.items())]
     return "\n".join(lines) + "\n"

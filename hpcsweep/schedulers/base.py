@@ -204,6 +204,7 @@ class Scheduler(ABC):
     environment: JobEnvironment
     options_model: "type[Model] | None" = None
     queue_key: str = "queue"
+    has_dependencies: bool = False
     has_gpu_types: bool = True
     tracks_session: bool = False
     query_timeout_s: float = 10.0
@@ -267,6 +268,15 @@ class Scheduler(ABC):
         another native state, or an empty text.
         """
         return None
+
+    def after_argv(self, argv: tuple[str, ...], job_ids: Sequence[str]) -> tuple[str, ...]:
+        """Return the argv of a submission, changed so that the job starts after these jobs have succeeded.
+
+        If one of them fails or is deleted, the scheduler must remove the job. See `has_dependencies`.
+        """
+        raise SpecError(
+            f"{self.name}: jobs that start after another job are not supported", code="dependencies_unsupported"
+        )
 
     def read_user_script(self, text: str, *, array_allowed: bool = False) -> ScriptRequest:
         """Return what the directives of a user's own script request, and warnings about lines that are not read.

@@ -10,6 +10,7 @@ from hpcsweep.errors import SpecError
 from hpcsweep.spec.axes import BUILTIN_AXES, AxisLevels, CustomAxis, read_level
 from hpcsweep.spec.base import Bytes, EnvironmentName, Misplaced, Model, Seconds, nearest
 from hpcsweep.spec.budgets import Budgets
+from hpcsweep.spec.preparation import Preparation, read_preparations
 from hpcsweep.spec.renamed import DeprecationNote, RenamedModel, rename_axes
 from hpcsweep.spec.server import FlagValue
 from hpcsweep.spec.workload import Workload
@@ -89,6 +90,9 @@ class Experiment(RenamedModel):
     axes: Annotated[dict[str, list[Any] | CustomAxis], BeforeValidator(rename_axes)] = Field(min_length=1)
     baseline: AxisLevels = {}
     workloads: list[Workload] = Field(min_length=1)
+    prepare: Annotated[list[Preparation], BeforeValidator(read_preparations)] = Field(
+        [], description="steps that run once per sweep, as jobs before the runs that need them"
+    )
     resources: ResourceRequest = ResourceRequest()
     budgets: Budgets = Budgets()
     compile_cache: Literal["shared", "node_local", "off"] = "shared"
@@ -167,6 +171,7 @@ class Experiment(RenamedModel):
         points: list[tuple[tuple[str | int, ...], dict[str, Any]]] = [(("baseline",), self.baseline)]
         points += [(("exclude", index), point) for index, point in enumerate(self.exclude)]
         points += [(("only", index), point) for index, point in enumerate(self.only)]
+        points += [(("prepare", index, "needed_by"), step.needed_by) for index, step in enumerate(self.prepare)]
         for path, point in points:
             for axis, raws in point.items():
                 if axis not in known:
@@ -178,6 +183,28 @@ class Experiment(RenamedModel):
                     )
                 for raw in raws if isinstance(raws, list) and path[0] != "baseline" else [raws]:
                     self._read(axis, raw, *path, axis)
+        return self
+
+    @model_validator(mode="after")
+    def _preparations_fit(self) -> "Experiment":
+        names: list[str] = []
+        for index, step in enumerate(self.prepare):
+            if step.name in names:
+                raise Misplaced(f"duplicate preparation name {step.name!r}", "prepare", index, code="duplicate_name")
+            unknown = next((name for name in step.after or () if name not in names), None)
+            if unknown is not None:
+                raise Misplaced(
+                    f"preparation {step.name}: {unknown!r} is not an earlier preparation of this file",
+                    *("prepare", index, "after"),
+                    code="unknown_preparation",
+                )
+            if step.warm_compile_cache and self.compile_cache == "off":
+                raise Misplaced(
+                    f"preparation {step.name}: a warm-up has no effect with `compile_cache: off`",
+                    *("prepare", index, "warm_compile_cache"),
+                    code="warm_up_without_cache",
+                )
+            names.append(step.name)
         return self
 
     @model_validator(mode="after")

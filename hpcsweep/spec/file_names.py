@@ -2,6 +2,9 @@
 
 SPEC_FILE = "job.json"
 SCRIPT_FILE = "job.sh"
+COMMANDS_FILE = "prepare.sh"
+"""Commands of the user, in the job of a preparation."""
+
 TASKS_DIR = "tasks"
 """Folder of the environment files and end records of the array tasks."""
 

@@ -67,6 +67,18 @@ class ArrayTask(Record):
     runs: list[RunSpec]
 
 
+class PreparationJob(Record):
+    """What makes a job a preparation: it executes commands, or starts servers once, in place of runs."""
+
+    name: str
+    commands: list[str] = Field([], description="lines of bash")
+    variables: dict[EnvironmentName, str] = Field({}, description="exported before the commands")
+    creates: str | None = Field(None, description="path on the node; where it exists, the commands are not run")
+    warm_runs: list[RunSpec] = Field([], description="variants to start once, without workloads")
+    partition: str | None = Field(None, description="Slurm; None: that of the profile")
+    queue: str | None = Field(None, description="PBS; None: that of the profile")
+
+
 class JobSpec(Record):
     """jobs/N/job.json: one submission, a single job or a job array."""
 
@@ -77,6 +89,8 @@ class JobSpec(Record):
     name: str = Field(description="name of the job in the queue")
     scheduler: str = Field(description="local, slurm, pbs")
     resources: Resources
+    preparation: PreparationJob | None = Field(None, description="None: the job executes the runs of `array_tasks`")
+    needs: dict[str, int] = Field({}, description="preparation -> number of its job, which must have completed")
     array_tasks: list[ArrayTask] = Field(validation_alias=AliasChoices("array_tasks", "elements"))
     engines: dict[str, str] = Field(
         {}, description="engine -> executable; other engines: $HPCSWEEP_<ENGINE>, then PATH"

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from hpcsweep.store.types import Flags, Floats, Integers, Json, ShortFloats, Words
 
-SCHEMA_REVISION = "0006"
+SCHEMA_REVISION = "0007"
 """The revision of `migrations/versions` that these tables are."""
 
 METADATA = MetaData(
@@ -69,7 +69,27 @@ SUBMISSION = Table(
     Column("cancelled", Json, nullable=False),
     Column("resources", Json, nullable=False),
     Column("script", Text, nullable=False),
+    Column("needs", Json),  # preparation -> number of its submission; NULL: read by an older version
     UniqueConstraint("sweep_id", "job"),
+)
+
+PREPARATION = Table(
+    "preparation",
+    METADATA,
+    Column("submission_id", ForeignKey("submission.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("walltime_s", Float, nullable=False),
+    Column("gpus", Integer, nullable=False),
+    # The attempt that counts: one that completed, else the latest; 0: none has begun.
+    Column("attempt", Integer, nullable=False),
+    Column("host", Text),
+    Column("started_at", Float),
+    Column("ended_at", Float),
+    Column("outcome", Text),
+    Column("reason", Text, nullable=False),
+    Column("hint", Text, nullable=False),
+    Column("evidence", Json, nullable=False),
+    Column("exit_code", Integer),
 )
 
 SCHEDULER_STATUS = Table(

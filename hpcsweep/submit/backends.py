@@ -24,10 +24,11 @@ class Backend(Protocol):
     template: str
     host: Host
 
-    def submit(self, job: JobSpec, job_dir: str, script: str) -> str:
+    def submit(self, job: JobSpec, job_dir: str, script: str, after: Sequence[str] = ()) -> str:
         """Submit the job in `job_dir`; return the scheduler's id. `script`: the text of job.sh.
 
-        A user's own script (`job.own_script`) is submitted unchanged, with the values of its run in the environment.
+        `after`: ids of jobs that must have succeeded before it starts. A user's own script (`job.own_script`) is
+        submitted unchanged, with the values of its run in the environment.
         Raises SchedulerError: the job was refused and does not exist. SchedulerUnreachable: it may or may not exist.
         """
         ...
@@ -66,7 +67,7 @@ class SchedulerBackend:
         self.template = scheduler.template
         self.calls: list[CommandResult] = []
 
-    def submit(self, job: JobSpec, job_dir: str, script: str) -> str:
+    def submit(self, job: JobSpec, job_dir: str, script: str, after: Sequence[str] = ()) -> str:
         """Submit with one call of sbatch or qsub; if it times out, search for the job. See `Backend.submit`."""
         if job.own_script:
             argv = self._scheduler.submit_user_script_argv(
@@ -79,6 +80,8 @@ class SchedulerBackend:
             )
         else:
             argv = self._scheduler.submit_argv(f"{job_dir}/job.sh", job_dir, script)
+        if after:
+            argv = self._scheduler.after_argv(argv, after)
         try:
             try:
                 return self._scheduler.parse_submit(self._run(argv, SUBMIT_TIMEOUT_S))

@@ -1,8 +1,9 @@
 """Submit a sweep; cancel and retry its runs."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from hpcsweep.errors import (
@@ -24,6 +25,12 @@ from hpcsweep.spec.job import JobSpec
 from hpcsweep.spec.records import OwnerRecord
 from hpcsweep.submit.backends import Backend
 from hpcsweep.submit.location import SweepLocation, check_remote_python, claim, locate_sweep
+from hpcsweep.submit.preparations import (
+    PreparationUse,
+    preparations_again,
+    submitted_before,
+    unneeded_preparations,
+)
 from hpcsweep.submit.provenance import provenance
 from hpcsweep.submit.sweep_lock import SweepLock
 from hpcsweep.sweep.layout import SUBMISSION_FILE, Home, SweepFolder
@@ -35,11 +42,15 @@ from hpcsweep.sweep.write import write_jobs, write_sweep
 
 @dataclass(frozen=True)
 class SubmittedJob:
-    """One submission. `number`: of the folder below jobs/; `array_tasks`: their number, 1 for a single job."""
+    """One submission. `number`: of the folder below jobs/; `array_tasks`: their number, 1 for a single job.
+
+    `preparation`: its name; None: the submission executes runs.
+    """
 
     number: int
     job_id: str
     array_tasks: int
+    preparation: str | None = None
 
     def document(self) -> dict[str, Any]:
         """Return the entry of the `--json` output; `elements` is the name of `array_tasks` before version 0.2."""
@@ -48,6 +59,7 @@ class SubmittedJob:
             "job_id": self.job_id,
             "array_tasks": self.array_tasks,
             "elements": self.array_tasks,
+            "preparation": self.preparation,
         }
 
 
@@ -113,11 +125,13 @@ def retry(
     lock: SweepLock,
     *,
     walltime_s: float | None = None,
+    preparations: Mapping[str, PreparationUse] = MappingProxyType({}),
 ) -> Submitted:
     """Submit these runs of a sweep again, as further attempts, with the settings that `cluster` has now.
 
     `lock`: must be held since before `labels` were chosen, because another command may submit the same runs.
-    `walltime_s`: of each run; None: that of the experiment. Raises HpcsweepError.
+    `walltime_s`: of each run; None: that of the experiment. `preparations`: what to do with those that the runs need; a
+    failed one is submitted again. Raises HpcsweepError.
     """
     definition = sweep.read_sweep()
     if definition.own_script and walltime_s is not None:
@@ -128,14 +142,16 @@ def retry(
     request = definition.resource_request
     if walltime_s is not None:
         request = request.model_copy(update={"walltime": walltime_s})
-    numbers = sweep.job_numbers()
-    jobs = repack(
-        [(job, run) for label, (job, _, run) in sweep.current_jobs().items() if label in labels],
+    chosen = [(job, run) for label, (job, _, run) in sweep.current_jobs().items() if label in labels]
+    needs = preparations_again(sweep, [job for job, _ in chosen], preparations, cluster)
+    jobs = needs.jobs + repack(
+        [(job.model_copy(update={"needs": needs.open_of(job)}), run) for job, run in chosen],
         {label: sweep.attempts(label) for label in labels},
         lambda job, run: job.resources if definition.own_script else shape(run.server, request, cluster),
-        first_job=numbers[-1] + 1,
+        first_job=needs.next_job,
         max_array_size=1 if definition.own_script else cluster.max_array_size or backend.max_array_size(),
         cluster=cluster,
+        preparations=needs.numbers,
     )
     script = own_script_of(sweep, cluster) if definition.own_script else None
     files = render_jobs(environment, backend.template, jobs, cluster, definition.parallel, script)
@@ -148,7 +164,8 @@ def retry(
 
 def own_script_of(sweep: SweepFolder, cluster: Cluster) -> str:
     """Return the user's own script that a sweep was submitted with. Raises SpecError when it cannot be used again."""
-    path = sweep.job_dir(sweep.job_numbers()[0]) / SCRIPT_FILE
+    first = next(number for number in sweep.job_numbers() if sweep.read_job(number).preparation is None)
+    path = sweep.job_dir(first) / SCRIPT_FILE
     command = "sbatch" if cluster.scheduler == "slurm" else "qsub"
     hint = f"submit the experiment as a new sweep, or submit the job with {command}"
     try:
@@ -186,12 +203,13 @@ def cancel(
     location = locate_sweep(sweep, cluster, backend)
     wanted = {label: task for label, task in sweep.current_tasks().items() if labels is None or label in labels}
     tasks = {*wanted.values(), *(sweep.earlier_tasks(wanted) - set(ended))}
+    unneeded = {(number, 0) for number in unneeded_preparations(sweep, wanted)} - set(ended)
     asked: set[int] = set()
-    for number in sorted({job for job, _ in tasks}):
+    for number in [*sorted({job for job, _ in tasks}), *sorted({job for job, _ in unneeded})]:
         submission = sweep.read_submission(number)
         if submission is None or submission.job_id is None:
             continue
-        indexes = sorted({index for job, index in tasks if job == number})
+        indexes = sorted({index for job, index in tasks | unneeded if job == number})
         cancelled = sorted({*submission.cancelled, *indexes})
         sweep.write_submission(number, submission.model_copy(update={"cancelled": cancelled}))
         location.stage()  # the agent reads from this file why its job is cancelled
@@ -253,7 +271,8 @@ def _submit_jobs(
         lock.check()
         try:
             _record(sweep, job.job, submission)  # first: if this process is killed now, the job may exist
-            job_id = backend.submit(job, f"{location.sweep_dir}/jobs/{job.job}", rendered.script)
+            after = submitted_before(sweep, job)
+            job_id = backend.submit(job, f"{location.sweep_dir}/jobs/{job.job}", rendered.script, after)
             _record(sweep, job.job, submission.model_copy(update={"job_id": job_id}))
         except KeyboardInterrupt:
             raise Interrupted(
@@ -284,7 +303,10 @@ def _submit_jobs(
                 detail=exc.detail,
                 hint=f"{exc.hint}; {rest}" if exc.hint else rest,
             ) from exc
-        done.append(SubmittedJob(job.job, job_id, len(job.array_tasks)))
+        name = job.preparation.name if job.preparation is not None else None
+        done.append(SubmittedJob(job.job, job_id, len(job.array_tasks), name))
+        if job.needs:
+            location.stage()  # the agent of a preparation waits until it sees that this job was submitted
     return done
 
 

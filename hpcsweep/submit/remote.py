@@ -141,11 +141,13 @@ def _belongs(relative: str, labels: set[str], numbers: set[str]) -> bool:
 
 
 def _written_there(relative: str) -> bool:
-    """Return whether the nodes write this file (run folders, logs, end records of array tasks)."""
+    """Return whether the nodes write this file (run folders, logs, end records, attempts of preparations)."""
     parts = PurePosixPath(relative).parts
     if parts[0] == "runs":
         return len(parts) > 2
-    return parts[0] == "jobs" and len(parts) > 2 and (parts[2] == "logs" or parts[-1].endswith(".exit.json"))
+    if parts[0] != "jobs" or len(parts) <= 2:
+        return False
+    return parts[2] == "logs" or parts[2].startswith("attempt-") or parts[-1].endswith(".exit.json")
 
 
 def _limit_bytes(name: str) -> int:

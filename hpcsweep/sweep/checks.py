@@ -1,6 +1,6 @@
 """Check variants on the login side, before submission."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,12 @@ from hpcsweep.foreign_files import DOCUMENT_LIMIT_BYTES, parse_json, read_regula
 from hpcsweep.plan.feasibility import check, refusals
 from hpcsweep.plan.known_models import known_model
 from hpcsweep.plan.model_size import ModelFacts, read_facts
+from hpcsweep.plan.preparations import key_warnings, unneeded
 from hpcsweep.plan.runs import PlannedRun
+from hpcsweep.schedulers.registry import get_scheduler
 from hpcsweep.simulator.profile import read_profile
 from hpcsweep.spec.cluster import Cluster
+from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.job import Resources
 from hpcsweep.spec.server import ServerConfig
 from hpcsweep.units import counted
@@ -74,3 +77,26 @@ def _read(path: Path) -> Any:
             code="model_file_unreadable",
             hint="check that the download of the model is complete",
         ) from exc
+
+
+def check_preparations(
+    experiment: Experiment, runs: Sequence[PlannedRun], cluster: Cluster, *, running: bool
+) -> list[str]:
+    """Return warnings about `prepare:`. Raises SpecError for a scheduler without dependencies between jobs.
+
+    `running`: the job runs already, so that nothing can be prepared for it.
+    """
+    if running:
+        return ["`prepare` of the experiment is not executed for a job that you submit yourself"]
+    warnings: list[str] = []
+    if cluster.scheduler != "local":
+        scheduler = get_scheduler(cluster.scheduler)
+        if not scheduler.has_dependencies:
+            raise SpecError(
+                f"{scheduler.name}: jobs that start after another job are not supported",
+                code="dependencies_unsupported",
+                hint="remove `prepare` from the experiment, and run its commands before you submit",
+            )
+        warnings += key_warnings(experiment, scheduler.name, scheduler.queue_key)
+    names = unneeded(experiment, runs)
+    return [*warnings, *(f"preparation {name}: no run of this sweep needs it; it is not submitted" for name in names)]

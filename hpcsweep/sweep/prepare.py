@@ -16,6 +16,7 @@ from hpcsweep.errors import SpecError
 from hpcsweep.plan.bound.deploy import bound_model
 from hpcsweep.plan.grid import Grid, Selection, expand
 from hpcsweep.plan.jobs import Packing, gpu_hours, pack_jobs, parallel_shares, shape
+from hpcsweep.plan.preparations import needed, plan_preparations, profile_of
 from hpcsweep.plan.runs import PlannedRun, plan_runs
 from hpcsweep.render.environment import TemplateEnvironment, make_environment
 from hpcsweep.render.job import RenderedJob, job_files, render_job
@@ -30,7 +31,14 @@ from hpcsweep.spec.server import ServerConfig
 from hpcsweep.spec.sweep import NotRunEntry, SweepFile, SweepRunEntry
 from hpcsweep.spec.unfilled import unfilled_keys
 from hpcsweep.spec.workload import DatasetFacts
-from hpcsweep.sweep.checks import check_simulation, cpu_warnings, exposure_errors, login_checks, model_facts
+from hpcsweep.sweep.checks import (
+    check_preparations,
+    check_simulation,
+    cpu_warnings,
+    exposure_errors,
+    login_checks,
+    model_facts,
+)
 from hpcsweep.sweep.inputs import (
     CONFIG_FILE,
     configured_templates,
@@ -151,6 +159,8 @@ def prepare_on(request: Request, target: tuple[str, Cluster], script: str | None
         return errors
 
     runs = plan_runs(experiment, grid, facts, check, request.selection.repeats)
+    if experiment.prepare:
+        warnings += check_preparations(experiment, runs, cluster, running=running)
     for engine, profile in simulated.items():
         check_simulation(profile, [run for run in runs if run.server.engine == engine])
     return Prepared(
@@ -189,9 +199,18 @@ def render_sweep(
 
 
 def plan_jobs(
-    prepared: Prepared, name: str, sweep_dir: str, cache_dir: str, max_array_size: int | None = None
+    prepared: Prepared,
+    name: str,
+    sweep_dir: str,
+    cache_dir: str,
+    max_array_size: int | None = None,
+    *,
+    preparations: bool = True,
 ) -> list[JobSpec]:
-    """Return the jobs of a sweep with this name and folder."""
+    """Return the jobs of a sweep with this name and folder, its preparations first.
+
+    `preparations` False: for a job that is already running, so that nothing can be prepared for it.
+    """
     data = {str(path): f"{sweep_dir}/data/{target}" for path, target in prepared.data_files}
     scale = prepared.experiment.simulated.time_scale if prepared.experiment.simulated else 1.0
     packing = Packing(
@@ -207,11 +226,18 @@ def plan_jobs(
         },
         data_files=data,
     )
-    jobs = pack_jobs(prepared.experiment, prepared.runs, prepared.cluster, packing)
+    experiment, runs, cluster = prepared.experiment, prepared.runs, prepared.cluster
+    steps = plan_preparations(experiment, runs, cluster, packing) if preparations else []
+    numbers = {step.preparation.name: step.job for step in steps if step.preparation is not None}
+
+    def needs_of(run: PlannedRun) -> dict[str, int]:
+        return {name: numbers[name] for name in needed(experiment, run) if name in numbers}
+
+    jobs = pack_jobs(experiment, runs, cluster, packing, needs_of, len(steps))
     if prepared.script_request is not None:  # the directives of the script determine the resources
         request = prepared.script_request
         jobs = [job.model_copy(update={"resources": request.resources(job.resources)}) for job in jobs]
-    return jobs
+    return [*steps, *jobs]
 
 
 def render_jobs(
@@ -224,12 +250,16 @@ def render_jobs(
 ) -> list[RenderedJob]:
     """Return the files of each job. `script`: a user's own, in place of the template."""
     python = cluster.python or sys.executable
-    if script is not None:
-        return [job_files(job, with_values(script), own_environment(python)) for job in jobs]
-    shares = parallel_shares([len(job.array_tasks) for job in jobs], parallel)
+    arrays = [job for job in jobs if job.preparation is None]
+    limits = parallel_shares([len(job.array_tasks) for job in arrays], parallel)
+    shares = {job.job: limit for job, limit in zip(arrays, limits, strict=True)}
     return [
-        render_job(environment, template, job, cluster, python=python, parallel=share)
-        for job, share in zip(jobs, shares, strict=True)
+        job_files(job, with_values(script), own_environment(python))
+        if script is not None and job.preparation is None
+        else render_job(
+            environment, template, job, profile_of(cluster, job), python=python, parallel=shares.get(job.job)
+        )
+        for job in jobs
     ]
 
 

@@ -71,6 +71,8 @@ class VerdictCode(str, Enum):
     AWAITING_SCHEDULER = "awaiting_scheduler"
     JOB_NOT_FOUND = "job_not_found"
     FILES_MISSING = "files_missing"
+    WAITING_FOR_PREPARATION = "waiting_for_preparation"
+    PREPARATION_FAILED = "preparation_failed"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Column, Connection, Select, Table, func, select
 
+from hpcsweep.schedulers.base import JobState
 from hpcsweep.schedulers.registry import array_task_id
 from hpcsweep.store.schema import (
     ATTEMPT,
@@ -19,6 +20,14 @@ from hpcsweep.store.schema import (
 )
 from hpcsweep.store.types import Json
 from hpcsweep.track.evidence import RunVerdict
+from hpcsweep.track.preparations import (
+    PreparationStatus,
+    latest_of_each,
+    needed_of,
+    preparation_rows,
+    preparation_status,
+    with_preparations,
+)
 from hpcsweep.track.verdict import Row, run_verdict, with_missing_files
 
 
@@ -69,7 +78,10 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class SweepStatus:
-    """A sweep and its runs, in the order of the plan. `documented`: variants that the experiment lists as not run."""
+    """A sweep and its runs, in the order of the plan. `documented`: variants that the experiment lists as not run.
+
+    `preparations`: all their jobs, by number.
+    """
 
     sweep_id: int
     name: str
@@ -82,6 +94,12 @@ class SweepStatus:
     sweep_dir: str
     runs: tuple[RunStatus, ...]
     documented: tuple[RunStatus, ...] = ()
+    preparations: tuple[PreparationStatus, ...] = ()
+
+    @property
+    def current_preparations(self) -> tuple[PreparationStatus, ...]:
+        """Return the latest job of each preparation."""
+        return latest_of_each(self.preparations)
 
 
 def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> list[SweepStatus]:
@@ -103,13 +121,21 @@ def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> li
     folders = {row["id"]: Path(row["sweep_dir"]) for row in chosen}
     incomplete = {row["id"]: row["incomplete"] for row in chosen}
     schedulers = {row["id"]: row["scheduler"] for row in chosen}
+    preparations: dict[int, list[PreparationStatus]] = {}
+    for row in _of_sweeps(connection, preparation_rows(), ids):
+        status = statuses.get((row["submission_id"], 0))
+        earlier = preparations.setdefault(row["sweep_id"], [])
+        earlier.append(preparation_status(row, status, folders[row["sweep_id"]], incomplete[row["sweep_id"]], earlier))
     for run in _of_sweeps(connection, select(*_light(RUN)).order_by(RUN.c.sweep_id, RUN.c.position), ids):
         attempt = attempts.get(run["id"])
         submission = submissions.get(run["submission_id"])
         status = statuses.get((run["submission_id"], run["array_index"]))
         verdict = run_verdict(run, attempt, submission, status, folders[run["sweep_id"]])
         verdict = with_missing_files(verdict, incomplete[run["sweep_id"]])
+        needed = needed_of(submission, preparations.get(run["sweep_id"], ())) if submission is not None else []
         fresh = attempt if attempt is not None and attempt["attempt"] > run["known_attempts"] else None
+        if needed and fresh is None and submission and run["array_index"] not in submission["cancelled"]:
+            verdict = with_preparations(verdict, needed, JobState(status["state"]) if status else None)
         attempt_id = attempt["id"] if attempt is not None else None
         runs.setdefault(run["sweep_id"], []).append(
             RunStatus(
@@ -125,7 +151,7 @@ def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> li
                 ),
                 verdict=verdict,
                 progress=_progress(run, attempt, phases.get(attempt_id or 0), sums.get(attempt_id or 0)),
-                queued_s=_queued_s(fresh, submission),
+                queued_s=_queued_s(fresh, submission, needed),
                 gpus=run["gpus"],
                 not_submitted=run["not_submitted"],
                 documented_only=run["documented_only"],
@@ -144,6 +170,7 @@ def read_runs(connection: Connection, sweeps: Sequence[str] | None = None) -> li
             sweep_dir=row["sweep_dir"],
             runs=tuple(run for run in runs.get(row["id"], ()) if not run.documented_only),
             documented=tuple(run for run in runs.get(row["id"], ()) if run.documented_only),
+            preparations=tuple(preparations.get(row["id"], ())),
         )
         for row in chosen
     ]
@@ -169,7 +196,14 @@ def _light(table: Table) -> list[Column[Any]]:
 def _submissions() -> Select[Any]:
     table = SUBMISSION.c
     return select(
-        table.id, table.sweep_id, table.job, table.job_id, table.is_array, table.submitted_at, table.cancelled
+        table.id,
+        table.sweep_id,
+        table.job,
+        table.job_id,
+        table.is_array,
+        table.submitted_at,
+        table.cancelled,
+        table.needs,
     )
 
 
@@ -246,8 +280,12 @@ def _job(attempt: Row | None, submission: Row | None, index: int | None, schedul
     return array_task_id(scheduler, job_id, index) if submission["is_array"] and index is not None else job_id
 
 
-def _queued_s(attempt: Row | None, submission: Row | None) -> float | None:
-    """Return the seconds from submission to the start of the attempt; None: one of the times is not known."""
+def _queued_s(attempt: Row | None, submission: Row | None, needed: Sequence[PreparationStatus]) -> float | None:
+    """Return the seconds from submission to the start of the attempt, without the time of the preparations.
+
+    None: one of the times is not known.
+    """
     if attempt is None or submission is None or not attempt["started_at"] or not submission["submitted_at"]:
         return None
-    return max(0.0, float(attempt["started_at"] - submission["submitted_at"]))
+    could_start_at = max([submission["submitted_at"], *(step.ended_at or 0.0 for step in needed)])
+    return max(0.0, float(attempt["started_at"] - could_start_at))

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, select
 
-from hpcsweep.analysis.rows import AttemptRow, FactRow, PhaseRow, RunRow, SweepRow, WorkloadRow
+from hpcsweep.analysis.rows import AttemptRow, FactRow, PhaseRow, PreparationRow, RunRow, SweepRow, WorkloadRow
 from hpcsweep.errors import StoreError, nearest
 from hpcsweep.plan.bound.deploy import BoundModel, bound_model
 from hpcsweep.plan.known_models import known_model
@@ -24,6 +24,7 @@ from hpcsweep.store.schema import (
     WARNING,
     WORKLOAD_RESULT,
 )
+from hpcsweep.track.preparations import PreparationStatus
 from hpcsweep.track.runs import RunStatus, read_runs
 
 Row = Mapping[str, Any]
@@ -77,8 +78,15 @@ def load_sweep(
         runs=rows,
         scripts={f"jobs/{row.job}/job.sh": row.script for row in submissions if row.script},
         sweep_dir=status.sweep_dir,
+        preparations=tuple(_preparation(step) for step in status.preparations),
         models=_models(sweep["models"] or {}, rows),
     )
+
+
+def _preparation(step: PreparationStatus) -> PreparationRow:
+    timed = step.started_at is not None and step.ended_at is not None
+    duration_s = max(0.0, (step.ended_at or 0.0) - (step.started_at or 0.0)) if timed else None
+    return PreparationRow(step.name, step.verdict.outcome, step.gpus, duration_s, step.verdict.reason)
 
 
 def _models(stored: Mapping[str, Any], runs: Sequence[RunRow]) -> dict[str, BoundModel]:

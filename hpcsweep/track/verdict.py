@@ -38,7 +38,7 @@ def run_verdict(
             code=VerdictCode.NOT_SUBMITTED,
         )
     job_id = submission["job_id"] if submission else None
-    job = _job_status(status, job_id or "") if status else None
+    job = job_status(status, job_id or "") if status else None
     number, outcome_name, reason, hint = 0, None, "", ""
     alive: bool | None = None
     if attempt is not None:
@@ -57,7 +57,7 @@ def run_verdict(
         owner_alive=alive,
         hint=hint,
         exit_code=attempt["exit_code"] if attempt is not None else None,
-        silent=submission is not None and _silent(job, sweep_dir / "jobs" / str(submission["job"]), run["array_index"]),
+        silent=submission is not None and silent(job, sweep_dir / "jobs" / str(submission["job"]), run["array_index"]),
     )
     cancelled = submission is not None and run["array_index"] in submission["cancelled"]
     begun = number > run["known_attempts"]
@@ -80,7 +80,7 @@ def _alive_after(attempt: Row, status: Row | None) -> bool:
     return bool(attempt["last_at"] > status["at"] - grace_s)
 
 
-def _silent(job: JobStatus | None, job_dir: Path, index: int) -> bool:
+def silent(job: JobStatus | None, job_dir: Path, index: int) -> bool:
     """Return whether an array task that has started or ended printed nothing: the agent prints a line at its start."""
     if job is None or not (job.state.started or job.state.final):
         return False
@@ -99,7 +99,8 @@ def owner_alive(attempt_dir: Path) -> bool | None:
     return owner.boot_id == boot_id() and process_lives(owner.pid, owner.started_ticks)
 
 
-def _job_status(row: Row, job_id: str) -> JobStatus:
+def job_status(row: Row, job_id: str) -> JobStatus:
+    """Return the stored report of a scheduler about one array task."""
     return JobStatus(
         job_id=job_id,
         index=row["array_index"],

@@ -300,7 +300,8 @@ class Costs:
     """GPU-hours of the sweep, on the attempts' own clock (simulated hours for the simulated engine).
 
     used = startup + measured + other + wasted. `other`: between workloads, warm-ups and teardown. `wasted_by`:
-    outcome -> GPU-hours of attempts without a result. `queued_hours`: hours in the queue, not multiplied by GPUs.
+    outcome -> GPU-hours of attempts without a result. `queued_hours`: hours in the queue, not
+    multiplied by GPUs. `preparations`: GPU-hours of the jobs of `prepare:`, on the real clock and not in `used`.
     """
 
     used: Figure
@@ -310,3 +311,4 @@ class Costs:
     wasted: Figure
     wasted_by: dict[str, float]
     queued_hours: Figure
+    preparations: Figure = Figure(0.0, "GPU-hours", 0, "jobs")

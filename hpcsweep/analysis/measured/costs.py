@@ -4,14 +4,18 @@ from collections.abc import Sequence
 
 from hpcsweep.analysis.findings.measured import Costs, Figure
 from hpcsweep.analysis.outcomes import outcome_text
-from hpcsweep.analysis.rows import AttemptRow, RunRow
+from hpcsweep.analysis.rows import AttemptRow, PreparationRow, RunRow
 from hpcsweep.spec.phases import OutcomeKind, Phase
+from hpcsweep.units import counted, format_duration
 
 _HOUR_S = 3600.0
 
 
-def build_costs(runs: Sequence[RunRow]) -> Costs:
-    """Return the GPU-hours of all attempts of all runs. Attempts without a recorded end are not counted, but noted."""
+def build_costs(runs: Sequence[RunRow], preparations: Sequence[PreparationRow] = ()) -> Costs:
+    """Return the GPU-hours of all attempts of all runs, and of the preparations.
+
+    Attempts without a recorded end are not counted, but noted.
+    """
     attempts = [(run, attempt) for run in runs for attempt in run.attempts]
     timed = [(run, attempt, attempt.duration_s) for run, attempt in attempts if attempt.duration_s is not None]
     simulated = any(run.simulated or attempt.simulated for run, attempt in attempts)
@@ -42,8 +46,19 @@ def build_costs(runs: Sequence[RunRow]) -> Costs:
         other=figure(used - startup - measured - wasted, "between workloads, warm-ups and teardown"),
         wasted=figure(wasted),
         wasted_by=dict(sorted(wasted_by.items(), key=lambda item: -item[1])),
+        preparations=_prepared(preparations),
         queued_hours=Figure(sum(waits) / _HOUR_S, "hours", len(waits), "runs", note="no GPU is used while waiting"),
     )
+
+
+def _prepared(preparations: Sequence[PreparationRow]) -> Figure:
+    """Return the GPU-hours of the preparations; the note has the duration and outcome of each."""
+    timed = [(step, step.duration_s) for step in preparations if step.duration_s is not None]
+    notes = [f"{step.name} {format_duration(took_s)} ({outcome_text(step.outcome, None)})" for step, took_s in timed]
+    if len(timed) < len(preparations):
+        notes.append(f"{counted(len(preparations) - len(timed), 'job')} without a recorded end not counted")
+    hours = sum(step.gpus * duration_s / _HOUR_S for step, duration_s in timed)
+    return Figure(hours, "GPU-hours", len(timed), "jobs", note=", ".join(notes))
 
 
 def _measuring_s(attempt: AttemptRow) -> float:

@@ -159,8 +159,13 @@ def _print(planned: Plan, sweep: SubmittedSweep) -> None:
         run, reason = next(iter(planned.refused.items()))
         runs = counted(len(planned.refused), "run")
         say(f"{runs} not submitted, the first: {run}: {reason}")
-    tasks = counted(sum(job.array_tasks for job in sweep.jobs), "array task")
-    ids = ", ".join(job.job_id for job in sweep.jobs)
-    submissions = f"{tasks} in {counted(len(sweep.jobs), 'submission')} ({ids})"
+    steps = [job for job in sweep.jobs if job.preparation is not None]
+    arrays = [job for job in sweep.jobs if job.preparation is None]
+    tasks = counted(sum(job.array_tasks for job in arrays), "array task")
+    ids = ", ".join(job.job_id for job in arrays)
+    submissions = f"{tasks} in {counted(len(arrays), 'submission')} ({ids})"
+    if steps:
+        first = ", ".join(f"{job.preparation} ({job.job_id})" for job in steps)
+        say(f"{sweep.name}: prepared first by {counted(len(steps), 'job')}: {first}")
     say(f"{sweep.name}: {counted(len(sweep.runs), 'run')}, {submissions} on {sweep.cluster}")
     say(f"Next: hpcsweep status {sweep.name} --watch, then hpcsweep report {sweep.name}")

@@ -71,13 +71,16 @@ class Server:
         hidden: Sequence[bytes] = (),
         in_session: bool = False,
         private_network: bool = False,
+        log_name: str = SERVER_LOG,
     ) -> None:
         """Start it. `hidden`: values that are masked in all lines. `private_network`: see that module.
+
+        `log_name`: of the file in `folder` that gets its output.
 
         Raises OSError when the executable cannot be started.
         """
         self._on_line, self._hidden, self.in_session = on_line, hidden, in_session
-        self._log = CappedLog(folder / SERVER_LOG)
+        self._log = CappedLog(folder / log_name)
         self.lost_log_lines = 0
         try:
             self._process = subprocess.Popen(

@@ -108,7 +108,7 @@ def _add(
     folder: SweepFolder, cache_dir: Path, prepared: Prepared, newcomer: Newcomer, number: int | None, index: int
 ) -> tuple[Path, int]:
     document = _document(folder, prepared.experiment)
-    (job,) = plan_jobs(prepared, folder.name, str(folder.path), str(cache_dir))
+    (job,) = plan_jobs(prepared, folder.name, str(folder.path), str(cache_dir), preparations=False)
     provenance = {"command": f"hpcsweep-node in job {newcomer.job_id or '-'}"}
     ours = sweep_document(prepared, folder.name, [job], provenance).model_dump(mode="json")
     ours["baseline"] |= baseline_of(prepared.experiment)  # not the variant of the first job

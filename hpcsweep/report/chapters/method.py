@@ -32,6 +32,8 @@ def cost(findings: Findings) -> Section:
         (f"Without a result: {outcome}", wording.plain_number(value, f"{wording.hours(value)} GPU-hours", "h"), "")
         for outcome, value in costs.wasted_by.items()
     ]
+    if costs.preparations.n:
+        rows.append(("Preparations (in addition)", _hours(costs.preparations), costs.preparations.note))
     rows.append(("Waiting in queues", _hours(costs.queued_hours), costs.queued_hours.note))
     note = "GPUs x duration of the attempts, on their own clock."
     return Section("Cost", (Table(("Use", "Amount", "Note"), tuple(rows), note, run_points.cost(findings)),))

@@ -11,6 +11,7 @@ from hpcsweep.report.console import safe_text
 from hpcsweep.report.outcomes import outcome_text
 from hpcsweep.report.status.status_json import phase_elapsed_s
 from hpcsweep.spec.phases import OutcomeKind, RunState
+from hpcsweep.track.preparations import PreparationStatus
 from hpcsweep.track.runs import RunStatus, SweepStatus
 from hpcsweep.units import counted, format_duration
 
@@ -50,7 +51,31 @@ def status_table(sweep: SweepStatus, now: float | None = None, rows: int | None 
         )
     hidden = len(sweep.runs) - len(runs)
     more = [safe_text(f"... and {hidden} more runs: `hpcsweep status {sweep.name}` shows all")] if hidden else []
-    return Group(table, *more, safe_text(summary(sweep)))
+    steps = [preparation_text(step, now) for step in sweep.current_preparations]
+    return Group(table, *more, *steps, safe_text(summary(sweep)))
+
+
+def preparation_text(step: PreparationStatus, now: float) -> Text:
+    """Return `preparing weights: 3m of 1h on cpu-07`, or how it ended, with its evidence, reason and hint."""
+    verdict = step.verdict
+    if verdict.state is RunState.RUNNING and step.started_at is not None:
+        elapsed = f"{format_duration(max(0.0, now - step.started_at))} of {format_duration(step.walltime_s)}"
+        return safe_text(f"preparing {step.name}: {elapsed}{f' on {step.node}' if step.node else ''}", style="cyan")
+    took = ""
+    if step.started_at is not None and step.ended_at is not None:
+        took = f" after {format_duration(max(0.0, step.ended_at - step.started_at))}"
+    words = f"{preparation_line(step)}{took}"
+    detail = step.evidence[0] if step.completed and step.evidence else verdict.reason
+    style = "dim" if step.completed else "red" if verdict.state.final else ""
+    hint = f"\nhint: {verdict.hint}" if verdict.hint and not step.completed else ""
+    return Text.assemble(
+        safe_text(f"{words}{f': {detail}' if detail else ''}", style=style), safe_text(hint, style="dim")
+    )
+
+
+def preparation_line(step: PreparationStatus) -> str:
+    """Return a preparation and its state as one line, which does not change with every second."""
+    return f"preparation {step.name}: {outcome_text(step.verdict.outcome, step.verdict.state)}"
 
 
 def run_line(run: RunStatus) -> str:

@@ -5,9 +5,11 @@ from typing import IO, Any
 from rich.table import Table
 
 from hpcsweep.report.console import make_console, safe_text
+from hpcsweep.spec.file_names import COMMANDS_FILE
+from hpcsweep.spec.job import JobSpec
 from hpcsweep.sweep.prepare import Prepared, Rendered
 from hpcsweep.terminal_text import printable
-from hpcsweep.units import counted
+from hpcsweep.units import counted, format_duration
 
 
 def plan_document(prepared: Prepared, rendered: Rendered) -> dict[str, Any]:
@@ -27,6 +29,9 @@ def plan_document(prepared: Prepared, rendered: Rendered) -> dict[str, Any]:
                 "elements": len(job.array_tasks),
                 "resources": job.resources.model_dump(),
                 "script": f.script,
+                "preparation": job.preparation and {"name": job.preparation.name, "creates": job.preparation.creates},
+                "commands": f.scripts.get(COMMANDS_FILE),
+                "needs": job.needs,
             }
             for job, f in zip(rendered.jobs, rendered.files, strict=True)
         ],
@@ -63,11 +68,23 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
         console.print(safe_text(f"SIMULATED: {engine} is replaced by the simulated engine ({profile.name})"))
     for warning in prepared.warnings:
         console.print(safe_text(f"warning: {warning}"))
+    steps = [job for job in rendered.jobs if job.preparation is not None]
+    for step in steps:
+        console.print(safe_text(_preparation_line(step, rendered)))
     tasks = sum(len(job.array_tasks) for job in rendered.jobs)
     what = f"{counted(len(rendered.jobs), 'submission')}, {counted(tasks, 'array task')}"
     console.print(f"{what}, at most {rendered.gpu_hours:.1f} GPU-hours (GPUs x walltime)")
     for job, files in zip(rendered.jobs, rendered.files, strict=True):
-        stream.write(f"\n--- jobs/{job.job}/job.sh\n{printable(files.script)}")
+        for name, text in files.scripts.items():
+            stream.write(f"\n--- jobs/{job.job}/{name}\n{printable(text)}")
+
+
+def _preparation_line(step: JobSpec, rendered: Rendered) -> str:
+    name = step.preparation.name if step.preparation is not None else ""
+    waiting = [job for job in rendered.jobs if name in job.needs and job.preparation is None]
+    runs = counted(sum(len(task.runs) for job in waiting for task in job.array_tasks), "run")
+    walltime = format_duration(step.resources.walltime_s)
+    return f"preparation {name}: jobs/{step.job}, {counted(step.resources.gpus, 'GPU')}, {walltime}, before {runs}"
 
 
 def _left_out(prepared: Prepared) -> list[tuple[str, str]]:

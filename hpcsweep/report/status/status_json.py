@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from hpcsweep.spec.phases import RunState
+from hpcsweep.track.preparations import PreparationStatus
 from hpcsweep.track.runs import RunStatus, SweepStatus
 
 
@@ -53,6 +54,25 @@ def phase_elapsed_s(run: RunStatus, now: float) -> float | None:
     return max(0.0, progress.last_t_s + since_s - progress.phase_start_s)
 
 
+def _preparation(step: PreparationStatus) -> dict[str, Any]:
+    verdict = step.verdict
+    return {
+        "name": step.name,
+        "job": step.job,
+        "node": step.node,
+        "state": verdict.state.value,
+        "outcome": verdict.outcome.value if verdict.outcome else None,
+        "reason": verdict.reason,
+        "hint": verdict.hint,
+        "evidence": list(step.evidence),
+        "started_at": step.started_at,
+        "ended_at": step.ended_at,
+        "walltime_s": step.walltime_s,
+        "gpus": step.gpus,
+        "source": verdict.source,
+    }
+
+
 def _sweep(sweep: SweepStatus, now: float) -> dict[str, Any]:
     return {
         "name": sweep.name,
@@ -63,6 +83,7 @@ def _sweep(sweep: SweepStatus, now: float) -> dict[str, Any]:
         "submitted_at": sweep.submitted_at,
         "simulated": sweep.simulated,
         "sweep_dir": sweep.sweep_dir,
+        "preparations": [_preparation(step) for step in sweep.current_preparations],
         "runs": [run_status_json(run, now) for run in sweep.runs],
         "not_run": [
             {"title": run.run, "axes": dict(run.axes), "reason": run.verdict.reason} for run in sweep.documented

@@ -70,6 +70,7 @@ class PbsScheduler(Scheduler):
         queue="PBS_QUEUE",
         submit_dir="PBS_O_WORKDIR",
     )
+    has_dependencies = True
     has_gpu_types = False
     tracks_session = True
     query_timeout_s = 20.0  # a busy server takes 10 s for a single qstat
@@ -87,6 +88,10 @@ class PbsScheduler(Scheduler):
             return ("qsub", "-C", PREFIX, script)
         options = [word for word in directives(text) if word]
         return ("qsub", *options, *_SHELL, script)
+
+    def after_argv(self, argv: tuple[str, ...], job_ids: Sequence[str]) -> tuple[str, ...]:
+        """Return qsub with `afterok`; PBS deletes a job whose dependency failed, or is not known to the server."""
+        return (argv[0], "-W", f"depend=afterok:{':'.join(job_ids)}", *argv[1:])
 
     def read_user_script(self, text: str, *, array_allowed: bool = False) -> ScriptRequest:
         """Return what a user's own script requests; see `user_request`."""

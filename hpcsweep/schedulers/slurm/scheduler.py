@@ -63,6 +63,7 @@ class SlurmScheduler(Scheduler):
         submit_dir="SLURM_SUBMIT_DIR",
     )
     queue_key = "partition"
+    has_dependencies = True
     client_prefixes = ("SQUEUE_",)
     query_timeout_s = 4.0  # squeue itself waits 10 s and more for a dead slurmctld
     query_timeout_per_job_s = 0.0
@@ -71,6 +72,10 @@ class SlurmScheduler(Scheduler):
         """Return `sbatch` with the script and its folder; all directives are in the script."""
         check_directives(text)
         return ("sbatch", "--parsable", f"--chdir={job_dir}", script)
+
+    def after_argv(self, argv: tuple[str, ...], job_ids: Sequence[str]) -> tuple[str, ...]:
+        """Return sbatch with `afterok`. Without --kill-on-invalid-dep a job whose dependency failed waits for ever."""
+        return (argv[0], f"--dependency=afterok:{':'.join(job_ids)}", "--kill-on-invalid-dep=yes", *argv[1:])
 
     def read_user_script(self, text: str, *, array_allowed: bool = False) -> ScriptRequest:
         """Return what a user's own script requests; see `user_request`."""

@@ -16,6 +16,7 @@ from hpcsweep.spec.file_names import SCRIPT_FILE, SPEC_FILE
 from hpcsweep.spec.job import JobSpec, PlannedWorkload, RunSpec
 from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.sweep import SweepFile, SweepRunEntry
+from hpcsweep.store.ingest.preparations import save_preparation
 from hpcsweep.store.schema import INGEST_CURSOR, RUN, SUBMISSION, SWEEP
 from hpcsweep.store.scope import refuse_other_home
 from hpcsweep.store.statements import insert_new, pairs, save, update_rows
@@ -111,8 +112,11 @@ def _save_submission(connection: Connection, sweep_id: int, folder: SweepFolder,
         "job_id": submission.job_id if submission else None,
         "submitted_at": submission.submitted_at if submission and not submission.plain else None,
         "cancelled": submission.cancelled if submission else [],
+        "needs": job.needs,
     }
-    return save(connection, SUBMISSION, {"sweep_id": sweep_id, "job": job.job}, values), submission is not None
+    submission_id = save(connection, SUBMISSION, {"sweep_id": sweep_id, "job": job.job}, values)
+    save_preparation(connection, submission_id, job)
+    return submission_id, submission is not None
 
 
 def _script(path: Path) -> str:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, delete, select
 from hpcsweep.errors import StoreError
 from hpcsweep.store.ingest.attempts import AttemptFolder, StoredAttempt, find_attempts, known_attempts
 from hpcsweep.store.ingest.counts import IngestCount
+from hpcsweep.store.ingest.preparations import ingest_preparations
 from hpcsweep.store.open import Store
 from hpcsweep.store.schema import ATTEMPT, INGEST_CURSOR, RUN, SWEEP
 from hpcsweep.store.scope import home_id_of
@@ -42,6 +43,7 @@ def ingest_sweep(store: Store, sweep_dir: Path, count: IngestCount | None = None
     folder = SweepFolder(sweep_dir)
     sweep_id = _definition(store, folder)
     count.sweeps += 1
+    ingest_preparations(store, folder, sweep_id, count.troubles)
     with store.reading() as connection:
         query = select(RUN.c.label, RUN.c.id, RUN.c.not_run).where(RUN.c.sweep_id == sweep_id, ~RUN.c.not_submitted)
         runs = {label: (run_id, not_run) for label, run_id, not_run in connection.execute(query)}

@@ -35,8 +35,11 @@ class LocalBackend:
         self.host: Host = LocalHost()
         self._parallel = parallel or max(1, os.cpu_count() or 1)
 
-    def submit(self, job: JobSpec, job_dir: str, script: str) -> str:
-        """Mark the job as queued, and start a dispatcher for its sweep unless one runs. See `Backend.submit`."""
+    def submit(self, job: JobSpec, job_dir: str, script: str, after: Sequence[str] = ()) -> str:
+        """Mark the job as queued, and start a dispatcher for its sweep unless one runs. See `Backend.submit`.
+
+        `after` is not used: the dispatcher reads from job.json which preparations a job needs.
+        """
         sweep = SweepFolder(Path(job.sweep_dir))
         if "%" in str(sweep.path):  # submitit replaces % sequences in paths, or fails
             raise SpecError(
@@ -191,6 +194,8 @@ def _status(job_id: str, index: int, task: TaskRecord, dispatcher_alive: bool) -
         return JobStatus(
             job_id, index, JobState.FAILED, native, "cancelled before it started", outcome=OutcomeKind.CANCELLED
         )
+    if task.state is TaskState.SKIPPED:
+        return JobStatus(job_id, index, JobState.FAILED, native, task.reason or "", outcome=OutcomeKind.NOT_RUN)
     if task.state is TaskState.UNSCHEDULABLE:
         return JobStatus(job_id, index, JobState.UNSCHEDULABLE, native, task.reason or "")
     code = task.exit_code

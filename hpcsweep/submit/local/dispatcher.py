@@ -18,7 +18,9 @@ from typing import IO
 import psutil
 
 from hpcsweep.errors import SchedulerError
+from hpcsweep.node.record.preparations import failed_preparation
 from hpcsweep.spec.file_names import SCRIPT_FILE
+from hpcsweep.spec.job import ArrayTask, JobSpec
 from hpcsweep.submit.backends import own_script_exports
 from hpcsweep.submit.local.gpu_slots import GpuSlots, Taken
 from hpcsweep.submit.local.state import DISPATCHER_DIR, TaskRecord, TaskState, read_state, task_key, write_state
@@ -48,6 +50,7 @@ class Dispatcher:
         self._needs: dict[str, int] = {}
         self._running: dict[str, _Running] = {}
         self._jobs: set[int] = set()
+        self._waiting: dict[int, JobSpec] = {}  # jobs whose preparations have not ended
 
     def run(self) -> None:
         """Run until no array task is pending or running. The caller holds the lock."""
@@ -56,6 +59,7 @@ class Dispatcher:
             self._take_new_jobs()
             self._reap()
             self._cancel()
+            self._release()
             self._start()
             if not self._running and not any(task.state.active for task in self._tasks.values()):
                 return
@@ -73,19 +77,35 @@ class Dispatcher:
         new = [number for number in self._sweep.job_numbers() if number not in self._jobs]
         queued = [number for number in new if (self._sweep.job_dir(number) / QUEUED_FILE).exists()]
         for number in queued:
-            for array_task in self._sweep.read_job(number).array_tasks:
+            job = self._sweep.read_job(number)
+            for array_task in job.array_tasks:
                 key = task_key(number, array_task.index)
                 self._tasks[key] = TaskRecord(TaskState.PENDING)
-                self._needs[key] = max((run.gpus for run in array_task.runs if run.simulation is None), default=0)
+                self._needs[key] = _gpus(job, array_task)
+            if job.needs:
+                self._waiting[number] = job
             self._jobs.add(number)
         if queued:
+            self._write()
+
+    def _release(self) -> None:
+        """Let the jobs start whose preparations completed, and skip those of which one failed."""
+        for number, job in list(self._waiting.items()):
+            before = [self._tasks.get(task_key(needed, 0)) for needed in job.needs.values()]
+            failure = failed_preparation(job)
+            if failure is not None and any(task is not None and task.state.active for task in before):
+                continue
+            del self._waiting[number]
+            for key, task in self._tasks.items():
+                if failure is not None and _job_of(key) == number and task.state is TaskState.PENDING:
+                    task.state, task.reason, task.ended_at = TaskState.SKIPPED, failure, time.time()
             self._write()
 
     def _start(self) -> None:
         for key, task in self._tasks.items():
             if sum(other.state is TaskState.RUNNING for other in self._tasks.values()) >= self._parallel:
                 return
-            if task.state is not TaskState.PENDING:
+            if task.state is not TaskState.PENDING or _job_of(key) in self._waiting:
                 continue
             needs = self._needs[key]
             if self._gpus.count and needs > self._gpus.count:
@@ -168,6 +188,14 @@ class Dispatcher:
             write_state(self._sweep, created_at(os.getpid()), self._tasks)
         except OSError as exc:  # a full disk must not end the sweep; the next change is written again
             print(f"dispatcher: state.json: {exc}", file=sys.stderr)  # noqa: T201
+
+
+def _gpus(job: JobSpec, task: ArrayTask) -> int:
+    """Return the GPUs of an array task: what its runs use, or what a preparation requests."""
+    step = job.preparation
+    if step is not None and not any(run.simulation is not None for run in step.warm_runs):
+        return job.resources.gpus
+    return max((run.gpus for run in task.runs if run.simulation is None), default=0)
 
 
 def _job_of(key: str) -> int:

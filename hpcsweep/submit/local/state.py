@@ -20,7 +20,7 @@ class TaskState(str, Enum):
     """State of an array task under the local dispatcher.
 
     `abandoned`: it was pending when the dispatcher was killed. `unschedulable`: it needs more GPUs than this machine
-    has. `unknown`: the file has a state that this version does not have.
+    has. `skipped`: a preparation that it needs failed. `unknown`: the file has a state that this version does not have.
     """
 
     PENDING = "pending"
@@ -29,6 +29,7 @@ class TaskState(str, Enum):
     CANCELLED = "cancelled"
     ABANDONED = "abandoned"
     UNSCHEDULABLE = "unschedulable"
+    SKIPPED = "skipped"
     UNKNOWN = "unknown"
 
     @property

@@ -1,5 +1,6 @@
 """How jobs end on the fake server, what its history keeps, and how an array counts its elements."""
 
+import re
 import time
 
 from fakepbs.state import ctime
@@ -85,8 +86,11 @@ def close_array(state: dict, job: dict) -> None:
 
 
 def keep(state: dict, job: dict) -> None:
-    """Nothing is kept where history is off."""
+    """Nothing is kept where history is off; the jobs that wait for this one learn of its end first."""
     if not state["server"]["job_history_enable"]:
+        for other in state["jobs"].values():
+            if re.search(rf":{job['number']}\b", other["a"].get("depend", "")):
+                other.setdefault("ended_before", {})[str(job["number"])] = dict(job["a"])
         state["jobs"].pop(str(job["number"]), None)
 
 

@@ -87,15 +87,17 @@ def depends(state: dict, job: dict) -> bool:
     kind, *parents = job["a"]["depend"].split(":")
     met = []
     for parent in parents:
-        other = state["jobs"].get(re.match(r"\d+", parent)[0])
+        number = re.match(r"\d+", parent)[0]
+        known = state["jobs"].get(number)
+        other = known["a"] if known is not None else job.get("ended_before", {}).get(number)
         if other is None:
             met.append(None)
         elif kind == "after":
-            met.append(other["a"]["job_state"] in "RBEF")
-        elif other["a"]["job_state"] != "F":
+            met.append(other["job_state"] in "RBEF")
+        elif other["job_state"] != "F":
             met.append(False)
         else:
-            good = other["a"].get("Exit_status") == "0"
+            good = other.get("Exit_status") == "0"
             met.append({"afterok": good, "afternotok": not good}.get(kind, True) or None)
     if None in met:
         job["a"] |= {"job_state": "F", "substate": "92", "mtime": ctime(time.time())}
