@@ -39,6 +39,7 @@ class AttemptStarted(_Event):
     argv: list[str] = Field([], description="the server's command")
     env: dict[str, str] = Field({}, description="variables set for the server; never a secret")
     versions: dict[str, str] = Field({}, description="hpcsweep, python, engine, driver ...")
+    container: dict[str, str] = Field({}, description="runtime, image, identity (a digest); empty: no container")
 
 
 class PhaseEntered(_Event):

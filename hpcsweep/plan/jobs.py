@@ -1,7 +1,7 @@
 """Pack runs into submissions: one array per resource request, in chunks that the cluster accepts."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -9,6 +9,7 @@ from hpcsweep.engines.registry import get_engine
 from hpcsweep.errors import PlanError
 from hpcsweep.plan.runs import PlannedRun
 from hpcsweep.spec.cluster import Cluster
+from hpcsweep.spec.container import Container
 from hpcsweep.spec.experiment import Experiment, ResourceRequest
 from hpcsweep.spec.job import ArrayTask, JobSpec, Resources, RunSpec, Simulation
 from hpcsweep.spec.server import ServerConfig
@@ -88,7 +89,9 @@ def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Clust
                         ArrayTask(index=index, runs=[_run_spec(experiment, run, packing) for run in task_runs])
                         for index, task_runs in enumerate(part)
                     ],
-                    engines=cluster.engines,
+                    engines=cluster.executables,
+                    containers=containers_of(cluster, [run.server.engine for run in members]),
+                    container=experiment.container,
                     cache_dir=packing.cache_dir,
                     own_script=packing.own_script,
                     compile_cache=experiment.compile_cache,
@@ -128,11 +131,18 @@ def repack(
             ]
             first = part[0][0]
             changed: dict[str, Any] = {"job": number, "name": f"{first.sweep}-{number}", "array_tasks": tasks}
-            changed |= {"resources": request, "engines": dict(cluster.engines)}
+            changed |= {"resources": request, "engines": cluster.executables}
+            changed |= {"containers": containers_of(cluster, [run.server.engine for _, run in part])}
             changed |= {"unprotected_server_allowed": cluster.unprotected_server_allowed}
             changed |= {"private_network": cluster.private_network}
             jobs.append(first.model_copy(update=changed))
     return jobs
+
+
+def containers_of(cluster: Cluster, engines: Iterable[str]) -> dict[str, Container]:
+    """Return engine -> its container in the profile, for the engines that have one."""
+    found = {engine: cluster.container_of(engine) for engine in dict.fromkeys(engines)}
+    return {engine: container for engine, container in found.items() if container is not None}
 
 
 def gpu_hours(jobs: Sequence[JobSpec]) -> float:

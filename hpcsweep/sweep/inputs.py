@@ -245,7 +245,7 @@ def find_simulation_profile(experiment: Experiment, experiment_file: Path) -> Pa
 
 def find_engine(engine: str, cluster: Cluster, variables: Mapping[str, str] = os.environ) -> str | None:
     """Return the engine's executable on this machine: profile, $HPCSWEEP_<ENGINE>, PATH. None: not installed."""
-    named = cluster.engines.get(engine) or variables.get(f"HPCSWEEP_{engine.upper()}")
+    named = cluster.executables.get(engine) or variables.get(f"HPCSWEEP_{engine.upper()}")
     if named:
         return shutil.which(named)
     return shutil.which(get_engine(engine).executable)
