@@ -103,20 +103,20 @@ class Runtime(ABC):
 
     def problems(self, image: str, binds: Sequence[Bind], options: Sequence[str]) -> list[str]:
         """Return why a container cannot run like this, one sentence each; empty: it can."""
-        found = [
+        sentences = [
             f"option {option} cannot be used: {why}"
             for option in options
             for refused, why in self.refused_options.items()
             if option == refused or option.startswith(f"{refused}=")
         ]
-        found += [
+        sentences += [
             f"option {name}=... is a secret: list its name under `env_from`, so that it is not an argument"
             for option in options
             if is_secret(name := option.partition("=")[0]) and "=" in option
         ]
         if not self.read_only_binds:
-            found += [f"{self.title or self.name} cannot bind {b.source} read-only" for b in binds if b.read_only]
-        return found
+            sentences += [f"{self.title or self.name} cannot bind {b.source} read-only" for b in binds if b.read_only]
+        return sentences
 
 
 SEPARATE_PROCESSES = "the agent watches the processes of the container, which must be visible on the node"

@@ -45,8 +45,8 @@ def node_command(
     """Return what to execute on a node for a command of an engine. Raises ContainerError.
 
     `environment`: of the command, with all variables of the job. `own`: the names of those that were set for it; a
-    container gets all of them, and of the others only what `container_environment` chooses. `name`: tells the
-    containers of a node apart. `host`: the environment of the runtime's own command, if it is another one.
+    container gets all of them, and of the others only what `container_environment` chooses. `name`: unique
+    among the containers of a node. `host`: the environment of the runtime's own command, if it is another one.
     """
     if launch is None:
         return NodeCommand(tuple(argv), environment)

@@ -29,6 +29,14 @@ def parse_version(text: str) -> Version | None:
         return None
 
 
+def same_version(first: str, second: str) -> bool:
+    """Return whether two texts name one version; local builds (`0.32.0+cpu`) count as the same."""
+    versions = parse_version(first), parse_version(second)
+    if versions[0] is None or versions[1] is None:
+        return first == second
+    return versions[0].public == versions[1].public
+
+
 def satisfies(version: str, constraint: str | None) -> bool:
     """Return whether an installed version satisfies the constraint; None admits every version. Raises EngineError.
 

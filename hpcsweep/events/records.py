@@ -39,7 +39,6 @@ class AttemptStarted(_Event):
     argv: list[str] = Field([], description="the server's command")
     env: dict[str, str] = Field({}, description="variables set for the server; never a secret")
     versions: dict[str, str] = Field({}, description="hpcsweep, python, engine, driver ...")
-    container: dict[str, str] = Field({}, description="runtime, image, identity (a digest); empty: no container")
 
 
 class PhaseEntered(_Event):
@@ -51,6 +50,8 @@ class PhaseEntered(_Event):
     evidence: str = Field("", description="the log line that showed it")
 
 
+ENGINE_VERSION = "engine_version"
+"""Name of the fact with the version in the engine's own log, which counts where another one was found before."""
 OTHER_GPU = "other_gpu"
 """Name of the fact that a job has other GPUs than it requested; its value is a sentence."""
 

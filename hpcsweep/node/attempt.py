@@ -9,8 +9,9 @@ from pathlib import Path
 from hpcsweep.containers.base import NodeCommand
 from hpcsweep.containers.launch import node_command
 from hpcsweep.engines.base import Engine
+from hpcsweep.engines.versions import same_version
 from hpcsweep.errors import EngineError, SpecError
-from hpcsweep.events.records import OTHER_GPU
+from hpcsweep.events.records import ENGINE_VERSION, OTHER_GPU
 from hpcsweep.load.client.clock import Clock
 from hpcsweep.node.attempt_record import AttemptRecord
 from hpcsweep.node.compile_cache import CompileCache, cache_key, cache_use, measure
@@ -117,6 +118,7 @@ class Attempt:
             prepared = self._prepare(supervisor, engine)
             target = self._start(supervisor, prepared)
             wait_until_ready(supervisor, target, self._budgets)
+            self._check_version(supervisor, prepared)
             self._gpu_facts(supervisor)
             self._cache_facts(supervisor)
             measurement = MeasurementContext(
@@ -172,6 +174,9 @@ class Attempt:
             supervisor.fact("compile_cache_at_start", "warm" if self._cache.warm else "cold")
             self._notes += [Note("cache_locked", self._cache.note)] if self._cache.note else []
         self._record_notes(supervisor)
+        if prepared.container is not None:
+            launch = prepared.container.launch
+            supervisor.fact("container", f"{launch.runtime} {launch.image}")
         other = preflight.other_gpus(job, context.gpus.states())
         if other and run.simulation is None:
             supervisor.fact(OTHER_GPU, other, source="nvml")
@@ -257,6 +262,19 @@ class Attempt:
         if prepared.container is None:
             return node_command(None, prepared.launch.argv, self._environment)
         return prepared.container.command(prepared.launch.argv, self._environment, self._own)
+
+    def _check_version(self, supervisor: Supervisor, prepared: PreparedLaunch) -> None:
+        """Compare the version known before the start with that in the log, which counts. Raises Ended: not allowed."""
+        logged, recorded = supervisor.reader.facts.get(ENGINE_VERSION), prepared.version
+        if prepared.installation is None or logged is None or (recorded and same_version(recorded, str(logged.value))):
+            return
+        name, version = self._run.server.engine, str(logged.value)
+        if recorded is not None:
+            text = f"{name} {recorded} was found before the start, but the server's log reports {version}, which counts"
+            supervisor.warn(text, code="version_differs")
+        refused = preflight.version_verdict(name, version, self._run.server.engine_version)
+        if refused is not None:
+            raise Ended(refused)
 
     def _gpu_facts(self, supervisor: Supervisor) -> None:
         used = [state.memory_used_bytes for state in self._context.gpus.states() if state.memory_used_bytes is not None]

@@ -52,7 +52,6 @@ class AttemptRecord:
             gpu_name=states[0].name if states else None,
             argv=list(prepared.launch.argv) if prepared else [],
             env=dict(server_env),
-            container=_container(prepared) if prepared else {},
             versions=versions(prepared.version if prepared else None, run.server.engine, gpus),
         )
         server = run.server.model_copy(update={"env": masked_env(run.server.env)})
@@ -100,12 +99,3 @@ class AttemptRecord:
         """Print a progress line to the job's output."""
         stamp = time.strftime("%H:%M:%S")
         print(f"[{stamp}] {self._run.label} attempt-{self._folder.number}: {text}", file=sys.stderr, flush=True)  # noqa: T201
-
-
-def _container(prepared: PreparedLaunch) -> dict[str, str]:
-    """Return the runtime and image of a container, and the digest of what is run; empty: there is no container."""
-    if prepared.container is None:
-        return {}
-    launch = prepared.container.launch
-    identity = prepared.installation.identity if prepared.installation is not None else None
-    return {"runtime": launch.runtime, "image": launch.image, "identity": identity.digest if identity else ""}

@@ -141,8 +141,8 @@ def repack(
 
 def containers_of(cluster: Cluster, engines: Iterable[str]) -> dict[str, Container]:
     """Return engine -> its container in the profile, for the engines that have one."""
-    found = {engine: cluster.container_of(engine) for engine in dict.fromkeys(engines)}
-    return {engine: container for engine, container in found.items() if container is not None}
+    profiled = {engine: cluster.container_of(engine) for engine in dict.fromkeys(engines)}
+    return {engine: container for engine, container in profiled.items() if container is not None}
 
 
 def gpu_hours(jobs: Sequence[JobSpec]) -> float:

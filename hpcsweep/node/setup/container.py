@@ -260,7 +260,7 @@ def _expanded(text: str, env: Mapping[str, str], key: str) -> str:
 
 
 def _gpu_kind(container: Container, run: RunSpec) -> GpuKind:
-    """Return the GPUs that the container gets: as the profile says, else those of the node for a server with GPUs."""
+    """Return the GPUs that the container gets: as the profile sets, else those of the node for a server with GPUs."""
     if container.gpus is not None:
         return GpuKind(container.gpus)
     if run.gpus == 0:

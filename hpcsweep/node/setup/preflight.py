@@ -83,11 +83,11 @@ def model_verdict(config: ServerConfig, in_container: str | None = None) -> Atte
     return AttemptVerdict(OutcomeKind.MODEL_NOT_FOUND, "model_path", reason, "preflight: the model's path", hint)
 
 
-def _model_verdict_in_container(model: str, found: str) -> AttemptVerdict | None:
-    if found == "readable":
+def _model_verdict_in_container(model: str, view: str) -> AttemptVerdict | None:
+    if view == "readable":
         return None
-    reason = f"{model} does not contain a config.json" if found == "no_config" else f"{model} is not in the container"
-    if Path(model).exists() and found == "missing":
+    reason = f"{model} does not contain a config.json" if view == "no_config" else f"{model} is not in the container"
+    if Path(model).exists() and view == "missing":
         reason += ", although it exists on this node"
     hint = "is it on a file system that the compute nodes mount? `binds:` of the container makes other folders visible"
     return AttemptVerdict(OutcomeKind.MODEL_NOT_FOUND, "model_path", reason, "preflight: the model's path", hint)
