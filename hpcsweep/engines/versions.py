@@ -31,10 +31,8 @@ def parse_version(text: str) -> Version | None:
 
 def same_version(first: str, second: str) -> bool:
     """Return whether two texts name one version; local builds (`0.32.0+cpu`) count as the same."""
-    versions = parse_version(first), parse_version(second)
-    if versions[0] is None or versions[1] is None:
-        return first == second
-    return versions[0].public == versions[1].public
+    versions = [parse_version(text.partition("+")[0]) for text in (first, second)]
+    return first == second if None in versions else versions[0] == versions[1]
 
 
 def satisfies(version: str, constraint: str | None) -> bool:
