@@ -17,8 +17,6 @@ from hpcsweep.containers.base import (
     oci_binds,
 )
 
-_SET_BY_THE_RUNTIME = frozenset({"HOME", "PATH"})
-"""HOME cannot be overridden by a prefix; PATH is that of the image."""
 _GPU_OPTIONS = {GpuKind.NVIDIA: ("--nv",), GpuKind.ROCM: ("--rocm",), GpuKind.NONE: ()}
 
 
@@ -49,7 +47,7 @@ class Apptainer(Runtime):
         variables = {
             f"{prefix}ENV_{name}": value
             for name, value in request.environment.items()
-            if name not in _SET_BY_THE_RUNTIME
+            if name != "HOME"  # cannot be set by a prefix
             for prefix in self.prefixes
         }
         variables |= {f"{prefix}_NO_EVAL": "1" for prefix in self.prefixes}

@@ -123,6 +123,19 @@ SEPARATE_PROCESSES = "the agent watches the processes of the container, which mu
 SEPARATE_NETWORK = "the agent connects to the server by the network of the node"
 
 
+_READ_BY_THE_RUNTIME = frozenset({"HOME", "PATH", "LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONPATH", "PYTHONHOME"})
+
+
+def split_environment(environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return (variables that the runtime's command can pass on by name, `NAME=VALUE` of the others).
+
+    The others have another meaning for the command itself, which finds its storage in HOME and its programs in PATH.
+    None of them is a secret.
+    """
+    by_name = {name: value for name, value in environment.items() if name not in _READ_BY_THE_RUNTIME}
+    return by_name, [f"{name}={environment[name]}" for name in sorted(environment.keys() & _READ_BY_THE_RUNTIME)]
+
+
 def oci_binds(binds: Sequence[Bind]) -> list[str]:
     """Return `SOURCE:TARGET[:ro]` for each bind."""
     return [f"{bind.source}:{bind.target}{':ro' if bind.read_only else ''}" for bind in binds]

@@ -8,7 +8,7 @@ not in the image, and is lost. `ch-run` has no option for NVIDIA GPUs in all ver
 `ch-fromhost --nvidia` before the first run.
 """
 
-from hpcsweep.containers.base import PATH, ContainerRequest, NodeCommand, Runtime
+from hpcsweep.containers.base import PATH, ContainerRequest, NodeCommand, Runtime, split_environment
 
 
 class Charliecloud(Runtime):
@@ -23,8 +23,8 @@ class Charliecloud(Runtime):
         """Return the command; see `Runtime.command`."""
         argv = [self.executable, "--write-fake", f"--cd={request.workdir}"]
         argv += [f"--bind={bind.source}:{bind.target}" for bind in request.binds]
-        home = request.environment.get("HOME")  # ch-run would set another one
-        argv += [f"--set-env=HOME={home}"] if home is not None else []
+        by_name, assigned = split_environment(request.environment)
+        argv += [f"--set-env={variable}" for variable in assigned]  # ch-run would set another HOME
         argv += [*request.options, request.image, "--", *request.argv]
         user = {name: request.host[name] for name in ("USER", "HOME") if name in request.host}
-        return NodeCommand(tuple(argv), {**user, "PATH": PATH, **request.environment})
+        return NodeCommand(tuple(argv), {**user, "PATH": PATH, **by_name})

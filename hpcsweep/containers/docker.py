@@ -6,7 +6,7 @@ job, so the agent finds them by the token in their environment, and removes the 
 of the node is requested too, because Docker refuses the PID namespace of the node with another one.
 """
 
-from hpcsweep.containers.base import ContainerRequest, GpuKind, NodeCommand, oci_binds
+from hpcsweep.containers.base import ContainerRequest, GpuKind, NodeCommand, oci_binds, split_environment
 from hpcsweep.containers.podman import Podman
 
 _GPU_OPTIONS = {
@@ -28,11 +28,12 @@ class Docker(Podman):
         argv = [self.executable, "run", "--rm", f"--name={request.name}", "--network=host", "--ipc=host", "--pid=host"]
         argv += ["--userns=host", f"--user={request.uid}:{request.gid}", "--log-driver=none"]
         argv += [f"--workdir={request.workdir}", *(f"--volume={bind}" for bind in oci_binds(request.binds))]
-        for name in sorted(request.environment):
-            argv += ["--env", name]
+        by_name, assigned = split_environment(request.environment)
+        for variable in [*sorted(by_name), *assigned]:
+            argv += ["--env", variable]
         program, *arguments = request.argv
         argv += [*_GPU_OPTIONS[request.gpus], *request.options, f"--entrypoint={program}", request.image, *arguments]
-        return NodeCommand(tuple(argv), {**request.host, **request.environment})
+        return NodeCommand(tuple(argv), {**request.host, **by_name})
 
     def cleanup_argv(self, name: str) -> tuple[str, ...]:
         """Return the command that ends and removes the container."""

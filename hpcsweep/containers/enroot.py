@@ -16,6 +16,7 @@ from hpcsweep.containers.base import (
     GpuKind,
     NodeCommand,
     Runtime,
+    split_environment,
 )
 
 
@@ -38,15 +39,15 @@ class Enroot(Runtime):
     def command(self, request: ContainerRequest) -> NodeCommand:
         """Return the command; see `Runtime.command`."""
         script = f"{request.scratch}/enroot-command.sh"
-        environment = nvidia_variables(request)
+        by_name, assigned = split_environment(nvidia_variables(request))
         argv = [self.executable, "start", "--rw", "--rc", script]
         for bind in request.binds:
             argv += [
                 "--mount",
                 f"{bind.source}:{bind.target}:none:x-create=auto,rbind{',ro' if bind.read_only else ''}",
             ]
-        for name in sorted(environment):
-            argv += ["--env", name]
+        for variable in [*sorted(by_name), *assigned]:
+            argv += ["--env", variable]
         argv += [*request.options, request.image, *request.argv]
         text = f'cd -- {shlex.quote(request.workdir)} || exit 1\nexec "$@"\n'
-        return NodeCommand(tuple(argv), {**request.host, **environment}, {script: text})
+        return NodeCommand(tuple(argv), {**request.host, **by_name}, {script: text})

@@ -15,6 +15,7 @@ from hpcsweep.containers.base import (
     NodeCommand,
     Runtime,
     oci_binds,
+    split_environment,
 )
 
 _ROCM_OPTIONS = ("--device=/dev/kfd", "--device=/dev/dri", "--group-add=keep-groups")
@@ -45,11 +46,12 @@ class Podman(Runtime):
         # The server's output is in server.log: without a log driver it is not written a second time.
         argv += ["--user=0:0", "--log-driver=none", "--security-opt=label=disable", f"--workdir={request.workdir}"]
         argv += [f"--volume={bind}" for bind in oci_binds(request.binds)]
-        for name in sorted(request.environment):
-            argv += ["--env", name]
+        by_name, assigned = split_environment(request.environment)
+        for variable in [*sorted(by_name), *assigned]:
+            argv += ["--env", variable]
         program, *arguments = request.argv
         argv += [*gpus, *request.options, f"--entrypoint={program}", request.image, *arguments]
-        return NodeCommand(tuple(argv), {**request.host, **request.environment})
+        return NodeCommand(tuple(argv), {**request.host, **by_name})
 
     def cleanup_argv(self, name: str) -> tuple[str, ...]:
         """Return the command that removes the container with its record and mounts."""

@@ -6,7 +6,7 @@ variables reach the container, and those in `--container-env` override the image
 variables that it needs. Neither home nor /tmp of the node are visible unless they are mounted.
 """
 
-from hpcsweep.containers.base import ContainerRequest, NodeCommand, Runtime
+from hpcsweep.containers.base import ContainerRequest, NodeCommand, Runtime, split_environment
 from hpcsweep.containers.enroot import nvidia_variables
 
 _FOR_SRUN = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG")
@@ -25,7 +25,7 @@ class Pyxis(Runtime):
 
     def command(self, request: ContainerRequest) -> NodeCommand:
         """Return the command; see `Runtime.command`."""
-        environment = nvidia_variables(request)
+        environment, assigned = split_environment(nvidia_variables(request))
         # --overlap: the step shares the CPUs and GPUs of the job with the agent, which runs in the batch step.
         argv = [self.executable, "--overlap", "--nodes=1", "--ntasks=1", "--cpu-bind=none", "--kill-on-bad-exit=1"]
         cpus, node = request.host.get("SLURM_CPUS_ON_NODE", ""), request.host.get("SLURMD_NODENAME", "")
@@ -41,4 +41,5 @@ class Pyxis(Runtime):
             for name, value in request.host.items()
             if name in _FOR_SRUN or name.startswith(_FOR_SRUN_PREFIXES)
         }
-        return NodeCommand((*argv, *request.options, *request.argv), {**kept, **environment})
+        argv += [*request.options, *(["/usr/bin/env", *assigned] if assigned else []), *request.argv]
+        return NodeCommand(tuple(argv), {**kept, **environment})

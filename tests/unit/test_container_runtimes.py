@@ -116,6 +116,15 @@ def test_srun_gets_only_the_variables_that_it_needs_beside_those_of_the_containe
     }  # fmt: skip
 
 
+@EVERY_RUNTIME
+def test_variables_that_the_runtime_reads_itself_reach_the_container_only(name):
+    host, inside = {**HOST, "HOME": "/home/me"}, {"HOME": "/private", "LD_LIBRARY_PATH": "/image/lib"}
+    command = get_runtime(name).command(request(name, host=host, environment=inside))
+    assert command.environment.get("HOME") == "/home/me" and "LD_LIBRARY_PATH" not in command.environment
+    values = [*command.environment.values(), *(word.rpartition("=")[2] for word in command.argv)]
+    assert "/image/lib" in values and ("/private" in values or get_runtime(name).mounts_home)
+
+
 def test_apptainer_does_not_evaluate_values():
     environment = get_runtime("singularity").command(request("singularity", environment={"A": "$(id)"})).environment
     assert environment["SINGULARITYENV_A"] == environment["APPTAINERENV_A"] == "$(id)"
@@ -170,7 +179,7 @@ def test_without_a_container_the_command_stays_as_it_is():
 def test_the_path_of_the_runtime_is_used_and_home_is_private():
     command = node_command(launch("docker", hub="/home/me/.cache/huggingface"), ["vllm"], {"FOO": "1", "A": "2"}, ["A"])
     assert command.argv[0] == "/opt/docker" and "FOO" not in command.argv and "A" in command.argv
-    assert command.environment["HOME"] == "/tmp/own" and command.environment["HF_HOME"] == "/home/me/.cache/huggingface"
+    assert "HOME=/tmp/own" in command.argv and command.environment["HF_HOME"] == "/home/me/.cache/huggingface"
     assert command.cleanup == ("docker", "rm", "--force", container_name(""))
     kept = node_command(launch("apptainer", hub="/h"), ["vllm"], {"HF_HOME": "/x", "HOME": "/home/me"})
     assert kept.environment["APPTAINERENV_HF_HOME"] == "/x" and kept.environment["HOME"] == "/home/me"

@@ -8,9 +8,14 @@ from types import SimpleNamespace
 import pytest
 from pydantic import ValidationError
 
+from hpcsweep.containers.launch import container_name
+from hpcsweep.containers.registry import get_runtime
 from hpcsweep.engines.versions import same_version
 from hpcsweep.engines.vllm import Vllm
 from hpcsweep.errors import ContainerError, SpecError
+from hpcsweep.node.identity import Identity
+from hpcsweep.node.process.cleanup import clean_up
+from hpcsweep.node.record.folders import close_dead_attempts, create_attempt, record_server
 from hpcsweep.node.setup.container import NodeContainer, container_launch, container_of
 from hpcsweep.node.setup.engine_identity import executable_identity, image_identity
 from hpcsweep.node.setup.engine_install import installed_version, known_flags, on_this_node
@@ -365,3 +370,43 @@ def test_a_tag_may_lead_to_another_image_tomorrow(image, described, certain):
 )
 def test_versions_are_compared_without_their_build(first, second, same):
     assert same_version(first, second) is same
+
+
+# ---- what a killed container leaves
+
+
+def fake_podman(folder: Path, monkeypatch: pytest.MonkeyPatch, failures: int) -> Path:
+    """Put a `podman` on PATH that fails some times, and return the file to which it writes its arguments."""
+    calls = folder / "calls"
+    (folder / "podman").write_text(f'#!/bin/sh\necho "$@" >>{calls}\n[ $(wc -l <{calls}) -gt {failures} ]\n')
+    (folder / "podman").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return calls
+
+
+@pytest.mark.parametrize(("failures", "calls"), [(0, 1), (1, 2), (9, 3)])
+def test_a_container_is_removed_by_name_when_the_first_try_fails_too(tmp_path, monkeypatch, failures, calls):
+    record = fake_podman(tmp_path, monkeypatch, failures)
+    clean_up(get_runtime("podman").cleanup_argv("hpcsweep-1"))
+    assert record.read_text().splitlines() == ["rm --force --ignore --time=0 hpcsweep-1"] * calls
+    clean_up(["/no/such/command"])
+    clean_up(())
+
+
+def test_the_next_agent_removes_the_container_of_a_dead_one(tmp_path, monkeypatch):
+    record = fake_podman(tmp_path, monkeypatch, 0)
+    dead = Identity("7", "here", "boot", 999_999_999, 1, 0)
+    attempt = create_attempt(tmp_path / "run", 0, dead)
+    record_server(attempt, (999_999_998, 1, 999_999_998), "podman")
+    notes = close_dead_attempts(tmp_path / "run", dead)
+    assert [note.code for note in notes] == ["closed_as_lost"]
+    assert record.read_text().split()[-1] == container_name(attempt.token)
+
+
+def test_only_the_name_of_the_runtime_is_read_from_a_record(tmp_path, monkeypatch):
+    record = fake_podman(tmp_path, monkeypatch, 0)
+    dead = Identity("7", "here", "boot", 999_999_999, 1, 0)
+    attempt = create_attempt(tmp_path / "run", 0, dead)
+    record_server(attempt, (999_999_998, 1, 999_999_998), f"podman; touch {tmp_path}/no")
+    assert [note.code for note in close_dead_attempts(tmp_path / "run", dead)] == ["closed_as_lost"]
+    assert not record.exists()

@@ -90,7 +90,7 @@ class NodeContainer:
             raise ContainerError(
                 f"{title}: exit code {answer.returncode}{f': {last[-1].strip()}' if last else ''}",
                 code="container_not_started",
-                hint="run the first line of the command in a job: " + " ".join(command.argv[:3]),
+                hint="does the image run in a job without hpcsweep? the evidence has the last lines",
                 detail="\n".join(last),
             )
         reported = dict(
