@@ -43,6 +43,10 @@ class EngineError(HpcsweepError):
     """An engine cannot express or start what is asked."""
 
 
+class ContainerError(HpcsweepError):
+    """A container runtime cannot run what is asked, or not on this node."""
+
+
 class HostError(HpcsweepError):
     """A host cannot be reached, or a file on it cannot be read or written."""
 

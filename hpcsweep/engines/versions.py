@@ -29,6 +29,12 @@ def parse_version(text: str) -> Version | None:
         return None
 
 
+def same_version(first: str, second: str) -> bool:
+    """Return whether two texts name one version; local builds (`0.32.0+cpu`) count as the same."""
+    versions = [parse_version(text.partition("+")[0]) for text in (first, second)]
+    return first == second if None in versions else versions[0] == versions[1]
+
+
 def satisfies(version: str, constraint: str | None) -> bool:
     """Return whether an installed version satisfies the constraint; None admits every version. Raises EngineError.
 

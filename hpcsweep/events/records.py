@@ -50,6 +50,8 @@ class PhaseEntered(_Event):
     evidence: str = Field("", description="the log line that showed it")
 
 
+ENGINE_VERSION = "engine_version"
+"""Name of the fact with the version in the engine's own log, which counts where another one was found before."""
 OTHER_GPU = "other_gpu"
 """Name of the fact that a job has other GPUs than it requested; its value is a sentence."""
 

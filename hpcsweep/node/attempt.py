@@ -6,15 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcsweep.containers.base import NodeCommand
+from hpcsweep.containers.launch import node_command
 from hpcsweep.engines.base import Engine
+from hpcsweep.engines.versions import same_version
 from hpcsweep.errors import EngineError, SpecError
-from hpcsweep.events.records import OTHER_GPU
+from hpcsweep.events.records import ENGINE_VERSION, OTHER_GPU
 from hpcsweep.load.client.clock import Clock
 from hpcsweep.node.attempt_record import AttemptRecord
 from hpcsweep.node.compile_cache import CompileCache, cache_key, cache_use, kept_folders, measure
 from hpcsweep.node.guardian import Guardian
 from hpcsweep.node.identity import Identity, tracked_by_session
 from hpcsweep.node.measuring import MeasurementContext, WorkloadRunner
+from hpcsweep.node.process.cleanup import clean_up
 from hpcsweep.node.process.family import leader_of_its_own
 from hpcsweep.node.process.gpus import Gpus, GpuState
 from hpcsweep.node.process.memory_limit import MemoryCgroup
@@ -26,6 +30,7 @@ from hpcsweep.node.record.journal import Journal
 from hpcsweep.node.record.notes import Note
 from hpcsweep.node.setup import preflight, preparation
 from hpcsweep.node.setup.api_key import key_for, random_key
+from hpcsweep.node.setup.container import write_files
 from hpcsweep.node.setup.environment import HIDDEN, server_environment
 from hpcsweep.node.setup.gpu_names import readable_names
 from hpcsweep.node.setup.preparation import PreparedLaunch
@@ -78,6 +83,8 @@ class Attempt:
         self._key: str | None = None
         self._private: Path | None = None
         self._environment: dict[str, str] = {}
+        self._own: list[str] = []  # names of the variables that were set for the server
+        self._cleanup: tuple[str, ...] = ()
         self._hidden: list[bytes] = []
         self._gpus_before: list[GpuState] = []
         self._memory = MemoryCgroup()
@@ -112,11 +119,12 @@ class Attempt:
             prepared = self._prepare(supervisor, engine)
             target = self._start(supervisor, prepared)
             wait_until_ready(supervisor, target, self._budgets)
+            self._check_version(supervisor, prepared)
             self._gpu_facts(supervisor)
             self._cache_facts(supervisor)
             measurement = MeasurementContext(
                 self._run, self._budgets, supervisor, target, self._context.gpus, self._folder.path,
-                prepared.executable, self._record.say,
+                prepared.executable if prepared.container is None else None, self._record.say,
             )  # fmt: skip
             return WorkloadRunner(measurement).run()
         except Ended as ended:
@@ -145,7 +153,7 @@ class Attempt:
         private = self._private = make_private_folder()
         try:
             prepared = supervisor.background(
-                lambda: preparation.prepare(run, job, engine, self._folder.path, private, context.env, startup_s)
+                lambda: preparation.prepare(run, job, engine, self._folder, private, context.env, startup_s)
             )
         except Ended:
             self._record.started(None, {}, context.gpus, context.env)
@@ -160,6 +168,7 @@ class Attempt:
         self._give_key(engine, private)
         secrets = self._secrets()
         self._environment |= secrets
+        self._own = [*recorded, *secrets, *([engine.api_key_env] if engine.api_key_env is not None else [])]
         self._hidden = hidden_values(self._environment, list(secrets), self._key)
         self._record.started(prepared, recorded | dict.fromkeys(secrets, HIDDEN), context.gpus, context.env)
         for name, text in prepared.launch.files.items():
@@ -170,6 +179,9 @@ class Attempt:
             self._notes += [Note("cache_locked", self._cache.note)] if self._cache.note else []
             self._notes += [Note("cache_folder_kept", kept_note(self._cache.kept))] if self._cache.kept else []
         self._record_notes(supervisor)
+        if prepared.container is not None:
+            launch = prepared.container.launch
+            supervisor.fact("container", f"{launch.runtime} {launch.image}")
         other = preflight.other_gpus(job, context.gpus.states())
         if other and run.simulation is None:
             supervisor.fact(OTHER_GPU, other, source="nvml")
@@ -214,7 +226,7 @@ class Attempt:
             self._notes += notes
 
     def _open_cache(self, engine: Engine, prepared: PreparedLaunch) -> CompileCache | None:
-        job, run, version = self._context.job, self._run, prepared.version
+        job, run, version = self._context.job, self._run, prepared.cache_version
         states = self._context.gpus.states()
         gpu = states[0].name if states else job.resources.gpu_type or "cpu"
         name = f"{'simulated-' if run.simulation else ''}{version or 'unknown'}"
@@ -231,32 +243,55 @@ class Attempt:
         return cache
 
     def _start(self, supervisor: Supervisor, prepared: PreparedLaunch) -> Target:
-        argv = prepared.launch.argv
+        command = self._command(prepared)
         self._gpus_before = self._context.gpus.states()
         self._memory_kills_before = self._memory.kills()
         scratch = [*(self._cache.scratch() if self._cache else []), *([self._private] if self._private else [])]
         self._context.guardian.watch(self._folder.token, self._folder.path, scratch)
+        self._context.guardian.set_cleanup(self._folder.token, command.cleanup)
+        self._cleanup = command.cleanup
         started_s = self._clock.t_s()  # what follows the start of the process here belongs to its startup time
         try:
+            write_files(command.files)
             self._server = Server(
-                argv, self._environment, self._folder.path, self._folder.token,
+                command.argv, command.environment, self._folder.path, self._folder.token,
                 lambda text, at_s: self._inbox.put_line(ServerLine(text, at_s)),
                 hidden=self._hidden, in_session=tracked_by_session(self._context.env),
                 private_network=self._context.job.private_network,
             )  # fmt: skip
         except OSError as exc:
-            reason = f"{argv[0]} could not be started: {exc.strerror or exc}"
+            reason = f"{command.argv[0]} could not be started: {exc.strerror or exc}"
             hint = "is it executable on this node?"
             raise Ended(AttemptVerdict(OutcomeKind.FAILED, "server_not_started", reason, "the kernel", hint)) from exc
         leader = leader_of_its_own(self._server.pid)
         if leader is not None:
             self._context.guardian.set_members(self._folder.token, [leader])
-            record_server(self._folder, leader)
+            runtime = prepared.container.launch.runtime if prepared.container is not None else None
+            record_server(self._folder, leader, runtime)
         supervisor.watch_server(self._server, started_s)
         return Target(
             prepared.port, prepared.engine.endpoints, self._run.server.served_name, self._key,
             socket_path=prepared.socket_path,
         )  # fmt: skip
+
+    def _command(self, prepared: PreparedLaunch) -> NodeCommand:
+        """Return what to execute on this node. Raises Ended."""
+        if prepared.container is None:
+            return node_command(None, prepared.launch.argv, self._environment)
+        return prepared.container.command(prepared.launch.argv, self._environment, self._own)
+
+    def _check_version(self, supervisor: Supervisor, prepared: PreparedLaunch) -> None:
+        """Compare the version known before the start with that in the log, which counts. Raises Ended: not allowed."""
+        logged, recorded = supervisor.reader.facts.get(ENGINE_VERSION), prepared.version
+        if prepared.installation is None or logged is None or (recorded and same_version(recorded, str(logged.value))):
+            return
+        name, version = self._run.server.engine, str(logged.value)
+        if recorded is not None:
+            text = f"{name} {recorded} was found before the start, but the server's log reports {version}, which counts"
+            supervisor.warn(text, code="version_differs")
+        refused = preflight.version_verdict(name, version, self._run.server.engine_version)
+        if refused is not None:
+            raise Ended(refused)
 
     def _gpu_facts(self, supervisor: Supervisor) -> None:
         used = [state.memory_used_bytes for state in self._context.gpus.states() if state.memory_used_bytes is not None]
@@ -287,6 +322,7 @@ class Attempt:
             last_phase = supervisor.phase
             supervisor.enter(Phase.TEARDOWN)
             teardown = self._server.end(supervisor.family, supervisor.not_server_pids, self._grace_s(verdict))
+            clean_up(self._cleanup)
             supervisor.take(0.0)
             killed = teardown.killed
             exit_code = teardown.exit_code if exit_code is None else exit_code

@@ -5,13 +5,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from hpcsweep.containers.launch import node_command
 from hpcsweep.load.client.clock import Clock
 from hpcsweep.node.identity import Identity
 from hpcsweep.node.process.gpus import Gpus, visible_names
 from hpcsweep.node.record.folders import AttemptFolder
 from hpcsweep.node.record.journal import Journal
 from hpcsweep.node.records import EXIT_FILE, write_json, write_record
-from hpcsweep.node.setup.environment import command_text
+from hpcsweep.node.setup.environment import command_text, shown_environment
 from hpcsweep.node.setup.preparation import PreparedLaunch, versions
 from hpcsweep.node.watch.outcome import AttemptVerdict
 from hpcsweep.spec.budgets import Budgets
@@ -57,8 +58,11 @@ class AttemptRecord:
         record = run.model_copy(update={"server": server}).model_dump(mode="json") | {"attempt": self._folder.number}
         write_json(self._folder.path / "run.json", record | {"budgets": self._budgets.model_dump(mode="json")})
         if prepared is not None:
-            command = command_text(prepared.launch.argv, server_env, run.exports)
-            (self._folder.path / "command.txt").write_text(command, encoding="utf-8")
+            shown = shown_environment(server_env, run.exports)
+            launch = prepared.container.launch if prepared.container is not None else None
+            command = node_command(launch, prepared.launch.argv, shown, shown, host={})
+            text = command_text(command.argv, command.environment)
+            (self._folder.path / "command.txt").write_text(text, encoding="utf-8")
 
     def ended(self, verdict: AttemptVerdict, phase: Phase | None, exit_code: int | None, killed: list[str]) -> None:
         """Write the attempt's last event, then exit.json. `phase` None: no server was started."""

@@ -1,10 +1,10 @@
 """A small process that survives a killed agent and cleans up after it.
 
 The agent has a pipe to it and sends `["watch", TOKEN, FOLDER, SCRATCH ...]`, `["members", TOKEN, [PID, START, MARK]
-...]` and `["forget", TOKEN]`, one JSON line each. When the pipe is closed while an attempt is watched, the agent was
-killed (SIGKILL, or the kernel's OOM killer): the processes of that attempt are killed and its folder is closed as
-`lost`. The guardian has its own session, so that it survives for a moment when a scheduler kills the job's session or
-process tree.
+...]`, `["cleanup", TOKEN, ARGV ...]` and `["forget", TOKEN]`, one JSON line each. When the pipe is closed while an
+attempt is watched, the agent was killed (SIGKILL, or the kernel's OOM killer): the processes of that attempt are
+killed, its container is removed, and its folder is closed as `lost`. The guardian has its own session, so that it
+survives for a moment when a scheduler kills the job's session or process tree.
 """
 
 import json
@@ -13,10 +13,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from hpcsweep.node.process.cleanup import clean_up
 from hpcsweep.node.process.family import Member, kill_attempt
 from hpcsweep.node.records import EXIT_FILE, OWNER_FILE, read_json, read_record
 from hpcsweep.spec.records import OwnerRecord
@@ -48,6 +49,10 @@ class Guardian:
         """Report the current processes of an attempt, because they may not be recognizable later."""
         self._send(["members", token, *members])
 
+    def set_cleanup(self, token: str, argv: Sequence[str]) -> None:
+        """Report the command that removes what the attempt's container leaves."""
+        self._send(["cleanup", token, *argv])
+
     def forget(self, token: str) -> None:
         """Stop watching an attempt that the agent has torn down."""
         self._send(["forget", token])
@@ -75,16 +80,21 @@ def main() -> int:
     agent_pid = os.getppid()
     watched: dict[str, list[Path]] = {}
     members: dict[str, list[Member]] = {}
+    cleanup: dict[str, list[str]] = {}
     for line in sys.stdin:
         command, token, *rest = json.loads(line)
         if command == "watch":
             watched[token] = [Path(path) for path in rest]
         elif command == "members":
             members[token] = [(pid, started, mark) for pid, started, mark in rest]
+        elif command == "cleanup":
+            cleanup[token] = rest
         else:
             watched.pop(token, None)
     for token, (folder, *scratch) in watched.items():
-        _close(folder, kill_attempt(token, members.get(token, [])))
+        killed = kill_attempt(token, members.get(token, []))
+        clean_up(cleanup.get(token, []))
+        _close(folder, killed)
         for path in scratch:
             _remove(path, agent_pid)
     return 0

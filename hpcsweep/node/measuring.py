@@ -33,7 +33,9 @@ _MOST_ERROR_SAMPLES = 5
 
 @dataclass(frozen=True)
 class MeasurementContext:
-    """What all workloads of one attempt share. `executable`: of the engine. `say`: prints a progress line."""
+    """What all workloads of one attempt share. `executable`: of the engine on this node; None: it
+    is in a container. `say`: prints a progress line.
+    """
 
     run: RunSpec
     budgets: Budgets
@@ -41,7 +43,7 @@ class MeasurementContext:
     target: Target
     gpus: Gpus
     folder: Path
-    executable: str
+    executable: str | None
     say: Callable[[str], None]
 
     def sample_metrics(self) -> Mapping[str, float]:

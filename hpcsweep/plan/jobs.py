@@ -1,7 +1,7 @@
 """Pack runs into submissions: one array per resource request, in chunks that the cluster accepts."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ from hpcsweep.errors import PlanError
 from hpcsweep.plan.request_check import check_request, per_gpu
 from hpcsweep.plan.runs import PlannedRun
 from hpcsweep.spec.cluster import Cluster
+from hpcsweep.spec.container import Container
 from hpcsweep.spec.experiment import Experiment, ResourceRequest
 from hpcsweep.spec.job import ArrayTask, JobSpec, Resources, RunSpec, Simulation
 from hpcsweep.spec.server import ServerConfig
@@ -103,6 +104,8 @@ def pack_jobs(
                         ArrayTask(index=index, runs=[run_spec(experiment, run, packing) for run in task_runs])
                         for index, task_runs in enumerate(part)
                     ],
+                    container=experiment.container,
+                    containers=containers_of(cluster, [run.server.engine for run in members]),
                     cache_dir=packing.cache_dir,
                     own_script=packing.own_script,
                     compile_cache=experiment.compile_cache,
@@ -144,6 +147,7 @@ def repack(
             changed: dict[str, Any] = {"job": number, "name": f"{first.sweep}-{number}", "array_tasks": tasks}
             changed |= {"needs": {name: preparations[name] for name in needs}}
             changed |= {"resources": request, **of_profile(cluster)}
+            changed |= {"containers": containers_of(cluster, [run.server.engine for _, run in part])}
             jobs.append(first.model_copy(update=changed))
     return jobs
 
@@ -151,12 +155,18 @@ def repack(
 def of_profile(cluster: Cluster) -> dict[str, Any]:
     """Return the fields of a job that a retry takes from the current profile."""
     return {
-        "engines": dict(cluster.engines),
+        "engines": cluster.executables,
         "private_network": cluster.private_network,
         "unprotected_server_allowed": cluster.unprotected_server_allowed,
         "engine_setup": cluster.engine_setup,
         "profile_variables": cluster.variables,
     }
+
+
+def containers_of(cluster: Cluster, engines: Iterable[str]) -> dict[str, Container]:
+    """Return engine -> its container in the profile, for the engines that have one."""
+    profiled = {engine: cluster.container_of(engine) for engine in dict.fromkeys(engines)}
+    return {engine: container for engine, container in profiled.items() if container is not None}
 
 
 def gpu_hours(jobs: Sequence[JobSpec]) -> float:

@@ -60,12 +60,12 @@ def build_server(experiment: Experiment, point: Point) -> ServerConfig:
     settings: dict[str, Any] = {}
     flags = dict(experiment.engine_args)
     env = dict(experiment.env)
-    model, engine = None, experiment.engine.name
+    model, engine, image = None, experiment.engine.name, None
     for level in point.values():
         settings |= level.settings
         flags |= level.flags
         env |= level.env
-        model, engine = level.model or model, level.engine or engine
+        model, engine, image = level.model or model, level.engine or engine, level.image or image
     ref = experiment.model
     own = model is None or model == ref.name
     return ServerConfig(
@@ -77,6 +77,7 @@ def build_server(experiment: Experiment, point: Point) -> ServerConfig:
         settings=EngineSettings(**settings),
         flags=flags,
         env=env,
+        image=image,
     )
 
 

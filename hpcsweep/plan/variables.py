@@ -19,7 +19,11 @@ AXIS_PREFIX = "HPCSWEEP_AXIS_"
 NAME_VARIABLE = "EXP_NAME"
 
 SETTING_VARIABLES: Mapping[str, str] = {
-    **{axis.setting.upper(): name for name, axis in BUILTIN_AXES.items() if axis.setting not in ("model", "engine")},
+    **{
+        axis.setting.upper(): name
+        for name, axis in BUILTIN_AXES.items()
+        if axis.setting not in ("model", "engine", "image")
+    },
     "ENABLE_EP": "ep",
     "ENABLE_EXPERT_PARALLEL": "ep",
 }

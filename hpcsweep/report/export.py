@@ -51,7 +51,7 @@ class Service:
     @property
     def argv(self) -> tuple[str, ...]:
         """The command with the executable that the profile names for this engine."""
-        named = self.cluster.engines.get(self.variant.engine)
+        named = self.cluster.executables.get(self.variant.engine)
         return (named, *self.command.argv[1:]) if named else self.command.argv
 
 

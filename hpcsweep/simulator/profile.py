@@ -22,7 +22,7 @@ from hpcsweep.units import parse_tokens
 
 MATCHABLE = (
     "ep", "eager", "len", "tp", "pp", "dp", "max_num_batched_tokens", "max_num_seqs", "kv_dtype", "quantization",
-    "gpu_memory", "prefix_cache", "chunked_prefill", "model", "engine",
+    "gpu_memory", "prefix_cache", "chunked_prefill", "model", "engine", "image",
 )  # fmt: skip
 """The built-in axes, which a rule may use besides the axes of the variant and flags (`--name`)."""
 

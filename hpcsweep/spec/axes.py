@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from hpcsweep.errors import SpecError
 from hpcsweep.spec.axis_names import FALSE_WORDS, TRUE_WORDS, axis_name
 from hpcsweep.spec.base import EnvironmentName, Model, nearest
+from hpcsweep.spec.container import Container
 from hpcsweep.spec.renamed import RenamedModel, rename_axes
 from hpcsweep.spec.server import FlagValue
 from hpcsweep.units import format_tokens, parse_tokens
@@ -26,6 +27,7 @@ class Level:
     env: Mapping[str, str] = field(default_factory=dict)
     model: str | None = None
     engine: str | None = None
+    image: str | None = None
 
 
 def _switch(words: tuple[str, str]) -> Callable[[Any], tuple[Any, str]]:
@@ -69,9 +71,13 @@ def _word(raw: Any) -> tuple[Any, str]:
     return raw, raw
 
 
+def _image(raw: Any) -> tuple[Any, str]:
+    return Container(image=_word(raw)[0]).image, raw
+
+
 @dataclass(frozen=True)
 class BuiltinAxis:
-    """An axis that every engine adapter translates. `setting`: the field of `Settings`, or `model`, `engine`."""
+    """An axis that every engine adapter translates. `setting`: field of `Settings`, or `model`, `engine`, `image`."""
 
     name: str
     setting: str
@@ -97,6 +103,7 @@ BUILTIN_AXES: Mapping[str, BuiltinAxis] = {
         BuiltinAxis("chunked_prefill", "chunked_prefill", _switch(("on", "off")), "chunked prefill"),
         BuiltinAxis("model", "model", _word, "model name or path"),
         BuiltinAxis("engine", "engine", _word, "inference engine"),
+        BuiltinAxis("image", "image", _image, "container image"),
     )
 }
 
@@ -167,6 +174,8 @@ def builtin_level(axis: str, raw: Any) -> Level:
         return Level(label, value, model=value)
     if builtin.setting == "engine":
         return Level(label, value, engine=value)
+    if builtin.setting == "image":
+        return Level(label, value, image=value)
     return Level(label, value, settings={builtin.setting: value})
 
 
@@ -186,7 +195,7 @@ def custom_level(axis: CustomAxis, raw: Any) -> Level:
 
 def _bundle_level(name: str, label: str, bundle: Bundle) -> Level:
     settings: dict[str, Any] = {}
-    model = engine = None
+    model = engine = image = None
     for inner, raw in bundle.set.items():
         if inner not in BUILTIN_AXES:
             raise SpecError(
@@ -196,8 +205,8 @@ def _bundle_level(name: str, label: str, bundle: Bundle) -> Level:
             )
         level = builtin_level(inner, raw)
         settings |= level.settings
-        model, engine = level.model or model, level.engine or engine
-    return Level(label, label, settings, bundle.engine_args, bundle.env, model, engine)
+        model, engine, image = level.model or model, level.engine or engine, level.image or image
+    return Level(label, label, settings, bundle.engine_args, bundle.env, model, engine, image)
 
 
 def _label(raw: Any) -> str:

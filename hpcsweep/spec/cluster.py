@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from hpcsweep.spec.base import Bytes, EnvironmentName, Misplaced, Model, Seconds
+from hpcsweep.spec.container import Container, EngineSetup
 from hpcsweep.spec.job_environment import NodeScratch, Proxy, assigned_names
 from hpcsweep.spec.pbs_request import NO_SELECT, PbsRequest
 
@@ -106,7 +107,8 @@ class Cluster(Model):
     )
     max_array_size: int | None = Field(None, ge=1, description="None: the limit that the scheduler reports")
     python: str | None = Field(None, description="Python interpreter on the nodes; None: the one that runs hpcsweep")
-    engines: dict[str, str] = Field({}, description="engine -> executable on the nodes")
+    engines: dict[str, EngineSetup] = Field({}, description="engine -> executable on the nodes, or its container")
+    container: Container | None = Field(None, description="in which all engines run; None: on the node itself")
     simulate: Literal["auto", "always", "never"] = Field(
         "never", description="auto: use the simulated engine where the real one is not installed"
     )
@@ -129,6 +131,27 @@ class Cluster(Model):
         """
         alone = self.scheduler != "local" and (self.exclusive or "excl" in (self.place or ""))
         return self.allow_unprotected_server or alone
+
+    @property
+    def executables(self) -> dict[str, str]:
+        """Return engine -> executable, for the engines for which the profile names one."""
+        return {name: setup.executable for name, setup in self.engines.items() if setup.executable is not None}
+
+    def container_of(self, engine: str) -> Container | None:
+        """Return the container of an engine, with the names of the profile's own variables; None: no container."""
+        own = self.engines[engine].container if engine in self.engines else None
+        if self.container is None and own is None:
+            return None
+        whole = (self.container or Container()).overridden_by(own)
+        return whole.overridden_by(Container(env=list(self.env)))
+
+    @field_validator("engines", mode="before")
+    @classmethod
+    def _engines_by_path(cls, value: Any) -> Any:
+        """Turn `{vllm: PATH}` into `{vllm: {executable: PATH}}`."""
+        if not isinstance(value, dict):
+            return value
+        return {name: {"executable": setup} if isinstance(setup, str) else setup for name, setup in value.items()}
 
     @field_validator("directives")
     @classmethod

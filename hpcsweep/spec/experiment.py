@@ -10,6 +10,7 @@ from hpcsweep.errors import SpecError
 from hpcsweep.spec.axes import BUILTIN_AXES, AxisLevels, CustomAxis, read_level
 from hpcsweep.spec.base import Bytes, EnvironmentName, Misplaced, Model, Seconds, nearest
 from hpcsweep.spec.budgets import Budgets
+from hpcsweep.spec.container import Container
 from hpcsweep.spec.preparation import Preparation, read_preparations
 from hpcsweep.spec.renamed import DeprecationNote, RenamedModel, rename_axes
 from hpcsweep.spec.server import FlagValue
@@ -87,6 +88,7 @@ class Experiment(RenamedModel):
         [], description="variables that every server gets from the job's environment or the secrets file"
     )
     secrets_file: str | None = Field(None, description="file on the nodes with NAME=VALUE lines, mode 0600")
+    container: Container | None = Field(None, description="overrides the container of the cluster profile")
     axes: Annotated[dict[str, list[Any] | CustomAxis], BeforeValidator(rename_axes)] = Field(min_length=1)
     baseline: AxisLevels = {}
     workloads: list[Workload] = Field(min_length=1)

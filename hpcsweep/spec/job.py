@@ -4,6 +4,7 @@ from pydantic import AliasChoices, Field
 
 from hpcsweep.spec.base import EnvironmentName, Model, Record, Seconds
 from hpcsweep.spec.budgets import Budgets
+from hpcsweep.spec.container import Container
 from hpcsweep.spec.left_out import LeftOut
 from hpcsweep.spec.server import ServerConfig
 from hpcsweep.spec.workload import DatasetFacts, Workload
@@ -95,6 +96,8 @@ class JobSpec(Record):
     engines: dict[str, str] = Field(
         {}, description="engine -> executable; other engines: $HPCSWEEP_<ENGINE>, then PATH"
     )
+    containers: dict[str, Container] = Field({}, description="engine -> its container in the cluster profile")
+    container: Container | None = Field(None, description="what the experiment overrides in them")
     cache_dir: str = Field(description="root folder of the compile caches")
     own_script: bool = Field(False, description="job.sh is a user's own script; the job then has one array task")
     compile_cache: str = Field("shared", description="shared, node_local or off")

@@ -95,7 +95,7 @@ class OwnerRecord(DiskRecord):
     """owner.json: the agent that created an attempt's folder.
 
     `taken_at`: Unix seconds. `token`: in the environment of all processes of the attempt. `server`: the process that
-    the agent started; None: not started yet.
+    the agent started; None: not started yet. `container_runtime`: of its container; None: it has none.
     """
 
     job_id: str | None = None
@@ -107,6 +107,7 @@ class OwnerRecord(DiskRecord):
     token: str | None = None
     taken_at: float | None = None
     server: ProcessMark | None = None
+    container_runtime: str | None = None
 
 
 @dataclass(frozen=True)

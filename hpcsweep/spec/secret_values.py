@@ -36,7 +36,7 @@ _ASSIGNMENT = re.compile(r"(?<![\w$.-])(-{0,2}[A-Za-z_][\w-]*)=(\"[^\"]*\"|'[^']
 
 _NAMED_BY_THE_USER = frozenset({"env", "engine_args", "serve", "flags", "extra_body", "dataset"})
 """Keys below which every key is a name chosen by the user: a variable, a flag, a field of a request."""
-_SHELL = frozenset({"setup", "directives", "commands"})
+_SHELL = frozenset({"setup", "directives", "commands", "options"})
 
 
 def is_secret(name: str) -> bool:

@@ -45,6 +45,7 @@ class ServerConfig(Model):
     settings: EngineSettings = EngineSettings()
     flags: dict[str, FlagValue] = Field({}, description="long flags in the engine's own names, with dashes")
     env: dict[EnvironmentName, str] = {}
+    image: str | None = Field(None, description="container image of this variant; None: that of the profile")
 
     @property
     def served_name(self) -> str:
@@ -54,5 +55,6 @@ class ServerConfig(Model):
     @property
     def variant_id(self) -> str:
         """Return 12 hexadecimal digits that identify this configuration, independent of the order of keys."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=True)
+        unset = {"image"} if self.image is None else None  # ids of variants without an image are those of 0.1
+        text = json.dumps(self.model_dump(mode="json", exclude=unset), sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,5 +1,6 @@
 """Inspect this machine for `hpcsweep doctor` and `hpcsweep init`: schedulers, GPUs, engines, configuration."""
 
+import os
 import platform
 import shutil
 import sys
@@ -13,7 +14,7 @@ from hpcsweep.engines.registry import engines
 from hpcsweep.errors import HpcsweepError
 from hpcsweep.hosts.local import LocalHost
 from hpcsweep.hosts.mounts import file_system_of, is_shared
-from hpcsweep.node.setup.engine_install import installed_version
+from hpcsweep.node.setup.engine_install import installed_version, on_this_node
 from hpcsweep.schedulers.base import ClusterFacts
 from hpcsweep.schedulers.profile_check import profile_problems
 from hpcsweep.schedulers.registry import get_scheduler, scheduler_names
@@ -104,7 +105,9 @@ def _check_engine(name: str, home: Home, versions: bool) -> EngineCheck:
     executable = find_engine(name, Cluster())
     if executable is None or not versions:
         return EngineCheck(name, executable, None)
-    return EngineCheck(name, executable, installed_version(engines()[name], executable, home.cache_dir))
+    return EngineCheck(
+        name, executable, installed_version(on_this_node(engines()[name], executable, os.environ), home.cache_dir)
+    )
 
 
 def _check_profile(cluster: Cluster, schedulers: Mapping[str, ClusterFacts]) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from hpcsweep.containers.registry import get_runtime
 from hpcsweep.engines.access import ALLOW_HINT, exposed
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.engines.simulated import SimulatedEngine
@@ -17,6 +18,7 @@ from hpcsweep.plan.runs import PlannedRun
 from hpcsweep.schedulers.registry import get_scheduler
 from hpcsweep.simulator.profile import read_profile
 from hpcsweep.spec.cluster import Cluster
+from hpcsweep.spec.container import read_bind, resolve_container
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.job import Resources
 from hpcsweep.spec.server import ServerConfig
@@ -39,6 +41,35 @@ def exposure_errors(server: ServerConfig, cluster: Cluster) -> list[str]:
     if exposure is None or cluster.unprotected_server_allowed:
         return []
     return [f"{exposure} ({ALLOW_HINT})"]
+
+
+def check_container(server: ServerConfig, cluster: Cluster, experiment: Experiment, *, simulated: bool) -> None:
+    """Raise SpecError or ContainerError when the container of a variant is not complete or cannot be used."""
+    container = resolve_container(cluster.container_of(server.engine), experiment.container, server.image)
+    if container is None:
+        if server.image is not None and not simulated:
+            raise SpecError(
+                f"image {server.image}: {server.engine} does not run in a container",
+                code="image_without_container",
+                hint="set container: {runtime: apptainer} in the cluster profile or in the experiment",
+            )
+        return
+    if container.image is None:
+        raise SpecError(
+            f"container of {server.engine}: no image",
+            code="container_without_image",
+            hint="set `image` in `container:` of the cluster profile or the experiment, or the axis `image`",
+        )
+    runtime = get_runtime(str(container.runtime))
+    if runtime.schedulers is not None and cluster.scheduler not in runtime.schedulers:
+        raise SpecError(
+            f"container runtime {runtime.name} works only under {', '.join(sorted(runtime.schedulers))}; this profile "
+            f"is for {cluster.scheduler}",
+            code="container_runtime_of_other_scheduler",
+        )
+    problems = runtime.problems(container.image, [read_bind(bind) for bind in container.binds], container.options)
+    if problems:
+        raise SpecError(f"container of {server.engine}: {'; '.join(problems)}", code="container_invalid")
 
 
 def cpu_warnings(resources: Resources, cluster: Cluster) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hpcsweep.adopt.script import read_script
 from hpcsweep.adopt.servers import replacement, server_starts
+from hpcsweep.containers.registry import get_runtime
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.errors import DatasetError, SpecError
 from hpcsweep.foreign_files import read_regular
@@ -16,6 +17,7 @@ from hpcsweep.schedulers.registry import with_scheduler_options
 from hpcsweep.schedulers.user_script import starts_agent
 from hpcsweep.spec.base import nearest
 from hpcsweep.spec.cluster import Cluster, ConfigFile, Ssh
+from hpcsweep.spec.container import Container, resolve_container
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.load import choose_cluster, parse_experiment, parse_model
 from hpcsweep.spec.workload import DatasetFacts, Workload
@@ -243,9 +245,20 @@ def find_simulation_profile(experiment: Experiment, experiment_file: Path) -> Pa
     )
 
 
-def find_engine(engine: str, cluster: Cluster, variables: Mapping[str, str] = os.environ) -> str | None:
-    """Return the engine's executable on this machine: profile, $HPCSWEEP_<ENGINE>, PATH. None: not installed."""
-    named = cluster.engines.get(engine) or variables.get(f"HPCSWEEP_{engine.upper()}")
+def find_engine(
+    engine: str,
+    cluster: Cluster,
+    variables: Mapping[str, str] = os.environ,
+    container: Container | None = None,
+) -> str | None:
+    """Return the engine's executable on this machine: profile, $HPCSWEEP_<ENGINE>, PATH. None: not installed.
+
+    `container`: of the experiment. For an engine in a container it is the command of the container's runtime.
+    """
+    resolved = resolve_container(cluster.container_of(engine), container)
+    if resolved is not None:
+        return shutil.which(get_runtime(str(resolved.runtime)).executable)
+    named = cluster.executables.get(engine) or variables.get(f"HPCSWEEP_{engine.upper()}")
     if named:
         return shutil.which(named)
     return shutil.which(get_engine(engine).executable)

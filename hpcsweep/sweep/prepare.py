@@ -32,6 +32,7 @@ from hpcsweep.spec.sweep import NotRunEntry, SweepFile, SweepRunEntry
 from hpcsweep.spec.unfilled import unfilled_keys
 from hpcsweep.spec.workload import DatasetFacts
 from hpcsweep.sweep.checks import (
+    check_container,
     check_preparations,
     check_simulation,
     cpu_warnings,
@@ -148,6 +149,7 @@ def prepare_on(request: Request, target: tuple[str, Cluster], script: str | None
 
     def check(server: ServerConfig) -> Sequence[str]:
         resources = shape(server, experiment.resources, cluster, request.pack)
+        check_container(server, cluster, experiment, simulated=server.engine in simulated)
         errors, more = login_checks(server, resources)
         if server.engine not in simulated:
             errors += exposure_errors(server, cluster)
@@ -369,7 +371,7 @@ def _simulated(
         return {}
     profiles: dict[str, Path] = {}
     for engine in engines:
-        if cluster.simulate == "always" or find_engine(engine, cluster) is None:
+        if cluster.simulate == "always" or find_engine(engine, cluster, container=experiment.container) is None:
             profiles[engine] = find_simulation_profile(experiment, path)
     return profiles
 

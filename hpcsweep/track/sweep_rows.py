@@ -6,7 +6,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, Table, select
 
 from hpcsweep.analysis.rows import AttemptRow, FactRow, PhaseRow, PreparationRow, RunRow, SweepRow, WorkloadRow
+from hpcsweep.engines.versions import same_version
 from hpcsweep.errors import StoreError, nearest
+from hpcsweep.events.records import ENGINE_VERSION
 from hpcsweep.plan.bound.deploy import BoundModel, bound_model
 from hpcsweep.plan.known_models import known_model
 from hpcsweep.spec.phases import OutcomeKind, Phase, StallCause
@@ -196,7 +198,7 @@ def _attempt(run: Any, attempt: Any, parts: _Parts) -> AttemptRow:
         duration_s=attempt.duration_s,
         argv=tuple(attempt.argv or ()),
         env=attempt.env or {},
-        versions=attempt.versions or {},
+        versions=_versions(run, attempt, parts),
         gpus=tuple(attempt.gpus or ()),
         gpu_name=attempt.gpu_name,
         started_at=attempt.started_at,
@@ -209,6 +211,16 @@ def _attempt(run: Any, attempt: Any, parts: _Parts) -> AttemptRow:
         killed=tuple(attempt.killed or ()),
         attempt_dir=f"runs/{run.label}/attempt-{attempt.attempt}",
     )
+
+
+def _versions(run: Any, attempt: Any, parts: _Parts) -> dict[str, str]:
+    """Return the versions of an attempt. That in the server's log counts, if it differs from the one known before."""
+    versions = dict(attempt.versions or {})
+    engine = attempt.engine or run.engine
+    logged = [fact.word for fact in parts.facts.get(attempt.id, ()) if fact.name == ENGINE_VERSION and fact.word]
+    if logged and not attempt.simulated and not same_version(versions.get(engine, ""), logged[-1]):
+        versions[engine] = logged[-1]
+    return versions
 
 
 def _phases(rows: Sequence[Any], duration_s: float | None) -> tuple[PhaseRow, ...]:

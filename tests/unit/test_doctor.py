@@ -153,7 +153,7 @@ def test_no_scheduler_gives_a_file_that_works():
 def test_engines_that_are_here_are_named():
     engines = [EngineCheck("vllm", "/opt/a b/bin/vllm", None), EngineCheck("sglang", None, None)]
     _, settings = proposed(make_machine({"slurm": FACTS}, engines))
-    assert settings.clusters["slurm-h200"].engines == {"vllm": "/opt/a b/bin/vllm"}
+    assert settings.clusters["slurm-h200"].executables == {"vllm": "/opt/a b/bin/vllm"}
 
 
 @pytest.mark.parametrize(

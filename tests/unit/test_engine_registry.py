@@ -101,7 +101,7 @@ class TestEveryEngine:
         values = {bool: True, int: 2, float: 0.5, str: "fp8"}
         plain = engine.launch(ServerConfig(engine=engine.name, model="m"), LaunchContext("run", 1))
         for axis in BUILTIN_AXES.values():
-            if axis.setting in ("model", "engine"):
+            if axis.setting in ("model", "engine", "image"):
                 continue
             kind = next(
                 kind for kind in values if kind.__name__ in str(EngineSettings.model_fields[axis.setting].annotation)

@@ -27,8 +27,8 @@ from hpcsweep.node.record.folders import attempt_numbers, close_dead_attempts, c
 from hpcsweep.node.record.journal import Journal
 from hpcsweep.node.records import read_json, read_record, write_json, write_record
 from hpcsweep.node.setup.api_key import key_for
-from hpcsweep.node.setup.engine_install import find_executable, installed_version, parse_flags
-from hpcsweep.node.setup.environment import HIDDEN, command_text, server_environment
+from hpcsweep.node.setup.engine_install import find_executable, installed_version, on_this_node, parse_flags
+from hpcsweep.node.setup.environment import HIDDEN, command_text, server_environment, shown_environment
 from hpcsweep.node.setup.preflight import busy_gpus, gpus_verdict, unknown_flags, version_verdict
 from hpcsweep.node.watch.counters import read_counters
 from hpcsweep.node.watch.metrics import Peaks, differences, figures
@@ -537,7 +537,7 @@ def test_the_version_is_read_from_the_python_of_the_executable(tmp_path: Path):
     class Other(Vllm):
         distributions = ("no-such-distribution", "pydantic")
 
-    assert installed_version(Other(), str(script), tmp_path) == __import__("pydantic").VERSION
+    assert installed_version(on_this_node(Other(), str(script), {}), tmp_path) == __import__("pydantic").VERSION
     assert find_executable("vllm", {}, {"PATH": str(tmp_path)}) == str(script)
     assert find_executable("vllm", {"vllm": str(script)}, {"PATH": ""}) == str(script)
     assert find_executable("vllm", {}, {"PATH": "", "HPCSWEEP_VLLM": str(script)}) == str(script)
@@ -550,7 +550,7 @@ HOSTILE = ["plain", "two words", "it's", 'a"b', "$(id)", "back\\slash", "new\nli
 @pytest.mark.parametrize("value", HOSTILE)
 def test_the_command_is_what_a_shell_gives_back(value):
     told = {"V": value, "HPCSWEEP_AXIS_X": "1"}
-    text = command_text(["printenv", "V"], told, {"HPCSWEEP_AXIS_X": "1"})
+    text = command_text(["printenv", "V"], shown_environment(told, {"HPCSWEEP_AXIS_X": "1"}))
     answer = subprocess.run(["bash"], input=text, text=True, capture_output=True, check=True)
     assert answer.stdout == value + "\n"
     assert "AXIS" not in text
@@ -571,7 +571,7 @@ def test_secrets_are_passed_on_and_not_told(name, secret):
     assert whole[name] == "v"
     assert (told[name] == HIDDEN) is secret
     assert "PATH" not in told
-    assert (HIDDEN in command_text(["x"], told, {})) is False
+    assert (HIDDEN in command_text(["x"], shown_environment(told, {}))) is False
 
 
 def test_what_the_experiment_says_of_a_cache_folder_holds():

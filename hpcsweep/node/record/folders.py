@@ -6,6 +6,7 @@ the owner is certainly dead (same host, and the process is not running or the ho
 as `lost`. An owner on another host may still be running, so its folder is left alone.
 """
 
+import contextlib
 import json
 import re
 import secrets
@@ -14,8 +15,12 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hpcsweep.containers.launch import container_name
+from hpcsweep.containers.registry import get_runtime
+from hpcsweep.errors import ContainerError
 from hpcsweep.events.log import EVENTS_FILE
 from hpcsweep.node.identity import Identity, boot_id
+from hpcsweep.node.process.cleanup import clean_up
 from hpcsweep.node.process.family import Member, kill_attempt
 from hpcsweep.node.process.processes import process_lives, send
 from hpcsweep.node.record.notes import Note
@@ -121,7 +126,7 @@ def close_dead_attempts(run_dir: Path, identity: Identity) -> list[Note]:
             # The scheduler lost contact to the node for a while and restarted the job: its first start still runs.
             if owner.pid is not None:
                 send(owner.pid, signal.SIGKILL)
-            killed = kill_attempt(str(owner.token), _server_of(owner))
+            killed = _kill(owner)
             close_as_lost(
                 folder, owner, "job_restarted", "the job was restarted on this host", "the restarted agent", killed
             )
@@ -135,7 +140,7 @@ def close_dead_attempts(run_dir: Path, identity: Identity) -> list[Note]:
                 )
             )
         else:
-            killed = kill_attempt(str(owner.token), _server_of(owner))
+            killed = _kill(owner)
             reason = f"the agent (process {owner.pid}) died"
             close_as_lost(folder, owner, "agent_died", reason, "the next agent", killed)
             notes.append(
@@ -147,10 +152,20 @@ def close_dead_attempts(run_dir: Path, identity: Identity) -> list[Note]:
     return notes
 
 
-def record_server(folder: AttemptFolder, member: Member) -> None:
+def record_server(folder: AttemptFolder, member: Member, container_runtime: str | None = None) -> None:
     """Add the server's process to owner.json, so that the next agent can find what is left of it. Raises OSError."""
     owner = read_record(folder.path / OWNER_FILE, OwnerRecord) or OwnerRecord()
-    write_record(folder.path / OWNER_FILE, replace(owner, server=member))
+    write_record(folder.path / OWNER_FILE, replace(owner, server=member, container_runtime=container_runtime))
+
+
+def _kill(owner: OwnerRecord) -> list[str]:
+    """Kill what is left of an attempt whose agent is dead, and remove its container. Return the killed processes."""
+    killed = kill_attempt(str(owner.token), _server_of(owner))
+    if owner.container_runtime is not None:
+        # The command is the runtime's own: nothing that a file contains is executed.
+        with contextlib.suppress(ContainerError):
+            clean_up(get_runtime(owner.container_runtime).cleanup_argv(container_name(str(owner.token))))
+    return killed
 
 
 def _server_of(owner: OwnerRecord) -> list[Member]:

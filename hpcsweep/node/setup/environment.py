@@ -22,11 +22,12 @@ def server_environment(
     return whole, masked_env(ours)
 
 
-def command_text(argv: Sequence[str], server_env: Mapping[str, str], exports: Mapping[str, str]) -> str:
-    """Return command.txt: the server's command for a shell, without the axes' exports, which engines do not read."""
-    lines = [
-        f"{name}={shlex.quote(value)} \\"
-        for name, value in sorted(server_env.items())
-        if name not in exports and value != HIDDEN
-    ]
+def shown_environment(server_env: Mapping[str, str], exports: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables to write down: without secrets, and without the axes' exports, which engines do not read."""
+    return {name: value for name, value in server_env.items() if name not in exports and value != HIDDEN}
+
+
+def command_text(argv: Sequence[str], shown: Mapping[str, str]) -> str:
+    """Return command.txt: a command for a shell, with its variables."""
+    lines = [f"{name}={shlex.quote(value)} \\" for name, value in sorted(shown.items())]
     return "\n".join([*lines, shlex.join(argv)]) + "\n"

@@ -60,8 +60,13 @@ def flags_verdict(
     return AttemptVerdict(OutcomeKind.BAD_ARGUMENTS, "unknown_flag", reason, "preflight: the engine's own help", hint)
 
 
-def model_verdict(config: ServerConfig) -> AttemptVerdict | None:
-    """Return `model_not_found` when the model is a path that cannot be read here; a hub's name is not checked."""
+def model_verdict(config: ServerConfig, in_container: str | None = None) -> AttemptVerdict | None:
+    """Return `model_not_found` when the model is a path that cannot be read here; a hub's name is not checked.
+
+    `in_container`: what the probe of a container found (`Probed.model`), where only the container's view counts.
+    """
+    if in_container is not None:
+        return _model_verdict_in_container(config.model, in_container)
     if not config.model.startswith(("/", "./", "../", "~")):
         return None
     path = Path(config.model).expanduser()
@@ -75,6 +80,16 @@ def model_verdict(config: ServerConfig) -> AttemptVerdict | None:
     except OSError as exc:
         reason = f"{path} cannot be read on this node: {exc.strerror}"
     hint = "is it on a file system that the compute nodes mount?"
+    return AttemptVerdict(OutcomeKind.MODEL_NOT_FOUND, "model_path", reason, "preflight: the model's path", hint)
+
+
+def _model_verdict_in_container(model: str, view: str) -> AttemptVerdict | None:
+    if view == "readable":
+        return None
+    reason = f"{model} does not contain a config.json" if view == "no_config" else f"{model} is not in the container"
+    if Path(model).exists() and view == "missing":
+        reason += ", although it exists on this node"
+    hint = "is it on a file system that the compute nodes mount? `binds:` of the container makes other folders visible"
     return AttemptVerdict(OutcomeKind.MODEL_NOT_FOUND, "model_path", reason, "preflight: the model's path", hint)
 
 

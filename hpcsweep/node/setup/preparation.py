@@ -12,14 +12,22 @@ from hpcsweep.engines.access import ALLOW_HINT, Access, access, exposed
 from hpcsweep.engines.base import Engine, Launch, LaunchContext
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.engines.simulated import SimulatedEngine
-from hpcsweep.errors import EngineError
+from hpcsweep.errors import ContainerError, EngineError
 from hpcsweep.node.process.gpus import SILENT_DRIVER, Gpus, visible_names
 from hpcsweep.node.process.private_network import private_network_problem
 from hpcsweep.node.process.server import free_port
+from hpcsweep.node.record.folders import AttemptFolder
 from hpcsweep.node.record.notes import Note
 from hpcsweep.node.setup import preflight
+from hpcsweep.node.setup.container import NodeContainer, Probed, container_launch, container_of
 from hpcsweep.node.setup.engine_environment import engine_environment
-from hpcsweep.node.setup.engine_install import find_executable, installed_version, known_flags
+from hpcsweep.node.setup.engine_install import (
+    Installation,
+    find_executable,
+    installed_version,
+    known_flags,
+    on_this_node,
+)
 from hpcsweep.node.setup.private_folder import KEY_FILE_NAME, SOCKET_NAME
 from hpcsweep.node.watch.outcome import AttemptVerdict, Ended
 from hpcsweep.spec.job import JobSpec, RunSpec
@@ -34,7 +42,8 @@ class PreparedLaunch:
     """The start of a server.
 
     `version` None: unknown. `environment`: of the engine, without what the agent adds. `socket_path` None: the server
-    listens on `port`.
+    listens on `port`. `installation` None: the engine is simulated. `container` None: the server runs on the node
+    itself.
     """
 
     engine: Engine
@@ -44,6 +53,17 @@ class PreparedLaunch:
     launch: Launch
     environment: Mapping[str, str]
     socket_path: str | None = None
+    installation: Installation | None = None
+    container: NodeContainer | None = None
+    probed: Probed | None = None
+
+    @property
+    def cache_version(self) -> str | None:
+        """The version of the engine for the key of its compile cache, with what a wrapper or an image adds to it."""
+        identity = self.installation.identity if self.installation is not None else None
+        if identity is None or not identity.indirect:
+            return self.version
+        return f"{self.version or 'unknown'}-{identity.digest[:8]}"
 
 
 def engine_of(run: RunSpec) -> Engine:
@@ -63,11 +83,25 @@ def versions(version: str | None, engine: str, gpus: Gpus) -> dict[str, str]:
     return known | ({"driver": driver} if driver else {})
 
 
-def locate(run: RunSpec, job: JobSpec, engine: Engine, env: Mapping[str, str]) -> tuple[str, str | None]:
-    """Return the executable and its version. Raises Ended when it is missing or its version is not allowed."""
+def _install_in(container: NodeContainer, run: RunSpec, job: JobSpec, engine: Engine) -> tuple[Installation, Probed]:
+    """Return the engine in a container's image. Raises Ended when the image cannot be run or does not have it."""
     name = run.server.engine
-    if run.simulation is not None:
-        return sys.executable, hpcsweep.__version__
+    asked = job.engines.get(name) or engine.executable
+    probed = container.probe(engine, asked, run.server.model if run.server.model.startswith("/") else "")
+    if probed.executable is None:
+        reason = f"{name} is not installed in the image {container.launch.image}: it does not have {asked}"
+        hint = f"set its path in the image in the cluster profile (engines: {{{name}: {{executable: PATH}}}})"
+        raise Ended(
+            AttemptVerdict(
+                OutcomeKind.FAILED, "engine_not_installed", reason, "preflight: executable in the image", hint
+            )
+        )
+    return container.installation(engine, probed), probed
+
+
+def _install(run: RunSpec, job: JobSpec, engine: Engine, env: Mapping[str, str]) -> Installation:
+    """Return the engine on this node. Raises Ended when it is missing."""
+    name = run.server.engine
     executable = find_executable(name, job.engines, env)
     if executable is None:
         asked = job.engines.get(name) or env.get(f"HPCSWEEP_{name.upper()}") or f"{name} on PATH"
@@ -78,11 +112,7 @@ def locate(run: RunSpec, job: JobSpec, engine: Engine, env: Mapping[str, str]) -
                 OutcomeKind.FAILED, "engine_not_installed", reason, "preflight: executable of the engine", hint
             )
         )
-    version = installed_version(engine, executable, Path(job.cache_dir), env)
-    refused = preflight.version_verdict(name, version, run.server.engine_version)
-    if refused is not None:
-        raise Ended(refused)
-    return executable, version
+    return on_this_node(engine, executable, env)
 
 
 def choose_port(env: Mapping[str, str]) -> int:
@@ -104,7 +134,13 @@ def choose_port(env: Mapping[str, str]) -> int:
 
 
 def prepare(
-    run: RunSpec, job: JobSpec, engine: Engine, folder: Path, private: Path, env: Mapping[str, str], startup_s: float
+    run: RunSpec,
+    job: JobSpec,
+    engine: Engine,
+    folder: AttemptFolder,
+    private: Path,
+    env: Mapping[str, str],
+    startup_s: float,
 ) -> PreparedLaunch:
     """Return the start of this run's server on this node. `private`: see `make_private_folder`. Raises Ended."""
     try:
@@ -132,15 +168,38 @@ def prepare(
         if job.private_network:
             _check_private_network(run, protected_by)
         own = engine_environment(job.engine_setup, env)
-        executable, version = locate(run, job, engine, own)
+        container: NodeContainer | None = None
+        installation: Installation | None = None
+        probed: Probed | None = None
+        asked = container_of(run, job)
+        if asked is not None:
+            container = NodeContainer(container_launch(asked, run, job, folder.path, private, own), own, folder.token)
+            installation, probed = _install_in(container, run, job, engine)
+        elif run.simulation is None:
+            installation = _install(run, job, engine, own)
+        executable = sys.executable if installation is None else installation.executable
+        version: str | None = hpcsweep.__version__
+        if installation is not None:
+            version = installed_version(installation, Path(job.cache_dir))
+            refused = preflight.version_verdict(run.server.engine, version, run.server.engine_version)
+            if refused is not None:
+                raise Ended(refused)
         port = 0 if protected_by is Access.UNIX_SOCKET else choose_port(env)
         where = LaunchContext(
-            executable, port, version, attempt_dir=str(folder), startup_budget_s=startup_s,
+            executable, port, version, attempt_dir=str(folder.path), startup_budget_s=startup_s,
             socket_path=str(private / SOCKET_NAME) if protected_by is Access.UNIX_SOCKET else None,
             key_file=str(private / KEY_FILE_NAME) if protected_by is Access.API_KEY else None,
         )  # fmt: skip
-        launch = engine.launch(run.server, where)
-        return PreparedLaunch(engine, executable, version, port, launch, own, where.socket_path)
+        return PreparedLaunch(
+            engine, executable, version, port, engine.launch(run.server, where), own, where.socket_path,
+            installation, container, probed,
+        )  # fmt: skip
+    except ContainerError as exc:
+        evidence = tuple(exc.detail.splitlines())
+        code = exc.code or "container_error"
+        raise Ended(
+            AttemptVerdict(OutcomeKind.FAILED, code, exc.message, "preflight: container", exc.hint, evidence)
+        ) from exc
     except EngineError as exc:
         raise Ended(
             AttemptVerdict(
@@ -172,20 +231,19 @@ def _check_private_network(run: RunSpec, protected_by: Access) -> None:
 def check(run: RunSpec, job: JobSpec, prepared: PreparedLaunch, gpus: Gpus, env: Mapping[str, str]) -> list[Note]:
     """Return notes about this start. Raises Ended for errors that would make it fail."""
     notes = concerns(job, gpus)
-    if run.simulation is not None:
+    if prepared.installation is None:
         return notes
     states = gpus.states()
     visible = len(states) if gpus.available else (len(visible_names(env)) or None)
-    for refused in (preflight.model_verdict(run.server), preflight.gpus_verdict(states, run.gpus, visible=visible)):
+    model = preflight.model_verdict(run.server, prepared.probed.model if prepared.probed is not None else None)
+    for refused in (model, preflight.gpus_verdict(states, run.gpus, visible=visible)):
         if refused is not None:
             raise Ended(refused)
     name = run.server.engine
     if env.get(FLAG_CHECK_VARIABLE) == "off":
         text = f"flags were not checked against the help of {name} because {FLAG_CHECK_VARIABLE} is off"
         return [*notes, Note("flags_not_checked", text)]
-    known = known_flags(
-        prepared.engine, prepared.executable, prepared.version, Path(job.cache_dir), prepared.environment
-    )
+    known = known_flags(prepared.installation, prepared.version, Path(job.cache_dir))
     if known is None:
         text = f"flags were not checked because {prepared.executable} does not print its help"
         return [*notes, Note("flags_not_checked", text)]
