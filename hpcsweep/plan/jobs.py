@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.errors import PlanError
+from hpcsweep.plan.feasibility import nodes_spanned
 from hpcsweep.plan.runs import PlannedRun
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment, ResourceRequest
@@ -33,8 +34,8 @@ class Packing:
 
 def shape(server: ServerConfig, request: ResourceRequest, cluster: Cluster, pack: int = 1) -> Resources:
     """Return the request of one job with `pack` runs of such a server. Raises PlanError if it exceeds the cluster."""
-    nodes = request.nodes
     needed = get_engine(server.engine).settings(server).gpus
+    nodes = request.nodes or nodes_needed(needed, request.gpus, cluster)
     gpus = request.gpus if request.gpus is not None else math.ceil(needed / nodes)
     if cluster.gpus_per_node is not None and gpus > cluster.gpus_per_node and cluster.scheduler != "local":
         raise PlanError(
@@ -65,6 +66,18 @@ def shape(server: ServerConfig, request: ResourceRequest, cluster: Cluster, pack
     )
 
 
+def nodes_needed(gpus: int, gpus_asked: int | None, cluster: Cluster) -> int:
+    """Return the fewest nodes on which a server with `gpus` GPUs fits with equal parts.
+
+    `gpus_asked`: GPUs of one node that the experiment requests; None: all of a node of the cluster, if that is known.
+    """
+    per_node = gpus_asked if gpus_asked is not None else cluster.gpus_per_node
+    if not per_node or cluster.scheduler == "local" or gpus <= per_node:
+        return 1
+    least = math.ceil(gpus / per_node)
+    return next(nodes for nodes in range(least, gpus + 1) if gpus % nodes == 0)
+
+
 def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Cluster, packing: Packing) -> list[JobSpec]:
     """Return the submissions of all runs that are not refused: as few as possible, with the runs in order in each."""
     groups: dict[Resources, list[PlannedRun]] = {}
@@ -85,7 +98,9 @@ def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Clust
                     scheduler=cluster.scheduler,
                     resources=resources,
                     array_tasks=[
-                        ArrayTask(index=index, runs=[_run_spec(experiment, run, packing) for run in task_runs])
+                        ArrayTask(
+                            index=index, runs=[_run_spec(experiment, run, packing, resources) for run in task_runs]
+                        )
                         for index, task_runs in enumerate(part)
                     ],
                     engines=cluster.engines,
@@ -94,6 +109,7 @@ def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Clust
                     compile_cache=experiment.compile_cache,
                     env_from=experiment.env_from,
                     secrets_file=experiment.secrets_file or cluster.secrets_file,
+                    launcher=cluster.launcher,
                     private_network=cluster.private_network,
                     unprotected_server_allowed=cluster.unprotected_server_allowed,
                 )
@@ -130,7 +146,7 @@ def repack(
             changed: dict[str, Any] = {"job": number, "name": f"{first.sweep}-{number}", "array_tasks": tasks}
             changed |= {"resources": request, "engines": dict(cluster.engines)}
             changed |= {"unprotected_server_allowed": cluster.unprotected_server_allowed}
-            changed |= {"private_network": cluster.private_network}
+            changed |= {"private_network": cluster.private_network, "launcher": cluster.launcher}
             jobs.append(first.model_copy(update=changed))
     return jobs
 
@@ -143,7 +159,8 @@ def gpu_hours(jobs: Sequence[JobSpec]) -> float:
     )
 
 
-def _run_spec(experiment: Experiment, run: PlannedRun, packing: Packing) -> RunSpec:
+def _run_spec(experiment: Experiment, run: PlannedRun, packing: Packing, resources: Resources) -> RunSpec:
+    nodes = nodes_spanned(get_engine(run.server.engine).settings(run.server).gpus, resources)
     workloads = [
         planned.model_copy(
             update={
@@ -166,7 +183,8 @@ def _run_spec(experiment: Experiment, run: PlannedRun, packing: Packing) -> RunS
         run_dir=f"{packing.sweep_dir}/runs/{run.label}",
         exports={**run.exports, "HPCSWEEP_SWEEP": packing.sweep},
         simulation=packing.simulations.get(run.server.engine),
-        gpus=run.gpus,
+        gpus=run.gpus // nodes,
+        nodes=nodes,
     )
 
 

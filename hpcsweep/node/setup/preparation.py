@@ -9,7 +9,7 @@ from pathlib import Path
 
 import hpcsweep
 from hpcsweep.engines.access import ALLOW_HINT, Access, access, exposed
-from hpcsweep.engines.base import Engine, Launch, LaunchContext
+from hpcsweep.engines.base import Engine, Launch, LaunchContext, Placement
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.engines.simulated import SimulatedEngine
 from hpcsweep.errors import EngineError
@@ -101,9 +101,13 @@ def choose_port(env: Mapping[str, str]) -> int:
 
 
 def prepare(
-    run: RunSpec, job: JobSpec, engine: Engine, folder: Path, private: Path, env: Mapping[str, str], startup_s: float
-) -> PreparedLaunch:
-    """Return the start of this run's server on this node. `private`: see `make_private_folder`. Raises Ended."""
+    run: RunSpec, job: JobSpec, engine: Engine, folder: Path, private: Path, env: Mapping[str, str], startup_s: float,
+    placement: Placement | None = None,
+) -> PreparedLaunch:  # fmt: skip
+    """Return the start of this run's server on this node. `private`: see `make_private_folder`. Raises Ended.
+
+    `placement` None: the server runs on this node only.
+    """
     try:
         if missing := engine.unsupported(run.server):
             raise Ended(
@@ -128,12 +132,15 @@ def prepare(
         protected_by = access(engine, run.server)
         if job.private_network:
             _check_private_network(run, protected_by)
+            if placement is not None:
+                raise Ended(_NO_NETWORK)
         executable, version = locate(run, job, engine, env)
         port = 0 if protected_by is Access.UNIX_SOCKET else choose_port(env)
         where = LaunchContext(
             executable, port, version, attempt_dir=str(folder), startup_budget_s=startup_s,
             socket_path=str(private / SOCKET_NAME) if protected_by is Access.UNIX_SOCKET else None,
             key_file=str(private / KEY_FILE_NAME) if protected_by is Access.API_KEY else None,
+            placement=placement,
         )  # fmt: skip
         return PreparedLaunch(engine, executable, version, port, engine.launch(run.server, where), where.socket_path)
     except EngineError as exc:
@@ -142,6 +149,15 @@ def prepare(
                 OutcomeKind.UNSUPPORTED, exc.code or "engine_error", exc.message, "the engine's adapter", exc.hint
             )
         ) from exc
+
+
+_NO_NETWORK = AttemptVerdict(
+    OutcomeKind.UNSUPPORTED,
+    "private_network_unsupported",
+    "a server on several nodes cannot run in a private network, because its nodes could not reach each other",
+    "the agent: private_network",
+    "remove `private_network` from the cluster profile",
+)
 
 
 def _check_private_network(run: RunSpec, protected_by: Access) -> None:
