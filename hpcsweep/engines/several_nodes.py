@@ -1,4 +1,4 @@
-"""Environment of a server on several nodes, which tells its libraries which network to use. Pure."""
+"""Environment of a server on several nodes, with the network that its libraries use. Pure."""
 
 from collections.abc import Mapping
 

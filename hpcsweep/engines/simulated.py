@@ -85,9 +85,9 @@ class SimulatedEngine(Engine):
         if settings.prefix_caching is False:
             argv.append("--no-enable-prefix-caching")
         if context.placement is not None:
-            place = context.placement
-            argv += ["--nnodes", str(place.nodes), "--node-rank", str(place.rank)]
-            argv += ["--master-addr", place.address, "--master-port", str(place.port)]
+            placement = context.placement
+            argv += ["--nnodes", str(placement.nodes), "--node-rank", str(placement.rank)]
+            argv += ["--master-addr", placement.address, "--master-port", str(placement.port)]
         return Launch(tuple(argv), dict(config.env))
 
     def version_argv(self, executable: str) -> tuple[str, ...]:

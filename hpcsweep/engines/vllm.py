@@ -98,8 +98,8 @@ class Vllm(Engine):
     def launch(self, config: ServerConfig, context: LaunchContext) -> Launch:
         """Return the command, with its arguments always in the same order so that commands can be compared."""
         argv = [context.executable, "serve", config.model]
-        place = context.placement
-        if place is None or place.head:
+        placement = context.placement
+        if placement is None or placement.head:
             # With --uds vLLM does not open a TCP port for HTTP.
             argv += (
                 ["--uds", context.socket_path]
@@ -111,8 +111,8 @@ class Vllm(Engine):
             argv += ["--revision", config.revision]
         argv += settings_argv(SETTING_FLAGS, config.settings)
         argv += flags_argv(passed_flags(SETTING_FLAGS, config), negatable=True)
-        if place is not None:
-            argv += self._placement_argv(config, place)
+        if placement is not None:
+            argv += self._placement_argv(config, placement)
         env = {
             "VLLM_LOGGING_LEVEL": "INFO",  # WARNING would hide every line that marks a phase
             "VLLM_NO_USAGE_STATS": "1",
@@ -120,8 +120,8 @@ class Vllm(Engine):
         }
         timeout_s = max(_OWN_TIMEOUT_S, 2 * math.ceil(context.startup_budget_s or 0))
         env |= {name: str(timeout_s) for name in ("VLLM_ENGINE_READY_TIMEOUT_S", "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS")}
-        if place is not None:
-            env |= {"VLLM_HOST_IP": place.own_address} | network_environment(place, config.env)
+        if placement is not None:
+            env |= {"VLLM_HOST_IP": placement.own_address} | network_environment(placement, config.env)
         return Launch(tuple(argv), env | config.env)
 
     def unsupported_across(self, config: ServerConfig, nodes: int) -> list[str]:
@@ -141,21 +141,21 @@ class Vllm(Engine):
         tensor, pipeline, data = (size or 1 for size in sizes)
         return tensor, pipeline, data
 
-    def _placement_argv(self, config: ServerConfig, place: Placement) -> list[str]:
+    def _placement_argv(self, config: ServerConfig, placement: Placement) -> list[str]:
         """Return the flags of one node's part (vllm/entrypoints/cli/serve.py).
 
         Whole data parallel replicas on each node have flags of their own, in all supported versions. A replica that
         spans nodes needs `--nnodes` (vLLM 0.12); with several such replicas, vLLM derives theirs from it.
         """
         sizes = self._sizes(config)
-        headless = [] if place.head else ["--headless"]
-        local = _replicas_per_node(sizes, place.nodes)
+        headless = [] if placement.head else ["--headless"]
+        local = _replicas_per_node(sizes, placement.nodes)
         if local:
-            argv = ["--data-parallel-size-local", str(local), "--data-parallel-address", place.address]
-            argv += ["--data-parallel-rpc-port", str(place.port), *headless]
-            return argv if place.head else [*argv, "--data-parallel-start-rank", str(place.rank * local)]
-        argv = ["--nnodes", str(place.nodes), "--node-rank", str(place.rank)]
-        argv += ["--master-addr", place.address, "--master-port", str(place.port)]
+            argv = ["--data-parallel-size-local", str(local), "--data-parallel-address", placement.address]
+            argv += ["--data-parallel-rpc-port", str(placement.port), *headless]
+            return argv if placement.head else [*argv, "--data-parallel-start-rank", str(placement.rank * local)]
+        argv = ["--nnodes", str(placement.nodes), "--node-rank", str(placement.rank)]
+        argv += ["--master-addr", placement.address, "--master-port", str(placement.port)]
         if not any(canonical(flag) == "--distributed-executor-backend" for flag in config.flags):
             argv += ["--distributed-executor-backend", "mp"]
         return argv + headless

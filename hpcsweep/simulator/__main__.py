@@ -69,7 +69,7 @@ def main() -> int:
             max_num_seqs=options.max_num_seqs,
             max_num_batched_tokens=options.max_num_batched_tokens,
             prefix_caching=not options.no_enable_prefix_caching,
-            place=Place(options.nnodes, options.node_rank, options.master_addr, options.master_port)
+            placement=Place(options.nnodes, options.node_rank, options.master_addr, options.master_port)
             if options.nnodes > 1
             else None,
         ),

@@ -30,8 +30,8 @@ Exchange = Callable[[], Awaitable[None]]
 class Together:
     """The processes of one server. `failed` is set when one of them has ended."""
 
-    def __init__(self, place: Place, log: ServerLog) -> None:
-        self.place, self._log = place, log
+    def __init__(self, placement: Place, log: ServerLog) -> None:
+        self.placement, self._log = placement, log
         self.failed = asyncio.Event()
         self._exchanges: list[Exchange] = []
         self._joined = asyncio.Event()
@@ -39,28 +39,28 @@ class Together:
 
     async def join(self) -> None:
         """Start the worker, and wait until the processes of all nodes are connected."""
-        place = self.place
+        placement = self.placement
         worker = await asyncio.create_subprocess_exec(
-            f"VLLM::Worker_TP{place.rank}", "-S", "-c", _WORKER, executable=sys.executable,
+            f"VLLM::Worker_TP{placement.rank}", "-S", "-c", _WORKER, executable=sys.executable,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         assert worker.stdin is not None and worker.stdout is not None
         self._exchanges.append(_exchange(worker.stdout, worker.stdin))
         self._tasks.append(asyncio.create_task(self._worker_ends(worker)))
-        if place.rank == 0:
-            await asyncio.start_server(self._accept, place.address, place.port)
+        if placement.rank == 0:
+            await asyncio.start_server(self._accept, placement.address, placement.port)
             await self._joined.wait()
             return
         while True:
             with contextlib.suppress(OSError):
-                reader, writer = await asyncio.open_connection(place.address, place.port)
+                reader, writer = await asyncio.open_connection(placement.address, placement.port)
                 break
             await asyncio.sleep(_RETRY_S)
         self._tasks.append(asyncio.create_task(self._follow(reader, writer)))
 
     async def step(self) -> None:
         """Let all processes take part in a step; on other ranks than 0 the head does that."""
-        if self.place.rank:
+        if self.placement.rank:
             return
         try:
             for exchange in self._exchanges:
@@ -70,7 +70,7 @@ class Together:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._exchanges.append(_exchange(reader, writer))
-        if len(self._exchanges) == self.place.nodes:
+        if len(self._exchanges) == self.placement.nodes:
             self._joined.set()
 
     async def _follow(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -85,7 +85,7 @@ class Together:
 
     async def _worker_ends(self, worker: asyncio.subprocess.Process) -> None:
         await worker.wait()
-        name = f"VllmWorker-{self.place.rank}"
+        name = f"VllmWorker-{self.placement.rank}"
         text = f"Worker proc {name} died unexpectedly, shutting down executor."
         self._log.line(text, "multiproc_executor.py:241", "EngineCore", "ERROR")
         self.failed.set()
@@ -93,7 +93,7 @@ class Together:
     async def _peer_ended(self) -> None:
         await asyncio.sleep(_NOTICE_S)
         self._log.raw(
-            f"RuntimeError: [gloo/transport/tcp/pair.cc:534] Connection closed by peer [{self.place.address}]"
+            f"RuntimeError: [gloo/transport/tcp/pair.cc:534] Connection closed by peer [{self.placement.address}]"
         )
         self.failed.set()
         await asyncio.Event().wait()

@@ -36,7 +36,7 @@ class ServerOptions:
     max_num_batched_tokens: int | None = None
     prefix_caching: bool = True
     uds: str | None = None
-    place: Place | None = None
+    placement: Place | None = None
 
 
 def serve(settings: ServerOptions, behaviour: Behaviour) -> int:
@@ -61,9 +61,9 @@ def serve(settings: ServerOptions, behaviour: Behaviour) -> int:
 async def _serve(settings: ServerOptions, behaviour: Behaviour) -> int:
     log = ServerLog()
     pace = Pace(settings.time_scale, behaviour.jitter, behaviour.seed)
-    together = Together(settings.place, log) if settings.place is not None else None
+    together = Together(settings.placement, log) if settings.placement is not None else None
     step = together.step if together is not None else None
-    headless = settings.place is not None and settings.place.rank > 0
+    headless = settings.placement is not None and settings.placement.rank > 0
     startup = StartupSequence(behaviour, pace, log, settings.model, settings.max_model_len, step, headless)
     await startup.launch()
     if together is not None:

@@ -2,7 +2,7 @@
 
 Both sides prove that they have the token of the attempt, which is only in a file that its user can read, without
 sending it (HMAC-SHA256 over a random number of each side). Every message carries a MAC under a key of this connection,
-so that nobody on the network can insert or change one. The content is not encrypted; secrets never go over it.
+so that another host on the network cannot insert or change one. The content is not encrypted; secrets never go over it.
 
 Each side sends something at least every two seconds. A connection that is silent for much longer counts as lost, for
 which only time counts in which this process itself was running.

@@ -16,13 +16,13 @@ _NEVER = ("docker", "virbr", "veth", "br-", "cni", "lo", "idrac", "usb")
 
 def interfaces() -> dict[str, str]:
     """Return IPv4 address -> interface of this node, without the loopback interface."""
-    found: dict[str, str] = {}
+    named: dict[str, str] = {}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         for _, name in socket.if_nameindex():
             with contextlib.suppress(OSError):  # an interface without an address
                 packed = fcntl.ioctl(any_socket, _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
-                found[socket.inet_ntoa(packed[20:24])] = name
-    return {address: name for address, name in found.items() if not address.startswith("127.")}
+                named[socket.inet_ntoa(packed[20:24])] = name
+    return {address: name for address, name in named.items() if not address.startswith("127.")}
 
 
 def candidates(known: Mapping[str, str], env: Mapping[str, str]) -> list[str]:
@@ -35,8 +35,8 @@ def candidates(known: Mapping[str, str], env: Mapping[str, str]) -> list[str]:
 
     def order(item: tuple[str, str]) -> tuple[bool, int, int]:
         address, name = item
-        chosen = next((place for place, prefix in enumerate(named) if name.startswith(prefix)), len(named))
-        speed = next((place for place, prefix in enumerate(_FAST_FIRST) if name.startswith(prefix)), len(_FAST_FIRST))
+        chosen = next((index for index, prefix in enumerate(named) if name.startswith(prefix)), len(named))
+        speed = next((index for index, prefix in enumerate(_FAST_FIRST) if name.startswith(prefix)), len(_FAST_FIRST))
         return address != env.get("VLLM_HOST_IP"), chosen, speed
 
     usable = {a: n for a, n in known.items() if not n.startswith(_NEVER) or n in named}
@@ -59,7 +59,7 @@ def reaches(address: str, port: int, within_s: float = _CONNECT_S) -> bool:
 
 def common_address(offered: Sequence[str], reached: Sequence[Sequence[str]]) -> str | None:
     """Return the first of the `offered` addresses that all other nodes have reached; None: there is none."""
-    return next((address for address in offered if all(address in one for one in reached)), None)
+    return next((address for address in offered if all(address in addresses for addresses in reached)), None)
 
 
 def listener(backlog: int = 64) -> socket.socket:

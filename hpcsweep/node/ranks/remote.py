@@ -68,9 +68,9 @@ class RemoteRank:
         deadline_s = time.monotonic() + within_s
         while time.monotonic() < deadline_s and self.lost is None and not give_up():
             with self._arrived:
-                found = self.reply_now(*kinds)
-                if found is not None:
-                    return found
+                answer = self.reply_now(*kinds)
+                if answer is not None:
+                    return answer
                 self._arrived.wait(0.1)
         return self.reply(*kinds)
 
@@ -95,9 +95,9 @@ class RemoteRank:
 
     def signals(self) -> ProgressSignals:
         """Return the signals since the last call."""
-        found = ProgressSignals(tuple(self._progress), tuple(self._activity))
+        signals = ProgressSignals(tuple(self._progress), tuple(self._activity))
         self._progress, self._activity = {}, {}
-        return found
+        return signals
 
     def uses(self, samples: NodeSamples, scaled: Callable[[float], float]) -> list[RankUse]:
         """Return what each process has used at the last report. `scaled`: real to attempt seconds."""

@@ -48,7 +48,7 @@ class Doorkeeper:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            # One thread for each: a connection that says nothing must not keep others waiting.
+            # One thread for each: a silent connection must not keep others waiting.
             threading.Thread(target=self._welcome, args=(connection,), daemon=True).start()
 
     def _welcome(self, connection: socket.socket) -> None:

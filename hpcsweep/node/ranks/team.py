@@ -43,6 +43,7 @@ from hpcsweep.node.record.notes import Note
 from hpcsweep.node.watch.inbox import Inbox, RankMessage
 from hpcsweep.node.watch.others import NodeSamples, OtherNodes
 from hpcsweep.node.watch.outcome import AttemptVerdict, Ended, server_exited
+from hpcsweep.node.watch.stacks import StackActivity
 from hpcsweep.node.watch.stall import ProgressSignals, Situation
 from hpcsweep.node.watch.stall_cause import RankUse
 from hpcsweep.spec.job import RunSpec
@@ -137,9 +138,9 @@ class RankTeam(OtherNodes):
             peers[remote.node] = [hello["addresses"][self._address], hello["port"]]
         for remote in self._ranks:
             hello = remote.reply("hello") or {}
-            place = self._placement(remote.rank, hello["addresses"][self._address], hello["interfaces"])
+            placement = self._placement(remote.rank, hello["addresses"][self._address], hello["interfaces"])
             others = {node: where for node, where in peers.items() if node != remote.node}
-            remote.ask("prepare", "prepared", "refused", placement=asdict(place), peers=others, **more)
+            remote.ask("prepare", "prepared", "refused", placement=asdict(placement), peers=others, **more)
         for remote in self._ranks:
             answer = remote.wait("prepared", "refused", within_s=more["startup_s"], give_up=lambda: self._ended)
             if answer is None:
@@ -274,9 +275,10 @@ class RankTeam(OtherNodes):
 
     def signals(self) -> ProgressSignals:
         """Return the signals of all other nodes since the last call."""
-        found = [remote.signals() for remote in self._ranks]
-        progress = dict.fromkeys(name for one in found for name in one.progress)
-        return ProgressSignals(tuple(progress), tuple(dict.fromkeys(name for one in found for name in one.activity)))
+        signals = [remote.signals() for remote in self._ranks]
+        progress = dict.fromkeys(name for of_node in signals for name in of_node.progress)
+        activity = dict.fromkeys(name for of_node in signals for name in of_node.activity)
+        return ProgressSignals(tuple(progress), tuple(activity))
 
     def beat(self, *, progress: bool, situation: Situation) -> None:
         """Report to the other nodes whether the server progresses, and what it has to do."""
@@ -294,17 +296,17 @@ class RankTeam(OtherNodes):
 
     def samples(self) -> NodeSamples | None:
         """Return the samples of all other nodes; None: not all have arrived."""
-        found = [remote.samples() for remote in self._ranks]
-        arrived = [samples for samples in found if samples is not None]
-        if len(arrived) < len(found):
-            return None
-        merged = NodeSamples({}, {}, {})
-        for one in arrived:
-            merged = NodeSamples(
-                {**merged.activity, **one.activity}, {**merged.roles, **one.roles},
-                {**merged.functions, **one.functions},
-            )  # fmt: skip
-        return merged
+        activity: dict[str, StackActivity] = {}
+        roles: dict[str, ProcessRole] = {}
+        functions: dict[str, str] = {}
+        for remote in self._ranks:
+            samples = remote.samples()
+            if samples is None:
+                return None
+            activity |= samples.activity
+            roles |= samples.roles
+            functions |= samples.functions
+        return NodeSamples(activity, roles, functions)
 
     def diagnose(self, summary: str, hurry: Callable[[], bool]) -> list[str]:
         """Collect diagnostics on all other nodes; return the names of their files."""
@@ -322,7 +324,8 @@ class RankTeam(OtherNodes):
         return [state for remote in self._ranks for state in remote.gpus]
 
     def _attach(self, rank: int, link: Link) -> None:
-        remote = next((one for one in self._ranks if one.rank == rank and one.link is None), None)
+        waiting = (remote for remote in self._ranks if remote.rank == rank and remote.link is None)
+        remote = next(waiting, None)
         if remote is None or self._ended:
             link.close(0.0)
             return

@@ -23,7 +23,7 @@ class Departure:
 
 def first_departure(departures: Sequence[Departure]) -> Departure | None:
     """Return the process that ended first; None: none is known."""
-    return min(departures, key=lambda one: one.at_s, default=None)
+    return min(departures, key=lambda departure: departure.at_s, default=None)
 
 
 def ended_first(first: Departure, verdict: AttemptVerdict) -> AttemptVerdict:

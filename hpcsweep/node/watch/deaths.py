@@ -20,8 +20,8 @@ class DeathWatch:
 
     def __init__(self, on_death: Callable[[int, ProcessRole], None]) -> None:
         self._on_death = on_death
-        self._followed: dict[int, tuple[int, ProcessRole]] = {}
-        self._known: set[tuple[int, int]] = set()
+        self._followed: dict[int, tuple[int, int]] = {}
+        self._roles: dict[tuple[int, int], ProcessRole] = {}
         self._poll = select.epoll()
         self._wake_out, self._wake_in = os.pipe()
         self._poll.register(self._wake_out, select.EPOLLIN)
@@ -29,17 +29,20 @@ class DeathWatch:
         self._thread.start()
 
     def follow(self, processes: Sequence[Process], roles: Mapping[int, ProcessRole]) -> None:
-        """Follow those of these processes that serve, and that are not followed yet."""
+        """Follow those of these processes that serve. A forked worker gets its own role a moment later."""
         for process in processes:
-            role = roles[process.pid]
-            if role.kind not in _FOLLOWED or (process.pid, process.started) in self._known:
+            role, key = roles[process.pid], (process.pid, process.started)
+            if role.kind not in _FOLLOWED:
                 continue
-            self._known.add((process.pid, process.started))
+            known = key in self._roles
+            self._roles[key] = role
+            if known:
+                continue
             try:
                 handle = os.pidfd_open(process.pid)
             except OSError:  # it has ended, or the kernel is too old
                 continue
-            self._followed[handle] = (process.pid, role)
+            self._followed[handle] = key
             self._poll.register(handle, select.EPOLLIN)
 
     def close(self) -> None:
@@ -56,4 +59,5 @@ class DeathWatch:
                 if handle == self._wake_out:
                     return
                 self._poll.unregister(handle)
-                self._on_death(*self._followed[handle])
+                key = self._followed[handle]
+                self._on_death(key[0], self._roles[key])
