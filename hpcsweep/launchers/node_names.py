@@ -18,9 +18,9 @@ def expand_node_list(text: str) -> list[str]:
     rest = text.strip()
     while rest:
         match = _GROUP.match(rest)
-        if match is None or not match[0]:
+        prefix, ranges, suffix = match.groups() if match is not None else ("", None, "")
+        if match is None or not prefix:
             raise _unreadable(text)
-        prefix, ranges, suffix = match.groups()
         rest = rest[match.end() :]
         if ranges is None:
             names.append(prefix + suffix)

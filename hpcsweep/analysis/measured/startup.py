@@ -61,7 +61,7 @@ def _nodes(attempt: AttemptRow) -> tuple[NodeStart, ...]:
             compile_s=_number_in(part.facts, "compile_s"),
             weights_bytes_per_gpu=_number_in(part.facts, "weights_bytes_per_gpu"),
             kv_cache_bytes=_number_in(part.facts, "kv_cache_bytes"),
-            last_phase=part.phases[-1].phase if part.phases else None,
+            last_phase=next((p.phase for p in reversed(part.phases) if p.phase.value in STARTUP_PHASES), None),
         )
         for part in (ours, *attempt.parts)
     )

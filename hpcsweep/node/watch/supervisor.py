@@ -172,7 +172,7 @@ class Supervisor:
             death = self.reader.death
             if death is not None and self.phase.value not in STARTUP_PHASES:
                 # The remaining requests would fail at full speed, and the workload would end as if it were complete.
-                raise Ended(engine_died(self.phase, death, self.reader.last_lines))
+                raise Ended(self._explained(engine_died(self.phase, death, self.reader.last_lines)))
             self._check_progress()
 
     def take(self, timeout_s: float = _TICK_S) -> None:
@@ -252,11 +252,15 @@ class Supervisor:
             if stop is not None:
                 raise Ended(stopped(stop, exit_code))
             self.take()
+        verdict = server_exited(exit_code, self.phase, self.reader.failure, self.reader.last_lines)
+        raise Ended(self._explained(verdict))
+
+    def _explained(self, verdict: AttemptVerdict) -> AttemptVerdict:
+        """Return the verdict with what the other nodes report about the end of the server."""
         deadline_s = time.monotonic() + _OTHERS_S
         while not self.others.settled() and time.monotonic() < deadline_s:
             self.take()
-        verdict = server_exited(exit_code, self.phase, self.reader.failure, self.reader.last_lines)
-        raise Ended(self.others.explain(verdict))
+        return self.others.explain(verdict)
 
     def _check_progress(self) -> None:
         now_s = time.monotonic()

@@ -43,7 +43,16 @@ def startup(findings: Findings) -> Section | None:
 
 def _nodes(findings: Findings, starts: Sequence[StartupFinding], named: bool) -> Table:
     """Return a row for each node of the servers on several nodes."""
-    columns = ("Variant", *(("Run",) if named else ()), "Node", "Load", "Compile", "Weights", "KV cache", "Last phase")
+    columns = (
+        "Variant",
+        *(("Run",) if named else ()),
+        "Node",
+        "Load",
+        "Compile",
+        "Weights",
+        "KV cache",
+        "Last startup phase",
+    )
     rows = tuple(
         (
             wording.short_name(findings, start.variant),
