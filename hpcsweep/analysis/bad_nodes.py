@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from hpcsweep.analysis.rows import RunRow
+from hpcsweep.analysis.rows import AttemptRow, RunRow
 from hpcsweep.spec.phases import OutcomeKind
 
 NODE_REASONS = frozenset(
@@ -59,8 +59,22 @@ def _ends(run: RunRow, begun: set[str | None]) -> Iterator[tuple[str, OutcomeKin
     """
     for attempt in run.attempts:
         if attempt.host is not None and attempt.outcome is not None:
-            yield attempt.host, attempt.outcome
+            for node in _nodes_of(attempt):
+                yield node, attempt.outcome
     if run.source != "scheduler" or run.node is None or run.outcome is None:
         return
     if run.outcome is not OutcomeKind.NOT_RUN or run.job not in begun:
         yield run.node, run.outcome
+
+
+def _nodes_of(attempt: AttemptRow) -> tuple[str, ...]:
+    """Return the nodes to which the end of an attempt is attributed.
+
+    Several nodes have all served when the attempt completed; when it did not, one of them may be at fault, but only one
+    that was named is counted.
+    """
+    if attempt.node is not None:
+        return (attempt.node,)
+    if len(attempt.nodes) > 1:
+        return attempt.nodes if attempt.outcome is OutcomeKind.COMPLETED else ()
+    return (attempt.host,) if attempt.host is not None else ()

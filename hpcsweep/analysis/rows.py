@@ -59,6 +59,16 @@ class WorkloadRow:
 
 
 @dataclass(frozen=True)
+class NodePart:
+    """The part of a server on another node than that of the agent."""
+
+    rank: int
+    node: str
+    phases: tuple[PhaseRow, ...] = ()
+    facts: tuple[FactRow, ...] = ()
+
+
+@dataclass(frozen=True)
 class AttemptRow:
     """One attempt of a run. `outcome` None: it has not ended, or its end is not known."""
 
@@ -90,6 +100,9 @@ class AttemptRow:
     warnings: tuple[str, ...] = ()
     killed: tuple[str, ...] = ()
     attempt_dir: str = ""
+    nodes: tuple[str, ...] = ()  # of a server on several nodes, that of the agent first; empty: `host`
+    node: str | None = None  # at fault; None: not known
+    parts: tuple[NodePart, ...] = ()  # on the other nodes
 
     def fact(self, name: str) -> FactRow | None:
         """Return the last fact with this name; None: there are none."""

@@ -30,12 +30,35 @@ class Launch:
 
 
 @dataclass(frozen=True)
+class Placement:
+    """The place of one part of a server that spans several nodes.
+
+    `rank`: of this node, 0 is the node with the HTTP server. `address`: of node 0, as the other nodes reach it; `port`:
+    free there. `own_address`, `interface`: of this node, on the network that connects the nodes; `interface` empty:
+    unknown.
+    """
+
+    nodes: int
+    rank: int
+    address: str
+    port: int
+    own_address: str
+    interface: str = ""
+
+    @property
+    def head(self) -> bool:
+        """Return whether this node has the HTTP server."""
+        return self.rank == 0
+
+
+@dataclass(frozen=True)
 class LaunchContext:
     """What is only known on the node: the executable, its version, the port and the folder of the attempt.
 
     `startup_budget_s`: the sweep's own budget; an adapter sets the engine's own timeouts above it. None: leave them.
     `socket_path`: a Unix socket in a folder that only its owner can enter, for engines with `unix_socket`; None: use
-    `port`. `key_file`: path of the file that holds `Engine.key_file_text`; None: start without one.
+    `port`. `key_file`: path of the file that holds `Engine.key_file_text`; None: start without one. `placement` None:
+    the server runs on one node.
     """
 
     executable: str
@@ -46,6 +69,7 @@ class LaunchContext:
     startup_budget_s: float | None = None
     socket_path: str | None = None
     key_file: str | None = None
+    placement: Placement | None = None
 
 
 @dataclass(frozen=True)
@@ -208,6 +232,13 @@ class Engine(ABC):
     @abstractmethod
     def unsupported(self, config: ServerConfig) -> list[str]:
         """Return why this engine cannot express `config`, a sentence each; empty: it can."""
+
+    def unsupported_across(self, config: ServerConfig, nodes: int) -> list[str]:
+        """Return why this engine cannot serve `config` on several nodes, a sentence each; empty: it can.
+
+        `launch` then returns the command of one part of the server for a `LaunchContext` with a `placement`.
+        """
+        return [f"{self.title or self.name} on several nodes is not supported by its adapter"]
 
     @abstractmethod
     def launch(self, config: ServerConfig, context: LaunchContext) -> Launch:

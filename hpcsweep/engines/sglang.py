@@ -16,6 +16,7 @@ from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_set
 from hpcsweep.engines.base import Endpoints, Engine, Fp8Rule, Launch, LaunchContext, MemoryRule
 from hpcsweep.engines.flag_history import SGLANG, FlagHistory
 from hpcsweep.engines.logs.sglang_log import FACTS, NOISE, PHASES
+from hpcsweep.engines.several_nodes import network_environment
 from hpcsweep.engines.versions import parse_version
 from hpcsweep.spec.server import EngineSettings, FlagValue, ServerConfig
 
@@ -54,6 +55,9 @@ _OURS: Mapping[str, str] = {
     "--model-path": "`model` sets it",
     "--revision": "`model.revision` sets it",
     "--served-model-name": "`model.served_name` sets it",
+    **dict.fromkeys(
+        ("--nnodes", "--node-rank", "--dist-init-addr"), "hpcsweep sets it on each node of a server that spans several"
+    ),
 }
 _VERSION = re.compile(r"(?:sglang version:\s*)?(\d+\.\d+\.\d+\S*)")
 
@@ -149,7 +153,22 @@ class Sglang(Engine):
         if context.startup_budget_s is not None and _WATCHDOG_FLAG not in map(canonical, config.flags):
             argv += [_WATCHDOG_FLAG, str(max(_OWN_TIMEOUT_S, 2 * math.ceil(context.startup_budget_s)))]
         argv += flags if "--enable-metrics" in flags else [*flags, "--enable-metrics"]
-        return Launch(tuple(argv), {"NO_COLOR": "1"} | config.env)
+        env = {"NO_COLOR": "1"}
+        placement = context.placement
+        if placement is not None:
+            argv += ["--nnodes", str(placement.nodes), "--node-rank", str(placement.rank)]
+            argv += ["--dist-init-addr", f"{placement.address}:{placement.port}"]
+            env |= {"SGLANG_HOST_IP": placement.own_address} | network_environment(placement, config.env)
+        return Launch(tuple(argv), env | config.env)
+
+    def unsupported_across(self, config: ServerConfig, nodes: int) -> list[str]:
+        """Return why `config` cannot be served on several nodes; see `Engine.unsupported_across`."""
+        if (config.settings.data_parallel_size or 1) > 1:
+            return [
+                "SGLang's data parallel replicas each run on one node, behind a router of their own; with "
+                "--enable-dp-attention under `engine_args` they share the tensor parallel GPUs of all nodes"
+            ]
+        return []
 
     def version_argv(self, executable: str) -> tuple[str, ...]:
         """Return `version`; an interpreter runs a statement that prints the version of the package."""

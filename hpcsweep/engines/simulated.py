@@ -46,6 +46,10 @@ class SimulatedEngine(Engine):
         """Return nothing: what the real engine cannot express was rejected before the submission."""
         return []
 
+    def unsupported_across(self, config: ServerConfig, nodes: int) -> list[str]:
+        """Return nothing: the real engine was asked before the submission."""
+        return []
+
     def variant(self, config: ServerConfig) -> dict[str, str]:
         """Return what the rules of a profile match: every built-in axis that is set, flags, and the run's own axes."""
         settings = self.settings(config)
@@ -80,6 +84,10 @@ class SimulatedEngine(Engine):
                 argv += [flag, str(number)]
         if settings.prefix_caching is False:
             argv.append("--no-enable-prefix-caching")
+        if context.placement is not None:
+            placement = context.placement
+            argv += ["--nnodes", str(placement.nodes), "--node-rank", str(placement.rank)]
+            argv += ["--master-addr", placement.address, "--master-port", str(placement.port)]
         return Launch(tuple(argv), dict(config.env))
 
     def version_argv(self, executable: str) -> tuple[str, ...]:

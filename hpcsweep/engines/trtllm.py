@@ -121,6 +121,13 @@ class TensorRtLlm(Engine):
             sentences.append(f"trtllm-serve always serves this model as {name!r}, not as {config.served_name!r}")
         return sentences
 
+    def unsupported_across(self, config: ServerConfig, nodes: int) -> list[str]:
+        """Return why `config` cannot be served on several nodes; see `Engine.unsupported_across`."""
+        return [
+            "trtllm-serve spans nodes only as one MPI job (trtllm-llmapi-launch), which hpcsweep does not start: "
+            "choose sizes that fit one node, or vLLM or SGLang"
+        ]
+
     def configuration(self, config: ServerConfig) -> dict[str, Any]:
         """Return the keys of the configuration file: the user's own, overridden by what the axes set."""
         settings = self.settings(config)

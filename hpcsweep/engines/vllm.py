@@ -5,9 +5,10 @@ import re
 from collections.abc import Mapping
 
 from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_settings, passed_flags, settings_argv
-from hpcsweep.engines.base import Endpoints, Engine, Fp8Rule, Launch, LaunchContext, MemoryRule
+from hpcsweep.engines.base import Endpoints, Engine, Fp8Rule, Launch, LaunchContext, MemoryRule, Placement
 from hpcsweep.engines.flag_history import VLLM, FlagHistory
 from hpcsweep.engines.logs.vllm_log import FACTS, NOISE, PHASES
+from hpcsweep.engines.several_nodes import network_environment
 from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 SETTING_FLAGS = (
@@ -35,12 +36,21 @@ _OURS: Mapping[str, str] = {
     "--model": "`model` sets it",
     "--revision": "`model.revision` sets it",
     "--served-model-name": "`model.served_name` sets it",
+    **dict.fromkeys(
+        ("--nnodes", "--node-rank", "--master-addr", "--master-port", "--headless"),
+        "hpcsweep sets it on each node of a server that spans several",
+    ),
 }
 _VERSION = re.compile(r"(?<![\w.])v?(\d+\.\d+(?:\.\d+)?(?:[.+-]?[0-9A-Za-z]+)*)")
 _OWN_TIMEOUT_S = 7 * 86400
 """vLLM's own timeouts are set to a week, so that the budgets of the sweep apply, and do not depend on them:
 vLLM 0.32 has VLLM_ENGINE_READY_TIMEOUT_S in the key of its compile cache (envs.py, compile_factors), so another value
 would make the next start compile again."""
+
+
+def _replicas_per_node(sizes: tuple[int, int, int], nodes: int) -> int:
+    """Return how many whole data parallel replicas a node has; 0: one replica spans several nodes."""
+    return sizes[2] // nodes if sizes[2] > 1 and sizes[2] % nodes == 0 else 0
 
 
 class Vllm(Engine):
@@ -88,17 +98,21 @@ class Vllm(Engine):
     def launch(self, config: ServerConfig, context: LaunchContext) -> Launch:
         """Return the command, with its arguments always in the same order so that commands can be compared."""
         argv = [context.executable, "serve", config.model]
-        # With --uds vLLM does not open a TCP port for HTTP.
-        argv += (
-            ["--uds", context.socket_path]
-            if context.socket_path
-            else ["--host", context.host, "--port", str(context.port)]
-        )
+        placement = context.placement
+        if placement is None or placement.head:
+            # With --uds vLLM does not open a TCP port for HTTP.
+            argv += (
+                ["--uds", context.socket_path]
+                if context.socket_path
+                else ["--host", context.host, "--port", str(context.port)]
+            )
         argv += ["--served-model-name", config.served_name]
         if config.revision is not None:
             argv += ["--revision", config.revision]
         argv += settings_argv(SETTING_FLAGS, config.settings)
         argv += flags_argv(passed_flags(SETTING_FLAGS, config), negatable=True)
+        if placement is not None:
+            argv += self._placement_argv(config, placement)
         env = {
             "VLLM_LOGGING_LEVEL": "INFO",  # WARNING would hide every line that marks a phase
             "VLLM_NO_USAGE_STATS": "1",
@@ -106,7 +120,45 @@ class Vllm(Engine):
         }
         timeout_s = max(_OWN_TIMEOUT_S, 2 * math.ceil(context.startup_budget_s or 0))
         env |= {name: str(timeout_s) for name in ("VLLM_ENGINE_READY_TIMEOUT_S", "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS")}
+        if placement is not None:
+            env |= {"VLLM_HOST_IP": placement.own_address} | network_environment(placement, config.env)
         return Launch(tuple(argv), env | config.env)
+
+    def unsupported_across(self, config: ServerConfig, nodes: int) -> list[str]:
+        """Return why `config` cannot be served on several nodes; see `Engine.unsupported_across`."""
+        sizes = self._sizes(config)
+        backend = next((v for f, v in config.flags.items() if canonical(f) == "--distributed-executor-backend"), "mp")
+        if backend != "mp" and not _replicas_per_node(sizes, nodes):
+            return [f"vLLM on {nodes} nodes is started without {backend}: remove --distributed-executor-backend"]
+        if sizes[2] > 1 and not _replicas_per_node(sizes, nodes) and nodes % sizes[2]:
+            return [f"{sizes[2]} data parallel replicas cannot be split over {nodes} nodes"]
+        return []
+
+    def _sizes(self, config: ServerConfig) -> tuple[int, int, int]:
+        """Return tensor, pipeline and data parallel size."""
+        settings = self.settings(config)
+        sizes = (settings.tensor_parallel_size, settings.pipeline_parallel_size, settings.data_parallel_size)
+        tensor, pipeline, data = (size or 1 for size in sizes)
+        return tensor, pipeline, data
+
+    def _placement_argv(self, config: ServerConfig, placement: Placement) -> list[str]:
+        """Return the flags of one node's part (vllm/entrypoints/cli/serve.py).
+
+        Whole data parallel replicas on each node have flags of their own, in all supported versions. A replica that
+        spans nodes needs `--nnodes` (vLLM 0.12); with several such replicas, vLLM derives theirs from it.
+        """
+        sizes = self._sizes(config)
+        headless = [] if placement.head else ["--headless"]
+        local = _replicas_per_node(sizes, placement.nodes)
+        if local:
+            argv = ["--data-parallel-size-local", str(local), "--data-parallel-address", placement.address]
+            argv += ["--data-parallel-rpc-port", str(placement.port), *headless]
+            return argv if placement.head else [*argv, "--data-parallel-start-rank", str(placement.rank * local)]
+        argv = ["--nnodes", str(placement.nodes), "--node-rank", str(placement.rank)]
+        argv += ["--master-addr", placement.address, "--master-port", str(placement.port)]
+        if not any(canonical(flag) == "--distributed-executor-backend" for flag in config.flags):
+            argv += ["--distributed-executor-backend", "mp"]
+        return argv + headless
 
     def help_argv(self, executable: str) -> tuple[str, ...]:
         """Return the arguments that print the flags of all groups."""

@@ -26,6 +26,7 @@ class AttemptStarted(_Event):
 
     kind: Literal["attempt_started"] = "attempt_started"
     host: str
+    nodes: list[str] = Field([], description="of a server on several nodes, that of the agent first; empty: the host")
     pid: int = Field(description="of the agent")
     job_id: str | None = Field(
         None, description="as the scheduler writes it: 12, 12_3, 12[3].server; None: started manually"
@@ -191,6 +192,29 @@ class AttemptEnded(_Event):
     exit_code: int | None = Field(None, description="of the server; negative: the number of the signal that killed it")
     hint: str = Field("", description="what to change")
     killed: list[str] = Field([], description="processes that were killed in the teardown")
+    node: str | None = Field(None, description="the node at fault; None: the only one, or not known")
+
+
+class RankPhase(_Event):
+    """A phase began on another node of the server. `phase_entered` is that of the first node."""
+
+    kind: Literal["rank_phase"] = "rank_phase"
+    rank: int = Field(ge=1, description="number of the node in the server")
+    node: str
+    phase: Phase
+    evidence: str = ""
+
+
+class RankFact(_Event):
+    """A value that the server printed on another node. `fact` is that of the first node."""
+
+    kind: Literal["rank_fact"] = "rank_fact"
+    rank: int = Field(ge=1, description="number of the node in the server")
+    node: str
+    name: str
+    value: float | str | bool
+    unit: str = ""
+    evidence: str = ""
 
 
 Event = Annotated[
@@ -205,7 +229,9 @@ Event = Annotated[
     | WorkloadLeftOut
     | Telemetry
     | Warned
-    | AttemptEnded,
+    | AttemptEnded
+    | RankPhase
+    | RankFact,
     Field(discriminator="kind"),
 ]
 

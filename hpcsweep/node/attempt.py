@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcsweep.containers.base import NodeCommand
-from hpcsweep.containers.launch import node_command
-from hpcsweep.engines.base import Engine
+from hpcsweep.engines.base import Engine, Placement
 from hpcsweep.engines.versions import same_version
 from hpcsweep.errors import EngineError, SpecError
 from hpcsweep.events.records import ENGINE_VERSION, OTHER_GPU
@@ -25,6 +23,8 @@ from hpcsweep.node.process.memory_limit import MemoryCgroup
 from hpcsweep.node.process.secrets_file import hidden_values, secret_environment
 from hpcsweep.node.process.server import Server
 from hpcsweep.node.process.stop_reasons import Stopper
+from hpcsweep.node.ranks.nodes import AllGpus, job_launcher, job_nodes
+from hpcsweep.node.ranks.team import RankTeam, TeamContext
 from hpcsweep.node.record.folders import AttemptFolder, record_server
 from hpcsweep.node.record.journal import Journal
 from hpcsweep.node.record.notes import Note
@@ -33,13 +33,13 @@ from hpcsweep.node.setup.api_key import key_for, random_key
 from hpcsweep.node.setup.container import write_files
 from hpcsweep.node.setup.environment import HIDDEN, server_environment
 from hpcsweep.node.setup.gpu_names import readable_names
-from hpcsweep.node.setup.preparation import PreparedLaunch
+from hpcsweep.node.setup.preparation import Place, PreparedLaunch
 from hpcsweep.node.setup.private_folder import make_private_folder, remove_private_folder, write_key_file
 from hpcsweep.node.watch.inbox import Inbox, ServerLine, SignalReceived
 from hpcsweep.node.watch.outcome import AttemptVerdict, Ended, out_of_host_memory
 from hpcsweep.node.watch.probe import Target
 from hpcsweep.node.watch.startup import wait_until_ready
-from hpcsweep.node.watch.supervisor import Supervisor
+from hpcsweep.node.watch.supervisor import Supervisor, check_interval_s
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.job import JobSpec, RunSpec
 from hpcsweep.spec.phases import OutcomeKind, Phase
@@ -82,6 +82,7 @@ class Attempt:
         self._server: Server | None = None
         self._key: str | None = None
         self._private: Path | None = None
+        self._team: RankTeam | None = None
         self._environment: dict[str, str] = {}
         self._own: list[str] = []  # names of the variables that were set for the server
         self._cleanup: tuple[str, ...] = ()
@@ -123,8 +124,8 @@ class Attempt:
             self._gpu_facts(supervisor)
             self._cache_facts(supervisor)
             measurement = MeasurementContext(
-                self._run, self._budgets, supervisor, target, self._context.gpus, self._folder.path,
-                prepared.executable if prepared.container is None else None, self._record.say,
+                self._run, self._budgets, supervisor, target, AllGpus(self._context.gpus, supervisor.others),
+                self._folder.path, prepared.executable if prepared.container is None else None, self._record.say,
             )  # fmt: skip
             return WorkloadRunner(measurement).run()
         except Ended as ended:
@@ -152,8 +153,17 @@ class Attempt:
         startup_s = self._clock.real(self._budgets.startup)
         private = self._private = make_private_folder()
         try:
+            placement = self._gather(supervisor, engine) if run.nodes > 1 else None
             prepared = supervisor.background(
-                lambda: preparation.prepare(run, job, engine, self._folder, private, context.env, startup_s)
+                lambda: preparation.prepare(
+                    run,
+                    job,
+                    engine,
+                    Place(self._folder.path, self._folder.token, private),
+                    context.env,
+                    startup_s,
+                    placement,
+                )
             )
         except Ended:
             self._record.started(None, {}, context.gpus, context.env)
@@ -188,7 +198,48 @@ class Attempt:
             supervisor.warn(other, code=OTHER_GPU)
         for concern in supervisor.background(lambda: preparation.check(run, job, prepared, context.gpus, context.env)):
             supervisor.warn(concern.text, code=concern.code)
+        self._prepare_others(supervisor, prepared, list(secrets), startup_s)
         return prepared
+
+    def _gather(self, supervisor: Supervisor, engine: Engine) -> Placement:
+        """Start the agents of the other nodes; return the place of this node. Raises Ended, OSError."""
+        context, folder = self._context, self._folder
+        try:
+            nodes = job_nodes(context.env, context.identity.host, self._run.nodes)
+            launcher = job_launcher(context.job.launcher, context.env)
+        except SpecError as exc:
+            code = exc.code or "nodes_unknown"
+            verdict = AttemptVerdict(OutcomeKind.FAILED, code, exc.message, "preflight: nodes of the job", exc.hint)
+            raise Ended(verdict) from exc
+        self._record.nodes = nodes
+        team = self._team = RankTeam(
+            TeamContext(
+                self._run, Path(context.job.sweep_dir) / "jobs" / str(context.job.job), folder.path, nodes, launcher,
+                context.env, self._inbox, self._journal, self._clock, supervisor.not_server_pids, self._notes.append,
+            ),
+            engine,
+        )  # fmt: skip
+        supervisor.others = team
+        context.guardian.watch(folder.token, folder.path, team.scratch)
+        supervisor.background(team.gather)
+        return team.placement()
+
+    def _prepare_others(
+        self, supervisor: Supervisor, prepared: PreparedLaunch, secrets: list[str], startup_s: float
+    ) -> None:
+        """Check the other nodes. Raises Ended, OSError."""
+        team = self._team
+        if team is None:
+            return
+        self._notes = []  # those so far are recorded
+        stall_s = self._clock.real(self._budgets.stall)
+        supervisor.background(
+            lambda: team.prepare(
+                self._environment, secrets, self._key, version=prepared.version, startup_s=startup_s, stall_s=stall_s,
+                check_every_s=check_interval_s(stall_s), private_cache=self._cache is None or self._cache.private,
+            )
+        )  # fmt: skip
+        self._record_notes(supervisor)
 
     def _secrets(self) -> dict[str, str]:
         """Return the secret variables, which are not stored. Raises Ended when one is missing."""
@@ -233,7 +284,9 @@ class Attempt:
         key = cache_key(run.server, engine.settings(run.server), name, gpu)
         of_server = {**prepared.environment, **prepared.launch.env}
         kept = kept_folders(of_server, {*job.profile_variables, *prepared.launch.env})
-        cache = CompileCache(job.compile_cache, Path(job.cache_dir), key, self._context.identity, kept)
+        # A copy on the disk of one node would not be seen by the others.
+        mode = "shared" if job.compile_cache == "node_local" and run.nodes > 1 else job.compile_cache
+        cache = CompileCache(mode, Path(job.cache_dir), key, self._context.identity, kept)
         try:
             cache.open()
         except OSError as exc:
@@ -243,10 +296,11 @@ class Attempt:
         return cache
 
     def _start(self, supervisor: Supervisor, prepared: PreparedLaunch) -> Target:
-        command = self._command(prepared)
+        command = prepared.command(self._environment, self._own)
         self._gpus_before = self._context.gpus.states()
         self._memory_kills_before = self._memory.kills()
         scratch = [*(self._cache.scratch() if self._cache else []), *([self._private] if self._private else [])]
+        scratch += self._team.scratch if self._team else []
         self._context.guardian.watch(self._folder.token, self._folder.path, scratch)
         self._context.guardian.set_cleanup(self._folder.token, command.cleanup)
         self._cleanup = command.cleanup
@@ -268,17 +322,13 @@ class Attempt:
             self._context.guardian.set_members(self._folder.token, [leader])
             runtime = prepared.container.launch.runtime if prepared.container is not None else None
             record_server(self._folder, leader, runtime)
+        if self._team is not None:
+            self._team.start()
         supervisor.watch_server(self._server, started_s)
         return Target(
             prepared.port, prepared.engine.endpoints, self._run.server.served_name, self._key,
             socket_path=prepared.socket_path,
         )  # fmt: skip
-
-    def _command(self, prepared: PreparedLaunch) -> NodeCommand:
-        """Return what to execute on this node. Raises Ended."""
-        if prepared.container is None:
-            return node_command(None, prepared.launch.argv, self._environment)
-        return prepared.container.command(prepared.launch.argv, self._environment, self._own)
 
     def _check_version(self, supervisor: Supervisor, prepared: PreparedLaunch) -> None:
         """Compare the version known before the start with that in the log, which counts. Raises Ended: not allowed."""
@@ -294,7 +344,8 @@ class Attempt:
             raise Ended(refused)
 
     def _gpu_facts(self, supervisor: Supervisor) -> None:
-        used = [state.memory_used_bytes for state in self._context.gpus.states() if state.memory_used_bytes is not None]
+        states = AllGpus(self._context.gpus, supervisor.others).states()
+        used = [state.memory_used_bytes for state in states if state.memory_used_bytes is not None]
         if used:
             supervisor.fact("gpu_memory_used_bytes", float(max(used)), "bytes", "nvml")
 
@@ -318,6 +369,8 @@ class Attempt:
         last_phase: Phase | None = None
         exit_code, killed = verdict.exit_code, []
         self._journal.release()
+        if self._team is not None:
+            self._team.stop(self._grace_s(verdict))
         if self._server is not None:
             last_phase = supervisor.phase
             supervisor.enter(Phase.TEARDOWN)
@@ -340,11 +393,22 @@ class Attempt:
                 supervisor.warn(text, code="log_lines_unread")
             if verdict.kind not in _FROM_OUTSIDE:
                 self._wait_for_free_gpus(supervisor)
+        if self._team is not None:
+            killed = killed + self._end_others(supervisor, self._team, verdict)
         if self._private is not None:
             remove_private_folder(self._private)
         self._context.guardian.forget(self._folder.token)
         self._close_cache(supervisor, verdict)
         self._record.ended(verdict, last_phase, exit_code, killed)
+
+    def _end_others(self, supervisor: Supervisor, team: RankTeam, verdict: AttemptVerdict) -> list[str]:
+        """End the parts on other nodes; return the processes that were killed there."""
+        killed, left = team.end(self._grace_s(verdict))
+        supervisor.take(0.0)
+        supervisor.not_server_pids -= set(team.launcher_pids)
+        if left:
+            supervisor.warn(f"processes could not be killed: {', '.join(left)}", code="processes_left")
+        return killed
 
     def _grace_s(self, verdict: AttemptVerdict) -> float:
         """Return the real seconds from SIGTERM to SIGKILL: few when the scheduler waits or the server is stuck."""

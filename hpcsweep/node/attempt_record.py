@@ -30,6 +30,8 @@ class AttemptRecord:
     ) -> None:
         self._run, self._budgets, self._folder = run, budgets, folder
         self._identity, self._journal, self._clock = identity, journal, clock
+        self.nodes: list[str] = []
+        """All nodes of a server on several nodes; empty: it runs on the host of this agent."""
 
     def started(
         self, prepared: PreparedLaunch | None, server_env: Mapping[str, str], gpus: Gpus, env: Mapping[str, str]
@@ -42,6 +44,7 @@ class AttemptRecord:
         self._journal.event(
             "attempt_started",
             host=identity.host,
+            nodes=self.nodes,
             pid=identity.pid,
             job_id=identity.job_id,
             restart_count=identity.restart_count,
@@ -77,6 +80,7 @@ class AttemptRecord:
             "exit_code": exit_code,
             "hint": verdict.hint,
             "killed": killed,
+            "node": verdict.node or None,
         }
         self._journal.event("attempt_ended", **fields)
         self._journal.close()

@@ -170,6 +170,11 @@ class CompileCache:
         """Whether it contained compiled files when the server was started."""
         return self.at_start.entries > 0
 
+    @property
+    def private(self) -> bool:
+        """Whether it is a folder on the disk of this node."""
+        return self._private is not None
+
     def env(self) -> dict[str, str]:
         """Create the folders, and return the variables that point the server to them."""
         variables = {}

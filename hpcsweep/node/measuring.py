@@ -13,14 +13,13 @@ from typing import Any
 from hpcsweep.load.client.record import TRAFFIC
 from hpcsweep.load.config import LoadConfig
 from hpcsweep.node.identity import tracked_by_session
-from hpcsweep.node.process.gpus import Gpus
 from hpcsweep.node.process.load_process import LoadProcess, load_log_tail
 from hpcsweep.node.watch.inbox import LoadClosed, LoadLine, MetricsSample
 from hpcsweep.node.watch.metrics import Peaks, differences
 from hpcsweep.node.watch.outcome import TIMEOUT_CAUSES, AttemptVerdict, Ended, client_ended, workload_failed
 from hpcsweep.node.watch.probe import Target, ask
 from hpcsweep.node.watch.supervisor import Supervisor
-from hpcsweep.node.watch.telemetry import MetricsPoller, sample_metrics
+from hpcsweep.node.watch.telemetry import GpuSource, MetricsPoller, sample_metrics
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.job import PlannedWorkload, RunSpec
 from hpcsweep.spec.phases import OutcomeKind, Phase
@@ -41,7 +40,7 @@ class MeasurementContext:
     budgets: Budgets
     supervisor: Supervisor
     target: Target
-    gpus: Gpus
+    gpus: GpuSource
     folder: Path
     executable: str | None
     say: Callable[[str], None]

@@ -54,6 +54,7 @@ def check(server: ServerConfig, resources: Resources, engine: Engine, model: Mod
     settings = engine.settings(server)
     problems = [Problem("unsupported_by_engine", "error", sentence) for sentence in engine.unsupported(server)]
     problems += _gpus(settings, resources)
+    problems += _across_nodes(server, settings, resources, engine)
     problems += _flags(server)
     problems += _remote_code(server)
     problems += _arguments(server)
@@ -127,6 +128,29 @@ def _remote_code(server: ServerConfig) -> list[Problem]:
     ]
 
 
+def nodes_spanned(ranks: int, resources: Resources) -> int:
+    """Return the number of nodes that a server with `ranks` ranks (tensor x pipeline x data parallel) spans.
+
+    A server that fits one node runs on the first. Without GPUs the ranks are spread over all nodes of the job.
+    """
+    if resources.gpus:
+        return min(resources.nodes, -(-ranks // resources.gpus))
+    return min(resources.nodes, ranks)
+
+
+def _across_nodes(
+    server: ServerConfig, settings: EngineSettings, resources: Resources, engine: Engine
+) -> list[Problem]:
+    """Return why a server cannot be split over the nodes that it needs."""
+    nodes = nodes_spanned(settings.gpus, resources)
+    if nodes == 1:
+        return []
+    if settings.gpus % nodes:
+        message = f"{settings.gpus} ranks cannot be split evenly over {nodes} nodes"
+        return [Problem("uneven_nodes", "error", message, "change tp, pp or dp, or resources.nodes and resources.gpus")]
+    return [Problem("unsupported_across_nodes", "error", text) for text in engine.unsupported_across(server, nodes)]
+
+
 def _gpus(settings: EngineSettings, resources: Resources) -> list[Problem]:
     if resources.gpus == 0:
         return []
@@ -138,12 +162,6 @@ def _gpus(settings: EngineSettings, resources: Resources) -> list[Problem]:
     if need > have:
         message = f"{product}, but {asked} are requested"
         return [Problem("too_few_gpus", "error", message, "change the sizes or resources.gpus")]
-    if need > resources.gpus:
-        message = f"{product}: the server spans {resources.nodes} nodes, but hpcsweep starts it only on the first"
-        hint = (
-            "start the other nodes with engine flags and the `setup` block of your template (Ray by srun, or --nnodes)"
-        )
-        return [Problem("spans_nodes", "warning", message, hint)]
     if need < have:
         return [Problem("idle_gpus", "warning", f"{product}, but {asked} are requested: {have - need} stay idle")]
     return []

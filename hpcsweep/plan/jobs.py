@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.errors import PlanError
+from hpcsweep.plan.feasibility import nodes_spanned
 from hpcsweep.plan.request_check import check_request, per_gpu
 from hpcsweep.plan.runs import PlannedRun
 from hpcsweep.spec.cluster import Cluster
@@ -36,8 +37,8 @@ class Packing:
 
 def shape(server: ServerConfig, request: ResourceRequest, cluster: Cluster, pack: int = 1) -> Resources:
     """Return the request of one job with `pack` runs of such a server. Raises PlanError if it exceeds the cluster."""
-    nodes = request.nodes
     needed = get_engine(server.engine).settings(server).gpus
+    nodes = request.nodes or nodes_needed(needed, request.gpus, cluster)
     gpus = request.gpus if request.gpus is not None else math.ceil(needed / nodes)
     if cluster.gpus_per_node is not None and gpus > cluster.gpus_per_node and cluster.scheduler != "local":
         raise PlanError(
@@ -60,6 +61,18 @@ def shape(server: ServerConfig, request: ResourceRequest, cluster: Cluster, pack
     )
     check_request(resources, cluster)
     return resources
+
+
+def nodes_needed(gpus: int, gpus_asked: int | None, cluster: Cluster) -> int:
+    """Return the fewest nodes on which a server with `gpus` GPUs fits with equal parts.
+
+    `gpus_asked`: GPUs of one node that the experiment requests; None: all of a node of the cluster, if that is known.
+    """
+    per_node = gpus_asked if gpus_asked is not None else cluster.gpus_per_node
+    if not per_node or cluster.scheduler == "local" or gpus <= per_node:
+        return 1
+    least = math.ceil(gpus / per_node)
+    return next(nodes for nodes in range(least, gpus + 1) if gpus % nodes == 0)
 
 
 def check_walltime(cluster: Cluster, walltime_s: float, asks: str, hint: str) -> None:
@@ -101,7 +114,9 @@ def pack_jobs(
                     resources=resources,
                     needs=dict(needs),
                     array_tasks=[
-                        ArrayTask(index=index, runs=[run_spec(experiment, run, packing) for run in task_runs])
+                        ArrayTask(
+                            index=index, runs=[run_spec(experiment, run, packing, resources) for run in task_runs]
+                        )
                         for index, task_runs in enumerate(part)
                     ],
                     container=experiment.container,
@@ -160,6 +175,7 @@ def of_profile(cluster: Cluster) -> dict[str, Any]:
         "unprotected_server_allowed": cluster.unprotected_server_allowed,
         "engine_setup": cluster.engine_setup,
         "profile_variables": cluster.variables,
+        "launcher": cluster.launcher,
     }
 
 
@@ -177,8 +193,9 @@ def gpu_hours(jobs: Sequence[JobSpec]) -> float:
     )
 
 
-def run_spec(experiment: Experiment, run: PlannedRun, packing: Packing) -> RunSpec:
-    """Return a run as job.json describes it."""
+def run_spec(experiment: Experiment, run: PlannedRun, packing: Packing, resources: Resources) -> RunSpec:
+    """Return a run as job.json describes it. `resources`: of its job."""
+    nodes = nodes_spanned(get_engine(run.server.engine).settings(run.server).gpus, resources)
     workloads = [
         planned.model_copy(
             update={
@@ -201,7 +218,8 @@ def run_spec(experiment: Experiment, run: PlannedRun, packing: Packing) -> RunSp
         run_dir=f"{packing.sweep_dir}/runs/{run.label}",
         exports={**run.exports, "HPCSWEEP_SWEEP": packing.sweep},
         simulation=packing.simulations.get(run.server.engine),
-        gpus=run.gpus,
+        gpus=run.gpus // nodes,
+        nodes=nodes,
     )
 
 

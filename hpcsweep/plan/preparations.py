@@ -51,6 +51,7 @@ def plan_preparations(
         before = step.after
         if before is None:
             before = [name for run in warm for name in needed(experiment, run)]
+        resources = _resources(experiment, step, warm, cluster)
         jobs.append(
             JobSpec(
                 sweep=packing.sweep,
@@ -58,13 +59,16 @@ def plan_preparations(
                 sweep_dir=packing.sweep_dir,
                 name=f"{packing.sweep}-{number}",
                 scheduler=cluster.scheduler,
-                resources=_resources(experiment, step, warm, cluster),
+                resources=resources,
                 preparation=PreparationJob(
                     name=step.name,
                     commands=step.commands,
                     variables=_variables(experiment, step, packing) if step.commands else {},
                     creates=step.creates,
-                    warm_runs=[run_spec(experiment, run, packing).model_copy(update={"workloads": []}) for run in warm],
+                    warm_runs=[
+                        run_spec(experiment, run, packing, resources).model_copy(update={"workloads": []})
+                        for run in warm
+                    ],
                     partition=step.partition,
                     queue=step.queue,
                 ),

@@ -45,7 +45,8 @@ class JobEnvironment:
     the scheduler's commands print, which is composed of the array's id and the index (Slurm).
     `end_time`: Unix time of the end of the walltime. `restart_count`: starts of this job before the present one.
     `start_id`: a text that differs between starts of the job. `host`: the node's name as the scheduler has it.
-    `job_name`, `queue`, `submit_dir`: of the submission.
+    `job_name`, `queue`, `submit_dir`: of the submission. `node_list`: the nodes of the job, in the notation
+    `gpu-[01-02]`; `node_file`: path of a file with a node per line.
     """
 
     job_id: str
@@ -59,6 +60,8 @@ class JobEnvironment:
     job_name: str = ""
     queue: str = ""
     submit_dir: str = ""
+    node_list: str = ""
+    node_file: str = ""
 
 
 ABSENT = "absent"

@@ -6,6 +6,7 @@ import sys
 
 from hpcsweep import __version__
 from hpcsweep.errors import HpcsweepError
+from hpcsweep.simulator.nodes import Place
 from hpcsweep.simulator.profile import read_profile
 from hpcsweep.simulator.server import ServerOptions, serve
 
@@ -46,6 +47,10 @@ def main() -> int:
     parser.add_argument("--max-num-seqs", type=int, help="[default: from the profile]")
     parser.add_argument("--max-num-batched-tokens", type=int, help="[default: from the profile]")
     parser.add_argument("--no-enable-prefix-caching", action="store_true")
+    parser.add_argument("--nnodes", type=int, default=1, help="nodes of the server")
+    parser.add_argument("--node-rank", type=int, default=0, help="0: with the front end")
+    parser.add_argument("--master-addr", default="127.0.0.1", help="address of rank 0")
+    parser.add_argument("--master-port", type=int, default=29501)
     options = parser.parse_args()
     try:
         behaviour = read_profile(options.profile).resolve(options.variant, options.repeat)
@@ -64,6 +69,9 @@ def main() -> int:
             max_num_seqs=options.max_num_seqs,
             max_num_batched_tokens=options.max_num_batched_tokens,
             prefix_caching=not options.no_enable_prefix_caching,
+            placement=Place(options.nnodes, options.node_rank, options.master_addr, options.master_port)
+            if options.nnodes > 1
+            else None,
         ),
         behaviour,
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable, Callable
 
 from hpcsweep.simulator.generation import Generation
 from hpcsweep.simulator.metrics import Metrics
@@ -13,7 +14,11 @@ from hpcsweep.simulator.profile import Behaviour
 class BatchingEngine:
     """Generates the tokens of requests at the speed of the profile."""
 
-    def __init__(self, behaviour: Behaviour, pace: Pace, metrics: Metrics) -> None:
+    def __init__(
+        self, behaviour: Behaviour, pace: Pace, metrics: Metrics, step: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Start with nothing to do. `step`: lets the processes on other nodes take part in each step."""
+        self._step = step
         self._speed, self._memory = behaviour.speed, behaviour.memory
         self._pace, self._metrics = pace, metrics
         self.prefix_cache = PrefixCache(self._memory.block_tokens, self._memory.kv_cache_tokens)
@@ -47,6 +52,8 @@ class BatchingEngine:
                 self._pace.restart(self.waiting[0].arrival_s)
             step_s = self._admit() + self._schedule()
             await self._pace.sleep(self._pace.varied(step_s))
+            if self._step is not None:
+                await self._step()
             self._emit()
 
     def _admit(self) -> float:

@@ -13,6 +13,7 @@ from hpcsweep.simulator.faults import Children, IgnoreSigterm
 from hpcsweep.simulator.http import HttpConnection
 from hpcsweep.simulator.log import ServerLog
 from hpcsweep.simulator.metrics import Metrics
+from hpcsweep.simulator.nodes import Place, Together, until
 from hpcsweep.simulator.pace import Pace
 from hpcsweep.simulator.profile import Behaviour
 from hpcsweep.simulator.startup import StartupSequence
@@ -35,6 +36,7 @@ class ServerOptions:
     max_num_batched_tokens: int | None = None
     prefix_caching: bool = True
     uds: str | None = None
+    placement: Place | None = None
 
 
 def serve(settings: ServerOptions, behaviour: Behaviour) -> int:
@@ -59,8 +61,15 @@ def serve(settings: ServerOptions, behaviour: Behaviour) -> int:
 async def _serve(settings: ServerOptions, behaviour: Behaviour) -> int:
     log = ServerLog()
     pace = Pace(settings.time_scale, behaviour.jitter, behaviour.seed)
-    startup = StartupSequence(behaviour, pace, log, settings.model, settings.max_model_len)
+    together = Together(settings.placement, log) if settings.placement is not None else None
+    step = together.step if together is not None else None
+    headless = settings.placement is not None and settings.placement.rank > 0
+    startup = StartupSequence(behaviour, pace, log, settings.model, settings.max_model_len, step, headless)
     await startup.launch()
+    if together is not None:
+        await together.join()
+        if headless:
+            return await _work(startup, together)
     address = {"uds": settings.uds} if settings.uds else {"host": settings.host, "port": settings.port}
     arguments: dict[str, object] = {"model_tag": settings.model, **address}
     arguments |= {"model": settings.model, "max_model_len": settings.max_model_len}
@@ -74,8 +83,21 @@ async def _serve(settings: ServerOptions, behaviour: Behaviour) -> int:
         except OSError as exc:
             log.raw(f"OSError: [Errno {exc.errno}] {exc.strerror}")
             return 1
-        await startup.play()
-        return await _run(settings, behaviour, startup, pace, listener, log)
+        if together is None:
+            await startup.play()
+        elif not await until(startup.play(), together.failed):
+            return 1
+        return await _run(settings, behaviour, startup, pace, listener, log, together)
+
+
+async def _work(startup: StartupSequence, together: Together) -> int:
+    """Run the part of a server that has no front end, until SIGTERM. Return its exit code."""
+    stop = asyncio.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signum, stop.set)
+    if not await until(startup.play(), together.failed):
+        return 1
+    return 0 if await until(stop.wait(), together.failed) else 1
 
 
 async def _run(
@@ -85,9 +107,10 @@ async def _run(
     pace: Pace,
     listener: socket.socket,
     log: ServerLog,
+    together: Together | None,
 ) -> int:
     metrics = Metrics(settings.served_name, settings.max_model_len)
-    engine = BatchingEngine(behaviour, pace, metrics)
+    engine = BatchingEngine(behaviour, pace, metrics, together.step if together is not None else None)
     served = ServedModel(settings.served_name, settings.max_model_len, os.environ.get("VLLM_API_KEY"))
     faults = [fault for fault in behaviour.faults if startup.has(fault)]
     api = Api(served, behaviour.speed, faults, engine, metrics, pace, log)
@@ -106,7 +129,11 @@ async def _run(
     log.raw("INFO:     Application startup complete.")
     tasks = [asyncio.create_task(engine.run()), asyncio.create_task(_report(engine, metrics, pace, log))]
     stopped = asyncio.create_task(stop.wait())
-    await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
+    failed = [asyncio.create_task(together.failed.wait())] if together is not None else []
+    await asyncio.wait([*tasks, stopped, *failed], return_when=asyncio.FIRST_COMPLETED)
+    if any(task.done() for task in failed):
+        log.raw("EngineDeadError: EngineCore encountered an issue. See stack trace (above) for the root cause.")
+        return 1
     for task in tasks:
         if task.done():
             task.result()  # a bug of the simulator itself: the log gets its traceback

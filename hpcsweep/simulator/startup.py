@@ -30,7 +30,15 @@ _NO_BLOCK = (
 class StartupSequence:
     """The startup of one server. `play` returns when it may listen; a fault may end the process before that."""
 
-    def __init__(self, behaviour: Behaviour, pace: Pace, log: ServerLog, model: str, max_model_len: int) -> None:
+    def __init__(
+        self, behaviour: Behaviour, pace: Pace, log: ServerLog, model: str, max_model_len: int,
+        step: Callable[[], Awaitable[None]] | None = None, headless: bool = False,
+    ) -> None:  # fmt: skip
+        """Begin a start. `step`: is called before each phase, for the processes of other nodes.
+
+        `headless`: this process has workers only, which write fewer lines.
+        """
+        self._step, self._headless = step, headless
         self._behaviour, self._pace, self._log = behaviour, pace, log
         self._model, self._max_model_len = model, max_model_len
         self._compile_s = 0.0
@@ -57,6 +65,8 @@ class StartupSequence:
         }
         for phase in STARTUP_PHASES[1:]:
             duration_s = getattr(self._behaviour.startup, phase)
+            if self._step is not None:
+                await self._step()
             if phase not in _OPTIONAL or duration_s > 0 or self._faults(phase):
                 await steps[phase](self._pace.varied(duration_s))
 
@@ -225,6 +235,8 @@ class StartupSequence:
         sys.exit(1)
 
     def _core(self, text: str, location: str, level: str = "INFO") -> None:
+        if self._headless:
+            return
         self._log.line(text, location, "EngineCore", level)
 
     def _worker(self, text: str, location: str) -> None:

@@ -38,7 +38,9 @@ class EngineRef(Model):
 class ResourceRequest(Model):
     """Resources of one run; the cluster profile supplies what is left out."""
 
-    nodes: int = Field(1, ge=1)
+    nodes: int | None = Field(
+        None, ge=1, description="None: as many as the variant needs with the GPUs of a node of the cluster"
+    )
     gpus: int | None = Field(None, ge=0, description="per node; None: tp x pp x dp of the variant")
     gpu_type: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     gpu_memory: Bytes | None = Field(None, description="of one GPU")

@@ -56,6 +56,7 @@ class RunSpec(Record):
     )
     simulation: Simulation | None = Field(None, description="None: the real engine")
     gpus: int = Field(0, ge=0, description="GPUs of this server on one node")
+    nodes: int = Field(1, ge=1, description="nodes that this server spans")
     attempt_offset: int = Field(
         0, ge=0, description="attempts known at submission; the next attempt has a higher number"
     )
@@ -105,6 +106,7 @@ class JobSpec(Record):
     profile_variables: list[str] = Field([], description="variables that the cluster profile sets")
     env_from: list[str] = Field([], description="variables of the server, read on the node and never stored")
     secrets_file: str | None = Field(None, description="file on the node that is searched for them first")
+    launcher: str | None = Field(None, description="of the parts of a server on other nodes; None: the scheduler's own")
     private_network: bool = Field(False, description="run the server in a network namespace of its own")
     unprotected_server_allowed: bool = Field(
         False, description="allow a server that every user of the node can connect to"

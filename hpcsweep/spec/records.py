@@ -114,6 +114,8 @@ class OwnerRecord(DiskRecord):
 class ExitRecord(DiskRecord):
     """exit.json: how an attempt ended. Fields as in the event `attempt_ended`; `ended_at`: Unix seconds.
 
+    `host`: of the agent; `node`: at fault, None: unknown.
+
     Written by the agent, or with outcome `lost` by its guardian or by the next agent.
     """
 
@@ -133,6 +135,7 @@ class ExitRecord(DiskRecord):
     ended_at: float | None = None
     host: str | None = None
     job_id: str | None = None
+    node: str | None = None
 
 
 @dataclass(frozen=True)

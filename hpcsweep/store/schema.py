@@ -175,6 +175,8 @@ ATTEMPT = Table(
     Column("ended_at", Float),
     Column("duration_s", Float),
     Column("cause", Text),  # of outcome stalled
+    Column("nodes", Json),  # of a server on several nodes; NULL: read by an older version
+    Column("node", Text),  # at fault; NULL: not known
     UniqueConstraint("run_id", "attempt"),
 )
 
@@ -206,6 +208,31 @@ FACT = Table(
     Column("switch", Boolean),
     Column("unit", Text, nullable=False),
     Column("source", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
+)
+
+RANK_PHASE = Table(
+    "rank_phase",
+    METADATA,
+    *_attempt_key(),
+    Column("rank", Integer, nullable=False),  # number of the node in the server
+    Column("node", Text, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("start_s", Float, nullable=False),
+    Column("evidence", Text, nullable=False),
+)
+
+RANK_FACT = Table(
+    "rank_fact",
+    METADATA,
+    *_attempt_key(),
+    Column("rank", Integer, nullable=False),
+    Column("node", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("number", Float),
+    Column("word", Text),
+    Column("switch", Boolean),
+    Column("unit", Text, nullable=False),
     Column("evidence", Text, nullable=False),
 )
 

@@ -5,7 +5,16 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, select
 
-from hpcsweep.analysis.rows import AttemptRow, FactRow, PhaseRow, PreparationRow, RunRow, SweepRow, WorkloadRow
+from hpcsweep.analysis.rows import (
+    AttemptRow,
+    FactRow,
+    NodePart,
+    PhaseRow,
+    PreparationRow,
+    RunRow,
+    SweepRow,
+    WorkloadRow,
+)
 from hpcsweep.engines.versions import same_version
 from hpcsweep.errors import StoreError, nearest
 from hpcsweep.events.records import ENGINE_VERSION
@@ -18,6 +27,8 @@ from hpcsweep.store.schema import (
     FACT,
     INGEST_TROUBLE,
     PHASE,
+    RANK_FACT,
+    RANK_PHASE,
     RUN,
     SAMPLE_BLOCK,
     SUBMISSION,
@@ -125,6 +136,8 @@ class _Parts:
         self.attempts = self._grouped(attempts, "run_id", ATTEMPT.c.attempt)
         self.phases = self._of_attempts(PHASE)
         self.facts = self._of_attempts(FACT)
+        self.rank_phases = self._of_attempts(RANK_PHASE)
+        self.rank_facts = self._of_attempts(RANK_FACT)
         self.warnings = self._of_attempts(WARNING)
         self.telemetry = self._of_attempts(TELEMETRY) if telemetry else {}
         results = WORKLOAD_RESULT.c
@@ -210,6 +223,9 @@ def _attempt(run: Any, attempt: Any, parts: _Parts) -> AttemptRow:
         warnings=tuple(_sentence(warning) for warning in parts.warnings.get(attempt.id, ())),
         killed=tuple(attempt.killed or ()),
         attempt_dir=f"runs/{run.label}/attempt-{attempt.attempt}",
+        nodes=tuple(attempt.nodes or ()),
+        node=attempt.node,
+        parts=_parts(attempt, parts),
     )
 
 
@@ -223,11 +239,26 @@ def _versions(run: Any, attempt: Any, parts: _Parts) -> dict[str, str]:
     return versions
 
 
-def _phases(rows: Sequence[Any], duration_s: float | None) -> tuple[PhaseRow, ...]:
+def _parts(attempt: Any, parts: _Parts) -> tuple[NodePart, ...]:
+    """Return the parts of a server on other nodes, by rank."""
+    phases, facts = parts.rank_phases.get(attempt.id, []), parts.rank_facts.get(attempt.id, [])
+    names = {rank: node for rank, node in enumerate(attempt.nodes or ()) if rank > 0}
+    return tuple(
+        NodePart(
+            rank,
+            node,
+            _phases([row for row in phases if row.rank == rank], attempt.duration_s, budgets=False),
+            tuple(FactRow(row.name, _fact_value(row), row.unit, "log") for row in facts if row.rank == rank),
+        )
+        for rank, node in names.items()
+    )
+
+
+def _phases(rows: Sequence[Any], duration_s: float | None, *, budgets: bool = True) -> tuple[PhaseRow, ...]:
     """Return the phases; each ends when the next one starts, the last one with the attempt."""
     ends = [row.start_s for row in rows[1:]] + [duration_s]
     return tuple(
-        PhaseRow(Phase(row.phase), row.start_s, end, row.budget_s, row.evidence)
+        PhaseRow(Phase(row.phase), row.start_s, end, row.budget_s if budgets else None, row.evidence)
         for row, end in zip(rows, ends, strict=False)
     )
 

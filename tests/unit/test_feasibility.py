@@ -75,8 +75,11 @@ CASES = [  # (what is requested, severity, code); None: no problem
         {"model": "me/small", "settings": {"tensor_parallel_size": 2}}, "warning", "idle_gpus", id="idle GPUs"
     ),
     pytest.param(
-        {"model": "me/small", "nodes": 2, "settings": {"tensor_parallel_size": 16}}, "warning", "spans_nodes",
-        id="over nodes",
+        {"model": "me/small", "nodes": 2, "settings": {"tensor_parallel_size": 16}}, None, "", id="over nodes"
+    ),
+    pytest.param(
+        {"model": "me/small", "engine": "trtllm", "nodes": 2, "settings": {"tensor_parallel_size": 16}}, "error",
+        "unsupported_across_nodes", id="an engine that cannot span nodes",
     ),
     pytest.param({"model": "me/small", "gpus": 0, "settings": {"tensor_parallel_size": 1}}, None, "", id="a CPU"),
     pytest.param(

@@ -267,6 +267,18 @@ class PhaseFinding:
 
 
 @dataclass(frozen=True)
+class NodeStart:
+    """The start of one node of a server on several nodes; None: not reported there."""
+
+    node: str
+    load_s: float | None
+    compile_s: float | None
+    weights_bytes_per_gpu: float | None
+    kv_cache_bytes: float | None
+    last_phase: Phase | None
+
+
+@dataclass(frozen=True)
 class StartupFinding:
     """The startup of one attempt in seconds and bytes; None: not known. `compile_cache`: hit, miss, off or None."""
 
@@ -284,6 +296,7 @@ class StartupFinding:
     outcome: OutcomeKind | None
     ended_in: Phase | None
     simulated: bool
+    nodes: tuple[NodeStart, ...] = ()
 
 
 @dataclass(frozen=True)

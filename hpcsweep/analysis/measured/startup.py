@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from hpcsweep.analysis.findings.measured import CacheEffect, Figure, PhaseFinding, StartupFinding
+from hpcsweep.analysis.findings.measured import CacheEffect, Figure, NodeStart, PhaseFinding, StartupFinding
 from hpcsweep.analysis.measured.metrics import METRICS, STARTUP_METRICS
 from hpcsweep.analysis.measured.results import Estimate, Observation, estimate, pool
-from hpcsweep.analysis.rows import AttemptRow, PhaseRow, RunRow
+from hpcsweep.analysis.rows import AttemptRow, FactRow, NodePart, PhaseRow, RunRow
 from hpcsweep.analysis.stats.distribution import describe
 from hpcsweep.spec.phases import STARTUP_PHASES, CacheUse, Phase
 
@@ -45,6 +45,25 @@ def _startup(run: RunRow, attempt: AttemptRow) -> StartupFinding:
         outcome=attempt.outcome,
         ended_in=attempt.phase if attempt.startup_s is None else None,
         simulated=run.simulated or attempt.simulated,
+        nodes=_nodes(attempt),
+    )
+
+
+def _nodes(attempt: AttemptRow) -> tuple[NodeStart, ...]:
+    """Return the start of each node of a server on several nodes, that of the front end first; empty: one node."""
+    if len(attempt.nodes) < 2:
+        return ()
+    ours = NodePart(0, attempt.nodes[0], attempt.phases, attempt.facts)
+    return tuple(
+        NodeStart(
+            node=part.node,
+            load_s=_number_in(part.facts, "load_s"),
+            compile_s=_number_in(part.facts, "compile_s"),
+            weights_bytes_per_gpu=_number_in(part.facts, "weights_bytes_per_gpu"),
+            kv_cache_bytes=_number_in(part.facts, "kv_cache_bytes"),
+            last_phase=next((p.phase for p in reversed(part.phases) if p.phase.value in STARTUP_PHASES), None),
+        )
+        for part in (ours, *attempt.parts)
     )
 
 
@@ -63,7 +82,11 @@ def _phase(row: PhaseRow, attempt: AttemptRow) -> PhaseFinding:
 
 
 def _number(attempt: AttemptRow, name: str) -> float | None:
-    fact = attempt.fact(name)
+    return _number_in(attempt.facts, name)
+
+
+def _number_in(facts: Sequence[FactRow], name: str) -> float | None:
+    fact = next((fact for fact in reversed(facts) if fact.name == name), None)
     is_number = fact is not None and isinstance(fact.value, (int, float)) and not isinstance(fact.value, bool)
     return float(fact.value) if fact is not None and is_number else None
 

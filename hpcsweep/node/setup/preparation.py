@@ -3,20 +3,21 @@
 import platform
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import hpcsweep
+from hpcsweep.containers.base import NodeCommand
+from hpcsweep.containers.launch import node_command
 from hpcsweep.engines.access import ALLOW_HINT, Access, access, exposed
-from hpcsweep.engines.base import Engine, Launch, LaunchContext
+from hpcsweep.engines.base import Engine, Launch, LaunchContext, Placement
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.engines.simulated import SimulatedEngine
 from hpcsweep.errors import ContainerError, EngineError
 from hpcsweep.node.process.gpus import SILENT_DRIVER, Gpus, visible_names
 from hpcsweep.node.process.private_network import private_network_problem
 from hpcsweep.node.process.server import free_port
-from hpcsweep.node.record.folders import AttemptFolder
 from hpcsweep.node.record.notes import Note
 from hpcsweep.node.setup import preflight
 from hpcsweep.node.setup.container import NodeContainer, Probed, container_launch, container_of
@@ -35,6 +36,18 @@ from hpcsweep.spec.phases import OutcomeKind
 
 PORT_VARIABLE = "HPCSWEEP_SERVER_PORT"
 FLAG_CHECK_VARIABLE = "HPCSWEEP_FLAG_CHECK"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the files of one server, or of its part on one node, are.
+
+    `token`: in the environment of its processes. `private`: see `make_private_folder`.
+    """
+
+    folder: Path
+    token: str
+    private: Path
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,12 @@ class PreparedLaunch:
         if identity is None or not identity.indirect:
             return self.version
         return f"{self.version or 'unknown'}-{identity.digest[:8]}"
+
+    def command(self, environment: Mapping[str, str], own: Collection[str]) -> NodeCommand:
+        """Return what to execute on this node. `own`: the variables that were set for the server. Raises Ended."""
+        if self.container is None:
+            return node_command(None, self.launch.argv, environment)
+        return self.container.command(self.launch.argv, environment, own)
 
 
 def engine_of(run: RunSpec) -> Engine:
@@ -134,15 +153,13 @@ def choose_port(env: Mapping[str, str]) -> int:
 
 
 def prepare(
-    run: RunSpec,
-    job: JobSpec,
-    engine: Engine,
-    folder: AttemptFolder,
-    private: Path,
-    env: Mapping[str, str],
-    startup_s: float,
-) -> PreparedLaunch:
-    """Return the start of this run's server on this node. `private`: see `make_private_folder`. Raises Ended."""
+    run: RunSpec, job: JobSpec, engine: Engine, place: Place, env: Mapping[str, str], startup_s: float,
+    placement: Placement | None = None,
+) -> PreparedLaunch:  # fmt: skip
+    """Return the start of this run's server on this node. Raises Ended.
+
+    `placement` None: the server runs on this node only.
+    """
     try:
         if missing := engine.unsupported(run.server):
             raise Ended(
@@ -167,13 +184,17 @@ def prepare(
         protected_by = access(engine, run.server)
         if job.private_network:
             _check_private_network(run, protected_by)
+            if placement is not None:
+                raise Ended(_NO_NETWORK)
         own = engine_environment(job.engine_setup, env)
         container: NodeContainer | None = None
         installation: Installation | None = None
         probed: Probed | None = None
         asked = container_of(run, job)
         if asked is not None:
-            container = NodeContainer(container_launch(asked, run, job, folder.path, private, own), own, folder.token)
+            container = NodeContainer(
+                container_launch(asked, run, job, place.folder, place.private, own), own, place.token
+            )
             installation, probed = _install_in(container, run, job, engine)
         elif run.simulation is None:
             installation = _install(run, job, engine, own)
@@ -186,9 +207,10 @@ def prepare(
                 raise Ended(refused)
         port = 0 if protected_by is Access.UNIX_SOCKET else choose_port(env)
         where = LaunchContext(
-            executable, port, version, attempt_dir=str(folder.path), startup_budget_s=startup_s,
-            socket_path=str(private / SOCKET_NAME) if protected_by is Access.UNIX_SOCKET else None,
-            key_file=str(private / KEY_FILE_NAME) if protected_by is Access.API_KEY else None,
+            executable, port, version, attempt_dir=str(place.folder), startup_budget_s=startup_s,
+            socket_path=str(place.private / SOCKET_NAME) if protected_by is Access.UNIX_SOCKET else None,
+            key_file=str(place.private / KEY_FILE_NAME) if protected_by is Access.API_KEY else None,
+            placement=placement,
         )  # fmt: skip
         return PreparedLaunch(
             engine, executable, version, port, engine.launch(run.server, where), own, where.socket_path,
@@ -206,6 +228,15 @@ def prepare(
                 OutcomeKind.UNSUPPORTED, exc.code or "engine_error", exc.message, "the engine's adapter", exc.hint
             )
         ) from exc
+
+
+_NO_NETWORK = AttemptVerdict(
+    OutcomeKind.UNSUPPORTED,
+    "private_network_unsupported",
+    "a server on several nodes cannot run in a private network, because its nodes could not reach each other",
+    "the agent: private_network",
+    "remove `private_network` from the cluster profile",
+)
 
 
 def _check_private_network(run: RunSpec, protected_by: Access) -> None:

@@ -10,12 +10,17 @@ from pathlib import Path
 from hpcsweep.node.process.processes import Process, die_with_parent, read_process, wait_channel
 from hpcsweep.node.process.roles import ProcessKind, ProcessRole
 from hpcsweep.node.watch.diagnostics import DIAGNOSTICS, py_spy_argv
+from hpcsweep.node.watch.others import NO_SAMPLES, NodeSamples
 from hpcsweep.node.watch.stacks import ProcessStack, StackActivity, compare_stacks, innermost_function, parse_dump
 from hpcsweep.node.watch.stall import Situation
 
 _TOOL_S = 20.0
 _MOST_PROCESSES = 24
 _ORDER = {ProcessKind.RANK: 0, ProcessKind.ENGINE_CORE: 1, ProcessKind.OTHER: 2, ProcessKind.FRONT_END: 3}
+
+
+ProcessKey = int | str
+"""A process of this node by its pid; of another node by a text with pid and node."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class ConfirmationResult:
 
 
 def judge(
-    activity: Mapping[int, StackActivity], roles: Mapping[int, ProcessRole], situation: Situation
+    activity: Mapping[ProcessKey, StackActivity], roles: Mapping[ProcessKey, ProcessRole], situation: Situation
 ) -> tuple[bool, str]:
     """Return whether the samples confirm a stall; if not, also why.
 
@@ -46,14 +51,14 @@ def judge(
     if any(activity[pid] is StackActivity.STOPPED for pid in counted):
         return True, ""
     for doubtful, problem in _PROBLEMS.items():
-        named = [f"{roles[pid]} (pid {pid})" for pid in sorted(counted) if activity[pid] is doubtful]
+        named = [f"{roles[pid]} (pid {pid})" for pid in sorted(counted, key=str) if activity[pid] is doubtful]
         if named and not (doubtful is StackActivity.LOOPING and _stuck_in_a_step(activity, roles, situation)):
             return False, f"{problem}: {', '.join(named[:8])}"
     return True, ""
 
 
 def _stuck_in_a_step(
-    activity: Mapping[int, StackActivity], roles: Mapping[int, ProcessRole], situation: Situation
+    activity: Mapping[ProcessKey, StackActivity], roles: Mapping[ProcessKey, ProcessRole], situation: Situation
 ) -> bool:
     if situation is not Situation.PREFILL:
         return situation is Situation.SERVING
@@ -61,6 +66,23 @@ def _stuck_in_a_step(
     return StackActivity.LOOPING in ranks and any(
         rank in (StackActivity.WAITING, StackActivity.BLOCKED) for rank in ranks
     )
+
+
+def confirm(
+    activity: Mapping[int, StackActivity],
+    functions: Mapping[int, str],
+    roles: Mapping[int, ProcessRole],
+    situation: Situation,
+    others: NodeSamples = NO_SAMPLES,
+) -> ConfirmationResult:
+    """Return the result of two samples of this node, together with those of the `others`."""
+    everyone: dict[ProcessKey, StackActivity] = dict(activity.items())
+    everyone.update(others.activity.items())
+    all_roles: dict[ProcessKey, ProcessRole] = dict(roles.items())
+    all_roles.update(others.roles.items())
+    certain, problem = judge(everyone, all_roles, situation)
+    computing = any(kind in (StackActivity.CHANGING, StackActivity.LOOPING) for kind in everyone.values())
+    return ConfirmationResult(certain, problem, computing, activity, functions)
 
 
 _PROBLEMS = {
@@ -105,10 +127,8 @@ class Confirmation:
         before, after = first.stacks(), second.stacks()
         elapsed_s = second.begun_s - first.begun_s
         activity = {pid: compare_stacks(before[pid], after[pid], elapsed_s) for pid in before.keys() & after.keys()}
-        certain, problem = judge(activity, self._roles, situation)
-        computing = any(kind in (StackActivity.CHANGING, StackActivity.LOOPING) for kind in activity.values())
         functions = {pid: innermost_function(after[pid]) for pid in activity}
-        return ConfirmationResult(certain, problem, computing, activity, functions)
+        return confirm(activity, functions, self._roles, situation)
 
     def stop(self) -> None:
         """End the tools that are running."""

@@ -8,6 +8,9 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from typing import Any
+
+from hpcsweep.node.process.roles import ProcessRole
 
 _MOST_WAITING_CHARACTERS = 32 << 20
 _LINE_OVERHEAD = 200
@@ -64,7 +67,23 @@ class SignalReceived:
     signum: int
 
 
-Message = ServerLine | LoadLine | LoadClosed | ProbeResult | MetricsSample | SignalReceived
+@dataclass(frozen=True)
+class RankMessage:
+    """A message of the agent of another node, which has the part `rank` of the server."""
+
+    rank: int
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ProcessEnded:
+    """A process that serves has ended on this node."""
+
+    pid: int
+    role: ProcessRole
+
+
+Message = ServerLine | LoadLine | LoadClosed | ProbeResult | MetricsSample | SignalReceived | RankMessage | ProcessEnded
 
 
 class Inbox:

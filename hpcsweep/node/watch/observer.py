@@ -90,8 +90,12 @@ class Observer:
         activity: Mapping[int, StackActivity],
         functions: Mapping[int, str],
         clock: Clock,
+        node: str = "",
     ) -> list[RankUse]:
-        """Return what each process has used since the last progress. `activity`, `functions`: from stacks, if taken."""
+        """Return what each process has used since the last progress. `activity`, `functions`: from stacks, if taken.
+
+        `node`: the name of this host for a server on several nodes.
+        """
         roles, now_s = self.roles(members), time.monotonic()
         return [
             RankUse(
@@ -103,6 +107,7 @@ class Observer:
                 activity=activity.get(process.pid),
                 function=functions.get(process.pid, ""),
                 ready=watch.ready(process.pid),
+                node=node,
             )
             for process in members
         ]

@@ -22,7 +22,7 @@ class AttemptVerdict:
     """An outcome and its justification.
 
     `code`: stable snake_case name of the reason. `exit_code`: of the server; None: it did not exit by itself. `cause`:
-    of a stall; None: another outcome.
+    of a stall; None: another outcome. `node`: the node at fault; empty: the only one, or unknown.
     """
 
     kind: OutcomeKind
@@ -33,6 +33,7 @@ class AttemptVerdict:
     evidence: tuple[str, ...] = ()
     exit_code: int | None = None
     cause: StallCause | None = None
+    node: str = ""
 
 
 class Ended(Exception):
@@ -133,6 +134,7 @@ def stalled(
         "diagnostics/ has the stacks of each process; budgets.stall is the time allowed without progress",
         tuple(last_lines[-EVIDENCE_LINES:]),
         cause=finding.cause,
+        node=next((use.node for use in finding.odd), ""),
     )
 
 

@@ -71,6 +71,9 @@ class ProgressSignals:
     activity: tuple[str, ...] = ()
 
 
+NO_SIGNALS = ProgressSignals()
+
+
 def signals(
     before: Snapshot,
     after: Snapshot,

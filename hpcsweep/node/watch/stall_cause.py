@@ -25,7 +25,7 @@ class RankUse:
 
     `cores`: used on average. `ready`: it was running or waiting for a core most of the time. `quiet_s`: attempt seconds
     since it last used a significant amount of CPU time. `activity`, `function`: from two samples of its stack; None and
-    empty where none were taken.
+    empty where none were taken. `node`: where it runs; empty: a server on one node.
     """
 
     pid: int
@@ -36,6 +36,7 @@ class RankUse:
     activity: StackActivity | None = None
     function: str = ""
     ready: bool = False
+    node: str = ""
 
     @property
     def name(self) -> str:
@@ -125,7 +126,7 @@ def _sentence(odd: Sequence[RankUse], others: Sequence[RankUse], node: str) -> s
 
 
 def _describe(use: RankUse, node: str) -> str:
-    who = f"{use.role} (pid {use.pid}, node {node})"
+    who = f"{use.role} (pid {use.pid}, node {use.node or node})"
     if use.busy:
         return f"{who} has used {use.cores:.1f} cores without progress{_at(use)}"
     state = _STATES.get(use.state, use.state)

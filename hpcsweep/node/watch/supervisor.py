@@ -16,8 +16,18 @@ from hpcsweep.node.process.server import Server
 from hpcsweep.node.process.stop_reasons import Stopper
 from hpcsweep.node.record.journal import Journal
 from hpcsweep.node.watch import diagnostics
-from hpcsweep.node.watch.inbox import Inbox, Message, MetricsSample, ServerLine, SignalReceived
+from hpcsweep.node.watch.deaths import DeathWatch
+from hpcsweep.node.watch.inbox import (
+    Inbox,
+    Message,
+    MetricsSample,
+    ProcessEnded,
+    RankMessage,
+    ServerLine,
+    SignalReceived,
+)
 from hpcsweep.node.watch.observer import Observer
+from hpcsweep.node.watch.others import OtherNodes
 from hpcsweep.node.watch.outcome import AttemptVerdict, Ended, engine_died, server_exited, stalled, stopped
 from hpcsweep.node.watch.stall import Situation, StallWatch
 from hpcsweep.node.watch.suspicion import Suspicion
@@ -29,8 +39,15 @@ _CHECK_MIN_S, _CHECK_MAX_S, _CHECKS_PER_STALL = 0.1, 5.0, 20
 _PROGRESS_EVERY_S = 2.0
 _SIGNAL_RACE_S = 1.0
 _EXIT_GRACE_S = 10.0  # SGLang waits five seconds before it exits
+_OTHERS_S = 3.0
+"""Time for the other nodes to report what ended there, after the server has exited on this one."""
 
 T = TypeVar("T")
+
+
+def check_interval_s(stall_s: float) -> float:
+    """Return the real seconds between two checks for progress. `stall_s`: the stall budget, real seconds."""
+    return min(max(stall_s / _CHECKS_PER_STALL, _CHECK_MIN_S), _CHECK_MAX_S)
 
 
 class Supervisor:
@@ -85,6 +102,8 @@ class Supervisor:
         self._dead_since_s: float | None = None
         self._set_members, self._members = set_members, frozenset[Member]()
         self._seen_facts: dict[str, float | str] = {}
+        self.others = OtherNodes()
+        self._deaths: DeathWatch | None = None
 
     def watch_server(self, server: Server, started_s: float) -> None:
         """Watch a server that was started at `started_s` on the clock of the attempt.
@@ -93,7 +112,9 @@ class Supervisor:
         """
         self.server = server
         stall_s = self.clock.real(self._budgets.stall)
-        self._check_every_s = min(max(stall_s / _CHECKS_PER_STALL, _CHECK_MIN_S), _CHECK_MAX_S)
+        self._check_every_s = check_interval_s(stall_s)
+        if self.others.exist:
+            self._deaths = DeathWatch(lambda pid, role: self.inbox.put(ProcessEnded(pid, role)))
         first = self.observer.snapshot(self.processes(), with_cache=True)
         self._watch = StallWatch(first, every_s=self._check_every_s, stall_s=stall_s)
         self.enter(Phase.LAUNCH, t_s=started_s)
@@ -103,6 +124,9 @@ class Supervisor:
         self.phase = phase
         if phase is Phase.TEARDOWN and self._suspicion is not None:
             self._suspicion.stop()  # its tools must not be mistaken for processes of the next server
+        if phase is Phase.TEARDOWN and self._deaths is not None:
+            self._deaths.close()
+            self._deaths = None
         self.entered_s = self.clock.t_s() if t_s is None else t_s
         budget_s = self._budgets.phases.get(phase.value)
         self.journal.event("phase_entered", t_s=self.entered_s, phase=phase, budget_s=budget_s, evidence=evidence)
@@ -146,6 +170,7 @@ class Supervisor:
             exit_code = self.server.exit_code()
             if exit_code is not None:
                 self._server_exited(self.server, exit_code)
+            self.others.check()
             self._check_death()
             self._check_progress()
 
@@ -157,6 +182,10 @@ class Supervisor:
             elif isinstance(message, MetricsSample):
                 self._handle_metrics(message)
                 self.pending.append(message)
+            elif isinstance(message, RankMessage):
+                self.others.handle(message.body, message.rank)
+            elif isinstance(message, ProcessEnded):
+                self.others.died(message.pid, message.role)
             elif not isinstance(message, SignalReceived):
                 self.pending.append(message)
 
@@ -185,6 +214,7 @@ class Supervisor:
             self._folder, self.processes(), self.reader.last_lines, self._cpu,
             hurry=lambda: self._stopper.check() is not None, summary=summary,
         )  # fmt: skip
+        written += self.others.diagnose(summary, lambda: self._stopper.check() is not None)
         self.fact("diagnostics", ", ".join(written))
 
     def _handle_line(self, message: ServerLine) -> None:
@@ -223,7 +253,7 @@ class Supervisor:
         self._dead_since_s = self._dead_since_s or now_s
         grace_s = min(_EXIT_GRACE_S, self.clock.real(self._budgets.stall)) if starting else 0.0
         if now_s - self._dead_since_s >= grace_s:
-            raise Ended(engine_died(self.phase, death, self.reader.last_lines, starting=starting))
+            raise Ended(self._explained(engine_died(self.phase, death, self.reader.last_lines, starting=starting)))
 
     def _server_exited(self, server: Server, exit_code: int) -> None:
         server.drain()
@@ -236,7 +266,15 @@ class Supervisor:
             if stop is not None:
                 raise Ended(stopped(stop, exit_code))
             self.take()
-        raise Ended(server_exited(exit_code, self.phase, self.reader.failure, self.reader.last_lines))
+        verdict = server_exited(exit_code, self.phase, self.reader.failure, self.reader.last_lines)
+        raise Ended(self._explained(verdict))
+
+    def _explained(self, verdict: AttemptVerdict) -> AttemptVerdict:
+        """Return the verdict with what the other nodes report about the end of the server."""
+        deadline_s = time.monotonic() + _OTHERS_S
+        while not self.others.settled() and time.monotonic() < deadline_s:
+            self.take()
+        return self.others.explain(verdict)
 
     def _check_progress(self) -> None:
         now_s = time.monotonic()
@@ -250,8 +288,14 @@ class Supervisor:
         quiet = self._watch.idle_s(now_s) >= self.clock.real(self._budgets.stall) / 2
         with_cache = quiet or self.phase.value in STARTUP_PHASES
         signals = self._watch.update(self.observer.snapshot(working, with_cache=with_cache), situation)
-        self._signs |= dict.fromkeys(signals.progress)
-        self._activity |= dict.fromkeys(signals.activity)
+        of_others = self.others.signals()
+        if of_others.progress:
+            self._watch.answered(now_s)
+        self.others.beat(progress=bool(signals.progress or of_others.progress), situation=situation)
+        self._signs |= dict.fromkeys((*signals.progress, *of_others.progress))
+        self._activity |= dict.fromkeys((*signals.activity, *of_others.activity))
+        if self._deaths is not None:
+            self._deaths.follow(members, self.observer.roles(members))
         if now_s >= self._next_progress_s:
             held_up_s, self._held_up_reported_s = (
                 self._watch.held_up_s - self._held_up_reported_s,
@@ -262,7 +306,7 @@ class Supervisor:
                 held_up_s=round(held_up_s, 3),
             )  # fmt: skip
             self._next_progress_s, self._signs, self._activity = now_s + _PROGRESS_EVERY_S, {}, {}
-        self._check_stall(self._watch, members, situation, gpu_active="gpu" in signals.activity)
+        self._check_stall(self._watch, members, situation, gpu_active="gpu" in {*signals.activity, *of_others.activity})
         self._cpu = {process.pid: process.cpu_s for process in members}
         marks = frozenset((process.pid, process.started, mark_of(process)) for process in members)
         if marks != self._members:
@@ -278,10 +322,11 @@ class Supervisor:
             return
         if self._suspicion is None:
             self._suspicion = Suspicion(
-                self._folder, self.observer, watch, self._budgets, self.clock, self.not_server_pids
-            )
+                self._folder, self.observer, watch, self._budgets, self.clock, self.not_server_pids, self.others,
+                self._node,
+            )  # fmt: skip
         suspicion = self._suspicion
-        finding = suspicion.step(members, situation, gpu_active=gpu_active, node=self._node)
+        finding = suspicion.step(members, situation, gpu_active=gpu_active)
         if suspicion.warning is not None:
             if self.phase not in self._extended_phases:  # a long prefill is extended every few minutes
                 self._extended_phases.add(self.phase)

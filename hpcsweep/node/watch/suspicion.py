@@ -6,8 +6,9 @@ from pathlib import Path
 
 from hpcsweep.load.client.clock import Clock
 from hpcsweep.node.process.processes import Process
-from hpcsweep.node.watch.confirmation import Confirmation, ConfirmationResult
+from hpcsweep.node.watch.confirmation import Confirmation, ConfirmationResult, confirm
 from hpcsweep.node.watch.observer import Observer
+from hpcsweep.node.watch.others import NO_SAMPLES, OtherNodes
 from hpcsweep.node.watch.stall import Situation, StallWatch
 from hpcsweep.node.watch.stall_cause import QUIET_CORES, StallFinding, find_cause
 from hpcsweep.spec.budgets import Budgets
@@ -15,6 +16,8 @@ from hpcsweep.units import format_duration
 
 _GAP_MIN_S, _GAP_MAX_S, _GAPS_PER_STALL = 0.3, 5.0, 10
 _TRIES_PER_EXTENSION = 4
+_SAMPLES_S = 50.0
+"""Time for the samples of other nodes, besides the gap between two: the tools have 20 s for each."""
 
 
 class Suspicion:
@@ -35,10 +38,15 @@ class Suspicion:
         budgets: Budgets,
         clock: Clock,
         not_server_pids: MutableSet[int],
+        others: OtherNodes,
+        node: str,
     ) -> None:
+        self._others, self._node, self._samples = others, node, NO_SAMPLES
         self._folder, self._observer, self._watch, self._not_server_pids = folder, observer, watch, not_server_pids
         self._stall_s, self._extra_s = clock.real(budgets.stall), clock.real(budgets.busy_stall_s)
         self._clock, self._request_s = clock, clock.real(budgets.request)
+        self._result: ConfirmationResult | None = None
+        self._samples_until_s = 0.0
         self._gap_s = min(max(self._stall_s / _GAPS_PER_STALL, _GAP_MIN_S), _GAP_MAX_S)
         self._confirmation: Confirmation | None = None
         self._next_at_s = 0.0
@@ -46,24 +54,24 @@ class Suspicion:
         self.confirmed_by = ""
         self.warning: tuple[str, str] | None = None
 
-    def step(
-        self, members: Sequence[Process], situation: Situation, *, gpu_active: bool, node: str
-    ) -> StallFinding | None:
+    def step(self, members: Sequence[Process], situation: Situation, *, gpu_active: bool) -> StallFinding | None:
         """Continue without blocking. Return the cause when the stall is confirmed or its extension is over."""
         now_s = time.monotonic()
         watch = self._watch
         active = gpu_active or any(
             watch.cores(process.pid) >= QUIET_CORES or watch.ready(process.pid) for process in members
         )
+        active = active or any(use.busy for use in self._others.uses(NO_SAMPLES))
         result = None
         if active:
             result = self._confirm(members, now_s, situation)
             if result is None:
                 return None
         activity, functions = (result.activity, result.functions) if result else ({}, {})
-        uses = self._observer.uses(members, self._watch, activity, functions, self._clock)
+        uses = self._observer.uses(members, self._watch, activity, functions, self._clock, self._node)
+        uses += self._others.uses(self._samples)
         serving = situation in (Situation.SERVING, Situation.PREFILL)
-        return find_cause(uses, serving=serving, active=active, node=node)
+        return find_cause(uses, serving=serving, active=active, node=self._node)
 
     def stop(self) -> None:
         """End the tools that are running."""
@@ -76,9 +84,17 @@ class Suspicion:
                 return None
             roles = self._observer.roles(members)
             self._confirmation = Confirmation(self._folder, members, roles, self._gap_s, self._not_server_pids)
-        result = self._confirmation.step(now_s, situation)
-        if result is None:
+            self._others.take_samples(self._gap_s)
+            self._result, self._samples_until_s = None, now_s + self._gap_s + _SAMPLES_S
+        self._result = self._result or self._confirmation.step(now_s, situation)
+        if self._result is None:
             return None
+        samples = self._others.samples()
+        if samples is None and now_s < self._samples_until_s:
+            return None
+        self._samples = samples or NO_SAMPLES
+        roles = self._observer.roles(members)
+        result = confirm(self._result.activity, self._result.functions, roles, situation, self._samples)
         self._confirmation = None
         if result.certain:
             self.confirmed_by = "confirmed by two samples of its stacks"

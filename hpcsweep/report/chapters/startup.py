@@ -1,5 +1,7 @@
 """The chapter on startup: load, compile and total time of each start, and the compile cache."""
 
+from collections.abc import Sequence
+
 from hpcsweep.analysis.findings import Findings
 from hpcsweep.analysis.findings.measured import StartupFinding
 from hpcsweep.report import document, run_points, wording
@@ -22,6 +24,9 @@ def startup(findings: Findings) -> Section | None:
     blocks: list[Block] = [
         Table(("Variant", *(("Run",) if named else ()), *columns), rows, note, run_points.startup(findings))
     ]
+    spread = [start for start in findings.startups if start.nodes]
+    if spread:
+        blocks.append(_nodes(findings, spread, named))
     if findings.cache_effects:
         pairs = tuple(
             (
@@ -34,6 +39,44 @@ def startup(findings: Findings) -> Section | None:
         columns = ("Variant", "Startup, cold compile cache (s)", "Startup, warm compile cache (s)")
         blocks.append(Table(columns, pairs, point=run_points.cache(findings.cache_effects)))
     return Section("Startup", tuple(blocks))
+
+
+def _nodes(findings: Findings, starts: Sequence[StartupFinding], named: bool) -> Table:
+    """Return a row for each node of the servers on several nodes."""
+    columns = (
+        "Variant",
+        *(("Run",) if named else ()),
+        "Node",
+        "Load",
+        "Compile",
+        "Weights",
+        "KV cache",
+        "Last startup phase",
+    )
+    rows = tuple(
+        (
+            wording.short_name(findings, start.variant),
+            *((start.label,) if named else ()),
+            part.node,
+            wording.plain_number(part.load_s, _seconds(part.load_s), "s"),
+            wording.plain_number(part.compile_s, _seconds(part.compile_s), "s"),
+            _bytes(part.weights_bytes_per_gpu),
+            _bytes(part.kv_cache_bytes),
+            part.last_phase.value if part.last_phase is not None else NOTHING,
+        )
+        for start in starts
+        for part in start.nodes
+    )
+    note = "One row per node. Weights and KV cache: on one GPU. Engines print some lines on the first node only."
+    return Table(columns, rows, note)
+
+
+def _seconds(value: float | None) -> str:
+    return NOTHING if value is None else wording.seconds(value)
+
+
+def _bytes(value: float | None) -> document.Cell:
+    return wording.plain_number(value, NOTHING if value is None else format_bytes(value), "bytes")
 
 
 def _row(findings: Findings, start: StartupFinding, named: bool) -> tuple[document.Cell, ...]:

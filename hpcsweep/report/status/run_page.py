@@ -45,6 +45,11 @@ def run_page(
         yield _timeline(attempt, width, "█" if unicode else "#")
     if attempt.facts:
         yield _facts(attempt.facts)
+    for part in attempt.parts:
+        reached = ", ".join(f"{row.phase.value} at {format_duration(row.start_s)}" for row in part.phases)
+        yield safe_text(f"Part {part.rank} on node {part.node}: {reached or 'no phase seen'}")
+        if part.facts:
+            yield _facts(part.facts)
     yield from _command(attempt)
     for workload in attempt.workloads:
         yield from _workload(workload, samples)
@@ -65,7 +70,9 @@ def head_text(run: RunRow) -> str:
     kind = (run.last.gpu_name if run.last is not None else None) or run.gpu_type
     gpus = counted(run.gpus, "GPU") + (f" ({kind})" if kind else "")
     queued = f"   queued {format_duration(run.queued_s)}" if run.queued_s is not None else ""
-    lines.append(f"job {run.job or '-'}   node {run.node or '-'}   {gpus}{queued}")
+    nodes = run.last.nodes if run.last is not None else ()
+    where = f"nodes {', '.join(nodes)}" if len(nodes) > 1 else f"node {run.node or '-'}"
+    lines.append(f"job {run.job or '-'}   {where}   {gpus}{queued}")
     return "\n".join(line for line in lines if line)
 
 

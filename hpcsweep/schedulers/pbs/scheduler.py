@@ -69,6 +69,7 @@ class PbsScheduler(Scheduler):
         job_name="PBS_JOBNAME",
         queue="PBS_QUEUE",
         submit_dir="PBS_O_WORKDIR",
+        node_file="PBS_NODEFILE",
     )
     has_dependencies = True
     has_gpu_types = False

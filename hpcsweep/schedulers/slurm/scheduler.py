@@ -61,6 +61,7 @@ class SlurmScheduler(Scheduler):
         job_name="SLURM_JOB_NAME",
         queue="SLURM_JOB_PARTITION",
         submit_dir="SLURM_SUBMIT_DIR",
+        node_list="SLURM_JOB_NODELIST",
     )
     queue_key = "partition"
     has_dependencies = True

@@ -12,6 +12,8 @@ from hpcsweep.events.records import (
     Event,
     Fact,
     PhaseEntered,
+    RankFact,
+    RankPhase,
     ServerReady,
     Telemetry,
     Warned,
@@ -26,6 +28,8 @@ from hpcsweep.store.schema import (
     FACT,
     INGEST_TROUBLE,
     PHASE,
+    RANK_FACT,
+    RANK_PHASE,
     SAMPLE_BLOCK,
     TELEMETRY,
     WARNING,
@@ -42,6 +46,8 @@ class _Rows:
 
     phase: Rows = field(default_factory=list)
     fact: Rows = field(default_factory=list)
+    rank_phase: Rows = field(default_factory=list)
+    rank_fact: Rows = field(default_factory=list)
     warning: Rows = field(default_factory=list)
     telemetry: Rows = field(default_factory=list)
     trouble: Rows = field(default_factory=list)
@@ -75,6 +81,8 @@ def write_events(connection: Connection, parsed: Mapping[int, Parsed]) -> int:
     samples = _new_samples(connection, parsed, last_seqs)
     insert_new(connection, PHASE, rows.phase)
     insert_new(connection, FACT, rows.fact)
+    insert_new(connection, RANK_PHASE, rows.rank_phase)
+    insert_new(connection, RANK_FACT, rows.rank_fact)
     insert_new(connection, WARNING, rows.warning)
     insert_new(connection, TELEMETRY, rows.telemetry)
     insert_new(connection, INGEST_TROUBLE, rows.trouble)
@@ -97,6 +105,10 @@ def _take(rows: _Rows, attempt_id: int, event: Event) -> None:
         rows.phase.append(key | {"start_s": event.t_s} | _fields(event, PHASE))
     elif isinstance(event, Fact):
         rows.fact.append(key | _fact_value(event.value) | _fields(event, FACT))
+    elif isinstance(event, RankPhase):
+        rows.rank_phase.append(key | {"start_s": event.t_s} | _fields(event, RANK_PHASE))
+    elif isinstance(event, RankFact):
+        rows.rank_fact.append(key | _fact_value(event.value) | _fields(event, RANK_FACT))
     elif isinstance(event, ServerReady):
         rows.ready.append({"id": attempt_id, **_fields(event, ATTEMPT)})
     elif isinstance(event, Warned):

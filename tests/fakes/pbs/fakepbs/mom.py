@@ -70,7 +70,10 @@ class Mom:
         )  # fmt: skip
         nodefile = self.folder / "aux" / self.id
         nodefile.parent.mkdir(exist_ok=True)
-        nodefile.write_text("".join(f"{SERVER}\n" * part.get("mpiprocs", 1) for _, part in self.a["_where"]))
+        where = self.a["_where"]
+        hosts = [SERVER if len(where) == 1 else vnode for vnode, _ in where]
+        lines = zip(hosts, (part.get("mpiprocs", 1) for _, part in where), strict=True)
+        nodefile.write_text("".join(f"{host}\n" * times for host, times in lines))
         self.tmpdir = self.folder / "tmp" / f"pbs.{self.id}"
         self.tmpdir.mkdir(parents=True, mode=0o700, exist_ok=True)
         cpus = str(self.a["_where"][0][1]["ncpus"])

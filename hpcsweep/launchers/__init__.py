@@ -1,0 +1,1 @@
+"""Launchers: the command that starts a process of ours on another node of a job. Pure."""

@@ -1,0 +1,384 @@
+"""The other nodes of a server on several nodes, as the head agent sees them."""
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hpcsweep.engines.base import Engine, Placement
+from hpcsweep.engines.logs.reader import PhaseSeen
+from hpcsweep.launchers.base import Launcher, NodeSlot
+from hpcsweep.load.client.clock import Clock
+from hpcsweep.node.process.gpus import GpuState
+from hpcsweep.node.process.roles import ProcessRole
+from hpcsweep.node.ranks import verdicts
+from hpcsweep.node.ranks.files import (
+    ENVIRONMENT_FILE,
+    LINK_FILE,
+    EnvironmentFile,
+    LinkFile,
+    ranks_dir,
+    shared_environment,
+    write_private,
+)
+from hpcsweep.node.ranks.link import PING_EVERY_S, Link
+from hpcsweep.node.ranks.network import (
+    LOOPBACK,
+    candidates,
+    common_address,
+    free_port_on,
+    interface_of,
+    interfaces,
+    reaches,
+)
+from hpcsweep.node.ranks.remote import RemoteRank
+from hpcsweep.node.ranks.starting import Doorkeeper, LaunchedRanks
+from hpcsweep.node.ranks.verdicts import Departure
+from hpcsweep.node.record.journal import Journal
+from hpcsweep.node.record.notes import Note
+from hpcsweep.node.watch.inbox import Inbox, RankMessage
+from hpcsweep.node.watch.others import NodeSamples, OtherNodes
+from hpcsweep.node.watch.outcome import AttemptVerdict, Ended, server_exited
+from hpcsweep.node.watch.stacks import StackActivity
+from hpcsweep.node.watch.stall import ProgressSignals, Situation
+from hpcsweep.node.watch.stall_cause import RankUse
+from hpcsweep.spec.job import RunSpec
+from hpcsweep.spec.phases import OutcomeKind, Phase
+
+_CONNECT_S = 180.0
+"""Time for an agent to start on its node and connect; Python's imports from a busy file system take a minute."""
+_SETTLE_S = 3.0
+_LOST_S = 1.0  # a scheduler that ends the job signals this agent at about the same time
+_SAME_MOMENT_S = 0.5
+_SILENT_S = 3 * PING_EVERY_S
+_DEAD_RANK_S = 30.0
+_DIAGNOSE_S = 75.0
+_STOP_S = 15.0
+
+
+@dataclass(frozen=True)
+class TeamContext:
+    """What a team needs of its attempt. `nodes`: of the job that the server spans, that of this agent first."""
+
+    run: RunSpec
+    job_dir: Path
+    attempt_dir: Path
+    nodes: Sequence[str]
+    launcher: Launcher
+    env: Mapping[str, str]
+    inbox: Inbox
+    journal: Journal
+    clock: Clock
+    not_server_pids: set[int]
+    warn: Callable[[Note], None]
+
+
+class RankTeam(OtherNodes):
+    """Starts an agent on each other node, passes on what it reports, and ends it."""
+
+    exist = True
+
+    def __init__(self, context: TeamContext, engine: Engine) -> None:
+        self._context, self._ended = context, False
+        self._launched = LaunchedRanks(context.launcher, context.attempt_dir, context.env)
+        self._doorkeeper: Doorkeeper | None = None
+        self._departures: list[Departure] = []
+        self._ranks = [
+            RemoteRank(rank, node, engine, lambda body, rank: context.inbox.put(RankMessage(rank, body)))
+            for rank, node in enumerate(context.nodes)
+            if rank > 0
+        ]
+        self._known = interfaces()
+        self._address, self._port = "", 0
+
+    def gather(self) -> None:
+        """Start the agents, and wait until each has connected. Raises Ended, OSError."""
+        context, token = self._context, secrets.token_hex(24)
+        self._doorkeeper = door = Doorkeeper(token, self._attach)
+        offered = [LOOPBACK] if context.launcher.one_machine else candidates(self._known, context.env)
+        link = LinkFile(os.getpid(), token, door.port, offered, str(context.job_dir), context.run.label)
+        write_private(ranks_dir(context.attempt_dir) / LINK_FILE, link)
+        for remote in self._ranks:
+            try:
+                self._launched.start(NodeSlot(remote.node, remote.rank))
+            except OSError as exc:
+                name = context.launcher.name
+                raise Ended(verdicts.launcher_failed(remote.node, name, 127, [str(exc)])) from exc
+            context.not_server_pids.update(self._launched.pids)
+        hellos = [self._hello(remote) for remote in self._ranks]
+        address = common_address(offered, [hello["reachable"] for hello in hellos])
+        if address is None:
+            raise Ended(verdicts.no_common_address(offered))
+        self._address, self._port = address, free_port_on(address)
+        for remote, hello in zip(self._ranks, hellos, strict=True):
+            if not reaches(hello["addresses"][address], hello["port"]):
+                raise Ended(verdicts.unreachable(context.nodes[0], [remote.node]))
+
+    def placement(self) -> Placement:
+        """Return the place of the part on this node."""
+        return self._placement(0, self._address)
+
+    def prepare(
+        self, environment: Mapping[str, str], secret_names: Sequence[str], key: str | None, **more: Any
+    ) -> None:
+        """Prepare the start on all other nodes: the checks of this node are made there too. Raises Ended, OSError.
+
+        `more`: real seconds of the budgets, and the version of the engine on this node.
+        """
+        context = self._context
+        path = ranks_dir(context.attempt_dir) / ENVIRONMENT_FILE
+        write_private(path, EnvironmentFile(os.getpid(), shared_environment(environment), list(secret_names), key))
+        peers = {}
+        for remote in self._ranks:
+            hello = remote.reply("hello") or {}
+            peers[remote.node] = [hello["addresses"][self._address], hello["port"]]
+        for remote in self._ranks:
+            hello = remote.reply("hello") or {}
+            placement = self._placement(remote.rank, hello["addresses"][self._address], hello["interfaces"])
+            others = {node: where for node, where in peers.items() if node != remote.node}
+            remote.ask("prepare", "prepared", "refused", placement=asdict(placement), peers=others, **more)
+        for remote in self._ranks:
+            answer = remote.wait("prepared", "refused", within_s=more["startup_s"], give_up=lambda: self._ended)
+            if answer is None:
+                why = remote.lost or "its checks took longer than the startup budget"
+                raise Ended(verdicts.node_lost(remote.node, remote.rank, why, Phase.LAUNCH, self._output(remote)))
+            if answer["kind"] == "refused":
+                raise Ended(_verdict(answer, remote.node))
+            if answer["unreachable"]:
+                raise Ended(verdicts.unreachable(remote.node, answer["unreachable"]))
+            if answer["version"] != more["version"]:
+                engine = context.run.server.engine
+                raise Ended(verdicts.other_version(engine, more["version"], remote.node, answer["version"]))
+            for note in answer["notes"]:
+                context.warn(Note(note["code"], f"node {remote.node}: {note['text']}"))
+        path.unlink(missing_ok=True)
+
+    def start(self) -> None:
+        """Start the parts of the server on all other nodes."""
+        for remote in self._ranks:
+            remote.send("start")
+
+    def stop(self, grace_s: float) -> None:
+        """Ask the other nodes to end their part, without waiting."""
+        for remote in self._ranks:
+            remote.ask("stop", "ended", grace_s=grace_s)
+
+    def end(self, grace_s: float) -> tuple[list[str], list[str]]:
+        """Wait until all parts have ended; return the killed and the unkillable processes, as `PID NAME on NODE`."""
+        killed, left = [], []
+        for remote in self._ranks:
+            if remote.link is None:
+                continue
+            answer = remote.wait("ended", within_s=grace_s + _STOP_S, give_up=lambda: False)
+            if answer is not None:
+                killed += [f"{process} on {remote.node}" for process in answer["killed"]]
+                left += [f"{process} on {remote.node}" for process in answer["left"]]
+        self._ended = True
+        for remote in self._ranks:
+            if remote.link is not None:
+                remote.link.close()
+        if self._doorkeeper is not None:
+            self._doorkeeper.close()
+        self._launched.end()
+        for name in (LINK_FILE, ENVIRONMENT_FILE):
+            with contextlib.suppress(OSError):
+                (ranks_dir(self._context.attempt_dir) / name).unlink(missing_ok=True)
+        return killed, left
+
+    @property
+    def launcher_pids(self) -> list[int]:
+        """Pids of the launchers, children of this agent that do not belong to the server."""
+        return self._launched.pids
+
+    @property
+    def scratch(self) -> list[Path]:
+        """Files that the guardian removes if this agent is killed."""
+        return [ranks_dir(self._context.attempt_dir) / name for name in (LINK_FILE, ENVIRONMENT_FILE)]
+
+    # What the supervisor asks: see OtherNodes.
+
+    def handle(self, message: Mapping[str, Any], rank: int) -> None:
+        """Handle an event of another node."""
+        remote, now_s = self._ranks[rank - 1], time.monotonic()
+        kind = message["kind"]
+        if kind == "line":
+            self._line(remote, str(message["text"]))
+        elif kind == "report":
+            remote.take_report(message)
+        elif kind == "died":
+            self._departures.append(Departure(now_s, rank, remote.node, message["pid"], message["role"]))
+        elif kind == "exited":
+            remote.exit_code, remote.exited_at_s = int(message["exit_code"]), now_s
+        elif kind == "lost" and remote.lost is None:
+            remote.lost, remote.lost_at_s = str(message["reason"]), now_s
+        elif kind == "note":
+            self._context.warn(Note(message["code"], f"node {remote.node}: {message['text']}"))
+
+    def died(self, pid: int, role: ProcessRole) -> None:
+        """Note the end of a process on this node."""
+        self._departures.append(Departure(time.monotonic(), 0, self._context.nodes[0], pid, str(role)))
+
+    def check(self) -> None:
+        """Raise Ended when a part has ended, or a node is lost."""
+        now_s = time.monotonic()
+        for remote in self._ranks:
+            refused = remote.reply("refused")
+            if refused is not None:
+                raise Ended(_verdict(refused, remote.node))
+            if remote.lost is not None and now_s - remote.lost_at_s >= _LOST_S:
+                raise Ended(
+                    verdicts.node_lost(remote.node, remote.rank, remote.lost, remote.phase, self._output(remote))
+                )
+        exits = [remote for remote in self._ranks if remote.exited_at_s is not None]
+        if exits and now_s - min(remote.exited_at_s or 0.0 for remote in exits) >= _SETTLE_S:
+            first = min(exits, key=lambda remote: remote.exited_at_s or 0.0)
+            raise Ended(self.explain(self._exit_of(first), first.node))
+        departed = verdicts.first_departure(self._departures)
+        if departed is not None and now_s - departed.at_s >= _DEAD_RANK_S:
+            last_lines = self._ranks[departed.rank - 1].reader.last_lines if departed.rank else []
+            phase = self._ranks[0].phase
+            raise Ended(verdicts.rank_died(departed, phase, now_s - departed.at_s, last_lines))
+
+    def settled(self) -> bool:
+        """Return whether the server has ended on all other nodes too, or they are lost."""
+        return all(remote.exited_at_s is not None or remote.lost is not None for remote in self._ranks)
+
+    def explain(self, verdict: AttemptVerdict, node: str = "") -> AttemptVerdict:
+        """Return the verdict on a server that exited, judged by the log of the node whose process ended first."""
+        first = verdicts.first_departure(self._departures)
+        lost = self._lost(None if first is None else first.at_s)
+        if lost is not None:
+            return lost
+        if first is None:
+            return replace(verdict, node=node)
+        if first.rank:
+            ours = self._exit_of(self._ranks[first.rank - 1])
+            if ours.kind is not OutcomeKind.CRASHED or verdict.kind is OutcomeKind.CRASHED:
+                verdict = ours
+        return verdicts.ended_first(first, verdict)
+
+    def _lost(self, first_at_s: float | None) -> AttemptVerdict | None:
+        """Return the verdict on a node that was lost before a process is known to have ended; None: none was."""
+        for remote in self._ranks:
+            why = remote.lost
+            if why is not None and (first_at_s is None or remote.lost_at_s <= first_at_s + _SAME_MOMENT_S):
+                return verdicts.node_lost(remote.node, remote.rank, why, remote.phase, self._output(remote))
+            silent_s = remote.link.silent_s if remote.link is not None else 0.0
+            if first_at_s is None and why is None and silent_s >= _SILENT_S:
+                why = f"no message for {silent_s:.0f} s"
+                return verdicts.node_lost(remote.node, remote.rank, why, remote.phase, self._output(remote))
+        return None
+
+    def signals(self) -> ProgressSignals:
+        """Return the signals of all other nodes since the last call."""
+        signals = [remote.signals() for remote in self._ranks]
+        progress = dict.fromkeys(name for of_node in signals for name in of_node.progress)
+        activity = dict.fromkeys(name for of_node in signals for name in of_node.activity)
+        return ProgressSignals(tuple(progress), tuple(activity))
+
+    def beat(self, *, progress: bool, situation: Situation) -> None:
+        """Report to the other nodes whether the server progresses, and what it has to do."""
+        for remote in self._ranks:
+            remote.send("beat", progress=progress, situation=situation.value)
+
+    def uses(self, samples: NodeSamples) -> list[RankUse]:
+        """Return what each process on other nodes has used since the last progress."""
+        return [use for remote in self._ranks for use in remote.uses(samples, self._context.clock.scaled)]
+
+    def take_samples(self, gap_s: float) -> None:
+        """Ask for two samples of all stacks."""
+        for remote in self._ranks:
+            remote.ask("sample", "stacks", gap_s=gap_s)
+
+    def samples(self) -> NodeSamples | None:
+        """Return the samples of all other nodes; None: not all have arrived."""
+        activity: dict[str, StackActivity] = {}
+        roles: dict[str, ProcessRole] = {}
+        functions: dict[str, str] = {}
+        for remote in self._ranks:
+            samples = remote.samples()
+            if samples is None:
+                return None
+            activity |= samples.activity
+            roles |= samples.roles
+            functions |= samples.functions
+        return NodeSamples(activity, roles, functions)
+
+    def diagnose(self, summary: str, hurry: Callable[[], bool]) -> list[str]:
+        """Collect diagnostics on all other nodes; return the names of their files."""
+        written = []
+        for remote in self._ranks:
+            remote.ask("diagnose", "diagnosed", summary=summary)
+        for remote in self._ranks:
+            answer = remote.wait("diagnosed", within_s=_DIAGNOSE_S, give_up=hurry)
+            if answer is not None:
+                written += [f"ranks/{remote.rank}/diagnostics/{name}" for name in answer["files"]]
+        return written
+
+    def gpu_states(self) -> list[GpuState]:
+        """Return the GPUs of the other nodes at the last report."""
+        return [state for remote in self._ranks for state in remote.gpus]
+
+    def _attach(self, rank: int, link: Link) -> None:
+        waiting = (remote for remote in self._ranks if remote.rank == rank and remote.link is None)
+        remote = next(waiting, None)
+        if remote is None or self._ended:
+            link.close(0.0)
+            return
+        remote.attach(link)
+
+    def _hello(self, remote: RemoteRank) -> Mapping[str, Any]:
+        name, deadline_s = self._context.launcher.name, time.monotonic() + _CONNECT_S
+        while (hello := remote.reply("hello")) is None:
+            exit_code = self._launched.exit_code(remote.rank)
+            if exit_code is not None and remote.link is None:
+                raise Ended(verdicts.launcher_failed(remote.node, name, exit_code, self._output(remote)))
+            if time.monotonic() > deadline_s or self._ended:
+                raise Ended(verdicts.not_connected(remote.node, _CONNECT_S, name, self._output(remote)))
+            time.sleep(0.05)
+        return hello
+
+    def _placement(self, rank: int, own: str, known: Mapping[str, str] | None = None) -> Placement:
+        return Placement(
+            nodes=len(self._context.nodes),
+            rank=rank,
+            address=self._address,
+            port=self._port,
+            own_address=own,
+            interface=interface_of(own, self._known if known is None else known),
+        )
+
+    def _line(self, remote: RemoteRank, text: str) -> None:
+        journal, t_s = self._context.journal, self._context.clock.t_s()
+        where: dict[str, Any] = {"rank": remote.rank, "node": remote.node}
+        for seen in remote.reader.feed(text, t_s):
+            if isinstance(seen, PhaseSeen):
+                remote.phase = seen.phase
+                fields: dict[str, Any] = {"phase": seen.phase, "evidence": seen.evidence}
+                journal.event("rank_phase", t_s=t_s, **where, **fields)
+            elif remote.facts.get(seen.name) != seen.value:
+                remote.facts[seen.name] = seen.value
+                fields = {"name": seen.name, "value": seen.value, "unit": seen.unit, "evidence": seen.evidence}
+                journal.event("rank_fact", t_s=t_s, **where, **fields)
+
+    def _exit_of(self, remote: RemoteRank) -> AttemptVerdict:
+        """Return the verdict on the exit of the part on another node. Its exit code may not have arrived."""
+        reader = remote.reader
+        exit_code = remote.exit_code if remote.exit_code is not None else 1
+        return server_exited(exit_code, remote.phase, reader.failure, reader.last_lines or self._output(remote))
+
+    def _output(self, remote: RemoteRank) -> list[str]:
+        return remote.reader.last_lines or self._launched.output(remote.rank)
+
+
+def _verdict(message: Mapping[str, Any], node: str) -> AttemptVerdict:
+    """Return the verdict that an agent of another node has sent."""
+    reason = f"node {node}: {message['reason']}"
+    return AttemptVerdict(
+        OutcomeKind(message["outcome"]), message["code"], reason, message["decided_by"], message["hint"],
+        tuple(message["evidence"]), node=node,
+    )  # fmt: skip

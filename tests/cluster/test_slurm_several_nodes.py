@@ -1,0 +1,84 @@
+"""A server on two nodes of the real Slurm, started with srun: it serves, and the node at fault is named and cleaned."""
+
+import json
+import signal
+
+import psutil
+import pytest
+from slurm_sweeps import SWEEP, Sweep
+
+from hpcsweep.node.process.processes import TOKEN_VARIABLE
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(600)]
+
+LABEL = "len-1k"
+NODES = ["hopper-01", "hopper-02"]
+
+
+def write(sweep: Sweep, *, slow: bool = False) -> None:
+    sweep.write(lengths=("1k",), slow=slow, nodes=2, nodelist=",".join(NODES))
+    path = sweep.folder / "study.yaml"
+    experiment = json.loads(path.read_text())
+    experiment["serve"] = {"tensor-parallel-size": 2}
+    experiment["budgets"]["stall"] = "15s"
+    path.write_text(json.dumps(experiment))
+
+
+def events(sweep: Sweep, kind: str) -> list[dict[str, object]]:
+    lines = (sweep.attempt_dir(LABEL) / "events.jsonl").read_text().splitlines()
+    return [event for event in map(json.loads, lines) if event["kind"] == kind]
+
+
+def worker(sweep: Sweep, rank: int) -> psutil.Process:
+    token = json.loads((sweep.attempt_dir(LABEL) / "owner.json").read_text())["token"]
+    suffix = f".rank{rank}" if rank else ""
+    for process in sweep.processes():
+        if process.environ().get(TOKEN_VARIABLE) == token + suffix and process.cmdline()[0].startswith("VLLM::Worker"):
+            return process
+    raise AssertionError(f"no worker of rank {rank}")
+
+
+def rank_agent(sweep: Sweep) -> psutil.Process:
+    return next(process for process in sweep.processes() if "hpcsweep.node.rank_agent" in process.cmdline()[:3])
+
+
+def test_two_nodes_serve(sweep: Sweep) -> None:
+    write(sweep)
+    sweep.submit()
+    assert sweep.wait_until_ended(120)[LABEL]["outcome"] == "completed"
+    assert events(sweep, "attempt_started")[0]["nodes"] == NODES
+    assert {event["node"] for event in events(sweep, "rank_phase")} == {NODES[1]}
+    shown = sweep.cli("report", SWEEP, "--full")
+    assert all(node in shown for node in NODES)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSTOP])
+def test_the_node_at_fault_is_named(sweep: Sweep, rank: int, signum: signal.Signals) -> None:
+    write(sweep, slow=True)
+    sweep.submit()
+    sweep.wait_until_measuring(LABEL, within_s=120)
+    worker(sweep, rank).send_signal(signum)
+    run = sweep.wait_until_ended(120)[LABEL]
+    assert run["outcome"] == ("crashed" if signum is signal.SIGKILL else "stalled")
+    assert f"TP{rank} (pid" in run["reason"] and f"node {NODES[rank]}" in run["reason"], run
+    sweep.wait_until_nothing_runs()
+
+
+def test_a_lost_agent_of_the_other_node(sweep: Sweep) -> None:
+    write(sweep, slow=True)
+    sweep.submit()
+    sweep.wait_until_measuring(LABEL, within_s=120)
+    rank_agent(sweep).kill()
+    run = sweep.wait_until_ended(120)[LABEL]
+    assert run["outcome"] == "lost" and f"the agent on node {NODES[1]} ended" in run["reason"], run
+    sweep.wait_until_nothing_runs()
+
+
+def test_cancel_ends_both_nodes(sweep: Sweep) -> None:
+    write(sweep, slow=True)
+    sweep.submit()
+    sweep.wait_until_measuring(LABEL, within_s=120)
+    sweep.cli("cancel", SWEEP)
+    assert sweep.wait_until_ended(60)[LABEL]["outcome"] == "cancelled"
+    sweep.wait_until_nothing_runs()

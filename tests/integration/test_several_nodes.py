@@ -1,0 +1,152 @@
+"""A simulated server on several nodes, with the local launcher: what is recorded, and what is blamed."""
+
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from agent_job import Job
+
+from hpcsweep.node.process.processes import TOKEN_VARIABLE
+from hpcsweep.spec.job import RunSpec
+from hpcsweep.spec.server import EngineSettings, ServerConfig
+
+LABEL = "eager-yes"
+SERVER = ServerConfig(engine="vllm", model="some/model", settings=EngineSettings(tensor_parallel_size=2))
+
+
+class TwoNodes(Job):
+    """A job whose server has a part on each of two nodes, which are this machine twice."""
+
+    def two(self, **more: Any) -> RunSpec:
+        return self.run_spec(**{"server": SERVER, "nodes": 2, **more})
+
+    def of_rank(self, rank: int) -> list[psutil.Process]:
+        """The processes of a rank's part, by its token."""
+        suffix = f".rank{rank}" if rank else ""
+        wanted = {f"{token}{suffix}" for token in self.tokens()}
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(TOKEN_VARIABLE) in wanted:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def worker(self, rank: int) -> psutil.Process:
+        return next(p for p in self.of_rank(rank) if p.cmdline()[0].startswith("VLLM::Worker"))
+
+    def engine(self, rank: int) -> psutil.Process:
+        return next(p for p in self.of_rank(rank) if "hpcsweep.simulator" in p.cmdline())
+
+    def rank_agent(self) -> psutil.Process:
+        head = psutil.Process(self.processes[0].pid)
+        return next(p for p in head.children() if "hpcsweep.node.rank_agent" in p.cmdline())
+
+    def left_processes(self) -> list[str]:
+        return [str(process.pid) for rank in (0, 1) for process in self.of_rank(rank)]
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[TwoNodes]:
+    made = TwoNodes(tmp_path)
+    yield made
+    for process in made.processes:
+        process.kill()
+        process.communicate()
+    made.wait_until_nothing_is_left()
+
+
+def test_two_nodes(job):
+    job.write(job.two())
+    code, err = job.execute()
+    assert code == 0 and job.ended()["outcome"] == "completed", err
+    started = job.of_kind("attempt_started")[0]
+    assert len(started.nodes) == 2 and started.nodes[1] == f"{started.nodes[0]}#1"
+    phases = [event.phase.value for event in job.of_kind("rank_phase") if event.node == started.nodes[1]]
+    assert phases[:1] == ["load_weights"] and "kv_cache" in phases
+    figures = {event.name: event.value for event in job.of_kind("rank_fact")}
+    assert figures["weights_bytes_per_gpu"] > 0 and figures["load_s"] > 0
+    assert len(job.of_kind("sample")) == 3
+    log = (job.attempt_dir() / "ranks" / "1" / "server.log").read_text()
+    assert "Worker" in log and "Application startup" not in log
+    left = sorted(path.name for path in (job.attempt_dir() / "ranks").iterdir())
+    assert left == ["1"], "the token and the environment are removed"
+
+
+SLOW_LOAD = {"startup": {"load_weights": 150}}
+QUIET = {"stall": 100, "startup": 3000}
+
+
+@dataclass
+class Fault:
+    """`node`: the one to blame, 0 or 1. `named`: what the reason says of the process."""
+
+    strike: Callable[[TwoNodes], psutil.Process]
+    signum: signal.Signals
+    outcome: str
+    node: int
+    named: str
+
+
+def worker(rank: int) -> Callable[[TwoNodes], psutil.Process]:
+    return lambda job: job.worker(rank)
+
+
+def engine(rank: int) -> Callable[[TwoNodes], psutil.Process]:
+    return lambda job: job.engine(rank)
+
+
+FAULTS = {
+    "kill -9 of the worker of rank 0": Fault(worker(0), signal.SIGKILL, "crashed", 0, "rank TP0"),
+    "kill -9 of the worker of rank 1": Fault(worker(1), signal.SIGKILL, "crashed", 1, "rank TP1"),
+    "kill -9 of the engine of rank 0": Fault(engine(0), signal.SIGKILL, "crashed", 0, "front end"),
+    "kill -9 of the engine of rank 1": Fault(engine(1), signal.SIGKILL, "crashed", 1, "front end"),
+    "SIGSTOP of the worker of rank 0": Fault(worker(0), signal.SIGSTOP, "stalled", 0, "rank TP0"),
+    "SIGSTOP of the worker of rank 1": Fault(worker(1), signal.SIGSTOP, "stalled", 1, "rank TP1"),
+    "SIGSTOP of the engine of rank 1": Fault(engine(1), signal.SIGSTOP, "stalled", 1, "front end"),
+    "kill -9 of the agent of rank 1": Fault(TwoNodes.rank_agent, signal.SIGKILL, "lost", 1, "the agent on node"),
+}
+
+
+@pytest.mark.parametrize("phase", ["load_weights", "measure"])
+@pytest.mark.parametrize("name", FAULTS)
+def test_the_node_at_fault_is_named(job, name, phase):
+    fault = FAULTS[name]
+    profile = SLOW_LOAD if phase == "load_weights" else {"speed": {"decode_tps": 1.0}}
+    job.write(job.two(profile=profile, budgets=QUIET))
+    agent = job.start()
+    job.wait_for_phase(phase)
+    if phase == "measure":
+        job.wait_for_event("workload_started")
+    fault.strike(job).send_signal(fault.signum)
+    _, err = agent.communicate(timeout=60)
+    end, nodes = job.ended(), job.of_kind("attempt_started")[0].nodes
+    assert (end["outcome"], end["node"]) == (fault.outcome, nodes[fault.node]), err
+    assert fault.named in end["reason"] and f"node {nodes[fault.node]}" in end["reason"], end["reason"]
+    job.wait_until_nothing_is_left()
+
+
+def test_the_other_node_is_cleaned_when_the_head_agent_is_killed(job):
+    job.write(job.two(profile={"speed": {"decode_tps": 1.0}}))
+    agent = job.start()
+    job.wait_for_event("workload_started")
+    rank_agent = job.rank_agent()
+    agent.kill()
+    agent.communicate()
+    rank_agent.wait(timeout=20)
+    job.wait_until_nothing_is_left()
+    assert job.ended()["outcome"] == "lost"
+
+
+def test_a_cancel_ends_all_parts(job):
+    job.write(job.two(profile={"speed": {"decode_tps": 1.0}}))
+    agent = job.start()
+    job.wait_for_event("workload_started")
+    agent.send_signal(signal.SIGTERM)
+    agent.communicate(timeout=30)
+    assert (job.ended()["outcome"], job.ended()["node"]) == ("cancelled", None)
