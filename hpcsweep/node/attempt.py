@@ -11,8 +11,9 @@ from hpcsweep.engines.versions import same_version
 from hpcsweep.errors import EngineError, SpecError
 from hpcsweep.events.records import ENGINE_VERSION, OTHER_GPU
 from hpcsweep.load.client.clock import Clock
+from hpcsweep.node.attempt_cache import close_cache, open_cache, record_cache_use
 from hpcsweep.node.attempt_record import AttemptRecord
-from hpcsweep.node.compile_cache import CompileCache, cache_key, cache_use, kept_folders, measure
+from hpcsweep.node.compile_cache import CompileCache
 from hpcsweep.node.guardian import Guardian
 from hpcsweep.node.identity import Identity, tracked_by_session
 from hpcsweep.node.measuring import MeasurementContext, WorkloadRunner
@@ -33,7 +34,7 @@ from hpcsweep.node.setup.api_key import key_for, random_key
 from hpcsweep.node.setup.container import write_files
 from hpcsweep.node.setup.environment import HIDDEN, server_environment
 from hpcsweep.node.setup.gpu_names import readable_names
-from hpcsweep.node.setup.preparation import Place, PreparedLaunch
+from hpcsweep.node.setup.preparation import PreparedLaunch, ServerFolders
 from hpcsweep.node.setup.private_folder import make_private_folder, remove_private_folder, write_key_file
 from hpcsweep.node.watch.inbox import Inbox, ServerLine, SignalReceived
 from hpcsweep.node.watch.outcome import AttemptVerdict, Ended, out_of_host_memory
@@ -50,7 +51,6 @@ _LEAST_GRACE_S = 1.0
 _GPU_FREE_WITHIN_S = 15.0
 _GPU_FREE_BYTES = 1 << 30
 _FROM_OUTSIDE = frozenset({OutcomeKind.WALLTIME, OutcomeKind.PREEMPTED, OutcomeKind.CANCELLED})
-_HALF_COMPILED = frozenset({OutcomeKind.STALLED, OutcomeKind.STARTUP_TIMEOUT, OutcomeKind.CRASHED})
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,8 @@ class Attempt:
             wait_until_ready(supervisor, target, self._budgets)
             self._check_version(supervisor, prepared)
             self._gpu_facts(supervisor)
-            self._cache_facts(supervisor)
+            if self._cache is not None:
+                record_cache_use(self._cache, supervisor)
             measurement = MeasurementContext(
                 self._run, self._budgets, supervisor, target, AllGpus(self._context.gpus, supervisor.others),
                 self._folder.path, prepared.executable if prepared.container is None else None, self._record.say,
@@ -152,24 +153,18 @@ class Attempt:
         run, context, job = self._run, self._context, self._context.job
         startup_s = self._clock.real(self._budgets.startup)
         private = self._private = make_private_folder()
+        folders = ServerFolders(self._folder.path, self._folder.token, private)
         try:
             placement = self._gather(supervisor, engine) if run.nodes > 1 else None
             prepared = supervisor.background(
-                lambda: preparation.prepare(
-                    run,
-                    job,
-                    engine,
-                    Place(self._folder.path, self._folder.token, private),
-                    context.env,
-                    startup_s,
-                    placement,
-                )
+                lambda: preparation.prepare(run, job, engine, folders, context.env, startup_s, placement)
             )
         except Ended:
             self._record.started(None, {}, context.gpus, context.env)
             self._record_notes(supervisor)
             raise
-        self._cache = self._open_cache(engine, prepared)
+        self._cache, notes = open_cache(run, job, engine, prepared, context.identity, context.gpus.states())
+        self._notes += notes
         cache_env = self._cache.env() if self._cache else {}
         self._environment, recorded = server_environment(
             prepared.environment, run.exports, prepared.launch.env, cache_env
@@ -186,8 +181,6 @@ class Attempt:
         if self._cache is not None:
             supervisor.observer.cache_folders = self._cache.folders
             supervisor.fact("compile_cache_at_start", "warm" if self._cache.warm else "cold")
-            self._notes += [Note("cache_locked", self._cache.note)] if self._cache.note else []
-            self._notes += [Note("cache_folder_kept", kept_note(self._cache.kept))] if self._cache.kept else []
         self._record_notes(supervisor)
         if prepared.container is not None:
             launch = prepared.container.launch
@@ -276,25 +269,6 @@ class Attempt:
             recorded |= names
             self._notes += notes
 
-    def _open_cache(self, engine: Engine, prepared: PreparedLaunch) -> CompileCache | None:
-        job, run, version = self._context.job, self._run, prepared.cache_version
-        states = self._context.gpus.states()
-        gpu = states[0].name if states else job.resources.gpu_type or "cpu"
-        name = f"{'simulated-' if run.simulation else ''}{version or 'unknown'}"
-        key = cache_key(run.server, engine.settings(run.server), name, gpu)
-        of_server = {**prepared.environment, **prepared.launch.env}
-        kept = kept_folders(of_server, {*job.profile_variables, *prepared.launch.env})
-        # A copy on the disk of one node would not be seen by the others.
-        mode = "shared" if job.compile_cache == "node_local" and run.nodes > 1 else job.compile_cache
-        cache = CompileCache(mode, Path(job.cache_dir), key, self._context.identity, kept)
-        try:
-            cache.open()
-        except OSError as exc:
-            text = f"no compile cache in {job.cache_dir}: {exc.strerror}; using the engine's default location"
-            self._notes.append(Note("cache_unavailable", text))
-            return None
-        return cache
-
     def _start(self, supervisor: Supervisor, prepared: PreparedLaunch) -> Target:
         command = prepared.command(self._environment, self._own)
         self._gpus_before = self._context.gpus.states()
@@ -349,22 +323,6 @@ class Attempt:
         if used:
             supervisor.fact("gpu_memory_used_bytes", float(max(used)), "bytes", "nvml")
 
-    def _cache_facts(self, supervisor: Supervisor) -> None:
-        """Record how the compile cache was used, judged by its files: engines report little about lower caches."""
-        cache, reader = self._cache, supervisor.reader
-        if cache is None:
-            return
-        before, now = cache.at_start, measure(*cache.folders)
-        if not (reader.has_entered(Phase.COMPILE) or now.graphs):
-            return  # without such a phase functions may be compiled when they are first called, as by SGLang
-        for name, first, last in (("kernels", before.kernels, now.kernels), ("graphs", before.graphs, now.graphs)):
-            supervisor.fact(f"inductor_{name}_at_start", first, source="cache folder")
-            supervisor.fact(f"inductor_{name}_added", max(last - first, 0), source="cache folder")
-        logged = reader.facts.get("compile_cache")
-        use = cache_use(str(logged.value) if logged is not None else None, before, now)
-        if use is not None:
-            supervisor.fact("compile_cache", use, source="the log and the cache folder")
-
     def _tear_down(self, supervisor: Supervisor, verdict: AttemptVerdict) -> None:
         last_phase: Phase | None = None
         exit_code, killed = verdict.exit_code, []
@@ -398,7 +356,8 @@ class Attempt:
         if self._private is not None:
             remove_private_folder(self._private)
         self._context.guardian.forget(self._folder.token)
-        self._close_cache(supervisor, verdict)
+        if self._cache is not None:
+            close_cache(self._cache, supervisor, self._budgets, verdict)
         self._record.ended(verdict, last_phase, exit_code, killed)
 
     def _end_others(self, supervisor: Supervisor, team: RankTeam, verdict: AttemptVerdict) -> list[str]:
@@ -427,24 +386,6 @@ class Attempt:
                 )
                 return
             time.sleep(0.5)
-
-    def _close_cache(self, supervisor: Supervisor, verdict: AttemptVerdict) -> None:
-        if self._cache is None:
-            return
-        warm_retry = "retry_warm" in (self._budgets.on_stall, self._budgets.on_startup_timeout)
-        try:
-            self._cache.close(keep=warm_retry or verdict.kind not in _HALF_COMPILED)
-        except OSError as exc:
-            supervisor.warn(f"the compile cache could not be saved: {exc}", code="cache_not_saved")
-
-
-def kept_note(kept: Mapping[str, str]) -> str:
-    """Return the sentence about cache folders that the profile or the experiment chose."""
-    folders = ", ".join(f"{name}={folder}" for name, folder in kept.items())
-    return (
-        f"{folders}: set by the cluster profile or the experiment, so this compile cache is used as it is: variants "
-        "share it, and `compile_cache` of the experiment does not apply to it"
-    )
 
 
 def memory_still_used(before: Sequence[GpuState], now: Sequence[GpuState]) -> list[str]:

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from hpcsweep.store.types import Flags, Floats, Integers, Json, ShortFloats, Words
 
-SCHEMA_REVISION = "0007"
+SCHEMA_REVISION = "0008"
 """The revision of `migrations/versions` that these tables are."""
 
 METADATA = MetaData(

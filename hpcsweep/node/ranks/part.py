@@ -24,7 +24,7 @@ from hpcsweep.node.setup import preparation
 from hpcsweep.node.setup.container import write_files
 from hpcsweep.node.setup.environment import server_environment
 from hpcsweep.node.setup.gpu_names import readable_names
-from hpcsweep.node.setup.preparation import Place, PreparedLaunch
+from hpcsweep.node.setup.preparation import PreparedLaunch, ServerFolders
 from hpcsweep.node.setup.private_folder import make_private_folder, remove_private_folder, write_key_file
 from hpcsweep.node.watch import diagnostics
 from hpcsweep.node.watch.confirmation import Confirmation
@@ -146,8 +146,10 @@ class RankPart:
         self._stall_s = float(message["stall_s"])
         self._every_s = float(message["check_every_s"])
         job = self._job.model_copy(update={"engine_setup": []})  # the head node's environment is its result
-        place = Place(self._folder, self._token, self._private)
-        prepared = preparation.prepare(self._run, job, self._engine, place, self._env, message["startup_s"], placement)
+        folders = ServerFolders(self._folder, self._token, self._private)
+        prepared = preparation.prepare(
+            self._run, job, self._engine, folders, self._env, message["startup_s"], placement
+        )
         notes = preparation.check(self._run, job, prepared, self._gpus, self._env)
         unreachable = [node for node, (address, port) in message["peers"].items() if not reaches(address, port)]
         self._prepared = prepared

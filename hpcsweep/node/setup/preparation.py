@@ -39,7 +39,7 @@ FLAG_CHECK_VARIABLE = "HPCSWEEP_FLAG_CHECK"
 
 
 @dataclass(frozen=True)
-class Place:
+class ServerFolders:
     """Where the files of one server, or of its part on one node, are.
 
     `token`: in the environment of its processes. `private`: see `make_private_folder`.
@@ -153,7 +153,7 @@ def choose_port(env: Mapping[str, str]) -> int:
 
 
 def prepare(
-    run: RunSpec, job: JobSpec, engine: Engine, place: Place, env: Mapping[str, str], startup_s: float,
+    run: RunSpec, job: JobSpec, engine: Engine, folders: ServerFolders, env: Mapping[str, str], startup_s: float,
     placement: Placement | None = None,
 ) -> PreparedLaunch:  # fmt: skip
     """Return the start of this run's server on this node. Raises Ended.
@@ -193,7 +193,7 @@ def prepare(
         asked = container_of(run, job)
         if asked is not None:
             container = NodeContainer(
-                container_launch(asked, run, job, place.folder, place.private, own), own, place.token
+                container_launch(asked, run, job, folders.folder, folders.private, own), own, folders.token
             )
             installation, probed = _install_in(container, run, job, engine)
         elif run.simulation is None:
@@ -207,9 +207,9 @@ def prepare(
                 raise Ended(refused)
         port = 0 if protected_by is Access.UNIX_SOCKET else choose_port(env)
         where = LaunchContext(
-            executable, port, version, attempt_dir=str(place.folder), startup_budget_s=startup_s,
-            socket_path=str(place.private / SOCKET_NAME) if protected_by is Access.UNIX_SOCKET else None,
-            key_file=str(place.private / KEY_FILE_NAME) if protected_by is Access.API_KEY else None,
+            executable, port, version, attempt_dir=str(folders.folder), startup_budget_s=startup_s,
+            socket_path=str(folders.private / SOCKET_NAME) if protected_by is Access.UNIX_SOCKET else None,
+            key_file=str(folders.private / KEY_FILE_NAME) if protected_by is Access.API_KEY else None,
             placement=placement,
         )  # fmt: skip
         return PreparedLaunch(
