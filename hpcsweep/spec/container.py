@@ -3,7 +3,7 @@
 import re
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 
 from hpcsweep.spec.base import EnvironmentName, Model, Record
 
@@ -83,6 +83,11 @@ class EngineSetup(Model):
 
     executable: str | None = Field(None, description="path on the nodes; with a container: inside the image")
     container: Container | None = Field(None, description="overrides the container of the profile")
+
+    @model_serializer(mode="wrap")
+    def _path_alone(self, handler: SerializerFunctionWrapHandler) -> Any:
+        """Write a path as it is written in a profile."""
+        return self.executable if self.executable is not None and self.container is None else handler(self)
 
 
 class Bind(Record):

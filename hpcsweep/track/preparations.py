@@ -7,9 +7,9 @@ from typing import Any
 
 from sqlalchemy import Select, select
 
-from hpcsweep.node.record.preparations import failure_text
 from hpcsweep.schedulers.base import JobState
 from hpcsweep.spec.phases import OutcomeKind, RunState
+from hpcsweep.spec.preparation_failure import failure_text
 from hpcsweep.store.schema import PREPARATION, SUBMISSION
 from hpcsweep.track.decide import decide
 from hpcsweep.track.evidence import RunEvidence, RunVerdict, VerdictCode

@@ -326,9 +326,10 @@ def test_the_state_of_a_run(given, state, outcome, code, reason):
 
 
 def test_every_rule_has_a_case():
-    """`not_submitted` and `files_missing` are decided in `verdict.py`; the others in `decide`."""
+    """`not_submitted` and `files_missing` are decided in `verdict.py`, preparations in `preparations.py`."""
     covered = {parameters.values[3] for parameters in CASES}
-    rest = {VerdictCode.NOT_SUBMITTED, VerdictCode.FILES_MISSING, *OTHER_TESTS}
+    of_preparations = {VerdictCode.PREPARATION_FAILED, VerdictCode.WAITING_FOR_PREPARATION}
+    rest = {VerdictCode.NOT_SUBMITTED, VerdictCode.FILES_MISSING, *of_preparations, *OTHER_TESTS}
     assert covered | rest == set(VerdictCode)
 
 

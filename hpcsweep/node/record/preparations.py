@@ -4,7 +4,6 @@ The agent of the preparation writes these records as it does for a run. The agen
 dispatcher and `hpcsweep status` read them.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,17 +11,11 @@ from typing import TYPE_CHECKING
 from hpcsweep.node.record.folders import attempt_numbers
 from hpcsweep.node.records import EXIT_FILE, OWNER_FILE, read_record
 from hpcsweep.spec.phases import OutcomeKind
+from hpcsweep.spec.preparation_failure import failure_text
 from hpcsweep.spec.records import ExitRecord, OwnerRecord
 
 if TYPE_CHECKING:  # pydantic is not needed to read the records
     from hpcsweep.spec.job import JobSpec, RunSpec
-
-_VERBS: Mapping[OutcomeKind | None, str] = {
-    OutcomeKind.CANCELLED: "was cancelled",
-    OutcomeKind.PREEMPTED: "was preempted",
-    OutcomeKind.LOST: "was lost",
-    OutcomeKind.NOT_RUN: "did not run",
-}
 
 
 @dataclass(frozen=True)
@@ -54,12 +47,6 @@ def read_preparation(job_dir: Path) -> PreparationRecord:
             return record
         latest = latest if latest.number else record
     return latest
-
-
-def failure_text(name: str, outcome: OutcomeKind | None, reason: str) -> str:
-    """Return `preparation weights failed: exit code 1: ...`."""
-    verb = _VERBS.get(outcome, "failed")
-    return f"preparation {name} {verb}: {reason}" if reason else f"preparation {name} {verb}"
 
 
 def recorded(job: "JobSpec") -> bool:
