@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.errors import PlanError
-from hpcsweep.plan.request_check import check_request, per_gpu
+from hpcsweep.plan.request_check import per_gpu
 from hpcsweep.plan.runs import PlannedRun
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.experiment import Experiment, ResourceRequest
@@ -55,7 +55,7 @@ def shape(server: ServerConfig, request: ResourceRequest, cluster: Cluster, pack
             if pack > 1
             else "lower the walltime, or raise that of the profile",
         )
-    resources = Resources(
+    return Resources(
         nodes=nodes,
         gpus=gpus,
         gpu_type=request.gpu_type or cluster.gpu_type,
@@ -64,8 +64,6 @@ def shape(server: ServerConfig, request: ResourceRequest, cluster: Cluster, pack
         memory_bytes=request.memory or per_gpu(gpus, cluster.memory_per_gpu, cluster.memory),
         walltime_s=walltime_s,
     )
-    check_request(resources, cluster)
-    return resources
 
 
 def pack_jobs(experiment: Experiment, runs: Sequence[PlannedRun], cluster: Cluster, packing: Packing) -> list[JobSpec]:

@@ -16,11 +16,12 @@ from hpcsweep.errors import (
 )
 from hpcsweep.node.records import EXIT_FILE, OWNER_FILE, read_record
 from hpcsweep.plan.jobs import repack, shape
+from hpcsweep.plan.request_check import check_request
 from hpcsweep.render.environment import TemplateEnvironment
 from hpcsweep.render.job import RenderedJob
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.file_names import SCRIPT_FILE
-from hpcsweep.spec.job import JobSpec
+from hpcsweep.spec.job import JobSpec, Resources, RunSpec
 from hpcsweep.spec.records import OwnerRecord
 from hpcsweep.submit.backends import Backend
 from hpcsweep.submit.location import SweepLocation, check_remote_python, claim, locate_sweep
@@ -128,11 +129,19 @@ def retry(
     request = definition.resource_request
     if walltime_s is not None:
         request = request.model_copy(update={"walltime": walltime_s})
+
+    def resources(job: JobSpec, run: RunSpec) -> Resources:
+        if definition.own_script:
+            return job.resources
+        needed = shape(run.server, request, cluster)
+        check_request(needed, cluster)
+        return needed
+
     numbers = sweep.job_numbers()
     jobs = repack(
         [(job, run) for label, (job, _, run) in sweep.current_jobs().items() if label in labels],
         {label: sweep.attempts(label) for label in labels},
-        lambda job, run: job.resources if definition.own_script else shape(run.server, request, cluster),
+        resources,
         first_job=numbers[-1] + 1,
         max_array_size=1 if definition.own_script else cluster.max_array_size or backend.max_array_size(),
         cluster=cluster,
