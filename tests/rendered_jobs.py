@@ -2,6 +2,7 @@
 
 from hpcsweep.plan.grid import Selection, expand
 from hpcsweep.plan.jobs import Packing, pack_jobs
+from hpcsweep.plan.request_check import check_request
 from hpcsweep.plan.runs import plan_runs
 from hpcsweep.render.environment import make_environment
 from hpcsweep.render.job import render_job
@@ -33,6 +34,7 @@ def planned_job(cluster: Cluster, runs: int = 1, **resources) -> JobSpec:
 def job_script(cluster: Cluster, runs: int = 1, **resources) -> str:
     """Return the script of `planned_job`, after the checks that a submission makes."""
     job, scheduler = planned_job(cluster, runs, **resources), get_scheduler(cluster.scheduler)
+    check_request(job.resources, cluster)
     script = render_job(make_environment(), scheduler.template, job, cluster, python="/usr/bin/python3").script
     scheduler.submit_argv(f"{SWEEP_DIR}/jobs/0/job.sh", f"{SWEEP_DIR}/jobs/0", script)
     return script

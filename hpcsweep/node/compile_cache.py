@@ -27,9 +27,11 @@ VARIABLES: Mapping[str, str] = {
     "SGLANG_DG_CACHE_DIR": "deep_gemm",
     "SGL_DG_CACHE_DIR": "deep_gemm",
     "TLLM_CACHE_DIR": "tensorrt_llm",
+    "TILELANG_CACHE_DIR": "tilelang",
 }
 """Environment variables that move a compile cache -> folder below the key's. Sources: vllm/envs.py, PyTorch's
-torch/_inductor/runtime/cache_dir_utils.py, Triton's knobs.py, flashinfer/jit/env.py, deep_gemm's JIT, sglang."""
+torch/_inductor/runtime/cache_dir_utils.py, Triton's knobs.py, flashinfer/jit/env.py, deep_gemm's JIT, sglang,
+tilelang/env.py."""
 
 _COMPILED = re.compile(r"compil|graph|dtype|backend|quant|attention|moe|optimization|speculative|lora")
 _COUNT_LIMIT = 20_000

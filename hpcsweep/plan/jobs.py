@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.errors import PlanError
 from hpcsweep.plan.feasibility import nodes_spanned
-from hpcsweep.plan.request_check import check_request, per_gpu
+from hpcsweep.plan.request_check import per_gpu
 from hpcsweep.plan.runs import PlannedRun
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.container import Container
@@ -50,7 +50,7 @@ def shape(server: ServerConfig, request: ResourceRequest, cluster: Cluster, pack
     asks = "a run requests" if pack == 1 else f"{pack} runs of {format_duration(request.walltime)} need"
     hint = "lower --runs-per-job or the walltime" if pack > 1 else "lower the walltime, or raise that of the profile"
     check_walltime(cluster, walltime_s, asks, hint)
-    resources = Resources(
+    return Resources(
         nodes=nodes,
         gpus=gpus,
         gpu_type=request.gpu_type or cluster.gpu_type,
@@ -59,8 +59,6 @@ def shape(server: ServerConfig, request: ResourceRequest, cluster: Cluster, pack
         memory_bytes=request.memory or per_gpu(gpus, cluster.memory_per_gpu, cluster.memory),
         walltime_s=walltime_s,
     )
-    check_request(resources, cluster)
-    return resources
 
 
 def nodes_needed(gpus: int, gpus_asked: int | None, cluster: Cluster) -> int:

@@ -6,6 +6,11 @@ from hpcsweep.spec.gpu_request import PBS_HINT, names_gpu_type
 from hpcsweep.spec.job import Resources
 from hpcsweep.spec.pbs_request import NO_SELECT, fill
 
+_SLURM_HINT = (
+    "set gpu_type in the profile if all GPUs of its partition and constraint are of this type, or name the type in "
+    "constraint, or set gpu_type_in_directive: true"
+)
+
 
 def per_gpu(gpus: int, amount: int | None, of_node: int | None) -> int | None:
     """Return the CPUs or bytes of a job on one node: `amount` for each GPU, at most those of the node.
@@ -33,14 +38,7 @@ def check_request(resources: Resources, cluster: Cluster) -> None:
             hint=f"use a profile for {gpu_type} nodes, or remove gpu_type from the resources of the experiment",
         )
     raise PlanError(
-        f"gpu_type {gpu_type} is requested, but is not passed to {cluster.scheduler}",
+        f"gpu_type {gpu_type} is requested, but is not passed to {'PBS' if cluster.scheduler == 'pbs' else 'Slurm'}",
         code="gpu_type_not_requested",
-        hint=_HINTS[cluster.scheduler],
+        hint=PBS_HINT if cluster.scheduler == "pbs" else _SLURM_HINT,
     )
-
-
-_HINTS = {
-    "slurm": "set gpu_type in the profile if all GPUs of its partition and constraint are of this type, or name the "
-    "type in constraint, or set gpu_type_in_directive: true",
-    "pbs": PBS_HINT,
-}

@@ -19,11 +19,12 @@ def names_gpu_type(cluster: "Cluster", gpu_type: str) -> bool:
     """Return whether a request for GPUs of this type reaches the scheduler.
 
     A constraint or a PBS request that contains the type counts. A profile without a type in its requests states by its
-    `gpu_type` which GPUs its partition or queue has; another type cannot be requested by it.
+    `gpu_type` which GPUs its partition or queue has; another type cannot be requested by it. With `gpu_resource: queue`
+    and without a `gpu_type`, the user has chosen the queue for its GPUs, and the agent compares them with the request.
     """
     same = (cluster.gpu_type or "").lower() == gpu_type.lower()
     if cluster.scheduler == "pbs":
-        by_queue = cluster.gpu_resource == ONE_TYPE and same
+        by_queue = cluster.gpu_resource == ONE_TYPE and (same or cluster.gpu_type is None)
         return by_queue or _in_text(cluster, gpu_type) or bool(gpu_type_resource(cluster, gpu_type))
     if cluster.scheduler == "slurm" and not (cluster.gpu_type_in_directive and cluster.gpu_directive != "none"):
         return same or _in_text(cluster, gpu_type)

@@ -17,11 +17,12 @@ from hpcsweep.errors import (
 )
 from hpcsweep.node.records import EXIT_FILE, OWNER_FILE, read_record
 from hpcsweep.plan.jobs import repack, shape
+from hpcsweep.plan.request_check import check_request
 from hpcsweep.render.environment import TemplateEnvironment
 from hpcsweep.render.job import RenderedJob
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.file_names import SCRIPT_FILE
-from hpcsweep.spec.job import JobSpec
+from hpcsweep.spec.job import JobSpec, Resources, RunSpec
 from hpcsweep.spec.records import OwnerRecord
 from hpcsweep.submit.backends import Backend
 from hpcsweep.submit.location import SweepLocation, check_remote_python, claim, locate_sweep
@@ -142,12 +143,20 @@ def retry(
     request = definition.resource_request
     if walltime_s is not None:
         request = request.model_copy(update={"walltime": walltime_s})
+
+    def resources(job: JobSpec, run: RunSpec) -> Resources:
+        if definition.own_script:
+            return job.resources
+        needed = shape(run.server, request, cluster)
+        check_request(needed, cluster)
+        return needed
+
     chosen = [(job, run) for label, (job, _, run) in sweep.current_jobs().items() if label in labels]
     needs = preparations_again(sweep, [job for job, _ in chosen], preparations, cluster)
     jobs = needs.jobs + repack(
         [(job.model_copy(update={"needs": needs.open_of(job)}), run) for job, run in chosen],
         {label: sweep.attempts(label) for label in labels},
-        lambda job, run: job.resources if definition.own_script else shape(run.server, request, cluster),
+        resources,
         first_job=needs.next_job,
         max_array_size=1 if definition.own_script else cluster.max_array_size or backend.max_array_size(),
         cluster=cluster,

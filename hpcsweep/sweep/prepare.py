@@ -17,6 +17,7 @@ from hpcsweep.plan.bound.deploy import bound_model
 from hpcsweep.plan.grid import Grid, Selection, expand
 from hpcsweep.plan.jobs import Packing, gpu_hours, pack_jobs, parallel_shares, shape
 from hpcsweep.plan.preparations import needed, plan_preparations, profile_of
+from hpcsweep.plan.request_check import check_request
 from hpcsweep.plan.runs import PlannedRun, plan_runs
 from hpcsweep.render.environment import TemplateEnvironment, make_environment
 from hpcsweep.render.job import RenderedJob, job_files, render_job
@@ -150,6 +151,8 @@ def prepare_on(request: Request, target: tuple[str, Cluster], script: str | None
     def check(server: ServerConfig) -> Sequence[str]:
         resources = shape(server, experiment.resources, cluster, request.pack)
         check_container(server, cluster, experiment, simulated=server.engine in simulated)
+        if script is None and not running:  # otherwise the directives of the user's own script are the request
+            check_request(resources, cluster)
         errors, more = login_checks(server, resources)
         if server.engine not in simulated:
             errors += exposure_errors(server, cluster)

@@ -80,13 +80,17 @@ def test_a_gpu_type_of_another_profile_is_refused(cluster):
 
 @pytest.mark.parametrize(
     "cluster",
-    [slurm(gpu_type_in_directive=False), pbs(), pbs(pbs={"select": "{total_gpus}"}), pbs(gpu_resource="queue")],
+    [slurm(gpu_type_in_directive=False), pbs(), pbs(pbs={"select": "{total_gpus}"})],
 )
 def test_a_gpu_type_that_no_part_of_the_request_names_is_refused(cluster):
     problem = refused(cluster, gpus=1, gpu_type="a100")
     assert problem.code == "gpu_type_not_requested"
     assert "gpu_" in problem.hint
     assert job_script(cluster, gpus=0, gpu_type="a100")
+
+
+def test_a_queue_that_was_chosen_for_its_gpus_needs_no_type():
+    assert asked(pbs(gpu_resource="queue"), "-l select", gpus=1, gpu_type="a100") == ["-l select=1:ngpus=1"]
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,14 @@ def test_submitits_parameters(commands, tmp_path, parameters, directive):
     assert f"\n#SBATCH {directive}\n" in scripts(tmp_path)[0]
 
 
+def test_a_profile_with_cpus_per_gpu_gives_a_share_of_the_node(commands, tmp_path):
+    made = executor(tmp_path, cpus_per_gpu=24, memory_per_gpu="100G", gpu_type="h200", gpu_type_in_directive=False)
+    made.update_parameters(gpus_per_node=2)
+    made.submit(product, 1, 2)
+    lines = scripts(tmp_path)[0].splitlines()
+    assert {"#SBATCH --gres=gpu:2", "#SBATCH --cpus-per-task=48", "#SBATCH --mem=204800M"} <= set(lines)
+
+
 def test_the_profile_holds_where_no_parameter_is_given(commands, tmp_path):
     made = executor(tmp_path, account="abc", memory="2G", parallel=3, setup=["module load a"], env={"X": "it's"})
     made.update_parameters(setup=["module load b"])
