@@ -29,7 +29,14 @@ from hpcsweep.spec.phases import OutcomeKind
 from hpcsweep.spec.server import ServerConfig
 from hpcsweep.spec.sweep import NotRunEntry, SweepFile, SweepRunEntry
 from hpcsweep.spec.workload import DatasetFacts
-from hpcsweep.sweep.checks import check_simulation, cpu_warnings, exposure_errors, login_checks, model_facts
+from hpcsweep.sweep.checks import (
+    check_simulation,
+    cpu_warnings,
+    exposure_errors,
+    login_checks,
+    model_facts,
+    network_errors,
+)
 from hpcsweep.sweep.inputs import (
     CONFIG_FILE,
     configured_templates,
@@ -139,6 +146,7 @@ def prepare_on(request: Request, target: tuple[str, Cluster], script: str | None
     def check(server: ServerConfig) -> Sequence[str]:
         resources = shape(server, experiment.resources, cluster, request.pack)
         errors, more = login_checks(server, resources)
+        errors += network_errors(server, resources, cluster)
         if server.engine not in simulated:
             errors += exposure_errors(server, cluster)
         if script is None:

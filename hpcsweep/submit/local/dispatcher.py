@@ -76,7 +76,9 @@ class Dispatcher:
             for array_task in self._sweep.read_job(number).array_tasks:
                 key = task_key(number, array_task.index)
                 self._tasks[key] = TaskRecord(TaskState.PENDING)
-                self._needs[key] = max((run.gpus for run in array_task.runs if run.simulation is None), default=0)
+                self._needs[key] = max(
+                    (run.gpus * run.nodes for run in array_task.runs if run.simulation is None), default=0
+                )
             self._jobs.add(number)
         if queued:
             self._write()
