@@ -48,6 +48,11 @@ _REAL = "HPCSWEEP_TESTS_REAL_"
 _GUARD = pytest.StashKey[Path]()
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("nightly") and os.environ.get("HPCSWEEP_NIGHTLY") != "1":
+        pytest.skip("runs at night: HPCSWEEP_NIGHTLY=1")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Give the tests a home without login files, and guards in the place of a scheduler's commands.
 

@@ -145,7 +145,7 @@ class Vllm(Engine):
         """Return the flags of one node's part (vllm/entrypoints/cli/serve.py).
 
         Whole data parallel replicas on each node have flags of their own, in all supported versions. A replica that
-        spans nodes needs `--nnodes` (vLLM 0.12); with several such replicas, vLLM derives theirs from it.
+        spans nodes needs `--nnodes`; with several such replicas, vLLM derives theirs from it.
         """
         sizes = self._sizes(config)
         headless = [] if placement.head else ["--headless"]

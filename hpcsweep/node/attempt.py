@@ -208,7 +208,8 @@ class Attempt:
         team = self._team = RankTeam(
             TeamContext(
                 self._run, Path(context.job.sweep_dir) / "jobs" / str(context.job.job), folder.path, nodes, launcher,
-                context.env, self._inbox, self._journal, self._clock, supervisor.not_server_pids, self._notes.append,
+                context.env, self._inbox, self._journal, self._clock, supervisor.not_server_pids,
+                lambda code, text: supervisor.warn(text, code=code),
             ),
             engine,
         )  # fmt: skip
@@ -224,15 +225,15 @@ class Attempt:
         team = self._team
         if team is None:
             return
-        self._notes = []  # those so far are recorded
         stall_s = self._clock.real(self._budgets.stall)
-        supervisor.background(
+        notes = supervisor.background(
             lambda: team.prepare(
                 self._environment, secrets, self._key, version=prepared.version, startup_s=startup_s, stall_s=stall_s,
                 check_every_s=check_interval_s(stall_s), private_cache=self._cache is None or self._cache.private,
             )
         )  # fmt: skip
-        self._record_notes(supervisor)
+        for note in notes:
+            supervisor.warn(note.text, code=note.code)
 
     def _secrets(self) -> dict[str, str]:
         """Return the secret variables, which are not stored. Raises Ended when one is missing."""

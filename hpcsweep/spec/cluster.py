@@ -106,10 +106,8 @@ class Cluster(Model):
         None, ge=1, description="maximum number of array tasks that run at the same time; None: no limit"
     )
     max_array_size: int | None = Field(None, ge=1, description="None: the limit that the scheduler reports")
-    launcher: Directive | None = Field(
-        None,
-        description="how the parts of a server on several nodes are started: srun, pbsdsh, pbs_tmrsh, mpiexec, ssh or "
-        "local; None: the scheduler's own",
+    launcher: Literal["srun", "pbsdsh", "pbs_tmrsh", "mpiexec", "ssh", "local"] | None = Field(
+        None, description="how the parts of a server on several nodes are started; None: the scheduler's own way"
     )
     python: str | None = Field(None, description="Python interpreter on the nodes; None: the one that runs hpcsweep")
     engines: dict[str, EngineSetup] = Field({}, description="engine -> executable on the nodes, or its container")

@@ -10,7 +10,7 @@ from hpcsweep.engines.registry import get_engine
 from hpcsweep.engines.simulated import SimulatedEngine
 from hpcsweep.errors import SpecError
 from hpcsweep.foreign_files import DOCUMENT_LIMIT_BYTES, parse_json, read_regular
-from hpcsweep.plan.feasibility import check, refusals
+from hpcsweep.plan.feasibility import check, nodes_spanned, refusals
 from hpcsweep.plan.known_models import known_model
 from hpcsweep.plan.model_size import ModelFacts, read_facts
 from hpcsweep.plan.preparations import key_warnings, unneeded
@@ -70,6 +70,14 @@ def check_container(server: ServerConfig, cluster: Cluster, experiment: Experime
     problems = runtime.problems(container.image, [read_bind(bind) for bind in container.binds], container.options)
     if problems:
         raise SpecError(f"container of {server.engine}: {'; '.join(problems)}", code="container_invalid")
+
+
+def network_errors(server: ServerConfig, resources: Resources, cluster: Cluster) -> list[str]:
+    """Return why the nodes of a server could not reach each other; empty: they can, as far as is known."""
+    ranks = get_engine(server.engine).settings(server).gpus
+    if not cluster.private_network or nodes_spanned(ranks, resources) == 1:
+        return []
+    return ["a server on several nodes cannot run in a private network (remove `private_network` from the profile)"]
 
 
 def cpu_warnings(resources: Resources, cluster: Cluster) -> list[str]:

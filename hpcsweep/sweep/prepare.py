@@ -40,6 +40,7 @@ from hpcsweep.sweep.checks import (
     exposure_errors,
     login_checks,
     model_facts,
+    network_errors,
 )
 from hpcsweep.sweep.inputs import (
     CONFIG_FILE,
@@ -154,6 +155,7 @@ def prepare_on(request: Request, target: tuple[str, Cluster], script: str | None
         if script is None and not running:  # otherwise the directives of the user's own script are the request
             check_request(resources, cluster)
         errors, more = login_checks(server, resources)
+        errors += network_errors(server, resources, cluster)
         if server.engine not in simulated:
             errors += exposure_errors(server, cluster)
         if script is None:

@@ -14,6 +14,7 @@ from slurm_sweeps import Sweep
 
 NEEDS = {
     "slurm": ("SLURM_CONF", 'a real Slurm: eval "$(scripts/test-services start slurm)"'),
+    "vllm": ("HPCSWEEP_VLLM", 'a real vLLM: eval "$(scripts/test-services start vllm)"'),
     "sshd": ("HPCSWEEP_TEST_SSH_HOST", 'a real sshd: eval "$(scripts/test-services start sshd)"'),
 }
 

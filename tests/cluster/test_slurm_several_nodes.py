@@ -1,6 +1,7 @@
 """A server on two nodes of the real Slurm, started with srun: it serves, and the node at fault is named and cleaned."""
 
 import json
+import os
 import signal
 
 import psutil
@@ -81,4 +82,34 @@ def test_cancel_ends_both_nodes(sweep: Sweep) -> None:
     sweep.wait_until_measuring(LABEL, within_s=120)
     sweep.cli("cancel", SWEEP)
     assert sweep.wait_until_ended(60)[LABEL]["outcome"] == "cancelled"
+    sweep.wait_until_nothing_runs()
+
+
+@pytest.mark.vllm
+@pytest.mark.timeout(1800)
+def test_a_real_vllm_on_two_nodes(sweep: Sweep) -> None:
+    write(sweep)
+    path = sweep.folder / "study.yaml"
+    experiment = json.loads(path.read_text())
+    del experiment["simulated"]
+    experiment |= {
+        "model": {"name": "tiny", "path": os.environ["HPCSWEEP_TINY_MODEL"]},
+        "env": {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "HF_HUB_OFFLINE": "1"},
+    }
+    experiment["serve"] |= {"enforce-eager": True}
+    experiment["budgets"] |= {"startup": "25m", "stall": "8m"}
+    experiment["resources"]["walltime"] = "30m"
+    path.write_text(json.dumps(experiment))
+    config = json.loads((sweep.folder / "hpcsweep.yaml").read_text())
+    config["clusters"]["slurm"] |= {"simulate": "never", "engines": {"vllm": os.environ["HPCSWEEP_VLLM"]}}
+    (sweep.folder / "hpcsweep.yaml").write_text(json.dumps(config))
+    sweep.submit()
+    assert sweep.wait_until_ended(1700)[LABEL]["outcome"] == "completed"
+    assert events(sweep, "attempt_started")[0]["nodes"] == NODES
+    assert {"load_weights"} <= {event["phase"] for event in events(sweep, "rank_phase")}
+    loads = {event["node"]: event["value"] for event in events(sweep, "rank_fact") if event["name"] == "load_s"}
+    assert loads.keys() == {NODES[1]}
+    assert [sample["error"] for sample in events(sweep, "sample")] == [None, None]
+    shown = sweep.cli("report", SWEEP, "--full")
+    assert all(node in shown for node in NODES)
     sweep.wait_until_nothing_runs()

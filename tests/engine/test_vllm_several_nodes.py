@@ -1,11 +1,16 @@
 """A real vLLM on two nodes, which are this machine twice: phases, facts and figures of both, and who is blamed."""
 
+import signal
+import time
+
+import psutil
 import pytest
 from vllm_job import ENV, LABEL, VllmJob
 
 pytestmark = [pytest.mark.vllm, pytest.mark.alone, pytest.mark.timeout(1800), pytest.mark.xdist_group("vllm")]
 
 WITHIN_S = 1700
+STALL_S = 30.0
 TP2 = {"tensor_parallel_size": 2}
 TWO_NODES = {**ENV, "VLLM_CPU_OMP_THREADS_BIND": "nobind"}  # by itself it wants a NUMA node for each rank
 
@@ -26,3 +31,47 @@ def test_two_nodes_serve(job: VllmJob):
     samples = job.of_kind("sample", LABEL)
     assert [sample.error for sample in samples] == [None] * 4
     assert all(sample.completion_tokens == 24 for sample in samples)
+
+
+def worker(job: VllmJob, rank: int) -> psutil.Process:
+    """The worker of a rank. vLLM overwrites the environment of its processes, so it is found by its title."""
+    (found,) = [
+        process
+        for process in psutil.process_iter(["cmdline", "cwd"])
+        if (process.info["cmdline"] or [""])[0].startswith(f"VLLM::Worker_TP{rank}")
+        and str(process.info["cwd"] or "").startswith(str(job.sweep_dir))
+    ]
+    return found
+
+
+CASES = [
+    pytest.param(rank, signum, id=f"{signum.name} of rank {rank}", marks=[] if every else pytest.mark.nightly)
+    for rank, signum, every in (
+        (0, signal.SIGKILL, False),
+        (1, signal.SIGKILL, False),
+        (0, signal.SIGSTOP, False),
+        (1, signal.SIGSTOP, True),
+    )
+]
+
+
+@pytest.mark.parametrize(("rank", "signum"), CASES)
+def test_the_rank_at_fault_is_named(job: VllmJob, faults, rank, signum):
+    run = job.vllm_run(
+        settings=TP2,
+        nodes=2,
+        env=TWO_NODES,
+        budgets={"stall": STALL_S} if signum is signal.SIGSTOP else {},
+        workloads=[job.workload(requests=400, max_tokens=100, arrival={"max_concurrency": 2})],
+    )
+    agent = job.begin(run, compile_cache="off")
+    job.wait_for_event("sample", LABEL, within_s=1500)
+    struck = worker(job, rank)
+    since = time.time()
+    struck.send_signal(signum)
+    told = job.declared(agent, since, WITHIN_S)
+    faults[f"two nodes: {signum.name} of rank {rank}"] = told
+    nodes = job.of_kind("attempt_started", LABEL)[0].nodes
+    assert told.outcome == ("crashed" if signum is signal.SIGKILL else "stalled"), told
+    assert f"rank TP{rank} (pid {struck.pid}, node {nodes[rank]})" in told.reason, told
+    assert job.of_kind("attempt_ended", LABEL)[0].node == nodes[rank]

@@ -108,13 +108,28 @@ FAULTS = {
     "kill -9 of the engine of rank 1": Fault(engine(1), signal.SIGKILL, "crashed", 1, "front end"),
     "SIGSTOP of the worker of rank 0": Fault(worker(0), signal.SIGSTOP, "stalled", 0, "rank TP0"),
     "SIGSTOP of the worker of rank 1": Fault(worker(1), signal.SIGSTOP, "stalled", 1, "rank TP1"),
+    "SIGSTOP of the engine of rank 0": Fault(engine(0), signal.SIGSTOP, "stalled", 0, "front end"),
     "SIGSTOP of the engine of rank 1": Fault(engine(1), signal.SIGSTOP, "stalled", 1, "front end"),
     "kill -9 of the agent of rank 1": Fault(TwoNodes.rank_agent, signal.SIGKILL, "lost", 1, "the agent on node"),
 }
 
 
-@pytest.mark.parametrize("phase", ["load_weights", "measure"])
-@pytest.mark.parametrize("name", FAULTS)
+IN_EVERY_RUN = {
+    ("kill -9 of the worker of rank 1", "load_weights"),
+    ("kill -9 of the worker of rank 1", "measure"),
+    ("kill -9 of the engine of rank 0", "measure"),
+    ("SIGSTOP of the worker of rank 0", "measure"),
+    ("SIGSTOP of the worker of rank 1", "load_weights"),
+    ("kill -9 of the agent of rank 1", "measure"),
+}
+CASES = [
+    pytest.param(name, phase, marks=[] if (name, phase) in IN_EVERY_RUN else pytest.mark.nightly, id=f"{name}, {phase}")
+    for name in FAULTS
+    for phase in ("load_weights", "measure")
+]
+
+
+@pytest.mark.parametrize(("name", "phase"), CASES)
 def test_the_node_at_fault_is_named(job, name, phase):
     fault = FAULTS[name]
     profile = SLOW_LOAD if phase == "load_weights" else {"speed": {"decode_tps": 1.0}}

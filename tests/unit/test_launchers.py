@@ -1,6 +1,7 @@
 """Launchers: the argv of each, the choice of one, and the nodes of a job."""
 
 import shlex
+from typing import get_args
 
 import pytest
 
@@ -8,6 +9,7 @@ from hpcsweep.errors import SpecError
 from hpcsweep.launchers.base import NodeSlot
 from hpcsweep.launchers.node_names import expand_node_list, head_first, nodes_in_file
 from hpcsweep.launchers.registry import LAUNCHERS, choose_launcher, get_launcher
+from hpcsweep.spec.cluster import Cluster
 
 COMMAND = ("/opt/python", "-m", "hpcsweep.node.rank_agent", "/home/it's a sweep/attempt-1", "--rank", "2")
 NODE = NodeSlot("gpu-03", 2)
@@ -22,6 +24,10 @@ def test_the_command_reaches_the_node_unchanged(name):
         assert argv[-len(COMMAND) :] == COMMAND
     if name not in ("local", "pbsdsh"):
         assert any(NODE.name in word for word in argv)
+
+
+def test_a_profile_can_name_every_launcher():
+    assert set(get_args(get_args(Cluster.model_fields["launcher"].annotation)[0])) == set(LAUNCHERS)
 
 
 def test_srun_makes_an_overlapping_step_with_all_cores():

@@ -1,6 +1,5 @@
 """The nodes over which a server is spread, and the launcher that reaches them."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,9 +45,7 @@ def job_nodes(env: Mapping[str, str], host: str, needed: int) -> list[str]:
 def job_launcher(named: str | None, env: Mapping[str, str]) -> Launcher:
     """Return the launcher of this job. `named`: in the cluster profile. Raises SpecError when there is none."""
     scheduler = scheduler_of(env)
-    return choose_launcher(
-        named, scheduler.name if scheduler is not None else "local", command_exists(env or os.environ)
-    )
+    return choose_launcher(named, scheduler.name if scheduler is not None else "local", command_exists(env))
 
 
 def _read_nodes(path: Path) -> list[str]:

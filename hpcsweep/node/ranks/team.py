@@ -62,7 +62,10 @@ _STOP_S = 15.0
 
 @dataclass(frozen=True)
 class TeamContext:
-    """What a team needs of its attempt. `nodes`: of the job that the server spans, that of this agent first."""
+    """What a team needs of its attempt. `nodes`: of the job that the server spans, that of this agent first.
+
+    `warn`: records a warning with its code and text.
+    """
 
     run: RunSpec
     job_dir: Path
@@ -74,7 +77,7 @@ class TeamContext:
     journal: Journal
     clock: Clock
     not_server_pids: set[int]
-    warn: Callable[[Note], None]
+    warn: Callable[[str, str], None]
 
 
 class RankTeam(OtherNodes):
@@ -103,6 +106,8 @@ class RankTeam(OtherNodes):
         link = LinkFile(os.getpid(), token, door.port, offered, str(context.job_dir), context.run.label)
         write_private(ranks_dir(context.attempt_dir) / LINK_FILE, link)
         for remote in self._ranks:
+            if self._ended:  # the attempt ended meanwhile, in the main thread
+                return
             try:
                 self._launched.start(NodeSlot(remote.node, remote.rank))
             except OSError as exc:
@@ -124,12 +129,13 @@ class RankTeam(OtherNodes):
 
     def prepare(
         self, environment: Mapping[str, str], secret_names: Sequence[str], key: str | None, **more: Any
-    ) -> None:
-        """Prepare the start on all other nodes: the checks of this node are made there too. Raises Ended, OSError.
+    ) -> list[Note]:
+        """Prepare the start on all other nodes: the checks of this node are made there too. Return their notes.
 
-        `more`: real seconds of the budgets, and the version of the engine on this node.
+        `more`: real seconds of the budgets, and the version of the engine on this node. Raises Ended, OSError.
         """
         context = self._context
+        notes: list[Note] = []
         path = ranks_dir(context.attempt_dir) / ENVIRONMENT_FILE
         write_private(path, EnvironmentFile(os.getpid(), shared_environment(environment), list(secret_names), key))
         peers = {}
@@ -153,9 +159,9 @@ class RankTeam(OtherNodes):
             if answer["version"] != more["version"]:
                 engine = context.run.server.engine
                 raise Ended(verdicts.other_version(engine, more["version"], remote.node, answer["version"]))
-            for note in answer["notes"]:
-                context.warn(Note(note["code"], f"node {remote.node}: {note['text']}"))
+            notes += [Note(note["code"], f"node {remote.node}: {note['text']}") for note in answer["notes"]]
         path.unlink(missing_ok=True)
+        return notes
 
     def start(self) -> None:
         """Start the parts of the server on all other nodes."""
@@ -164,6 +170,7 @@ class RankTeam(OtherNodes):
 
     def stop(self, grace_s: float) -> None:
         """Ask the other nodes to end their part, without waiting."""
+        self._ended = True
         for remote in self._ranks:
             remote.ask("stop", "ended", grace_s=grace_s)
 
@@ -177,7 +184,6 @@ class RankTeam(OtherNodes):
             if answer is not None:
                 killed += [f"{process} on {remote.node}" for process in answer["killed"]]
                 left += [f"{process} on {remote.node}" for process in answer["left"]]
-        self._ended = True
         for remote in self._ranks:
             if remote.link is not None:
                 remote.link.close()
@@ -216,7 +222,7 @@ class RankTeam(OtherNodes):
         elif kind == "lost" and remote.lost is None:
             remote.lost, remote.lost_at_s = str(message["reason"]), now_s
         elif kind == "note":
-            self._context.warn(Note(message["code"], f"node {remote.node}: {message['text']}"))
+            self._context.warn(message["code"], f"node {remote.node}: {message['text']}")
 
     def died(self, pid: int, role: ProcessRole) -> None:
         """Note the end of a process on this node."""

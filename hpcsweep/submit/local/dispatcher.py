@@ -195,7 +195,7 @@ def _gpus(job: JobSpec, task: ArrayTask) -> int:
     step = job.preparation
     if step is not None and not any(run.simulation is not None for run in step.warm_runs):
         return job.resources.gpus
-    return max((run.gpus for run in task.runs if run.simulation is None), default=0)
+    return max((run.gpus * run.nodes for run in task.runs if run.simulation is None), default=0)
 
 
 def _job_of(key: str) -> int:
