@@ -50,7 +50,7 @@ _GUARD = pytest.StashKey[Path]()
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("nightly") and os.environ.get("HPCSWEEP_NIGHTLY") != "1":
-        pytest.skip("runs at night: HPCSWEEP_NIGHTLY=1")
+        pytest.skip("takes minutes: scripts/nightly engines, or HPCSWEEP_NIGHTLY=1")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -14,13 +14,10 @@ VARIABLES = {
     "sglang": ("HPCSWEEP_SGLANG", "HPCSWEEP_TINY_MODEL"),
 }
 """Marker, which is the name of the service too -> what the service exports."""
-NIGHTLY = "HPCSWEEP_NIGHTLY"
 FAULTS = pytest.StashKey[dict[str, Declared]]()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("nightly") and not os.environ.get(NIGHTLY):
-        pytest.skip(f"takes minutes: scripts/nightly engines, or {NIGHTLY}=1")
     for marker, variables in VARIABLES.items():
         if item.get_closest_marker(marker) and not all(os.environ.get(name) for name in variables):
             what = f'needs a real {marker}: eval "$(scripts/test-services start {marker})"'
