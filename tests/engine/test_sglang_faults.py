@@ -34,7 +34,7 @@ REFUSED = {
 }
 REFUSED_SLOWLY = {
     "model unknown to the hub": Refused(
-        "model_not_found", {"model": "nobody/no-such-model"}, phase="launch", evidence="nobody/no-such-model"
+        "model_not_found", {"model": "nobody/no-such-model"}, phase="launch", evidence="find them in the cached files"
     ),
     "unknown flag, not checked before": Refused(
         "bad_arguments", {"flags": {"--swap-space": 4}}, phase="launch", evidence="--swap-space", env=NO_CHECK
@@ -103,7 +103,9 @@ SERVING = {
     "kill -9 of the detokenizer in a request": Struck(DETOKENIZER, KILLED, "crashed", "detokenizer"),
     "kill -9 of the parent in a request": Struck("", KILLED, "crashed", "SIGKILL"),
     "SIGSTOP of rank 1 of 2 in a request": Struck(f"{SCHEDULER}_TP1", STOPPED, "stalled", "TP1 (pid", TP2),
-    "kill -9 of rank 1 of 2 in a request": Struck(f"{SCHEDULER}_TP1", KILLED, "crashed", "scheduler_1", TP2),
+    "kill -9 of rank 1 of 2 in a request": Struck(
+        f"{SCHEDULER}_TP1", KILLED, "crashed", "Connection reset by peer", TP2
+    ),
 }
 
 

@@ -191,6 +191,8 @@ REAL_SGLANG = [  # (file, phase at the end, outcome, piece of the reason)
     ("fail-model-missing.log", "launch", "model_not_found", "Repo id must be in the form"),
     ("fail-context-too-large.log", "launch", "bad_arguments", "User-specified context_length (8192) is greater than"),
     ("fail-unknown-flag.log", "launch", "bad_arguments", "unrecognized arguments: --swap-space 4"),
+    ("fail-memory-fraction.log", "kv_cache", "out_of_memory",
+     "ValueError: Loaded weights leave no GPU memory for the KV cache under --mem-fraction-static=1e-05"),
     ("fail-scheduler-killed-starting.log", "engine_init", "crashed",
      "Rank 0 scheduler died during initialization (exit code: -9)"),
     ("fail-detokenizer-killed-starting.log", "warmup", "crashed", "Subprocess detokenizer (pid="),

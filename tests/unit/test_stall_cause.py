@@ -214,6 +214,7 @@ JUDGED = {  # doing of TP0, TP1, core, front end; certain while starting, servin
     "one stays in a function": ([W, L, B, B], False, True, True),
     "both stay in a function": ([L, L, B, B], False, True, False),
     "no stacks": ([U, U, B, B], False, False, False),
+    "the front end is stopped, the ranks poll": ([C, C, C, T], True, True, True),
     "only the front end moves": ([W, W, B, C], True, True, True),
 }
 

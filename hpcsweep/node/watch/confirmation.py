@@ -17,6 +17,7 @@ from hpcsweep.node.watch.stall import Situation
 _TOOL_S = 20.0
 _MOST_PROCESSES = 24
 _ORDER = {ProcessKind.RANK: 0, ProcessKind.ENGINE_CORE: 1, ProcessKind.OTHER: 2, ProcessKind.FRONT_END: 3}
+_PARTS = frozenset({ProcessKind.RANK, ProcessKind.ENGINE_CORE, ProcessKind.FRONT_END})
 
 
 ProcessKey = int | str
@@ -44,11 +45,12 @@ def judge(
 
     A rank that stays in one function may be in a long computation while the server starts or prefills, so that does
     not confirm a stall. It does when other ranks wait for it in the middle of a request, because ranks compute a step
-    together, or when every request has its first token, because the steps that follow are short.
+    together, or when every request has its first token, because the steps that follow are short. A stopped process
+    confirms it, also one of the front end: the scheduler of SGLang polls while its detokenizer is stopped.
     """
     workers = {pid for pid in activity if roles[pid].kind in (ProcessKind.RANK, ProcessKind.ENGINE_CORE)}
     counted = workers or set(activity)
-    if any(activity[pid] is StackActivity.STOPPED for pid in counted):
+    if any(activity[pid] is StackActivity.STOPPED for pid in activity if roles[pid].kind in _PARTS):
         return True, ""
     for doubtful, problem in _PROBLEMS.items():
         named = [f"{roles[pid]} (pid {pid})" for pid in sorted(counted, key=str) if activity[pid] is doubtful]
