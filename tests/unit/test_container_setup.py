@@ -324,6 +324,17 @@ def test_a_changed_image_behind_a_wrapper_is_another_engine(tmp_path):
     assert digest(wrapper, **env) != first, "same size and time, another text"
 
 
+def test_a_log_that_a_wrapper_appends_to_is_not_a_part_of_the_engine(tmp_path):
+    log, wrapper = tmp_path / "starts.log", tmp_path / "vllm"
+    wrapper.write_text(f"#!/bin/sh\ndate >>{log}\nexec true\n")
+    log.write_text("")
+    first = digest(wrapper)
+    log.write_text("a start\n")
+    assert digest(wrapper) == first
+    log.write_bytes(b"hsqs an image without a suffix")
+    assert digest(wrapper) != first
+
+
 def test_the_version_behind_a_wrapper_is_asked_again_for_a_changed_image(tmp_path):
     image = tmp_path / "vllm.sif"
     image.write_text("0.11.0\n")
