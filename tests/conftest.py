@@ -43,7 +43,7 @@ def _hide_installed_plugins() -> None:
     registry.entry_points = lambda *, group: [point for point in find(group=group) if key(point) not in installed]
 
 
-_KINDS = ("engines", "schedulers", "datasets", "clients", "reports")
+_KINDS = ("engines", "containers", "schedulers", "datasets", "clients", "reports")
 _REAL = "HPCSWEEP_TESTS_REAL_"
 _GUARD = pytest.StashKey[Path]()
 

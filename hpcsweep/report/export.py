@@ -23,13 +23,17 @@ KINDS = ("command", "slurm", "pbs", "yaml")
 
 @dataclass(frozen=True)
 class Service:
-    """A variant to be served. `resources`: those of its measurement; `cluster`: the profile of its measurement."""
+    """A variant to be served. `resources`, `cluster`: those of its measurement.
+
+    `container`: runtime and image in which it was measured; empty: none.
+    """
 
     findings: Findings
     variant: Variant
     command: ServeCommand
     resources: Resources
     cluster: Cluster
+    container: str = ""
 
     @property
     def remarks(self) -> list[str]:
@@ -39,6 +43,8 @@ class Service:
         if self.variant.variant == advice.chosen:
             lines.append(f"recommended for: {advice.objective}")
             lines += advice.why
+        if self.container:
+            lines.append(f"measured in a container ({self.container}); this is the command to run in its image")
         secrets = self.command.secrets
         if secrets and self.variant.variant != advice.chosen:
             lines.append(
@@ -113,7 +119,7 @@ def _script(service: Service, scheduler: str, walltime_s: float | None) -> str:
     resources = service.resources.model_copy(update={"walltime_s": walltime_s or service.resources.walltime_s})
     cluster = service.cluster
     if cluster.scheduler != scheduler:  # its partition or queue, account and place mean nothing to another scheduler
-        own = ("setup", "engine_setup", "env", "engines", "proxy", "node_scratch")
+        own = ("setup", "engine_setup", "env", "engines", "container", "proxy", "node_scratch")
         cluster = Cluster(**{key: getattr(cluster, key) for key in own})
     env = {name: value for name, value in cluster.env.items() if not is_secret(name)}
     # A server has nothing to write down before the time limit, and USR1 would kill it.

@@ -5,7 +5,8 @@ import time
 
 import psutil
 import pytest
-from vllm_job import ENV, LABEL, VllmJob
+from engine_job import LABEL
+from vllm_job import ENV, VllmJob
 
 pytestmark = [pytest.mark.vllm, pytest.mark.alone, pytest.mark.timeout(1800), pytest.mark.xdist_group("vllm")]
 

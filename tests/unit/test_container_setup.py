@@ -1,6 +1,7 @@
 """Containers in the files of a user, at submission, and on a node: what is bound, probed, identified and cached."""
 
 import os
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from hpcsweep.containers.launch import container_name
-from hpcsweep.containers.registry import get_runtime
+from hpcsweep.containers.registry import RUNTIMES, get_runtime
 from hpcsweep.engines.versions import same_version
 from hpcsweep.engines.vllm import Vllm
 from hpcsweep.errors import ContainerError, SpecError
@@ -21,9 +22,10 @@ from hpcsweep.node.setup.engine_identity import executable_identity, image_ident
 from hpcsweep.node.setup.engine_install import installed_version, known_flags, on_this_node
 from hpcsweep.node.setup.preflight import model_verdict
 from hpcsweep.spec.axes import builtin_level
-from hpcsweep.spec.cluster import Cluster
+from hpcsweep.spec.cluster import Cluster, ConfigFile
 from hpcsweep.spec.container import Container, resolve_container
 from hpcsweep.spec.job import JobSpec, Resources, RunSpec
+from hpcsweep.spec.load import parse_model
 from hpcsweep.spec.server import ServerConfig
 from hpcsweep.sweep.checks import check_container
 from hpcsweep.sweep.inputs import find_engine
@@ -322,6 +324,17 @@ def test_a_changed_image_behind_a_wrapper_is_another_engine(tmp_path):
     assert digest(wrapper, **env) != first, "same size and time, another text"
 
 
+def test_a_log_that_a_wrapper_appends_to_is_not_a_part_of_the_engine(tmp_path):
+    log, wrapper = tmp_path / "starts.log", tmp_path / "vllm"
+    wrapper.write_text(f"#!/bin/sh\ndate >>{log}\nexec true\n")
+    log.write_text("")
+    first = digest(wrapper)
+    log.write_text("a start\n")
+    assert digest(wrapper) == first
+    log.write_bytes(b"hsqs an image without a suffix")
+    assert digest(wrapper) != first
+
+
 def test_the_version_behind_a_wrapper_is_asked_again_for_a_changed_image(tmp_path):
     image = tmp_path / "vllm.sif"
     image.write_text("0.11.0\n")
@@ -410,3 +423,21 @@ def test_only_the_name_of_the_runtime_is_read_from_a_record(tmp_path, monkeypatc
     record_server(attempt, (999_999_998, 1, 999_999_998), f"podman; touch {tmp_path}/no")
     assert [note.code for note in close_dead_attempts(tmp_path / "run", dead)] == ["closed_as_lost"]
     assert not record.exists()
+
+
+# ---- the documentation
+
+PAGE = (Path(__file__).parents[2] / "docs/containers.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("text", re.findall(r"```yaml\n(clusters:\n.*?)```", PAGE, re.DOTALL))
+def test_every_profile_of_the_page_can_be_submitted(text, tmp_path):
+    profiles = parse_model(ConfigFile, text, "containers.md").clusters
+    for cluster in profiles.values():
+        for engine in cluster.engines or ["vllm"]:
+            server = ServerConfig(engine=engine, model="m")
+            check_container(server, cluster, SimpleNamespace(container=None), simulated=False)
+
+
+def test_the_page_names_every_runtime_and_key():
+    assert all(f"`{name}`" in PAGE for name in [*RUNTIMES.builtin, *Container.model_fields])

@@ -93,6 +93,12 @@ def test_the_profile_names_the_executable():
     assert "'/opt/my vllm/bin/vllm' serve zai-org/GLM-4.6" in text
 
 
+def test_a_command_that_was_measured_in_a_container_names_the_image():
+    exported = replace(service(Cluster()), container="apptainer /shared/vllm.sif")
+    assert "# measured in a container (apptainer /shared/vllm.sif)" in export_text(exported, "command")
+    assert "container" not in export_text(service(Cluster()), "command")
+
+
 def test_files_are_written_beside_the_server(fake_vllm):
     files = {"a b.yaml": "x: 'it''s'\nEND_OF_FILE\ny: $(id)\n"}
     command = ServeCommand(("vllm", "serve", "m"), {"WITH_BLANK": "", "WITH_QUOTE": ""}, files)

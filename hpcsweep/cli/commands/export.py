@@ -54,7 +54,9 @@ def export(
             return
         run = next(run for run in rows.runs if run.variant_id == chosen.variant)
         resources, cluster = _resources(opened, rows, run)
-    service = Service(findings, chosen, serve_command(run), resources, cluster)
+    measured_in = run.last.fact("container") if run.last is not None else None
+    container = str(measured_in.value) if measured_in is not None else ""
+    service = Service(findings, chosen, serve_command(run), resources, cluster, container)
     text = export_text(service, kind, walltime_s=walltime_s)
     _write(text, output, f"{chosen.short_name} ({chosen.name}) as {kind}")
 

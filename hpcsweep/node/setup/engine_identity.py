@@ -22,6 +22,8 @@ _VARIABLE = re.compile(r"\$(?:\{([A-Za-z_]\w*)\}|([A-Za-z_]\w*))")
 _ASSIGNMENT = re.compile(r"""^\s*(?:export\s+)?([A-Za-z_]\w*)=["']?([^\s"';]*)""", re.MULTILINE)
 _VARIABLE_DEPTH = 3
 _NAMED_LIMIT = 200
+_IMAGE_SUFFIXES = frozenset({".sif", ".simg", ".sqsh", ".squashfs", ".sqfs", ".img", ".tar"})
+_SQUASHFS_MAGIC = b"hsqs"
 _NOT_FILES = ("/dev/", "/proc/", "/sys/", "/run/")
 
 _FOLDER_LIMIT = 4000
@@ -118,7 +120,10 @@ def _script_text(path: Path) -> str | None:
 
 
 def _named_files(text: str, env: Mapping[str, str]) -> Iterator[Any]:
-    """Yield what identifies each file and image folder that a script names, also through variables."""
+    """Yield what identifies each program, image file and image folder that a script names, also through variables.
+
+    Other files, such as a log to which a wrapper appends, do not decide what is run.
+    """
     assigned = {**env, **dict(_ASSIGNMENT.findall(text))}
     for _ in range(_VARIABLE_DEPTH):
         text = _VARIABLE.sub(lambda match: assigned.get(match[1] or match[2], match[0]), text)
@@ -127,10 +132,18 @@ def _named_files(text: str, env: Mapping[str, str]) -> Iterator[Any]:
         if name.startswith(_NOT_FILES):
             continue
         try:
-            if path.is_file() or _is_system(path):
+            if (path.is_file() and _is_program(path)) or _is_system(path):
                 yield _content(path)
         except OSError:  # not accessible: the wrapper will fail by itself
             continue
+
+
+def _is_program(path: Path) -> bool:
+    """Return whether a file is executable, as a SIF is, or the file of an image by its name or first bytes."""
+    if path.suffix in _IMAGE_SUFFIXES or os.access(path, os.X_OK):
+        return True
+    with path.open("rb") as file:
+        return file.read(len(_SQUASHFS_MAGIC)) == _SQUASHFS_MAGIC
 
 
 def _is_system(path: Path) -> bool:
