@@ -363,7 +363,7 @@ class Attempt:
 
     def _end_others(self, supervisor: Supervisor, team: RankTeam, verdict: AttemptVerdict) -> list[str]:
         """End the parts on other nodes; return the processes that were killed there."""
-        killed, left = team.end(self._grace_s(verdict))
+        killed, left = team.end(self._grace_s(verdict), hurry=verdict.kind in (*_FROM_OUTSIDE, OutcomeKind.LOST))
         supervisor.take(0.0)
         supervisor.not_server_pids -= set(team.launcher_pids)
         if left:

@@ -6,7 +6,7 @@ import signal
 
 import psutil
 import pytest
-from slurm_sweeps import SWEEP, Sweep
+from slurm_sweeps import SWEEP, Sweep, daemon, start_daemon, wait_for
 
 from hpcsweep.node.process.processes import TOKEN_VARIABLE
 
@@ -73,6 +73,29 @@ def test_a_lost_agent_of_the_other_node(sweep: Sweep) -> None:
     rank_agent(sweep).kill()
     run = sweep.wait_until_ended(120)[LABEL]
     assert run["outcome"] == "lost" and f"the agent on node {NODES[1]} ended" in run["reason"], run
+    sweep.wait_until_nothing_runs()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="stops a daemon of Slurm: needs root")
+@pytest.mark.usefixtures("whole_cluster")
+def test_a_node_that_loses_power(sweep: Sweep) -> None:
+    """Its daemon dies, and all its processes fall silent at once: Slurm ends the job, and the node is named."""
+    write(sweep, slow=True)
+    sweep.submit()
+    sweep.wait_until_measuring(LABEL, within_s=120)
+    silent = [rank_agent(sweep), *rank_agent(sweep).children(recursive=True)]
+    daemon(f"slurmd.{NODES[1]}").send_signal(signal.SIGKILL)
+    for process in silent:
+        process.send_signal(signal.SIGSTOP)
+    try:
+        record = sweep.attempt_dir(LABEL) / "exit.json"
+        wait_for(record.exists, 100, "the attempt has ended")
+        end = json.loads(record.read_text())
+        assert (end["outcome"], end["code"], end["node"]) == ("lost", "node_lost", NODES[1]), end
+    finally:
+        for process in silent:  # the node comes back
+            process.send_signal(signal.SIGCONT)
+        start_daemon(f"slurmd.{NODES[1]}", "slurmd", "-N", NODES[1])
     sweep.wait_until_nothing_runs()
 
 

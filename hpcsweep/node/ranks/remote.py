@@ -9,7 +9,7 @@ from hpcsweep.engines.base import LogPatterns
 from hpcsweep.engines.logs.reader import LogReader
 from hpcsweep.node.process.gpus import GpuState
 from hpcsweep.node.process.roles import ProcessKind, ProcessRole
-from hpcsweep.node.ranks.link import Link
+from hpcsweep.node.ranks.link import PING_EVERY_S, Link
 from hpcsweep.node.watch.others import NO_SAMPLES, NodeSamples
 from hpcsweep.node.watch.stacks import StackActivity
 from hpcsweep.node.watch.stall import ProgressSignals
@@ -18,6 +18,9 @@ from hpcsweep.spec.phases import Phase
 
 _REPLIES = frozenset({"hello", "prepared", "refused", "stacks", "diagnosed", "ended"})
 """Messages that answer a question of the head agent; all others are events."""
+
+
+_MISSED_S = 3 * PING_EVERY_S
 
 
 class RemoteRank:
@@ -40,6 +43,11 @@ class RemoteRank:
         self._progress: dict[str, None] = {}
         self._activity: dict[str, None] = {}
         self._uses: list[Mapping[str, Any]] = []
+
+    @property
+    def silent(self) -> bool:
+        """Return whether the node has missed several messages, so that it should not be waited for."""
+        return self.link is not None and self.link.silent_s >= _MISSED_S
 
     def attach(self, link: Link) -> None:
         """Use this connection from now on."""
@@ -64,9 +72,12 @@ class RemoteRank:
             return next((self._replies[kind] for kind in kinds if kind in self._replies), None)
 
     def wait(self, *kinds: str, within_s: float, give_up: Callable[[], bool]) -> Mapping[str, Any] | None:
-        """Return one of these answers, when it arrives; None: not in time, the node is lost, or `give_up` is true."""
+        """Return one of these answers, when it arrives.
+
+        None: not in time, the node is lost or silent, or `give_up` returns true.
+        """
         deadline_s = time.monotonic() + within_s
-        while time.monotonic() < deadline_s and self.lost is None and not give_up():
+        while time.monotonic() < deadline_s and self.lost is None and not self.silent and not give_up():
             with self._arrived:
                 answer = self.reply_now(*kinds)
                 if answer is not None:

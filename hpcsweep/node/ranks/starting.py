@@ -20,7 +20,6 @@ from hpcsweep.node.ranks.network import listener
 
 LAUNCHER_LOG = "launcher.log"
 _LAST_LINES = 12
-_END_S = 5.0
 
 
 class Doorkeeper:
@@ -97,7 +96,7 @@ class LaunchedRanks:
             return []
         return text.splitlines()[-_LAST_LINES:]
 
-    def end(self, within_s: float = _END_S) -> None:
+    def end(self, within_s: float) -> None:
         """Wait for the launchers; ask those that remain to end, then kill them."""
         for signum, patience_s in ((None, within_s), (signal.SIGTERM, within_s), (signal.SIGKILL, within_s)):
             remaining = [process for process in self._processes.values() if process.poll() is None]

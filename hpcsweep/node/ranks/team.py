@@ -25,7 +25,7 @@ from hpcsweep.node.ranks.files import (
     shared_environment,
     write_private,
 )
-from hpcsweep.node.ranks.link import PING_EVERY_S, Link
+from hpcsweep.node.ranks.link import Link
 from hpcsweep.node.ranks.network import (
     LOOPBACK,
     candidates,
@@ -54,10 +54,12 @@ _CONNECT_S = 180.0
 _SETTLE_S = 3.0
 _LOST_S = 1.0  # a scheduler that ends the job signals this agent at about the same time
 _SAME_MOMENT_S = 0.5
-_SILENT_S = 3 * PING_EVERY_S
 _DEAD_RANK_S = 30.0
 _DIAGNOSE_S = 75.0
-_STOP_S = 15.0
+_STOP_S, _HURRIED_STOP_S = 15.0, 2.0
+"""Time for a node to report the end of its part, besides the grace period."""
+_END_S, _HURRIED_END_S = 5.0, 0.5
+"""Time for a launcher to end by itself, and after each signal."""
 
 
 @dataclass(frozen=True)
@@ -150,10 +152,11 @@ class RankTeam(OtherNodes):
         for remote in self._ranks:
             answer = remote.wait("prepared", "refused", within_s=more["startup_s"], give_up=lambda: self._ended)
             if answer is None:
-                why = remote.lost or "its checks took longer than the startup budget"
+                silent = f"no message for {remote.link.silent_s:.0f} s" if remote.link and remote.silent else ""
+                why = remote.lost or silent or "its checks took longer than the startup budget"
                 raise Ended(verdicts.node_lost(remote.node, remote.rank, why, Phase.LAUNCH, self._output(remote)))
             if answer["kind"] == "refused":
-                raise Ended(_verdict(answer, remote.node))
+                raise Ended(verdicts.refused(answer, remote.node))
             if answer["unreachable"]:
                 raise Ended(verdicts.unreachable(remote.node, answer["unreachable"]))
             if answer["version"] != more["version"]:
@@ -174,22 +177,27 @@ class RankTeam(OtherNodes):
         for remote in self._ranks:
             remote.ask("stop", "ended", grace_s=grace_s)
 
-    def end(self, grace_s: float) -> tuple[list[str], list[str]]:
-        """Wait until all parts have ended; return the killed and the unkillable processes, as `PID NAME on NODE`."""
+    def end(self, grace_s: float, *, hurry: bool) -> tuple[list[str], list[str]]:
+        """Wait until all parts have ended; return the killed and the unkillable processes, as `PID NAME on NODE`.
+
+        `hurry`: the scheduler leaves only seconds. A node that has been silent is not waited for: its agent ends its
+        part when it misses the connection.
+        """
         killed, left = [], []
         for remote in self._ranks:
-            if remote.link is None:
+            if remote.link is None or remote.silent:
                 continue
-            answer = remote.wait("ended", within_s=grace_s + _STOP_S, give_up=lambda: False)
+            within_s = grace_s + (_HURRIED_STOP_S if hurry else _STOP_S)
+            answer = remote.wait("ended", within_s=within_s, give_up=lambda: False)
             if answer is not None:
                 killed += [f"{process} on {remote.node}" for process in answer["killed"]]
                 left += [f"{process} on {remote.node}" for process in answer["left"]]
         for remote in self._ranks:
             if remote.link is not None:
-                remote.link.close()
+                remote.link.close(_HURRIED_END_S if hurry else _END_S)
         if self._doorkeeper is not None:
             self._doorkeeper.close()
-        self._launched.end()
+        self._launched.end(_HURRIED_END_S if hurry else _END_S)
         for name in (LINK_FILE, ENVIRONMENT_FILE):
             with contextlib.suppress(OSError):
                 (ranks_dir(self._context.attempt_dir) / name).unlink(missing_ok=True)
@@ -234,7 +242,7 @@ class RankTeam(OtherNodes):
         for remote in self._ranks:
             refused = remote.reply("refused")
             if refused is not None:
-                raise Ended(_verdict(refused, remote.node))
+                raise Ended(verdicts.refused(refused, remote.node))
             if remote.lost is not None and now_s - remote.lost_at_s >= _LOST_S:
                 raise Ended(
                     verdicts.node_lost(remote.node, remote.rank, remote.lost, remote.phase, self._output(remote))
@@ -267,15 +275,21 @@ class RankTeam(OtherNodes):
                 verdict = ours
         return verdicts.ended_first(first, verdict)
 
+    def lost(self) -> AttemptVerdict | None:
+        """Return the verdict on a node that does not answer any more; None: all nodes answer."""
+        return self._lost(None)
+
     def _lost(self, first_at_s: float | None) -> AttemptVerdict | None:
-        """Return the verdict on a node that was lost before a process is known to have ended; None: none was."""
+        """Return the verdict on a node that was lost before a process is known to have ended; None: none was.
+
+        `first_at_s`: when that process ended; None: none is known to have ended.
+        """
         for remote in self._ranks:
             why = remote.lost
             if why is not None and (first_at_s is None or remote.lost_at_s <= first_at_s + _SAME_MOMENT_S):
                 return verdicts.node_lost(remote.node, remote.rank, why, remote.phase, self._output(remote))
-            silent_s = remote.link.silent_s if remote.link is not None else 0.0
-            if first_at_s is None and why is None and silent_s >= _SILENT_S:
-                why = f"no message for {silent_s:.0f} s"
+            if first_at_s is None and why is None and remote.silent and remote.link is not None:
+                why = f"no message for {remote.link.silent_s:.0f} s"
                 return verdicts.node_lost(remote.node, remote.rank, why, remote.phase, self._output(remote))
         return None
 
@@ -379,12 +393,3 @@ class RankTeam(OtherNodes):
 
     def _output(self, remote: RemoteRank) -> list[str]:
         return remote.reader.last_lines or self._launched.output(remote.rank)
-
-
-def _verdict(message: Mapping[str, Any], node: str) -> AttemptVerdict:
-    """Return the verdict that an agent of another node has sent."""
-    reason = f"node {node}: {message['reason']}"
-    return AttemptVerdict(
-        OutcomeKind(message["outcome"]), message["code"], reason, message["decided_by"], message["hint"],
-        tuple(message["evidence"]), node=node,
-    )  # fmt: skip

@@ -1,7 +1,8 @@
 """Decide how a server on several nodes ended, and which node and rank ended first. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from hpcsweep.node.watch.outcome import EVIDENCE_LINES, AttemptVerdict
 from hpcsweep.spec.phases import OutcomeKind, Phase
@@ -92,3 +93,12 @@ def other_version(engine: str, ours: str | None, node: str, theirs: str | None) 
     return AttemptVerdict(
         OutcomeKind.FAILED, "engine_versions_differ", reason, "preflight: version of the engine", hint, node=node
     )
+
+
+def refused(message: Mapping[str, Any], node: str) -> AttemptVerdict:
+    """Return the verdict that the agent of another node has sent."""
+    reason = f"node {node}: {message['reason']}"
+    return AttemptVerdict(
+        OutcomeKind(message["outcome"]), message["code"], reason, message["decided_by"], message["hint"],
+        tuple(message["evidence"]), node=node,
+    )  # fmt: skip

@@ -38,6 +38,10 @@ class OtherNodes:
     def check(self) -> None:
         """Raise Ended when a part of the server on another node has ended, or its node is lost."""
 
+    def lost(self) -> AttemptVerdict | None:
+        """Return the verdict on a node that does not answer any more; None: all nodes answer."""
+        return None
+
     def settled(self) -> bool:
         """Return whether nothing more will be heard of why the server ended."""
         return True

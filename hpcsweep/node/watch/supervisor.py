@@ -39,6 +39,8 @@ _CHECK_MIN_S, _CHECK_MAX_S, _CHECKS_PER_STALL = 0.1, 5.0, 20
 _PROGRESS_EVERY_S = 2.0
 _SIGNAL_RACE_S = 1.0
 _EXIT_GRACE_S = 10.0  # SGLang waits five seconds before it exits
+_AS_A_LOST_NODE = frozenset({"cancelled", "preempted"})
+"""Codes of a stop that has the same signal when a scheduler ends or requeues a job because it lost one of its nodes."""
 _OTHERS_S = 3.0
 """Time for the other nodes to report what ended there, after the server has exited on this one."""
 
@@ -160,7 +162,8 @@ class Supervisor:
         self.take()
         stop = self._stopper.check()
         if stop is not None:
-            raise Ended(stopped(stop))
+            lost = self.others.lost() if stop.code in _AS_A_LOST_NODE else None
+            raise Ended(lost or stopped(stop))
         error = self.journal.disk_error
         if error is not None:
             hint = "free disk space (quota?) and retry; events recorded before are saved"
@@ -334,6 +337,10 @@ class Supervisor:
             suspicion.warning = None
         if finding is None:
             return
+        lost = self.others.lost()
+        if lost is not None:
+            suspicion.stop()
+            raise Ended(lost)
         idle_s = self.idle_s()
         self.fact("stall_declared_after_s", idle_s, "s")  # before the diagnostics, which may take a minute
         self.fact("stall_cause", finding.cause.value)
