@@ -1,6 +1,6 @@
 """Tests on real schedulers: skipped with a reason where there is none, failed in CI.
 
-`pytest tests/cluster -m slurm -n 3` halves the time: most of it is spent waiting for Slurm.
+With workers of xdist, two at most run tests on Slurm: these mostly wait, and the others have the CPUs meanwhile.
 """
 
 import fcntl
@@ -17,6 +17,12 @@ NEEDS = {
     "vllm": ("HPCSWEEP_VLLM", 'a real vLLM: eval "$(scripts/test-services start vllm)"'),
     "sshd": ("HPCSWEEP_TEST_SSH_HOST", 'a real sshd: eval "$(scripts/test-services start sshd)"'),
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    on_slurm = [item for item in items if item.get_closest_marker("slurm")]
+    for number, item in enumerate(on_slurm):
+        item.add_marker(pytest.mark.xdist_group(f"slurm-{number % 2}"))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

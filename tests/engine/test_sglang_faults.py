@@ -15,7 +15,7 @@ import pytest
 from engine_job import LABEL, Refused
 from sglang_job import DETOKENIZER, SCHEDULER, SglangJob
 
-pytestmark = [pytest.mark.sglang, pytest.mark.timeout(1800), pytest.mark.xdist_group("sglang")]
+pytestmark = [pytest.mark.sglang, pytest.mark.timeout(1800), pytest.mark.xdist_group("engine")]
 
 WITHIN_S = 1700
 STALL_S = 20.0

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from second_user import as_second_user
 from sglang_job import DETOKENIZER, SCHEDULER, SglangJob
 
-pytestmark = [pytest.mark.sglang, pytest.mark.timeout(1800), pytest.mark.xdist_group("sglang")]
+pytestmark = [pytest.mark.sglang, pytest.mark.timeout(1800), pytest.mark.xdist_group("engine")]
 
 WITHIN_S = 1700
 STALL_S = 20.0

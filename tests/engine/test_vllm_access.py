@@ -11,7 +11,7 @@ from engine_job import LABEL
 from second_user import as_second_user
 from vllm_job import VllmJob
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800), pytest.mark.xdist_group("vllm")]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800), pytest.mark.xdist_group("engine")]
 
 WITHIN_S = 1700
 PATHS = ("/health", "/metrics", "/v1/models", "/version", "/server_info", "/openapi.json")

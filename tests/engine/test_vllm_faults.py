@@ -8,7 +8,7 @@ import pytest
 from engine_job import LABEL, Refused
 from vllm_job import OFFLINE, VllmJob
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800), pytest.mark.xdist_group("vllm")]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800), pytest.mark.xdist_group("engine")]
 
 WITHIN_S = 1700
 

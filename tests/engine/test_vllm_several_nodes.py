@@ -8,7 +8,7 @@ import pytest
 from engine_job import LABEL
 from vllm_job import ENV, VllmJob
 
-pytestmark = [pytest.mark.vllm, pytest.mark.alone, pytest.mark.timeout(1800), pytest.mark.xdist_group("vllm")]
+pytestmark = [pytest.mark.vllm, pytest.mark.alone, pytest.mark.timeout(1800), pytest.mark.xdist_group("engine")]
 
 WITHIN_S = 1700
 STALL_S = 30.0

@@ -8,7 +8,7 @@ from engine_job import LABEL
 from ruamel.yaml import YAML
 from vllm_job import VllmJob
 
-pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800), pytest.mark.xdist_group("vllm")]
+pytestmark = [pytest.mark.vllm, pytest.mark.timeout(1800), pytest.mark.xdist_group("engine")]
 
 WITHIN_S = 1700
 STALL_S = 6.0
