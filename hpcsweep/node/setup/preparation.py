@@ -18,6 +18,7 @@ from hpcsweep.errors import ContainerError, EngineError
 from hpcsweep.node.process.gpus import SILENT_DRIVER, Gpus, visible_names
 from hpcsweep.node.process.private_network import private_network_problem
 from hpcsweep.node.process.server import free_port
+from hpcsweep.node.ranks.images import RunImage
 from hpcsweep.node.record.notes import Note
 from hpcsweep.node.setup import preflight
 from hpcsweep.node.setup.container import NodeContainer, Probed, container_launch, container_of
@@ -77,6 +78,15 @@ class PreparedLaunch:
         if identity is None or not identity.indirect:
             return self.version
         return f"{self.version or 'unknown'}-{identity.digest[:8]}"
+
+    @property
+    def image(self) -> RunImage | None:
+        """The image in which the engine runs, to compare it with that of another node; None: no container."""
+        identity = self.installation.identity if self.installation is not None else None
+        if self.container is None or identity is None:
+            return None
+        stamp = identity.digest if identity.certain else ""
+        return RunImage(self.container.launch.image, identity.image_id, identity.image_bytes, stamp)
 
     def command(self, environment: Mapping[str, str], own: Collection[str]) -> NodeCommand:
         """Return what to execute on this node. `own`: the variables that were set for the server. Raises Ended."""
