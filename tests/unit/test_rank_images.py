@@ -5,8 +5,8 @@ from dataclasses import asdict
 
 import pytest
 
-from hpcsweep.node.ranks.images import RunImage, compare_images
-from hpcsweep.node.setup.engine_identity import image_identity
+from hpcsweep.node.ranks.images import compare_images
+from hpcsweep.node.setup.engine_identity import RunImage, image_identity
 from hpcsweep.node.watch.outcome import Ended
 
 FILE = RunImage("/s/a.sif", "", 100, "aa")

@@ -5,25 +5,12 @@ has other times. So times alone are a reason for a warning, and an id or a size 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from hpcsweep.node.ranks import verdicts
 from hpcsweep.node.record.notes import Note
+from hpcsweep.node.setup.engine_identity import RunImage
 from hpcsweep.node.watch.outcome import Ended
-
-
-@dataclass(frozen=True)
-class RunImage:
-    """The image on one node. `id`: by its runtime; empty: not known. `size_bytes`: of its file; None: not a file.
-
-    `stamp`: of name, times and modules, see `EngineIdentity.digest`; empty: not known.
-    """
-
-    name: str
-    id: str = ""
-    size_bytes: int | None = None
-    stamp: str = ""
 
 
 def compare_images(ours: RunImage | None, theirs: Mapping[str, Any] | None, node: str) -> list[Note]:

@@ -25,7 +25,7 @@ from hpcsweep.node.ranks.files import (
     shared_environment,
     write_private,
 )
-from hpcsweep.node.ranks.images import RunImage, compare_images
+from hpcsweep.node.ranks.images import compare_images
 from hpcsweep.node.ranks.link import Link
 from hpcsweep.node.ranks.network import (
     LOOPBACK,
@@ -41,6 +41,7 @@ from hpcsweep.node.ranks.starting import Doorkeeper, LaunchedRanks
 from hpcsweep.node.ranks.verdicts import Departure
 from hpcsweep.node.record.journal import Journal
 from hpcsweep.node.record.notes import Note
+from hpcsweep.node.setup.engine_identity import RunImage
 from hpcsweep.node.watch.inbox import Inbox, RankMessage
 from hpcsweep.node.watch.others import NodeSamples, OtherNodes
 from hpcsweep.node.watch.outcome import AttemptVerdict, Ended, server_exited

@@ -52,6 +52,19 @@ class EngineIdentity:
     image_bytes: int | None = None
 
 
+@dataclass(frozen=True)
+class RunImage:
+    """The image on one node. `id`: by its runtime; empty: not known. `size_bytes`: of its file; None: not a file.
+
+    `stamp`: of name, times and modules, see `EngineIdentity.digest`; empty: not known.
+    """
+
+    name: str
+    id: str = ""
+    size_bytes: int | None = None
+    stamp: str = ""
+
+
 def executable_identity(executable: str, env: Mapping[str, str]) -> EngineIdentity | None:
     """Return the identity of an executable of this node; None: it cannot be read."""
     path = Path(executable).resolve()

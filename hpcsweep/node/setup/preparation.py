@@ -18,11 +18,11 @@ from hpcsweep.errors import ContainerError, EngineError
 from hpcsweep.node.process.gpus import SILENT_DRIVER, Gpus, visible_names
 from hpcsweep.node.process.private_network import private_network_problem
 from hpcsweep.node.process.server import free_port
-from hpcsweep.node.ranks.images import RunImage
 from hpcsweep.node.record.notes import Note
 from hpcsweep.node.setup import preflight
 from hpcsweep.node.setup.container import NodeContainer, Probed, container_launch, container_of
 from hpcsweep.node.setup.engine_environment import engine_environment
+from hpcsweep.node.setup.engine_identity import RunImage
 from hpcsweep.node.setup.engine_install import (
     Installation,
     find_executable,
