@@ -1,14 +1,17 @@
 """Ray's part in a server on several nodes, with a stand-in for `ray`: the commands of each node, and their ends."""
 
+import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from agent_job import QUICK_START, Job
 
 from hpcsweep.engines.base import LaunchContext, Placement
 from hpcsweep.engines.registry import get_engine
@@ -47,11 +50,11 @@ class Part:
     def end(self) -> str:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGTERM)
-        return self.process.communicate(timeout=10)[0]
+        return self.process.communicate(timeout=60)[0]
 
 
 def until(true: Callable[[], object]) -> None:
-    deadline_s = time.monotonic() + 20
+    deadline_s = time.monotonic() + 60
     while not true():
         assert time.monotonic() < deadline_s
         time.sleep(0.02)
@@ -112,7 +115,7 @@ def test_another_node_waits_for_the_first(start, folder):
 def test_ray_that_ends_ends_the_first_node(start, folder):
     (folder / "broken").touch()
     part = start(0)
-    assert part.process.wait(timeout=20) == 1
+    assert part.process.wait(timeout=60) == 1
     assert "ray start --head ended before its cluster could be reached at 10.0.0.1:6379" in part.end()
 
 
@@ -121,5 +124,68 @@ def test_ray_that_is_not_installed_is_named(start, folder, monkeypatch):
     (folder / "bin").mkdir()
     monkeypatch.setenv("PATH", str(folder / "bin"))
     part = start(1)
-    assert part.process.wait(timeout=20) == 127
+    assert part.process.wait(timeout=60) == 127
     assert f"ray is not installed: it is neither next to {folder}/vllm nor on PATH" in part.end()
+
+
+OLD_VLLM = """#!{python}
+import os, sys
+from pathlib import Path
+from hpcsweep.simulator import __main__
+SERVED = ("--served-model-name", "--uds")
+OTHERS = ("--tensor-parallel-size", "--distributed-executor-backend")
+words = sys.argv[1:]
+if words == ["--version"]:
+    sys.exit(print("0.11.0"))
+if words[1].startswith("--help"):
+    sys.exit(print("".join(f"  {{flag}} VALUE\\n" for flag in (*SERVED, *OTHERS))))
+Path(__file__).with_name("served").write_text(" ".join([os.environ["RAY_ADDRESS"], *words]))
+passed = [word for flag in SERVED for word in (flag, words[words.index(flag) + 1])]
+sys.argv = ["vllm serve", "--model", words[1], "--profile", "{profile}", "--time-scale", "50", *passed]
+sys.exit(__main__.main())
+"""
+WORKING_RAY = """#!/bin/sh
+cd "$(dirname "$0")"
+case $1 in
+    status) [ -e up ] ;;
+    start) printf '%s\\n' "$*" >>calls; [ "$2" != --head ] || touch up; exec sleep 300 ;;
+esac
+"""
+
+
+@pytest.fixture
+def old_vllm(folder: Path) -> Path:
+    (folder / "profile.yaml").write_text(json.dumps({"startup": QUICK_START}))
+    (folder / "ray").write_text(WORKING_RAY)
+    (folder / "vllm").write_text(OLD_VLLM.format(python=sys.executable, profile=folder / "profile.yaml"))
+    return folder / "vllm"
+
+
+def test_a_sweep_of_an_old_vllm_on_two_nodes(tmp_path, old_vllm):
+    job = Job(tmp_path)
+    run = job.run_spec(server=SERVER, nodes=2, simulation=None)
+    job.write(run, unprotected_server_allowed=True, engines={"vllm": str(old_vllm)})
+    try:
+        code, err = job.execute()
+        assert code == 0 and job.ended()["outcome"] == "completed", err
+        assert len(job.of_kind("sample")) == 3
+        head, other = (tmp_path / "calls").read_text().splitlines()
+        assert head.startswith("start --head --block --node-ip-address=127.0.0.1 --port=")
+        assert other.startswith("start --block --node-ip-address=127.0.0.1 --address=127.0.0.1:")
+        address, *words = (tmp_path / "served").read_text().split()
+        assert other.split()[3] == f"--address={address}" and "--nnodes" not in words
+        started = job.of_kind("attempt_started")[0]
+        assert started.argv[:2] == [str(old_vllm), "serve"], "the engine's own command is recorded"
+        assert "ray" in (job.attempt_dir() / "command.txt").read_text()
+    finally:
+        job.wait_until_nothing_is_left()
+
+
+def test_ray_is_refused_where_others_can_connect(tmp_path, old_vllm):
+    job = Job(tmp_path)
+    job.write(job.run_spec(server=SERVER, nodes=2, simulation=None), engines={"vllm": str(old_vllm)})
+    job.execute()
+    ended = job.ended()
+    assert (ended["outcome"], ended["code"]) == ("unsupported", "server_unprotected")
+    assert "Ray's ports" in ended["reason"] and not (tmp_path / "served").exists()
+    job.wait_until_nothing_is_left()
