@@ -179,13 +179,3 @@ def test_a_sweep_of_an_old_vllm_on_two_nodes(tmp_path, old_vllm):
         assert "ray" in (job.attempt_dir() / "command.txt").read_text()
     finally:
         job.wait_until_nothing_is_left()
-
-
-def test_ray_is_refused_where_others_can_connect(tmp_path, old_vllm):
-    job = Job(tmp_path)
-    job.write(job.run_spec(server=SERVER, nodes=2, simulation=None), engines={"vllm": str(old_vllm)})
-    job.execute()
-    ended = job.ended()
-    assert (ended["outcome"], ended["code"]) == ("unsupported", "server_unprotected")
-    assert "Ray's ports" in ended["reason"] and not (tmp_path / "served").exists()
-    job.wait_until_nothing_is_left()
