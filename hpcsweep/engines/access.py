@@ -26,10 +26,14 @@ def access(engine: Engine, config: ServerConfig) -> Access:
     return Access.API_KEY if engine.key_file_text(config, "x") is not None else Access.OPEN
 
 
-def exposed(engine: Engine, config: ServerConfig) -> str | None:
-    """Return why every user of the node could use this server, or None when they cannot."""
+def exposed(engine: Engine, config: ServerConfig, *, nodes: int = 1, version: str | None = None) -> str | None:
+    """Return why every user of the node could use this server, or None when they cannot.
+
+    `nodes`: that it spans. `version`: of the engine; None: unknown.
+    """
     if access(engine, config) is not Access.OPEN:
-        return engine.open_channels(config) or None
+        across = engine.open_channels_across(config, nodes, version) if nodes > 1 else ""
+        return engine.open_channels(config) or across or None
     return (
         f"{config.engine} would listen on a TCP port without a key: every user of the node could send requests to it, "
         "read its state and call its control endpoints"

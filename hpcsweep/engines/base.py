@@ -22,11 +22,20 @@ def rx(pattern: str) -> re.Pattern[str]:
 
 @dataclass(frozen=True)
 class Launch:
-    """How to start a server. `files`: relative name -> text, written into the attempt's folder before the start."""
+    """How to start a server. `files`: relative name -> text, written into the attempt's folder before the start.
+
+    `through`: a command of ours to which `argv` is appended, which prepares the node first; empty: none.
+    """
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    through: tuple[str, ...] = ()
+
+    @property
+    def whole_argv(self) -> tuple[str, ...]:
+        """What to execute. `argv` alone is the engine's own command."""
+        return (*self.through, *self.argv)
 
 
 @dataclass(frozen=True)
@@ -267,5 +276,13 @@ class Engine(ABC):
         """Return what a user of the node can reach without a key besides the HTTP server, a sentence; empty: nothing.
 
         A port that only PyTorch's rendezvous uses does not count (docs/security.md).
+        """
+        return ""
+
+    def open_channels_across(self, config: ServerConfig, nodes: int, version: str | None) -> str:
+        """Return what another user can reach without a key when the server spans `nodes`, more than one: a sentence.
+
+        Empty: nothing besides the engine's own traffic, which docs/security.md describes. `version`: of the engine;
+        None: unknown.
         """
         return ""

@@ -1,8 +1,8 @@
 """Flags that were added or removed in known versions of an engine, so that a wrong flag costs no GPU time. Pure data.
 
-Read from the argument parsers in the published wheels: vLLM 0.11.0, 0.12.0, 0.14.1, 0.16.0, 0.17.1, 0.18.0, 0.20.2,
-0.22.1, 0.25.1, 0.28.0, 0.32.0 and SGLang 0.5.3, 0.5.4.post2; SGLang 0.5.23 was asked for its flags. Versions between
-two of these were not read.
+Read from the argument parsers in the published wheels: vLLM 0.11.0, 0.11.1, 0.12.0, 0.14.1, 0.16.0, 0.17.1, 0.18.0,
+0.20.2, 0.22.1, 0.25.1, 0.28.0, 0.32.0 and SGLang 0.5.3, 0.5.4.post2; SGLang 0.5.23 was asked for its flags. Versions
+between two of these were not read.
 """
 
 from collections.abc import Mapping
@@ -47,6 +47,10 @@ _EPLB = "--eplb-config '{...}'"
 _HF = "--hf-overrides '{...}'"
 _STRUCTURED = "--structured-outputs-config '{...}'"
 
+VLLM_NNODES_SINCE = "0.11.1"
+"""First release whose workers span nodes without Ray (vllm-project/vllm#23691): `--nnodes` is in the parser of the
+wheel 0.11.1 of 2025-11-19, and not in that of 0.11.0."""
+
 VLLM = FlagHistory(
     removed=(
         FlagChange("--calculate-kv-scales", "0.25.1", "0.28.0", note="scales come from the checkpoint"),
@@ -56,33 +60,37 @@ VLLM = FlagHistory(
         FlagChange("--disable-frontend-multiprocessing", "0.18.0", "0.20.2"),
         FlagChange("--disable-log-requests", "0.16.0", "0.17.1", note="requests are not logged by default"),
         FlagChange("--disable-mm-preprocessor-cache", "0.12.0", "0.14.1", "--mm-processor-cache-gb 0"),
-        FlagChange("--enable-lora-bias", "0.11.0", "0.12.0"),
+        FlagChange("--enable-lora-bias", "0.11.0", "0.11.1"),
         FlagChange("--enable-multimodal-encoder-data-parallel", "0.12.0", "0.14.1", "--mm-encoder-tp-mode data"),
-        FlagChange("--eplb-log-balancedness", "0.11.0", "0.12.0", _EPLB),
-        FlagChange("--eplb-step-interval", "0.11.0", "0.12.0", _EPLB),
-        FlagChange("--eplb-window-size", "0.11.0", "0.12.0", _EPLB),
-        FlagChange("--num-redundant-experts", "0.11.0", "0.12.0", _EPLB),
-        FlagChange("--guided-decoding-backend", "0.11.0", "0.12.0", _STRUCTURED),
-        FlagChange("--guided-decoding-disable-fallback", "0.11.0", "0.12.0", _STRUCTURED),
-        FlagChange("--guided-decoding-disable-any-whitespace", "0.11.0", "0.12.0", _STRUCTURED),
-        FlagChange("--guided-decoding-disable-additional-properties", "0.11.0", "0.12.0", _STRUCTURED),
+        FlagChange("--eplb-log-balancedness", "0.11.1", "0.12.0", _EPLB),
+        FlagChange("--eplb-step-interval", "0.11.1", "0.12.0", _EPLB),
+        FlagChange("--eplb-window-size", "0.11.1", "0.12.0", _EPLB),
+        FlagChange("--num-redundant-experts", "0.11.1", "0.12.0", _EPLB),
+        FlagChange("--guided-decoding-backend", "0.11.1", "0.12.0", _STRUCTURED),
+        FlagChange("--guided-decoding-disable-fallback", "0.11.1", "0.12.0", _STRUCTURED),
+        FlagChange("--guided-decoding-disable-any-whitespace", "0.11.1", "0.12.0", _STRUCTURED),
+        FlagChange("--guided-decoding-disable-additional-properties", "0.11.1", "0.12.0", _STRUCTURED),
         FlagChange("--logits-processor-pattern", "0.16.0", "0.17.1"),
-        FlagChange("--lora-extra-vocab-size", "0.11.0", "0.12.0"),
+        FlagChange("--lora-extra-vocab-size", "0.11.1", "0.12.0"),
         FlagChange("--max-long-partial-prefills", "0.25.1", "0.28.0"),
         FlagChange("--max-num-partial-prefills", "0.25.1", "0.28.0"),
-        FlagChange("--num-lookahead-slots", "0.11.0", "0.12.0"),
+        FlagChange("--num-lookahead-slots", "0.11.1", "0.12.0"),
         FlagChange("--override-attention-dtype", "0.25.1", "0.28.0"),
-        FlagChange("--override-pooler-config", "0.11.0", "0.12.0", "--pooler-config '{...}'"),
-        FlagChange("--rope-scaling", "0.11.0", "0.12.0", _HF),
-        FlagChange("--rope-theta", "0.11.0", "0.12.0", _HF),
+        FlagChange("--override-pooler-config", "0.11.1", "0.12.0", "--pooler-config '{...}'"),
+        FlagChange("--rope-scaling", "0.11.0", "0.11.1", _HF),
+        FlagChange("--rope-theta", "0.11.0", "0.11.1", _HF),
         FlagChange("--swap-space", "0.17.1", "0.18.0", note="KV cache offloading is --kv-offloading-size, in GiB"),
         FlagChange("--task", "0.12.0", "0.14.1", "--runner and --convert"),
     ),
     added={
-        "--all2all-backend": "0.12.0",
-        "--cudagraph-capture-sizes": "0.12.0",
-        "--kv-offloading-size": "0.12.0",
-        "--max-cudagraph-capture-size": "0.12.0",
+        "--master-addr": "0.11.1",
+        "--master-port": "0.11.1",
+        "--nnodes": "0.11.1",
+        "--node-rank": "0.11.1",
+        "--all2all-backend": "0.11.1",
+        "--cudagraph-capture-sizes": "0.11.1",
+        "--kv-offloading-size": "0.11.1",
+        "--max-cudagraph-capture-size": "0.11.1",
         "--optimization-level": "0.12.0",
         "--prefill-context-parallel-size": "0.12.0",
         "--attention-backend": "0.14.1",

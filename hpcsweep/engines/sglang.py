@@ -16,7 +16,7 @@ from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_set
 from hpcsweep.engines.base import Endpoints, Engine, Fp8Rule, Launch, LaunchContext, MemoryRule
 from hpcsweep.engines.flag_history import SGLANG, FlagHistory
 from hpcsweep.engines.logs.sglang_log import FACTS, NOISE, PHASES
-from hpcsweep.engines.several_nodes import network_environment
+from hpcsweep.engines.several_nodes import network_environment, without_ray
 from hpcsweep.engines.versions import parse_version
 from hpcsweep.spec.server import EngineSettings, FlagValue, ServerConfig
 
@@ -168,7 +168,7 @@ class Sglang(Engine):
                 "SGLang's data parallel replicas each run on one node, behind a router of their own; with "
                 "--enable-dp-attention under `engine_args` they share the tensor parallel GPUs of all nodes"
             ]
-        return []
+        return without_ray(self, config)
 
     def version_argv(self, executable: str) -> tuple[str, ...]:
         """Return `version`; an interpreter runs a statement that prints the version of the package."""

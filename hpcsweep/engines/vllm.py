@@ -4,12 +4,17 @@ import math
 import re
 from collections.abc import Mapping
 
+from packaging.version import Version
+
 from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_settings, passed_flags, settings_argv
 from hpcsweep.engines.base import Endpoints, Engine, Fp8Rule, Launch, LaunchContext, MemoryRule, Placement
-from hpcsweep.engines.flag_history import VLLM, FlagHistory
+from hpcsweep.engines.flag_history import VLLM, VLLM_NNODES_SINCE, FlagHistory
 from hpcsweep.engines.logs.vllm_log import FACTS, NOISE, PHASES
+from hpcsweep.engines.ray import OPEN_PORTS, RAY, ray_environment, through_ray
 from hpcsweep.engines.several_nodes import network_environment
-from hpcsweep.spec.server import EngineSettings, ServerConfig
+from hpcsweep.engines.versions import parse_version
+from hpcsweep.errors import EngineError
+from hpcsweep.spec.server import EngineSettings, FlagValue, ServerConfig
 
 SETTING_FLAGS = (
     SettingFlag("tensor_parallel_size", "--tensor-parallel-size"),
@@ -46,6 +51,16 @@ _OWN_TIMEOUT_S = 7 * 86400
 """vLLM's own timeouts are set to a week, so that the budgets of the sweep apply, and do not depend on them:
 vLLM 0.32 has VLLM_ENGINE_READY_TIMEOUT_S in the key of its compile cache (envs.py, compile_factors), so another value
 would make the next start compile again."""
+
+
+_BACKEND_FLAG = "--distributed-executor-backend"
+_RAY_REPLICAS = "data parallel replicas that span nodes each cannot be started with Ray"
+_NNODES_SINCE = Version(VLLM_NNODES_SINCE)
+
+
+def _backend(config: ServerConfig) -> FlagValue:
+    """Return the executor that the user chose; None: none."""
+    return next((value for flag, value in config.flags.items() if canonical(flag) == _BACKEND_FLAG), None)
 
 
 def _replicas_per_node(sizes: tuple[int, int, int], nodes: int) -> int:
@@ -111,8 +126,11 @@ class Vllm(Engine):
             argv += ["--revision", config.revision]
         argv += settings_argv(SETTING_FLAGS, config.settings)
         argv += flags_argv(passed_flags(SETTING_FLAGS, config), negatable=True)
+        ray = placement is not None and self._by_ray(config, placement.nodes, context.version)
+        if ray and self._sizes(config)[2] > 1:
+            raise EngineError(_RAY_REPLICAS, code="ray_replicas", hint=f"use vLLM {VLLM_NNODES_SINCE} or later")
         if placement is not None:
-            argv += self._placement_argv(config, placement)
+            argv += self._ray_argv(config) if ray else self._placement_argv(config, placement)
         env = {
             "VLLM_LOGGING_LEVEL": "INFO",  # WARNING would hide every line that marks a phase
             "VLLM_NO_USAGE_STATS": "1",
@@ -122,17 +140,44 @@ class Vllm(Engine):
         env |= {name: str(timeout_s) for name in ("VLLM_ENGINE_READY_TIMEOUT_S", "VLLM_EXECUTE_MODEL_TIMEOUT_SECONDS")}
         if placement is not None:
             env |= {"VLLM_HOST_IP": placement.own_address} | network_environment(placement, config.env)
-        return Launch(tuple(argv), env | config.env)
+            env |= ray_environment(placement) if ray else {}
+        through = through_ray(context, placement) if placement is not None and ray else ()
+        return Launch(tuple(argv), env | config.env, through=through)
 
     def unsupported_across(self, config: ServerConfig, nodes: int) -> list[str]:
         """Return why `config` cannot be served on several nodes; see `Engine.unsupported_across`."""
         sizes = self._sizes(config)
-        backend = next((v for f, v in config.flags.items() if canonical(f) == "--distributed-executor-backend"), "mp")
-        if backend != "mp" and not _replicas_per_node(sizes, nodes):
+        backend = _backend(config)
+        if _replicas_per_node(sizes, nodes):
+            return []
+        if backend not in (None, "mp", RAY) or (backend == RAY and config.across_nodes == "native"):
             return [f"vLLM on {nodes} nodes is started without {backend}: remove --distributed-executor-backend"]
-        if sizes[2] > 1 and not _replicas_per_node(sizes, nodes) and nodes % sizes[2]:
+        if backend == "mp" and config.across_nodes == RAY:
+            return ["`across_nodes: ray` contradicts --distributed-executor-backend mp: remove one of them"]
+        if sizes[2] > 1 and self._by_ray(config, nodes, None):
+            return [_RAY_REPLICAS]
+        if sizes[2] > 1 and nodes % sizes[2]:
             return [f"{sizes[2]} data parallel replicas cannot be split over {nodes} nodes"]
         return []
+
+    def open_channels_across(self, config: ServerConfig, nodes: int, version: str | None) -> str:
+        """Return a sentence for Ray, which accepts commands on TCP ports."""
+        return OPEN_PORTS if self._by_ray(config, nodes, version) else ""
+
+    def _by_ray(self, config: ServerConfig, nodes: int, version: str | None) -> bool:
+        """Return whether a server on several nodes is started with Ray: on request, or by a version without --nnodes.
+
+        An unknown version counts as a new one. Whole replicas on each node need neither.
+        """
+        if _replicas_per_node(self._sizes(config), nodes):
+            return False
+        if _backend(config) == RAY or config.across_nodes is not None:
+            return _backend(config) == RAY or config.across_nodes == RAY
+        known = parse_version(version) if version is not None else None
+        return _backend(config) is None and known is not None and known < _NNODES_SINCE
+
+    def _ray_argv(self, config: ServerConfig) -> list[str]:
+        return [] if _backend(config) == RAY else [_BACKEND_FLAG, RAY]
 
     def _sizes(self, config: ServerConfig) -> tuple[int, int, int]:
         """Return tensor, pipeline and data parallel size."""
@@ -156,8 +201,8 @@ class Vllm(Engine):
             return argv if placement.head else [*argv, "--data-parallel-start-rank", str(placement.rank * local)]
         argv = ["--nnodes", str(placement.nodes), "--node-rank", str(placement.rank)]
         argv += ["--master-addr", placement.address, "--master-port", str(placement.port)]
-        if not any(canonical(flag) == "--distributed-executor-backend" for flag in config.flags):
-            argv += ["--distributed-executor-backend", "mp"]
+        if _backend(config) is None:
+            argv += [_BACKEND_FLAG, "mp"]
         return argv + headless
 
     def help_argv(self, executable: str) -> tuple[str, ...]:

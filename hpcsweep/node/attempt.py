@@ -228,7 +228,8 @@ class Attempt:
         stall_s = self._clock.real(self._budgets.stall)
         notes = supervisor.background(
             lambda: team.prepare(
-                self._environment, secrets, self._key, version=prepared.version, startup_s=startup_s, stall_s=stall_s,
+                self._environment, secrets, self._key, ours=(prepared.version, prepared.image), startup_s=startup_s,
+                stall_s=stall_s,
                 check_every_s=check_interval_s(stall_s), private_cache=self._cache is None or self._cache.private,
             )
         )  # fmt: skip

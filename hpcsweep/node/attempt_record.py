@@ -63,7 +63,7 @@ class AttemptRecord:
         if prepared is not None:
             shown = shown_environment(server_env, run.exports)
             launch = prepared.container.launch if prepared.container is not None else None
-            command = node_command(launch, prepared.launch.argv, shown, shown, host={})
+            command = node_command(launch, prepared.launch.whole_argv, shown, shown, host={})
             text = command_text(command.argv, command.environment)
             (self._folder.path / "command.txt").write_text(text, encoding="utf-8")
 

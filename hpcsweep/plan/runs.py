@@ -78,6 +78,7 @@ def build_server(experiment: Experiment, point: Point) -> ServerConfig:
         flags=flags,
         env=env,
         image=image,
+        across_nodes=experiment.across_nodes,
     )
 
 

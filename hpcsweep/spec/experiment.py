@@ -99,6 +99,9 @@ class Experiment(RenamedModel):
     )
     resources: ResourceRequest = ResourceRequest()
     budgets: Budgets = Budgets()
+    across_nodes: Literal["native", "ray"] | None = Field(
+        None, description="how servers span nodes; None: the engine's own way, or Ray for versions without one"
+    )
     compile_cache: Literal["shared", "node_local", "off"] = "shared"
     repeats: int = Field(1, ge=1)
     exclude: list[AxisLevels] = []

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from typing import Literal
 
 from pydantic import Field
 
@@ -46,6 +47,9 @@ class ServerConfig(Model):
     flags: dict[str, FlagValue] = Field({}, description="long flags in the engine's own names, with dashes")
     env: dict[EnvironmentName, str] = {}
     image: str | None = Field(None, description="container image of this variant; None: that of the profile")
+    across_nodes: Literal["native", "ray"] | None = Field(
+        None, description="how the engine spans nodes; None: its own way, or Ray for versions without one"
+    )
 
     @property
     def served_name(self) -> str:
@@ -55,6 +59,7 @@ class ServerConfig(Model):
     @property
     def variant_id(self) -> str:
         """Return 12 hexadecimal digits that identify this configuration, independent of the order of keys."""
-        unset = {"image"} if self.image is None else None  # ids of variants without an image are those of 0.1
+        # ids of variants without these are those of 0.1
+        unset = {name for name in ("image", "across_nodes") if getattr(self, name) is None}
         text = json.dumps(self.model_dump(mode="json", exclude=unset), sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]

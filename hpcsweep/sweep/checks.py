@@ -35,9 +35,10 @@ def login_checks(server: ServerConfig, resources: Resources) -> tuple[list[str],
     return refusals(problems), warnings
 
 
-def exposure_errors(server: ServerConfig, cluster: Cluster) -> list[str]:
+def exposure_errors(server: ServerConfig, resources: Resources, cluster: Cluster) -> list[str]:
     """Return why the server must not run where other users of the node could use it; empty: it may run."""
-    exposure = exposed(get_engine(server.engine), server)
+    engine = get_engine(server.engine)
+    exposure = exposed(engine, server, nodes=nodes_spanned(engine.settings(server).gpus, resources))
     if exposure is None or cluster.unprotected_server_allowed:
         return []
     return [f"{exposure} ({ALLOW_HINT})"]

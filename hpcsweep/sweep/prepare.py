@@ -157,7 +157,7 @@ def prepare_on(request: Request, target: tuple[str, Cluster], script: str | None
         errors, more = login_checks(server, resources)
         errors += network_errors(server, resources, cluster)
         if server.engine not in simulated:
-            errors += exposure_errors(server, cluster)
+            errors += exposure_errors(server, resources, cluster)
         if script is None:
             more += cpu_warnings(resources, cluster)
         elif request_of_script is not None:

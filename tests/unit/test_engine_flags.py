@@ -76,7 +76,7 @@ def test_flag_problems(flags, version, constraint, expected):
 
 def test_the_sentence_names_flag_version_and_what_to_write():
     (problem,) = flag_problems("vllm", ["--rope-theta"], version="0.32.0")
-    assert problem.sentence == "--rope-theta was removed from vllm by 0.12.0: write --hf-overrides '{...}'"
+    assert problem.sentence == "--rope-theta was removed from vllm by 0.11.1: write --hf-overrides '{...}'"
     (problem,) = flag_problems("vllm", ["--disable-log-requests"], version="0.32.0")
     assert "leave it out (requests are not logged by default)" in problem.sentence
 

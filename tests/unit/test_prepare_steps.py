@@ -1,5 +1,6 @@
 """Preparations without processes: the file, the plan, the submission, and what their states mean for the runs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -261,6 +262,24 @@ def test_what_a_preparation_means_for_a_run(own, job, needed, state, reason):
     assert (found.state.value, found.reason) == (state, reason)
     if state == "finished" and reason != "raw":
         assert found.outcome is OutcomeKind.NOT_RUN and found.code is VerdictCode.PREPARATION_FAILED
+
+
+@pytest.mark.parametrize(("own", "job"), [("held", "held"), ("queued", "pending")])
+def test_a_run_that_waits_for_its_preparation(own, job):
+    planned_step = step("w", "queued", reason="Resources")
+    found = with_preparations(verdict(own), [DONE, planned_step], JobState(job))
+    assert (found.state, found.code) == (RunState.QUEUED, VerdictCode.WAITING_FOR_PREPARATION)
+    assert (found.outcome, found.reason) == (None, "waiting for preparation w, which is queued")
+    hinted = replace(planned_step, verdict=replace(planned_step.verdict, state=RunState.HELD, hint="release it"))
+    found = with_preparations(verdict(own), [hinted], JobState(job))
+    assert (found.reason, found.hint) == ("waiting for preparation w, which is held: Resources", "release it")
+
+
+@pytest.mark.parametrize(
+    ("own", "needed"), [("queued", [DONE]), ("queued", [FAILED]), ("running", [step("w", "running")])]
+)
+def test_a_run_that_does_not_wait_keeps_its_code(own, needed):
+    assert with_preparations(verdict(own), needed, JobState("pending")).code is VerdictCode.PENDING
 
 
 def test_the_latest_submitted_job_of_a_preparation_counts():

@@ -2,8 +2,10 @@
 
 import pytest
 
-from hpcsweep.engines.base import LaunchContext, Placement
+from hpcsweep.engines.access import exposed
+from hpcsweep.engines.base import Launch, LaunchContext, Placement
 from hpcsweep.engines.registry import get_engine
+from hpcsweep.errors import EngineError
 from hpcsweep.node.ranks import verdicts
 from hpcsweep.node.ranks.verdicts import Departure
 from hpcsweep.node.watch.outcome import server_exited
@@ -61,10 +63,14 @@ def test_uneven_parts_are_refused():
     assert "uneven_nodes" in {problem.code for problem in problems if problem.severity == "error"}
 
 
-def argv(config: ServerConfig, rank: int, nodes: int = 2) -> str:
+def part(config: ServerConfig, rank: int, nodes: int = 2, version: str | None = None) -> Launch:
     placement = Placement(nodes, rank, "10.0.0.1", 4711, f"10.0.0.{rank + 1}", "ib0")
-    context = LaunchContext("exe", 8000, socket_path="/tmp/s", placement=placement, attempt_dir="/a")
-    launch = get_engine(config.engine).launch(config, context)
+    context = LaunchContext("exe", 8000, version, socket_path="/tmp/s", placement=placement, attempt_dir="/a")
+    return get_engine(config.engine).launch(config, context)
+
+
+def argv(config: ServerConfig, rank: int, nodes: int = 2) -> str:
+    launch = part(config, rank, nodes)
     return " ".join(launch.argv) + " " + " ".join(f"{name}={value}" for name, value in sorted(launch.env.items()))
 
 
@@ -83,6 +89,58 @@ def test_vllm_with_whole_replicas_on_each_node():
     common = "--data-parallel-size-local 2 --data-parallel-address 10.0.0.1 --data-parallel-rpc-port 4711"
     assert common in first and common in second and "--nnodes" not in first
     assert "--headless --data-parallel-start-rank 2" in second and "--headless" not in first
+
+
+def asking(backend: str | None = None, across: str | None = None, **sizes: int) -> ServerConfig:
+    flags = {"--distributed-executor-backend": backend} if backend else {}
+    return server(**(sizes or {"tp": 8, "pp": 2})).model_copy(update={"flags": flags, "across_nodes": across})
+
+
+@pytest.mark.parametrize(
+    ("config", "version", "by_ray"),
+    [
+        (asking(), "0.11.0", True),
+        (asking(), "0.11.1", False),
+        (asking(), "0.12.0+cu130", False),
+        (asking(), None, False),
+        (asking(across="ray"), "0.32.0", True),
+        (asking(backend="ray"), "0.32.0", True),
+        (asking(across="native"), "0.11.0", False),
+        (asking(backend="mp"), "0.11.0", False),
+        (asking(across="ray", tp=4, dp=4), "0.11.0", False),
+    ],
+)
+def test_when_vllm_is_started_with_ray(config, version, by_ray):
+    launch = part(config, 0, version=version)
+    assert bool(launch.through) is by_ray
+    assert not (by_ray and "--nnodes" in launch.argv)
+    assert (launch.env.get("RAY_ADDRESS") == "10.0.0.1:4711") is by_ray
+    if by_ray:
+        assert launch.argv.count("--distributed-executor-backend") == 1 and "ray" in launch.argv
+    engine = get_engine("vllm")
+    assert (exposed(engine, config, nodes=2, version=version) is not None) is by_ray
+    assert exposed(engine, config, version=version) is None, "on one node Ray is not started"
+
+
+def test_the_command_of_each_node_with_ray():
+    first, second = (part(asking(), rank, version="0.11.0") for rank in (0, 1))
+    assert first.whole_argv == (*first.through, *first.argv)
+    assert first.through[:2] == ("/bin/sh", "-c") and "ray start" not in " ".join(first.argv)
+    assert first.through[-4:] == ("exe", "10.0.0.1:4711", "10.0.0.1", "/tmp/ray")
+    assert second.through[-4:-1] == ("exe", "10.0.0.1:4711", "10.0.0.2")
+    assert "--headless" not in second.argv and "RAY_ADDRESS" not in second.env
+    assert second.env["VLLM_HOST_IP"] == "10.0.0.2", "the address by which Ray has the node"
+
+
+def test_replicas_over_nodes_are_refused_with_ray():
+    with pytest.raises(EngineError) as caught:
+        part(asking(tp=8, dp=2), 0, nodes=3, version="0.11.0")
+    assert caught.value.code == "ray_replicas"
+
+
+def test_the_identifier_of_a_variant_changes_only_on_request():
+    assert asking(across="ray").variant_id != asking().variant_id
+    assert server(tp=8, pp=2).variant_id == "255daaac69c3"
 
 
 def test_sglang_on_two_nodes():
@@ -106,6 +164,12 @@ def test_a_variable_of_the_experiment_takes_precedence():
         (server("sglang", tp=16), 2, True),
         (server("sglang", tp=8, dp=2), 2, False),
         (server("trtllm", tp=16), 2, False),
+        (server("sglang", tp=16).model_copy(update={"across_nodes": "ray"}), 2, False),
+        (asking(across="ray"), 2, True),
+        (asking(backend="ray"), 2, True),
+        (asking(backend="ray", across="native"), 2, False),
+        (asking(backend="mp", across="ray"), 2, False),
+        (asking(across="ray", tp=16, dp=2), 4, False),
         (server(tp=16).model_copy(update={"flags": {"--distributed-executor-backend": "external_launcher"}}), 2, False),
     ],
 )

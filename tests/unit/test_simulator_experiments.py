@@ -58,6 +58,7 @@ def test_the_studies_are_there():
         "glm45_serving_guide",
         "glm45v_vision",
         "glm46_a100_throughput",
+        "glm46_bf16_two_nodes",
         "gpu_smoke",
         "sglang_smoke",
         "stuck_ranks",

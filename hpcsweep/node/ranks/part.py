@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,7 @@ class RankPart:
         self._link.send(
             "prepared",
             version=prepared.version,
+            image=asdict(prepared.image) if prepared.image is not None else None,
             executable=prepared.executable,
             notes=[{"code": note.code, "text": note.text} for note in notes],
             unreachable=unreachable,

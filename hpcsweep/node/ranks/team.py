@@ -25,6 +25,7 @@ from hpcsweep.node.ranks.files import (
     shared_environment,
     write_private,
 )
+from hpcsweep.node.ranks.images import compare_images
 from hpcsweep.node.ranks.link import Link
 from hpcsweep.node.ranks.network import (
     LOOPBACK,
@@ -40,6 +41,7 @@ from hpcsweep.node.ranks.starting import Doorkeeper, LaunchedRanks
 from hpcsweep.node.ranks.verdicts import Departure
 from hpcsweep.node.record.journal import Journal
 from hpcsweep.node.record.notes import Note
+from hpcsweep.node.setup.engine_identity import RunImage
 from hpcsweep.node.watch.inbox import Inbox, RankMessage
 from hpcsweep.node.watch.others import NodeSamples, OtherNodes
 from hpcsweep.node.watch.outcome import AttemptVerdict, Ended, server_exited
@@ -130,11 +132,12 @@ class RankTeam(OtherNodes):
         return self._placement(0, self._address)
 
     def prepare(
-        self, environment: Mapping[str, str], secret_names: Sequence[str], key: str | None, **more: Any
-    ) -> list[Note]:
+        self, environment: Mapping[str, str], secret_names: Sequence[str], key: str | None, *,
+        ours: tuple[str | None, RunImage | None], **more: Any,
+    ) -> list[Note]:  # fmt: skip
         """Prepare the start on all other nodes: the checks of this node are made there too. Return their notes.
 
-        `more`: real seconds of the budgets, and the version of the engine on this node. Raises Ended, OSError.
+        `ours`: version and image of the engine on this node. `more`: for the agents. Raises Ended, OSError.
         """
         context = self._context
         notes: list[Note] = []
@@ -159,9 +162,10 @@ class RankTeam(OtherNodes):
                 raise Ended(verdicts.refused(answer, remote.node))
             if answer["unreachable"]:
                 raise Ended(verdicts.unreachable(remote.node, answer["unreachable"]))
-            if answer["version"] != more["version"]:
+            if answer["version"] != ours[0]:
                 engine = context.run.server.engine
-                raise Ended(verdicts.other_version(engine, more["version"], remote.node, answer["version"]))
+                raise Ended(verdicts.other_version(engine, ours[0], remote.node, answer["version"]))
+            notes += compare_images(ours[1], answer["image"], remote.node)
             notes += [Note(note["code"], f"node {remote.node}: {note['text']}") for note in answer["notes"]]
         path.unlink(missing_ok=True)
         return notes

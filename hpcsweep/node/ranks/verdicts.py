@@ -95,6 +95,15 @@ def other_version(engine: str, ours: str | None, node: str, theirs: str | None) 
     )
 
 
+def other_image(image: str, ours: str, node: str, theirs: str) -> AttemptVerdict:
+    """Return the verdict on a node with another container image. `ours`, `theirs`: the property that differs."""
+    reason = f"image {image}: the first node has {ours}, node {node} has {theirs}"
+    hint = "use an image file that all nodes share, or the same digest: NAME@sha256:..."
+    return AttemptVerdict(
+        OutcomeKind.FAILED, "engine_images_differ", reason, "preflight: image of the engine", hint, node=node
+    )
+
+
 def refused(message: Mapping[str, Any], node: str) -> AttemptVerdict:
     """Return the verdict that the agent of another node has sent."""
     reason = f"node {node}: {message['reason']}"

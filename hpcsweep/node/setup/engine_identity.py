@@ -41,12 +41,28 @@ class EngineIdentity:
     """What is run. `digest`: differs when something else is run.
 
     `indirect`: the executable only leads to the engine (a wrapper, a container), so that its version alone does not
-    identify the engine. `certain`: the content is known; otherwise nothing may be cached for long.
+    identify the engine. `certain`: the content is known; otherwise nothing may be cached for long. `image_id`: of a
+    container image, as its runtime reports it; empty: none. `image_bytes`: size of the image's file; None: not a file.
     """
 
     digest: str
     indirect: bool = False
     certain: bool = True
+    image_id: str = ""
+    image_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class RunImage:
+    """The image on one node. `id`: by its runtime; empty: not known. `size_bytes`: of its file; None: not a file.
+
+    `stamp`: of name, times and modules, see `EngineIdentity.digest`; empty: not known.
+    """
+
+    name: str
+    id: str = ""
+    size_bytes: int | None = None
+    stamp: str = ""
 
 
 def executable_identity(executable: str, env: Mapping[str, str]) -> EngineIdentity | None:
@@ -71,7 +87,8 @@ def image_identity(
     """
     content = _content(Path(path)) if path is not None else described or None
     parts = [runtime, image, content, env.get("LOADEDMODULES", "")]
-    return EngineIdentity(_digest(parts), indirect=True, certain=content is not None or "@sha256:" in image)
+    certain = content is not None or "@sha256:" in image
+    return EngineIdentity(_digest(parts), True, certain, described if path is None else "", _file_bytes(path))
 
 
 def python_of(executable: str) -> str | None:
@@ -107,6 +124,13 @@ def _content(path: Path) -> Any:
     """Return what identifies an image's file or folder; None: it cannot be read."""
     path = path.resolve()
     return [str(path), *_system_stamps(path)] if path.is_dir() else _stamp(path)
+
+
+def _file_bytes(path: str | None) -> int | None:
+    try:
+        return Path(path).stat().st_size if path is not None and Path(path).is_file() else None
+    except OSError:
+        return None
 
 
 def _script_text(path: Path) -> str | None:

@@ -22,6 +22,7 @@ from hpcsweep.node.record.notes import Note
 from hpcsweep.node.setup import preflight
 from hpcsweep.node.setup.container import NodeContainer, Probed, container_launch, container_of
 from hpcsweep.node.setup.engine_environment import engine_environment
+from hpcsweep.node.setup.engine_identity import RunImage
 from hpcsweep.node.setup.engine_install import (
     Installation,
     find_executable,
@@ -78,11 +79,20 @@ class PreparedLaunch:
             return self.version
         return f"{self.version or 'unknown'}-{identity.digest[:8]}"
 
+    @property
+    def image(self) -> RunImage | None:
+        """The image in which the engine runs, to compare it with that of another node; None: no container."""
+        identity = self.installation.identity if self.installation is not None else None
+        if self.container is None or identity is None:
+            return None
+        stamp = identity.digest if identity.certain else ""
+        return RunImage(self.container.launch.image, identity.image_id, identity.image_bytes, stamp)
+
     def command(self, environment: Mapping[str, str], own: Collection[str]) -> NodeCommand:
         """Return what to execute on this node. `own`: the variables that were set for the server. Raises Ended."""
         if self.container is None:
-            return node_command(None, self.launch.argv, environment)
-        return self.container.command(self.launch.argv, environment, own)
+            return node_command(None, self.launch.whole_argv, environment)
+        return self.container.command(self.launch.whole_argv, environment, own)
 
 
 def engine_of(run: RunSpec) -> Engine:
@@ -170,17 +180,7 @@ def prepare(
                     f"the adapter of {run.server.engine}",
                 )
             )
-        exposure = exposed(engine, run.server)
-        if exposure is not None and not job.unprotected_server_allowed:
-            raise Ended(
-                AttemptVerdict(
-                    OutcomeKind.UNSUPPORTED,
-                    "server_unprotected",
-                    exposure,
-                    "the agent: protection of the server",
-                    ALLOW_HINT,
-                )
-            )
+        _check_exposure(run, job, engine, None)
         protected_by = access(engine, run.server)
         if job.private_network:
             _check_private_network(run, protected_by)
@@ -205,6 +205,7 @@ def prepare(
             refused = preflight.version_verdict(run.server.engine, version, run.server.engine_version)
             if refused is not None:
                 raise Ended(refused)
+            _check_exposure(run, job, engine, version)
         port = 0 if protected_by is Access.UNIX_SOCKET else choose_port(env)
         where = LaunchContext(
             executable, port, version, attempt_dir=str(folders.folder), startup_budget_s=startup_s,
@@ -228,6 +229,15 @@ def prepare(
                 OutcomeKind.UNSUPPORTED, exc.code or "engine_error", exc.message, "the engine's adapter", exc.hint
             )
         ) from exc
+
+
+def _check_exposure(run: RunSpec, job: JobSpec, engine: Engine, version: str | None) -> None:
+    """Check that other users cannot use the server, or may. `version` None: not known yet. Raises Ended."""
+    exposure = exposed(engine, run.server, nodes=run.nodes, version=version)
+    if exposure is None or job.unprotected_server_allowed:
+        return
+    decided_by = "the agent: protection of the server"
+    raise Ended(AttemptVerdict(OutcomeKind.UNSUPPORTED, "server_unprotected", exposure, decided_by, ALLOW_HINT))
 
 
 _NO_NETWORK = AttemptVerdict(
