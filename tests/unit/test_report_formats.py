@@ -193,11 +193,11 @@ def test_the_first_screen_is_short_and_no_wider_than_the_terminal(monkeypatch, r
 
 
 def test_rows_that_are_cut_are_counted_and_the_recommended_one_stays():
-    findings = analyse(grid(40, 10))
+    findings = analyse(grid(100, 10))
     text = shown("terminal", findings)
-    assert "386 more: --full" in text
+    assert "986 more: --full" in text
     assert " *  " in text and "baseline" in text
-    assert "| E400 |" in shown("markdown", findings)
+    assert "| E1000 |" in shown("markdown", findings)
 
 
 def test_the_full_report_on_the_terminal_has_every_chapter_and_is_cut():
