@@ -22,6 +22,7 @@ _API = {
     "list_sweeps": "hpcsweep.api.tracking",
     "SweepInfo": "hpcsweep.api.info",
     "RunInfo": "hpcsweep.api.info",
+    "PreparationInfo": "hpcsweep.api.info",
     "report": "hpcsweep.api.results",
     "load_results": "hpcsweep.api.results",
     "HpcsweepError": "hpcsweep.errors",

@@ -1,3 +1,4 @@
+from hpcsweep.api.info import PreparationInfo as PreparationInfo
 from hpcsweep.api.info import RunInfo as RunInfo
 from hpcsweep.api.info import SweepInfo as SweepInfo
 from hpcsweep.api.planning import Plan as Plan

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcsweep.track.preparations import PreparationStatus
 from hpcsweep.track.runs import RunStatus, SweepStatus
 
 
@@ -36,6 +37,25 @@ class RunInfo:
 
 
 @dataclass(frozen=True)
+class PreparationInfo:
+    """A preparation of a sweep, by its latest job. Fields as in `RunInfo`; `started_at`, `ended_at`: Unix seconds.
+
+    `evidence`: what existed already, or the last lines of its commands.
+    """
+
+    name: str
+    state: str
+    outcome: str | None
+    reason: str
+    hint: str
+    job_id: str | None
+    node: str | None
+    started_at: float | None
+    ended_at: float | None
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class SweepInfo:
     """One sweep and its runs, in the order of the plan.
 
@@ -51,6 +71,7 @@ class SweepInfo:
     simulated: bool
     runs: tuple[RunInfo, ...]
     warnings: tuple[str, ...] = ()
+    preparations: tuple[PreparationInfo, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -74,6 +95,23 @@ def sweep_info(sweep: SweepStatus, warnings: tuple[str, ...] = ()) -> SweepInfo:
         simulated=sweep.simulated,
         runs=tuple(_run_info(run) for run in sweep.runs),
         warnings=warnings,
+        preparations=tuple(_preparation_info(step) for step in sweep.current_preparations),
+    )
+
+
+def _preparation_info(step: PreparationStatus) -> PreparationInfo:
+    verdict = step.verdict
+    return PreparationInfo(
+        name=step.name,
+        state=verdict.state.value,
+        outcome=verdict.outcome.value if verdict.outcome else None,
+        reason=verdict.reason,
+        hint=verdict.hint,
+        job_id=step.job,
+        node=step.node,
+        started_at=step.started_at,
+        ended_at=step.ended_at,
+        evidence=step.evidence,
     )
 
 

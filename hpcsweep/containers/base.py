@@ -82,6 +82,10 @@ class Runtime(ABC):
     """Whether a bind can be read-only."""
     schedulers: frozenset[str] | None = None
     """The schedulers under which it works; None: all, and without one."""
+    version_arguments: tuple[str, ...] = ("--version",)
+    """Arguments with which the command prints its version."""
+    plugin_option: str = ""
+    """Option that a plugin adds to the `--help` of its command; empty: the runtime is a command of its own."""
     refused_options: Mapping[str, str] = {}
     """Option -> why it cannot be used."""
 

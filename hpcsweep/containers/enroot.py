@@ -34,6 +34,7 @@ class Enroot(Runtime):
 
     name = "enroot"
     executable = "enroot"
+    version_arguments = ("version",)
     refused_options = {"--pid": SEPARATE_PROCESSES, "--net": SEPARATE_NETWORK}
 
     def command(self, request: ContainerRequest) -> NodeCommand:

@@ -27,6 +27,7 @@ class ContainerLaunch(Record):
     hub: str | None = Field(None, description="cache of the Hugging Face hub, for a server without HF_HOME; None: none")
     uid: int
     gid: int
+    lasting_binds: list[Bind] = Field([], description="those of `binds` that a server outside of a sweep needs as well")
 
     def adapter(self) -> Runtime:
         """Return the adapter of its runtime. Raises ContainerError."""

@@ -21,6 +21,7 @@ class Pyxis(Runtime):
     executable = "srun"
     keeps_namespaces = False
     schedulers = frozenset({"slurm"})
+    plugin_option = "--container-image"
     refused_options = {"--container-name": "a named container stays on the node after the run"}
 
     def command(self, request: ContainerRequest) -> NodeCommand:

@@ -14,6 +14,7 @@ from hpcsweep.report.status.live import phase_words, samples_words, summary
 from hpcsweep.spec.phases import OutcomeKind, RunState
 from hpcsweep.terminal_text import one_line
 from hpcsweep.track.live_rows import AttemptRows
+from hpcsweep.track.preparations import PreparationStatus
 from hpcsweep.track.runs import RunStatus, SweepStatus
 from hpcsweep.units import format_duration
 
@@ -90,6 +91,7 @@ def status_view(
         },
         lists={
             "next": _next_steps(sweep, groups),
+            "preparations": [_preparation(step) for step in sweep.current_preparations],
             "attention": _attention(sweep, attempts, links),
             "notes": [Item(one_line(note)) for note in notes],
         },
@@ -128,6 +130,17 @@ def cut(text: str) -> str:
     """Return text from a log on one line, of a length that fits into a row."""
     line = one_line(text)
     return line if len(line) <= MAX_TEXT else f"{line[:MAX_TEXT]}…"
+
+
+def _preparation(step: PreparationStatus) -> Item:
+    """Return a preparation with its state, and where it runs or why it ended."""
+    running = step.verdict.state is RunState.RUNNING
+    detail = f"on {step.node}" if running and step.node else "" if step.completed else cut(step.verdict.reason)
+    if step.completed and step.evidence:
+        detail = cut(step.evidence[0])
+    state = outcome_text(step.verdict.outcome, step.verdict.state)
+    hint = "" if step.completed else cut(step.verdict.hint)
+    return Item(f"{state}: {detail}" if detail else state, step.name, hint=hint)
 
 
 def _attention(sweep: SweepStatus, attempts: Mapping[int, AttemptRows], links: Links) -> list[Item]:

@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from hpcsweep.containers.launch import ContainerLaunch
 from hpcsweep.load.schedule import API_KEY_VARIABLE as API_KEY_VARIABLE
 from hpcsweep.spec.base import Record
 from hpcsweep.spec.job import PlannedWorkload
@@ -17,7 +18,8 @@ class LoadConfig(Record):
     engine: str
     completions_path: str = "/v1/completions"
     chat_path: str = "/v1/chat/completions"
-    engine_executable: str | None = Field(None, description="for the vllm-bench client")
+    engine_executable: str | None = Field(None, description="for the vllm-bench client; in the container, if any")
+    container: ContainerLaunch | None = Field(None, description="of the server; None: it runs on the node itself")
     model: str = Field(description="name or path of the model, for its tokenizer")
     repeat: int = 1
     clock_origin_s: float = Field(description="CLOCK_MONOTONIC at the start of the attempt")

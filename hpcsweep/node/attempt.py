@@ -126,7 +126,8 @@ class Attempt:
                 record_cache_use(self._cache, supervisor)
             measurement = MeasurementContext(
                 self._run, self._budgets, supervisor, target, AllGpus(self._context.gpus, supervisor.others),
-                self._folder.path, prepared.executable if prepared.container is None else None, self._record.say,
+                self._folder.path, prepared.executable,
+                prepared.container.launch if prepared.container is not None else None, self._record.say,
             )  # fmt: skip
             return WorkloadRunner(measurement).run()
         except Ended as ended:

@@ -18,7 +18,7 @@ from hpcsweep.node.watch.outcome import AttemptVerdict
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.job import RunSpec
 from hpcsweep.spec.phases import Phase
-from hpcsweep.spec.records import ExitRecord
+from hpcsweep.spec.records import CONTAINER_KEY, RUN_FILE, ExitRecord
 from hpcsweep.spec.secret_values import masked_env
 
 
@@ -59,10 +59,11 @@ class AttemptRecord:
         )
         server = run.server.model_copy(update={"env": masked_env(run.server.env)})
         record = run.model_copy(update={"server": server}).model_dump(mode="json") | {"attempt": self._folder.number}
-        write_json(self._folder.path / "run.json", record | {"budgets": self._budgets.model_dump(mode="json")})
+        launch = prepared.container.launch if prepared is not None and prepared.container is not None else None
+        record |= {CONTAINER_KEY: launch.model_dump(mode="json")} if launch is not None else {}
+        write_json(self._folder.path / RUN_FILE, record | {"budgets": self._budgets.model_dump(mode="json")})
         if prepared is not None:
             shown = shown_environment(server_env, run.exports)
-            launch = prepared.container.launch if prepared.container is not None else None
             command = node_command(launch, prepared.launch.whole_argv, shown, shown, host={})
             text = command_text(command.argv, command.environment)
             (self._folder.path / "command.txt").write_text(text, encoding="utf-8")

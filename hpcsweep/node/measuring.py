@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpcsweep.containers.launch import ContainerLaunch
 from hpcsweep.load.client.record import TRAFFIC
 from hpcsweep.load.config import LoadConfig
 from hpcsweep.node.identity import tracked_by_session
@@ -32,8 +33,9 @@ _MOST_ERROR_SAMPLES = 5
 
 @dataclass(frozen=True)
 class MeasurementContext:
-    """What all workloads of one attempt share. `executable`: of the engine on this node; None: it
-    is in a container. `say`: prints a progress line.
+    """What all workloads of one attempt share. `executable`: of the engine, in its container if it has one.
+
+    `container`: of the server; None: it runs on the node itself. `say`: prints a progress line.
     """
 
     run: RunSpec
@@ -42,7 +44,8 @@ class MeasurementContext:
     target: Target
     gpus: GpuSource
     folder: Path
-    executable: str | None
+    executable: str
+    container: ContainerLaunch | None
     say: Callable[[str], None]
 
     def sample_metrics(self) -> Mapping[str, float]:
@@ -172,6 +175,7 @@ class _WorkloadRepeat:
             completions_path=target.endpoints.completions,
             chat_path=target.endpoints.chat,
             engine_executable=context.executable,
+            container=context.container,
             model=run.server.model,
             repeat=self._repeat,
             clock_origin_s=clock.origin_s,

@@ -1,19 +1,28 @@
 """Export of a variant for production: a command, a batch script, or YAML."""
 
-import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 
 from ruamel.yaml import YAML
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
 from hpcsweep import __version__
-from hpcsweep.analysis.decision.commands import ServeCommand, shell_text
+from hpcsweep.analysis.decision.commands import (
+    HEAD_ADDRESS,
+    INTERFACE,
+    NODE_ADDRESS,
+    PartCommand,
+    ServeCommand,
+    from_variable,
+    shell_text,
+)
 from hpcsweep.analysis.findings import Findings, Variant
 from hpcsweep.errors import ReportError, nearest
+from hpcsweep.launchers.base import NodeSlot
+from hpcsweep.launchers.registry import choose_launcher
 from hpcsweep.render.environment import make_environment, render
 from hpcsweep.report import wording
+from hpcsweep.report.serving import MeasuredContainer, Start, files_text, start_of
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import ArrayTask, JobSpec, Resources
 from hpcsweep.spec.secret_values import is_secret
@@ -25,7 +34,7 @@ KINDS = ("command", "slurm", "pbs", "yaml")
 class Service:
     """A variant to be served. `resources`, `cluster`: those of its measurement.
 
-    `container`: runtime and image in which it was measured; empty: none.
+    `container`: in which it was measured; None: in none. `env_from`: variables that it got from the job's environment.
     """
 
     findings: Findings
@@ -33,7 +42,8 @@ class Service:
     command: ServeCommand
     resources: Resources
     cluster: Cluster
-    container: str = ""
+    container: MeasuredContainer | None = None
+    env_from: tuple[str, ...] = ()
 
     @property
     def remarks(self) -> list[str]:
@@ -43,8 +53,10 @@ class Service:
         if self.variant.variant == advice.chosen:
             lines.append(f"recommended for: {advice.objective}")
             lines += advice.why
-        if self.container:
-            lines.append(f"measured in a container ({self.container}); this is the command to run in its image")
+        if self.container is not None:
+            lines.append(f"measured in a container ({self.container.name})")
+            if self.container.launch is None:
+                lines.append("the start of the container was not recorded: run this command in its image")
         secrets = self.command.secrets
         if secrets and self.variant.variant != advice.chosen:
             lines.append(
@@ -57,8 +69,27 @@ class Service:
     @property
     def argv(self) -> tuple[str, ...]:
         """The command with the executable that the profile names for this engine."""
+        return self._named(self.command.argv)
+
+    def _named(self, argv: tuple[str, ...]) -> tuple[str, ...]:
         named = self.cluster.executables.get(self.variant.engine)
-        return (named, *self.command.argv[1:]) if named else self.command.argv
+        return (named, *argv[1:]) if named else argv
+
+    def starts(self) -> list[Start]:
+        """Return what starts the server, one item for each of its nodes."""
+        command = self.command
+        return [
+            start_of(
+                PartCommand(self._named(part.argv), part.env),
+                command.files,
+                self.container.launch if self.container is not None else None,
+                secrets=(*command.secrets, *self.env_from),
+                job_env=self.cluster.job_environment,
+                cpus=self.resources.cpus,
+                name=f"serve {self.findings.sweep.sweep} {self.variant.short_name} {rank}",
+            )
+            for rank, part in enumerate(command.parts or (PartCommand(command.argv, command.env),))
+        ]
 
 
 def find_variant(findings: Findings, name: str) -> Variant:
@@ -95,23 +126,27 @@ def export_text(service: Service, kind: str, *, walltime_s: float | None = None)
         return _yaml(service)
     if kind == "command":
         head = "".join(f"# {_one_line(line)}\n" for line in service.remarks)
-        return head + files_text(service.command.files) + shell_text(service.argv, service.command.env) + "\n"
+        starts = service.starts()
+        if len(starts) == 1:
+            return head + starts[0].command()
+        return (
+            head
+            + _node_comment(len(starts))
+            + "".join(f"\n# node {rank}:\n{start.command()}" for rank, start in enumerate(starts))
+        )
     return _script(service, kind, walltime_s)
+
+
+def _node_comment(nodes: int) -> str:
+    return (
+        f"# Runs on {nodes} nodes: `--to slurm` or `--to pbs` writes a script that starts all parts. To start them\n"
+        f"# yourself, set {HEAD_ADDRESS} to the address of node 0, and on each node {NODE_ADDRESS} to its own\n"
+        f"# address and {INTERFACE} to the network interface that has it.\n"
+    )
 
 
 def _one_line(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
-
-
-def files_text(files: Mapping[str, str]) -> str:
-    """Return shell text that writes the files verbatim."""
-    parts = []
-    for name, text in files.items():
-        end = "END_OF_FILE"
-        while end in text:
-            end += "_"
-        parts.append(f"cat > {shlex.quote(name)} <<'{end}'\n{text.rstrip()}\n{end}\n")
-    return "".join(parts)
 
 
 def _script(service: Service, scheduler: str, walltime_s: float | None) -> str:
@@ -134,26 +169,37 @@ def _script(service: Service, scheduler: str, walltime_s: float | None) -> str:
         array_tasks=[ArrayTask(index=0, runs=[])],
         cache_dir="",
     )
-    return render(
-        make_environment(),
-        "serve.sh.j2",
-        base=f"{scheduler}.sh.j2",
-        scheduler=scheduler,
-        job=job,
-        cluster=cluster,
-        job_dir=name,
-        log_dir="",
-        array=False,
-        parallel=None,
-        python="",
-        version=__version__,
-        file=f"{name}.sh",
-        remarks=service.remarks,
-        exports=service.command.env,
-        files=service.command.files,
-        files_text=files_text(service.command.files),
-        command=shell_text(service.argv, {}),
-    )
+    environment = make_environment()
+    values = {
+        "scheduler": scheduler,
+        "job": job,
+        "cluster": cluster,
+        "job_dir": name,
+        "log_dir": "",
+        "array": False,
+        "parallel": None,
+        "python": "",
+        "version": __version__,
+        "file": f"{name}.sh",
+        "remarks": service.remarks,
+    }
+    starts = replace(service, cluster=cluster).starts()
+    if len(starts) == 1:
+        return render(
+            environment, "serve.sh.j2", base=f"{scheduler}.sh.j2", start=starts[0].replacing(), others=[], **values
+        )
+    bodies = [start.replacing() for start in starts]
+    node = render(environment, "serve_node.sh.j2", base="_job.sh.j2", bodies=bodies, **values)
+    launcher = choose_launcher(cluster.launcher, scheduler, lambda command: True)
+    started = ("bash", from_variable("NODE_SCRIPT"))
+    others = [
+        shell_text(
+            launcher.argv((*started, str(rank), from_variable(HEAD_ADDRESS)), NodeSlot(from_variable("NODE"), rank)), {}
+        )
+        for rank in range(1, len(starts))
+    ]
+    script = files_text({from_variable("NODE_SCRIPT"): node})
+    return render(environment, "serve.sh.j2", base=f"{scheduler}.sh.j2", start=script, others=others, **values)
 
 
 def _yaml(service: Service) -> str:
@@ -183,6 +229,7 @@ def _yaml(service: Service) -> str:
         "gpu_type": service.resources.gpu_type,
         "argv": list(service.argv),
         "env": dict(service.command.env),
+        "container": service.container.name if service.container is not None else None,
         "files": {name: LiteralScalarString(text) for name, text in service.command.files.items()},
         "figures": figures,
     }

@@ -17,6 +17,9 @@ from hpcsweep.spec.phases import OutcomeKind, Phase
 OWNER_FILE = "owner.json"
 EXIT_FILE = "exit.json"
 NOT_RUN_FILE = "not_run.json"
+RUN_FILE = "run.json"
+CONTAINER_KEY = "container"
+"""In run.json: the container of the attempt, as it was started."""
 
 _EARLIEST, _LATEST = 0.0, 1e11
 """Unix seconds that are accepted as a time: 1970 to the year 5138."""

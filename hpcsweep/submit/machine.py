@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import hpcsweep
@@ -21,6 +21,7 @@ from hpcsweep.schedulers.registry import get_scheduler, scheduler_names
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.unfilled import PLACEHOLDER, unfilled_keys
 from hpcsweep.submit.backends import PROBE_TIMEOUT_S, SchedulerBackend
+from hpcsweep.submit.container_check import ContainerCheck, check_containers
 from hpcsweep.submit.factory import make_host
 from hpcsweep.submit.local.gpu_slots import visible_gpus
 from hpcsweep.sweep.inputs import find_engine, read_settings
@@ -60,6 +61,7 @@ class Machine:
     home: HomeCheck
     engines: tuple[EngineCheck, ...]
     profiles: Mapping[str, tuple[str, ...]]  # name -> problems of the profile on this machine
+    containers: Mapping[str, tuple[ContainerCheck, ...]] = field(default_factory=dict)  # by profile
 
 
 def look_around(home: Home, engine_versions: bool = True, profiles: bool = True) -> Machine:
@@ -77,6 +79,7 @@ def look_around(home: Home, engine_versions: bool = True, profiles: bool = True)
         home=check_home(home.path),
         engines=tuple(_check_engine(name, home, engine_versions) for name in sorted(engines())),
         profiles={name: tuple(_check_profile(cluster, schedulers)) for name, cluster in clusters.items()},
+        containers={name: tuple(_check_containers(cluster)) for name, cluster in clusters.items()},
     )
 
 
@@ -124,6 +127,16 @@ def _check_profile(cluster: Cluster, schedulers: Mapping[str, ClusterFacts]) -> 
     if not facts.partitions:  # the profile cannot be checked
         return [f"not checked, {'; '.join(facts.warnings) or f'{cluster.scheduler} lists no partition or queue'}"]
     return profile_problems(cluster, facts)
+
+
+def _check_containers(cluster: Cluster) -> list[ContainerCheck]:
+    """Return the checks of a profile's containers; none while it has placeholders or its host cannot be reached."""
+    if unfilled_keys(cluster):
+        return []
+    try:
+        return check_containers(cluster, make_host(cluster))
+    except HpcsweepError:  # the check of the profile reports it
+        return []
 
 
 def _check_far(cluster: Cluster) -> list[str]:

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -316,13 +316,13 @@ class SweepFolder:
 
     def attempts(self, label: str) -> int:
         """Return the highest attempt number of a run; 0: none began."""
-        return max(self._attempt_numbers(label), default=0)
+        return last_attempt(self.path / "runs" / label)
 
-    def _attempt_numbers(self, label: str) -> Iterator[int]:
-        for entry in (self.path / "runs" / label).glob("attempt-*"):
-            number = entry.name.removeprefix("attempt-")
-            if _NUMBER.fullmatch(number):
-                yield int(number)
+
+def last_attempt(folder: Path) -> int:
+    """Return the highest number of the attempts in the folder of a run or preparation; 0: none began."""
+    names = (entry.name.removeprefix("attempt-") for entry in folder.glob("attempt-*"))
+    return max((int(name) for name in names if _NUMBER.fullmatch(name)), default=0)
 
 
 def _why(exc: OSError | ValueError) -> str:

@@ -13,6 +13,8 @@ from cli import Cli
 from pbs_fixture import FakePbs, wait_until
 from pbs_sweeps import SWEEP, PbsSweep
 
+import hpcsweep
+
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -129,6 +131,14 @@ def test_a_failed_preparation_fails_only_the_runs_that_need_it_and_is_repeated_a
     assert not list((local.sweep_dir / "runs" / "len-3k").iterdir()), "no server was started for it"
     assert local.end_record(1)["evidence"] == ["pulling", "no such image"]
     assert "preparation image: failed" in local.cli.run("status", SWEEP).stdout
+    logs = local.cli.run("logs", "--preparation", "image")
+    assert [line.split()[-1] for line in logs.stdout.splitlines()] == ["pulling", "image"]
+    assert "running prepare.sh" in local.cli.run("logs", "--preparation", "weights", SWEEP, "--job").stdout
+    info = hpcsweep.status(SWEEP, home=local.cli.home)
+    assert [(step.name, step.outcome) for step in info.preparations] == [("weights", "completed"), ("image", "failed")]
+    assert info.preparations[1].evidence == ("pulling", "no such image")
+    missing = local.cli.run("logs", "--preparation", "imag", code=None)
+    assert missing.returncode == 1 and "no preparation 'imag'" in missing.stderr and "image" in missing.stderr
 
     (local.folder / "fixed").touch()
     again = local.cli.json("retry", SWEEP)

@@ -207,6 +207,9 @@ def test_what_a_server_needs_is_bound(node, monkeypatch):
     sources = {bind.source for bind in launch.binds}
     assert sources >= {f"{node.root}/{name}" for name in ("sweep", "cache", "model", "blobs", ".cache/huggingface")}
     assert f"{node.root}/bin/apptainer" in sources and "/no/such/file" not in sources
+    lasting = {bind.source for bind in launch.lasting_binds}
+    assert lasting >= {f"{node.root}/{name}" for name in ("model", "blobs", ".cache/huggingface", "bin/apptainer")}
+    assert not lasting & {f"{node.root}/{name}" for name in ("sweep", "cache", "scratch", "attempt")}
     assert launch.hub == str(hub) and launch.executable == f"{node.root}/bin/apptainer"
     assert (launch.workdir, launch.scratch) == (str(node.root / "attempt"), str(node.root / "private"))
 

@@ -1,5 +1,7 @@
 """The pure parts of the dashboard: access, addresses, pieces of logs, bars, views, changes."""
 
+from dataclasses import replace
+
 import pytest
 
 from hpcsweep.analysis.findings.measured import Figure
@@ -10,8 +12,9 @@ from hpcsweep.dashboard.status_view import LiveView, Row, status_view
 from hpcsweep.dashboard.timeline import Segment, segments, span_s
 from hpcsweep.errors import SpecError
 from hpcsweep.spec.phases import OutcomeKind, RunState
-from hpcsweep.track.evidence import RunVerdict
+from hpcsweep.track.evidence import RunVerdict, VerdictCode
 from hpcsweep.track.live_rows import AttemptRows, PhaseStart
+from hpcsweep.track.preparations import PreparationStatus
 from hpcsweep.track.runs import Progress, RunStatus, SweepStatus
 
 NOW = 1_790_000_100.0
@@ -148,6 +151,24 @@ def test_what_needs_attention_comes_first_and_alike_failures_together():
     assert [item.text for item in view.lists["notes"]] == ["squeue timed out"]
     assert [row.group for row in view.rows] == ["failed", "running", "failed", "completed"]
     assert {name: view.fields[f"count-{name}"] for name in ("running", "failed")} == {"running": "1", "failed": "2"}
+
+
+def test_preparations_are_listed_with_where_they_run_or_why_they_ended():
+    def step(name, state, outcome=None, reason="", node=None, evidence=()):
+        verdict = RunVerdict(state, outcome, reason, hint="see its log", code=VerdictCode.END_RECORD)
+        return PreparationStatus(name, 0, "7", node, verdict, NOW, None, 60.0, 0, evidence)
+
+    steps = (
+        step("weights", RunState.FINISHED, OutcomeKind.COMPLETED, evidence=("/models/x exists",)),
+        step("image", RunState.FINISHED, OutcomeKind.FAILED, "exit code \x1b[31m3"),
+        step("warm", RunState.RUNNING, node="cpu-07"),
+    )
+    view = status_view(replace(sweep(run("a")), preparations=steps), {}, [], Links(), NOW)
+    assert [(item.label, item.text, item.hint) for item in view.lists["preparations"]] == [
+        ("weights", "completed: /models/x exists", ""),
+        ("image", "failed: exit code 3", "see its log"),
+        ("warm", "running: on cpu-07", "see its log"),
+    ]
 
 
 def test_simulated_rows_are_marked_where_not_all_are():

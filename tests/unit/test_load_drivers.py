@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from plugin_install import install_plugin
 
+from hpcsweep.containers.launch import ContainerLaunch
 from hpcsweep.errors import DatasetError, EngineError, SpecError
 from hpcsweep.load.config import LoadConfig
 from hpcsweep.load.datasets.base import SampleRequest
@@ -108,6 +109,39 @@ def test_a_tool_that_is_not_installed_is_an_error(tmp_path, monkeypatch, client)
     with pytest.raises(EngineError) as caught:
         client.command(work(tmp_path, prompts(1)))
     assert caught.value.code == "client_not_installed"
+
+
+@pytest.mark.parametrize(("engine", "inside"), [("vllm", True), ("sglang", False)])
+def test_vllm_bench_runs_in_the_container_of_the_server(engine, inside, tmp_path, monkeypatch, capfd):
+    (tmp_path / "bin").mkdir()
+    for name in ("apptainer", "vllm"):
+        (tmp_path / "bin" / name).write_text(f'#!/bin/bash\nprintf "%s\\n" {name} "$@"\n/usr/bin/env\nexit 3\n')
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("HPCSWEEP_API_KEY", "sk-123")
+    monkeypatch.setattr("signal.signal", lambda number, handler: None)  # the handler of a process of its own
+    launch = ContainerLaunch(
+        runtime="apptainer",
+        image="/shared/vllm.sif",
+        executable=str(tmp_path / "bin" / "apptainer"),
+        workdir=str(tmp_path),
+        scratch=str(tmp_path),
+        uid=1,
+        gid=1,
+    )
+    config = work(tmp_path, prompts(2)).config
+    config = config.model_copy(
+        update={"container": launch, "engine": engine, "engine_executable": "/opt/vllm/bin/vllm"}
+    )
+    client = VllmBenchClient()
+    assert client._run(ClientWork(config, prompts(2), [None] * 2, tmp_path, [])) == 1
+    assert "client_error" in capfd.readouterr().out
+    lines = (tmp_path / "client.log").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == ("apptainer" if inside else "vllm")
+    assert ("/opt/vllm/bin/vllm" in lines) is inside
+    assert "sk-123" not in lines
+    assert ("APPTAINERENV_OPENAI_API_KEY=sk-123" in lines) is inside
+    assert ("APPTAINERENV_HF_HUB_OFFLINE=1" in lines) is inside
 
 
 def test_a_vllm_result_becomes_samples(tmp_path):

@@ -14,6 +14,7 @@ from hpcsweep.analysis.summary import analyse
 from hpcsweep.errors import ReportError, SpecError
 from hpcsweep.report.export import KINDS, Service, export_text, find_variant
 from hpcsweep.report.formats.registry import FORMATS, get_format
+from hpcsweep.report.serving import MeasuredContainer
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Resources
 
@@ -94,7 +95,7 @@ def test_the_profile_names_the_executable():
 
 
 def test_a_command_that_was_measured_in_a_container_names_the_image():
-    exported = replace(service(Cluster()), container="apptainer /shared/vllm.sif")
+    exported = replace(service(Cluster()), container=MeasuredContainer("apptainer /shared/vllm.sif"))
     assert "# measured in a container (apptainer /shared/vllm.sif)" in export_text(exported, "command")
     assert "container" not in export_text(service(Cluster()), "command")
 

@@ -1,5 +1,6 @@
 """The command that serves a variant, and the flags that a written command loses in a shell."""
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,11 +8,25 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from hpcsweep.analysis.rows import RunRow
-from hpcsweep.engines.base import Engine, LaunchContext
+from hpcsweep.engines.base import Engine, LaunchContext, Placement
 from hpcsweep.engines.registry import get_engine
 from hpcsweep.errors import EngineError
 from hpcsweep.spec.secret_values import is_secret
 from hpcsweep.spec.server import ServerConfig
+
+HEAD_ADDRESS, NODE_ADDRESS, INTERFACE = "HEAD_ADDRESS", "NODE_ADDRESS", "INTERFACE"
+"""Variables of the shell in the commands of several nodes: address of node 0, address and interface of the node."""
+RANK_PORT = 29500
+"""On node 0, for the connections between the nodes."""
+_VARIABLE = re.compile("\0([A-Za-z_][A-Za-z0-9_]*)\0")
+
+
+@dataclass(frozen=True)
+class PartCommand:
+    """The part of a server on one of several nodes. Its values may contain `from_variable`."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -19,6 +34,7 @@ class ServeCommand:
     """The command that starts the server. `files`: relative name -> text of files it needs.
 
     `trouble`: why there is none; else empty. `secrets`: names of variables to set, whose values are not stored.
+    `parts`: of a server on several nodes, one for each node, to be started instead; empty: it runs on one node.
     """
 
     argv: tuple[str, ...] = ()
@@ -26,6 +42,7 @@ class ServeCommand:
     files: Mapping[str, str] = field(default_factory=dict)
     trouble: str = ""
     secrets: tuple[str, ...] = ()
+    parts: tuple[PartCommand, ...] = ()
 
 
 def serve_command(run: RunRow) -> ServeCommand:
@@ -39,17 +56,44 @@ def serve_command(run: RunRow) -> ServeCommand:
             config = ServerConfig.model_validate(run.server)
             engine = get_engine(config.engine)
             launch = engine.launch(config, LaunchContext(engine.executable, port=8000))
+            parts = tuple(_parts(engine, config, run.nodes, launch.env)) if run.nodes > 1 else ()
         except (ValidationError, EngineError) as exc:
             return ServeCommand(trouble=f"the recorded configuration cannot be read: {exc}")
         public = {name: value for name, value in config.env.items() if not is_secret(name)}
         secrets = tuple(sorted(config.env.keys() - public))
-        return ServeCommand(without_run_flags(launch.argv, engine.run_flags), public, launch.files, secrets=secrets)
+        argv = without_run_flags(launch.argv, engine.run_flags)
+        return ServeCommand(argv, public, launch.files, secrets=secrets, parts=parts)
     last = run.last
     if last is None or not last.argv:
         return ServeCommand(trouble="no command was recorded")
     if run.simulated or last.simulated:
         return ServeCommand(trouble="only the simulated engine's command was recorded")
     return ServeCommand(without_run_flags(last.argv))
+
+
+def _parts(engine: Engine, config: ServerConfig, nodes: int, usual: Mapping[str, str]) -> Iterator[PartCommand]:
+    """Yield the part of each node. `usual`: variables that the adapter sets on one node as well."""
+    head, own, interface = (from_variable(name) for name in (HEAD_ADDRESS, NODE_ADDRESS, INTERFACE))
+    for rank in range(nodes):
+        placement = Placement(nodes, rank, head, RANK_PORT, own, interface)
+        launch = engine.launch(config, LaunchContext(engine.executable, port=8000, placement=placement))
+        env = {name: value for name, value in launch.env.items() if name not in usual}
+        env |= {name: value for name, value in config.env.items() if not is_secret(name)}
+        yield PartCommand(without_run_flags(launch.argv, engine.run_flags), env)
+
+
+def from_variable(name: str) -> str:
+    """Return a mark for the value of a variable of the shell, which `shell_word` writes as `"${NAME:?}"`."""
+    return f"\0{name}\0"
+
+
+def shell_word(text: str) -> str:
+    """Return text as one word of a shell. An unset or empty variable of `from_variable` ends the script."""
+    pieces = _VARIABLE.split(text)
+    if len(pieces) == 1:
+        return shlex.quote(text)
+    words = (f'"${{{piece}:?}}"' if index % 2 else shlex.quote(piece) for index, piece in enumerate(pieces))
+    return "".join(word for word in words if word != "''")  # the empty text before, between and after variables
 
 
 def without_run_flags(argv: Sequence[str], flags: Sequence[str] = Engine.run_flags) -> tuple[str, ...]:
@@ -68,12 +112,12 @@ def without_run_flags(argv: Sequence[str], flags: Sequence[str] = Engine.run_fla
 
 def shell_text(argv: Sequence[str], env: Mapping[str, str]) -> str:
     """Return the command as shell text, one flag per line. The backslash is the last character of a continued line."""
-    assignments = [f"{name}={shlex.quote(value)}" for name, value in sorted(env.items())]
+    assignments = [f"{name}={shell_word(value)}" for name, value in sorted(env.items())]
     lines: list[list[str]] = [assignments] if assignments else []
     for index, argument in enumerate(argv):
         if index == 0 or argument.startswith("--"):
             lines.append([])
-        lines[-1].append(shlex.quote(argument))
+        lines[-1].append(shell_word(argument))
     return " \\\n    ".join(" ".join(line) for line in lines)
 
 

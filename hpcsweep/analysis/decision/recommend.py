@@ -37,7 +37,8 @@ def recommend(
     chosen = decision.chosen
     by_id = {variant.variant: variant for variant in variants}
     by_workload = tuple(_by_workload(goal, tables, variants, times))
-    command = next((serve_command(run) for run in runs if run.variant_id == chosen), ServeCommand())
+    measured = next((run for run in runs if run.variant_id == chosen), None)
+    command = serve_command(measured) if measured is not None else ServeCommand()
     return Recommendation(
         objective=goal.text,
         metric=goal.metric,
@@ -45,7 +46,7 @@ def recommend(
         condition=goal.condition,
         chosen=chosen,
         best=decision.best,
-        statements=(*_why(by_id, decision, times), *_about_command(chosen, command)),
+        statements=(*_why(by_id, decision, times), *_about_command(chosen, command, measured)),
         candidates=decision.candidates,
         by_workload=by_workload,
         per_workload=len(decision.ranked) == 1 and len(variants) > 1 and bool(by_workload),
@@ -169,12 +170,23 @@ def _simpler(chosen: Variant, best: Variant, times: StartupTimes) -> tuple[str, 
     return "starts_sooner", f"it starts in {seconds[0]:.0f} s instead of {seconds[1]:.0f} s"
 
 
-def _about_command(chosen: str | None, command: ServeCommand) -> Iterator[Statement]:
+def _about_command(chosen: str | None, command: ServeCommand, measured: RunRow | None) -> Iterator[Statement]:
     if chosen is not None and command.trouble:
         yield Statement("no_command", f"the serve command is not available: {command.trouble}")
     if command.secrets:
         text = f"set {', '.join(command.secrets)} in the environment first; the values are not stored"
         yield Statement("secrets", text, {"names": list(command.secrets)})
+    if command.parts:
+        nodes = len(command.parts)
+        text = f"it runs on {nodes} nodes: `hpcsweep export best --to slurm` or `--to pbs` writes a script for them"
+        yield Statement("several_nodes", text, {"nodes": nodes})
+    container = measured.last.fact("container") if measured is not None and measured.last is not None else None
+    if container is not None and not command.trouble:
+        text = (
+            f"measured in a container ({container.value}): the command is for its image; `hpcsweep export best` "
+            "writes it with the container"
+        )
+        yield Statement("container", text, {"container": str(container.value)})
 
 
 def _not_scored(goal: Goal, tables: MetricTables) -> Iterator[Statement]:

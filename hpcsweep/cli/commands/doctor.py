@@ -10,6 +10,7 @@ import click
 from hpcsweep.cli.output import say, say_json
 from hpcsweep.schedulers.base import ClusterFacts, Partition
 from hpcsweep.store.open import default_home
+from hpcsweep.submit.container_check import ContainerCheck
 from hpcsweep.submit.machine import Machine, look_around
 from hpcsweep.sweep.layout import Home
 from hpcsweep.units import format_bytes, format_duration
@@ -22,7 +23,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     """Check this machine: scheduler, GPUs, engines, configuration.
 
     Show the scheduler, its partitions with GPU types and limits, HPCSWEEP_HOME and the installed engines, and compare
-    each cluster profile with the cluster. Nothing is changed.
+    each cluster profile with the cluster; for containers, show runtime and image. Nothing is changed or pulled.
     """
     options = ctx.obj or {}
     machine = look_around(Home(Path(options.get("home") or default_home()).absolute()))
@@ -62,6 +63,16 @@ def _lines(machine: Machine) -> Iterator[str]:
         yield "profiles   none; `hpcsweep init` writes hpcsweep.yaml"
     for name, problems in machine.profiles.items():
         yield f"profile    {name}: {'; '.join(problems) or 'no problems'}"
+        for check in machine.containers.get(name, ()):
+            yield from _container(check)
+
+
+def _container(check: ContainerCheck) -> Iterator[str]:
+    of = f" of {', '.join(check.engines)}" if check.engines else ""
+    where = f"{check.executable} ({check.version or 'version unknown'})" if check.executable else "not found"
+    yield f"           container{of}: {check.runtime}: {where}; image {check.image}"
+    for problem in check.problems:
+        yield f"           container{of}: {problem}"
 
 
 def _scheduler(name: str, facts: ClusterFacts) -> Iterator[str]:

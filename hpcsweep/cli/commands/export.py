@@ -14,6 +14,7 @@ from hpcsweep.cli.params import duration_s
 from hpcsweep.report.export import KINDS, Service, export_text, find_variant
 from hpcsweep.report.formats.llmd_report import KIND as LLMD
 from hpcsweep.report.formats.llmd_report import llmd_reports
+from hpcsweep.report.serving import MeasuredContainer, measured_launch
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Resources
 from hpcsweep.track.refresh import Session
@@ -53,10 +54,12 @@ def export(
             _write(llmd_reports(findings, chosen), output, f"{chosen.short_name} ({chosen.name}) as {kind}")
             return
         run = next(run for run in rows.runs if run.variant_id == chosen.variant)
-        resources, cluster = _resources(opened, rows, run)
+        resources, cluster, env_from = _job_of(opened, rows, run)
     measured_in = run.last.fact("container") if run.last is not None else None
-    container = str(measured_in.value) if measured_in is not None else ""
-    service = Service(findings, chosen, serve_command(run), resources, cluster, container)
+    container = None
+    if run.last is not None and measured_in is not None:
+        container = MeasuredContainer(str(measured_in.value), measured_launch(run.last.attempt_dir))
+    service = Service(findings, chosen, serve_command(run), resources, cluster, container, env_from)
     text = export_text(service, kind, walltime_s=walltime_s)
     _write(text, output, f"{chosen.short_name} ({chosen.name}) as {kind}")
 
@@ -70,15 +73,16 @@ def _write(text: str, output: Path | None, what: str) -> None:
     note(f"{output}: {what}")
 
 
-def _resources(opened: Session, sweep: SweepRow, run: RunRow) -> tuple[Resources, Cluster]:
-    """Return the resources of the run's job and its cluster profile; without a sweep folder, those of the run."""
+def _job_of(opened: Session, sweep: SweepRow, run: RunRow) -> tuple[Resources, Cluster, tuple[str, ...]]:
+    """Return resources, cluster profile and `env_from` of the run's job; without a sweep folder, those of the run."""
     if sweep.sweep in opened.home.sweep_names():
         folder = opened.home.sweep(sweep.sweep)
         cluster = opened.cluster(folder)
         position = folder.current_tasks().get(run.run)
         if position is not None:
-            return folder.read_job(position[0]).resources, cluster
+            job = folder.read_job(position[0])
+            return job.resources, cluster, tuple(job.env_from)
     else:
         cluster = Cluster()
     nodes = max(run.nodes, 1)
-    return Resources(nodes=nodes, gpus=run.gpus // nodes, gpu_type=run.gpu_type, walltime_s=_DAY_S), cluster
+    return Resources(nodes=nodes, gpus=run.gpus // nodes, gpu_type=run.gpu_type, walltime_s=_DAY_S), cluster, ()

@@ -9,16 +9,19 @@ from pathlib import Path
 
 import click
 
-from hpcsweep.api.log_files import job_log
+from hpcsweep.api.log_files import job_log, submission_log
 from hpcsweep.cli.context import refresh, session
 from hpcsweep.cli.output import note
 from hpcsweep.cli.runs import choose_run
-from hpcsweep.errors import SpecError
+from hpcsweep.errors import SpecError, nearest
 from hpcsweep.foreign_files import open_regular
+from hpcsweep.node.prepare.commands import PREPARE_LOG
+from hpcsweep.node.process.load_process import CLIENT_LOG
 from hpcsweep.node.records import EXIT_FILE
-from hpcsweep.sweep.layout import SweepFolder
+from hpcsweep.sweep.layout import SweepFolder, last_attempt
 from hpcsweep.terminal_text import printable
 from hpcsweep.track.refresh import Session
+from hpcsweep.track.runs import read_runs
 
 POLL_S = 0.3
 FETCH_S = 5.0
@@ -27,7 +30,8 @@ _PIECE_BYTES = 1 << 20
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", required=False)
+@click.option("--preparation", metavar="NAME", help="A preparation in place of a run; RUN is then its sweep.")
 @click.option("-f", "--follow", is_flag=True, help="Continue until the attempt has ended.")
 @click.option("--server", "which", flag_value="server", default=True, help="The engine's log.  [default]")
 @click.option("--client", "which", flag_value="client", help="The load client's log.")
@@ -37,17 +41,35 @@ _PIECE_BYTES = 1 << 20
 @click.option("--attempt", type=click.IntRange(1), help="Number of the attempt.  [default: the latest]")
 @click.pass_context
 def logs(
-    ctx: click.Context, run: str, follow: bool, which: str, lines: int | None, raw: bool, attempt: int | None
+    ctx: click.Context,
+    run: str | None,
+    preparation: str | None,
+    follow: bool,
+    which: str,
+    lines: int | None,
+    raw: bool,
+    attempt: int | None,
 ) -> None:
-    """Print the log of a run's server, client or job.
+    """Print the log of a run's server, client or job, or of a preparation.
 
-    RUN is a label of the latest sweep, a unique prefix of a label, or SWEEP/LABEL. Escape sequences are removed, and
+    RUN is a label of the latest sweep, a unique prefix of a label, or SWEEP/LABEL. `--preparation NAME [SWEEP]` prints
+    the output of a preparation's commands; with `--job`, the output of its job. Escape sequences are removed, and
     characters that would disguise text are shown as <U+202E>.
     """
     with session(ctx) as opened:
-        sweep, label = choose_run(opened.home, run)
-        refresh(opened, [sweep.name])
-        log = _Log(sweep, label, which, attempt, fetcher(opened, sweep))
+        if preparation is not None:
+            log = _of_preparation(opened, run, preparation, which, attempt)
+        elif run is None:
+            raise click.UsageError("name a run, or a preparation by --preparation NAME")
+        else:
+            sweep, label = choose_run(opened.home, run)
+            refresh(opened, [sweep.name])
+            folder = sweep.path / "runs" / label
+            files = {"server": "server.log", "client": CLIENT_LOG}
+            log = _Log(
+                f"{sweep.name}/{label}", folder, files.get(which), attempt, lambda: job_log(sweep, label),
+                fetcher(opened, sweep),
+            )  # fmt: skip
         try:
             path = log.wait() if follow else log.path_or_error()
             pieces = log.pieces(path, _start(path, lines), follow=follow)
@@ -73,38 +95,64 @@ def fetcher(opened: Session, sweep: SweepFolder) -> Callable[[], object]:
     return fetch
 
 
+def _of_preparation(opened: Session, sweep_name: str | None, name: str, which: str, attempt: int | None) -> "_Log":
+    """Return a log of the latest job of a preparation. Raises SpecError."""
+    if which == "client":
+        raise click.UsageError("a preparation has no load client")
+    sweep = opened.home.sweep(sweep_name)
+    refresh(opened, [sweep.name])
+    with opened.store.reading() as connection:
+        steps = [step for status in read_runs(connection, [sweep.name]) for step in status.current_preparations]
+    number = next((step.number for step in steps if step.name == name), None)
+    if number is None:
+        hint = nearest(name, [step.name for step in steps]) if steps else "its experiment has no `prepare`"
+        raise SpecError(f"{sweep.name} has no preparation {name!r}", code="unknown_preparation", hint=hint)
+    file = None if which == "job" else PREPARE_LOG
+    title = f"preparation {name} of {sweep.name}"
+    return _Log(
+        title, sweep.job_dir(number), file, attempt, lambda: submission_log(sweep, number, 0), fetcher(opened, sweep)
+    )
+
+
 @dataclass(frozen=True)
 class _Log:
-    """One log of one run; `attempt` None: of the latest attempt. `fetch` is called before each look at the files."""
+    """One log of a run or preparation. `title`: its name; `folder`: in which its attempts are.
 
-    sweep: SweepFolder
-    label: str
-    which: str
+    `file`: in the folder of an attempt; None: `job_output`, the output of its job. `attempt` None: the latest. `fetch`
+    is called before each look at the files.
+    """
+
+    title: str
+    folder: Path
+    file: str | None
     attempt: int | None
+    job_output: Callable[[], Path | None]
     fetch: Callable[[], object]
 
     @property
+    def _name(self) -> str:
+        return "job log" if self.file is None else f"{Path(self.file).stem} log"
+
+    @property
     def _number(self) -> int:
-        return self.attempt or self.sweep.attempts(self.label)
+        return self.attempt or last_attempt(self.folder)
 
     @property
     def _attempt_dir(self) -> Path:
-        return self.sweep.path / "runs" / self.label / f"attempt-{self._number}"
+        return self.folder / f"attempt-{self._number}"
 
     def _ended(self) -> bool:
         return (self._attempt_dir / EXIT_FILE).exists()
 
     def _path(self) -> Path | None:
-        path = job_log(self.sweep, self.label) if self.which == "job" else self._attempt_dir / f"{self.which}.log"
+        path = self.job_output() if self.file is None else self._attempt_dir / self.file
         return path if path is not None and path.exists() else None
 
     def path_or_error(self) -> Path:
         """Return the file. Raises SpecError with the logs that exist instead."""
         path = self._path()
         if path is None:
-            raise SpecError(
-                f"{self.sweep.name}/{self.label} has no {self.which} log", code="no_log", hint=self._existing_logs()
-            )
+            raise SpecError(f"{self.title} has no {self._name}", code="no_log", hint=self._existing_logs())
         return path
 
     def wait(self) -> Path:
@@ -114,8 +162,7 @@ class _Log:
             if self._ended():
                 return self.path_or_error()
             if not reported:
-                name = f"{self.which} log of {self.sweep.name}/{self.label}"
-                note(f"waiting for the {name}; Ctrl-C stops")
+                note(f"waiting for the {self._name} of {self.title}; Ctrl-C stops")
                 reported = True
             time.sleep(POLL_S)
             self.fetch()
@@ -138,7 +185,7 @@ class _Log:
         if self._number == 0:
             return "no attempt has started: `hpcsweep status` shows the reason"
         if not self._attempt_dir.exists():
-            return f"the run has no attempt {self._number}"
+            return f"{self.title} has no attempt {self._number}"
         names = sorted(path.name for path in self._attempt_dir.glob("*.log"))
         return f"attempt {self._number} has {', '.join(names)}" if names else f"attempt {self._number} left no log"
 

@@ -21,6 +21,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, ClassVar
 
+from hpcsweep.containers.base import NodeCommand
+from hpcsweep.containers.launch import ContainerLaunch, node_command
 from hpcsweep.errors import DatasetError
 from hpcsweep.events.load_lines import (
     MeasuredFields,
@@ -40,6 +42,9 @@ from hpcsweep.spec.phases import ColdKind, ErrorCause, TokenSource
 STARTUP_S = 600.0
 RELAY_COST = "which adds to every measured time (docs/load.md)"
 _GRACE_S = 5.0
+_REMOVAL_S = 30.0
+_KEY_VARIABLES = ("OPENAI_API_KEY", "GUIDELLM__SPEC__BACKEND__API_KEY")
+"""Variables in which the tools read the API key."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,10 @@ class OutsideClient(ABC):
         Raises EngineError when the tool is not installed, DatasetError when it cannot send this workload.
         """
 
+    def container(self, config: LoadConfig) -> ContainerLaunch | None:
+        """Return the container in which the command is executed; None: on the node itself."""
+        return None
+
     @abstractmethod
     def read(self, work: ClientWork) -> ClientResult:
         """Return the tool's result. Raises DatasetError when it is missing or not understood."""
@@ -110,7 +119,7 @@ class OutsideClient(ABC):
 
     def _run(self, work: ClientWork) -> int:
         config, workload, log = work.config, work.config.planned.workload, work.folder / "client.log"
-        command = self.command(work)
+        command = self._executed(config, self.command(work))
         out = LineWriter(sys.stdout.fileno())
         for message in work.warnings:
             out.add(warning_line("dataset", message))
@@ -124,7 +133,10 @@ class OutsideClient(ABC):
         }
         out.add(started)
         out.flush()
-        end = _wait(command, _environment(), log, _limit_s(work))
+        try:
+            end = _wait(command.argv, command.environment, log, _limit_s(work))
+        finally:
+            _remove(command.cleanup)
         result, cause = ClientResult((), 0.0), end.cause
         if cause is None:
             try:
@@ -161,6 +173,11 @@ class OutsideClient(ABC):
         out.add(ended)
         out.close()
         return 1 if cause is ErrorCause.CLIENT_ERROR else 0
+
+    def _executed(self, config: LoadConfig, command: Sequence[str]) -> NodeCommand:
+        """Return what to execute on the node. The files of a container's runtime were written for the server."""
+        name = f"{self.name} {config.work_dir} {config.planned.workload.name} {config.repeat}"
+        return node_command(self.container(config), command, _environment(), _KEY_VARIABLES, name=name)
 
 
 @dataclass(frozen=True)
@@ -200,6 +217,13 @@ def _wait(argv: Sequence[str], env: Mapping[str, str], log: Path, limit_s: float
     return _End(None, "", figures)
 
 
+def _remove(argv: Sequence[str]) -> None:
+    """Execute the command that removes what a container may have left; it fails if nothing is left."""
+    if argv:
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=_REMOVAL_S, check=False)
+
+
 def _end_group(process: "subprocess.Popen[bytes]") -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
@@ -219,7 +243,7 @@ def _environment() -> dict[str, str]:
     env = dict(os.environ)
     key = env.pop(API_KEY_VARIABLE, None)
     if key:
-        env["OPENAI_API_KEY"] = env["GUIDELLM__SPEC__BACKEND__API_KEY"] = key
+        env |= dict.fromkeys(_KEY_VARIABLES, key)
     return env | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
 

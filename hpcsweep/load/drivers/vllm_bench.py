@@ -9,7 +9,9 @@ import shutil
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+from hpcsweep.containers.launch import ContainerLaunch
 from hpcsweep.errors import DatasetError, EngineError
+from hpcsweep.load.config import LoadConfig
 from hpcsweep.load.drivers.outside import ClientResult, ClientSample, ClientWork, OutsideClient, read_json
 from hpcsweep.load.drivers.vllm_result import detailed_requests
 from hpcsweep.load.prepare import extra_body, max_tokens_of
@@ -28,7 +30,7 @@ class VllmBenchClient(OutsideClient):
         """See `OutsideClient.command`."""
         config, workload = work.config, work.config.planned.workload
         named = config.engine_executable if config.engine == "vllm" else None
-        executable = shutil.which(named or "vllm")
+        executable = named if self.container(config) is not None else shutil.which(named or "vllm")
         if executable is None:
             raise EngineError(
                 f"client vllm-bench: {named or 'vllm'} is not installed on this node",
@@ -81,6 +83,10 @@ class VllmBenchClient(OutsideClient):
             "--result-filename",
             _RESULT,
         ]
+
+    def container(self, config: LoadConfig) -> ContainerLaunch | None:
+        """Return the container of the server, if vLLM is in it."""
+        return config.container if config.engine == "vllm" and config.engine_executable is not None else None
 
     def read(self, work: ClientWork) -> ClientResult:
         """See `OutsideClient.read`."""

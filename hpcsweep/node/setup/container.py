@@ -185,12 +185,14 @@ def container_launch(
                 code="container_bind_missing",
                 hint="remove it from `binds:` of the container, or create it",
             )
-    needed = [_bind(path) for path in _needed_paths(run, job, attempt_dir, private, env)]
+    own = [_bind(path) for path in _paths_of_the_attempt(job, attempt_dir, private, env)]
+    lasting = [*(_bind(path) for path in _paths_of_the_model(run, env)), *binds]
     return ContainerLaunch(
         runtime=runtime.name,
         image=image,
         executable=executable,
-        binds=merged_binds([*needed, *binds]),
+        binds=merged_binds([*own, *lasting]),
+        lasting_binds=merged_binds(lasting),
         options=container.options,
         gpus=_gpu_kind(container, run),
         workdir=_expanded(container.workdir, env, "workdir") if container.workdir else str(attempt_dir),
@@ -202,15 +204,17 @@ def container_launch(
     )
 
 
-def _needed_paths(
-    run: RunSpec, job: JobSpec, attempt_dir: Path, private: Path, env: Mapping[str, str]
-) -> Iterator[str]:
-    """Yield what the server reads and writes: sweep, caches, temporary folder, model, and files in its flags."""
+def _paths_of_the_attempt(job: JobSpec, attempt_dir: Path, private: Path, env: Mapping[str, str]) -> Iterator[str]:
+    """Yield what the server reads and writes in a sweep: its folder, the compile caches, temporary folders."""
     yield from (job.sweep_dir, str(attempt_dir), str(private), tempfile.gettempdir())
     Path(job.cache_dir).mkdir(parents=True, exist_ok=True)
     yield job.cache_dir
     if env.get("TMPDIR"):
         yield env["TMPDIR"]
+
+
+def _paths_of_the_model(run: RunSpec, env: Mapping[str, str]) -> Iterator[str]:
+    """Yield what the server reads wherever it runs: the model, caches that a user chose, and files in its flags."""
     own = run.server.env
     named = [own.get(name) or env.get(name) for name in (*_HUB_FOLDERS, *CACHE_VARIABLES)]
     values = [value for value in run.server.flags.values() if isinstance(value, str)]

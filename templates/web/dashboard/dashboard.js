@@ -44,7 +44,7 @@ function make(tag, attributes, ...children) {
 /** @param {Item} item */
 function listItem(item) {
   const made = make("li", {});
-  if (item.label !== "") made.append(make("a", { href: item.href }, item.label), ": ");
+  if (item.label !== "") made.append(item.href === "" ? item.label : make("a", { href: item.href }, item.label), ": ");
   made.append(item.text);
   if (item.hint !== "") made.append(" ", make("span", { class: "hint" }, item.hint));
   return made;
