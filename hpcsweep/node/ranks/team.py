@@ -248,9 +248,8 @@ class RankTeam(OtherNodes):
             if refused is not None:
                 raise Ended(verdicts.refused(refused, remote.node))
             if remote.lost is not None and now_s - remote.lost_at_s >= _LOST_S:
-                raise Ended(
-                    verdicts.node_lost(remote.node, remote.rank, remote.lost, remote.phase, self._output(remote))
-                )
+                phase = self.phase_of(remote.phase)
+                raise Ended(verdicts.node_lost(remote.node, remote.rank, remote.lost, phase, self._output(remote)))
         exits = [remote for remote in self._ranks if remote.exited_at_s is not None]
         if exits and now_s - min(remote.exited_at_s or 0.0 for remote in exits) >= _SETTLE_S:
             first = min(exits, key=lambda remote: remote.exited_at_s or 0.0)
@@ -258,7 +257,7 @@ class RankTeam(OtherNodes):
         departed = verdicts.first_departure(self._departures)
         if departed is not None and now_s - departed.at_s >= _DEAD_RANK_S:
             last_lines = self._ranks[departed.rank - 1].reader.last_lines if departed.rank else []
-            phase = self._ranks[0].phase
+            phase = self.phase_of(self._ranks[0].phase)
             raise Ended(verdicts.rank_died(departed, phase, now_s - departed.at_s, last_lines))
 
     def settled(self) -> bool:
@@ -289,12 +288,12 @@ class RankTeam(OtherNodes):
         `first_at_s`: when that process ended; None: none is known to have ended.
         """
         for remote in self._ranks:
-            why = remote.lost
+            why, phase = remote.lost, self.phase_of(remote.phase)
             if why is not None and (first_at_s is None or remote.lost_at_s <= first_at_s + _SAME_MOMENT_S):
-                return verdicts.node_lost(remote.node, remote.rank, why, remote.phase, self._output(remote))
+                return verdicts.node_lost(remote.node, remote.rank, why, phase, self._output(remote))
             if first_at_s is None and why is None and remote.silent and remote.link is not None:
                 why = f"no message for {remote.link.silent_s:.0f} s"
-                return verdicts.node_lost(remote.node, remote.rank, why, remote.phase, self._output(remote))
+                return verdicts.node_lost(remote.node, remote.rank, why, phase, self._output(remote))
         return None
 
     def signals(self) -> ProgressSignals:
@@ -391,9 +390,9 @@ class RankTeam(OtherNodes):
 
     def _exit_of(self, remote: RemoteRank) -> AttemptVerdict:
         """Return the verdict on the exit of the part on another node. Its exit code may not have arrived."""
-        reader = remote.reader
+        reader, phase = remote.reader, self.phase_of(remote.phase)
         exit_code = remote.exit_code if remote.exit_code is not None else 1
-        return server_exited(exit_code, remote.phase, reader.failure, reader.last_lines or self._output(remote))
+        return server_exited(exit_code, phase, reader.failure, reader.last_lines or self._output(remote))
 
     def _output(self, remote: RemoteRank) -> list[str]:
         return remote.reader.last_lines or self._launched.output(remote.rank)

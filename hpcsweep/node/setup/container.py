@@ -160,7 +160,8 @@ def container_launch(
         raise ContainerError(
             f"{runtime.executable} is not on the PATH of the job on {os.uname().nodename}",
             code="container_runtime_missing",
-            hint=f"load its module in `setup:` of the cluster profile, or set another runtime than {runtime.name}",
+            hint=f"load its module in `engine_setup:` of the cluster profile, or set another runtime than "
+            f"{runtime.name}",
         )
     image = _expanded(container.image or "", env, "image")
     path = runtime.image_path(image)
@@ -259,7 +260,7 @@ def _expanded(text: str, env: Mapping[str, str], key: str) -> str:
         raise ContainerError(
             f"container.{key}: {text}: the variable {exc} is not set in the job",
             code="container_variable_unset",
-            hint="set it in `env:` or `setup:` of the cluster profile",
+            hint="set it in `env:`, `setup:` or `engine_setup:` of the cluster profile",
         ) from None
 
 

@@ -16,8 +16,8 @@ from hpcsweep.engines.registry import get_engine
 from hpcsweep.engines.simulated import SimulatedEngine
 from hpcsweep.errors import ContainerError, EngineError
 from hpcsweep.node.process.gpus import SILENT_DRIVER, Gpus, visible_names
+from hpcsweep.node.process.ports import free_port
 from hpcsweep.node.process.private_network import private_network_problem
-from hpcsweep.node.process.server import free_port
 from hpcsweep.node.record.notes import Note
 from hpcsweep.node.setup import preflight
 from hpcsweep.node.setup.container import NodeContainer, Probed, container_launch, container_of

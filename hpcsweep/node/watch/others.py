@@ -10,6 +10,7 @@ from hpcsweep.node.watch.outcome import AttemptVerdict
 from hpcsweep.node.watch.stacks import StackActivity
 from hpcsweep.node.watch.stall import NO_SIGNALS, ProgressSignals, Situation
 from hpcsweep.node.watch.stall_cause import RankUse
+from hpcsweep.spec.phases import STARTUP_PHASES, Phase
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,12 @@ class OtherNodes:
     """The other nodes of a server on one node: there are none. `ranks.team.RankTeam` has some."""
 
     exist = False
+    phase = Phase.LAUNCH
+    """Of the attempt; the supervisor sets it."""
+
+    def phase_of(self, logged: Phase) -> Phase:
+        """Return the phase of another node: that of its log until the server is ready, which only the first logs."""
+        return logged if self.phase.value in STARTUP_PHASES else self.phase
 
     def handle(self, message: Mapping[str, Any], rank: int) -> None:
         """Handle a message of the agent of another node, in the main loop."""

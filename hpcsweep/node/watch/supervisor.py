@@ -123,7 +123,7 @@ class Supervisor:
 
     def enter(self, phase: Phase, evidence: str = "", t_s: float | None = None) -> None:
         """Enter a phase, now or at `t_s`."""
-        self.phase = phase
+        self.phase = self.others.phase = phase
         if phase is Phase.TEARDOWN and self._suspicion is not None:
             self._suspicion.stop()  # its tools must not be mistaken for processes of the next server
         if phase is Phase.TEARDOWN and self._deaths is not None:
