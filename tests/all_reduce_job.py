@@ -1,4 +1,4 @@
-"""A job on two nodes whose engine is a stand-in for vLLM with the Python of a test, and whose profile asks for a check."""
+"""A job on two nodes with the all-reduce check, whose engine is a stand-in for vLLM with the Python of a test."""
 
 import json
 import os
@@ -15,11 +15,11 @@ words = sys.argv[1:]
 if words == ["--version"]:
     print("0.32.0")
 elif words == ["serve", "--help=all"]:
-    print("--uds --served-model-name --tensor-parallel-size --nnodes --node-rank --master-addr --master-port --headless "
-          "--distributed-executor-backend --enable-server-load-tracking --enforce-eager --no-enforce-eager")
+    print("--uds --served-model-name --tensor-parallel-size --distributed-executor-backend --enforce-eager "
+          "--nnodes --node-rank --master-addr --master-port --headless")
 else:
-    passed = [word for flag in ("--uds", "--served-model-name", "--nnodes", "--node-rank", "--master-addr", "--master-port")
-              if flag in words for word in (flag, words[words.index(flag) + 1])]
+    flags = ["--uds", "--served-model-name", "--nnodes", "--node-rank", "--master-addr", "--master-port"]
+    passed = [word for flag in flags if flag in words for word in (flag, words[words.index(flag) + 1])]
     variant = '{{"tp": "2", "engine": "vllm", "model": "some/model"}}'
     wanted = ["-m", "hpcsweep.simulator", "--model", words[1], "--profile", {profile!r}, "--variant", variant, *passed]
     os.environ.pop("PYTHONPATH", None)

@@ -85,7 +85,7 @@ class AllReduce:
         return finished
 
     def _others(self) -> dict[str, NodeReduced]:
-        """Return the last reports of the other nodes. Raises Ended when one is lost or could not start its processes."""
+        """Return the last reports of the other nodes. Raises Ended when one is lost or could not start the check."""
         for remote in self._team.remotes:
             remote.wait("reduced", "refused", within_s=_LAST_REPORT_S, give_up=lambda: self._team.ended)
         finished = self._finished()

@@ -9,7 +9,7 @@ if HOW == "missing":
     raise ImportError("No module named 'torch'")
 
 
-class cuda:  # noqa: N801
+class cuda:
     """No GPU."""
 
     @staticmethod
