@@ -87,7 +87,8 @@ class NodeReduce:
         """Start the processes, with the Python of the engine. `own`: see `PreparedLaunch.command`. Raises OSError."""
         python = prepared.python
         if not python:
-            self._unavailable = f"the Python of {prepared.executable} is not known"
+            unknown = f"{prepared.executable} is not a Python script, so its Python is not known"
+            self._unavailable = unknown if prepared.installation is not None else "the engine is simulated"
             return
         script = self._folder / SCRIPT_NAME
         shutil.copyfile(all_reduce_script.__file__, script)

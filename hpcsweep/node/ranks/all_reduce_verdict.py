@@ -48,7 +48,7 @@ def unavailable(reports: Mapping[str, NodeReduced]) -> Note | None:
     without = [f"{node}: {report.error}" for node, report in reports.items() if report.exit_code == UNAVAILABLE]
     if not without:
         return None
-    text = f"the all-reduce over the nodes was not checked, because torch cannot be used on {'; '.join(without)}"
+    text = f"the all-reduce over the nodes was not checked, because torch cannot be used: {'; '.join(without)}"
     return Note("all_reduce_unavailable", text)
 
 
