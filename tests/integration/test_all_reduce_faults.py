@@ -1,13 +1,18 @@
 """The all-reduce check on two nodes that do not meet, with a stand-in for torch: what is blamed, and what is left."""
 
+import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from agent_job import Job
 from all_reduce_job import stand_in, write_checked
+
+from hpcsweep.node.ranks import all_reduce_script
 
 FAKES = Path(__file__).parents[1] / "fakes" / "torch"
 
@@ -27,7 +32,6 @@ def wait_until_connecting(job: Job) -> None:
 FAILURES = {
     "hang": ("all_reduce_timeout", None, "vm#1 waits for the other processes"),
     "broken": ("all_reduce_failed", 1, "RuntimeError: unhandled system error"),
-    "crash": ("all_reduce_failed", 1, "a process was ended by signal 11"),
 }
 
 
@@ -44,6 +48,26 @@ def test_a_failure_names_the_node(job, tmp_path, how):
     assert how != "broken" or "NCCL WARN socketProgress: Connection refused" in end["evidence"]
     assert time.monotonic() - begun_s < 60
     assert not (job.attempt_dir() / "server.log").exists()
+    job.wait_until_nothing_is_left()
+
+
+def test_a_process_that_crashes_ends_those_of_its_node():
+    command = [sys.executable, all_reduce_script.__file__, "--nodes", "2", "--node", "1", "--processes", "2"]
+    command += ["--address", "127.0.0.1", "--port", "9", "--within", "60"]
+    env = {**os.environ, "PYTHONPATH": str(FAKES), "FAKE_TORCH": "crash"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == all_reduce_script.FAILED
+    assert "a process was ended by signal 11" in done.stdout
+
+
+def test_an_agent_that_is_lost_during_the_check(job, tmp_path):
+    write_checked(job, 300)
+    agent = job.start(environment(tmp_path))
+    wait_until_connecting(job)
+    other = next(p for p in psutil.Process(agent.pid).children() if "hpcsweep.node.rank_agent" in p.cmdline())
+    other.kill()
+    agent.communicate(timeout=60)
+    assert (job.ended()["outcome"], job.ended()["code"]) == ("lost", "rank_agent_lost")
     job.wait_until_nothing_is_left()
 
 
