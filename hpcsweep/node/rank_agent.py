@@ -20,7 +20,7 @@ from hpcsweep.node.agent import read_job
 from hpcsweep.node.guardian import Guardian
 from hpcsweep.node.process.processes import become_subreaper
 from hpcsweep.node.process.signals import catch
-from hpcsweep.node.ranks.files import LinkFile, rank_dir, read_link_file
+from hpcsweep.node.ranks.files import LinkFile, rank_dir, read_link_file, without_launcher
 from hpcsweep.node.ranks.link import Link, LinkError, join
 from hpcsweep.node.ranks.network import interface_of, interfaces, listener, reaches
 from hpcsweep.node.ranks.part import RANK_SUFFIX, RankPart
@@ -70,7 +70,7 @@ def _run(attempt_dir: Path, rank: int) -> int:
     try:
         link, reachable, addresses = _connect(file, rank)
         token = f"{owner.token}{RANK_SUFFIX}{rank}"
-        part = RankPart(run, job, engine, rank, folder, token, os.environ, link, guardian)
+        part = RankPart(run, job, engine, rank, folder, token, without_launcher(os.environ), link, guardian)
         link.start(
             lambda message: part.inbox.put(RankMessage(0, message)),
             lambda reason: part.inbox.put(RankMessage(0, {"kind": "stop", "grace_s": _GRACE_S, "lost": reason})),

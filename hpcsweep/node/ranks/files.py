@@ -29,6 +29,11 @@ _OF_THE_NODE = re.compile(
 )
 """Variables that describe one node or process: those of the head node would be wrong on another one."""
 
+_OF_THE_LAUNCHER = re.compile(
+    r"(?:PMI|PMIX|PALS|HYDI?|HYDRA)_\w*|MPI_LOCALN?RANK(?:ID|S)|MPIR_CVAR_CH3_INTERFACE_HOSTNAME"
+)
+"""Variables that connect a process with the launcher that started it, which are not valid for its children."""
+
 
 @dataclass(frozen=True)
 class LinkFile:
@@ -65,6 +70,11 @@ def rank_dir(attempt_dir: Path, rank: int) -> Path:
 def shared_environment(env: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of the head node that are valid on every node."""
     return {name: value for name, value in env.items() if not _OF_THE_NODE.fullmatch(name)}
+
+
+def without_launcher(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of an agent without those of its launcher, with which an MPI library in the engine fails."""
+    return {name: value for name, value in env.items() if not _OF_THE_LAUNCHER.fullmatch(name)}
 
 
 def write_private(path: Path, record: LinkFile | EnvironmentFile) -> None:

@@ -1,7 +1,7 @@
 """Build the environment of the server, and its command as text for a shell."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from hpcsweep.load.config import API_KEY_VARIABLE
 from hpcsweep.spec.secret_values import HIDDEN as HIDDEN
@@ -20,6 +20,11 @@ def server_environment(
     whole = {**inherited, **ours}
     whole.pop(API_KEY_VARIABLE, None)
     return whole, masked_env(ours)
+
+
+def without_names(environment: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    """Return the environment without these variables, such as secrets for a process that does not need them."""
+    return {name: value for name, value in environment.items() if name not in names}
 
 
 def shown_environment(server_env: Mapping[str, str], exports: Mapping[str, str]) -> dict[str, str]:
