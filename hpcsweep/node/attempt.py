@@ -24,8 +24,9 @@ from hpcsweep.node.process.memory_limit import MemoryCgroup
 from hpcsweep.node.process.secrets_file import hidden_values, secret_environment
 from hpcsweep.node.process.server import Server
 from hpcsweep.node.process.stop_reasons import Stopper
+from hpcsweep.node.ranks.context import TeamContext
 from hpcsweep.node.ranks.nodes import AllGpus, job_launcher, job_nodes
-from hpcsweep.node.ranks.team import RankTeam, TeamContext
+from hpcsweep.node.ranks.team import RankTeam
 from hpcsweep.node.record.folders import AttemptFolder, record_server
 from hpcsweep.node.record.journal import Journal
 from hpcsweep.node.record.notes import Note

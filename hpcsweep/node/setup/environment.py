@@ -1,11 +1,19 @@
 """Build the environment of the server, and its command as text for a shell."""
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 
 from hpcsweep.load.config import API_KEY_VARIABLE
 from hpcsweep.spec.secret_values import HIDDEN as HIDDEN
 from hpcsweep.spec.secret_values import masked_env
+
+_OF_THE_NODE = re.compile(
+    r"(?:SLURM|SLURMD|SRUN|PBS|PALS|PMI|PMIX|OMPI|HYDI?|HYDRA|MPIR|FLUX|LSB|LSF|SSH|XDG|APPTAINERENV|CUDA_MPS)_\w*"
+    r"|HOSTNAME|HOST|PWD|OLDPWD|SHLVL|_|TMPDIR|TMP|TEMP|TERM|DISPLAY|PMIX?_?\w*"
+    r"|(?:CUDA|NVIDIA|HIP|ROCR)_VISIBLE_DEVICES|ZE_AFFINITY_MASK|GPU_DEVICE_ORDINAL|HPCSWEEP_SERVER_PORT"
+)
+"""Variables that describe one node or process: those of the head node would be wrong on another one."""
 
 
 def server_environment(
@@ -20,6 +28,11 @@ def server_environment(
     whole = {**inherited, **ours}
     whole.pop(API_KEY_VARIABLE, None)
     return whole, masked_env(ours)
+
+
+def shared_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of the head node that are valid on every node."""
+    return {name: value for name, value in env.items() if not _OF_THE_NODE.fullmatch(name)}
 
 
 def shown_environment(server_env: Mapping[str, str], exports: Mapping[str, str]) -> dict[str, str]:

@@ -29,11 +29,14 @@ class OtherNodes:
 
     exist = False
 
-    def handle(self, message: Mapping[str, Any], rank: int) -> None:
-        """Handle a message of the agent of another node, in the main loop."""
+    def handle(self, message: Mapping[str, Any], rank: int, at_s: float) -> None:
+        """Handle a message of the agent of another node, in the main loop. `at_s`: of its arrival, monotonic."""
 
-    def died(self, pid: int, role: ProcessRole) -> None:
-        """Note that a process of the server on this node has ended."""
+    def line(self, text: str) -> None:
+        """Take a line of the server's log on this node, which may be of a rank on another one."""
+
+    def died(self, pid: int, role: ProcessRole, at_s: float) -> None:
+        """Note that a process of the server on this node has ended, at `at_s` (monotonic)."""
 
     def check(self) -> None:
         """Raise Ended when a part of the server on another node has ended, or its node is lost."""
