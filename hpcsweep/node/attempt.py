@@ -211,7 +211,7 @@ class Attempt:
             TeamContext(
                 self._run, Path(context.job.sweep_dir) / "jobs" / str(context.job.job), folder.path, nodes, launcher,
                 context.env, self._inbox, self._journal, self._clock, supervisor.not_server_pids,
-                lambda code, text: supervisor.warn(text, code=code),
+                lambda code, text: supervisor.warn(text, code=code), lambda: supervisor.phase,
             ),
             engine,
         )  # fmt: skip

@@ -9,13 +9,14 @@ from hpcsweep.load.client.clock import Clock
 from hpcsweep.node.record.journal import Journal
 from hpcsweep.node.watch.inbox import Inbox
 from hpcsweep.spec.job import RunSpec
+from hpcsweep.spec.phases import Phase
 
 
 @dataclass(frozen=True)
 class TeamContext:
     """What a team needs of its attempt. `nodes`: of the job that the server spans, that of this agent first.
 
-    `warn`: records a warning with its code and text.
+    `warn`: records a warning with its code and text. `phase`: returns that of the first node, and so of the attempt.
     """
 
     run: RunSpec
@@ -29,3 +30,4 @@ class TeamContext:
     clock: Clock
     not_server_pids: set[int]
     warn: Callable[[str, str], None]
+    phase: Callable[[], Phase]

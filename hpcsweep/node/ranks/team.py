@@ -48,7 +48,7 @@ from hpcsweep.node.watch.outcome import AttemptVerdict, Ended, server_exited
 from hpcsweep.node.watch.stacks import StackActivity
 from hpcsweep.node.watch.stall import ProgressSignals, Situation
 from hpcsweep.node.watch.stall_cause import RankUse
-from hpcsweep.spec.phases import OutcomeKind, Phase
+from hpcsweep.spec.phases import STARTUP_PHASES, OutcomeKind, Phase
 
 _CONNECT_S = 180.0
 """Time for an agent to start on its node and connect; Python's imports from a busy file system take a minute."""
@@ -238,7 +238,7 @@ class RankTeam(OtherNodes):
                 raise Ended(verdicts.refused(refused, remote.node))
             if remote.lost is not None and now_s - remote.lost_at_s >= _LOST_S:
                 raise Ended(
-                    verdicts.node_lost(remote.node, remote.rank, remote.lost, remote.phase, self._output(remote))
+                    verdicts.node_lost(remote.node, remote.rank, remote.lost, self._phase(remote), self._output(remote))
                 )
         # The launcher of an MPI job reports its end to the agent of the first node, with the exit code.
         exits = [] if self._one_mpi_job else [remote for remote in self._ranks if remote.exited_at_s is not None]
@@ -248,7 +248,7 @@ class RankTeam(OtherNodes):
         departed = verdicts.first_departure(self._departures)
         if departed is not None and now_s - departed.at_s >= _DEAD_RANK_S:
             last_lines = self._ranks[departed.rank - 1].reader.last_lines if departed.rank else []
-            phase = self._ranks[0].phase
+            phase = self._phase(self._ranks[departed.rank - 1]) if departed.rank else self._context.phase()
             raise Ended(verdicts.rank_died(departed, phase, now_s - departed.at_s, last_lines))
 
     def settled(self) -> bool:
@@ -281,10 +281,10 @@ class RankTeam(OtherNodes):
         for remote in self._ranks:
             why = remote.lost
             if why is not None and (first_at_s is None or remote.lost_at_s <= first_at_s + _SAME_MOMENT_S):
-                return verdicts.node_lost(remote.node, remote.rank, why, remote.phase, self._output(remote))
+                return verdicts.node_lost(remote.node, remote.rank, why, self._phase(remote), self._output(remote))
             if first_at_s is None and why is None and remote.silent and remote.link is not None:
                 why = f"no message for {remote.link.silent_s:.0f} s"
-                return verdicts.node_lost(remote.node, remote.rank, why, remote.phase, self._output(remote))
+                return verdicts.node_lost(remote.node, remote.rank, why, self._phase(remote), self._output(remote))
         return None
 
     def signals(self) -> ProgressSignals:
@@ -384,7 +384,12 @@ class RankTeam(OtherNodes):
         """Return the verdict on the exit of the part on another node. Its exit code may not have arrived."""
         reader = remote.reader
         exit_code = remote.exit_code if remote.exit_code is not None else 1
-        return server_exited(exit_code, remote.phase, reader.failure, reader.last_lines or self._output(remote))
+        return server_exited(exit_code, self._phase(remote), reader.failure, reader.last_lines or self._output(remote))
+
+    def _phase(self, remote: RemoteRank) -> Phase:
+        """Return the phase of another node. Its own log has no more of them once the server is ready."""
+        phase = self._context.phase()
+        return remote.phase if phase.value in STARTUP_PHASES else phase
 
     def _output(self, remote: RemoteRank) -> list[str]:
         return remote.reader.last_lines or self._launched.output(remote.rank)
