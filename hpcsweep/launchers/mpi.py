@@ -1,8 +1,8 @@
 """MPI launchers: argv of one MPI job over all nodes of a server, which its head agent starts. Pure.
 
 Every rank first runs a small script of ours, which gives it what differs from node to node, and then the command.
-Sources: `man srun`, `man mpirun` of Open MPI 4 and 5, `man mpiexec` of MPICH (Hydra) and of HPE Cray PALS. None of them
-was run by us with an MPI program.
+Sources: `man srun`, `man mpirun` of Open MPI 4 and 5, `man mpiexec` of MPICH (Hydra) and of HPE Cray PALS. Of them, only
+Hydra 4.0.2 was run by us, on one machine and without an MPI program.
 """
 
 import re
@@ -101,7 +101,9 @@ class SrunMpi(MpiLauncher):
         return {name: value for name, value in Srun().environment(env).items() if name not in _OF_THE_BATCH_STEP}
 
 
-_OF_THE_BATCH_STEP = frozenset({"SLURM_CPUS_PER_TASK", "SLURM_GPUS_PER_TASK", "SLURM_GPU_BIND", "SLURM_DISTRIBUTION"})
+_OF_THE_BATCH_STEP = frozenset(
+    {"SLURM_CPUS_PER_TASK", "SLURM_GPUS_PER_TASK", "SLURM_TRES_PER_TASK", "SLURM_GPU_BIND", "SLURM_DISTRIBUTION"}
+)
 """Options of the one task of the job's script. Some versions of srun would use them for each rank."""
 
 

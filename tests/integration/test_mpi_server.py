@@ -5,6 +5,7 @@ ranks there, and for TensorRT-LLM's commands. They show what the agents do; noth
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 SERVER = ServerConfig(engine="trtllm", model="some/model", settings=EngineSettings(tensor_parallel_size=2))
 
+CHECK_S = 1.0
+"""Seconds between two checks of an agent, in which it finds processes whose end it then notes at once."""
+
 NODE_DAEMON = """
-import json, os, signal, socket, subprocess, sys, threading
-from pathlib import Path
+import contextlib, json, os, signal, socket, subprocess, sys, threading
 listener = socket.create_server(("127.0.0.1", 0))
 def run(connection):
     with connection, connection.makefile("r") as lines:
@@ -34,8 +37,10 @@ def run(connection):
             if rank.poll() is None:
                 os.killpg(rank.pid, signal.SIGTERM)
         threading.Thread(target=end_with_the_launcher, daemon=True).start()
-        connection.sendall(f"exit {rank.wait()}\\n".encode())
-        connection.shutdown(socket.SHUT_RDWR)
+        code = rank.wait()
+        with contextlib.suppress(OSError):
+            connection.sendall(f"exit {code}\\n".encode())
+            connection.shutdown(socket.SHUT_RDWR)
 def accept():
     while True:
         threading.Thread(target=run, args=(listener.accept()[0],), daemon=True).start()
@@ -125,8 +130,9 @@ class MpiJob(TwoNodes):
 
     def prepare(self, more: dict[str, Any] | None = None, **profile: Any) -> None:
         run = self.run_spec(
-            server=SERVER, nodes=2, simulation=None, workloads=[self.workload(max_tokens=2000 if profile else 32)]
-        )
+            server=SERVER, nodes=2, simulation=None, budgets={"stall": 20 * CHECK_S},
+            workloads=[self.workload(max_tokens=2000 if profile else 32)],
+        )  # fmt: skip
         path = self.sweep_dir.parent / "profile.yaml"
         path.write_text(str({"startup": QUICK_START, **profile}))
         engines = {"trtllm": str(self.bin / "trtllm-serve")}
@@ -194,11 +200,22 @@ def test_a_killed_rank_of_the_second_node_is_named(job):
     job.prepare(speed={"decode_tps": 1.0})
     agent = job.start(job.environment)
     job.wait_for_event("workload_started")
+    time.sleep(2 * CHECK_S)
     job.mpi_rank(1).send_signal(signal.SIGKILL)
     _, err = agent.communicate(timeout=60)
     end, nodes = job.ended(), job.of_kind("attempt_started")[0].nodes
     assert (end["outcome"], end["node"]) == ("crashed", nodes[1]), err
     assert end["reason"].startswith("rank 1 (pid ") and f"node {nodes[1]}) ended first" in end["reason"]
+    job.wait_until_nothing_is_left()
+
+
+def test_the_ranks_end_on_both_nodes_when_the_head_agent_is_killed(job):
+    job.prepare(speed={"decode_tps": 1.0})
+    agent = job.start(job.environment)
+    job.wait_for_event("workload_started")
+    assert job.mpi_rank(0) and job.mpi_rank(1)
+    agent.kill()
+    agent.communicate()
     job.wait_until_nothing_is_left()
 
 

@@ -106,11 +106,10 @@ class RankPart:
             teardown = self._server.end(self._family, self._not_server_pids, grace_s)
             killed, left, exit_code = teardown.killed, teardown.left, teardown.exit_code
             clean_up(self._cleanup)
-        elif self._watch is not None:  # the MPI launcher, which the head agent ends, has started the processes
+        elif self._engine.one_mpi_job:  # the MPI launcher, which the head agent ends, starts the processes
+            remove_node_file(self._folder)
             killed, unkillable = self._family.end(grace_s)
             left = [str(process) for process in unkillable]
-        if self._engine.one_mpi_job:
-            remove_node_file(self._folder)
         remove_private_folder(self._private)
         self._guardian.forget(self._token)
         self._link.send("ended", killed=killed, left=left, exit_code=exit_code)
