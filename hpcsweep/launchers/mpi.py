@@ -1,8 +1,8 @@
 """MPI launchers: argv of one MPI job over all nodes of a server, which its head agent starts. Pure.
 
 Every rank first runs a small script of ours, which gives it what differs from node to node, and then the command.
-Sources: `man srun`, `man mpirun` of Open MPI 4 and 5, `man mpiexec` of MPICH (Hydra) and of HPE Cray PALS. Of them, only
-Hydra 4.0.2 was run by us, on one machine and without an MPI program.
+Sources: `man srun`, `man mpirun` of Open MPI 4 and 5, `mpiexec -help` of MPICH (Hydra), and the user guides of ALCF and
+NCAR for HPE Cray PALS. Of them, only Hydra 4.0.2 was run by us, on one machine and without an MPI program.
 """
 
 import re
@@ -125,15 +125,23 @@ class OpenMpi(MpiLauncher):
 
 
 class Hydra(MpiLauncher):
-    """`mpiexec` of PALS, and of MPICH and Intel MPI (Hydra), with options that they have in common."""
+    """`mpiexec` of PALS, and of MPICH and Intel MPI (Hydra), with options that they have in common.
+
+    It passes on all variables. Those that PALS and Intel MPI read keep each rank from being bound to a core.
+    """
 
     name: ClassVar[str] = "PALS or Hydra"
+    _UNBOUND: ClassVar[Mapping[str, str]] = {"PALS_CPU_BIND": "none", "I_MPI_PIN": "off"}
 
     def argv(self, command: Sequence[str], job: MpiJob, forwarded: Sequence[str], env: Mapping[str, str]) -> list[str]:
         """Return the arguments."""
         argv = ["mpiexec", "-n", str(job.ranks), "-ppn", str(job.ranks_per_node)]
         argv += ["-hosts", ",".join(job.hosts)] if job.hosts else []
-        return [*argv, "-genvlist", ",".join(forwarded), *job.of_each_rank(command)]
+        return [*argv, "-genvall", *job.of_each_rank(command)]
+
+    def environment(self, env: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment with the variables for the binding, where the user has not set them."""
+        return {**self._UNBOUND, **env}
 
 
 VERSION_ARGUMENTS = ("--version",)

@@ -15,10 +15,9 @@ from hpcsweep.spec.server import EngineSettings, ServerConfig
 
 
 def ranked(folder: Path, hosts: tuple[str, ...] = (), **env: str) -> subprocess.CompletedProcess[str]:
-    argv = MpiJob(2, 2, hosts, str(folder)).of_each_rank(
-        ["/bin/sh", "-c", f'echo "${TOKEN_VARIABLE} $NCCL_SOCKET_IFNAME"']
-    )
-    first = {TOKEN_VARIABLE: "first", "NCCL_SOCKET_IFNAME": "ib0"}
+    show = f'echo "${TOKEN_VARIABLE} $NCCL_SOCKET_IFNAME ${{TMPDIR:-none}} ${{CUDA_VISIBLE_DEVICES:-none}}"'
+    argv = MpiJob(2, 2, hosts, str(folder)).of_each_rank(["/bin/sh", "-c", show])
+    first = {TOKEN_VARIABLE: "first", "NCCL_SOCKET_IFNAME": "ib0", "CUDA_VISIBLE_DEVICES": "2,3"}
     return subprocess.run(argv, env={**first, **env}, capture_output=True, text=True, check=False)
 
 
@@ -35,10 +34,10 @@ def ranks(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("env", "printed"),
     [
-        ({"SLURM_PROCID": "0"}, "first ib0"),
-        ({"OMPI_COMM_WORLD_RANK": "1"}, "first ib0"),
-        ({"PMI_RANK": "2"}, "first.rank1 ib 1"),
-        ({"SLURM_PROCID": "3", "PMI_RANK": "0"}, "first.rank1 ib 1"),
+        ({"SLURM_PROCID": "0"}, "first ib0 none 2,3"),
+        ({"OMPI_COMM_WORLD_RANK": "1"}, "first ib0 none 2,3"),
+        ({"PMI_RANK": "2"}, "first.rank1 ib 1 /tmp/it's none"),
+        ({"SLURM_PROCID": "3", "PMI_RANK": "0"}, "first.rank1 ib 1 /tmp/it's none"),
     ],
 )
 def test_a_rank_gets_what_is_particular_to_its_node(ranks, env, printed):

@@ -42,14 +42,16 @@ def test_open_mpi_gets_names_of_variables_only(version):
 
 @pytest.mark.parametrize("version", [HYDRA, PALS, ""])
 def test_hydra_and_pals_have_other_options(version):
-    assert options("mpiexec", version) == "mpiexec -n 16 -ppn 8 -hosts a1,a2 -genvlist HF_TOKEN,PATH"
+    assert options("mpiexec", version) == "mpiexec -n 16 -ppn 8 -hosts a1,a2 -genvall"
+    unbound = mpi_launcher("mpiexec", version).environment({"I_MPI_PIN": "on"})
+    assert unbound == {"PALS_CPU_BIND": "none", "I_MPI_PIN": "on"}, "a choice of the user remains"
 
 
 @pytest.mark.parametrize(
     ("version", "expected"),
     [
         (OPEN_MPI, "mpiexec -n 2 --host localhost:2 --bind-to none -x HF_TOKEN -x PATH"),
-        (HYDRA, "mpiexec -n 2 -ppn 1 -genvlist HF_TOKEN,PATH"),
+        (HYDRA, "mpiexec -n 2 -ppn 1 -genvall"),
     ],
 )
 def test_one_machine_needs_no_host(version, expected):

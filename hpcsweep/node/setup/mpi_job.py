@@ -33,8 +33,8 @@ from hpcsweep.schedulers.registry import scheduler_of
 from hpcsweep.spec.phases import OutcomeKind
 
 _VERSION_TIMEOUT_S = 60.0
-_OF_A_NODE = ("TMPDIR",)
-"""Variables of the agent on a node that its ranks get, where it has them."""
+_OF_A_NODE = ("TMPDIR", "CUDA_VISIBLE_DEVICES")
+"""Variables of which the ranks on a node get those of the agent there, not those of the first node, or none."""
 
 NO_CONTAINER = AttemptVerdict(
     OutcomeKind.UNSUPPORTED,
@@ -91,10 +91,11 @@ def write_node_file(
 
     `launch`: of this node. `caches`: its own cache folders; empty: those of the first node. `env`: of the agent here.
     """
+    lines = [f"unset {name}\n" for name in _OF_A_NODE if name not in env]
     variables = {name: env[name] for name in _OF_A_NODE if name in env}
     variables |= {name: launch.env[name] for name in INTERFACE_VARIABLES if name in launch.env}
     variables |= {name: caches[name] for name in VARIABLES if name in caches}
-    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in {**variables, TOKEN_VARIABLE: token}.items()]
+    lines += [f"export {name}={shlex.quote(value)}\n" for name, value in {**variables, TOKEN_VARIABLE: token}.items()]
     (folder / NODE_FILE).write_text("".join(lines), encoding="utf-8")
 
 
