@@ -44,7 +44,7 @@ class Placement:
 
     `rank`: of this node, 0 is the node with the HTTP server. `address`: of node 0, as the other nodes reach it; `port`:
     free there. `own_address`, `interface`: of this node, on the network that connects the nodes; `interface` empty:
-    unknown.
+    unknown. `hosts`: names of all nodes, in order; empty: this machine is every node.
     """
 
     nodes: int
@@ -53,6 +53,7 @@ class Placement:
     port: int
     own_address: str
     interface: str = ""
+    hosts: Sequence[str] = ()
 
     @property
     def head(self) -> bool:
@@ -214,6 +215,9 @@ class Engine(ABC):
     endpoints: Endpoints = Endpoints()
     api_key_env: str | None = None
     """The environment variable that gives the server its API key. None: the server does not read one."""
+    one_mpi_job: bool = False
+    """Whether its parts on several nodes are one MPI job with a rank for each GPU, so that only the first node has a
+    command: that of each rank. The HTTP server is on the node of rank 0."""
     unix_socket: bool = False
     """Whether its HTTP server can listen on `LaunchContext.socket_path`."""
 

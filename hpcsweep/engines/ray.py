@@ -10,6 +10,7 @@ Ray's processes are children of the part of the server on their node, so the age
 from pathlib import PurePosixPath
 
 from hpcsweep.engines.base import LaunchContext, Placement
+from hpcsweep.engines.beside import find_beside
 
 RAY = "ray"
 OPEN_PORTS = (
@@ -17,22 +18,17 @@ OPEN_PORTS = (
     "could run commands in the server"
 )
 
-_FIND_RAY = r"""
+_FIND_RAY = f"""
 executable=$1 address=$2 own_address=$3 folder=$4
 shift 4
-ray=ray
-case $executable in */*) [ ! -x "${executable%/*}/ray" ] || ray=${executable%/*}/ray ;; esac
-if ! command -v "$ray" >/dev/null; then
-    echo "hpcsweep: ray is not installed: it is neither next to $executable nor on PATH" >&2
-    exit 127
-fi
+{find_beside("ray")}
 """
 """`ray` of the engine's own environment, whose version is the one that the engine imports."""
 
 _HEAD = r"""
-"$ray" start --head --block --node-ip-address="$own_address" --port="${address##*:}" ${folder:+--temp-dir="$folder"} \
+"$found" start --head --block --node-ip-address="$own_address" --port="${address##*:}" ${folder:+--temp-dir="$folder"} \
     --include-dashboard=false --disable-usage-stats &
-until "$ray" status --address="$address" >/dev/null 2>&1; do
+until "$found" status --address="$address" >/dev/null 2>&1; do
     if ! kill -0 "$!" 2>/dev/null; then
         echo "hpcsweep: ray start --head ended before its cluster could be reached at $address" >&2
         exit 1
@@ -43,8 +39,8 @@ exec "$@"
 """
 
 _OTHER = r"""
-until "$ray" status --address="$address" >/dev/null 2>&1; do sleep 1; done
-exec "$ray" start --block --node-ip-address="$own_address" --address="$address" --disable-usage-stats
+until "$found" status --address="$address" >/dev/null 2>&1; do sleep 1; done
+exec "$found" start --block --node-ip-address="$own_address" --address="$address" --disable-usage-stats
 """
 """It waits for the first node without an end: the agent of the first node ends all parts when that fails."""
 

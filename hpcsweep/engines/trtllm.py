@@ -3,6 +3,11 @@
 Its configuration file overrides the command line and replaces nested parts as a whole. Therefore every setting is
 written to the file, which is also the record of the merged result. The options were read in `commands/serve.py`;
 TensorRT-LLM itself was not run.
+
+On several nodes every MPI rank runs `trtllm-llmapi-launch trtllm-serve ...` (`llmapi/trtllm-llmapi-launch`, and
+`llm_mgmn_trtllm_serve.sh` of the examples). On rank 0 that script starts the server, without the variables of MPI, and
+the leader (`mgmn_leader_node`), to which the server connects over a loopback port with an HMAC key; on the other ranks
+it starts a worker (`mgmn_worker_node`). The number of ranks must be that of the GPUs.
 """
 
 import io
@@ -16,7 +21,10 @@ from ruamel.yaml import YAML
 
 from hpcsweep.engines.argv import SettingFlag, canonical, flags_argv, merged_settings, passed_flags
 from hpcsweep.engines.base import Endpoints, Engine, Launch, LaunchContext, MemoryRule
+from hpcsweep.engines.beside import find_beside
 from hpcsweep.engines.logs.trtllm_log import FACTS, NOISE, PHASES
+from hpcsweep.engines.several_nodes import network_environment, without_ray
+from hpcsweep.errors import EngineError
 from hpcsweep.spec.server import EngineSettings, FlagValue, ServerConfig
 
 CONFIG_FILE = "trtllm.yaml"
@@ -65,6 +73,7 @@ OPTIONS = frozenset(
 )
 """Options of the command line. Any other flag is a key of the configuration file, in which dots nest."""
 
+_CONTEXT_FLAGS = ("--context_parallel_size", "--cp_size")
 _EXPERT_FLAGS = ("--moe_expert_parallel_size", "--ep_size")
 _OURS: Mapping[str, str] = {
     "--host": "the server listens on the loopback interface of its node",
@@ -75,6 +84,14 @@ _OURS: Mapping[str, str] = {
     "--served_model_name": "`model.served_name` sets it",
 }
 _OURS_CANONICAL = {canonical(flag): reason for flag, reason in _OURS.items()}
+_EACH_RANK = f"""
+executable=$1
+shift
+{find_beside("trtllm-llmapi-launch")}
+exec "$found" "$@"
+"""
+_SPLIT = re.compile(r"^$|[\s*?\[\\]")
+"""Characters at which the launch script of older versions splits or expands an argument, which it does not quote."""
 _VERSION = re.compile(r"(?:.*\bversion:?\s*)?v?(\d+\.\d+\.\d+\S*)")
 
 
@@ -82,6 +99,7 @@ class TensorRtLlm(Engine):
     """Adapter of TensorRT-LLM 1.0 and later. `trtllm-serve` does not support an API key and listens on loopback."""
 
     name = "trtllm"
+    one_mpi_job = True
     title = "TensorRT-LLM"
     executable = "trtllm-serve"
     modules = ("tensorrt_llm.commands.serve",)
@@ -123,10 +141,15 @@ class TensorRtLlm(Engine):
 
     def unsupported_across(self, config: ServerConfig, nodes: int) -> list[str]:
         """Return why `config` cannot be served on several nodes; see `Engine.unsupported_across`."""
-        return [
-            "trtllm-serve spans nodes only as one MPI job (trtllm-llmapi-launch), which hpcsweep does not start: "
-            "choose sizes that fit one node, or vLLM or SGLang"
-        ]
+        sentences = without_ray(self, config)
+        passed = (config.model, *([config.revision] if config.revision is not None else []))
+        sentences += [_split_sentence(word) for word in passed if _SPLIT.search(word)]
+        if any(str(self._own_flags(config).get(flag) or 1) != "1" for flag in _CONTEXT_FLAGS):
+            sentences.append(
+                f"TensorRT-LLM on {nodes} nodes needs an MPI rank for each GPU, and hpcsweep does not count those of "
+                "context parallelism: remove --cp_size"
+            )
+        return sentences
 
     def configuration(self, config: ServerConfig) -> dict[str, Any]:
         """Return the keys of the configuration file: the user's own, overridden by what the axes set."""
@@ -169,7 +192,18 @@ class TensorRtLlm(Engine):
             # The older of its two names, which every version accepts.
             argv += ["--extra_llm_api_options", str(PurePosixPath(context.attempt_dir) / CONFIG_FILE)]
             files[CONFIG_FILE] = _yaml(content)
-        return Launch(tuple(argv), {"TLLM_LOG_LEVEL": "INFO"} | config.env, files)
+        env = {"TLLM_LOG_LEVEL": "INFO"}
+        placement = context.placement
+        if placement is None:
+            return Launch(tuple(argv), env | config.env, files)
+        for word in argv:
+            if _SPLIT.search(word):
+                raise EngineError(
+                    _split_sentence(word), code="argument_with_blanks", hint="rename the folder, or use another home"
+                )
+        env |= network_environment(placement, config.env)
+        through = ("/bin/sh", "-c", _EACH_RANK, "hpcsweep-trtllm", context.executable)
+        return Launch(tuple(argv), env | config.env, files, through)
 
     def help_argv(self, executable: str) -> tuple[str, ...]:
         """Return the arguments that print the flags of the server."""
@@ -194,6 +228,10 @@ class TensorRtLlm(Engine):
             for flag, value in named.items()
             if flag not in neutral
         }
+
+
+def _split_sentence(word: str) -> str:
+    return f"trtllm-llmapi-launch, which starts the ranks on several nodes, does not pass on {word!r} as one argument"
 
 
 def _reported_name(model: str) -> str:

@@ -24,8 +24,9 @@ from hpcsweep.node.process.secrets_file import hidden_values, secret_environment
 from hpcsweep.node.process.server import Server
 from hpcsweep.node.process.stop_reasons import Stopper
 from hpcsweep.node.ranks.all_reduce import AllReduce
+from hpcsweep.node.ranks.context import TeamContext
 from hpcsweep.node.ranks.nodes import AllGpus, job_launcher, job_nodes
-from hpcsweep.node.ranks.team import RankTeam, TeamContext
+from hpcsweep.node.ranks.team import RankTeam
 from hpcsweep.node.record.folders import AttemptFolder, record_server
 from hpcsweep.node.record.journal import Journal
 from hpcsweep.node.record.notes import Note
@@ -212,7 +213,7 @@ class Attempt:
             TeamContext(
                 self._run, Path(context.job.sweep_dir) / "jobs" / str(context.job.job), folder.path, nodes, launcher,
                 context.env, self._inbox, self._journal, self._clock, supervisor.not_server_pids,
-                lambda code, text: supervisor.warn(text, code=code),
+                lambda code, text: supervisor.warn(text, code=code), lambda: supervisor.phase,
             ),
             engine,
         )  # fmt: skip

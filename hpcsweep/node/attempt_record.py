@@ -64,7 +64,11 @@ class AttemptRecord:
         write_json(self._folder.path / RUN_FILE, record | {"budgets": self._budgets.model_dump(mode="json")})
         if prepared is not None:
             shown = shown_environment(server_env, run.exports)
-            command = node_command(launch, prepared.launch.whole_argv, shown, shown, host={})
+            command = (
+                prepared.command(shown, ())
+                if prepared.mpi is not None
+                else node_command(launch, prepared.launch.whole_argv, shown, shown, host={})
+            )
             text = command_text(command.argv, command.environment)
             (self._folder.path / "command.txt").write_text(text, encoding="utf-8")
 

@@ -20,12 +20,13 @@ from hpcsweep.node.agent import read_job
 from hpcsweep.node.guardian import Guardian
 from hpcsweep.node.process.processes import become_subreaper
 from hpcsweep.node.process.signals import catch
-from hpcsweep.node.ranks.files import LinkFile, rank_dir, read_link_file, without_launcher
+from hpcsweep.node.ranks.files import LinkFile, read_link_file
 from hpcsweep.node.ranks.link import Link, LinkError, join
 from hpcsweep.node.ranks.network import interface_of, interfaces, listener, reaches
 from hpcsweep.node.ranks.part import RANK_SUFFIX, RankPart
-from hpcsweep.node.records import OWNER_FILE, read_record
+from hpcsweep.node.records import OWNER_FILE, rank_dir, read_record
 from hpcsweep.node.setup import preparation
+from hpcsweep.node.setup.environment import without_launcher
 from hpcsweep.node.watch.inbox import RankMessage
 from hpcsweep.spec.job import JobSpec, RunSpec
 from hpcsweep.spec.records import OwnerRecord

@@ -82,6 +82,19 @@ def network_errors(server: ServerConfig, resources: Resources, cluster: Cluster)
     return ["a server on several nodes cannot run in a private network (remove `private_network` from the profile)"]
 
 
+def mpi_errors(server: ServerConfig, resources: Resources, cluster: Cluster, experiment: Experiment) -> list[str]:
+    """Return why a server whose parts on several nodes are one MPI job cannot be started; empty: it can, or is none."""
+    engine = get_engine(server.engine)
+    if not engine.one_mpi_job or nodes_spanned(engine.settings(server).gpus, resources) == 1:
+        return []
+    if resolve_container(cluster.container_of(server.engine), experiment.container, server.image) is None:
+        return []
+    return [
+        f"{engine.title or engine.name} on several nodes is one MPI job, whose ranks are not started in a container "
+        f"(install it on the nodes, and set `engines: {{{engine.name}: {{container: {{runtime: none}}}}}}`)"
+    ]
+
+
 def cpu_warnings(resources: Resources, cluster: Cluster) -> list[str]:
     """Return a warning for a job that requests GPUs from a scheduler without requesting CPUs."""
     if cluster.scheduler == "local" or not resources.gpus or resources.cpus is not None or cluster.exclusive:

@@ -40,6 +40,7 @@ from hpcsweep.sweep.checks import (
     exposure_errors,
     login_checks,
     model_facts,
+    mpi_errors,
     network_errors,
 )
 from hpcsweep.sweep.inputs import (
@@ -158,6 +159,7 @@ def prepare_on(request: Request, target: tuple[str, Cluster], script: str | None
         errors += network_errors(server, resources, cluster)
         if server.engine not in simulated:
             errors += exposure_errors(server, resources, cluster)
+            errors += mpi_errors(server, resources, cluster, experiment)
         if script is None:
             more += cpu_warnings(resources, cluster)
         elif request_of_script is not None:

@@ -78,8 +78,9 @@ CASES = [  # (what is requested, severity, code); None: no problem
         {"model": "me/small", "nodes": 2, "settings": {"tensor_parallel_size": 16}}, None, "", id="over nodes"
     ),
     pytest.param(
-        {"model": "me/small", "engine": "trtllm", "nodes": 2, "settings": {"tensor_parallel_size": 16}}, "error",
-        "unsupported_across_nodes", id="an engine that cannot span nodes",
+        {"model": "me/small", "engine": "sglang", "nodes": 2,
+         "settings": {"tensor_parallel_size": 8, "data_parallel_size": 2}}, "error",
+        "unsupported_across_nodes", id="what an engine cannot spread over nodes",
     ),
     pytest.param({"model": "me/small", "gpus": 0, "settings": {"tensor_parallel_size": 1}}, None, "", id="a CPU"),
     pytest.param(

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from hpcsweep.node.ranks import link as link_module
-from hpcsweep.node.ranks.files import shared_environment
 from hpcsweep.node.ranks.link import LinkError, join, welcome
 from hpcsweep.node.ranks.network import candidates, common_address
+from hpcsweep.node.setup.environment import shared_environment
 
 TOKEN = "a" * 48
 

@@ -1,5 +1,7 @@
 """The nodes of a server: from the scheduler's variables, and what is refused."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from hpcsweep.errors import SpecError
@@ -7,7 +9,7 @@ from hpcsweep.node.ranks.nodes import job_launcher, job_nodes
 from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.job import Resources
 from hpcsweep.spec.server import EngineSettings, ServerConfig
-from hpcsweep.sweep.checks import network_errors
+from hpcsweep.sweep.checks import mpi_errors, network_errors
 
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n[1-3]"}
 
@@ -50,3 +52,21 @@ def test_a_private_network_and_several_nodes_are_refused_before_the_submission()
     profile = Cluster(scheduler="slurm", private_network=True)
     assert network_errors(server, Resources(nodes=2, gpus=8), profile)
     assert not network_errors(server, Resources(nodes=1, gpus=16), profile)
+
+
+@pytest.mark.parametrize(
+    ("engine", "nodes", "profile", "refused"),
+    [
+        ("trtllm", 2, {"container": {"runtime": "apptainer", "image": "/i.sif"}}, True),
+        ("trtllm", 1, {"container": {"runtime": "apptainer", "image": "/i.sif"}}, False),
+        ("vllm", 2, {"container": {"runtime": "apptainer", "image": "/i.sif"}}, False),
+        ("trtllm", 2, {}, False),
+        ("trtllm", 2, {"container": {"runtime": "apptainer", "image": "/i.sif"},
+                       "engines": {"trtllm": {"container": {"runtime": "none"}}}}, False),
+    ],
+)  # fmt: skip
+def test_ranks_of_an_mpi_job_are_not_started_in_containers(engine, nodes, profile, refused):
+    server = ServerConfig(engine=engine, model="m", settings=EngineSettings(tensor_parallel_size=16))
+    cluster = Cluster.model_validate({"scheduler": "slurm", **profile})
+    resources = Resources(nodes=nodes, gpus=16 // nodes)
+    assert bool(mpi_errors(server, resources, cluster, SimpleNamespace(container=None))) is refused

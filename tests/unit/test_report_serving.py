@@ -160,6 +160,13 @@ def test_no_command_and_no_directive_are_errors():
         )
 
 
+def test_an_mpi_job_over_several_nodes_is_not_exported():
+    trtllm = {"engine": "trtllm", "model": "m", "settings": {"tensor_parallel_size": 16}}
+    own = run({"a": "1"}, [attempt()], server=trtllm)
+    assert serve_command(own).argv[0] == "trtllm-serve"
+    assert "one MPI job over several nodes" in serve_command(replace(own, nodes=2)).trouble
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_secret_is_exported_and_its_name_is(kind):
     own = run({"a": "1"}, [attempt()], server=SERVER | {"env": {"HF_TOKEN": "hf_abc", "LEVEL": "2"}})

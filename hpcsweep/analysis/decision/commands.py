@@ -18,6 +18,7 @@ HEAD_ADDRESS, NODE_ADDRESS, INTERFACE = "HEAD_ADDRESS", "NODE_ADDRESS", "INTERFA
 """Variables of the shell in the commands of several nodes: address of node 0, address and interface of the node."""
 RANK_PORT = 29500
 """On node 0, for the connections between the nodes."""
+_ONE_MPI_JOB = "it is one MPI job over several nodes, which is not exported; command.txt of an attempt has its command"
 _VARIABLE = re.compile("\0([A-Za-z_][A-Za-z0-9_]*)\0")
 
 
@@ -55,6 +56,8 @@ def serve_command(run: RunRow) -> ServeCommand:
         try:
             config = ServerConfig.model_validate(run.server)
             engine = get_engine(config.engine)
+            if run.nodes > 1 and engine.one_mpi_job:
+                return ServeCommand(trouble=_ONE_MPI_JOB)
             launch = engine.launch(config, LaunchContext(engine.executable, port=8000))
             parts = tuple(_parts(engine, config, run.nodes, launch.env)) if run.nodes > 1 else ()
         except (ValidationError, EngineError) as exc:

@@ -118,6 +118,15 @@ def split(raw: str) -> LogLine:
     return LogLine(" | ".join(names), level, source, rest, record or level is not None or bool(source))
 
 
+_TAGGED_RANK = re.compile(r"\[RANK (\d+)\]")
+
+
+def rank_of_line(raw: str) -> int | None:
+    """Return the rank that TensorRT-LLM writes into each line of its own logger; None: it has none."""
+    match = _TAGGED_RANK.search(raw[:200])
+    return int(match[1]) if match is not None else None
+
+
 def is_front_end(process: str) -> bool:
     """Return whether a process name is that of a front end, which also logs the errors of single requests."""
     return "APIServer" in process or "api_server" in process

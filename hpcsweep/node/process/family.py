@@ -108,6 +108,13 @@ class Family:
                 reap_orphans({*self._not_server_pids, *waited_for})
             time.sleep(0.02)
 
+    def end(self, grace_s: float) -> tuple[list[str], list[Process]]:
+        """Wait up to `grace_s` real seconds until another process has ended all members, then `kill` the others."""
+        deadline_s = time.monotonic() + grace_s
+        while self.living() and time.monotonic() < deadline_s:
+            time.sleep(0.05)
+        return self.kill()
+
     def _belongs(self, process: Process) -> bool:
         if self._known.get(process.pid) == process.started or not self._marks.isdisjoint(
             (process.session, process.group)

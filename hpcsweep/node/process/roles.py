@@ -37,6 +37,8 @@ class ProcessRole:
 
 _RANK_NAME = r"(?:(?:DP|PP|PCP|DCP|TP|EP|ATTN|MOE)\d+_?)+"
 _PATTERNS: tuple[tuple[re.Pattern[str], ProcessKind], ...] = (
+    (re.compile(r"^(?:\S*/)?(?:srun|mpiexec(?:\.\w+)?|mpirun|orterun|prterun)\s|\bhpcsweep-mpi\s|trtllm-llmapi-launch\s"),
+     ProcessKind.OTHER),  # they have the command of the server among their arguments
     (re.compile(rf"^(?:VLLM::)?(?:Ray)?Worker(?:Proc|Wrapper)?_(?P<name>{_RANK_NAME})\b"), ProcessKind.RANK),
     (re.compile(r"^(?:VLLM::)?Worker(?P<name>)\b"), ProcessKind.RANK),
     (re.compile(r"^(?:VLLM::)?(?P<name>EngineCore(?:_(?:DP)?\d+)?)\b"), ProcessKind.ENGINE_CORE),
@@ -51,7 +53,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], ProcessKind], ...] = (
      ProcessKind.COMPILER),
     (re.compile(r"^(?:\S*/)?(?:(?:[\w-]+-)?(?:g\+\+|gcc|cc|c\+\+)(?:-\d+)?|cc1plus|cicc|ptxas|ninja|collect2|ld|as)(?=\s|$)"),
      ProcessKind.COMPILER),
-    (re.compile(r"mpi4py\.futures|tensorrt_llm\S*mpi|mgmn_worker_node"), ProcessKind.RANK),
+    (re.compile(r"mpi4py\.futures|tensorrt_llm\S*mpi|mgmn_(?:worker|leader)_node"), ProcessKind.RANK),
     (re.compile(r"(?:^|/|\s)(?:vllm|sglang|trtllm-serve)\s+serve\b|api_server|hpcsweep\.simulator|sglang\.launch_server|trtllm-serve\b"),
      ProcessKind.FRONT_END),
 )  # fmt: skip

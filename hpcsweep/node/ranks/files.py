@@ -7,32 +7,19 @@ share.
 
 import json
 import os
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hpcsweep.errors import HpcsweepError
+from hpcsweep.node.records import ranks_dir
 
-RANKS_DIR = "ranks"
 LINK_FILE = "link.json"
 ENVIRONMENT_FILE = "environment.json"
 _VISIBLE_WITHIN_S = 30.0
 """NFS clients may see a new file some seconds late (`man 5 nfs`, acdirmax)."""
-
-_OF_THE_NODE = re.compile(
-    r"(?:SLURM|SLURMD|SRUN|PBS|PALS|PMI|PMIX|OMPI|HYDI?|HYDRA|MPIR|FLUX|LSB|LSF|SSH|XDG|APPTAINERENV|CUDA_MPS)_\w*"
-    r"|HOSTNAME|HOST|PWD|OLDPWD|SHLVL|_|TMPDIR|TMP|TEMP|TERM|DISPLAY|PMIX?_?\w*"
-    r"|(?:CUDA|NVIDIA|HIP|ROCR)_VISIBLE_DEVICES|ZE_AFFINITY_MASK|GPU_DEVICE_ORDINAL|HPCSWEEP_SERVER_PORT"
-)
-"""Variables that describe one node or process: those of the head node would be wrong on another one."""
-
-_OF_THE_LAUNCHER = re.compile(
-    r"(?:PMI|PMIX|PALS|HYDI?|HYDRA)_\w*|MPI_LOCALN?RANK(?:ID|S)|MPIR_CVAR_CH3_INTERFACE_HOSTNAME"
-)
-"""Variables that connect a process with the launcher that started it, which are not valid for its children."""
 
 
 @dataclass(frozen=True)
@@ -55,26 +42,6 @@ class EnvironmentFile:
     variables: dict[str, str]
     secret_names: list[str]
     key: str | None
-
-
-def ranks_dir(attempt_dir: Path) -> Path:
-    """Return the folder of the other nodes' parts of an attempt."""
-    return attempt_dir / RANKS_DIR
-
-
-def rank_dir(attempt_dir: Path, rank: int) -> Path:
-    """Return the folder with the log and the diagnostics of one rank."""
-    return ranks_dir(attempt_dir) / str(rank)
-
-
-def shared_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of the head node that are valid on every node."""
-    return {name: value for name, value in env.items() if not _OF_THE_NODE.fullmatch(name)}
-
-
-def without_launcher(env: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of an agent without those of its launcher, with which an MPI library in the engine fails."""
-    return {name: value for name, value in env.items() if not _OF_THE_LAUNCHER.fullmatch(name)}
 
 
 def write_private(path: Path, record: LinkFile | EnvironmentFile) -> None:

@@ -26,6 +26,7 @@ from hpcsweep.node.setup import preparation
 from hpcsweep.node.setup.container import write_files
 from hpcsweep.node.setup.environment import server_environment, without_names
 from hpcsweep.node.setup.gpu_names import readable_names
+from hpcsweep.node.setup.mpi_job import remove_node_file, write_node_file
 from hpcsweep.node.setup.preparation import PreparedLaunch, ServerFolders
 from hpcsweep.node.setup.private_folder import make_private_folder, remove_private_folder, write_key_file
 from hpcsweep.node.watch import diagnostics
@@ -84,13 +85,15 @@ class RankPart:
                 self._observer.line(message.text, noise=self._noise.is_noise(message.text))
                 self._link.send("line", droppable=True, text=message.text)
             elif isinstance(message, ProcessEnded):
-                self._link.send("died", pid=message.pid, role=str(message.role))
+                self._died(message)
             elif isinstance(message, RankMessage) and not self._obey(message.body):
                 return False
         if self._reduce is not None and self._reduce.finished():
             self._end_reduce()
         if self._server is not None:
-            self._report(self._server)
+            self._report_exit(self._server)
+        if self._watch is not None and self._deaths is not None:
+            self._report(self._watch, self._deaths)
             self._sample()
         return True
 
@@ -108,6 +111,10 @@ class RankPart:
             teardown = self._server.end(self._family, self._not_server_pids, grace_s)
             killed, left, exit_code = teardown.killed, teardown.left, teardown.exit_code
             clean_up(self._cleanup)
+        elif self._engine.one_mpi_job:  # the MPI launcher, which the head agent ends, starts the processes
+            remove_node_file(self._folder)
+            killed, unkillable = self._family.end(grace_s)
+            left = [str(process) for process in unkillable]
         remove_private_folder(self._private)
         self._guardian.forget(self._token)
         self._link.send("ended", killed=killed, left=left, exit_code=exit_code)
@@ -148,8 +155,10 @@ class RankPart:
         """Make the checks of the head node on this one. Raises Ended, OSError."""
         shared = self._shared = read_environment_file(self._folder.parent.parent)
         self._env |= shared.variables
+        caches: dict[str, str] = {}
         if message["private_cache"]:  # a folder on the disk of the head node
-            self._env |= {name: str(self._private / "cache" / below) for name, below in VARIABLES.items()}
+            caches = {name: str(self._private / "cache" / below) for name, below in VARIABLES.items()}
+        self._env |= caches
         placement = Placement(**message["placement"])
         self._stall_s = float(message["stall_s"])
         self._every_s = float(message["check_every_s"])
@@ -159,6 +168,8 @@ class RankPart:
             self._run, job, self._engine, folders, self._env, message["startup_s"], placement
         )
         notes = preparation.check(self._run, job, prepared, self._gpus, self._env)
+        if self._engine.one_mpi_job:
+            write_node_file(self._folder, self._token, prepared.launch, caches, self._env)
         unreachable = [node for node, (address, port) in message["peers"].items() if not reaches(address, port)]
         self._prepared = prepared
         self._link.send(
@@ -191,7 +202,14 @@ class RankPart:
             self._link.send("reduced", report=asdict(report))
 
     def _start(self, _: Mapping[str, Any]) -> None:
-        """Start the server. Raises OSError."""
+        """Start the server, or watch for its ranks where the MPI launcher starts them. Raises OSError."""
+        if not self._engine.one_mpi_job:
+            self._start_server()
+        first = self._observer.snapshot(self._family.living(), with_cache=False)
+        self._watch = StallWatch(first, every_s=self._every_s, stall_s=self._stall_s)
+        self._deaths = DeathWatch(lambda pid, role: self.inbox.put(ProcessEnded(pid, role)))
+
+    def _start_server(self) -> None:
         prepared, shared = self._prepared, self._shared
         assert prepared is not None and shared is not None, "start before prepare"
         environment, recorded = server_environment(prepared.environment, self._run.exports, prepared.launch.env, {})
@@ -220,13 +238,9 @@ class RankPart:
         leader = leader_of_its_own(self._server.pid)
         if leader is not None:
             self._guardian.set_members(self._token, [leader])
-        first = self._observer.snapshot(self._family.living(), with_cache=False)
-        self._watch = StallWatch(first, every_s=self._every_s, stall_s=self._stall_s)
-        self._deaths = DeathWatch(lambda pid, role: self.inbox.put(ProcessEnded(pid, role)))
 
-    def _report(self, server: Server) -> None:
-        """Report signals and processes, and the exit of the server."""
-        now_s = time.monotonic()
+    def _report_exit(self, server: Server) -> None:
+        """Report the exit of the server, after its last lines."""
         exit_code = server.exit_code()
         if exit_code is not None and not self._exit_reported:
             self._exit_reported = True
@@ -235,15 +249,21 @@ class RankPart:
                 if isinstance(message, ServerLine):
                     self._link.send("line", droppable=True, text=message.text)
                 elif isinstance(message, ProcessEnded):
-                    self._link.send("died", pid=message.pid, role=str(message.role))
+                    self._died(message)
                 else:
                     self.inbox.put(message)
             self._link.send("exited", exit_code=exit_code)
-        watch, deaths = self._watch, self._deaths
-        if watch is None or deaths is None or now_s < self._next_s:
+
+    def _report(self, watch: StallWatch, deaths: DeathWatch) -> None:
+        """Report signals and processes."""
+        now_s = time.monotonic()
+        if now_s < self._next_s:
             return
         self._next_s = now_s + self._every_s
         members = self._family.living()
+        if self._server is None and self._cpu and not members and not self._exit_reported:
+            self._exit_reported = True
+            self._link.send("exited", exit_code=None)  # only the MPI launcher has it
         roles = self._observer.roles(members)
         deaths.follow(members, roles)
         signals = watch.update(self._observer.snapshot(members, with_cache=False), self._situation)
@@ -293,6 +313,10 @@ class RankPart:
                 for pid in roles
             ],
         )
+
+    def _died(self, ended: ProcessEnded) -> None:
+        """Report that a process has ended, and how long ago: of several nodes the clocks may differ."""
+        self._link.send("died", pid=ended.pid, role=str(ended.role), ago_s=time.monotonic() - ended.at_s)
 
     def _refuse(self, verdict: AttemptVerdict) -> None:
         self._link.send(

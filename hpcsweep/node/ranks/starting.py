@@ -14,9 +14,9 @@ from pathlib import Path
 
 from hpcsweep.launchers.base import Launcher, NodeSlot
 from hpcsweep.node.process.processes import send
-from hpcsweep.node.ranks.files import rank_dir
 from hpcsweep.node.ranks.link import Link, LinkError, welcome
 from hpcsweep.node.ranks.network import listener
+from hpcsweep.node.records import rank_dir
 
 LAUNCHER_LOG = "launcher.log"
 _LAST_LINES = 12

@@ -5,24 +5,23 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from hpcsweep.engines.base import Engine, Placement
+from hpcsweep.engines.logs.prefixes import rank_of_line
 from hpcsweep.engines.logs.reader import PhaseSeen
-from hpcsweep.launchers.base import Launcher, NodeSlot
-from hpcsweep.load.client.clock import Clock
+from hpcsweep.launchers.base import NodeSlot
 from hpcsweep.node.process.gpus import GpuState
 from hpcsweep.node.process.roles import ProcessRole
 from hpcsweep.node.ranks import verdicts
+from hpcsweep.node.ranks.context import TeamContext
 from hpcsweep.node.ranks.files import (
     ENVIRONMENT_FILE,
     LINK_FILE,
     EnvironmentFile,
     LinkFile,
-    ranks_dir,
-    shared_environment,
     write_private,
 )
 from hpcsweep.node.ranks.images import compare_images
@@ -39,17 +38,17 @@ from hpcsweep.node.ranks.network import (
 from hpcsweep.node.ranks.remote import RemoteRank
 from hpcsweep.node.ranks.starting import Doorkeeper, LaunchedRanks
 from hpcsweep.node.ranks.verdicts import Departure
-from hpcsweep.node.record.journal import Journal
 from hpcsweep.node.record.notes import Note
+from hpcsweep.node.records import ranks_dir
 from hpcsweep.node.setup.engine_identity import RunImage
-from hpcsweep.node.watch.inbox import Inbox, RankMessage
+from hpcsweep.node.setup.environment import shared_environment
+from hpcsweep.node.watch.inbox import RankMessage
 from hpcsweep.node.watch.others import NodeSamples, OtherNodes
 from hpcsweep.node.watch.outcome import AttemptVerdict, Ended, server_exited
 from hpcsweep.node.watch.stacks import StackActivity
 from hpcsweep.node.watch.stall import ProgressSignals, Situation
 from hpcsweep.node.watch.stall_cause import RankUse
-from hpcsweep.spec.job import RunSpec
-from hpcsweep.spec.phases import OutcomeKind, Phase
+from hpcsweep.spec.phases import STARTUP_PHASES, OutcomeKind, Phase
 
 _CONNECT_S = 180.0
 """Time for an agent to start on its node and connect; Python's imports from a busy file system take a minute."""
@@ -64,26 +63,6 @@ _END_S, _HURRIED_END_S = 5.0, 0.5
 """Time for a launcher to end by itself, and after each signal."""
 
 
-@dataclass(frozen=True)
-class TeamContext:
-    """What a team needs of its attempt. `nodes`: of the job that the server spans, that of this agent first.
-
-    `warn`: records a warning with its code and text.
-    """
-
-    run: RunSpec
-    job_dir: Path
-    attempt_dir: Path
-    nodes: Sequence[str]
-    launcher: Launcher
-    env: Mapping[str, str]
-    inbox: Inbox
-    journal: Journal
-    clock: Clock
-    not_server_pids: set[int]
-    warn: Callable[[str, str], None]
-
-
 class RankTeam(OtherNodes):
     """Starts an agent on each other node (`remotes`), passes on reports, and ends it. `ended`: it was asked to."""
 
@@ -91,6 +70,8 @@ class RankTeam(OtherNodes):
 
     def __init__(self, context: TeamContext, engine: Engine) -> None:
         self._context, self.nodes, self.ended = context, context.nodes, False
+        self._one_mpi_job = engine.one_mpi_job
+        self._ranks_per_node = max(1, engine.settings(context.run.server).gpus // len(context.nodes))
         self._launched = LaunchedRanks(context.launcher, context.attempt_dir, context.env)
         self._doorkeeper: Doorkeeper | None = None
         self._departures: list[Departure] = []
@@ -219,26 +200,34 @@ class RankTeam(OtherNodes):
 
     # What the supervisor asks: see OtherNodes.
 
-    def handle(self, message: Mapping[str, Any], rank: int) -> None:
+    def handle(self, message: Mapping[str, Any], rank: int, at_s: float) -> None:
         """Handle an event of another node."""
-        remote, now_s = self.remotes[rank - 1], time.monotonic()
+        remote = self.remotes[rank - 1]
         kind = message["kind"]
         if kind == "line":
             self._line(remote, str(message["text"]))
         elif kind == "report":
             remote.take_report(message)
         elif kind == "died":
-            self._departures.append(Departure(now_s, rank, remote.node, message["pid"], message["role"]))
+            ended_at_s = at_s - message["ago_s"]
+            self._departures.append(Departure(ended_at_s, rank, remote.node, message["pid"], message["role"]))
         elif kind == "exited":
-            remote.exit_code, remote.exited_at_s = int(message["exit_code"]), now_s
+            remote.exit_code, remote.exited_at_s = message["exit_code"], at_s
         elif kind == "lost" and remote.lost is None:
-            remote.lost, remote.lost_at_s = str(message["reason"]), now_s
+            remote.lost, remote.lost_at_s = str(message["reason"]), at_s
         elif kind == "note":
             self._context.warn(message["code"], f"node {remote.node}: {message['text']}")
 
-    def died(self, pid: int, role: ProcessRole) -> None:
+    def line(self, text: str) -> None:
+        """Take a line of the log of the first node, which has those of all ranks of an MPI job."""
+        rank = rank_of_line(text) if self._one_mpi_job else None
+        node = rank // self._ranks_per_node if rank is not None else 0
+        if 0 < node <= len(self.remotes):
+            self._line(self.remotes[node - 1], text)
+
+    def died(self, pid: int, role: ProcessRole, at_s: float) -> None:
         """Note the end of a process on this node."""
-        self._departures.append(Departure(time.monotonic(), 0, self._context.nodes[0], pid, str(role)))
+        self._departures.append(Departure(at_s, 0, self._context.nodes[0], pid, str(role)))
 
     def check(self) -> None:
         """Raise Ended when a part has ended, or a node is lost."""
@@ -248,16 +237,18 @@ class RankTeam(OtherNodes):
             if refused is not None:
                 raise Ended(verdicts.refused(refused, remote.node))
             if remote.lost is not None and now_s - remote.lost_at_s >= _LOST_S:
-                phase = self.phase_of(remote.phase)
-                raise Ended(verdicts.node_lost(remote.node, remote.rank, remote.lost, phase, self._output(remote)))
-        exits = [remote for remote in self.remotes if remote.exited_at_s is not None]
+                raise Ended(
+                    verdicts.node_lost(remote.node, remote.rank, remote.lost, self._phase(remote), self._output(remote))
+                )
+        # The launcher of an MPI job reports its end to the agent of the first node, with the exit code.
+        exits = [] if self._one_mpi_job else [remote for remote in self.remotes if remote.exited_at_s is not None]
         if exits and now_s - min(remote.exited_at_s or 0.0 for remote in exits) >= _SETTLE_S:
             first = min(exits, key=lambda remote: remote.exited_at_s or 0.0)
             raise Ended(self.explain(self._exit_of(first), first.node))
         departed = verdicts.first_departure(self._departures)
         if departed is not None and now_s - departed.at_s >= _DEAD_RANK_S:
             last_lines = self.remotes[departed.rank - 1].reader.last_lines if departed.rank else []
-            phase = self.phase_of(self.remotes[0].phase)
+            phase = self._phase(self.remotes[departed.rank - 1]) if departed.rank else self._context.phase()
             raise Ended(verdicts.rank_died(departed, phase, now_s - departed.at_s, last_lines))
 
     def settled(self) -> bool:
@@ -272,7 +263,7 @@ class RankTeam(OtherNodes):
             return lost
         if first is None:
             return replace(verdict, node=node)
-        if first.rank:
+        if first.rank and not self._one_mpi_job:
             ours = self._exit_of(self.remotes[first.rank - 1])
             if ours.kind is not OutcomeKind.CRASHED or verdict.kind is OutcomeKind.CRASHED:
                 verdict = ours
@@ -288,12 +279,12 @@ class RankTeam(OtherNodes):
         `first_at_s`: when that process ended; None: none is known to have ended.
         """
         for remote in self.remotes:
-            why, phase = remote.lost, self.phase_of(remote.phase)
+            why = remote.lost
             if why is not None and (first_at_s is None or remote.lost_at_s <= first_at_s + _SAME_MOMENT_S):
-                return verdicts.node_lost(remote.node, remote.rank, why, phase, self._output(remote))
+                return verdicts.node_lost(remote.node, remote.rank, why, self._phase(remote), self._output(remote))
             if first_at_s is None and why is None and remote.silent and remote.link is not None:
                 why = f"no message for {remote.link.silent_s:.0f} s"
-                return verdicts.node_lost(remote.node, remote.rank, why, phase, self._output(remote))
+                return verdicts.node_lost(remote.node, remote.rank, why, self._phase(remote), self._output(remote))
         return None
 
     def signals(self) -> ProgressSignals:
@@ -373,6 +364,7 @@ class RankTeam(OtherNodes):
             port=self._port,
             own_address=own,
             interface=interface_of(own, self._known if known is None else known),
+            hosts=() if self._context.launcher.one_machine else tuple(self._context.nodes),
         )
 
     def _line(self, remote: RemoteRank, text: str) -> None:
@@ -390,9 +382,14 @@ class RankTeam(OtherNodes):
 
     def _exit_of(self, remote: RemoteRank) -> AttemptVerdict:
         """Return the verdict on the exit of the part on another node. Its exit code may not have arrived."""
-        reader, phase = remote.reader, self.phase_of(remote.phase)
+        reader = remote.reader
         exit_code = remote.exit_code if remote.exit_code is not None else 1
-        return server_exited(exit_code, phase, reader.failure, reader.last_lines or self._output(remote))
+        return server_exited(exit_code, self._phase(remote), reader.failure, reader.last_lines or self._output(remote))
+
+    def _phase(self, remote: RemoteRank) -> Phase:
+        """Return the phase of another node. Its own log has no more of them once the server is ready."""
+        phase = self._context.phase()
+        return remote.phase if phase.value in STARTUP_PHASES else phase
 
     def _output(self, remote: RemoteRank) -> list[str]:
         return remote.reader.last_lines or self._launched.output(remote.rank)

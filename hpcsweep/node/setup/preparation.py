@@ -30,6 +30,7 @@ from hpcsweep.node.setup.engine_install import (
     known_flags,
     on_this_node,
 )
+from hpcsweep.node.setup.mpi_job import NO_CONTAINER, PreparedMpi, prepare_mpi
 from hpcsweep.node.setup.private_folder import KEY_FILE_NAME, SOCKET_NAME
 from hpcsweep.node.watch.outcome import AttemptVerdict, Ended
 from hpcsweep.spec.job import JobSpec, RunSpec
@@ -57,7 +58,7 @@ class PreparedLaunch:
 
     `version` None: unknown. `environment`: of the engine, without what the agent adds. `socket_path` None: the server
     listens on `port`. `installation` None: the engine is simulated. `container` None: the server runs on the node
-    itself.
+    itself. `mpi`: the job whose ranks are the server; None: it is not an MPI job, or this is not its first node.
     """
 
     engine: Engine
@@ -70,6 +71,7 @@ class PreparedLaunch:
     installation: Installation | None = None
     container: NodeContainer | None = None
     probed: Probed | None = None
+    mpi: PreparedMpi | None = None
 
     @property
     def cache_version(self) -> str | None:
@@ -90,6 +92,8 @@ class PreparedLaunch:
 
     def command(self, environment: Mapping[str, str], own: Collection[str]) -> NodeCommand:
         """Return what to execute on this node. `own`: the variables that were set for the server. Raises Ended."""
+        if self.mpi is not None:
+            return self.mpi.command(self.launch.whole_argv, environment)
         if self.container is None:
             return node_command(None, self.launch.whole_argv, environment)
         return self.container.command(self.launch.whole_argv, environment, own)
@@ -227,9 +231,15 @@ def prepare(
             key_file=str(folders.private / KEY_FILE_NAME) if protected_by is Access.API_KEY else None,
             placement=placement,
         )  # fmt: skip
+        mpi: PreparedMpi | None = None
+        if placement is not None and engine.one_mpi_job:
+            if container is not None:
+                raise Ended(NO_CONTAINER)
+            if placement.head:
+                mpi = prepare_mpi(engine.settings(run.server).gpus, placement, folders.folder, own)
         return PreparedLaunch(
             engine, executable, version, port, engine.launch(run.server, where), own, where.socket_path,
-            installation, container, probed,
+            installation, container, probed, mpi,
         )  # fmt: skip
     except ContainerError as exc:
         evidence = tuple(exc.detail.splitlines())

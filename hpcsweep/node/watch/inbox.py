@@ -5,8 +5,9 @@ SimpleQueue.
 """
 
 import threading
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -69,18 +70,20 @@ class SignalReceived:
 
 @dataclass(frozen=True)
 class RankMessage:
-    """A message of the agent of another node, which has the part `rank` of the server."""
+    """A message of the agent of another node, which has the part `rank` of the server. `at_s`: arrival (monotonic)."""
 
     rank: int
     body: Mapping[str, Any]
+    at_s: float = field(default_factory=time.monotonic)
 
 
 @dataclass(frozen=True)
 class ProcessEnded:
-    """A process that serves has ended on this node."""
+    """A process that serves has ended on this node, at `at_s` (monotonic)."""
 
     pid: int
     role: ProcessRole
+    at_s: float = field(default_factory=time.monotonic)
 
 
 Message = ServerLine | LoadLine | LoadClosed | ProbeResult | MetricsSample | SignalReceived | RankMessage | ProcessEnded

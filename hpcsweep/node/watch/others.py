@@ -10,7 +10,6 @@ from hpcsweep.node.watch.outcome import AttemptVerdict
 from hpcsweep.node.watch.stacks import StackActivity
 from hpcsweep.node.watch.stall import NO_SIGNALS, ProgressSignals, Situation
 from hpcsweep.node.watch.stall_cause import RankUse
-from hpcsweep.spec.phases import STARTUP_PHASES, Phase
 
 
 @dataclass(frozen=True)
@@ -29,18 +28,15 @@ class OtherNodes:
     """The other nodes of a server on one node: there are none. `ranks.team.RankTeam` has some."""
 
     exist = False
-    phase = Phase.LAUNCH
-    """Of the attempt; the supervisor sets it."""
 
-    def phase_of(self, logged: Phase) -> Phase:
-        """Return the phase of another node: that of its log until the server is ready, which only the first logs."""
-        return logged if self.phase.value in STARTUP_PHASES else self.phase
+    def handle(self, message: Mapping[str, Any], rank: int, at_s: float) -> None:
+        """Handle a message of the agent of another node, in the main loop. `at_s`: of its arrival, monotonic."""
 
-    def handle(self, message: Mapping[str, Any], rank: int) -> None:
-        """Handle a message of the agent of another node, in the main loop."""
+    def line(self, text: str) -> None:
+        """Take a line of the server's log on this node, which may be of a rank on another one."""
 
-    def died(self, pid: int, role: ProcessRole) -> None:
-        """Note that a process of the server on this node has ended."""
+    def died(self, pid: int, role: ProcessRole, at_s: float) -> None:
+        """Note that a process of the server on this node has ended, at `at_s` (monotonic)."""
 
     def check(self) -> None:
         """Raise Ended when a part of the server on another node has ended, or its node is lost."""

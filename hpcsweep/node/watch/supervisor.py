@@ -38,6 +38,7 @@ _TICK_S = 0.05
 _CHECK_MIN_S, _CHECK_MAX_S, _CHECKS_PER_STALL = 0.1, 5.0, 20
 _PROGRESS_EVERY_S = 2.0
 _SIGNAL_RACE_S = 1.0
+_SIGNAL_BASE = 128  # srun, mpiexec and shells return 128 + the signal of a process that was ended by one
 _EXIT_GRACE_S = 10.0  # SGLang waits five seconds before it exits
 _AS_A_LOST_NODE = frozenset({"cancelled", "preempted"})
 """Codes of a stop that has the same signal when a scheduler ends or requeues a job because it lost one of its nodes."""
@@ -123,7 +124,7 @@ class Supervisor:
 
     def enter(self, phase: Phase, evidence: str = "", t_s: float | None = None) -> None:
         """Enter a phase, now or at `t_s`."""
-        self.phase = self.others.phase = phase
+        self.phase = phase
         if phase is Phase.TEARDOWN and self._suspicion is not None:
             self._suspicion.stop()  # its tools must not be mistaken for processes of the next server
         if phase is Phase.TEARDOWN and self._deaths is not None:
@@ -198,9 +199,9 @@ class Supervisor:
                 self._handle_metrics(message)
                 self.pending.append(message)
             elif isinstance(message, RankMessage):
-                self.others.handle(message.body, message.rank)
+                self.others.handle(message.body, message.rank, message.at_s)
             elif isinstance(message, ProcessEnded):
-                self.others.died(message.pid, message.role)
+                self.others.died(message.pid, message.role, message.at_s)
             elif not isinstance(message, SignalReceived):
                 self.pending.append(message)
 
@@ -235,6 +236,7 @@ class Supervisor:
     def _handle_line(self, message: ServerLine) -> None:
         t_s = self.clock.t_s(message.at_s)
         self.observer.line(message.text, noise=self.reader.is_noise(message.text))
+        self.others.line(message.text)
         for seen in self.reader.feed(message.text, t_s):
             if isinstance(seen, PhaseSeen) and self.phase.value in STARTUP_PHASES:
                 self.enter(seen.phase, seen.evidence, t_s)
@@ -274,7 +276,8 @@ class Supervisor:
         server.drain()
         self.take(0.0)
         deadline_s = time.monotonic() + _SIGNAL_RACE_S
-        while (exit_code <= 0 or server.in_session) and time.monotonic() < deadline_s:
+        signalled = exit_code <= 0 or exit_code > _SIGNAL_BASE
+        while (signalled or server.in_session) and time.monotonic() < deadline_s:
             # A scheduler signals all processes of the job at once, and the server may react before our own handler. In
             # our session its children get the signal too; the server exits with a code when its engine dies of it.
             stop = self._stopper.check()
