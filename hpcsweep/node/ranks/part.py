@@ -84,6 +84,8 @@ class RankPart:
             if isinstance(message, ServerLine):
                 self._observer.line(message.text, noise=self._noise.is_noise(message.text))
                 self._link.send("line", droppable=True, text=message.text)
+                if self._deaths is not None and self._situation is Situation.STARTING:
+                    self._deaths.look(self._family.living, self._observer.roles)
             elif isinstance(message, ProcessEnded):
                 self._died(message)
             elif isinstance(message, RankMessage) and not self._obey(message.body):

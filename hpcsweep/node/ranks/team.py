@@ -209,7 +209,8 @@ class RankTeam(OtherNodes):
         elif kind == "report":
             remote.take_report(message)
         elif kind == "died":
-            ended_at_s = at_s - message["ago_s"]
+            earlier_s = [departure.at_s for departure in self._departures if departure.rank == rank]
+            ended_at_s = max([at_s - message["ago_s"], *earlier_s])  # one node reports in order, with varying delay
             self._departures.append(Departure(ended_at_s, rank, remote.node, message["pid"], message["role"]))
         elif kind == "exited":
             remote.exit_code, remote.exited_at_s = message["exit_code"], at_s

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hpcsweep.node.process.roles import ProcessKind
 from hpcsweep.node.watch.outcome import EVIDENCE_LINES, AttemptVerdict
 from hpcsweep.spec.phases import OutcomeKind, Phase
 
@@ -28,8 +29,12 @@ def first_departure(departures: Sequence[Departure]) -> Departure | None:
 
 
 def ended_first(first: Departure, verdict: AttemptVerdict) -> AttemptVerdict:
-    """Return the verdict on a server that exited, with the process that ended first and its node."""
-    return replace(verdict, reason=f"{first} ended first; {verdict.reason}", node=first.node)
+    """Return the verdict on a server that exited, with the process that ended first and its node.
+
+    A rank that ends in the first second of its life may be unknown, so another process is not said to be the first.
+    """
+    how = "ended first" if first.role.startswith(ProcessKind.RANK.value) else "is the first known to have ended"
+    return replace(verdict, reason=f"{first} {how}; {verdict.reason}", node=first.node)
 
 
 def rank_died(first: Departure, phase: Phase, waited_s: float, last_lines: Sequence[str]) -> AttemptVerdict:

@@ -7,11 +7,13 @@ Processes are followed by pidfd (`man 2 pidfd_open`, Linux 5.3); on an older ker
 import os
 import select
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from hpcsweep.node.process.processes import Process
 from hpcsweep.node.process.roles import ProcessKind, ProcessRole
 
+_LOOK_EVERY_S = 0.25
 _FOLLOWED = frozenset({ProcessKind.RANK, ProcessKind.ENGINE_CORE, ProcessKind.FRONT_END})
 
 
@@ -22,14 +24,29 @@ class DeathWatch:
         self._on_death = on_death
         self._followed: dict[int, tuple[int, int]] = {}
         self._roles: dict[tuple[int, int], ProcessRole] = {}
+        self._looked_at_s = 0.0
         self._poll = select.epoll()
         self._wake_out, self._wake_in = os.pipe()
         self._poll.register(self._wake_out, select.EPOLLIN)
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
+    def look(
+        self,
+        living: Callable[[], Sequence[Process]],
+        roles_of: Callable[[Sequence[Process]], Mapping[int, ProcessRole]],
+    ) -> None:
+        """Follow processes that have just started, unless the last look was a moment ago. For each line of a start.
+
+        A worker that logs may have started after the last check for progress, and end before the next.
+        """
+        if time.monotonic() - self._looked_at_s >= _LOOK_EVERY_S:
+            processes = living()
+            self.follow(processes, roles_of(processes))
+
     def follow(self, processes: Sequence[Process], roles: Mapping[int, ProcessRole]) -> None:
         """Follow those of these processes that serve. A forked worker gets its own role a moment later."""
+        self._looked_at_s = time.monotonic()
         for process in processes:
             role, key = roles[process.pid], (process.pid, process.started)
             if role.kind not in _FOLLOWED:

@@ -237,6 +237,8 @@ class Supervisor:
         t_s = self.clock.t_s(message.at_s)
         self.observer.line(message.text, noise=self.reader.is_noise(message.text))
         self.others.line(message.text)
+        if self._deaths is not None and self.phase.value in STARTUP_PHASES:
+            self._deaths.look(self.processes, self.observer.roles)
         for seen in self.reader.feed(message.text, t_s):
             if isinstance(seen, PhaseSeen) and self.phase.value in STARTUP_PHASES:
                 self.enter(seen.phase, seen.evidence, t_s)
