@@ -17,7 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "adopt": ("Convert a job script that starts a server into an experiment file.", "hpcsweep.cli.commands.adopt"),
     "status": ("Show the state of every run of a sweep.", "hpcsweep.cli.commands.status"),
     "show": ("Show one run: startup timeline, facts, samples, failure.", "hpcsweep.cli.commands.show"),
-    "logs": ("Print the log of a run's server, client or job.", "hpcsweep.cli.commands.logs"),
+    "logs": ("Print the log of a run's server, client or job, or of a preparation.", "hpcsweep.cli.commands.logs"),
     "explain": ("Explain why a server or a job failed, from any log.", "hpcsweep.cli.commands.explain"),
     "cancel": ("Cancel a sweep, or some of its runs.", "hpcsweep.cli.commands.cancel"),
     "retry": ("Submit failed runs of a sweep again, as new attempts.", "hpcsweep.cli.commands.retry"),

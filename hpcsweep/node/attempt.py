@@ -1,8 +1,7 @@
 """Execute one attempt of a run: prepare, start, wait until ready, measure, tear down, and record how it ended."""
 
-import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +18,12 @@ from hpcsweep.node.identity import Identity, tracked_by_session
 from hpcsweep.node.measuring import MeasurementContext, WorkloadRunner
 from hpcsweep.node.process.cleanup import clean_up
 from hpcsweep.node.process.family import leader_of_its_own
-from hpcsweep.node.process.gpus import Gpus, GpuState
+from hpcsweep.node.process.gpus import Gpus, GpuState, wait_until_free
 from hpcsweep.node.process.memory_limit import MemoryCgroup
 from hpcsweep.node.process.secrets_file import hidden_values, secret_environment
 from hpcsweep.node.process.server import Server
 from hpcsweep.node.process.stop_reasons import Stopper
+from hpcsweep.node.ranks.all_reduce import AllReduce
 from hpcsweep.node.ranks.context import TeamContext
 from hpcsweep.node.ranks.nodes import AllGpus, job_launcher, job_nodes
 from hpcsweep.node.ranks.team import RankTeam
@@ -33,7 +33,7 @@ from hpcsweep.node.record.notes import Note
 from hpcsweep.node.setup import preflight, preparation
 from hpcsweep.node.setup.api_key import key_for, random_key
 from hpcsweep.node.setup.container import write_files
-from hpcsweep.node.setup.environment import HIDDEN, server_environment
+from hpcsweep.node.setup.environment import HIDDEN, server_environment, without_names
 from hpcsweep.node.setup.gpu_names import readable_names
 from hpcsweep.node.setup.preparation import PreparedLaunch, ServerFolders
 from hpcsweep.node.setup.private_folder import make_private_folder, remove_private_folder, write_key_file
@@ -49,8 +49,6 @@ from hpcsweep.spec.phases import OutcomeKind, Phase
 _STOP_GRACE_S = 2.0  # PBS leaves ten seconds between SIGTERM and SIGKILL
 _STUCK_GRACE_S = 2.0
 _LEAST_GRACE_S = 1.0
-_GPU_FREE_WITHIN_S = 15.0
-_GPU_FREE_BYTES = 1 << 30
 _FROM_OUTSIDE = frozenset({OutcomeKind.WALLTIME, OutcomeKind.PREEMPTED, OutcomeKind.CANCELLED})
 
 
@@ -86,6 +84,8 @@ class Attempt:
         self._team: RankTeam | None = None
         self._environment: dict[str, str] = {}
         self._own: list[str] = []  # names of the variables that were set for the server
+        self._secret_names: list[str] = []
+        self._all_reduce: AllReduce | None = None
         self._cleanup: tuple[str, ...] = ()
         self._hidden: list[bytes] = []
         self._gpus_before: list[GpuState] = []
@@ -175,7 +175,8 @@ class Attempt:
         self._give_key(engine, private)
         secrets = self._secrets()
         self._environment |= secrets
-        self._own = [*recorded, *secrets, *([engine.api_key_env] if engine.api_key_env is not None else [])]
+        self._secret_names = [*secrets, *([engine.api_key_env] if engine.api_key_env is not None else [])]
+        self._own = [*recorded, *self._secret_names]
         self._hidden = hidden_values(self._environment, list(secrets), self._key)
         self._record.started(prepared, recorded | dict.fromkeys(secrets, HIDDEN), context.gpus, context.env)
         for name, text in prepared.launch.files.items():
@@ -194,6 +195,7 @@ class Attempt:
         for concern in supervisor.background(lambda: preparation.check(run, job, prepared, context.gpus, context.env)):
             supervisor.warn(concern.text, code=concern.code)
         self._prepare_others(supervisor, prepared, list(secrets), startup_s)
+        self._check_all_reduce(supervisor, prepared)
         return prepared
 
     def _gather(self, supervisor: Supervisor, engine: Engine) -> Placement:
@@ -236,6 +238,23 @@ class Attempt:
             )
         )  # fmt: skip
         for note in notes:
+            supervisor.warn(note.text, code=note.code)
+
+    def _check_all_reduce(self, supervisor: Supervisor, prepared: PreparedLaunch) -> None:
+        """Let all nodes add numbers, if the cluster profile asks for it. Raises Ended, OSError."""
+        context, folder, asked = self._context, self._folder, self._context.job.preflight
+        if self._team is None or not asked.all_reduce:
+            return
+        check = self._all_reduce = AllReduce(
+            self._team, folder.path, folder.token, context.guardian, supervisor.not_server_pids,
+            in_session=tracked_by_session(context.env), processes=max(1, self._run.gpus),
+            budget_s=asked.all_reduce_budget,
+        )  # fmt: skip
+        environment = without_names(self._environment, self._secret_names)
+        reduced = supervisor.background(lambda: check.run(prepared, environment, self._own))
+        for fact in reduced.facts:
+            supervisor.fact(fact.name, fact.value, fact.unit, "all-reduce check")
+        for note in reduced.notes:
             supervisor.warn(note.text, code=note.code)
 
     def _secrets(self) -> dict[str, str]:
@@ -333,6 +352,8 @@ class Attempt:
         self._journal.release()
         if self._team is not None:
             self._team.stop(self._grace_s(verdict))
+        if self._all_reduce is not None:
+            self._all_reduce.end()
         if self._server is not None:
             last_phase = supervisor.phase
             supervisor.enter(Phase.TEARDOWN)
@@ -344,17 +365,12 @@ class Attempt:
             if teardown.left:
                 text = f"processes could not be killed: {', '.join(teardown.left)}"
                 supervisor.warn(text, code="processes_left")
-            if self._server.lost_log_lines:
-                text = f"{self._server.lost_log_lines} lines of server.log were lost because the disk is full"
-                supervisor.warn(text, code="log_lines_lost")
-            if self._inbox.lost_lines:
-                text = (
-                    f"{self._inbox.lost_lines} lines of the server arrived faster than they could be read: "
-                    "phases and facts in them are missing"
-                )
-                supervisor.warn(text, code="log_lines_unread")
+            supervisor.warn_of_lost_lines()
             if verdict.kind not in _FROM_OUTSIDE:
-                self._wait_for_free_gpus(supervisor)
+                used = wait_until_free(self._gpus_before, self._context.gpus)
+                if used:
+                    text = "GPU memory is still in use after the teardown"
+                    supervisor.warn(text, "; ".join(used), code="gpu_memory_used")
         if self._team is not None:
             killed = killed + self._end_others(supervisor, self._team, verdict)
         if self._private is not None:
@@ -379,21 +395,3 @@ class Attempt:
         if verdict.kind in _FROM_OUTSIDE:
             return min(grace_s, _STOP_GRACE_S)
         return min(grace_s, _STUCK_GRACE_S) if verdict.kind is OutcomeKind.STALLED else grace_s
-
-    def _wait_for_free_gpus(self, supervisor: Supervisor) -> None:
-        """Wait until GPU memory is back at its level before the start; the driver frees it a moment after the exit."""
-        deadline_s = time.monotonic() + _GPU_FREE_WITHIN_S
-        while used := memory_still_used(self._gpus_before, self._context.gpus.states()):
-            if time.monotonic() > deadline_s:
-                supervisor.warn(
-                    "GPU memory is still in use after the teardown", "; ".join(used), code="gpu_memory_used"
-                )
-                return
-            time.sleep(0.5)
-
-
-def memory_still_used(before: Sequence[GpuState], now: Sequence[GpuState]) -> list[str]:
-    """Return a sentence for each GPU that has at least 1 GiB more memory in use than before the start."""
-    base = {state.uuid: state.memory_used_bytes or 0 for state in before}
-    grown = {state.uuid: (state.memory_used_bytes or 0) - base.get(state.uuid, 0) for state in now}
-    return [f"{uuid}: {size} bytes more than before" for uuid, size in grown.items() if size > _GPU_FREE_BYTES]

@@ -26,6 +26,7 @@ from hpcsweep.node.ranks.network import interface_of, interfaces, listener, reac
 from hpcsweep.node.ranks.part import RANK_SUFFIX, RankPart
 from hpcsweep.node.records import OWNER_FILE, rank_dir, read_record
 from hpcsweep.node.setup import preparation
+from hpcsweep.node.setup.environment import without_launcher
 from hpcsweep.node.watch.inbox import RankMessage
 from hpcsweep.spec.job import JobSpec, RunSpec
 from hpcsweep.spec.records import OwnerRecord
@@ -70,7 +71,7 @@ def _run(attempt_dir: Path, rank: int) -> int:
     try:
         link, reachable, addresses = _connect(file, rank)
         token = f"{owner.token}{RANK_SUFFIX}{rank}"
-        part = RankPart(run, job, engine, rank, folder, token, os.environ, link, guardian)
+        part = RankPart(run, job, engine, rank, folder, token, without_launcher(os.environ), link, guardian)
         link.start(
             lambda message: part.inbox.put(RankMessage(0, message)),
             lambda reason: part.inbox.put(RankMessage(0, {"kind": "stop", "grace_s": _GRACE_S, "lost": reason})),

@@ -174,6 +174,7 @@ def of_profile(cluster: Cluster) -> dict[str, Any]:
         "engine_setup": cluster.engine_setup,
         "profile_variables": cluster.variables,
         "launcher": cluster.launcher,
+        "preflight": cluster.preflight,
     }
 
 

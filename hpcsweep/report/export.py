@@ -194,7 +194,8 @@ def _script(service: Service, scheduler: str, walltime_s: float | None) -> str:
     started = ("bash", from_variable("NODE_SCRIPT"))
     others = [
         shell_text(
-            launcher.argv((*started, str(rank), from_variable(HEAD_ADDRESS)), NodeSlot(from_variable("NODE"), rank)), {}
+            launcher.argv((*started, str(rank), from_variable(HEAD_ADDRESS)), NodeSlot(from_variable("NODE"), rank)),
+            launcher.environment({}),
         )
         for rank in range(1, len(starts))
     ]

@@ -9,6 +9,7 @@ from hpcsweep.spec.base import Bytes, EnvironmentName, Misplaced, Model, Seconds
 from hpcsweep.spec.container import Container, EngineSetup
 from hpcsweep.spec.job_environment import NodeScratch, Proxy, assigned_names
 from hpcsweep.spec.pbs_request import NO_SELECT, PbsRequest
+from hpcsweep.spec.preflight import Preflight
 
 # Values in #SBATCH and #PBS lines are not parsed by a shell, so they cannot be quoted: a pattern restricts them.
 Directive = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.,:@%+=/\[\]&|*()-]*$", max_length=400)]
@@ -109,6 +110,7 @@ class Cluster(Model):
     launcher: Literal["srun", "pbsdsh", "pbs_tmrsh", "mpiexec", "ssh", "local"] | None = Field(
         None, description="how the parts of a server on several nodes are started; None: the scheduler's own way"
     )
+    preflight: Preflight = Field(Preflight(), description="checks before the start of a server that take time")
     python: str | None = Field(None, description="Python interpreter on the nodes; None: the one that runs hpcsweep")
     engines: dict[str, EngineSetup] = Field({}, description="engine -> executable on the nodes, or its container")
     container: Container | None = Field(None, description="in which all engines run; None: on the node itself")

@@ -6,6 +6,7 @@ from hpcsweep.spec.base import EnvironmentName, Model, Record, Seconds
 from hpcsweep.spec.budgets import Budgets
 from hpcsweep.spec.container import Container
 from hpcsweep.spec.left_out import LeftOut
+from hpcsweep.spec.preflight import Preflight
 from hpcsweep.spec.server import ServerConfig
 from hpcsweep.spec.workload import DatasetFacts, Workload
 
@@ -107,6 +108,7 @@ class JobSpec(Record):
     env_from: list[str] = Field([], description="variables of the server, read on the node and never stored")
     secrets_file: str | None = Field(None, description="file on the node that is searched for them first")
     launcher: str | None = Field(None, description="of the parts of a server on other nodes; None: the scheduler's own")
+    preflight: Preflight = Preflight()
     private_network: bool = Field(False, description="run the server in a network namespace of its own")
     unprotected_server_allowed: bool = Field(
         False, description="allow a server that every user of the node can connect to"

@@ -13,7 +13,7 @@ from hpcsweep.spec.cluster import Cluster
 from hpcsweep.spec.container import Container, read_bind
 
 _TIMEOUT_S = 8.0
-_ON_NODES = "`setup` of the profile may load it on the nodes"
+_ON_NODES = "`setup` or `engine_setup` of the profile may load it on the nodes"
 _TEST = 'test -e "$1" || exit 3; test -r "$1" || exit 4'
 
 

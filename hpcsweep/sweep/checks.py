@@ -57,9 +57,10 @@ def check_container(server: ServerConfig, cluster: Cluster, experiment: Experime
         return
     if container.image is None:
         raise SpecError(
-            f"container of {server.engine}: no image",
+            f"container of {server.engine}: {container.runtime} without an image",
             code="container_without_image",
-            hint="set `image` in `container:` of the cluster profile or the experiment, or the axis `image`",
+            hint="set `image` in `container:` of the cluster profile or the experiment, or the axis `image`; without a "
+            f"container: `container: {{runtime: none}}` of {server.engine} under `engines` of the profile",
         )
     runtime = get_runtime(str(container.runtime))
     if runtime.schedulers is not None and cluster.scheduler not in runtime.schedulers:

@@ -123,7 +123,9 @@ class EngineJob(Job):
     def hit(self, name: str, signum: signal.Signals) -> float:
         """Send a signal to the engine's processes of this name. When that was, Unix seconds."""
         processes = self.engine_processes(name)
-        assert processes, f"no process {name}"
+        assert processes, (
+            f"no process {name} in {[' '.join(other.cmdline())[:80] for other in self.engine_processes()]}"
+        )
         at = time.time()
         for process in processes:
             process.send_signal(signum)

@@ -5,6 +5,7 @@ import json
 import signal
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ CLOSED_POSTS = ("/generate", "/v1/completions", "/v1/chat/completions", "/flush_
 def test_one_server_from_launch_to_a_stopped_scheduler(sglang_job: SglangJob, faults: dict[str, Any]):
     job = sglang_job
     short = [job.workload(name, requests=2, max_tokens=TOKENS, words=70) for name in ("first", "again")]
-    endless = job.workload("endless", requests=400, max_tokens=TOKENS, arrival={"max_concurrency": 2})
+    endless = job.workload("endless", requests=4000, max_tokens=TOKENS, arrival={"max_concurrency": 2})
     agent = job.begin(job.sglang_run(workloads=[*short, endless], budgets={"stall": STALL_S}))
     argv = job.wait_for_event("attempt_started", LABEL, within_s=600).argv
     key_file = Path(argv[argv.index("--config") + 1])
@@ -66,8 +67,15 @@ def another_user_gets_nothing(job: SglangJob, port: int, key_file: Path, key: st
     sockets = {c.laddr for c in psutil.net_connections("unix") if c.pid in pids and str(c.laddr).startswith("/")}
     assert sockets, "its processes send each other pickled objects through these"
     assert as_second_user(lambda: [path for path in sockets if connects(path)]) == []
-    others = [c.laddr.port for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.pid in pids]
-    assert as_second_user(lambda: [p for p in others if p != port and answer("GET", p, "/health")]) == []
+    listening = {c.laddr.port for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.pid in pids}
+    assert as_second_user(lambda: answers_on(sorted(listening - {port}))) == []
+
+
+def answers_on(ports: list[int]) -> list[int]:
+    """The ports that speak HTTP. All at once: those that do not are given as long as the others to answer."""
+    with ThreadPoolExecutor() as pool:
+        statuses = pool.map(lambda port: answer("GET", port, "/health"), ports)
+        return [port for port, status in zip(ports, statuses, strict=True) if status is not None]
 
 
 def answer(method: str, port: int, path: str) -> int | None:

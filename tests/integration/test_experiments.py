@@ -14,7 +14,7 @@ from hpcsweep.sweep.prepare import Request, prepare, render_sweep
 CLUSTERS = """\
 clusters:
   slurm: {scheduler: slurm, partition: gpu, account: lab, parallel: 4, simulate: always}
-  pbs: {scheduler: pbs, queue: gpuq, account: lab, simulate: always}
+  pbs: {scheduler: pbs, queue: gpuq, account: lab, gpu_resource: gpu_type, simulate: always}
 """
 
 FASTER = {"glm45_serving_guide": 2}  # four million tokens: the simulator itself is the limit; the others: 5

@@ -179,3 +179,16 @@ def test_a_sweep_of_an_old_vllm_on_two_nodes(tmp_path, old_vllm):
         assert "ray" in (job.attempt_dir() / "command.txt").read_text()
     finally:
         job.wait_until_nothing_is_left()
+
+
+def test_ray_of_an_old_vllm_is_refused_where_others_could_use_it(tmp_path, old_vllm):
+    """Only the version on the node shows that Ray is needed, so `submit` could not refuse it."""
+    job = Job(tmp_path)
+    job.write(job.run_spec(server=SERVER, nodes=2, simulation=None), engines={"vllm": str(old_vllm)})
+    code, err = job.execute()
+    ended = job.ended()
+    assert (code, ended["outcome"], ended["code"]) == (0, "unsupported", "server_unprotected"), err
+    assert "Ray" in ended["reason"] and "exclusive: true" in ended["hint"]
+    assert not (tmp_path / "calls").exists() and not (tmp_path / "served").exists(), "Ray or the engine was started"
+    assert not job.of_kind("phase_entered") and not list(job.attempt_dir().rglob("server.log"))
+    job.wait_until_nothing_is_left()

@@ -104,6 +104,7 @@ def test_the_node_at_fault_is_named(job, name, phase):
     end, nodes = job.ended(), job.of_kind("attempt_started")[0].nodes
     assert (end["outcome"], end["node"]) == (fault.outcome, nodes[fault.node]), err
     assert fault.named in end["reason"] and f"node {nodes[fault.node]}" in end["reason"], end["reason"]
+    assert phase != "measure" or "in phase measure" in end["reason"], "only the first node logs that it serves"
     job.wait_until_nothing_is_left()
 
 

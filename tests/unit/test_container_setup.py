@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -279,6 +280,20 @@ def test_the_engine_is_asked_in_the_image_and_again_when_the_image_has_changed(n
     assert len([line for line in calls if line.startswith("exec ")]) == 3 + 2 * 2, (
         "each attempt probes; version and help are asked once per image"
     )
+
+
+def test_the_python_of_the_engine_is_that_of_the_image(node):
+    script = node.image / "usr/local/bin/vllm"
+    assert started(node).probe(Vllm(), "vllm", "").python is None, "a shell script"
+    script.write_text(f"#!{sys.executable} -s\n")
+    assert started(node).probe(Vllm(), "vllm", "").python == f"{sys.executable} -s"
+
+
+def test_a_helper_is_another_container_than_the_server(node):
+    shutil.copy(node.root / "bin/apptainer", node.root / "bin/podman")
+    container = started(node, runtime="podman")
+    server, helper = (container.command(["x"], {}, [], part=part) for part in ("", "-helper"))
+    assert server.cleanup != helper.cleanup
 
 
 def test_a_probe_that_fails_or_leads_to_another_namespace_has_a_reason(node):

@@ -185,6 +185,9 @@ def test_a_long_warm_up_before_the_graphs_is_a_phase_and_does_not_hide_them():
 
 REAL_SGLANG = [  # (file, phase at the end, outcome, piece of the reason)
     ("start-glm4moe.log", "warmup", None, ""),
+    ("two-nodes-rank-0.log", "warmup", None, ""),
+    ("two-nodes-rank-1.log", "warmup", None, ""),
+    ("fail-two-nodes-one-numa-node.log", "engine_init", "crashed", "SGLANG_CPU_OMP_THREADS_BIND is not set, in this"),
     ("hpcsweep-server-eager.log", "warmup", None, ""),
     ("hpcsweep-server-noeager.log", "warmup", None, ""),
     ("fail-port-taken-2.log", "warmup", "port_in_use", "[Errno 98] error while attempting to bind on address"),
@@ -219,6 +222,21 @@ def test_phases_of_a_real_sglang():
     assert reader.facts["load_s"].value == 0.02 and reader.facts["kv_cache_tokens"].value == 732_197
     assert reader.facts["init_engine_s"].value == 3.58
     assert "weights_bytes_per_gpu" not in reader.facts, "the difference of free main memory is no weight"
+
+
+def test_phases_of_another_node_of_a_real_sglang():
+    reader = read((SGLANG / "two-nodes-rank-1.log").read_text().split("\n"), "sglang")
+    assert reader.unseen_phases() == [] and reader.has_entered(Phase.WARMUP)
+    assert reader.facts["load_s"].value == 0.1 and reader.facts["kv_cache_tokens"].value == 32768
+
+
+def test_only_a_scheduler_that_ends_by_itself_is_a_failure():
+    """At the end the first node tells the others to stop theirs, which then exit with 0."""
+    recorded = (SGLANG / "two-nodes-rank-1.log").read_text()
+    assert read(recorded.split("\n"), "sglang").failure is None
+    killed = recorded.replace("terminated with 0", "terminated with -9")
+    death = read(killed.split("\n"), "sglang").death
+    assert death.outcome.value == "crashed" and death.words.endswith("terminated with -9")
 
 
 def test_free_main_memory_is_never_taken_for_the_size_of_weights():

@@ -9,6 +9,7 @@ from hpcsweep.errors import SpecError
 from hpcsweep.launchers.base import NodeSlot
 from hpcsweep.launchers.node_names import expand_node_list, head_first, nodes_in_file
 from hpcsweep.launchers.registry import LAUNCHERS, choose_launcher, get_launcher
+from hpcsweep.node.ranks.files import without_launcher
 from hpcsweep.spec.cluster import Cluster
 
 COMMAND = ("/opt/python", "-m", "hpcsweep.node.rank_agent", "/home/it's a sweep/attempt-1", "--rank", "2")
@@ -39,6 +40,28 @@ def test_srun_makes_an_overlapping_step_with_all_cores():
 
 def test_pbsdsh_names_a_node_by_its_position():
     assert get_launcher("pbsdsh").argv(COMMAND, NODE)[:4] == ("pbsdsh", "-n", "2", "--")
+
+
+def test_mpiexec_of_pals_does_not_bind_the_engine_to_one_core():
+    assert get_launcher("mpiexec").environment({"PALS_CPU_BIND": "core", "A": "b"}) == {
+        "PALS_CPU_BIND": "none",
+        "A": "b",
+    }
+
+
+def test_variables_of_a_launcher_do_not_reach_the_engine():
+    """Those of Hydra 4.0.2 and of PALS: an MPI library of the engine would connect to a launcher that has it not."""
+    of_launcher = [
+        "PMI_FD",
+        "PMI_RANK",
+        "HYDI_CONTROL_FD",
+        "MPI_LOCALRANKID",
+        "MPI_LOCALNRANKS",
+        "PALS_RANKID",
+        "PMIX_ID",
+    ]
+    kept = {"PATH": "/bin", "MPICH_GPU_SUPPORT_ENABLED": "1", "OMP_NUM_THREADS": "8"}
+    assert without_launcher({**kept, **dict.fromkeys(of_launcher, "1")}) == kept
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,13 @@ import pytest
 from hpcsweep.engines.vllm import Vllm
 from hpcsweep.events.log import read_events
 from hpcsweep.load.client.clock import Clock
-from hpcsweep.node.attempt import memory_still_used
 from hpcsweep.node.compile_cache import CacheSize, CompileCache, cache_key, cache_use, measure
 from hpcsweep.node.guardian import Guardian
 from hpcsweep.node.identity import Identity, array_index, boot_id, job_id, process_started_at, restart_count
 from hpcsweep.node.process.family import Family, kill_attempt, leader_of_its_own
 from hpcsweep.node.process.file_lock import STALE_S, FileLock
 from hpcsweep.node.process.gpu_work import GpuSignals, gpu_signals
-from hpcsweep.node.process.gpus import Gpus, GpuState, gpu_figures, gpu_samples
+from hpcsweep.node.process.gpus import Gpus, GpuState, gpu_figures, gpu_samples, memory_still_used
 from hpcsweep.node.process.processes import TOKEN_VARIABLE, Process, carries, read_process
 from hpcsweep.node.record.folders import attempt_numbers, close_dead_attempts, create_attempt, ended_in_this_job
 from hpcsweep.node.record.journal import Journal

@@ -10,10 +10,13 @@ from click.testing import CliRunner
 from rendered_jobs import directives, job_script
 
 from hpcsweep.cli.main import main
+from hpcsweep.containers.base import GpuKind
+from hpcsweep.containers.launch import ContainerLaunch, node_command
 from hpcsweep.errors import PlanError, SpecError
 from hpcsweep.sites.proposal import site_config
 from hpcsweep.sites.site import Site, read_site, site_names, site_text
 from hpcsweep.spec.cluster import Cluster, ConfigFile
+from hpcsweep.spec.container import read_bind
 from hpcsweep.spec.load import parse_model
 from hpcsweep.spec.unfilled import unfilled_keys
 from hpcsweep.spec.yaml_text import parse_yaml
@@ -68,6 +71,32 @@ def test_a_gpu_type_that_the_site_does_not_have_reaches_the_scheduler_or_is_refu
     assert caught.value.code == "gpu_type_not_requested"
 
 
+def container_argv(cluster: Cluster, gpus: GpuKind) -> tuple[str, ...]:
+    """The command of a server in the profile's container."""
+    container = cluster.container
+    launch = ContainerLaunch(
+        runtime=container.runtime, image=container.image or "/images/vllm.sif", executable="/usr/bin/runtime",
+        binds=[read_bind(bind) for bind in ["/scratch/sweep", *container.binds]], options=container.options, gpus=gpus,
+        workdir="/scratch/sweep", scratch="/tmp/private", uid=1000, gid=1000,
+    )  # fmt: skip
+    assert not launch.adapter().problems(launch.image, launch.binds, launch.options)
+    assert launch.adapter().schedulers is None or cluster.scheduler in launch.adapter().schedulers
+    return launch.adapter().executable, *node_command(launch, ["vllm", "serve", "m"], {"PATH": "/bin"}).argv[1:]
+
+
+@pytest.mark.parametrize("name", site_names())
+def test_the_command_of_a_container_is_that_of_the_documentation(name):
+    site, words = read_site(name), EXPECTED[name].get("container")
+    if words is None:
+        assert "container" not in site.profile
+        assert any(note.startswith("Without container.") for note in site.notes)
+        return
+    kinds = {None: GpuKind.NONE, "mi250x": GpuKind.ROCM}
+    argv = container_argv(filled(site), kinds.get(site.cluster.gpu_type, GpuKind.NVIDIA))
+    assert [word for word in argv if word in words] == words
+    assert argv[0] == words[0] and argv[-2:] == ("serve", "m")
+
+
 @pytest.mark.parametrize("name", site_names())
 def test_every_source_is_used(name):
     site = read_site(name)
@@ -120,7 +149,7 @@ def test_what_is_not_filled_in_is_named_with_its_line(tmp_path, monkeypatch):
         require_filled(site.name, site.cluster)
     problem = caught.value
     assert problem.code == "profile_incomplete"
-    assert "project, pbs.resources, engines.vllm" in problem.message
+    assert "project, pbs.resources, container.image" in problem.message
     number = 1 + next(n for n, line in enumerate(text.split("\n")) if line.lstrip().startswith("project:"))
     assert f"{config}, line {number}: project: your NCI project, such as ab12" in problem.detail
     require_filled(site.name, filled(site))

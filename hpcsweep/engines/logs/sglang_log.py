@@ -44,6 +44,8 @@ PHASES = (
     PhasePattern(rx(r"Capture (?:\w+ )*(?:cuda|cpu) graph begin"), Phase.CAPTURE_GRAPHS, seen_in=_ALL),
     PhasePattern(rx(r"max_total_num_tokens=\d+, "), Phase.WARMUP, seen_in=_ALL),
     PhasePattern(rx(r"Application startup complete\."), Phase.WARMUP, seen_in=_ALL),
+    # Of all nodes but the first, which serve no requests: the ranks have started, and the first node warms up.
+    PhasePattern(rx(r"Dummy health check server started"), Phase.WARMUP, seen_in="0.5.23"),
 )
 
 FACTS = (

@@ -17,6 +17,8 @@ from hpcsweep.spec.phases import OutcomeKind
 PREPARE_LOG = "prepare.log"
 _STOP_GRACE_S = 5.0  # PBS leaves ten seconds between SIGTERM and SIGKILL
 _LOOK_EVERY_S = 0.2
+_SIGNAL_FOLLOWS_WITHIN_S = 1.0
+"""A scheduler signals all processes of a job, and the commands can end before the agent has been signalled."""
 _LONGEST_EVIDENCE = 300
 """Characters of a line that are kept: a progress bar is one line of megabytes."""
 
@@ -63,6 +65,7 @@ def run_commands(
         pause(_LOOK_EVERY_S, wake)
     if stop is None:
         process.drain()
+        stop = _late_stop(check_stop, wake) if process.exit_code() != 0 else None
     teardown = process.end(family, not_ours, _STOP_GRACE_S if stop is not None else 0.0)
     exit_code = teardown.exit_code
     verdict: AttemptVerdict | None = None
@@ -83,6 +86,15 @@ def run_commands(
         kills = now - kills_before if now is not None and kills_before is not None else 0
         verdict = out_of_host_memory(verdict, kills, memory.limit_bytes())
     return CommandsEnd(verdict, tuple(lines), teardown.killed)
+
+
+def _late_stop(check_stop: Callable[[], Stop | None], wake: threading.Event) -> Stop | None:
+    """Return why the job has to stop, if that is what ended the commands."""
+    stop = check_stop()
+    if stop is None:
+        pause(_SIGNAL_FOLLOWS_WITHIN_S, wake)
+        stop = check_stop()
+    return stop
 
 
 def pause(seconds: float, wake: threading.Event) -> None:

@@ -2,7 +2,8 @@
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,6 +13,8 @@ T = TypeVar("T")
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
+_FREE_BYTES = 1 << 30
+_FREE_WITHIN_S = 15.0
 ANSWER_S = 5.0
 """Time limit after which the driver counts as hung: calls about a GPU that has fallen off the bus never return."""
 
@@ -197,3 +200,23 @@ def gpu_figures(states: list[GpuState]) -> dict[str, float]:
         if known:
             totals[name] = sum(known) / len(known)
     return totals
+
+
+def memory_still_used(before: Sequence[GpuState], now: Sequence[GpuState]) -> list[str]:
+    """Return a sentence for each GPU that has at least 1 GiB more memory in use than before the start."""
+    base = {state.uuid: state.memory_used_bytes or 0 for state in before}
+    grown = {state.uuid: (state.memory_used_bytes or 0) - base.get(state.uuid, 0) for state in now}
+    return [f"{uuid}: {size} bytes more than before" for uuid, size in grown.items() if size > _FREE_BYTES]
+
+
+def wait_until_free(before: Sequence[GpuState], gpus: Gpus) -> list[str]:
+    """Wait until GPU memory is back at its level before the start; return `memory_still_used`, empty: it is back.
+
+    The driver frees memory a moment after the exit of its process.
+    """
+    deadline_s = time.monotonic() + _FREE_WITHIN_S
+    while used := memory_still_used(before, gpus.states()):
+        if time.monotonic() > deadline_s:
+            return used
+        time.sleep(0.5)
+    return []

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -35,13 +34,6 @@ class Teardown:
     killed: list[str]
     left: list[str]
     lasted_s: float
-
-
-def free_port() -> int:
-    """Return a free port of the loopback interface."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _begin_server(in_session: bool, private_network: bool) -> None:

@@ -17,13 +17,14 @@ from hpcsweep.node.process.family import Family, leader_of_its_own, mark_of
 from hpcsweep.node.process.gpus import Gpus
 from hpcsweep.node.process.secrets_file import hidden_values
 from hpcsweep.node.process.server import Server
+from hpcsweep.node.ranks.all_reduce_part import NodeReduce, ReduceRequest
 from hpcsweep.node.ranks.files import EnvironmentFile, read_environment_file
 from hpcsweep.node.ranks.link import Link
 from hpcsweep.node.ranks.network import reaches
 from hpcsweep.node.record.notes import Note
 from hpcsweep.node.setup import preparation
 from hpcsweep.node.setup.container import write_files
-from hpcsweep.node.setup.environment import server_environment
+from hpcsweep.node.setup.environment import server_environment, without_names
 from hpcsweep.node.setup.gpu_names import readable_names
 from hpcsweep.node.setup.mpi_job import remove_node_file, write_node_file
 from hpcsweep.node.setup.preparation import PreparedLaunch, ServerFolders
@@ -72,6 +73,7 @@ class RankPart:
         self._every_s, self._next_s, self._stall_s = 1.0, 0.0, 0.0
         self._cpu: dict[int, float] = {}
         self._exit_reported = False
+        self._reduce: NodeReduce | None = None
         self.lost = False
         """Whether the connection to the head agent was lost."""
         guardian.watch(token, folder, [self._private])
@@ -86,6 +88,8 @@ class RankPart:
                 self._died(message)
             elif isinstance(message, RankMessage) and not self._obey(message.body):
                 return False
+        if self._reduce is not None and self._reduce.finished():
+            self._end_reduce()
         if self._server is not None:
             self._report_exit(self._server)
         if self._watch is not None and self._deaths is not None:
@@ -98,6 +102,7 @@ class RankPart:
         killed: list[str] = []
         left: list[str] = []
         exit_code = None
+        self._end_reduce()
         if self._confirmation is not None:
             self._confirmation.stop()
         if self._deaths is not None:
@@ -134,9 +139,11 @@ class RankPart:
             members = self._family.living()
             roles = self._observer.roles(members)
             self._confirmation = Confirmation(self._folder, members, roles, message["gap_s"], self._not_server_pids)
+        elif kind == "reduce_end":
+            self._end_reduce()
         else:
             try:
-                self._prepare(message) if kind == "prepare" else self._start()
+                {"prepare": self._prepare, "reduce": self._start_reduce, "start": self._start}[kind](message)
             except Ended as ended:
                 self._refuse(ended.verdict)
             except OSError as exc:
@@ -174,7 +181,27 @@ class RankPart:
             unreachable=unreachable,
         )
 
-    def _start(self) -> None:
+    def _start_reduce(self, message: Mapping[str, Any]) -> None:
+        """Start the processes of the all-reduce check. Raises OSError."""
+        prepared, shared = self._prepared, self._shared
+        assert prepared is not None and shared is not None, "reduce before prepare"
+        environment, recorded = server_environment(prepared.environment, self._run.exports, prepared.launch.env, {})
+        self._reduce = NodeReduce(
+            self._folder, self._token, self._guardian, self._not_server_pids, in_session=tracked_by_session(self._env)
+        )
+        self._reduce.start(
+            ReduceRequest(**message["request"]), prepared, without_names(environment, shared.secret_names), [*recorded]
+        )
+
+    def _end_reduce(self) -> None:
+        """End the processes of the check that are left, and report how far they came."""
+        if self._reduce is not None:
+            report = self._reduce.report()
+            self._reduce.end()
+            self._reduce = None
+            self._link.send("reduced", report=asdict(report))
+
+    def _start(self, _: Mapping[str, Any]) -> None:
         """Start the server, or watch for its ranks where the MPI launcher starts them. Raises OSError."""
         if not self._engine.one_mpi_job:
             self._start_server()

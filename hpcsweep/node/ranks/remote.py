@@ -16,7 +16,7 @@ from hpcsweep.node.watch.stall import ProgressSignals
 from hpcsweep.node.watch.stall_cause import RankUse
 from hpcsweep.spec.phases import Phase
 
-_REPLIES = frozenset({"hello", "prepared", "refused", "stacks", "diagnosed", "ended"})
+_REPLIES = frozenset({"hello", "prepared", "refused", "stacks", "diagnosed", "reduced", "ended"})
 """Messages that answer a question of the head agent; all others are events."""
 
 

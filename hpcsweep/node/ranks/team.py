@@ -64,18 +64,18 @@ _END_S, _HURRIED_END_S = 5.0, 0.5
 
 
 class RankTeam(OtherNodes):
-    """Starts an agent on each other node, passes on what it reports, and ends it."""
+    """Starts an agent on each other node (`remotes`), passes on reports, and ends it. `ended`: it was asked to."""
 
     exist = True
 
     def __init__(self, context: TeamContext, engine: Engine) -> None:
-        self._context, self._ended = context, False
+        self._context, self.nodes, self.ended = context, context.nodes, False
         self._one_mpi_job = engine.one_mpi_job
         self._ranks_per_node = max(1, engine.settings(context.run.server).gpus // len(context.nodes))
         self._launched = LaunchedRanks(context.launcher, context.attempt_dir, context.env)
         self._doorkeeper: Doorkeeper | None = None
         self._departures: list[Departure] = []
-        self._ranks = [
+        self.remotes = [
             RemoteRank(rank, node, engine, lambda body, rank: context.inbox.put(RankMessage(rank, body)))
             for rank, node in enumerate(context.nodes)
             if rank > 0
@@ -90,8 +90,8 @@ class RankTeam(OtherNodes):
         offered = [LOOPBACK] if context.launcher.one_machine else candidates(self._known, context.env)
         link = LinkFile(os.getpid(), token, door.port, offered, str(context.job_dir), context.run.label)
         write_private(ranks_dir(context.attempt_dir) / LINK_FILE, link)
-        for remote in self._ranks:
-            if self._ended:  # the attempt ended meanwhile, in the main thread
+        for remote in self.remotes:
+            if self.ended:  # the attempt ended meanwhile, in the main thread
                 return
             try:
                 self._launched.start(NodeSlot(remote.node, remote.rank))
@@ -99,12 +99,12 @@ class RankTeam(OtherNodes):
                 name = context.launcher.name
                 raise Ended(verdicts.launcher_failed(remote.node, name, 127, [str(exc)])) from exc
             context.not_server_pids.update(self._launched.pids)
-        hellos = [self._hello(remote) for remote in self._ranks]
+        hellos = [self._hello(remote) for remote in self.remotes]
         address = common_address(offered, [hello["reachable"] for hello in hellos])
         if address is None:
             raise Ended(verdicts.no_common_address(offered))
         self._address, self._port = address, free_port_on(address)
-        for remote, hello in zip(self._ranks, hellos, strict=True):
+        for remote, hello in zip(self.remotes, hellos, strict=True):
             if not reaches(hello["addresses"][address], hello["port"]):
                 raise Ended(verdicts.unreachable(context.nodes[0], [remote.node]))
 
@@ -125,16 +125,16 @@ class RankTeam(OtherNodes):
         path = ranks_dir(context.attempt_dir) / ENVIRONMENT_FILE
         write_private(path, EnvironmentFile(os.getpid(), shared_environment(environment), list(secret_names), key))
         peers = {}
-        for remote in self._ranks:
+        for remote in self.remotes:
             hello = remote.reply("hello") or {}
             peers[remote.node] = [hello["addresses"][self._address], hello["port"]]
-        for remote in self._ranks:
+        for remote in self.remotes:
             hello = remote.reply("hello") or {}
             placement = self._placement(remote.rank, hello["addresses"][self._address], hello["interfaces"])
             others = {node: where for node, where in peers.items() if node != remote.node}
             remote.ask("prepare", "prepared", "refused", placement=asdict(placement), peers=others, **more)
-        for remote in self._ranks:
-            answer = remote.wait("prepared", "refused", within_s=more["startup_s"], give_up=lambda: self._ended)
+        for remote in self.remotes:
+            answer = remote.wait("prepared", "refused", within_s=more["startup_s"], give_up=lambda: self.ended)
             if answer is None:
                 silent = f"no message for {remote.link.silent_s:.0f} s" if remote.link and remote.silent else ""
                 why = remote.lost or silent or "its checks took longer than the startup budget"
@@ -153,13 +153,13 @@ class RankTeam(OtherNodes):
 
     def start(self) -> None:
         """Start the parts of the server on all other nodes."""
-        for remote in self._ranks:
+        for remote in self.remotes:
             remote.send("start")
 
     def stop(self, grace_s: float) -> None:
         """Ask the other nodes to end their part, without waiting."""
-        self._ended = True
-        for remote in self._ranks:
+        self.ended = True
+        for remote in self.remotes:
             remote.ask("stop", "ended", grace_s=grace_s)
 
     def end(self, grace_s: float, *, hurry: bool) -> tuple[list[str], list[str]]:
@@ -169,7 +169,7 @@ class RankTeam(OtherNodes):
         part when it misses the connection.
         """
         killed, left = [], []
-        for remote in self._ranks:
+        for remote in self.remotes:
             if remote.link is None or remote.silent:
                 continue
             within_s = grace_s + (_HURRIED_STOP_S if hurry else _STOP_S)
@@ -177,7 +177,7 @@ class RankTeam(OtherNodes):
             if answer is not None:
                 killed += [f"{process} on {remote.node}" for process in answer["killed"]]
                 left += [f"{process} on {remote.node}" for process in answer["left"]]
-        for remote in self._ranks:
+        for remote in self.remotes:
             if remote.link is not None:
                 remote.link.close(_HURRIED_END_S if hurry else _END_S)
         if self._doorkeeper is not None:
@@ -202,7 +202,7 @@ class RankTeam(OtherNodes):
 
     def handle(self, message: Mapping[str, Any], rank: int, at_s: float) -> None:
         """Handle an event of another node."""
-        remote = self._ranks[rank - 1]
+        remote = self.remotes[rank - 1]
         kind = message["kind"]
         if kind == "line":
             self._line(remote, str(message["text"]))
@@ -222,8 +222,8 @@ class RankTeam(OtherNodes):
         """Take a line of the log of the first node, which has those of all ranks of an MPI job."""
         rank = rank_of_line(text) if self._one_mpi_job else None
         node = rank // self._ranks_per_node if rank is not None else 0
-        if 0 < node <= len(self._ranks):
-            self._line(self._ranks[node - 1], text)
+        if 0 < node <= len(self.remotes):
+            self._line(self.remotes[node - 1], text)
 
     def died(self, pid: int, role: ProcessRole, at_s: float) -> None:
         """Note the end of a process on this node."""
@@ -232,7 +232,7 @@ class RankTeam(OtherNodes):
     def check(self) -> None:
         """Raise Ended when a part has ended, or a node is lost."""
         now_s = time.monotonic()
-        for remote in self._ranks:
+        for remote in self.remotes:
             refused = remote.reply("refused")
             if refused is not None:
                 raise Ended(verdicts.refused(refused, remote.node))
@@ -241,19 +241,19 @@ class RankTeam(OtherNodes):
                     verdicts.node_lost(remote.node, remote.rank, remote.lost, self._phase(remote), self._output(remote))
                 )
         # The launcher of an MPI job reports its end to the agent of the first node, with the exit code.
-        exits = [] if self._one_mpi_job else [remote for remote in self._ranks if remote.exited_at_s is not None]
+        exits = [] if self._one_mpi_job else [remote for remote in self.remotes if remote.exited_at_s is not None]
         if exits and now_s - min(remote.exited_at_s or 0.0 for remote in exits) >= _SETTLE_S:
             first = min(exits, key=lambda remote: remote.exited_at_s or 0.0)
             raise Ended(self.explain(self._exit_of(first), first.node))
         departed = verdicts.first_departure(self._departures)
         if departed is not None and now_s - departed.at_s >= _DEAD_RANK_S:
-            last_lines = self._ranks[departed.rank - 1].reader.last_lines if departed.rank else []
-            phase = self._phase(self._ranks[departed.rank - 1]) if departed.rank else self._context.phase()
+            last_lines = self.remotes[departed.rank - 1].reader.last_lines if departed.rank else []
+            phase = self._phase(self.remotes[departed.rank - 1]) if departed.rank else self._context.phase()
             raise Ended(verdicts.rank_died(departed, phase, now_s - departed.at_s, last_lines))
 
     def settled(self) -> bool:
         """Return whether the server has ended on all other nodes too, or they are lost."""
-        return all(remote.exited_at_s is not None or remote.lost is not None for remote in self._ranks)
+        return all(remote.exited_at_s is not None or remote.lost is not None for remote in self.remotes)
 
     def explain(self, verdict: AttemptVerdict, node: str = "") -> AttemptVerdict:
         """Return the verdict on a server that exited, judged by the log of the node whose process ended first."""
@@ -264,7 +264,7 @@ class RankTeam(OtherNodes):
         if first is None:
             return replace(verdict, node=node)
         if first.rank and not self._one_mpi_job:
-            ours = self._exit_of(self._ranks[first.rank - 1])
+            ours = self._exit_of(self.remotes[first.rank - 1])
             if ours.kind is not OutcomeKind.CRASHED or verdict.kind is OutcomeKind.CRASHED:
                 verdict = ours
         return verdicts.ended_first(first, verdict)
@@ -278,7 +278,7 @@ class RankTeam(OtherNodes):
 
         `first_at_s`: when that process ended; None: none is known to have ended.
         """
-        for remote in self._ranks:
+        for remote in self.remotes:
             why = remote.lost
             if why is not None and (first_at_s is None or remote.lost_at_s <= first_at_s + _SAME_MOMENT_S):
                 return verdicts.node_lost(remote.node, remote.rank, why, self._phase(remote), self._output(remote))
@@ -289,23 +289,23 @@ class RankTeam(OtherNodes):
 
     def signals(self) -> ProgressSignals:
         """Return the signals of all other nodes since the last call."""
-        signals = [remote.signals() for remote in self._ranks]
+        signals = [remote.signals() for remote in self.remotes]
         progress = dict.fromkeys(name for of_node in signals for name in of_node.progress)
         activity = dict.fromkeys(name for of_node in signals for name in of_node.activity)
         return ProgressSignals(tuple(progress), tuple(activity))
 
     def beat(self, *, progress: bool, situation: Situation) -> None:
         """Report to the other nodes whether the server progresses, and what it has to do."""
-        for remote in self._ranks:
+        for remote in self.remotes:
             remote.send("beat", progress=progress, situation=situation.value)
 
     def uses(self, samples: NodeSamples) -> list[RankUse]:
         """Return what each process on other nodes has used since the last progress."""
-        return [use for remote in self._ranks for use in remote.uses(samples, self._context.clock.scaled)]
+        return [use for remote in self.remotes for use in remote.uses(samples, self._context.clock.scaled)]
 
     def take_samples(self, gap_s: float) -> None:
         """Ask for two samples of all stacks."""
-        for remote in self._ranks:
+        for remote in self.remotes:
             remote.ask("sample", "stacks", gap_s=gap_s)
 
     def samples(self) -> NodeSamples | None:
@@ -313,7 +313,7 @@ class RankTeam(OtherNodes):
         activity: dict[str, StackActivity] = {}
         roles: dict[str, ProcessRole] = {}
         functions: dict[str, str] = {}
-        for remote in self._ranks:
+        for remote in self.remotes:
             samples = remote.samples()
             if samples is None:
                 return None
@@ -325,9 +325,9 @@ class RankTeam(OtherNodes):
     def diagnose(self, summary: str, hurry: Callable[[], bool]) -> list[str]:
         """Collect diagnostics on all other nodes; return the names of their files."""
         written = []
-        for remote in self._ranks:
+        for remote in self.remotes:
             remote.ask("diagnose", "diagnosed", summary=summary)
-        for remote in self._ranks:
+        for remote in self.remotes:
             answer = remote.wait("diagnosed", within_s=_DIAGNOSE_S, give_up=hurry)
             if answer is not None:
                 written += [f"ranks/{remote.rank}/diagnostics/{name}" for name in answer["files"]]
@@ -335,12 +335,12 @@ class RankTeam(OtherNodes):
 
     def gpu_states(self) -> list[GpuState]:
         """Return the GPUs of the other nodes at the last report."""
-        return [state for remote in self._ranks for state in remote.gpus]
+        return [state for remote in self.remotes for state in remote.gpus]
 
     def _attach(self, rank: int, link: Link) -> None:
-        waiting = (remote for remote in self._ranks if remote.rank == rank and remote.link is None)
+        waiting = (remote for remote in self.remotes if remote.rank == rank and remote.link is None)
         remote = next(waiting, None)
-        if remote is None or self._ended:
+        if remote is None or self.ended:
             link.close(0.0)
             return
         remote.attach(link)
@@ -351,7 +351,7 @@ class RankTeam(OtherNodes):
             exit_code = self._launched.exit_code(remote.rank)
             if exit_code is not None and remote.link is None:
                 raise Ended(verdicts.launcher_failed(remote.node, name, exit_code, self._output(remote)))
-            if time.monotonic() > deadline_s or self._ended:
+            if time.monotonic() > deadline_s or self.ended:
                 raise Ended(verdicts.not_connected(remote.node, _CONNECT_S, name, self._output(remote)))
             time.sleep(0.05)
         return hello

@@ -43,9 +43,10 @@ case ${found##*/} in
     *) IFS= read -r line <"$found" 2>/dev/null || :
        case $line in '#!'*python*) python=${line#'#!'} ;; *) exit 0 ;; esac ;;
 esac
+report python "$python"
 [ $# -eq 0 ] || report version "$($python -c "$code" "$@" 2>/dev/null)"
 """
-"""Reports, in the container: its PID namespace, whether the model is readable, the engine's path and version."""
+"""Reports, in the container: its PID namespace, whether the model is readable; path, Python, version of the engine."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Probed:
     executable: str | None = None
     version: str | None = None
     model: str | None = None
+    python: str | None = None
 
 
 class NodeContainer:
@@ -68,10 +70,12 @@ class NodeContainer:
         """The adapter of its runtime."""
         return self.launch.adapter()
 
-    def command(self, argv: Sequence[str], environment: Mapping[str, str], own: Collection[str]) -> NodeCommand:
-        """Return what to execute on this node for the server's command; see `node_command`."""
+    def command(
+        self, argv: Sequence[str], environment: Mapping[str, str], own: Collection[str], part: str = ""
+    ) -> NodeCommand:
+        """Return what to execute on this node; see `node_command`. `part`: for another container than the server's."""
         marked = {**environment, TOKEN_VARIABLE: self._token}
-        return node_command(self.launch, argv, marked, [*own, TOKEN_VARIABLE], name=self._token)
+        return node_command(self.launch, argv, marked, [*own, TOKEN_VARIABLE], name=f"{self._token}{part}")
 
     def probe(self, engine: Engine, executable: str, model: str) -> Probed:
         """Start the image once, and return what is in it. `model`: a path; empty: none. Raises ContainerError."""
@@ -103,7 +107,9 @@ class NodeContainer:
                 code="container_pid_namespace",
                 hint="remove the options that separate it; rootless Docker and virtual machines cannot be used",
             )
-        return Probed(reported.get("executable"), reported.get("version") or None, reported.get("model"))
+        return Probed(
+            reported.get("executable"), reported.get("version") or None, reported.get("model"), reported.get("python")
+        )
 
     def installation(self, engine: Engine, probed: Probed) -> Installation:
         """Return the installation of the engine in the image."""
@@ -160,7 +166,8 @@ def container_launch(
         raise ContainerError(
             f"{runtime.executable} is not on the PATH of the job on {os.uname().nodename}",
             code="container_runtime_missing",
-            hint=f"load its module in `setup:` of the cluster profile, or set another runtime than {runtime.name}",
+            hint=f"load its module in `engine_setup:` of the cluster profile, or set another runtime than "
+            f"{runtime.name}",
         )
     image = _expanded(container.image or "", env, "image")
     path = runtime.image_path(image)
@@ -259,7 +266,7 @@ def _expanded(text: str, env: Mapping[str, str], key: str) -> str:
         raise ContainerError(
             f"container.{key}: {text}: the variable {exc} is not set in the job",
             code="container_variable_unset",
-            hint="set it in `env:` or `setup:` of the cluster profile",
+            hint="set it in `env:`, `setup:` or `engine_setup:` of the cluster profile",
         ) from None
 
 

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from hpcsweep.load.config import API_KEY_VARIABLE
 from hpcsweep.spec.secret_values import HIDDEN as HIDDEN
@@ -14,6 +14,11 @@ _OF_THE_NODE = re.compile(
     r"|(?:CUDA|NVIDIA|HIP|ROCR)_VISIBLE_DEVICES|ZE_AFFINITY_MASK|GPU_DEVICE_ORDINAL|HPCSWEEP_SERVER_PORT"
 )
 """Variables that describe one node or process: those of the head node would be wrong on another one."""
+
+_OF_THE_LAUNCHER = re.compile(
+    r"(?:PMI|PMIX|PALS|HYDI?|HYDRA)_\w*|MPI_LOCALN?RANK(?:ID|S)|MPIR_CVAR_CH3_INTERFACE_HOSTNAME"
+)
+"""Variables that connect a process with the launcher that started it, which are not valid for its children."""
 
 
 def server_environment(
@@ -30,9 +35,19 @@ def server_environment(
     return whole, masked_env(ours)
 
 
+def without_names(environment: Mapping[str, str], names: Collection[str]) -> dict[str, str]:
+    """Return the environment without these variables, such as secrets for a process that does not need them."""
+    return {name: value for name, value in environment.items() if name not in names}
+
+
 def shared_environment(env: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of the head node that are valid on every node."""
     return {name: value for name, value in env.items() if not _OF_THE_NODE.fullmatch(name)}
+
+
+def without_launcher(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of an agent without those of its launcher, with which an MPI library in the engine fails."""
+    return {name: value for name, value in env.items() if not _OF_THE_LAUNCHER.fullmatch(name)}
 
 
 def shown_environment(server_env: Mapping[str, str], exports: Mapping[str, str]) -> dict[str, str]:

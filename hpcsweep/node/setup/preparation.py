@@ -3,7 +3,7 @@
 import platform
 import socket
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +16,13 @@ from hpcsweep.engines.registry import get_engine
 from hpcsweep.engines.simulated import SimulatedEngine
 from hpcsweep.errors import ContainerError, EngineError
 from hpcsweep.node.process.gpus import SILENT_DRIVER, Gpus, visible_names
+from hpcsweep.node.process.ports import free_port
 from hpcsweep.node.process.private_network import private_network_problem
-from hpcsweep.node.process.server import free_port
 from hpcsweep.node.record.notes import Note
 from hpcsweep.node.setup import preflight
 from hpcsweep.node.setup.container import NodeContainer, Probed, container_launch, container_of
 from hpcsweep.node.setup.engine_environment import engine_environment
-from hpcsweep.node.setup.engine_identity import RunImage
+from hpcsweep.node.setup.engine_identity import RunImage, python_of
 from hpcsweep.node.setup.engine_install import (
     Installation,
     find_executable,
@@ -97,6 +97,20 @@ class PreparedLaunch:
         if self.container is None:
             return node_command(None, self.launch.whole_argv, environment)
         return self.container.command(self.launch.whole_argv, environment, own)
+
+    @property
+    def python(self) -> tuple[str, ...]:
+        """The Python of the engine's environment, with its arguments; empty: not known, or the engine is simulated."""
+        if self.container is not None:
+            return tuple((self.probed.python or "").split()) if self.probed is not None else ()
+        python = python_of(self.executable) if self.installation is not None else None
+        return (python,) if python is not None else ()
+
+    def helper(self, argv: Sequence[str], environment: Mapping[str, str], own: Collection[str]) -> NodeCommand:
+        """Return what to execute for a command beside the server, in its environment; see `command`."""
+        if self.container is None:
+            return node_command(None, argv, environment)
+        return self.container.command(argv, environment, own, part="-helper")
 
 
 def engine_of(run: RunSpec) -> Engine:

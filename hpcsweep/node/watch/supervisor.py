@@ -144,6 +144,18 @@ class Supervisor:
         self.journal.event("warning", code=code, message=message, detail=detail)
         self._say(f"warning: {message}")
 
+    def warn_of_lost_lines(self) -> None:
+        """Record how many lines of the server were not written or not read."""
+        if self.server is not None and self.server.lost_log_lines:
+            text = f"{self.server.lost_log_lines} lines of server.log were lost because the disk is full"
+            self.warn(text, code="log_lines_lost")
+        if self.inbox.lost_lines:
+            text = (
+                f"{self.inbox.lost_lines} lines of the server arrived faster than they could be read: "
+                "phases and facts in them are missing"
+            )
+            self.warn(text, code="log_lines_unread")
+
     def processes(self) -> list[Process]:
         """Return the running processes of the server."""
         return self.family.living()
