@@ -9,7 +9,7 @@ from hpcsweep.errors import SpecError
 from hpcsweep.launchers.base import NodeSlot
 from hpcsweep.launchers.node_names import expand_node_list, head_first, nodes_in_file
 from hpcsweep.launchers.registry import LAUNCHERS, choose_launcher, get_launcher
-from hpcsweep.node.ranks.files import without_launcher
+from hpcsweep.node.setup.environment import without_launcher
 from hpcsweep.spec.cluster import Cluster
 
 COMMAND = ("/opt/python", "-m", "hpcsweep.node.rank_agent", "/home/it's a sweep/attempt-1", "--rank", "2")
