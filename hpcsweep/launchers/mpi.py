@@ -136,7 +136,7 @@ class Hydra(MpiLauncher):
     def argv(self, command: Sequence[str], job: MpiJob, forwarded: Sequence[str], env: Mapping[str, str]) -> list[str]:
         """Return the arguments."""
         argv = ["mpiexec", "-n", str(job.ranks), "-ppn", str(job.ranks_per_node)]
-        argv += ["-hosts", ",".join(job.hosts)] if job.hosts else []
+        argv += ["--hosts", ",".join(job.hosts)] if job.hosts else []
         return [*argv, "-genvall", *job.of_each_rank(command)]
 
     def environment(self, env: Mapping[str, str]) -> dict[str, str]:

@@ -250,6 +250,7 @@ class Attempt:
             in_session=tracked_by_session(context.env), processes=max(1, self._run.gpus),
             budget_s=asked.all_reduce_budget,
         )  # fmt: skip
+        self._record.say(f"all-reduce over {self._run.nodes} nodes")
         environment = without_names(self._environment, self._secret_names)
         reduced = supervisor.background(lambda: check.run(prepared, environment, self._own))
         for fact in reduced.facts:

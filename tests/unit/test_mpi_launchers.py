@@ -42,7 +42,7 @@ def test_open_mpi_gets_names_of_variables_only(version):
 
 @pytest.mark.parametrize("version", [HYDRA, PALS, ""])
 def test_hydra_and_pals_have_other_options(version):
-    assert options("mpiexec", version) == "mpiexec -n 16 -ppn 8 -hosts a1,a2 -genvall"
+    assert options("mpiexec", version) == "mpiexec -n 16 -ppn 8 --hosts a1,a2 -genvall"
     unbound = mpi_launcher("mpiexec", version).environment({"I_MPI_PIN": "on"})
     assert unbound == {"PALS_CPU_BIND": "none", "I_MPI_PIN": "on"}, "a choice of the user remains"
 

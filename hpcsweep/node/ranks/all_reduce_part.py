@@ -11,6 +11,7 @@ from typing import Any
 from hpcsweep.node.guardian import Guardian
 from hpcsweep.node.process.cleanup import clean_up
 from hpcsweep.node.process.family import Family, leader_of_its_own
+from hpcsweep.node.process.secrets_file import hidden_values
 from hpcsweep.node.process.server import Server
 from hpcsweep.node.ranks import all_reduce_script
 from hpcsweep.node.ranks.all_reduce_script import LINE_START, STAGES, UNAVAILABLE
@@ -105,7 +106,7 @@ class NodeReduce:
             self._family = Family(self._token, self._not_server_pids)
             self._server = Server(
                 command.argv, command.environment, self._folder, self._token, self._take,
-                in_session=self._in_session, log_name=LOG_NAME,
+                hidden=hidden_values(environment, (), None), in_session=self._in_session, log_name=LOG_NAME,
             )  # fmt: skip
             leader = leader_of_its_own(self._server.pid)
             if leader is not None:
