@@ -17,6 +17,7 @@ TP2 = {"tensor_parallel_size": 2}
 TWO_NODES = {"SGLANG_CPU_OMP_THREADS_BIND": "0|0"}  # by itself it wants a NUMA node for each rank
 
 
+@pytest.mark.nightly
 def test_two_nodes_from_launch_to_a_stopped_rank(sglang_job: SglangJob, faults: dict[str, Any]):
     """One server for all of it, because a start takes more than a minute."""
     strike(sglang_job, faults, 1, signal.SIGSTOP)
