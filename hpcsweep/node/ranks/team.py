@@ -209,7 +209,8 @@ class RankTeam(OtherNodes):
         elif kind == "report":
             remote.take_report(message)
         elif kind == "died":
-            ended_at_s = at_s - message["ago_s"]
+            # The messages of one node arrive in order, with delays that differ.
+            ended_at_s = max(at_s - message["ago_s"], *(d.at_s for d in self._departures if d.rank == rank), 0.0)
             self._departures.append(Departure(ended_at_s, rank, remote.node, message["pid"], message["role"]))
         elif kind == "exited":
             remote.exit_code, remote.exited_at_s = message["exit_code"], at_s
