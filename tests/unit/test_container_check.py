@@ -1,5 +1,7 @@
 """What doctor reports of the containers of a profile, with commands of our own as runtimes."""
 
+import json
+
 import pytest
 from click.testing import CliRunner
 
@@ -101,3 +103,24 @@ def test_doctor_prints_it(command, tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert "container: apptainer: " in done.output and "(apptainer version 1.4.5)" in done.output
     assert "image /no/such.sif does not exist on this host" in done.output
+
+
+def test_a_dry_run_names_each_container_once(command, tmp_path, monkeypatch):
+    command("apptainer", VERSIONED)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hpcsweep.yaml").write_text(
+        "clusters: {here: {scheduler: slurm, partition: gpu, container: {runtime: apptainer, image: /shared/old.sif}}}"
+    )
+    (tmp_path / "study.yaml").write_text(
+        "{name: study, model: some/model, axes: {ep: [on, off], image: [/shared/old.sif, /shared/new.sif]}, workloads:"
+        " {chat: {dataset: {kind: random, input_len: 64, output_len: 8, requests: 2}}}, resources: {gpus: 2}}"
+    )
+    arguments = ["--home", str(tmp_path / "home"), "submit", "study.yaml", "--cluster", "here", "--dry-run"]
+    text = CliRunner().invoke(main, arguments).output
+    lines = [line for line in text.splitlines() if line.startswith("container of")]
+    assert lines == [
+        "container of vllm: apptainer, image /shared/old.sif",
+        "container of vllm: apptainer, image /shared/new.sif",
+    ], text
+    document = json.loads(CliRunner().invoke(main, [*arguments, "--json"]).stdout)
+    assert [container["image"] for container in document["containers"]] == ["/shared/old.sif", "/shared/new.sif"]

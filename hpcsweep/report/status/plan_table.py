@@ -5,6 +5,7 @@ from typing import IO, Any
 from rich.table import Table
 
 from hpcsweep.report.console import make_console, safe_text
+from hpcsweep.spec.container import Container, resolve_container
 from hpcsweep.spec.file_names import COMMANDS_FILE
 from hpcsweep.spec.job import JobSpec
 from hpcsweep.sweep.prepare import Prepared, Rendered
@@ -19,6 +20,10 @@ def plan_document(prepared: Prepared, rendered: Rendered) -> dict[str, Any]:
         "sweep": rendered.name,
         "cluster": prepared.cluster_name,
         "simulated": sorted(prepared.simulated),
+        "containers": [
+            {"engine": engine, "runtime": container.runtime, "image": container.image}
+            for engine, container in _containers(prepared)
+        ],
         "gpu_hours_max": rendered.gpu_hours,
         "runs": [run | {"planned_only": run["not_submitted"]} for run in document["runs"]],
         "not_run": document["not_run"],
@@ -66,6 +71,8 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
         console.print(safe_text(f"not run: {entry.title}: {entry.reason}"))
     for engine, profile in prepared.simulated.items():
         console.print(safe_text(f"SIMULATED: {engine} is replaced by the simulated engine ({profile.name})"))
+    for engine, container in _containers(prepared):
+        console.print(safe_text(f"container of {engine}: {container.runtime}, image {container.image}"))
     for warning in prepared.warnings:
         console.print(safe_text(f"warning: {warning}"))
     steps = [job for job in rendered.jobs if job.preparation is not None]
@@ -77,6 +84,19 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
     for job, files in zip(rendered.jobs, rendered.files, strict=True):
         for name, text in files.scripts.items():
             stream.write(f"\n--- jobs/{job.job}/{name}\n{printable(text)}")
+
+
+def _containers(prepared: Prepared) -> list[tuple[str, Container]]:
+    """Return (engine, its container) of the runs that are submitted, each once; simulated engines have none."""
+    found: dict[tuple[str, str, str | None], Container] = {}
+    for run in prepared.runs:
+        engine = run.server.engine
+        if run.refused is None and engine not in prepared.simulated:
+            own, cluster = prepared.experiment.container, prepared.cluster
+            container = resolve_container(cluster.container_of(engine), own, run.server.image)
+            if container is not None:
+                found.setdefault((engine, str(container.runtime), container.image), container)
+    return [(engine, container) for (engine, _, _), container in found.items()]
 
 
 def _preparation_line(step: JobSpec, rendered: Rendered) -> str:
