@@ -88,15 +88,15 @@ def print_plan(prepared: Prepared, rendered: Rendered, stream: IO[str]) -> None:
 
 def _containers(prepared: Prepared) -> list[tuple[str, Container]]:
     """Return (engine, its container) of the runs that are submitted, each once; simulated engines have none."""
-    found: dict[tuple[str, str, str | None], Container] = {}
+    containers: dict[tuple[str, str, str | None], Container] = {}
     for run in prepared.runs:
         engine = run.server.engine
         if run.refused is None and engine not in prepared.simulated:
             own, cluster = prepared.experiment.container, prepared.cluster
             container = resolve_container(cluster.container_of(engine), own, run.server.image)
             if container is not None:
-                found.setdefault((engine, str(container.runtime), container.image), container)
-    return [(engine, container) for (engine, _, _), container in found.items()]
+                containers.setdefault((engine, str(container.runtime), container.image), container)
+    return [(engine, container) for (engine, _, _), container in containers.items()]
 
 
 def _preparation_line(step: JobSpec, rendered: Rendered) -> str:
