@@ -22,15 +22,24 @@ def per_gpu(gpus: int, amount: int | None, of_node: int | None) -> int | None:
     return min(amount * gpus, of_node) if of_node is not None else amount * gpus
 
 
-def check_request(resources: Resources, cluster: Cluster) -> None:
-    """Raise PlanError if the GPU type would not reach the scheduler, SpecError if a value of a request is missing."""
+def check_request(resources: Resources, cluster: Cluster, *, own_template: bool = False) -> list[str]:
+    """Return warnings.
+
+    Raises PlanError if the GPU type would not reach the scheduler, SpecError if a value of a request is missing.
+    `own_template`: the directives are in a template of the user, which may have the GPU type.
+    """
     gpu_type = resources.gpu_type
     if cluster.scheduler == "pbs":
         for text in (cluster.pbs.select, *cluster.pbs.resources):
             if text not in (None, NO_SELECT):
                 fill(text, resources)
     if gpu_type is None or not resources.gpus or names_gpu_type(cluster, gpu_type):
-        return
+        return []
+    scheduler = "PBS" if cluster.scheduler == "pbs" else "Slurm"
+    if own_template:
+        return [
+            f"gpu_type {gpu_type} is requested; the profile does not pass it to {scheduler}, your own template has to"
+        ]
     if cluster.gpu_type is not None and cluster.gpu_type.lower() != gpu_type.lower():
         raise PlanError(
             f"gpu_type {gpu_type} is requested; this profile is for {cluster.gpu_type}, and its requests have no type",
@@ -38,7 +47,7 @@ def check_request(resources: Resources, cluster: Cluster) -> None:
             hint=f"use a profile for {gpu_type} nodes, or remove gpu_type from the resources of the experiment",
         )
     raise PlanError(
-        f"gpu_type {gpu_type} is requested, but is not passed to {'PBS' if cluster.scheduler == 'pbs' else 'Slurm'}",
+        f"gpu_type {gpu_type} is requested, but is not passed to {scheduler}",
         code="gpu_type_not_requested",
         hint=PBS_HINT if cluster.scheduler == "pbs" else _SLURM_HINT,
     )

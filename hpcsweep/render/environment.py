@@ -67,6 +67,13 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         plain = isinstance(owner, _PLAIN) or obj is dict
         return super().is_safe_callable(obj) and bool(own or plain)
 
+    def is_own(self, template: str) -> bool:
+        """Return whether a user's template is used in place of the shipped one of this name."""
+        if self.loader is None:
+            return False
+        used, shipped = (self.loader.get_source(self, name)[1] for name in (template, BUILTIN + template))
+        return used != shipped
+
     def join_path(self, template: str, parent: str) -> str:
         """Return the template that `parent` refers to as `template`: a template never refers to itself."""
         return BUILTIN + template if template == parent else template

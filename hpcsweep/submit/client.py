@@ -148,7 +148,7 @@ def retry(
         if definition.own_script:
             return job.resources
         needed = shape(run.server, request, cluster)
-        check_request(needed, cluster)
+        check_request(needed, cluster, own_template=environment.is_own(backend.template))
         return needed
 
     chosen = [(job, run) for label, (job, _, run) in sweep.current_jobs().items() if label in labels]

@@ -150,12 +150,15 @@ def prepare_on(request: Request, target: tuple[str, Cluster], script: str | None
             for start in server_starts(script)
         ]
 
+    environment = make_environment(own_templates(request.template_dir), scheduler_templates(cluster.scheduler))
+    own_template = cluster.scheduler != "local" and environment.is_own(get_scheduler(cluster.scheduler).template)
+
     def check(server: ServerConfig) -> Sequence[str]:
         resources = shape(server, experiment.resources, cluster, request.pack)
         check_container(server, cluster, experiment, simulated=server.engine in simulated)
-        if script is None and not running:  # otherwise the directives of the user's own script are the request
-            check_request(resources, cluster)
         errors, more = login_checks(server, resources)
+        if script is None and not running:  # otherwise the directives of the user's own script are the request
+            more += check_request(resources, cluster, own_template=own_template)
         errors += network_errors(server, resources, cluster)
         if server.engine not in simulated:
             errors += exposure_errors(server, resources, cluster)
@@ -183,7 +186,7 @@ def prepare_on(request: Request, target: tuple[str, Cluster], script: str | None
         simulated,
         request.pack,
         request.parallel or cluster.parallel,
-        make_environment(own_templates(request.template_dir), scheduler_templates(cluster.scheduler)),
+        environment,
         tuple(warnings),
         script,
         request_of_script,

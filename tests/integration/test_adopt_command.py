@@ -27,7 +27,9 @@ def test_the_template_carries_the_scripts_own_directives(script, tmp_path):
     written = cli.run("adopt", str(script), "-o", "adopted").stdout.splitlines()
     assert written[1] == f"adopted/templates/{scheduler}.sh.j2"
     args = ("submit", written[0], "--cluster", "site", "--template-dir", "adopted/templates", "--dry-run")
-    job = cli.json(*args)["jobs"][0]["script"]
+    plan = cli.json(*args)
+    job = plan["jobs"][0]["script"]
+    assert any("your own template has to" in warning for warning in plan["warnings"]) == (script.stem == "h200-study")
     kept = [line for line in script.read_text().splitlines() if line.startswith(("#PBS -A", "#PBS -q", "#PBS -l sel"))]
     assert all(line in job for line in kept)
     assert "\nexec " in job and "hpcsweep.node.agent" in job

@@ -64,14 +64,14 @@ class Project:
         found = []
         for process in psutil.process_iter():
             try:
-                if process.cmdline()[:2] == ["sleep", "86399.25"]:
+                if process.cmdline() == SLEEP.split():
                     found.append(process)
             except psutil.Error:
                 continue
         return found
 
 
-SLEEP = "sleep 86399.25"
+SLEEP = f"sleep 86399.{os.getpid()}"  # tests of other workers of xdist run beside this one
 
 
 @pytest.fixture

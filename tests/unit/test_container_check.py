@@ -95,6 +95,7 @@ def test_the_container_of_an_engine_is_merged_with_that_of_the_profile(command):
 def test_doctor_prints_it(command, tmp_path, monkeypatch):
     command("apptainer", VERSIONED)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HPCSWEEP_CONFIG", str(tmp_path / "hpcsweep.yaml"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     (tmp_path / "hpcsweep.yaml").write_text(
         "clusters:\n  here:\n    scheduler: local\n    container: {runtime: apptainer, image: /no/such.sif}\n"
@@ -108,6 +109,7 @@ def test_doctor_prints_it(command, tmp_path, monkeypatch):
 def test_a_dry_run_names_each_container_once(command, tmp_path, monkeypatch):
     command("apptainer", VERSIONED)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HPCSWEEP_CONFIG", str(tmp_path / "hpcsweep.yaml"))
     (tmp_path / "hpcsweep.yaml").write_text(
         "clusters: {here: {scheduler: slurm, partition: gpu, container: {runtime: apptainer, image: /shared/old.sif}}}"
     )
