@@ -67,13 +67,16 @@ class Case:
     settings: dict[str, Any] = field(default_factory=dict)
     serving: bool = False
     outcome: str = "stalled"
+    nightly: bool = False
 
 
 CASES = {
     "SIGSTOP of rank 1 while loading": Case("load_weights", stopped_itself, env=injected("stop_at_load")),
     "SIGSTOP of rank 1 while compiling": Case("compile", stop_in_compile, settings={"enforce_eager": False}),
     "SIGSTOP of rank 1 while serving": Case("measure", stop(RANK_1), serving=True),
-    "SIGSTOP of the engine core": Case("measure", stop("VLLM::EngineCore"), rank="EngineCore", serving=True),
+    "SIGSTOP of the engine core": Case(
+        "measure", stop("VLLM::EngineCore"), rank="EngineCore", serving=True, nightly=True
+    ),
     "rank 1 in a busy loop": Case("measure", last_progress, env=injected("loop_in_step"), serving=True),
     "kill -9 of rank 1": Case(
         "measure",
@@ -82,11 +85,15 @@ CASES = {
         rank=None,
         serving=True,
         outcome="crashed",
+        nightly=True,
     ),
 }
+PARAMETERS = [
+    pytest.param(name, marks=pytest.mark.nightly if case.nightly else [], id=name) for name, case in CASES.items()
+]
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", PARAMETERS)
 def test_a_stuck_rank_is_found_and_named(job, faults, name):
     case = CASES[name]
     run = job.vllm_run(
