@@ -66,15 +66,15 @@ class _Conversion:
     def document(self) -> tuple[str, str]:
         """Return name and text of the experiment."""
         recipe, model = self._recipe, self._recipe.model
-        name = _NAME.sub("-", model.model_id.rpartition("/")[2]).strip("-._").lower()[:80] or "recipe"
+        name = _NAME.sub("-", model.name.rpartition("/")[2]).strip("-._").lower()[:80] or "recipe"
         general = self._extras(recipe.hardware_overrides)
         default_on = [
             feature for key, feature in recipe.features.items() if key not in recipe.opt_in_features and feature.args
         ]
         arguments = [*model.base_args, *(word for feature in default_on for word in feature.args), *general.extra_args]
         fitting, refused = self._variants()
-        document: dict[str, Any] = {"name": name, "title": recipe.meta.title or model.model_id}
-        document["model"] = model.model_id
+        document: dict[str, Any] = {"name": name, "title": recipe.meta.title or model.name}
+        document["model"] = model.name
         version = model.min_vllm_version
         document["engine"] = {"name": "vllm", **({"version": f">={version}"} if version else {})}
         document["engine_args"] = {flag.removeprefix("--"): value for flag, value in self._flags(arguments).items()}
@@ -112,7 +112,7 @@ class _Conversion:
     def _axes(self, variants: dict[str, Variant]) -> dict[str, Any]:
         recipe = self._recipe
         axes: dict[str, Any] = {}
-        if len(variants) > 1 or any(v.model_id or v.extra_args or v.extra_env for v in variants.values()):
+        if len(variants) > 1 or any(v.checkpoint or v.extra_args or v.extra_env for v in variants.values()):
             axes["variant"] = {"levels": {key: self._bundle(variant) for key, variant in variants.items()}}
         gpus = self._gpus(variants.values())
         levels = {}
@@ -148,7 +148,7 @@ class _Conversion:
     def _bundle(self, variant: Variant) -> dict[str, Any]:
         flags = self._flags(variant.extra_args)
         return {
-            "set": {"model": variant.model_id or self._recipe.model.model_id},
+            "set": {"model": variant.checkpoint or self._recipe.model.name},
             **({"engine_args": flags} if flags else {}),
             **({"env": dict(variant.extra_env)} if variant.extra_env else {}),
         }

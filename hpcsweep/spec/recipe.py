@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from hpcsweep.spec.base import Record
 
@@ -58,7 +58,7 @@ class Feature(Record):
 class Variant(Extras):
     """A checkpoint of the model."""
 
-    model_id: str | None = None
+    checkpoint: str | None = Field(None, alias="model_id")
     precision: str = ""
     vram_minimum_gb: float | None = None
 
@@ -66,7 +66,7 @@ class Variant(Extras):
 class RecipeModel(Record):
     """The model, and what every server of it needs."""
 
-    model_id: str
+    name: str = Field(alias="model_id")
     min_vllm_version: str | None = None
     context_length: int | None = None
     nightly_required: bool = False
