@@ -18,7 +18,7 @@ from hpcsweep.plan.runs import PlannedRun
 from hpcsweep.schedulers.registry import get_scheduler
 from hpcsweep.simulator.profile import read_profile
 from hpcsweep.spec.cluster import Cluster
-from hpcsweep.spec.container import read_bind, resolve_container
+from hpcsweep.spec.container import Container, read_bind, resolve_container
 from hpcsweep.spec.experiment import Experiment
 from hpcsweep.spec.job import Resources
 from hpcsweep.spec.server import ServerConfig
@@ -44,9 +44,14 @@ def exposure_errors(server: ServerConfig, resources: Resources, cluster: Cluster
     return [f"{exposure} ({ALLOW_HINT})"]
 
 
+def container_of(server: ServerConfig, cluster: Cluster, experiment: Experiment) -> Container | None:
+    """Return the container of a variant; None: it runs without one."""
+    return resolve_container(cluster.container_of(server.engine), experiment.container, server.image)
+
+
 def check_container(server: ServerConfig, cluster: Cluster, experiment: Experiment, *, simulated: bool) -> None:
     """Raise SpecError or ContainerError when the container of a variant is not complete or cannot be used."""
-    container = resolve_container(cluster.container_of(server.engine), experiment.container, server.image)
+    container = container_of(server, cluster, experiment)
     if container is None:
         if server.image is not None and not simulated:
             raise SpecError(
@@ -87,7 +92,7 @@ def mpi_errors(server: ServerConfig, resources: Resources, cluster: Cluster, exp
     engine = get_engine(server.engine)
     if not engine.one_mpi_job or nodes_spanned(engine.settings(server).gpus, resources) == 1:
         return []
-    if resolve_container(cluster.container_of(server.engine), experiment.container, server.image) is None:
+    if container_of(server, cluster, experiment) is None:
         return []
     return [
         f"{engine.title or engine.name} on several nodes is one MPI job, whose ranks are not started in a container "

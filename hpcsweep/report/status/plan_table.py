@@ -5,9 +5,10 @@ from typing import IO, Any
 from rich.table import Table
 
 from hpcsweep.report.console import make_console, safe_text
-from hpcsweep.spec.container import Container, resolve_container
+from hpcsweep.spec.container import Container
 from hpcsweep.spec.file_names import COMMANDS_FILE
 from hpcsweep.spec.job import JobSpec
+from hpcsweep.sweep.checks import container_of
 from hpcsweep.sweep.prepare import Prepared, Rendered
 from hpcsweep.terminal_text import printable
 from hpcsweep.units import counted, format_duration
@@ -92,8 +93,7 @@ def _containers(prepared: Prepared) -> list[tuple[str, Container]]:
     for run in prepared.runs:
         engine = run.server.engine
         if run.refused is None and engine not in prepared.simulated:
-            own, cluster = prepared.experiment.container, prepared.cluster
-            container = resolve_container(cluster.container_of(engine), own, run.server.image)
+            container = container_of(run.server, prepared.cluster, prepared.experiment)
             if container is not None:
                 containers.setdefault((engine, str(container.runtime), container.image), container)
     return [(engine, container) for (engine, _, _), container in containers.items()]
